@@ -1,0 +1,32 @@
+//! Compiles the contracts in `proto/` without protoc, and writes the descriptor set that reflection serves.
+
+use std::{env, error::Error, fs, path::Path};
+
+use prost::Message as _;
+
+const CONTRACTS: [&str; 5] = [
+    "boxoffice/v1/auditoriums.proto",
+    "boxoffice/v1/movies.proto",
+    "boxoffice/v1/showtimes.proto",
+    "boxoffice/demo/v1/faults.proto",
+    "movies.proto",
+];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=migrations");
+
+    // With imports and options: a client can resolve every type and read every validation rule.
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).open_files(CONTRACTS)?;
+    let encoded = compiler.encode_file_descriptor_set();
+    let out = env::var("OUT_DIR")?;
+    fs::write(Path::new(&out).join("descriptors.bin"), &encoded)?;
+
+    tonic_prost_build::configure()
+        .bytes(".google.protobuf.Any")
+        // Rules are read from the descriptors, never from generated code, and 160 KB of it would be dead weight.
+        .extern_path(".buf.validate", "::prost_types")
+        .compile_fds(prost_types::FileDescriptorSet::decode(encoded.as_slice())?)?;
+    Ok(())
+}

@@ -1,0 +1,2 @@
+//! Boxoffice sells cinema seats and never sells one twice.
+pub mod pb;
