@@ -12,6 +12,7 @@ const CONTRACTS: [&str; 5] = [
     "movies.proto",
 ];
 
+#[expect(clippy::disallowed_methods, reason = "how cargo speaks to a build script")]
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");

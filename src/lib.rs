@@ -1,2 +1,6 @@
 //! Boxoffice sells cinema seats and never sells one twice.
+
+pub mod clock;
+pub mod domain;
 pub mod pb;
+pub mod telemetry;
