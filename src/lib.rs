@@ -2,5 +2,7 @@
 
 pub mod clock;
 pub mod domain;
+pub mod grpc;
 pub mod pb;
+pub mod server;
 pub mod telemetry;
