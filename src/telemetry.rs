@@ -92,6 +92,10 @@ static CONSOLE: OnceLock<Console> = OnceLock::new();
 /// Names the option that is wrong.
 pub fn init(options: &Options) -> Result<Guard, Error> {
     let filter = EnvFilter::builder().parse(&options.log_level)?;
+    // Asked once, of the filter alone: as one filter among several it would say yes for the others too.
+    let alone = tracing_subscriber::registry().with(EnvFilter::builder().parse(&options.log_level)?);
+    let wants_access_lines =
+        tracing::subscriber::with_default(alone, || tracing::enabled!(target: access::TARGET, Level::INFO));
     let resource = Resource::builder()
         .with_service_name("boxoffice")
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
@@ -116,7 +120,7 @@ pub fn init(options: &Options) -> Result<Guard, Error> {
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines).with(spans))
         .map_err(|_| Error::Twice)?;
     panics::install();
-    if tracing::enabled!(target: access::TARGET, Level::INFO) {
+    if wants_access_lines {
         access::install(console.clone(), options.log_format);
     }
     CONSOLE.get_or_init(|| console);

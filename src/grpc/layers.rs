@@ -77,7 +77,8 @@ pub fn stack(
 + Send
 + Sync
 + 'static {
-    // The path of every native call. Nothing here is boxed, and nothing allocates for a call that goes well.
+    // The path of every native call. Nothing here is boxed; a call that goes well costs one
+    // allocation, for its context.
     let native = ServiceBuilder::new()
         // Outermost, so that it times and tells everything below, refusals included; it also finds out what is called, and
         // gives the request its trace and its context.

@@ -105,8 +105,7 @@ pin_project! {
             inner: F,
             at: Option<Instant>,
             // Made when there is something to wait for: most answers are there at once.
-            #[pin]
-            sleep: Option<Sleep>,
+            sleep: Option<Pin<Box<Sleep>>>,
             streams: bool,
             protocol: Protocol,
         },
@@ -140,15 +139,13 @@ where
 }
 
 /// Whether time is up; if not, the task is woken when it is.
-fn passed(at: Option<Instant>, mut sleep: Pin<&mut Option<Sleep>>, context: &mut Context<'_>) -> bool {
+fn passed(at: Option<Instant>, sleep: &mut Option<Pin<Box<Sleep>>>, context: &mut Context<'_>) -> bool {
     let Some(at) = at else { return false };
     if Instant::now() >= at {
         return true;
     }
-    if sleep.is_none() {
-        sleep.set(Some(sleep_until(at)));
-    }
-    sleep.as_pin_mut().is_some_and(|sleep| sleep.poll(context).is_ready())
+    // Boxed, because few requests need one and each would carry its size through every layer.
+    sleep.get_or_insert_with(|| Box::pin(sleep_until(at))).as_mut().poll(context).is_ready()
 }
 
 pin_project! {
@@ -158,8 +155,7 @@ pin_project! {
         #[pin]
         inner: B,
         at: Option<Instant>,
-        #[pin]
-        sleep: Option<Sleep>,
+        sleep: Option<Pin<Box<Sleep>>>,
         over: bool,
     }
 }
