@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
     prelude::{Json, Uuid},
-    sea_query::{Expr, ExprTrait as _},
+    sea_query::{Expr, ExprTrait as _, Query},
 };
 use serde::{Deserialize, Serialize};
 
@@ -124,14 +124,14 @@ impl Store {
         .await
     }
 
-    /// A page of auditoriums by cinema, name and id, without layouts, of one cinema if it is given.
+    /// A page of auditoriums by cinema, name and id, without layouts, of one cinema if it is given, after one of them.
     ///
     /// # Errors
     /// The database cannot be asked.
     pub async fn auditoriums(
         &self,
         cinema: Option<&str>,
-        after: Option<&(String, String, AuditoriumId)>,
+        after: Option<AuditoriumId>,
         limit: u64,
     ) -> Result<Vec<Auditorium>, Error> {
         let order = [Column::Cinema, Column::Name, Column::AuditoriumId];
@@ -146,9 +146,10 @@ impl Store {
         if let Some(cinema) = cinema {
             query = query.filter(Column::Cinema.eq(cinema));
         }
-        if let Some((cinema, name, id)) = after {
-            let last = [cinema.as_str().into(), name.as_str().into(), id.0.into()].map(Expr::value);
-            query = query.filter(Expr::tuple(order.map(Expr::col)).gt(Expr::tuple(last)));
+        if let Some(id) = after {
+            let mut last = Query::select();
+            last.columns(order).from(Entity).and_where(Column::AuditoriumId.eq(id.0));
+            query = query.filter(Expr::tuple(order.map(Expr::col)).gt(Expr::SubQuery(None, Box::new(last.into()))));
         }
         self.look("list_auditoriums", async {
             let held = self.0.reads.acquire().await?;
