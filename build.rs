@@ -25,7 +25,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(Path::new(&out).join("descriptors.bin"), &encoded)?;
 
     tonic_prost_build::configure()
-        .bytes(".google.protobuf.Any")
         // Rules are read from the descriptors, never from generated code, and 160 KB of it would be dead weight.
         .extern_path(".buf.validate", "::prost_types")
         .compile_fds(prost_types::FileDescriptorSet::decode(encoded.as_slice())?)?;

@@ -32,7 +32,7 @@ CREATE TABLE showtimes (
     local_date      date NOT NULL,          -- of the start, in the auditorium's time zone
     currency        text NOT NULL,
     price_minor     bigint NOT NULL CHECK (price_minor >= 0),
-    hold_ms         bigint NOT NULL CHECK (hold_ms > 0),
+    hold_us         bigint NOT NULL CHECK (hold_us > 0),
     create_time     timestamptz NOT NULL,
     -- What changes.
     state           text NOT NULL CHECK (state IN ('scheduled', 'cancelled')),

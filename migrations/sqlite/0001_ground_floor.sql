@@ -31,7 +31,7 @@ CREATE TABLE showtimes (
     local_date      TEXT NOT NULL,          -- of the start, in the auditorium's time zone
     currency        TEXT NOT NULL,
     price_minor     INTEGER NOT NULL CHECK (price_minor >= 0),
-    hold_ms         INTEGER NOT NULL CHECK (hold_ms > 0),
+    hold_us         INTEGER NOT NULL CHECK (hold_us > 0),
     create_time     TEXT NOT NULL,
     -- What changes.
     state           TEXT NOT NULL CHECK (state IN ('scheduled', 'cancelled')),

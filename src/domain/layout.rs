@@ -22,7 +22,7 @@ const MAX_NUMBER: i32 = 999;
 pub struct RowPlan {
     /// "A"
     pub label: String,
-    /// "sssss_sssss"
+    /// `sssss_sssss`
     pub places: String,
     /// The seats' numbers, or nothing for 1, 2, 3 …
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -13,9 +13,9 @@ use super::{
 };
 
 /// The longest showtime, and the longest hold.
-pub const MAX_SPAN: Duration = Duration::from_secs(24 * 60 * 60);
+pub const MAX_SPAN: Duration = Duration::from_hours(24);
 /// The shortest showtime.
-pub const MIN_DURATION: Duration = Duration::from_secs(60);
+pub const MIN_DURATION: Duration = Duration::from_mins(1);
 /// The shortest hold.
 pub const MIN_HOLD: Duration = Duration::from_secs(1);
 /// How far ahead a showtime can be scheduled.

@@ -1,5 +1,7 @@
 //! The tables, as rows: one module for each, columns as the migrations have them.
 
+#![expect(unreachable_pub, reason = "the derive asks for `pub`, the modules keep it in this room")]
+
 /// `settings`
 pub(super) mod setting {
     use sea_orm::entity::prelude::*;
@@ -21,10 +23,8 @@ pub(super) mod setting {
 /// `auditoriums`
 pub(super) mod auditorium {
     use sea_orm::entity::prelude::*;
-    use serde::{Deserialize, Serialize};
 
-    /// Serialised, it is the stored answer to `CreateAuditorium`.
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "auditoriums")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -46,10 +46,8 @@ pub(super) mod auditorium {
 /// `showtimes`
 pub(super) mod showtime {
     use sea_orm::entity::prelude::*;
-    use serde::{Deserialize, Serialize};
 
-    /// Serialised, it is the stored answer to `CreateShowtime` and `CancelShowtime`.
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Serialize, Deserialize)]
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
     #[sea_orm(table_name = "showtimes")]
     pub struct Model {
         #[sea_orm(primary_key, auto_increment = false)]
@@ -63,7 +61,7 @@ pub(super) mod showtime {
         pub local_date: Date,
         pub currency: String,
         pub price_minor: i64,
-        pub hold_ms: i64,
+        pub hold_us: i64,
         pub create_time: ChronoDateTimeUtc,
         pub state: String,
         pub cancel_time: Option<ChronoDateTimeUtc>,

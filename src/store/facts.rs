@@ -30,7 +30,7 @@ pub(super) struct ShowtimeRow {
     pub(super) local_date: NaiveDate,
     pub(super) currency: String,
     pub(super) price_minor: i64,
-    pub(super) hold_ms: i64,
+    pub(super) hold_us: i64,
     pub(super) create_time: DateTime<Utc>,
     pub(super) state: String,
     pub(super) cancel_time: Option<DateTime<Utc>>,
@@ -45,7 +45,7 @@ pub(super) struct ShowtimeRow {
 
 /// What to select for a `ShowtimeRow`.
 pub(super) const SELECT_SHOWTIMES: &str = "SELECT s.showtime_id, s.auditorium_id, s.movie, s.start_time, s.end_time, \
-    s.local_date, s.currency, s.price_minor, s.hold_ms, s.create_time, s.state, s.cancel_time, s.available_count, \
+    s.local_date, s.currency, s.price_minor, s.hold_us, s.create_time, s.state, s.cancel_time, s.available_count, \
     s.revision, a.name AS auditorium_name, a.cinema, a.time_zone, a.seat_count, a.create_time AS auditorium_create_time \
     FROM showtimes s JOIN auditoriums a ON a.auditorium_id = s.auditorium_id";
 
@@ -85,7 +85,7 @@ impl ShowtimeRow {
             end_time: self.end_time,
             local_date: self.local_date,
             price: Money { currency, minor: self.price_minor },
-            hold_duration: Duration::from_millis(self.hold_ms.unsigned_abs()),
+            hold_duration: Duration::from_micros(self.hold_us.unsigned_abs()),
             create_time: self.create_time,
         })
     }

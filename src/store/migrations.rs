@@ -49,7 +49,7 @@ impl Migration {
     }
 
     fn checksum(&self, backend: DbBackend) -> String {
-        Sha256::digest(self.sql(backend)).iter().map(|byte| format!("{byte:02x}")).collect()
+        Sha256::digest(self.sql(backend)).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
     }
 }
 

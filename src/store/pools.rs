@@ -109,16 +109,19 @@ impl Held<'_> {
     }
 
     /// Runs a read, which ends by the pool's timeout also when the network swallows the answer.
-    pub(super) async fn read<T>(&self, read: impl Future<Output = Result<T, DbErr>>) -> Result<T, Error> {
+    pub(super) async fn read<T, E: Into<Error>>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, Error> {
         bounded(self.timeout, read).await
     }
 }
 
 /// Puts a deadline on a piece of work with the database. It is the second one: the server has its own for a statement,
 /// a little shorter, so that in the common case the connection stays usable.
-pub(super) async fn bounded<T>(limit: Duration, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, Error> {
+pub(super) async fn bounded<T, E: Into<Error>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Error> {
     match tokio::time::timeout(limit, work).await {
-        Ok(done) => Ok(done?),
+        Ok(done) => done.map_err(Into::into),
         Err(_) => Err(Error::Unavailable(timed_out("the database did not answer in time"))),
     }
 }

@@ -124,16 +124,12 @@ const SELECT_STANDINGS: &str =
 
 /// One text for any number of ids, so that it is prepared once.
 pub(super) fn by_ids(backend: DbBackend, select: &str, ids: &[ShowtimeId]) -> Statement {
-    match backend {
-        // Here a bound array panics; ids travel as JSON.
-        DbBackend::Sqlite => {
-            let hex: Vec<_> = ids.iter().map(|id| id.0.simple().to_string()).collect();
-            let sql = format!("{select} WHERE s.showtime_id IN (SELECT unhex(value) FROM json_each($1))");
-            Statement::from_sql_and_values(backend, sql, [Value::from(serde_json::json!(hex).to_string())])
-        }
-        _ => {
-            let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-            Statement::from_sql_and_values(backend, format!("{select} WHERE s.showtime_id = ANY($1)"), [ids.into()])
-        }
+    // On SQLite a bound array panics; ids travel as JSON there.
+    if backend == DbBackend::Sqlite {
+        let hex: Vec<_> = ids.iter().map(|id| id.0.simple().to_string()).collect();
+        let sql = format!("{select} WHERE s.showtime_id IN (SELECT unhex(value) FROM json_each($1))");
+        return Statement::from_sql_and_values(backend, sql, [Value::from(serde_json::json!(hex).to_string())]);
     }
+    let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
+    Statement::from_sql_and_values(backend, format!("{select} WHERE s.showtime_id = ANY($1)"), [ids.into()])
 }

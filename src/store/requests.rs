@@ -108,8 +108,7 @@ impl Store {
     pub(super) async fn answered<T: DeserializeOwned>(&self, key: &RequestKey) -> Result<Claim<T>, Error> {
         self.look("find_answer", async {
             let held = self.0.reads.acquire().await?;
-            let found = held.read(async { Ok(find(held.connection, key).await) }).await?;
-            found
+            held.read(find(held.connection, key)).await
         })
         .await
     }

@@ -160,7 +160,7 @@ impl Store {
                 Ok(standing) => standing,
                 Err(refused) => return tx.end(Refuse(ShowtimeCancelled::Refused(refused))).await,
             };
-            row.state = "cancelled".to_owned();
+            "cancelled".clone_into(&mut row.state);
             row.cancel_time = Some(now);
             row.revision = standing.revision;
             update_standing(&tx, &row).await?;
@@ -320,7 +320,7 @@ fn row_of(plan: &Schedule<'_>, auditorium: AuditoriumRow) -> Result<ShowtimeRow,
         local_date,
         currency: plan.new.price.currency.code().to_owned(),
         price_minor: plan.new.price.minor,
-        hold_ms: plan.hold_duration.as_millis() as i64,
+        hold_us: plan.hold_duration.as_micros() as i64,
         create_time: plan.now,
         state: "scheduled".to_owned(),
         cancel_time: None,
@@ -346,7 +346,7 @@ async fn insert(tx: &Tx, plan: &Schedule<'_>, row: &ShowtimeRow) -> Result<(), E
         local_date: Set(row.local_date),
         currency: Set(row.currency.clone()),
         price_minor: Set(row.price_minor),
-        hold_ms: Set(row.hold_ms),
+        hold_us: Set(row.hold_us),
         create_time: Set(row.create_time),
         state: Set(row.state.clone()),
         cancel_time: Set(row.cancel_time),
