@@ -4,3 +4,4 @@ pub mod clock;
 pub mod domain;
 pub mod pb;
 pub mod telemetry;
+pub mod upstream;
