@@ -82,9 +82,11 @@ pub(super) fn program() -> Command {
         .about(env!("CARGO_PKG_DESCRIPTION"))
         .after_help(SOURCES)
         .disable_help_subcommand(true)
+        .next_line_help(true)
         .args(arguments(table::SERVICE));
     Subcommand::ALL.into_iter().fold(program, |program, subcommand| {
-        let command = Command::new(subcommand.name()).about(subcommand.about()).after_help(SOURCES);
+        let command =
+            Command::new(subcommand.name()).about(subcommand.about()).after_help(SOURCES).next_line_help(true);
         program.subcommand(command.args(arguments(subcommand.groups())))
     })
 }
@@ -123,7 +125,7 @@ pub(super) fn read(arguments: impl IntoIterator<Item = impl Into<OsString> + Clo
     // same name with a meaning of its own.
     let shared = |flag: &str| subcommand.rows().iter().any(|row| row.scope.is_empty() && row.name == flag);
     if let Some(stray) = flags.keys().find(|flag| !shared(flag)) {
-        let message = format!("--{stray} before {name} is an option of the service; give {name} its own after it\n");
+        let message = format!("--{stray} before {name} is an option of the service; give {name} its own after it");
         return Err(program.error(clap::error::ErrorKind::ArgumentConflict, message));
     }
     flags.extend(given(own, subcommand.groups()));
