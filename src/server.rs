@@ -1,13 +1,14 @@
 //! The composition root: the parts are made, joined, run, and taken down again in order.
 //!
-//! Starting: ports, then the store (and its schema), the provider, the app, the listener with health at NOT_SERVING, the
-//! sample, and only then SERVING. Stopping runs the other way: NOT_SERVING, no new connections, requests in flight, the
+//! Starting: ports, then the store (and its schema), the provider, the app, the listener with health at `NOT_SERVING`, the
+//! sample, and only then SERVING. Stopping runs the other way: `NOT_SERVING`, no new connections, requests in flight, the
 //! changes they began, the store, telemetry. Everything that waits here has a limit.
 
 pub mod admin;
 mod banner;
 pub mod commands;
 mod health;
+pub mod limits;
 pub mod listener;
 mod options;
 
@@ -29,6 +30,7 @@ use crate::{
     upstream::{Movies, demo},
 };
 use health::Health;
+use listener::Listener;
 
 /// Why the service does not run: something that the person who started it can read.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -50,11 +52,11 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     let running =
         Running { ending: CancellationToken::new(), ended: CancellationToken::new(), tasks: TaskTracker::new() };
     end_on_signal(running.ending.clone())?;
-    let bound = bind(config).await?;
+    let bound = bind(config, &running).await?;
     let health = Health::new();
     if let Some(admin) = bound.admin {
         let (health, registry) = (health.clone(), telemetry.registry().clone());
-        let page = admin::serve(admin, registry, move || health.clone().readiness(), running.ended.clone());
+        let page = admin::serve(admin, registry, move || health.clone().readiness());
         running.tasks.spawn(async move { report("the admin port", page.await) });
     }
     let (provider, demo) = provider(config, &running).await?;
@@ -64,16 +66,11 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     let app = App::new(store.clone(), movies.clone(), Clock::System, options::rules(config)).await?;
     health.watch(store.clone(), movies);
 
-    let limits = options::limits(config);
     let routes = grpc::routes(app.clone(), health.service(), config.limits.max_message_bytes)?;
     let stack = layers::stack(routes, &options::layers(config));
-    let incoming =
-        listener::Incoming::new(bound.listener, config.limits.max_connections, running.ending.clone());
-    let serving = listener::server(&limits).serve_with_incoming_shutdown(
-        stack,
-        incoming,
-        running.ending.clone().cancelled_owned(),
-    );
+    let asked_to_end = running.ending.clone().cancelled_owned();
+    let serving =
+        limits::server(options::limits(config)).serve_with_incoming_shutdown(stack, bound.listener, asked_to_end);
     let serving = tokio::spawn(serving);
 
     if config.sample {
@@ -90,29 +87,26 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
 }
 
 struct Bound {
-    listener: TcpListener,
+    listener: Listener,
     address: SocketAddr,
-    admin: Option<TcpListener>,
+    admin: Option<Listener>,
     admin_address: Option<SocketAddr>,
 }
 
 /// Takes the ports first: if one is in use, nothing has been touched yet.
-async fn bind(config: &Config) -> Result<Bound, Failure> {
-    let listener = listen("listen", config.listen).await?;
+async fn bind(config: &Config, running: &Running) -> Result<Bound, Failure> {
+    let listener = listen("listen", config.listen, config.limits.max_connections, &running.ending).await?;
     let admin = match config.admin_listen {
-        Some(address) => Some(listen("admin-listen", address).await?),
+        Some(address) => Some(listen("admin-listen", address, admin::MAX_CONNECTIONS, &running.ended).await?),
         None => None,
     };
-    Ok(Bound {
-        address: listener.local_addr()?,
-        admin_address: admin.as_ref().map(TcpListener::local_addr).transpose()?,
-        listener,
-        admin,
-    })
+    let admin_address = admin.as_ref().map(Listener::local_addr);
+    Ok(Bound { address: listener.local_addr(), admin_address, listener, admin })
 }
 
-async fn listen(option: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| format!("--{option} {address}: {error}").into())
+async fn listen(option: &str, address: SocketAddr, most: usize, stop: &CancellationToken) -> Result<Listener, Failure> {
+    let bound = Listener::bind(address, most, stop.clone()).await;
+    bound.map_err(|error| format!("--{option} {address}: {error}").into())
 }
 
 /// The provider's address: the one configured, or that of a demo provider started here.
@@ -145,13 +139,10 @@ async fn end(
                 app.drained().await;
                 served
             };
-            match tokio::time::timeout(config.limits.drain_timeout, drained).await {
-                Ok(served) => served,
-                Err(_) => {
-                    tracing::warn!("some requests did not end in time; their callers will see a broken connection");
-                    Ok(Ok(()))
-                }
-            }
+            tokio::time::timeout(config.limits.drain_timeout, drained).await.unwrap_or_else(|_| {
+                tracing::warn!("some requests did not end in time; their callers will see a broken connection");
+                Ok(Ok(()))
+            })
         }
     };
     running.ending.cancel();

@@ -127,7 +127,7 @@ fn unavailable(reason: &str, what: &str, retry_after: Duration) -> Status {
 }
 
 fn internal(error: &Error, context: &Extensions) -> Status {
-    let id = context.get::<RequestContext>().map(RequestContext::request_id).unwrap_or_default();
+    let id = context.get::<RequestContext>().map(RequestContext::request_name).unwrap_or_default();
     tracing::error!(error = error as &dyn std::error::Error, request_id = %id, "a request failed");
     let details = reasoned("INTERNAL", [("request_id", id)]);
     Status::with_error_details(Code::Internal, "something went wrong here; the log has more", details)

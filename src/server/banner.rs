@@ -66,7 +66,7 @@ async fn to_try(app: &App, address: SocketAddr) -> Vec<String> {
              http://{address}/boxoffice.v1.{method}"
         ));
     }
-    lines.push("Stop with Ctrl-C; what was sold stays sold.".to_owned());
+    lines.push("Stop with Ctrl-C; the next start goes on from here.".to_owned());
     lines
 }
 
@@ -80,6 +80,8 @@ async fn create_call(app: &App) -> Option<String> {
     let start = free.max(app.clock().now() + TimeDelta::days(7)).duration_trunc(hour).ok()? + hour;
     let start = start.to_rfc3339_opts(SecondsFormat::Secs, true);
     Some(format!(
-        r#"{{"movie_id": "tt1375666", "auditorium_id": "{auditorium_id}", "start_time": "{start}", "duration": "8880s", "price": {{"currency_code": "EUR", "units": 12}}}}"#
+        r#"{{"movie_id": "tt1375666", "auditorium_id": "{auditorium_id}", "start_time": "{start}", "duration": "8880s", "price": {{"currency_code": "EUR", "units": 12}}, "request_id": "{}"}}"#,
+        // So that pasting it twice answers twice the same.
+        app.clock().new_id()
     ))
 }

@@ -1,12 +1,6 @@
 //! What the binary does: one function for each subcommand, and the runtime under them.
 
-use std::{
-    io::Write as _,
-    net::SocketAddr,
-    path::Path,
-    process::ExitCode,
-    time::Duration,
-};
+use std::{io::Write as _, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 #[must_use]
 pub fn run(command: Command) -> ExitCode {
     let done = match command {
-        Command::Serve(config) => with_runtime(&config.observability.clone(), async |guard| serve(&config, guard).await),
+        Command::Serve(config) => {
+            with_runtime(&config.observability.clone(), async |guard| serve(&config, guard).await)
+        }
         Command::Migrate(config) => with_runtime(&config.observability.clone(), async |_| migrate(&config).await),
         Command::DemoProvider(config) => with_runtime(&config.observability.clone(), async |_| provide(config).await),
         Command::CheckConfig(config) => say(&config.describe()),
@@ -39,20 +35,18 @@ pub fn run(command: Command) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let mut why = format!("boxoffice: {failure}");
-            let mut cause = failure.source();
-            while let Some(deeper) = cause {
-                why.push_str(&format!(": {deeper}"));
-                cause = deeper.source();
-            }
-            eprintln!("{why}");
+            let causes = std::iter::successors(failure.source(), |cause| cause.source());
+            eprintln!("boxoffice: {failure}{}", causes.map(|cause| format!(": {cause}")).collect::<String>());
             ExitCode::FAILURE
         }
     }
 }
 
 /// Runs work on a runtime, seen through telemetry, which is flushed after the runtime has gone.
-fn with_runtime(seen: &Observability, work: impl AsyncFnOnce(&telemetry::Guard) -> Result<(), Failure>) -> Result<(), Failure> {
+fn with_runtime(
+    seen: &Observability,
+    work: impl AsyncFnOnce(&telemetry::Guard) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     // The one TLS implementation of the whole process; it is there already only if this was called twice.
     let _already = rustls::crypto::ring::default_provider().install_default();
     let guard = telemetry::init(&options::telemetry(seen, Clock::System.new_id().to_string()))?;
@@ -77,12 +71,11 @@ async fn migrate(config: &Config) -> Result<(), Failure> {
 async fn provide(config: DemoConfig) -> Result<(), Failure> {
     let read = |file: &Path| std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()));
     let tls = match &config.tls {
-        Some(identity) => {
-            Some(demo::Tls { cert_pem: read(&identity.certificate)?, key_pem: read(&identity.key)? })
-        }
+        Some(identity) => Some(demo::Tls { cert_pem: read(&identity.certificate)?, key_pem: read(&identity.key)? }),
         None => None,
     };
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| format!("--listen {}: {error}", config.listen))?;
+    let listener =
+        TcpListener::bind(config.listen).await.map_err(|error| format!("--listen {}: {error}", config.listen))?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let address = listener.local_addr()?;
     let options = demo::Options {
@@ -117,7 +110,9 @@ fn check(address: SocketAddr, service: String) -> Result<(), Failure> {
 
 fn write_descriptors(out: Option<&Path>) -> Result<(), Failure> {
     match out {
-        Some(file) => std::fs::write(file, pb::DESCRIPTORS).map_err(|error| format!("--out {}: {error}", file.display()).into()),
+        Some(file) => {
+            std::fs::write(file, pb::DESCRIPTORS).map_err(|error| format!("--out {}: {error}", file.display()).into())
+        }
         None => Ok(std::io::stdout().write_all(pb::DESCRIPTORS)?),
     }
 }

@@ -4,7 +4,10 @@
 //! database. The provider and Redis may fail without anybody being sent away.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::{AtomicBool, Ordering}},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,7 +19,11 @@ use tonic_health::{
 };
 
 use super::admin::{Dependency, Readiness};
-use crate::{grpc::SERVICES, store::Store, upstream::{self, Movies}};
+use crate::{
+    grpc::SERVICES,
+    store::Store,
+    upstream::{self, Movies},
+};
 
 /// How often the database is asked whether it is there.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -108,9 +115,9 @@ impl Health {
         let (database, redis) = tokio::join!(self.database_answers(), movies.redis_state());
         let database = if database { "up" } else { "failing" };
         let dependencies = vec![
-            Dependency { name: "database", state: database, required: true },
-            Dependency { name: "provider", state: word(movies.provider_state()), required: false },
-            Dependency { name: "redis", state: word(redis), required: false },
+            Dependency { name: "database", state: database.to_owned(), required: true },
+            Dependency { name: "provider", state: word(movies.provider_state()).to_owned(), required: false },
+            Dependency { name: "redis", state: word(redis).to_owned(), required: false },
         ];
         Readiness { ready: ready && database == "up", dependencies }
     }

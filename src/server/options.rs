@@ -5,7 +5,7 @@ use crate::{
     app::Rules,
     config::{Config, Cors, Database, LogFormat, Migrate, Observability, RemoteProvider, Trust},
     grpc::layers,
-    server::listener,
+    server::limits,
     store, telemetry, upstream,
 };
 
@@ -59,23 +59,25 @@ pub(super) fn rules(config: &Config) -> Rules {
 
 pub(super) fn layers(config: &Config) -> layers::Settings {
     layers::Settings {
-        cors: match &config.cors {
-            Cors::Any => layers::Origins::Any,
-            Cors::Listed(origins) => layers::Origins::Listed(origins.clone()),
+        cors_origins: match &config.cors {
+            Cors::Any => vec!["*".to_owned()],
+            Cors::Listed(origins) => origins.clone(),
         },
         request_timeout: config.limits.request_timeout,
         max_request_timeout: config.limits.max_request_timeout,
         max_requests: config.limits.max_requests,
+        max_message_bytes: config.limits.max_message_bytes,
+        max_header_bytes: config.limits.max_header_bytes as usize,
     }
 }
 
-pub(super) fn limits(config: &Config) -> listener::Limits {
-    let limits = &config.limits;
-    listener::Limits {
-        max_concurrent_streams: limits.max_concurrent_streams,
-        max_header_bytes: limits.max_header_bytes,
-        keepalive_interval: limits.keepalive_interval,
-        keepalive_timeout: limits.keepalive_timeout,
+pub(super) fn limits(config: &Config) -> limits::Limits {
+    let most = &config.limits;
+    limits::Limits {
+        max_concurrent_streams: most.max_concurrent_streams,
+        max_header_bytes: most.max_header_bytes,
+        keepalive_interval: most.keepalive_interval,
+        keepalive_timeout: most.keepalive_timeout,
     }
 }
 

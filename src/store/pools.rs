@@ -8,7 +8,7 @@ use std::{
 };
 
 use sea_orm::{
-    AccessMode, ConnectOptions, Database as Orm, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
+    ConnectOptions, Database as Orm, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
     sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
@@ -93,7 +93,7 @@ impl Held<'_> {
     pub(super) async fn begin(self) -> Result<(DatabaseTransaction, OwnedSemaphorePermit), Error> {
         let options = TransactionOptions {
             isolation_level: None,
-            access_mode: Some(AccessMode::ReadWrite),
+            access_mode: None,
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         };
         let begun = bounded(self.timeout, self.connection.begin_with_options(options)).await?;
