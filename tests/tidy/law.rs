@@ -117,8 +117,8 @@ fn forbidden_room(room: &Room, target: &[String], file: &str) -> Option<String> 
     let further = FURTHER.iter().filter(|(prefix, _)| file.starts_with(prefix)).flat_map(|(_, paths)| *paths);
     let mut allowed = room.may_name.iter().copied().chain(further.copied()).chain([room.name]);
     // The name of a room of which a part is allowed: what is then taken from it is judged where it is taken.
-    let fine = allowed.any(|path| within(&joined, path) || target.len() == 1 && within(path, &joined));
-    (!fine).then(|| format!("{} may not name crate::{joined}", room.name))
+    let permitted = allowed.any(|path| within(&joined, path) || target.len() == 1 && within(path, &joined));
+    (!permitted).then(|| format!("{} may not name crate::{joined}", room.name))
 }
 
 fn forbidden_crate(room: Option<&Room>, home: &str, name: &str) -> Option<String> {
