@@ -1,1 +1,15 @@
-//! The promises, as tests.
+//! The promises, as tests: one file per kind of promise, each test named after what it holds.
+
+#![expect(clippy::expect_used, reason = "a test says what it expected by panicking")]
+
+#[macro_use]
+mod harness;
+mod auditoriums;
+mod idempotency;
+mod listing;
+mod movies;
+mod overlap;
+mod provider;
+mod provider_access;
+mod redis;
+mod showtimes;

@@ -37,11 +37,11 @@ static INSTRUMENTS: LazyLock<Instruments> = LazyLock::new(|| {
         cache_calls: seconds("boxoffice.cache.duration", "Time spent on one call to the movie cache"),
         provider_calls: seconds("boxoffice.provider.duration", "Time of one attempt at the movie provider"),
         streams: meter.i64_up_down_counter("boxoffice.request.active").with_description("Requests under way").build(),
-        cache_lookups: meter.u64_counter("boxoffice.cache.lookups").with_description("Movie look-ups by result").build(),
-        breaker: meter
-            .u64_gauge("boxoffice.breaker.state")
-            .with_description("0 closed, 1 half open, 2 open")
+        cache_lookups: meter
+            .u64_counter("boxoffice.cache.lookups")
+            .with_description("Movie look-ups by result")
             .build(),
+        breaker: meter.u64_gauge("boxoffice.breaker.state").with_description("0 closed, 1 half open, 2 open").build(),
     }
 });
 
