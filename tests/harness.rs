@@ -6,11 +6,13 @@
 #[macro_use]
 pub(crate) mod world;
 
+pub(crate) mod grpc_web;
 pub(crate) mod http;
 pub(crate) mod metrics;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod provider;
+pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod refusals;
 pub(crate) mod requests;

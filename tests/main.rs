@@ -4,12 +4,21 @@
 
 #[macro_use]
 mod harness;
+
+mod annotations;
 mod auditoriums;
+mod clients;
+mod command;
+mod fuzz;
 mod idempotency;
+mod lifecycle;
 mod listing;
 mod movies;
+mod outages;
 mod overlap;
 mod provider;
 mod provider_access;
 mod redis;
+mod seen;
 mod showtimes;
+mod wire;

@@ -47,6 +47,18 @@ impl Database {
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{}", self.postgres.port, self.name)
     }
+
+    /// Ends all its connections and lets nobody in.
+    pub(crate) fn lock_out(&self) {
+        let name = &self.name;
+        self.postgres.sql(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+        self.postgres.sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"));
+    }
+
+    /// Lets everybody in again.
+    pub(crate) fn let_in(&self) {
+        self.postgres.sql(&format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", self.name));
+    }
 }
 
 impl Drop for Database {
@@ -98,6 +110,10 @@ impl Postgres {
         panic!("Postgres found no free port in five attempts")
     }
 
+    fn sql(&self, statement: &str) {
+        self.tool("psql", &["--no-psqlrc", "--quiet", "--dbname=postgres", "--command", statement]);
+    }
+
     fn tool(&self, tool: &str, arguments: &[&str]) {
         let port = self.port.to_string();
         let place = ["--host=127.0.0.1", "--username=postgres", "--port", &port, "--no-password"];
@@ -113,7 +129,8 @@ fn binaries() -> PathBuf {
         .collect();
     found.extend(on_path());
     found.retain(|(version, folder)| {
-        let complete = ["initdb", "postgres", "createdb", "dropdb"].iter().all(|tool| folder.join(tool).exists());
+        let complete =
+            ["initdb", "postgres", "createdb", "dropdb", "psql"].iter().all(|tool| folder.join(tool).exists());
         *version >= OLDEST && complete
     });
     let newest = found.into_iter().max();

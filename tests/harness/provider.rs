@@ -44,6 +44,15 @@ impl Provider {
         Faults::at(&self.address)
     }
 
+    /// Takes what it is sent and answers nothing, until it is resumed.
+    pub(crate) fn pause(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.process.signal(Signal::CONT);
+    }
+
     /// Ends it as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.process.kill();
@@ -59,7 +68,7 @@ impl Provider {
 /// Reads "demo provider on http://127.0.0.1:50061", by scheme or not.
 pub(crate) fn address(line: &str) -> Option<String> {
     let rest = line.split("demo provider on ").nth(1)?.split("://").nth(1)?;
-    Some(rest.split(|c: char| c.is_whitespace() || c == '/').next()?.to_owned())
+    Some(rest.split(|c: char| !c.is_ascii_alphanumeric() && !".:[]-".contains(c)).next()?.to_owned())
 }
 
 /// The knobs of a running demo provider.

@@ -33,17 +33,18 @@ pub(crate) fn binary() -> Command {
     command
 }
 
-/// How to start a server: its options by flag.
+/// How to start a server: its options by flag, and its environment.
 #[derive(Clone)]
 pub(crate) struct Setup {
     folder: PathBuf,
     options: BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
 }
 
 impl Setup {
     /// With its data in this folder, on free ports, without samples.
     pub(crate) fn new(folder: &Path) -> Self {
-        let setup = Self { folder: folder.to_owned(), options: BTreeMap::new() };
+        let setup = Self { folder: folder.to_owned(), options: BTreeMap::new(), environment: BTreeMap::new() };
         setup
             .with("--listen", "127.0.0.1:0")
             .with("--admin-listen", "127.0.0.1:0")
@@ -57,10 +58,22 @@ impl Setup {
         self
     }
 
+    /// Without this option.
+    pub(crate) fn without(mut self, flag: &str) -> Self {
+        self.options.remove(flag);
+        self
+    }
+
+    /// With this in its environment.
+    pub(crate) fn in_environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// The command line of this subcommand (`""`: the default one) with these options.
     pub(crate) fn command(&self, subcommand: &str) -> Command {
         let mut command = binary();
-        command.current_dir(&self.folder);
+        command.current_dir(&self.folder).envs(&self.environment);
         command.args((!subcommand.is_empty()).then_some(subcommand));
         for (flag, value) in &self.options {
             command.arg(flag).args((!value.is_empty()).then_some(value));
@@ -99,7 +112,7 @@ impl Setup {
 /// The address after these words: "… gRPC and grpc-web on http://127.0.0.1:50051".
 fn url(line: &str, words: &str) -> Option<String> {
     let rest = line.split(words).nth(1)?.strip_prefix("http://")?;
-    Some(rest.split_whitespace().next()?.to_owned())
+    Some(rest.split(|c: char| !c.is_ascii_alphanumeric() && !".:[]-".contains(c)).next()?.to_owned())
 }
 
 /// A server that said it is ready.
@@ -147,6 +160,11 @@ impl Server {
     /// The knobs of the provider inside it.
     pub(crate) async fn embedded_provider(&self) -> Faults {
         Faults::at(&self.console().find("where its demo provider is", provider::address).await)
+    }
+
+    /// A connection of its own, if the server takes one.
+    pub(crate) async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        Endpoint::from_shared(format!("http://{}", self.address)).expect("an address").connect().await
     }
 
     /// A page of the admin port.

@@ -1,6 +1,6 @@
 //! A server with a store of its own, for one test.
 
-use std::ops::Deref;
+use std::{ops::Deref, path::Path};
 
 use sea_orm::{ConnectionTrait as _, DbErr, ExecResult};
 use tempfile::TempDir;
@@ -70,8 +70,12 @@ impl Ground {
         result
     }
 
-    pub(crate) fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        self.database.as_ref().expect("this ground is on Postgres")
     }
 }
 
