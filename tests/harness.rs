@@ -6,6 +6,7 @@
 #[macro_use]
 pub(crate) mod world;
 
+pub(crate) mod contract;
 pub(crate) mod grpc_web;
 pub(crate) mod http;
 pub(crate) mod metrics;
@@ -24,9 +25,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use self::{
-    metrics::Metrics,
     postgres::Database,
-    provider::{Faults, Provider, no_faults},
+    provider::{Provider, no_faults},
     redis::Redis,
     refusals::{assert_not_found, assert_refused, assert_violates},
     requests::{

@@ -58,12 +58,6 @@ impl Setup {
         self
     }
 
-    /// Without this option.
-    pub(crate) fn without(mut self, flag: &str) -> Self {
-        self.options.remove(flag);
-        self
-    }
-
     /// With this in its environment.
     pub(crate) fn in_environment(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
