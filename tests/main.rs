@@ -2,4 +2,24 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expected by panicking")]
 
+#[macro_use]
+mod harness;
+
+mod annotations;
+mod auditoriums;
+mod clients;
+mod command;
+mod fuzz;
+mod idempotency;
+mod lifecycle;
+mod listing;
+mod movies;
+mod outages;
+mod overlap;
+mod provider;
+mod provider_access;
+mod redis;
+mod seen;
+mod showtimes;
 mod tidy;
+mod wire;
