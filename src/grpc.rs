@@ -1,0 +1,12 @@
+//! How it is spoken: our contract over gRPC, one file for each service.
+
+mod auditoriums;
+mod convert;
+pub mod layers;
+mod movies;
+mod requests;
+mod services;
+mod showtimes;
+mod status;
+
+pub use services::{SERVICES, routes};

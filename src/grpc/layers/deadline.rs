@@ -1,0 +1,219 @@
+//! Nobody waits for longer than they said, or than we allow.
+//!
+//! A call gets the caller's `grpc-timeout`, or ours if there is none, and never more than the cap; when it has passed, the
+//! handler is dropped where it waits, so whatever must not be torn runs in a task of its own. A stream gets the caller's
+//! deadline only, which then also ends a body that has begun.
+//!
+//! tonic's transport reads the same header outside of us and would answer CANCELLED. It starts its clock later and polls
+//! us first, and we look at the clock ourselves rather than wait for the timer's turn, so we are always the first to say.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tonic::body::Body;
+use tower::Service;
+
+use super::{context::RequestContext, refusal};
+use crate::telemetry::request::Protocol;
+
+/// The layer's service.
+#[derive(Clone, Debug)]
+pub(super) struct Deadlines<S> {
+    inner: S,
+    default: Duration,
+    cap: Duration,
+}
+
+impl<S> Deadlines<S> {
+    pub(super) fn new(inner: S, default: Duration, cap: Duration) -> Self {
+        Self { inner, default, cap }
+    }
+
+    /// How long this request may take, if that is limited; or that its caller's wish cannot be read.
+    fn limit(&self, headers: &HeaderMap, streams: bool) -> Result<Option<Duration>, Malformed> {
+        let wish = headers.get("grpc-timeout").map(|value| parse(value.as_bytes())).transpose()?;
+        Ok(if streams { wish } else { Some(wish.unwrap_or(self.default).min(self.cap)) })
+    }
+}
+
+#[derive(Debug)]
+struct Malformed;
+
+/// At most eight digits and a unit, as the gRPC specification has it.
+fn parse(value: &[u8]) -> Result<Duration, Malformed> {
+    let (unit, digits) = value.split_last().ok_or(Malformed)?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(Malformed);
+    }
+    let amount = digits.iter().fold(0_u64, |amount, digit| amount * 10 + u64::from(digit - b'0'));
+    Ok(match unit {
+        b'H' => Duration::from_hours(amount),
+        b'M' => Duration::from_mins(amount),
+        b'S' => Duration::from_secs(amount),
+        b'm' => Duration::from_millis(amount),
+        b'u' => Duration::from_micros(amount),
+        b'n' => Duration::from_nanos(amount),
+        _ => return Err(Malformed),
+    })
+}
+
+impl<S, B> Service<Request<Body>> for Deadlines<S>
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
+    B: HttpBody + Default,
+{
+    type Response = Response<DeadlineBody<B>>;
+    type Error = Infallible;
+    type Future = DeadlineFuture<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let (headers, extensions) = (request.headers(), request.extensions());
+        let context = RequestContext::of(extensions);
+        let streams = context.is_some_and(|context| context.route.streams);
+        let protocol = context.map_or(Protocol::Grpc, |context| context.protocol);
+        let at = match self.limit(headers, streams) {
+            // A wish beyond the end of time is none.
+            Ok(limit) => limit.and_then(|limit| Instant::now().checked_add(limit)),
+            Err(Malformed) => return DeadlineFuture::Malformed { protocol },
+        };
+        if let Some(context) = request.extensions_mut().get_mut::<RequestContext>() {
+            context.deadline = at;
+        }
+        DeadlineFuture::Running { inner: self.inner.call(request), at, sleep: None, streams, protocol }
+    }
+}
+
+pin_project! {
+    #[project = DeadlineProjected]
+    pub(super) enum DeadlineFuture<F> {
+        Malformed { protocol: Protocol },
+        Running {
+            #[pin]
+            inner: F,
+            at: Option<Instant>,
+            // Made when there is something to wait for: most answers are there at once.
+            #[pin]
+            sleep: Option<Sleep>,
+            streams: bool,
+            protocol: Protocol,
+        },
+    }
+}
+
+impl<F, B> Future for DeadlineFuture<F>
+where
+    F: Future<Output = Result<Response<B>, Infallible>>,
+    B: HttpBody + Default,
+{
+    type Output = Result<Response<DeadlineBody<B>>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            DeadlineProjected::Malformed { protocol } => {
+                Poll::Ready(Ok(refusal::answer(refusal::malformed_timeout(), *protocol)))
+            }
+            DeadlineProjected::Running { inner, at, sleep, streams, protocol } => {
+                if let Poll::Ready(response) = inner.poll(context)? {
+                    let at = at.filter(|_| *streams);
+                    return Poll::Ready(Ok(response.map(|inner| DeadlineBody { inner, at, sleep: None, over: false })));
+                }
+                if passed(*at, sleep, context) {
+                    return Poll::Ready(Ok(refusal::answer(refusal::deadline_exceeded(), *protocol)));
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Whether time is up; if not, the task is woken when it is.
+fn passed(at: Option<Instant>, mut sleep: Pin<&mut Option<Sleep>>, context: &mut Context<'_>) -> bool {
+    let Some(at) = at else { return false };
+    if Instant::now() >= at {
+        return true;
+    }
+    if sleep.is_none() {
+        sleep.set(Some(sleep_until(at)));
+    }
+    sleep.as_pin_mut().is_some_and(|sleep| sleep.poll(context).is_ready())
+}
+
+pin_project! {
+    /// The answer's body, cut off in time if it streams.
+    #[derive(Default)]
+    pub(super) struct DeadlineBody<B> {
+        #[pin]
+        inner: B,
+        at: Option<Instant>,
+        #[pin]
+        sleep: Option<Sleep>,
+        over: bool,
+    }
+}
+
+impl<B: HttpBody<Data = Bytes>> HttpBody for DeadlineBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = self.project();
+        if *this.over {
+            return Poll::Ready(None);
+        }
+        // Asked first: a stream that always has something to say ends as well.
+        if passed(*this.at, this.sleep, context) {
+            *this.over = true;
+            return Poll::Ready(Some(Ok(Frame::trailers(refusal::trailers(refusal::deadline_exceeded())))));
+        }
+        this.inner.poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_read_as_the_specification_has_them() {
+        assert_eq!(parse(b"250m").unwrap(), Duration::from_millis(250));
+        assert_eq!(parse(b"99999999H").unwrap(), Duration::from_hours(99_999_999));
+        assert_eq!(parse(b"0n").unwrap(), Duration::ZERO);
+        for bad in ["", "m", "5", "5s", "-5S", "+5S", "5 S", "123456789S", "5.5S", "5SS"] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_wish_is_capped_and_a_stream_has_only_its_own() {
+        let layer = Deadlines::new((), Duration::from_secs(5), Duration::from_secs(30));
+        let left = |headers: &HeaderMap, streams| layer.limit(headers, streams).unwrap().map(|left| left.as_secs());
+        let none = HeaderMap::new();
+        assert_eq!((left(&none, false), left(&none, true)), (Some(5), None));
+        let wish =
+            |text: &'static str| HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), text.parse().unwrap())]);
+        assert_eq!(left(&wish("20S"), false), Some(20));
+        assert_eq!(left(&wish("60S"), false), Some(30));
+        assert_eq!(left(&wish("60S"), true), Some(60));
+    }
+}

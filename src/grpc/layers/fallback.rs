@@ -1,0 +1,17 @@
+//! What nobody serves.
+
+use axum::{body::Body, extract::Request};
+use http::{HeaderValue, Response, StatusCode, header};
+
+use super::{refusal, web};
+
+/// UNIMPLEMENTED to those who speak gRPC, a page that says so to the others.
+pub(super) async fn answer(request: Request) -> Response<Body> {
+    if web::is_grpc(request.headers()) {
+        return refusal::unimplemented().into_http();
+    }
+    let mut response = Response::new(Body::from("There is no such page.\n"));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

@@ -1,0 +1,52 @@
+//! Panics are told once: by whoever caught them, else here.
+
+use std::{
+    any::Any,
+    backtrace::{Backtrace, BacktraceStatus},
+    cell::{Cell, RefCell},
+    panic::{self, AssertUnwindSafe, PanicHookInfo},
+};
+
+thread_local! {
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+    static REPORT: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Replaces the default hook, which would write to standard error past the log.
+pub(super) fn install() {
+    panic::set_hook(Box::new(|info| {
+        let report = describe(info);
+        if CATCHING.get() {
+            REPORT.set(Some(report));
+        } else {
+            tracing::error!(target: "boxoffice::panic", panic = %report, "a task panicked");
+        }
+    }));
+}
+
+/// Runs `work`; if it panics, says why, and leaves telling it to the caller.
+///
+/// # Errors
+/// The panic's message and place.
+pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    let outer = CATCHING.replace(true);
+    // What was being worked on is never looked at again after a panic.
+    let outcome = panic::catch_unwind(AssertUnwindSafe(work));
+    CATCHING.set(outer);
+    outcome.map_err(|payload| REPORT.take().unwrap_or_else(|| message(payload.as_ref()).to_owned()))
+}
+
+fn describe(info: &PanicHookInfo<'_>) -> String {
+    let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
+    let trace = Backtrace::capture();
+    let trace = if trace.status() == BacktraceStatus::Captured { format!(" {trace}") } else { String::new() };
+    format!("{}{place}{trace}", message(info.payload())).replace('\n', " | ")
+}
+
+fn message(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message")
+}
