@@ -21,4 +21,5 @@ mod provider_access;
 mod redis;
 mod seen;
 mod showtimes;
+mod tidy;
 mod wire;

@@ -35,8 +35,14 @@ pub fn run(command: Command) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let causes = std::iter::successors(failure.source(), |cause| cause.source());
-            eprintln!("boxoffice: {failure}{}", causes.map(|cause| format!(": {cause}")).collect::<String>());
+            let mut why = failure.to_string();
+            let mut cause = failure.source();
+            while let Some(deeper) = cause {
+                why += ": ";
+                why += &deeper.to_string();
+                cause = deeper.source();
+            }
+            eprintln!("boxoffice: {why}");
             ExitCode::FAILURE
         }
     }
