@@ -1,7 +1,5 @@
 //! Whatever is sent, the answer is a refusal by name or an answer: never INTERNAL, never UNKNOWN, and the server lives.
 
-use std::time::Duration;
-
 use proptest::{
     collection::vec,
     prelude::{BoxedStrategy, Just, Strategy, any},
@@ -11,11 +9,14 @@ use proptest::{
 };
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
 use tonic::Code;
 
 use crate::harness::{
-    Server, Store, World,
+    DEADLINE, Server, Store, World,
     contract::{good_request, methods, path, pool},
     create_auditorium, raw,
     requests::INCEPTION,
@@ -62,8 +63,8 @@ fn world() -> (Runtime, World) {
 fn survive(runtime: &Runtime, world: &World, path: &str, requests: &BoxedStrategy<Vec<u8>>) {
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
     let tried = TestRunner::new(config).run(requests, |request| {
-        let call = tokio::time::timeout(Duration::from_secs(20), raw::call(world.channel(), path, request));
-        let answer = runtime.block_on(async { call.await });
+        let call = async { timeout(DEADLINE, raw::call(world.channel(), path, request)).await };
+        let answer = runtime.block_on(call);
         let bad = |why: String| Err(TestCaseError::fail(why));
         match answer {
             Err(_) => bad("no answer".to_owned()),

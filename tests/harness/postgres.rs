@@ -134,9 +134,14 @@ fn binaries() -> PathBuf {
         *version >= OLDEST && complete
     });
     let newest = found.into_iter().max();
-    newest.map(|(_, folder)| folder).unwrap_or_else(|| {
-        panic!("no Postgres server of version {OLDEST} or newer is installed: `apt-get install postgresql` (Debian)")
-    })
+    newest.map_or_else(
+        || {
+            panic!(
+                "no Postgres server of version {OLDEST} or newer is installed: `apt-get install postgresql` (Debian)"
+            )
+        },
+        |(_, folder)| folder,
+    )
 }
 
 /// `initdb` on the path, with the version it says: "initdb (PostgreSQL) 15.6 (…)".

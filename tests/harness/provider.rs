@@ -65,7 +65,7 @@ impl Provider {
     }
 }
 
-/// Reads "demo provider on http://127.0.0.1:50061", by scheme or not.
+/// The address after these words: `… demo provider on http://127.0.0.1:50061`, or https.
 pub(crate) fn address(line: &str) -> Option<String> {
     let rest = line.split("demo provider on ").nth(1)?.split("://").nth(1)?;
     Some(rest.split(|c: char| !c.is_ascii_alphanumeric() && !".:[]-".contains(c)).next()?.to_owned())

@@ -103,7 +103,7 @@ impl Setup {
     }
 }
 
-/// The address after these words: "… gRPC and grpc-web on http://127.0.0.1:50051".
+/// The address after these words: `… gRPC and grpc-web on http://127.0.0.1:50051`.
 fn url(line: &str, words: &str) -> Option<String> {
     let rest = line.split(words).nth(1)?.strip_prefix("http://")?;
     Some(rest.split(|c: char| !c.is_ascii_alphanumeric() && !".:[]-".contains(c)).next()?.to_owned())
