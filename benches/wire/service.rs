@@ -24,6 +24,7 @@ pub(crate) struct Service {
 
 impl Service {
     /// Starts it and waits until it serves.
+    #[expect(clippy::zombie_processes, reason = "dropping it waits for the process; a failed start ends the bench")]
     pub(crate) async fn start(setup: Setup) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = setup.with("--listen", address.as_str()).with("--admin-listen", "off").command("");
