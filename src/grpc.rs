@@ -1,6 +1,7 @@
 //! How it is spoken: our contract over gRPC, one file for each service.
 
 mod auditoriums;
+pub mod codec;
 mod convert;
 pub mod layers;
 mod movies;

@@ -66,7 +66,16 @@ pub enum Error {
         /// When to ask again.
         retry_after: Duration,
     },
-    /// The store could not be asked.
+    /// The store cannot be asked just now; nothing was changed.
+    #[error("the store is unavailable")]
+    StoreUnavailable(#[source] Arc<store::Error>),
+    /// Too much is asked of the store at once; nothing was changed.
+    #[error("the store is too busy")]
+    StoreBusy(#[source] Arc<store::Error>),
+    /// A change was sent to the store, and whether it took effect is not known.
+    #[error("the outcome of a change is unknown")]
+    OutcomeUnknown(#[source] Arc<store::Error>),
+    /// The store answered with what nobody foresaw.
     #[error("the store failed")]
     Store(#[source] Arc<store::Error>),
     /// A change's task ended without an answer.
@@ -76,13 +85,18 @@ pub enum Error {
 
 impl From<store::Error> for Error {
     fn from(error: store::Error) -> Self {
-        Self::Store(Arc::new(error))
+        Self::from(Arc::new(error))
     }
 }
 
 impl From<Arc<store::Error>> for Error {
     fn from(error: Arc<store::Error>) -> Self {
-        Self::Store(error)
+        match error.as_ref() {
+            store::Error::Unavailable(_) => Self::StoreUnavailable(error),
+            store::Error::Busy(_) => Self::StoreBusy(error),
+            store::Error::Unknown(_) => Self::OutcomeUnknown(error),
+            _ => Self::Store(error),
+        }
     }
 }
 

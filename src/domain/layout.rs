@@ -128,7 +128,7 @@ fn read_row(row: &RowPlan) -> Result<Vec<Place>, Violations> {
         violations.add("label", "must have 1 to 4 upper-case letters or digits and begin with a letter");
     }
     violations.take("numbers", check_numbers(&row.numbers));
-    let places = violations.take("places", read_places(row));
+    let places = violations.take("", read_places(row));
     match places {
         Some(places) if violations.is_empty() => Ok(places),
         _ => Err(violations),
@@ -164,7 +164,7 @@ fn check_numbers(numbers: &[i32]) -> Result<(), Violations> {
 fn read_places(row: &RowPlan) -> Result<Vec<Place>, Violations> {
     let length = row.places.chars().count();
     if length == 0 || length > MAX_PLACES {
-        return Err(Violations::one("", format!("must have 1 to {MAX_PLACES} places")));
+        return Err(Violations::one("places", format!("must have 1 to {MAX_PLACES} places")));
     }
     let mut given = row.numbers.iter().copied();
     let mut counted = 0;
@@ -184,17 +184,18 @@ fn read_places(row: &RowPlan) -> Result<Vec<Place>, Violations> {
                 places.push(Place::Missing);
                 continue;
             }
-            _ => return Err(Violations::one("", "must be made of s, a, c, _ and . only")),
+            _ => return Err(Violations::one("places", "must be made of s, a, c, _ and . only")),
         };
         counted += 1;
         seats += 1;
         places.push(Place::Seat { number: given.next().unwrap_or(counted), kind });
     }
     if seats == 0 {
-        return Err(Violations::one("", "must have at least one seat"));
+        return Err(Violations::one("places", "must have at least one seat"));
     }
     if !row.numbers.is_empty() && row.numbers.len() != seats {
-        return Err(Violations::one("", format!("has {seats} seats for {} numbers", row.numbers.len())));
+        let what = format!("must be one for each of the row's {seats} seats, or left out");
+        return Err(Violations::one("numbers", what));
     }
     Ok(places)
 }

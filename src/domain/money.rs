@@ -68,8 +68,8 @@ impl Money {
         if currency.is_none() {
             violations.add("currency_code", "must be a known ISO 4217 code");
         }
-        if !(0..=MAX_UNITS).contains(&units) {
-            violations.add("units", format!("must be from 0 to {MAX_UNITS}"));
+        if !(0..=MAX_UNITS).contains(&units) || (units == MAX_UNITS && nanos > 0) {
+            violations.add("units", format!("must be from 0 to {MAX_UNITS} in all"));
         }
         let per_unit = currency.map_or(100, Currency::minor_per_unit);
         let nanos_per_minor = i64::from(NANOS) / per_unit;

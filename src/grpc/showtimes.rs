@@ -24,7 +24,7 @@ impl Showtimes for Service {
         let asked = async {
             let mut violations = Violations::new();
             let key = violations.take("", requests::key(&metadata, &request_id, "CreateShowtime", &message));
-            let new = violations.take("", convert::new_showtime(&message));
+            let new = violations.take("", convert::new_showtime(&message, self.app.clock().now()));
             let (key, new) = finish(violations, key.zip(new))?;
             self.app.create_showtime(new, key).await
         };

@@ -15,7 +15,6 @@ use crate::{
         showtime::{CancelRefused, Showtime},
         violations::Violations,
     },
-    store,
 };
 
 /// Whose reasons they are.
@@ -58,27 +57,20 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
             "the movie provider does not answer and nothing usable is cached",
             *retry_after,
         ),
-        Error::Store(cause) => of_store(error, cause, context),
-        Error::Lost(_) => internal(error, context),
-    }
-}
-
-fn of_store(error: &Error, cause: &store::Error, context: &Extensions) -> Status {
-    match cause {
-        store::Error::Unavailable(source) => {
-            tracing::warn!(error = source as &dyn std::error::Error, "the store is unavailable");
+        Error::StoreUnavailable(_) => {
+            tracing::warn!(error = error as &dyn std::error::Error, "refused");
             unavailable("STORE_UNAVAILABLE", "the database is unavailable; nothing was changed", STORE_RETRY)
         }
-        store::Error::Busy(source) => {
-            tracing::warn!(error = source as &dyn std::error::Error, "the store is too busy");
+        Error::StoreBusy(_) => {
+            tracing::warn!(error = error as &dyn std::error::Error, "refused");
             unavailable("OVERLOADED", "too much is going on at once; nothing was changed", BUSY_RETRY)
         }
-        store::Error::Unknown(source) => {
-            tracing::error!(error = source as &dyn std::error::Error, "the outcome of a commit is unknown");
+        Error::OutcomeUnknown(_) => {
+            tracing::error!(error = error as &dyn std::error::Error, "not known to have been done");
             let what = "it is not known whether this took effect; ask again with the same request_id";
             unavailable("OUTCOME_UNKNOWN", what, STORE_RETRY)
         }
-        _ => internal(error, context),
+        Error::Store(_) | Error::Lost(_) => internal(error, context),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     any::Any,
-    backtrace::{Backtrace, BacktraceStatus},
     cell::{Cell, RefCell},
     panic::{self, AssertUnwindSafe, PanicHookInfo},
 };
@@ -36,11 +35,10 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     outcome.map_err(|payload| REPORT.take().unwrap_or_else(|| message(payload.as_ref()).to_owned()))
 }
 
+/// Message and place on one line. No backtrace: resolving one would hold up everybody on this thread.
 fn describe(info: &PanicHookInfo<'_>) -> String {
     let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
-    let trace = Backtrace::capture();
-    let trace = if trace.status() == BacktraceStatus::Captured { format!(" {trace}") } else { String::new() };
-    format!("{}{place}{trace}", message(info.payload())).replace('\n', " | ")
+    format!("{}{place}", message(info.payload())).replace('\n', " | ")
 }
 
 fn message(payload: &(dyn Any + Send)) -> &str {

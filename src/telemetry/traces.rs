@@ -14,8 +14,8 @@ use std::{
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{
-    Context, global,
-    propagation::{Extractor, Injector},
+    global,
+    propagation::{Extractor, Injector, TextMapPropagator as _},
     trace::TraceContextExt as _,
 };
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithTonicConfig as _};
@@ -130,7 +130,7 @@ pub fn request_span(headers: &HeaderMap, service: &str, method: &str) -> (Span, 
         rpc.method = method,
         rpc.grpc.status_code = tracing::field::Empty,
     );
-    let parent = global::get_text_map_propagator(|propagator| propagator.extract(&Headers(headers)));
+    let parent = TraceContextPropagator::new().extract(&Headers(headers));
     // Refused only where the span goes nowhere.
     let _ = span.set_parent(parent);
     let trace = u128::from_be_bytes(span.context().span().span_context().trace_id().to_bytes());
@@ -140,12 +140,12 @@ pub fn request_span(headers: &HeaderMap, service: &str, method: &str) -> (Span, 
 /// Passes the current span on to whomever is called next.
 pub fn inject(headers: &mut HeaderMap) {
     if on() {
-        inject_context(&Span::current().context(), headers);
+        inject_span(&Span::current(), headers);
     }
 }
 
-fn inject_context(context: &Context, headers: &mut HeaderMap) {
-    global::get_text_map_propagator(|propagator| propagator.inject_context(context, &mut HeadersMut(headers)));
+fn inject_span(span: &Span, headers: &mut HeaderMap) {
+    TraceContextPropagator::new().inject_context(&span.context(), &mut HeadersMut(headers));
 }
 
 struct Headers<'a>(&'a HeaderMap);
@@ -175,6 +175,8 @@ mod tests {
     use std::net::TcpListener;
 
     use opentelemetry::trace::{Tracer as _, TracerProvider as _};
+    use tonic::transport::{Server, server::TcpIncoming};
+    use tracing_subscriber::layer::SubscriberExt as _;
 
     use super::*;
 
@@ -205,6 +207,44 @@ mod tests {
     async fn nor_does_it_where_tasks_run() {
         let hole = TcpListener::bind("127.0.0.1:0").unwrap();
         come_and_go(&format!("http://{}", hole.local_addr().unwrap()));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_callers_trace_goes_through_us_to_the_collector() {
+        let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let endpoint = format!("http://{}", incoming.local_addr().unwrap());
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(8);
+        // All that matters of a collector: it hears what it is sent.
+        let collector = axum::Router::new().fallback(async move |body: axum::body::Bytes| {
+            sender.send(body).await.unwrap();
+            tonic::Status::ok("").into_http::<axum::body::Body>()
+        });
+        tokio::spawn(Server::builder().serve_with_incoming(collector, incoming));
+
+        let traces = Traces::start(&endpoint, Resource::builder_empty().build()).unwrap();
+        let lines = tracing_subscriber::registry()
+            .with(tracing_opentelemetry::layer().with_tracer(traces.provider.tracer("test")));
+        let trace = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128;
+        let parent = 0xb7ad_6b71_6920_3331_u64;
+        let mut headers = HeaderMap::new();
+        headers.insert("traceparent", format!("00-{trace:032x}-{parent:016x}-01").parse().unwrap());
+        let mut onwards = HeaderMap::new();
+        tracing::subscriber::with_default(lines, || {
+            let (span, found) = request_span(&headers, "boxoffice.v1.Showtimes", "GetShowtime");
+            assert_eq!(found, trace);
+            inject_span(&span, &mut onwards);
+        });
+        let onwards = onwards["traceparent"].to_str().unwrap();
+        assert!(
+            onwards.starts_with(&format!("00-{trace:032x}-")) && !onwards.contains("b7ad6b7169203331"),
+            "{onwards}"
+        );
+
+        tokio::task::spawn_blocking(|| traces.shutdown(Duration::from_secs(10))).await.unwrap();
+        let sent = receiver.recv().await.unwrap();
+        let holds = |part: &[u8]| sent.windows(part.len()).any(|window| window == part);
+        assert!(holds(&trace.to_be_bytes()) && holds(&parent.to_be_bytes()));
+        assert!(holds(b"boxoffice.v1.Showtimes/GetShowtime"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The way to the provider: one HTTP/2 connection, made when first needed and made anew when it breaks.
 //!
 //! It promises that a dead connection is noticed within some fifteen seconds, and that over https nobody is trusted but
-//! those named by the operator: authorities, or the provider's own certificate, as self-signed ones are.
+//! those named by the operator (authorities, or the provider's own certificate, as self-signed ones are), or, if none is
+//! named, the authorities that browsers believe.
 
 use std::{sync::Arc, time::Duration};
 
@@ -68,13 +69,22 @@ impl Verifier {
         let trusted = match &options.ca_pem {
             _ if options.insecure => None,
             Some(pem) => Some(Trusted::read(pem, provider)?),
-            None => return Err(SetupError::NoTrust),
+            None => Some(Trusted::web(provider)?),
         };
         Ok(Self { trusted, algorithms })
     }
 }
 
 impl Trusted {
+    /// The authorities that browsers believe.
+    fn web(provider: Arc<CryptoProvider>) -> Result<Self, SetupError> {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|_| SetupError::CaFile)?;
+        Ok(Self { authorities, certificates: Vec::new() })
+    }
+
     fn read(pem: &[u8], provider: Arc<CryptoProvider>) -> Result<Self, SetupError> {
         let certificates: Vec<_> =
             CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| SetupError::CaFile)?;

@@ -43,7 +43,8 @@ pub struct ProviderOptions {
     pub url: String,
     /// Sent as `x-apikey` with every call.
     pub api_key: Option<Secret>,
-    /// Whom to trust over https: authorities, or the provider's own self-signed certificate, as PEM.
+    /// Whom to trust over https: authorities, or the provider's own self-signed certificate, as PEM. None:
+    /// the authorities that browsers believe.
     pub ca_pem: Option<Vec<u8>>,
     /// Accept any certificate: for development only.
     pub insecure: bool,
@@ -73,9 +74,6 @@ pub enum SetupError {
     /// Metadata carries visible ASCII only.
     #[error("the provider's API key has characters that a gRPC header cannot carry")]
     ApiKey,
-    /// We bring no list of public authorities along.
-    #[error("https needs a CA file (the system's own bundle will do) or, for development, no verification")]
-    NoTrust,
     /// Nothing to trust in it.
     #[error("the CA file holds no usable PEM certificate")]
     CaFile,

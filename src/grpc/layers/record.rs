@@ -86,8 +86,9 @@ impl Recording {
         let (span, trace) = if traces::on() {
             traces::request_span(request.headers(), &route.service, &route.method)
         } else {
-            (Span::none(), context::callers_trace(request.headers()).unwrap_or_else(context::new_trace))
+            (Span::none(), context::callers_trace(request.headers()).unwrap_or(0))
         };
+        let trace = if trace == 0 { context::new_trace() } else { trace };
         let context = RequestContext {
             trace_id: TraceId(trace),
             request_id: context::fresh(),
