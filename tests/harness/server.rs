@@ -11,6 +11,7 @@ use boxoffice::pb::boxoffice::v1::{
     auditoriums_client::AuditoriumsClient, movies_client::MoviesClient, showtimes_client::ShowtimesClient,
 };
 use rustix::process::Signal;
+use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::health_client::HealthClient;
 
@@ -70,7 +71,8 @@ impl Setup {
         command.current_dir(&self.folder).envs(&self.environment);
         command.args((!subcommand.is_empty()).then_some(subcommand));
         for (flag, value) in &self.options {
-            command.arg(flag).args((!value.is_empty()).then_some(value));
+            // In one word: a value that begins with a hyphen is a value all the same.
+            command.arg(if value.is_empty() { flag.clone() } else { format!("{flag}={value}") });
         }
         command
     }
@@ -84,10 +86,10 @@ impl Setup {
     pub(crate) async fn start(self) -> Server {
         let process = self.spawn();
         let console = process.console();
-        let address = console.find("that it is ready", |line| url(line, "gRPC and grpc-web on ")).await;
+        let address = console.find("that it is ready", |line| url(line, "gRPC and grpc-web on ", "grpc")).await;
         let admin = match self.options.get("--admin-listen").map(String::as_str) {
             Some("off") => None,
-            _ => Some(console.find("its admin port", |line| url(line, "health and metrics on ")).await),
+            _ => Some(console.find("its admin port", |line| url(line, "health and metrics on ", "admin")).await),
         };
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let channel = endpoint.connect().await.unwrap_or_else(|error| panic!("{address}: {error:?}\n{console}"));
@@ -103,8 +105,13 @@ impl Setup {
     }
 }
 
-/// The address after these words: `… gRPC and grpc-web on http://127.0.0.1:50051`.
-fn url(line: &str, words: &str) -> Option<String> {
+/// The address after these words, as in `Boxoffice is ready: gRPC and grpc-web on http://127.0.0.1:50051`; on a console of
+/// JSON, the field of the line that says the same.
+fn url(line: &str, words: &str, field: &str) -> Option<String> {
+    if let Ok(line) = serde_json::from_str::<Value>(line) {
+        let ready = line["message"] == "Boxoffice is ready";
+        return ready.then(|| line[field].as_str().map(str::to_owned)).flatten();
+    }
     let rest = line.split(words).nth(1)?.strip_prefix("http://")?;
     Some(rest.split(|c: char| !c.is_ascii_alphanumeric() && !".:[]-".contains(c)).next()?.to_owned())
 }
