@@ -101,6 +101,7 @@ async fn check_config_approves_and_keeps_secrets() {
     let folder = supervisor::folder("command-");
     let secret = "hunter2-and-more";
     let setup = Setup::new(folder.path())
+        .with("--provider-url", "http://127.0.0.1:1")
         .with("--provider-api-key", secret)
         .with("--database-url", format!("postgres://boxoffice:{secret}@localhost/boxoffice"))
         .with("--redis-url", format!("redis://:{secret}@localhost"));

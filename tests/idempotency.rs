@@ -119,7 +119,7 @@ async fn two_different_ids_are_refused(world: World) {
     assert_violates(&status, &["request_id"]);
     let unnamed = CreateShowtimeRequest { request_id: String::new(), ..request };
     let status = create(&world, keyed(unnamed, "not-a-uuid")).await.expect_err("that is no id");
-    assert_violates(&status, &["request_id"]);
+    assert_violates(&status, &["idempotency-key"]);
     assert_eq!(count(&world).await, 0);
 }
 
