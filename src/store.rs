@@ -18,9 +18,10 @@ mod transactions;
 
 use std::{fs::File, sync::Arc};
 
-pub use auditoriums::AuditoriumCreated;
+pub use auditoriums::{AuditoriumCreated, auditorium_listing_statement};
 pub use errors::Error;
 pub use pools::{Database, Options};
+pub use reader::{standings_statement, whole_statement};
 pub use requests::RequestKey;
 pub use showtimes::{Cursor, Schedule, ShowtimeCancelled, ShowtimeScheduled, listing_statement};
 

@@ -2,12 +2,12 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::Command,
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD};
 use boxoffice::pb;
 use chrono::SecondsFormat;
 use prost::Message as _;
@@ -16,14 +16,6 @@ use serde_json::{Value, json};
 use tonic_types::pb::ErrorInfo;
 
 use crate::harness::{Store, World, create_auditorium, in_hours, requests::INCEPTION};
-
-/// Where the clients are.
-struct Clients {
-    /// The interpreter.
-    python: PathBuf,
-    /// A folder with `node_modules`.
-    node: PathBuf,
-}
 
 /// What a client saw.
 #[derive(Debug, Deserialize)]
@@ -56,7 +48,7 @@ impl Session {
 async fn python_by_reflection_alone() {
     let clients = installed();
     let (world, auditorium) = room().await;
-    let mut client = Command::new(clients.python);
+    let mut client = Command::new(clients.join("python/bin/python"));
     client.arg(source("python/client.py")).args([world.address(), INCEPTION, &auditorium, &start()]);
     session(&mut client).check();
 }
@@ -68,7 +60,7 @@ async fn connect_web_from_node() {
     let descriptors = world.ground.folder().join("descriptors.bin");
     fs::write(&descriptors, pb::DESCRIPTORS).expect("a file");
     // Node looks for packages beside the program.
-    let program = clients.node.join("client.js");
+    let program = clients.join("node/client.js");
     fs::copy(source("node/client.js"), &program).expect("a copy");
     let mut client = Command::new("node");
     client.args([&program, &PathBuf::from(format!("http://{}", world.address())), &descriptors]);
@@ -90,7 +82,7 @@ async fn buf(flags: &[&str]) {
     let clients = installed();
     let (world, auditorium) = room().await;
     let call = |method: &str, request: &Value| {
-        let mut buf = Command::new(clients.node.join("node_modules/.bin/buf"));
+        let mut buf = Command::new(clients.join("node/node_modules/.bin/buf"));
         buf.current_dir(env!("CARGO_MANIFEST_DIR")).arg("curl").args(flags).args(["--data", &request.to_string()]);
         buf.arg(format!("http://{}/boxoffice.v1.Showtimes/{method}", world.address()));
         let output = buf.output().expect("buf runs");
@@ -117,12 +109,14 @@ async fn buf(flags: &[&str]) {
     assert!(!succeeded);
     let error: Value = serde_json::from_slice(&stderr).expect("JSON");
     assert_eq!(error["code"], "failed_precondition");
-    let detail = &error["details"][0];
-    assert_eq!(detail["type"], "google.rpc.ErrorInfo", "{error}");
-    let info = detail["value"].as_str().and_then(|value| STANDARD_NO_PAD.decode(value).ok()).expect("base64");
-    let info = ErrorInfo::decode(&*info).expect("it decodes");
-    assert_eq!(info.reason, "SHOWTIME_OVERLAPS");
-    assert_eq!(info.metadata.get("showtime_id").map(String::as_str), id.as_str());
+    let info = &error["details"][0];
+    assert_eq!(info["type"], "google.rpc.ErrorInfo", "{error}");
+    // buf has no schema for the details by reflection: it hands them on as they came.
+    let bytes = info["value"].as_str().and_then(|value| STANDARD_NO_PAD.decode(value).ok());
+    let bytes = bytes.unwrap_or_else(|| panic!("no base64: {error}"));
+    let info = ErrorInfo::decode(&*bytes).expect("the detail is what its type says");
+    assert_eq!((&*info.reason, &*info.domain), ("SHOWTIME_OVERLAPS", "boxoffice"));
+    assert_eq!(info.metadata.get("showtime_id").map(String::as_str), id.as_str(), "{info:?}");
 }
 
 async fn room() -> (World, String) {
@@ -146,19 +140,22 @@ fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(path)
 }
 
-/// Where the clients are. The script installs what has changed since the last time, and lets one caller in at a time.
-fn installed() -> Clients {
+/// Where the clients are, installed first if need be, by one test at a time.
+fn installed() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (tool, package) in [("python3", "python3-venv"), ("npm", "npm"), ("node", "nodejs")] {
-        let found = Command::new(tool).arg("--version").output();
-        assert!(found.is_ok(), "{tool} is not installed: `apt-get install {package}` (Debian)");
+    let clients = root.join("target/clients");
+    fs::create_dir_all(&clients).expect("a folder");
+    let lock = File::create(clients.join("lock")).expect("a file");
+    lock.lock().expect("a lock");
+    if !clients.join("python/bin/python").exists() || !clients.join("node/node_modules").exists() {
+        for (tool, package) in [("python3", "python3-venv"), ("npm", "npm"), ("node", "nodejs")] {
+            let found = Command::new(tool).arg("--version").output();
+            assert!(found.is_ok(), "{tool} is not installed: `apt-get install {package}` (Debian)");
+        }
+        let output = Command::new(root.join("scripts/clients")).current_dir(root).output();
+        let output = output.expect("scripts/clients runs");
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "scripts/clients: {}", String::from_utf8_lossy(&said));
     }
-    let output = Command::new(root.join("scripts/clients")).current_dir(root).output().expect("scripts/clients runs");
-    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "scripts/clients: {stdout}{stderr}");
-    let place = |name: &str| {
-        let line = stdout.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        PathBuf::from(line.unwrap_or_else(|| panic!("scripts/clients does not say where {name} is: {stdout}{stderr}")))
-    };
-    Clients { python: place("python"), node: place("node") }
+    clients
 }

@@ -25,7 +25,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use self::{
-    postgres::Database,
+    postgres::{Database, Postgres},
     provider::{Provider, no_faults},
     redis::Redis,
     refusals::{assert_not_found, assert_refused, assert_violates},

@@ -209,13 +209,15 @@ async fn bad_filters_are_refused_by_field(world: World) {
         start_before: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
         local_date: "28.2.2027".to_owned(),
         page_size: -1,
-        // A token is held against the filter, so a filter must be there first; its length is not.
+        // Only its length: what it says is held against the filter, so the filter must be right first.
         page_token: "x".repeat(513),
         include_cancelled: false,
     };
     let status = page(&world, bad).await.expect_err("everything is wrong");
     let fields = ["auditorium_id", "movie_id", "start_after", "start_before", "local_date", "page_size"];
     assert_violates(&status, &[&fields[..], &["page_token"]].concat());
+    let nonsense = ListShowtimesRequest { page_token: "nonsense".to_owned(), ..Default::default() };
+    assert_violates(&page(&world, nonsense).await.expect_err("that is no token"), &["page_token"]);
     for no_day in ["2027-02-29", "2027-13-01", "0000-00-00", "2027-2-8", "２０２７-02-28"] {
         let request = ListShowtimesRequest { local_date: no_day.to_owned(), ..Default::default() };
         assert_violates(&page(&world, request).await.expect_err("there is no such day"), &["local_date"]);

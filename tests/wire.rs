@@ -200,7 +200,7 @@ async fn what_does_not_decode_is_a_bad_request() {
     let world = World::start(Store::Sqlite).await;
     for garbage in [&b"\xff"[..], b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe"] {
         let status = raw::call(world.channel(), LIST, garbage.to_vec()).await.expect_err("that is no message");
-        assert_refused(&status, Code::InvalidArgument, "INVALID_REQUEST");
+        assert_refused(&status, Code::InvalidArgument, "MALFORMED_MESSAGE");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
     app::{Error, Kind},
     domain::{
         showtime::{CancelRefused, Showtime},
-        violations::Violations,
+        violations::{Violation, Violations},
     },
 };
 
@@ -23,6 +23,11 @@ pub(super) const DOMAIN: &str = "boxoffice";
 const STORE_RETRY: Duration = Duration::from_secs(1);
 /// When a store that is busy may be.
 const BUSY_RETRY: Duration = Duration::from_millis(100);
+
+/// What an answer may say of a bad request. It all travels in trailers, in base64, the message twice; clients give up on
+/// trailers over 8 KiB (grpc-java, grpc's C core) or 16 KiB (tonic), and then nobody reads anything.
+const LISTED_BYTES: usize = 4_096;
+const MESSAGE_BYTES: usize = 512;
 
 /// The status that says this error.
 pub(super) fn of(error: &Error, context: &Extensions) -> Status {
@@ -75,11 +80,37 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
 }
 
 fn invalid(reason: &str, violations: &Violations) -> Status {
-    let flaws = violations.list().iter();
-    let flaws = flaws.map(|flaw| FieldViolation::new(flaw.field.clone(), flaw.description.clone()));
+    let mut room = LISTED_BYTES;
+    let fits = |flaw: &&Violation| {
+        // Tags and lengths, too.
+        let size = flaw.field.len() + flaw.description.len() + 8;
+        let fits = size <= room;
+        room -= size.min(room);
+        fits
+    };
+    let all = violations.list();
+    let listed = all.iter().take_while(fits);
+    let mut listed: Vec<_> =
+        listed.map(|flaw| FieldViolation::new(flaw.field.clone(), flaw.description.clone())).collect();
+    if listed.len() < all.len() {
+        listed.push(FieldViolation::new("", "has more violations than are listed here"));
+    }
     let mut details = reasoned(reason, []);
-    details.set_bad_request(flaws.collect::<Vec<_>>());
-    Status::with_error_details(Code::InvalidArgument, violations.to_string(), details)
+    details.set_bad_request(listed);
+    Status::with_error_details(Code::InvalidArgument, headline(violations), details)
+}
+
+/// The flaws as one sentence, as far as they fit.
+fn headline(violations: &Violations) -> String {
+    let mut headline = String::new();
+    for (index, flaw) in violations.list().iter().enumerate() {
+        let next = format!("{}{} {}", if index == 0 { "" } else { "; " }, flaw.field, flaw.description);
+        if headline.len() + next.len() > MESSAGE_BYTES {
+            return headline + "; and more";
+        }
+        headline += &next;
+    }
+    headline
 }
 
 fn not_found(kind: Kind, id: &str) -> Status {

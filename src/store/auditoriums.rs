@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _, QuerySelect as _, Set,
+    ColumnTrait as _, DbBackend, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select, Set, Statement,
     prelude::{Json, Uuid},
     sea_query::{Expr, ExprTrait as _, Query},
 };
@@ -134,23 +135,7 @@ impl Store {
         after: Option<AuditoriumId>,
         limit: u64,
     ) -> Result<Vec<Auditorium>, Error> {
-        let order = [Column::Cinema, Column::Name, Column::AuditoriumId];
-        let mut query = Entity::find()
-            .select_only()
-            .columns([Column::AuditoriumId, Column::Name, Column::Cinema, Column::TimeZone])
-            .columns([Column::SeatCount, Column::CreateTime])
-            .limit(limit);
-        for column in order {
-            query = query.order_by_asc(column);
-        }
-        if let Some(cinema) = cinema {
-            query = query.filter(Column::Cinema.eq(cinema));
-        }
-        if let Some(id) = after {
-            let mut last = Query::select();
-            last.columns(order).from(Entity).and_where(Column::AuditoriumId.eq(id.0));
-            query = query.filter(Expr::tuple(order.map(Expr::col)).gt(Expr::SubQuery(None, Box::new(last.into()))));
-        }
+        let query = listing(cinema, after, limit);
         self.look("list_auditoriums", async {
             let held = self.0.reads.acquire().await?;
             let rows = held.read(query.into_model::<AuditoriumRow>().all(held.connection)).await?;
@@ -158,4 +143,38 @@ impl Store {
         })
         .await
     }
+}
+
+/// The query behind the list, along its index.
+fn listing(cinema: Option<&str>, after: Option<AuditoriumId>, limit: u64) -> Select<Entity> {
+    let order = [Column::Cinema, Column::Name, Column::AuditoriumId];
+    let mut query = Entity::find()
+        .select_only()
+        .columns([Column::AuditoriumId, Column::Name, Column::Cinema, Column::TimeZone])
+        .columns([Column::SeatCount, Column::CreateTime])
+        .limit(limit);
+    for column in order {
+        query = query.order_by_asc(column);
+    }
+    if let Some(cinema) = cinema {
+        query = query.filter(Column::Cinema.eq(cinema));
+    }
+    if let Some(id) = after {
+        let mut last = Query::select();
+        last.columns(order).from(Entity).and_where(Column::AuditoriumId.eq(id.0));
+        query = query.filter(Expr::tuple(order.map(Expr::col)).gt(Expr::SubQuery(None, Box::new(last.into()))));
+    }
+    query
+}
+
+/// The text and values of the query behind the list, for whoever wants to see its plan.
+#[must_use]
+pub fn auditorium_listing_statement(
+    backend: DbBackend,
+    cinema: Option<&str>,
+    after: Option<AuditoriumId>,
+    limit: u64,
+) -> Statement {
+    use sea_orm::QueryTrait as _;
+    listing(cinema, after, limit).build(backend)
 }

@@ -133,3 +133,15 @@ pub(super) fn by_ids(backend: DbBackend, select: &str, ids: &[ShowtimeId]) -> St
     let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
     Statement::from_sql_and_values(backend, format!("{select} WHERE s.showtime_id = ANY($1)"), [ids.into()])
 }
+
+/// The text and values of the query for what changes in showtimes, for whoever wants to see its plan.
+#[must_use]
+pub fn standings_statement(backend: DbBackend, ids: &[ShowtimeId]) -> Statement {
+    by_ids(backend, SELECT_STANDINGS, ids)
+}
+
+/// The same for whole showtimes.
+#[must_use]
+pub fn whole_statement(backend: DbBackend, ids: &[ShowtimeId]) -> Statement {
+    by_ids(backend, SELECT_SHOWTIMES, ids)
+}

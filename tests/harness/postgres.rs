@@ -19,11 +19,13 @@ use super::{process::Process, supervisor};
 
 const OLDEST: u32 = 15;
 
-struct Postgres {
+/// A server and its files.
+pub(crate) struct Postgres {
     binaries: PathBuf,
+    folder: PathBuf,
     port: u16,
-    /// Never dropped: the supervisor stops it.
-    _server: Process,
+    /// The shared one is never dropped: the supervisor stops it.
+    server: Process,
 }
 
 static POSTGRES: OnceCell<Postgres> = OnceCell::const_new();
@@ -37,7 +39,8 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn create() -> Self {
-        let postgres = POSTGRES.get_or_init(Postgres::start).await;
+        let shared = async || Postgres::start(supervisor::root().join("postgres")).await;
+        let postgres = POSTGRES.get_or_init(shared).await;
         let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
         postgres.tool("createdb", &["--template=template0", &name]);
         Self { name, postgres }
@@ -68,46 +71,43 @@ impl Drop for Database {
 }
 
 impl Postgres {
-    async fn start() -> Self {
+    /// A server in this folder, which must not exist.
+    pub(crate) async fn start(folder: PathBuf) -> Self {
         let binaries = binaries();
-        let folder = supervisor::root().join("postgres");
         fs::create_dir(&folder).expect("a folder for Postgres");
-        let server_user = unprivileged();
-        if let Some((user, group)) = server_user {
+        if let Some((user, group)) = unprivileged() {
             chown(&folder, Some(user), Some(group)).expect("Postgres's folder is given to its user");
         }
-        let command = |tool: &str| {
-            let mut command = Command::new(binaries.join(tool));
-            command.current_dir(&folder).env("LC_ALL", "C").arg("-D").arg(folder.join("data"));
-            if let Some((user, group)) = server_user {
-                command.uid(user).gid(group);
-            }
-            command
-        };
         let options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
-        run(command("initdb").args(options));
+        run(command(&binaries, &folder, "initdb").args(options));
         // Somebody may take the port between our look and the start: then look again.
         for _ in 0..5 {
             let port = free_port();
-            let mut postgres = command("postgres");
-            for setting in [
-                "listen_addresses=127.0.0.1",
-                &format!("port={port}"),
-                "unix_socket_directories=",
-                "max_connections=300",
-                "shared_buffers=64MB",
-            ] {
-                postgres.args(["-c", setting]);
-            }
-            let server = Process::spawn("Postgres", postgres, Signal::QUIT);
-            let ready = |line: &str| line.contains("database system is ready to accept connections").then_some(());
+            let server = spawn(&binaries, &folder, port);
             match server.console().search(ready).await {
-                Ok(()) => return Self { binaries, port, _server: server },
+                Ok(()) => return Self { binaries, folder, port, server },
                 Err(_) if server.console().lines().iter().any(|line| line.contains("Address already in use")) => {}
                 Err(why) => panic!("Postgres {why} and is not ready:\n{}", server.console()),
             }
         }
         panic!("Postgres found no free port in five attempts")
+    }
+
+    /// What `--database-url` takes for the database that every server has.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Ends it as a power cut would, its children with it.
+    pub(crate) async fn crash(&self) {
+        self.server.signal(Signal::QUIT);
+        self.server.exit().await;
+    }
+
+    /// Comes back at the same address with the same data.
+    pub(crate) async fn restart(&mut self) {
+        self.server = spawn(&self.binaries, &self.folder, self.port);
+        self.server.console().find("that it is ready", ready).await;
     }
 
     fn sql(&self, statement: &str) {
@@ -119,6 +119,34 @@ impl Postgres {
         let place = ["--host=127.0.0.1", "--username=postgres", "--port", &port, "--no-password"];
         run(Command::new(self.binaries.join(tool)).args(place).args(arguments));
     }
+}
+
+fn ready(line: &str) -> Option<()> {
+    line.contains("database system is ready to accept connections").then_some(())
+}
+
+/// One of the server's own tools, as the server's own user.
+fn command(binaries: &Path, folder: &Path, tool: &str) -> Command {
+    let mut command = Command::new(binaries.join(tool));
+    command.current_dir(folder).env("LC_ALL", "C").arg("-D").arg(folder.join("data"));
+    if let Some((user, group)) = unprivileged() {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
+fn spawn(binaries: &Path, folder: &Path, port: u16) -> Process {
+    let mut postgres = command(binaries, folder, "postgres");
+    for setting in [
+        "listen_addresses=127.0.0.1",
+        &format!("port={port}"),
+        "unix_socket_directories=",
+        "max_connections=300",
+        "shared_buffers=64MB",
+    ] {
+        postgres.args(["-c", setting]);
+    }
+    Process::spawn("Postgres", postgres, Signal::QUIT)
 }
 
 /// The newest installed server.

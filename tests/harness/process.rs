@@ -1,6 +1,7 @@
 //! A child process: what it prints, the signals it is sent, and its end.
 
 use std::{
+    fs,
     io::{BufRead as _, BufReader, Read},
     os::unix::process::CommandExt as _,
     process::{Command, ExitStatus, Stdio},
@@ -47,6 +48,14 @@ impl Process {
 
     pub(crate) fn console(&self) -> &Console {
         &self.console
+    }
+
+    /// The most memory that was ever resident, in MiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let page = format!("/proc/{}/status", self.pid.as_raw_nonzero());
+        let page = fs::read_to_string(page).expect("it runs, on Linux");
+        let line = page.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("every process has a peak");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") / 1024
     }
 
     /// Sends a signal, unless it has ended.

@@ -19,7 +19,7 @@ use super::{
     http::{self, Reply},
     metrics::Metrics,
     process::{Console, Process},
-    provider::{self, Faults},
+    provider::Faults,
 };
 
 /// The binary under test, in an environment that cannot configure it by accident.
@@ -86,10 +86,10 @@ impl Setup {
     pub(crate) async fn start(self) -> Server {
         let process = self.spawn();
         let console = process.console();
-        let address = console.find("that it is ready", |line| url(line, "gRPC and grpc-web on ", "grpc")).await;
+        let address = console.find("that it is ready", |line| said(line, "gRPC and grpc-web on ", "grpc")).await;
         let admin = match self.options.get("--admin-listen").map(String::as_str) {
             Some("off") => None,
-            _ => Some(console.find("its admin port", |line| url(line, "health and metrics on ", "admin")).await),
+            _ => Some(console.find("its admin port", |line| said(line, "health and metrics on ", "admin")).await),
         };
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let channel = endpoint.connect().await.unwrap_or_else(|error| panic!("{address}: {error:?}\n{console}"));
@@ -105,12 +105,11 @@ impl Setup {
     }
 }
 
-/// The address after these words, as in `Boxoffice is ready: gRPC and grpc-web on http://127.0.0.1:50051`; on a console of
-/// JSON, the field of the line that says the same.
-fn url(line: &str, words: &str, field: &str) -> Option<String> {
-    if let Ok(line) = serde_json::from_str::<Value>(line) {
-        let ready = line["message"] == "Boxoffice is ready";
-        return ready.then(|| line[field].as_str().map(str::to_owned)).flatten();
+/// The address that the server says it has, in either of its formats: after these words, as in `gRPC and grpc-web on
+/// http://127.0.0.1:50051`, or under this field of the event that it is ready.
+fn said(line: &str, words: &str, field: &str) -> Option<String> {
+    if let Ok(event) = serde_json::from_str::<Value>(line) {
+        return (event["message"] == "Boxoffice is ready").then(|| event[field].as_str().map(str::to_owned))?;
     }
     let rest = line.split(words).nth(1)?.strip_prefix("http://")?;
     Some(rest.split(|c: char| !c.is_ascii_alphanumeric() && !".:[]-".contains(c)).next()?.to_owned())
@@ -160,7 +159,8 @@ impl Server {
 
     /// The knobs of the provider inside it.
     pub(crate) async fn embedded_provider(&self) -> Faults {
-        Faults::at(&self.console().find("where its demo provider is", provider::address).await)
+        let address = |line: &str| said(line, "demo provider on ", "demo");
+        Faults::at(&self.console().find("where its demo provider is", address).await)
     }
 
     /// A connection of its own, if the server takes one.
@@ -182,6 +182,11 @@ impl Server {
     /// Whether it still answers.
     pub(crate) async fn is_alive(&self) -> bool {
         self.health().check(tonic_health::pb::HealthCheckRequest::default()).await.is_ok()
+    }
+
+    /// The most memory that was ever resident, in MiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.process.peak_memory()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, path::Path};
 
-use sea_orm::{ConnectionTrait as _, DbErr, ExecResult};
+use sea_orm::{ConnectOptions, ConnectionTrait as _, DatabaseConnection, DbErr, ExecResult};
 use tempfile::TempDir;
 
 use super::{Database, Server, server::Setup, supervisor};
@@ -58,13 +58,20 @@ impl Ground {
         }
     }
 
-    /// Runs a statement behind the server's back.
-    pub(crate) async fn sql(&self, statement: &str) -> Result<ExecResult, DbErr> {
+    /// One connection of one's own, behind the server's back.
+    pub(crate) async fn connect(&self) -> DatabaseConnection {
         let url = match &self.database {
             Some(database) => database.url(),
             None => format!("sqlite://{}", self.folder.path().join("data/boxoffice.db").display()),
         };
-        let connection = sea_orm::Database::connect(url).await.expect("the database is there");
+        let mut options = ConnectOptions::new(url);
+        options.max_connections(1).sqlx_logging(false);
+        sea_orm::Database::connect(options).await.expect("the database is there")
+    }
+
+    /// Runs a statement behind the server's back.
+    pub(crate) async fn sql(&self, statement: &str) -> Result<ExecResult, DbErr> {
+        let connection = self.connect().await;
         let result = connection.execute_unprepared(statement).await;
         connection.close().await.expect("a connection closes");
         result
