@@ -218,12 +218,12 @@ async fn names_are_counted_in_characters_and_printable() {
 #[tokio::test]
 async fn answers_to_hopeless_layouts_stay_small() {
     let world = World::start(crate::harness::Store::Sqlite).await;
-    let hopeless = |rows: usize| {
-        let numbers = vec![-1; 100];
+    let hopeless = |rows: usize, numbers: usize| {
+        let numbers = vec![-1; numbers];
         let row = Row { label: "?".to_owned(), places: "?".to_owned(), numbers };
         CreateAuditoriumRequest { layout: Some(Layout { rows: vec![row; rows] }), ..new_auditorium() }
     };
-    for request in [hopeless(1), hopeless(100), hopeless(2000)] {
+    for request in [hopeless(1, 100), hopeless(100, 100), hopeless(100, 0), hopeless(5_000, 0)] {
         let status = create(&world, request).await.expect_err("it has thousands of flaws");
         let trailers = status.message().len() + status.details().len() * 4 / 3;
         assert!((1..7_500).contains(&trailers), "{trailers} bytes: {status:?}");

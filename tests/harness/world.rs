@@ -77,6 +77,10 @@ impl Ground {
         result
     }
 
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.database.is_some()
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
