@@ -35,6 +35,9 @@ use listener::Listener;
 /// Why the service does not run: something that the person who started it can read.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// By then every connection has had its goodbye, and brings no new requests.
+const GOODBYE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// What runs beside the requests, and the tokens that end it.
 struct Running {
     /// Cancelled when the service is asked to end: listeners close.
@@ -138,7 +141,13 @@ async fn end(
             tracing::info!("draining");
             health.draining().await;
             let drained = async {
-                let served = serving.await;
+                let served = tokio::select! {
+                    served = &mut serving => served,
+                    () = tokio::time::sleep(GOODBYE) => {
+                        health.end_watches().await;
+                        serving.await
+                    }
+                };
                 app.drained().await;
                 served
             };

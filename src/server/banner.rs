@@ -62,7 +62,7 @@ async fn to_try(app: &App, address: SocketAddr) -> Vec<String> {
     lines.push("Or, with npm instead of grpcurl:".to_owned());
     for (method, message) in &calls {
         lines.push(format!(
-            "  npx @bufbuild/buf curl --protocol grpc --http2-prior-knowledge -d '{message}' \
+            "  npx --yes @bufbuild/buf curl --protocol grpc --http2-prior-knowledge -d '{message}' \
              http://{address}/boxoffice.v1.{method}"
         ));
     }

@@ -62,10 +62,14 @@ impl Health {
         self.say(true).await;
     }
 
-    /// Says `NOT_SERVING` to all, and ends the streams of those who watch: they have been told.
+    /// Says `NOT_SERVING` to all.
     pub(super) async fn draining(&self) {
         self.ready.store(false, Ordering::Release);
         self.say(false).await;
+    }
+
+    /// Ends the streams of those who watch. They have been told, and nobody can ask anew any more.
+    pub(super) async fn end_watches(&self) {
         for service in [WHOLE].into_iter().chain(SERVICES) {
             self.reporter.clone().clear_service_status(service).await;
         }

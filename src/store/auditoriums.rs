@@ -13,7 +13,10 @@ use super::{
     Error, RequestKey, Store,
     entities::auditorium::{ActiveModel, Column, Entity},
     requests::{self, Claim},
-    transactions::Verdict::{Commit, Refuse},
+    transactions::{
+        Verdict::{Commit, Refuse},
+        look,
+    },
 };
 use crate::domain::{
     auditorium::{Auditorium, NewAuditorium},
@@ -117,7 +120,7 @@ impl Store {
     /// # Errors
     /// The database cannot be asked.
     pub async fn auditorium(&self, id: AuditoriumId) -> Result<Option<Auditorium>, Error> {
-        self.look("get_auditorium", async {
+        look("get_auditorium", async {
             let held = self.0.reads.acquire().await?;
             let query = Entity::find_by_id(id.0).into_model::<AuditoriumRow>();
             held.read(query.one(held.connection)).await?.map(AuditoriumRow::auditorium).transpose()
@@ -136,7 +139,7 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<Auditorium>, Error> {
         let query = listing(cinema, after, limit);
-        self.look("list_auditoriums", async {
+        look("list_auditoriums", async {
             let held = self.0.reads.acquire().await?;
             let rows = held.read(query.into_model::<AuditoriumRow>().all(held.connection)).await?;
             rows.into_iter().map(AuditoriumRow::auditorium).collect()

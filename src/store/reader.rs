@@ -15,6 +15,7 @@ use super::{
     Error,
     facts::{Facts, SELECT_SHOWTIMES, ShowtimeRow, StandingRow},
     pools::Pool,
+    transactions::look,
 };
 use crate::domain::{ids::ShowtimeId, showtime::Showtime};
 
@@ -66,7 +67,7 @@ async fn run(pool: Pool, facts: Facts, questions: Arc<Mutex<mpsc::Receiver<Quest
             return;
         }
         let wanted: HashSet<_> = batch.iter().map(|question| question.id).collect();
-        match load(&pool, &facts, &wanted).await {
+        match look("get_showtimes", load(&pool, &facts, &wanted)).await {
             Ok(found) => {
                 for Question { id, answer } in batch.drain(..) {
                     let _gone = answer.send(Ok(found.get(&id).cloned()));

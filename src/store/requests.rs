@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::{
     Error, Store,
     entities::request::{ActiveModel, Column, Entity},
-    transactions::{Tx, Verdict::Commit},
+    transactions::{Tx, Verdict::Commit, look},
 };
 use crate::domain::ids::RequestId;
 
@@ -106,7 +106,7 @@ fn unreadable(key: &RequestKey, error: &serde_json::Error) -> Error {
 impl Store {
     /// Looks for an answer outside any transaction, before work is done that a retry does not need.
     pub(super) async fn answered<T: DeserializeOwned>(&self, key: &RequestKey) -> Result<Claim<T>, Error> {
-        self.look("find_answer", async {
+        look("find_answer", async {
             let held = self.0.reads.acquire().await?;
             held.read(find(held.connection, key)).await
         })

@@ -22,6 +22,7 @@ use super::{
     transactions::{
         Tx,
         Verdict::{Commit, Refuse},
+        look,
     },
 };
 use crate::domain::{
@@ -184,7 +185,7 @@ impl Store {
     /// # Errors
     /// The database cannot be asked.
     pub async fn showtimes(&self, filter: &Filter, after: Option<Cursor>, limit: u64) -> Result<Vec<Showtime>, Error> {
-        self.look("list_showtimes", async {
+        look("list_showtimes", async {
             let held = self.0.reads.acquire().await?;
             let query = listing(filter, after, limit).into_model::<StandingRow>();
             let standings = held.read(query.all(held.connection)).await?;
@@ -214,7 +215,7 @@ impl Store {
     /// # Errors
     /// The database cannot be asked.
     pub async fn free_from(&self, id: AuditoriumId) -> Result<Option<DateTime<Utc>>, Error> {
-        self.look("free_from", async {
+        look("free_from", async {
             let held = self.0.reads.acquire().await?;
             let query = Entity::find()
                 .select_only()

@@ -79,18 +79,17 @@ impl Store {
             }
         }
     }
+}
 
-    /// Runs a read under its name. Reads have no effect, so their callers decide whether to ask again.
-    pub(super) async fn look<T>(
-        &self,
-        name: &'static str,
-        read: impl Future<Output = Result<T, Error>> + Send,
-    ) -> Result<T, Error> {
-        let begun = Instant::now();
-        let done = read.instrument(tracing::info_span!("read", otel.kind = "client", name)).await;
-        metrics::transaction(name, outcome(&done), begun.elapsed());
-        done
-    }
+/// Runs a read under its name. Reads have no effect, so their callers decide whether to ask again.
+pub(super) async fn look<T>(
+    name: &'static str,
+    read: impl Future<Output = Result<T, Error>> + Send,
+) -> Result<T, Error> {
+    let begun = Instant::now();
+    let done = read.instrument(tracing::info_span!("read", otel.kind = "client", name)).await;
+    metrics::transaction(name, outcome(&done), begun.elapsed());
+    done
 }
 
 fn outcome<T>(done: &Result<T, Error>) -> &'static str {
