@@ -10,7 +10,8 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin boxoffice \
-    && install -D target/release/boxoffice /out/boxoffice \
+    && mkdir /out \
+    && strip --strip-debug -o /out/boxoffice target/release/boxoffice \
     && mkdir /out/data
 
 # ---- run: the C library, the certificates that the web trusts, and the binary; no shell, no package manager

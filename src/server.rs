@@ -73,8 +73,11 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
         limits::server(options::limits(config)).serve_with_incoming_shutdown(stack, bound.listener, asked_to_end);
     let serving = tokio::spawn(serving);
 
-    if config.sample {
-        app.make_sample().await?;
+    if config.sample
+        && let Err(error) = app.make_sample().await
+    {
+        // No reason not to serve. The next start goes on where this one ended.
+        tracing::warn!(error = &error as &dyn std::error::Error, "the sample is not complete");
     }
     running.tasks.spawn(tidy(app.clone(), running.ended.clone()));
     running.tasks.spawn(health.clone().monitor(running.ending.clone()));

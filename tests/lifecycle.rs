@@ -128,6 +128,17 @@ async fn a_database_newer_than_the_binary_is_refused() {
 }
 
 #[tokio::test]
+async fn a_migration_that_was_altered_since_is_refused() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let world = World::start(store).await;
+        world.stop().await;
+        world.ground.sql("UPDATE schema_migrations SET checksum = 'another'").await.expect("a row changed");
+        let (code, printed) = world.setup().clone().refused().await;
+        assert_ne!(code, Some(0), "{printed}");
+    }
+}
+
+#[tokio::test]
 async fn a_second_process_on_the_same_file_is_refused_by_name() {
     let mut world = World::start(Store::Sqlite).await;
     let (code, printed) = world.setup().clone().refused().await;
