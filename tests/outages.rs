@@ -56,7 +56,7 @@ async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str
     let (showtimes, auditoriums) = (|| server.showtimes(), || server.auditoriums());
     // All at once, and so many that most wait for a connection, of which there are sixteen.
     let creates = join_all((0..40).map(|_| async { showtimes().create_showtime(create.clone()).await.err() }));
-    let (creates, created, got, listed, read, all, cancelled) = tokio::join!(
+    let (creates, room, got, listed, read, all, cancelled) = tokio::join!(
         creates,
         async { auditoriums().create_auditorium(new_auditorium()).await.err() },
         async { auditoriums().get_auditorium(GetAuditoriumRequest { auditorium_id }).await.err() },
@@ -66,7 +66,7 @@ async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str
         async { showtimes().cancel_showtime(cancel).await.err() },
     );
     let others = [
-        ("CreateAuditorium", created),
+        ("CreateAuditorium", room),
         ("GetAuditorium", got),
         ("ListAuditoriums", listed),
         ("GetShowtime", read),
