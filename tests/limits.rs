@@ -65,27 +65,27 @@ async fn long_texts_are_refused_by_name() {
     }
 }
 
-/// Many hopeless messages at once, each as large as a message may be, cost memory for as long as they are read.
+/// Many hopeless messages at once, each about as large as a message may be, cost memory for as long as they are read.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn large_and_hopeless_messages_leave_the_server_small() {
     // Reading a million things takes a while where nothing is optimised.
     let world = World::with(Store::Sqlite, |setup| setup.with("--request-timeout", "25s")).await;
     let row = Row { label: "A".to_owned(), places: "s".to_owned(), numbers: vec![] };
-    // 8 bytes each on the wire, and more in memory.
-    let rows =
-        CreateAuditoriumRequest { layout: Some(Layout { rows: vec![row.clone(); 120_000] }), ..new_auditorium() };
-    let numbered = Row { numbers: vec![1; 1_000_000], ..row };
+    // 8 bytes each on the wire, and ten times that in memory.
+    let rows = CreateAuditoriumRequest { layout: Some(Layout { rows: vec![row.clone(); 60_000] }), ..new_auditorium() };
+    let numbered = Row { numbers: vec![1; 500_000], ..row };
     let numbers = CreateAuditoriumRequest { layout: Some(Layout { rows: vec![numbered] }), ..new_auditorium() };
     for request in [rows, numbers] {
-        let answers = join_all((0..16).map(|_| {
+        let answers = join_all((0..8).map(|_| {
             let (mut client, request) = (world.auditoriums(), request.clone());
             async move { client.create_auditorium(request).await }
         }));
         for answer in answers.await {
-            assert_eq!(answer.expect_err("hopeless").code(), Code::InvalidArgument);
+            let status = answer.expect_err("hopeless");
+            assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
         }
     }
     let peak = world.peak_memory();
-    assert!(peak < 1024, "{peak} MiB");
+    assert!(peak < 512, "{peak} MiB");
 }

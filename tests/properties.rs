@@ -34,7 +34,7 @@ proptest! {
                 for (row, plan) in layout.rows().iter().zip(&plan) {
                     prop_assert_eq!(&row.label, &plan.label);
                     prop_assert_eq!(row.places.len(), plan.places.len());
-                    let numbers: Vec<i32> = row.places.iter().filter_map(number).collect();
+                    let numbers: Vec<i32> = row.places.iter().copied().filter_map(number).collect();
                     prop_assert_eq!(numbers.iter().collect::<HashSet<_>>().len(), numbers.len());
                     prop_assert!(numbers.iter().all(|number| (1..=999).contains(number)), "{numbers:?}");
                     prop_assert!(plan.numbers.is_empty() || plan.numbers == numbers, "{numbers:?}");
@@ -158,9 +158,9 @@ fn exists(path: &str, plan: &[RowPlan]) -> bool {
     }
 }
 
-fn number(place: &Place) -> Option<i32> {
+fn number(place: Place) -> Option<i32> {
     match place {
-        Place::Seat { number, .. } => Some(*number),
+        Place::Seat { number, .. } => Some(number),
         Place::Aisle | Place::Missing => None,
     }
 }

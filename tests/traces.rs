@@ -46,9 +46,9 @@ struct Span {
     #[prost(bytes = "vec", tag = "1")]
     trace_id: Vec<u8>,
     #[prost(bytes = "vec", tag = "2")]
-    span_id: Vec<u8>,
+    id: Vec<u8>,
     #[prost(bytes = "vec", tag = "4")]
-    parent_span_id: Vec<u8>,
+    parent_id: Vec<u8>,
     #[prost(string, tag = "5")]
     name: String,
 }
@@ -115,11 +115,11 @@ async fn a_request_is_traced_from_its_caller_to_the_provider_and_the_database() 
             .unwrap_or_else(|| panic!("{name} is not in {:?}", spans.iter().map(|span| &span.name).collect::<Vec<_>>()))
     };
     let request = named("boxoffice.v1.Showtimes/CreateShowtime");
-    assert_eq!(hex(&request.parent_span_id), PARENT, "the caller's span is the parent");
+    assert_eq!(hex(&request.parent_id), PARENT, "the caller's span is the parent");
     for name in ["transaction", "cache_call", "provider_call"] {
         assert!(is_below(named(name), request, &spans), "{name} is not below the request: {spans:#?}");
     }
-    let provider_call = hex(&named("provider_call").span_id);
+    let provider_call = hex(&named("provider_call").id);
     assert_eq!(told, format!("00-{TRACE}-{provider_call}-01"), "the provider goes on from our call to it");
 }
 
@@ -133,8 +133,8 @@ async fn create_in_trace(server: &Server, auditorium: &str) {
 
 /// Whether one leads up to the other, parent by parent.
 fn is_below(span: &Span, top: &Span, spans: &[Span]) -> bool {
-    let parent = spans.iter().find(|each| each.span_id == span.parent_span_id);
-    parent.is_some_and(|parent| parent.span_id == top.span_id || is_below(parent, top, spans))
+    let parent = spans.iter().find(|each| each.id == span.parent_id);
+    parent.is_some_and(|parent| parent.id == top.id || is_below(parent, top, spans))
 }
 
 fn hex(bytes: &[u8]) -> String {

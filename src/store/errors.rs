@@ -101,7 +101,12 @@ fn classify(error: &DbErr) -> Class {
         DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) => runtime,
         _ => return Class::Broken,
     };
-    let RuntimeErr::SqlxError(error) = runtime else { return Class::Broken };
+    let error = match (runtime, error) {
+        (RuntimeErr::SqlxError(error), _) => error,
+        // The pool is closed.
+        (_, DbErr::Conn(_)) => return Class::Unavailable,
+        _ => return Class::Broken,
+    };
     match error.as_ref() {
         sqlx::Error::Database(refusal) => {
             let refusal = refusal.as_ref();
@@ -117,6 +122,7 @@ fn classify(error: &DbErr) -> Class {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
+        | sqlx::Error::BeginFailed
         | sqlx::Error::WorkerCrashed => Class::Unavailable,
         _ => Class::Broken,
     }

@@ -73,7 +73,7 @@ impl Pool {
 
     pub(super) async fn acquire(&self) -> Result<Held<'_>, Error> {
         let asked = Instant::now();
-        let permit = tokio::time::timeout(self.timeout, Arc::clone(&self.gate).acquire_owned()).await;
+        let permit = tokio::time::timeout(patience(self.timeout), Arc::clone(&self.gate).acquire_owned()).await;
         metrics::pool_wait(self.name, asked.elapsed());
         match permit {
             Ok(Ok(permit)) => Ok(Held { connection: &self.connection, timeout: self.timeout, permit }),
@@ -112,6 +112,12 @@ impl Held<'_> {
     pub(super) async fn read<T, E: Into<Error>>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, Error> {
         bounded(self.timeout, read).await
     }
+}
+
+/// How long one waits for a connection, at the gate and again while it is made: so short that a caller whose deadline is
+/// the same timeout is still told why, instead of nothing.
+fn patience(timeout: Duration) -> Duration {
+    timeout.mul_f64(0.4)
 }
 
 /// Puts a deadline on a piece of work with the database. It is the second one: the server has its own for a statement,
@@ -153,7 +159,7 @@ async fn open_postgres(url: &str, options: &Options) -> Result<Pool, Error> {
     connect
         .max_connections(options.connections)
         .connect_timeout(options.timeout)
-        .acquire_timeout(options.timeout)
+        .acquire_timeout(patience(options.timeout))
         .test_before_acquire(false)
         .test_before_acquire_if_idle_for(DOUBTFUL_AFTER)
         .set_application_name("boxoffice")
