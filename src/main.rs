@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use boxoffice::{config, server::commands};
 
-/// Measured: a tenth more reads a second than with the C library's.
+/// Measured against the C library's: lists a sixth faster, single reads a little, for 20 MiB more of idle memory.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

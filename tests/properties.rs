@@ -95,18 +95,26 @@ fn plans() -> impl Strategy<Value = Vec<RowPlan>> {
     let bare = || RowPlan { label: String::new(), places: "s".repeat(MAX_PLACES), numbers: vec![] };
     // Around the limits of rows and of seats.
     let many = prop_oneof![19..23_usize, 99..103_usize].prop_map(move |count| {
-        (0..count).map(|index| RowPlan { label: format!("R{index}"), ..bare() }).collect::<Vec<_>>()
+        (0..count).map(|index| RowPlan { label: lettered(index), ..bare() }).collect::<Vec<_>>()
     });
     let thin = (99..103_usize).prop_map(|count| {
-        let row = |index| RowPlan { label: format!("R{index}"), places: "s".to_owned(), numbers: vec![] };
+        let row = |index| RowPlan { label: lettered(index), places: "s".to_owned(), numbers: vec![] };
         (0..count).map(row).collect::<Vec<_>>()
     });
     prop_oneof![8 => few, 1 => many, 1 => thin]
 }
 
+/// AA, AB, …
+fn lettered(index: usize) -> String {
+    [index / 26, index % 26]
+        .into_iter()
+        .filter_map(|digit| char::from_digit(digit as u32 + 10, 36))
+        .collect::<String>()
+        .to_uppercase()
+}
+
 fn rows() -> impl Strategy<Value = RowPlan> {
-    let label =
-        prop_oneof![12 => "[A-Z][A-Z0-9]{0,3}", 1 => "[a-z]{0,2}", 1 => "[0-9A-Z]{1,6}", 1 => Just("Ä".to_owned())];
+    let label = prop_oneof![12 => "[A-Z]{1,4}", 1 => "[a-z]{0,2}", 1 => "[0-9A-Z]{1,6}", 1 => Just("Ä".to_owned())];
     let places = prop_oneof![12 => "[sac_.]{1,12}", 1 => "[sac_.]{95,104}", 1 => "[sx ü]{0,4}"];
     (label, places, 0..5_u8, any::<u32>(), vec(-1..1002, 0..6)).prop_map(|(label, places, kind, seed, wild)| {
         let seats = places.chars().filter(|place| "sac".contains(*place)).count();
@@ -127,8 +135,7 @@ fn is_fine(plan: &[RowPlan]) -> bool {
     let seats = |row: &RowPlan| row.places.chars().filter(|place| "sac".contains(*place)).count();
     let row = |row: &RowPlan| {
         let label = row.label.as_bytes();
-        let letters = label.first().is_some_and(u8::is_ascii_uppercase)
-            && label.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+        let letters = !label.is_empty() && label.iter().all(u8::is_ascii_uppercase);
         let numbers: HashSet<i32> = row.numbers.iter().copied().filter(|number| (1..=999).contains(number)).collect();
         letters
             && label.len() <= 4

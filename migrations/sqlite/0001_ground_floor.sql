@@ -53,6 +53,8 @@ BEGIN
         SELECT 1 FROM showtimes
         WHERE auditorium_id = NEW.auditorium_id AND state = 'scheduled'
             AND start_time < NEW.free_again AND free_again > NEW.start_time
+            -- No slot is longer than two days: the search stays near.
+            AND start_time > strftime('%Y-%m-%dT%H:%M:%S', NEW.start_time, '-2 days', '-1 second')
     );
 END;
 

@@ -125,7 +125,7 @@ impl Layout {
 fn read_row(row: &RowPlan) -> Result<Vec<Place>, Violations> {
     let mut violations = Violations::new();
     if !fits_label(&row.label) {
-        violations.add("label", "must have 1 to 4 upper-case letters or digits and begin with a letter");
+        violations.add("label", "must have 1 to 4 upper-case letters");
     }
     violations.take("numbers", check_numbers(&row.numbers));
     let places = violations.take("", read_places(row));
@@ -135,11 +135,9 @@ fn read_row(row: &RowPlan) -> Result<Vec<Place>, Violations> {
     }
 }
 
+/// Letters only: with digits, seat 1 of row A1 and seat 11 of row A would both be called A11.
 fn fits_label(label: &str) -> bool {
-    let mut bytes = label.bytes();
-    label.len() <= 4
-        && bytes.next().is_some_and(|first| first.is_ascii_uppercase())
-        && bytes.all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    (1..=4).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_uppercase())
 }
 
 fn check_numbers(numbers: &[i32]) -> Result<(), Violations> {
