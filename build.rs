@@ -4,11 +4,13 @@ use std::{env, error::Error, fs, path::Path};
 
 use prost::Message as _;
 
-const CONTRACTS: [&str; 5] = [
+// `error_details` is compiled along so that reflection can explain the details of our errors.
+const CONTRACTS: [&str; 6] = [
     "boxoffice/v1/auditoriums.proto",
     "boxoffice/v1/movies.proto",
     "boxoffice/v1/showtimes.proto",
     "boxoffice/demo/v1/faults.proto",
+    "google/rpc/error_details.proto",
     "movies.proto",
 ];
 
@@ -24,10 +26,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = env::var("OUT_DIR")?;
     fs::write(Path::new(&out).join("descriptors.bin"), &encoded)?;
 
-    tonic_prost_build::configure()
-        .bytes(".google.protobuf.Any")
+    let descriptors = prost_types::FileDescriptorSet::decode(encoded.as_slice())?;
+    let build = tonic_prost_build::configure()
         // Rules are read from the descriptors, never from generated code, and 160 KB of it would be dead weight.
         .extern_path(".buf.validate", "::prost_types")
-        .compile_fds(prost_types::FileDescriptorSet::decode(encoded.as_slice())?)?;
+        .extern_path(".google.rpc", "::tonic_types::pb");
+    // Ours are read with a codec that refuses by name. The second pass writes what is not ours anew, with tonic's own.
+    build.clone().codec_path("crate::grpc::codec::Codec").compile_fds(descriptors.clone())?;
+    let mut others = descriptors;
+    others.file.retain(|file| file.package() != "boxoffice.v1");
+    build.compile_fds(others)?;
     Ok(())
 }

@@ -1,3 +1,13 @@
-//! How it is spoken: services, conversions, and the layers around them.
+//! How it is spoken: our contract over gRPC, one file for each service.
 
+mod auditoriums;
+pub mod codec;
+mod convert;
 pub mod layers;
+mod movies;
+mod requests;
+mod services;
+mod showtimes;
+mod status;
+
+pub use services::{SERVICES, routes};

@@ -1,8 +1,57 @@
 //! Boxoffice sells cinema seats and never sells one twice.
+//!
+//! Today it schedules: auditoriums with their seats, movies from a provider that fails a lot, and showtimes that never
+//! overlap, over gRPC and gRPC-Web, on SQLite or Postgres. Holding and selling seats is not built yet.
+//!
+//! # The map
+//!
+//! One package; each room is one kind of knowledge, and the same noun names its file in every room, so a feature reads
+//! as a column: `domain/showtime.rs`, `store/showtimes.rs`, `app/showtimes.rs`, `grpc/showtimes.rs`.
+//!
+//! | room | knows | does not know |
+//! |---|---|---|
+//! | [`domain`] | what is true: types and rules, pure and total | time, chance, anything outside |
+//! | [`store`] | what is durable: SQL, transactions, migrations | gRPC, the provider |
+//! | [`upstream`] | what others know: the movie provider, its cache, a demo of it | the database, showtimes |
+//! | [`app`] | what one may ask: the use cases | the wire, SQL, Redis |
+//! | [`grpc`] | how it is spoken: services, conversions, statuses, layers | the database, the provider |
+//! | [`server`] | how it is put together, started and stopped | rules of the trade |
+//!
+//! Leaves that nearly any room may name: [`telemetry`] (how it is seen) and [`clock`] (the only reader of time and
+//! randomness). [`config`] alone reads the environment, [`pb`] alone includes generated code. Who may name whom is a
+//! test: `tests/tidy/law.rs`.
+//!
+//! # What it promises
+//!
+//! - Two scheduled showtimes of one auditorium never overlap, turnaround included, over any number of instances.
+//! - What was acknowledged is durable, and a change is whole or not there.
+//! - A mutation that is repeated with its request id has one effect and one answer.
+//! - A read of a showtime is as of a moment after it was asked for; it is never served from before.
+//! - A bad request is refused with every violation named by its field; nothing that is sent makes the server panic.
+//! - The provider and Redis may fail: answers say how old they are, and what can be answered is.
+//! - Everything has a limit: messages, headers, streams, connections, requests in flight, queues, pages, deadlines.
+//! - Internal text and secrets never reach a caller, a log line or a trace.
+//!
+//! # What always holds, by the place that holds it
+//!
+//! - A value of `domain` was checked by its constructor. A row that makes no such value is an error, never a guess.
+//! - An auditorium never changes. Of a showtime only its `Standing` does, one revision at a time, under its row's lock.
+//! - A slot is free or taken by the check under the auditorium's lock, and again by a constraint of the schema.
+//! - A stored answer commits in the transaction whose effect it tells of, and only with it.
+//! - A change runs in a task of its own: deadlines and lost connections end the wait for it, never the change.
+//! - No row that can change is cached: in memory are facts that cannot, and movies with the time of their fetching.
+//! - An error has one code and one reason, given in `grpc/status.rs`, or, where no service is reached, in
+//!   `grpc/layers/refusal.rs` and `grpc/codec.rs`.
+//!
+//! `docs/ARCHITECTURE.md` follows a request through all of this, and says what is deliberately absent.
 
+pub mod app;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod grpc;
 pub mod pb;
 pub mod server;
+pub mod store;
 pub mod telemetry;
+pub mod upstream;

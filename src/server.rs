@@ -1,5 +1,207 @@
-//! The composition root: listeners, limits, the admin port.
+//! The composition root: the parts are made, joined, run, and taken down again in order.
+//!
+//! Starting: ports, then the store (and its schema), the provider, the app, the listener with health at `NOT_SERVING`, the
+//! sample, and only then SERVING. Stopping runs the other way: `NOT_SERVING`, no new connections, requests in flight, the
+//! changes they began, the store, telemetry. Everything that waits here has a limit.
 
 pub mod admin;
+mod banner;
+pub mod commands;
+mod health;
 pub mod limits;
 pub mod listener;
+mod options;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    app::App,
+    clock::Clock,
+    config::Config,
+    grpc::{self, layers},
+    store::Store,
+    telemetry,
+    upstream::{Movies, demo},
+};
+use health::Health;
+use listener::Listener;
+
+/// Why the service does not run: something that the person who started it can read.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// By then every connection has had its goodbye, and brings no new requests.
+const GOODBYE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// What runs beside the requests, and the tokens that end it.
+struct Running {
+    /// Cancelled when the service is asked to end: listeners close.
+    ending: CancellationToken,
+    /// Cancelled when the requests have ended: what they needed may end too.
+    ended: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Runs the service until it is asked to end, and ends it in order.
+///
+/// # Errors
+/// It could not start, or its listener failed.
+pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), Failure> {
+    let running =
+        Running { ending: CancellationToken::new(), ended: CancellationToken::new(), tasks: TaskTracker::new() };
+    end_on_signal(running.ending.clone())?;
+    let bound = bind(config, &running).await?;
+    let health = Health::new();
+    if let Some(admin) = bound.admin {
+        let (health, registry) = (health.clone(), telemetry.registry().clone());
+        let page = admin::serve(admin, registry, move || health.clone().readiness());
+        running.tasks.spawn(async move { report("the admin port", page.await) });
+    }
+    let (provider, demo) = provider(config, &running).await?;
+
+    let store = Store::open(&options::store(config)).await?;
+    let movies = Movies::new(&options::upstream(config, &provider)?, Clock::System)?;
+    let app = App::new(store.clone(), movies.clone(), Clock::System, options::rules(config)).await?;
+    health.watch(store.clone(), movies);
+
+    let routes = grpc::routes(app.clone(), health.service(), config.limits.max_message_bytes)?;
+    let stack = layers::stack(routes, &options::layers(config));
+    let asked_to_end = running.ending.clone().cancelled_owned();
+    let serving =
+        limits::server(options::limits(config)).serve_with_incoming_shutdown(stack, bound.listener, asked_to_end);
+    let serving = tokio::spawn(serving);
+
+    if config.sample
+        && let Err(error) = app.make_sample().await
+    {
+        // No reason not to serve. The next start goes on where this one ended.
+        tracing::warn!(error = &error as &dyn std::error::Error, "the sample is not complete");
+    }
+    running.tasks.spawn(tidy(app.clone(), running.ended.clone()));
+    running.tasks.spawn(health.clone().monitor(running.ending.clone()));
+    health.ready().await;
+    banner::show(config, &app, &banner::Addresses { grpc: bound.address, admin: bound.admin_address, demo }).await;
+
+    let served = end(config, &running, &health, &app, serving).await;
+    store.close().await;
+    served
+}
+
+struct Bound {
+    listener: Listener,
+    address: SocketAddr,
+    admin: Option<Listener>,
+    admin_address: Option<SocketAddr>,
+}
+
+/// Takes the ports first: if one is in use, nothing has been touched yet.
+async fn bind(config: &Config, running: &Running) -> Result<Bound, Failure> {
+    let listener = listen("listen", config.listen, config.limits.max_connections, &running.ending).await?;
+    let admin = match config.admin_listen {
+        Some(address) => Some(listen("admin-listen", address, admin::MAX_CONNECTIONS, &running.ended).await?),
+        None => None,
+    };
+    let admin_address = admin.as_ref().map(Listener::local_addr);
+    Ok(Bound { address: listener.local_addr(), admin_address, listener, admin })
+}
+
+async fn listen(option: &str, address: SocketAddr, most: usize, stop: &CancellationToken) -> Result<Listener, Failure> {
+    let bound = Listener::bind(address, most, stop.clone()).await;
+    bound.map_err(|error| format!("--{option} {address}: {error}").into())
+}
+
+/// The provider's address: the one configured, or that of a demo provider started here.
+async fn provider(config: &Config, running: &Running) -> Result<(String, Option<SocketAddr>), Failure> {
+    if let Some(remote) = &config.provider.remote {
+        return Ok((remote.url.clone(), None));
+    }
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    let demo = demo::serve(listener, demo::Options::default(), running.ended.clone());
+    running.tasks.spawn(async move { report("the demo provider", demo.await) });
+    Ok((format!("http://{address}"), Some(address)))
+}
+
+/// Waits for the end, and goes through it: a drain that is bounded, and a second signal that cuts it short.
+async fn end(
+    config: &Config,
+    running: &Running,
+    health: &Arc<Health>,
+    app: &App,
+    mut serving: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+) -> Result<(), Failure> {
+    let served = tokio::select! {
+        served = &mut serving => served,
+        () = running.ending.cancelled() => {
+            tracing::info!("draining");
+            health.draining().await;
+            let drained = async {
+                let served = tokio::select! {
+                    served = &mut serving => served,
+                    () = tokio::time::sleep(GOODBYE) => {
+                        health.end_watches().await;
+                        serving.await
+                    }
+                };
+                app.drained().await;
+                served
+            };
+            tokio::time::timeout(config.limits.drain_timeout, drained).await.unwrap_or_else(|_| {
+                tracing::warn!("some requests did not end in time; their callers will see a broken connection");
+                Ok(Ok(()))
+            })
+        }
+    };
+    running.ending.cancel();
+    running.ended.cancel();
+    running.tasks.close();
+    // What runs beside the requests has nothing to lose.
+    let _late = tokio::time::timeout(std::time::Duration::from_secs(2), running.tasks.wait()).await;
+    Ok(served??)
+}
+
+/// The first signal asks to end, the second ends the process.
+fn end_on_signal(ending: CancellationToken) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if ending.is_cancelled() {
+                std::process::exit(1);
+            }
+            ending.cancel();
+        }
+    });
+    Ok(())
+}
+
+/// Forgets old answers now and then.
+async fn tidy(app: App, ended: CancellationToken) {
+    let mut hourly = tokio::time::interval(std::time::Duration::from_hours(1));
+    hourly.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = ended.cancelled() => return,
+            _ = hourly.tick() => match app.tidy().await {
+                Ok(0) => {}
+                Ok(count) => tracing::debug!(count, "forgot old answers"),
+                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "old answers were not forgotten"),
+            },
+        }
+    }
+}
+
+fn report<T, E: std::error::Error + 'static>(what: &str, done: Result<T, E>) {
+    if let Err(error) = done {
+        tracing::error!(error = &error as &dyn std::error::Error, "{what} failed");
+    }
+}

@@ -23,7 +23,7 @@ use prometheus::Registry;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{FilterExt as _, filter_fn},
+    filter::{FilterExt as _, LevelFilter, filter_fn},
     fmt::{format::Writer, time::FormatTime},
     layer::SubscriberExt as _,
     registry::LookupSpan,
@@ -113,12 +113,20 @@ pub fn init(options: &Options) -> Result<Guard, Error> {
             .with_location(false)
             .with_threads(false)
             // Ours only: the exporter's own calls would breed spans without end.
-            .with_filter(filter_fn(|metadata| metadata.is_span() && metadata.target().starts_with("boxoffice")))
+            .with_filter(filter_fn(of_ours).with_max_level_hint(LevelFilter::INFO))
     });
-    // Without traces nobody wants spans, so opening one costs nothing.
-    let lines = lines(options.log_format, console.clone()).with_filter(filter.and(filter_fn(no_span)));
-    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(lines).with(spans))
-        .map_err(|_| Error::Twice)?;
+    // The levels are said aloud because a function says nothing about them: without that, every trace event of the HTTP
+    // library would be asked about, hundreds of times a request.
+    let level = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
+    let lines = lines(options.log_format, console.clone())
+        .with_filter(filter.and(filter_fn(no_span).with_max_level_hint(level)));
+    let subscriber = tracing_subscriber::registry().with(lines);
+    // Without traces nobody wants spans, so opening one costs nothing. A layer that is `None` would want them all.
+    match spans {
+        Some(spans) => tracing::subscriber::set_global_default(subscriber.with(spans)),
+        None => tracing::subscriber::set_global_default(subscriber),
+    }
+    .map_err(|_| Error::Twice)?;
     panics::install();
     if wants_access_lines {
         access::install(console.clone(), options.log_format);
@@ -128,6 +136,10 @@ pub fn init(options: &Options) -> Result<Guard, Error> {
         Traces::switch_on();
     }
     Ok(Guard { traces, meters, registry, writer: Some(writer) })
+}
+
+fn of_ours(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && metadata.target().starts_with("boxoffice")
 }
 
 fn no_span(metadata: &Metadata<'_>) -> bool {

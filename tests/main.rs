@@ -1,1 +1,31 @@
-//! The promises, as tests.
+//! The promises, as tests: one file per kind of promise, each test named after what it holds.
+
+#![expect(clippy::expect_used, reason = "a test says what it expected by panicking")]
+
+#[macro_use]
+mod harness;
+
+mod annotations;
+mod auditoriums;
+mod clients;
+mod command;
+mod fuzz;
+mod idempotency;
+mod lifecycle;
+mod limits;
+mod listing;
+mod movies;
+mod outages;
+mod overlap;
+mod plans;
+mod properties;
+mod provider;
+mod provider_access;
+mod redis;
+mod retries;
+mod seen;
+mod sequences;
+mod showtimes;
+mod tidy;
+mod traces;
+mod wire;

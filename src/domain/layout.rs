@@ -1,1 +1,199 @@
-//! To come.
+//! Where the seats of an auditorium are.
+//!
+//! A layout is written as a plan, a few strings that people can read, and read into places. Both forms are kept: the plan
+//! is what callers wrote and get back, the places are what decisions are made on.
+
+use std::collections::HashSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::violations::Violations;
+
+/// Rows of a layout.
+pub const MAX_ROWS: usize = 100;
+/// Places of a row.
+pub const MAX_PLACES: usize = 100;
+/// Seats of a layout.
+pub const MAX_SEATS: usize = 2_000;
+const MAX_NUMBER: i32 = 999;
+
+/// One row as it is written: see `Row` in `auditoriums.proto`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowPlan {
+    /// "A"
+    pub label: String,
+    /// `sssss_sssss`
+    pub places: String,
+    /// The seats' numbers, or nothing for 1, 2, 3 …
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<i32>,
+}
+
+/// What a seat is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeatKind {
+    /// For anyone.
+    Standard,
+    /// With room for a wheelchair.
+    Accessible,
+    /// Beside an accessible seat.
+    Companion,
+}
+
+/// One step along a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Somebody can sit here.
+    Seat {
+        /// The number on it.
+        number: i32,
+        /// What it is for.
+        kind: SeatKind,
+    },
+    /// People walk here.
+    Aisle,
+    /// A seat could be here and is not.
+    Missing,
+}
+
+/// One row, read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The letter on it.
+    pub label: String,
+    /// From left to right.
+    pub places: Vec<Place>,
+}
+
+/// A layout that holds: labels and numbers are unique, every row has a seat, and everything is within its limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    plan: Vec<RowPlan>,
+    rows: Vec<Row>,
+    seat_count: i32,
+}
+
+impl Layout {
+    /// Reads a plan.
+    ///
+    /// # Errors
+    /// Names every flaw of every row.
+    pub fn new(plan: Vec<RowPlan>) -> Result<Self, Violations> {
+        let mut violations = Violations::new();
+        if plan.is_empty() || plan.len() > MAX_ROWS {
+            violations.add("rows", format!("must have 1 to {MAX_ROWS} rows"));
+            return Err(violations);
+        }
+        let mut labels = HashSet::new();
+        let mut rows = Vec::with_capacity(plan.len());
+        let mut seat_count = 0;
+        for (index, row) in plan.iter().enumerate() {
+            let path = format!("rows[{index}]");
+            if !labels.insert(row.label.as_str()) {
+                violations.add(format!("{path}.label"), "must be unique in the layout");
+            }
+            if let Some(places) = violations.take(&path, read_row(row)) {
+                seat_count += places.iter().filter(|place| matches!(place, Place::Seat { .. })).count();
+                rows.push(Row { label: row.label.clone(), places });
+            }
+        }
+        if seat_count > MAX_SEATS {
+            violations.add("rows", format!("must have at most {MAX_SEATS} seats altogether"));
+        }
+        if violations.is_empty() { Ok(Self { plan, rows, seat_count: seat_count as i32 }) } else { Err(violations) }
+    }
+
+    /// The layout as it was written.
+    #[must_use]
+    pub fn plan(&self) -> &[RowPlan] {
+        &self.plan
+    }
+
+    /// From the screen to the back.
+    #[must_use]
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// How many people can sit.
+    #[must_use]
+    pub fn seat_count(&self) -> i32 {
+        self.seat_count
+    }
+}
+
+fn read_row(row: &RowPlan) -> Result<Vec<Place>, Violations> {
+    let mut violations = Violations::new();
+    if !fits_label(&row.label) {
+        violations.add("label", "must have 1 to 4 upper-case letters");
+    }
+    violations.take("numbers", check_numbers(&row.numbers));
+    let places = violations.take("", read_places(row));
+    match places {
+        Some(places) if violations.is_empty() => Ok(places),
+        _ => Err(violations),
+    }
+}
+
+/// Letters only: with digits, seat 1 of row A1 and seat 11 of row A would both be called A11.
+fn fits_label(label: &str) -> bool {
+    (1..=4).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+fn check_numbers(numbers: &[i32]) -> Result<(), Violations> {
+    let mut violations = Violations::new();
+    if numbers.len() > MAX_PLACES {
+        violations.add("", format!("must have at most {MAX_PLACES} numbers"));
+        return Err(violations);
+    }
+    let mut seen = HashSet::new();
+    for (index, number) in numbers.iter().enumerate() {
+        if !(1..=MAX_NUMBER).contains(number) {
+            violations.add(format!("[{index}]"), format!("must be from 1 to {MAX_NUMBER}"));
+        }
+        if !seen.insert(number) {
+            violations.add(format!("[{index}]"), "must be unique in its row");
+        }
+    }
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+/// Reads the characters of a row. A missing seat uses up its number where numbers are counted.
+fn read_places(row: &RowPlan) -> Result<Vec<Place>, Violations> {
+    let length = row.places.chars().count();
+    if length == 0 || length > MAX_PLACES {
+        return Err(Violations::one("places", format!("must have 1 to {MAX_PLACES} places")));
+    }
+    let mut given = row.numbers.iter().copied();
+    let mut counted = 0;
+    let mut seats = 0;
+    let mut places = Vec::with_capacity(length);
+    for character in row.places.chars() {
+        let kind = match character {
+            's' => SeatKind::Standard,
+            'a' => SeatKind::Accessible,
+            'c' => SeatKind::Companion,
+            '_' => {
+                places.push(Place::Aisle);
+                continue;
+            }
+            '.' => {
+                counted += 1;
+                places.push(Place::Missing);
+                continue;
+            }
+            _ => return Err(Violations::one("places", "must be made of s, a, c, _ and . only")),
+        };
+        counted += 1;
+        seats += 1;
+        places.push(Place::Seat { number: given.next().unwrap_or(counted), kind });
+    }
+    if seats == 0 {
+        return Err(Violations::one("places", "must have at least one seat"));
+    }
+    if !row.numbers.is_empty() && row.numbers.len() != seats {
+        let what = format!("must be one for each of the row's {seats} seats, or left out");
+        return Err(Violations::one("numbers", what));
+    }
+    Ok(places)
+}

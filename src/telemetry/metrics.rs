@@ -131,7 +131,7 @@ pub fn lines_dropped(count: u64) {
     record(|all| all.lines_dropped.add(count, &[]));
 }
 
-/// A named transaction or read ended: `committed`, `refused`, `failed`, `unknown`.
+/// A named transaction or read ended: `done`, `busy`, `unknown`, `failed`.
 pub fn transaction(name: &'static str, outcome: &'static str, elapsed: Duration) {
     let labels = [KeyValue::new("name", name), KeyValue::new("outcome", outcome)];
     record(|all| all.transactions.record(elapsed.as_secs_f64(), &labels));

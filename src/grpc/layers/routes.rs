@@ -2,7 +2,10 @@
 //!
 //! Read from the contracts once. A path that is not in them is `unknown`, so callers cannot invent labels.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
 
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
@@ -23,14 +26,19 @@ pub(super) struct Route {
 
 struct Table {
     by_path: HashMap<String, Route>,
+    services: HashSet<String>,
     unknown: Route,
     page: Route,
 }
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| Table {
-    by_path: contracts().flat_map(|contract| routes_of(&contract)).collect(),
-    unknown: Route::new("unknown", "unknown", false),
-    page: Route::new("http", "page", false),
+static TABLE: LazyLock<Table> = LazyLock::new(|| {
+    let by_path: HashMap<_, _> = contracts().flat_map(|contract| routes_of(&contract)).collect();
+    Table {
+        services: by_path.values().map(|route| route.service.clone()).collect(),
+        by_path,
+        unknown: Route::new("unknown", "unknown", false),
+        page: Route::new("http", "page", false),
+    }
 });
 
 impl Route {
@@ -48,6 +56,11 @@ impl Route {
 /// The method with this path, if a contract has it.
 pub(super) fn find(path: &str) -> Option<&'static Route> {
     TABLE.by_path.get(path)
+}
+
+/// Whether the path belongs to a service that a contract has, be it a method of it or not.
+pub(super) fn is_service(path: &str) -> bool {
+    path.split('/').nth(1).is_some_and(|service| TABLE.services.contains(service))
 }
 
 /// Stands for every method that no contract has.

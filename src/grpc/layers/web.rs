@@ -66,6 +66,9 @@ fn plain(request: &Request<Body>) -> Way {
     if routes::find(request.uri().path()).is_some() {
         return back(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This is a gRPC method: call it with gRPC or gRPC-Web.\n");
     }
+    if routes::is_service(request.uri().path()) {
+        return back(StatusCode::NOT_FOUND, "There is no such page.\n");
+    }
     Way::On
 }
 

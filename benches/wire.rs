@@ -1,0 +1,87 @@
+//! Both ends of a measurement, as processes of their own: a load, and a bare echo to hold the service against.
+//!
+//! The bench runs itself again under the name of a role; what the role finds out comes back as a line on its output.
+
+pub(crate) mod echo;
+pub(crate) mod load;
+pub(crate) mod service;
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+};
+
+use bytes::{Buf as _, BufMut as _, Bytes};
+use tonic::{
+    Status,
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+};
+
+/// Bytes as they are: the load pays the same for every method, and the least.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(item);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}
+
+/// This program again, in another role, which ends when it is dropped.
+pub(crate) struct Role(Child);
+
+impl Role {
+    /// Starts it and waits for the first line it says.
+    pub(crate) fn start(arguments: &[String]) -> (Self, String) {
+        let own = std::env::current_exe().expect("the path of this program");
+        let mut child =
+            Command::new(own).args(arguments).stdout(Stdio::piped()).spawn().expect("this program, once more");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("its output was asked for");
+        BufReader::new(output).read_line(&mut line).expect("a line from it");
+        (Self(child), line.trim().to_owned())
+    }
+}
+
+impl Drop for Role {
+    fn drop(&mut self) {
+        let _ended_by_itself = self.0.kill();
+        let _status = self.0.wait();
+    }
+}

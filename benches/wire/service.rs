@@ -1,0 +1,64 @@
+//! The service, as it is run: the real binary with its access lines, which nobody reads here, on a port of its own.
+
+use std::{
+    fs,
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
+
+use tonic::transport::Channel;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
+
+use crate::harness::{postgres::free_port, server::Setup};
+
+/// A running service.
+pub(crate) struct Service {
+    child: Child,
+    /// Where it listens.
+    pub(crate) address: String,
+    /// A connection to it.
+    pub(crate) channel: Channel,
+    /// From its start until it was serving.
+    pub(crate) started: Duration,
+}
+
+impl Service {
+    /// Starts it and waits until it serves.
+    #[expect(clippy::zombie_processes, reason = "dropping it waits for the process; a failed start ends the bench")]
+    pub(crate) async fn start(setup: Setup) -> Self {
+        let address = format!("127.0.0.1:{}", free_port());
+        let mut command = setup.with("--listen", address.as_str()).with("--admin-listen", "off").command("");
+        let begun = Instant::now();
+        let child = command.stdout(Stdio::null()).spawn().expect("the service");
+        loop {
+            if let Ok(channel) = serving(&address).await {
+                return Self { child, address, channel, started: begun.elapsed() };
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "the service does not start");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// Resident memory, from the system's own account.
+    pub(crate) fn memory_mib(&self) -> f64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+        line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1_024.0
+    }
+}
+
+async fn serving(address: &str) -> Result<Channel, Box<dyn std::error::Error>> {
+    let channel = tonic::transport::Endpoint::try_from(format!("http://{address}"))?.connect().await?;
+    let asked = HealthCheckRequest::default();
+    match HealthClient::new(channel.clone()).check(asked).await?.into_inner().status() {
+        ServingStatus::Serving => Ok(channel),
+        other => Err(other.as_str_name().into()),
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ended_by_itself = self.child.kill();
+        let _status = self.child.wait();
+    }
+}

@@ -1,0 +1,110 @@
+//! What one may ask: the use cases, as plain async methods on one concrete `App`.
+//!
+//! Callers may leave at any time. Reads end with them; what changes state runs in a task of its own, so that a deadline
+//! or a lost connection never tears it, and shutting down waits for it.
+
+mod auditoriums;
+mod errors;
+mod movies;
+mod pages;
+mod sample;
+mod showtimes;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::task::TaskTracker;
+
+pub use auditoriums::AuditoriumPage;
+pub use errors::{Error, Kind};
+pub use movies::MoviePage;
+pub use pages::PageRequest;
+pub use showtimes::ShowtimePage;
+
+/// What a caller is named by so that a mutation's retry finds the answer of the first try.
+pub use crate::store::RequestKey;
+
+use crate::{clock::Clock, store::Store, upstream::Movies};
+use pages::Pages;
+
+/// What a deployment decides about its house.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How long a reservation is held unless its showtime says otherwise.
+    pub hold_duration: Duration,
+    /// How long an auditorium rests between two showtimes.
+    pub turnaround: Duration,
+}
+
+/// The service, without a wire. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    movies: Movies,
+    clock: Clock,
+    rules: Rules,
+    pages: Pages,
+    tasks: TaskTracker,
+}
+
+/// An answer to a mutation, and whether it is the answer of an earlier try.
+#[derive(Debug)]
+pub struct Answer<T> {
+    /// What was asked for.
+    pub value: T,
+    /// Whether nothing was done this time.
+    pub replayed: bool,
+}
+
+/// The setting that holds the key of page tokens, which all instances share.
+const PAGE_KEY: &str = "page_token_key";
+
+impl App {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// The store cannot be asked for what all instances share.
+    pub async fn new(store: Store, movies: Movies, clock: Clock, rules: Rules) -> Result<Self, Error> {
+        let key = store.settle(PAGE_KEY, &clock.secret()).await?;
+        Ok(Self(Arc::new(Inner { store, movies, clock, rules, pages: Pages::new(&key), tasks: TaskTracker::new() })))
+    }
+
+    /// The clock that everything here goes by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// Waits for the changes under way; new ones may still begin until the listeners are closed.
+    pub async fn drained(&self) {
+        self.0.tasks.close();
+        self.0.tasks.wait().await;
+    }
+
+    /// Forgets the answers that no retry may still ask for.
+    ///
+    /// # Errors
+    /// The store cannot be asked.
+    pub async fn tidy(&self) -> Result<u64, Error> {
+        let mut forgotten = 0;
+        loop {
+            match self.0.store.forget_answers(self.0.clock.now()).await? {
+                0 => return Ok(forgotten),
+                some => forgotten += some,
+            }
+        }
+    }
+
+    /// Runs a change to its end, whatever becomes of its caller.
+    async fn detached<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        use tracing::Instrument as _;
+        match self.0.tasks.spawn(change.in_current_span()).await {
+            Ok(done) => done,
+            Err(lost) => Err(Error::Lost(lost.to_string())),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Auditoriums: created once, read for ever.
+
+use uuid::Uuid;
+
+use super::{Answer, App, Error, Kind, PageRequest, RequestKey};
+use crate::{
+    domain::{
+        auditorium::{Auditorium, NewAuditorium},
+        ids::AuditoriumId,
+    },
+    store::AuditoriumCreated,
+};
+
+/// A page of auditoriums, without layouts.
+pub struct AuditoriumPage {
+    /// By cinema, name and id.
+    pub auditoriums: Vec<Auditorium>,
+    /// Empty on the last page.
+    pub next: String,
+}
+
+const LIST: &str = "auditoriums";
+
+impl App {
+    /// Creates an auditorium.
+    ///
+    /// # Errors
+    /// The request id belongs to another request, or the store fails.
+    pub async fn create_auditorium(
+        &self,
+        new: NewAuditorium,
+        key: Option<RequestKey>,
+    ) -> Result<Answer<Auditorium>, Error> {
+        let app = self.clone();
+        self.detached(async move {
+            let (id, now) = (AuditoriumId(app.0.clock.new_id()), app.0.clock.now());
+            match app.0.store.create_auditorium(id, &new, key.as_ref(), now).await? {
+                AuditoriumCreated::Created(value) => Ok(Answer { value, replayed: false }),
+                AuditoriumCreated::Replayed(value) => Ok(Answer { value, replayed: true }),
+                AuditoriumCreated::RequestReused => Err(Error::RequestReused),
+            }
+        })
+        .await
+    }
+
+    /// One auditorium, with its layout.
+    ///
+    /// # Errors
+    /// There is none, or the store fails.
+    pub async fn auditorium(&self, id: AuditoriumId) -> Result<Auditorium, Error> {
+        let missing = || Error::NotFound { kind: Kind::Auditorium, id: id.to_string() };
+        self.0.store.auditorium(id).await?.ok_or_else(missing)
+    }
+
+    /// A page of auditoriums, of one cinema unless it is empty.
+    ///
+    /// # Errors
+    /// The page is asked for wrongly, or the store fails.
+    pub async fn auditoriums(&self, cinema: &str, page: &PageRequest) -> Result<AuditoriumPage, Error> {
+        let limit = page.limit()?;
+        let place = self.0.pages.place(LIST, cinema, &page.token)?;
+        let after = place.and_then(|place| Uuid::from_slice(&place).ok()).map(AuditoriumId);
+        let cinema_only = (!cinema.is_empty()).then_some(cinema);
+        let mut auditoriums = self.0.store.auditoriums(cinema_only, after, limit as u64 + 1).await?;
+        let more = auditoriums.len() > limit;
+        auditoriums.truncate(limit);
+        let next = match auditoriums.last() {
+            Some(last) if more => self.0.pages.token(LIST, cinema, last.auditorium_id.0.as_bytes()),
+            _ => String::new(),
+        };
+        Ok(AuditoriumPage { auditoriums, next })
+    }
+}

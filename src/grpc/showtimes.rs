@@ -1,0 +1,89 @@
+//! `boxoffice.v1.Showtimes`
+
+use tonic::{Request, Response, Status};
+
+use super::{
+    convert::{self, finish},
+    requests,
+    services::{Service, answered},
+    status,
+};
+use crate::{
+    domain::violations::Violations,
+    pb::boxoffice::v1::{self as pb, showtimes_server::Showtimes},
+};
+
+#[tonic::async_trait]
+impl Showtimes for Service {
+    async fn create_showtime(
+        &self,
+        request: Request<pb::CreateShowtimeRequest>,
+    ) -> Result<Response<pb::CreateShowtimeResponse>, Status> {
+        let (metadata, context, mut message) = request.into_parts();
+        let request_id = std::mem::take(&mut message.request_id);
+        let asked = async {
+            let mut violations = Violations::new();
+            let key = violations.take("", requests::key(&metadata, &request_id, "CreateShowtime", &message));
+            let new = violations.take("", convert::new_showtime(&message, self.app.clock().now()));
+            let (key, new) = finish(violations, key.zip(new))?;
+            self.app.create_showtime(new, key).await
+        };
+        let answer = asked.await.map_err(|error| status::of(&error, &context))?;
+        let showtime = Some(convert::showtime(&answer.value));
+        Ok(answered(&answer, pb::CreateShowtimeResponse { showtime }))
+    }
+
+    async fn get_showtime(
+        &self,
+        request: Request<pb::GetShowtimeRequest>,
+    ) -> Result<Response<pb::GetShowtimeResponse>, Status> {
+        let (_, context, message) = request.into_parts();
+        let asked = async {
+            let mut violations = Violations::new();
+            let id = convert::showtime_id(&message.showtime_id, &mut violations);
+            if message.at_least_revision < 0 {
+                violations.add("at_least_revision", "must not be negative");
+            }
+            self.app.showtime(finish(violations, id)?, message.at_least_revision).await
+        };
+        let showtime = asked.await.map_err(|error| status::of(&error, &context))?;
+        Ok(Response::new(pb::GetShowtimeResponse { showtime: Some(convert::showtime(&showtime)) }))
+    }
+
+    async fn list_showtimes(
+        &self,
+        request: Request<pb::ListShowtimesRequest>,
+    ) -> Result<Response<pb::ListShowtimesResponse>, Status> {
+        let (_, context, message) = request.into_parts();
+        let asked = async {
+            let mut violations = Violations::new();
+            let filter = convert::filter(&message, &mut violations);
+            let page = convert::page(&mut violations, message.page_size, message.page_token);
+            let filter = finish(violations, filter)?;
+            self.app.showtimes(&filter, &page).await
+        };
+        let page = asked.await.map_err(|error| status::of(&error, &context))?;
+        Ok(Response::new(pb::ListShowtimesResponse {
+            showtimes: page.showtimes.iter().map(convert::showtime).collect(),
+            next_page_token: page.next,
+        }))
+    }
+
+    async fn cancel_showtime(
+        &self,
+        request: Request<pb::CancelShowtimeRequest>,
+    ) -> Result<Response<pb::CancelShowtimeResponse>, Status> {
+        let (metadata, context, mut message) = request.into_parts();
+        let request_id = std::mem::take(&mut message.request_id);
+        let asked = async {
+            let mut violations = Violations::new();
+            let key = violations.take("", requests::key(&metadata, &request_id, "CancelShowtime", &message));
+            let id = convert::showtime_id(&message.showtime_id, &mut violations);
+            let (key, id) = finish(violations, key.zip(id))?;
+            self.app.cancel_showtime(id, key).await
+        };
+        let answer = asked.await.map_err(|error| status::of(&error, &context))?;
+        let showtime = Some(convert::showtime(&answer.value));
+        Ok(answered(&answer, pb::CancelShowtimeResponse { showtime }))
+    }
+}

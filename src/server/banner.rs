@@ -1,0 +1,87 @@
+//! What the service says when it is ready: where it listens, what it runs on, and what to try. It can be pasted.
+
+use std::net::SocketAddr;
+
+use chrono::{DurationRound as _, SecondsFormat, TimeDelta};
+
+use crate::{
+    app::{App, PageRequest},
+    config::{Config, Database, LogFormat},
+    domain::auditorium::Auditorium,
+    telemetry,
+};
+
+/// Where things are.
+pub(super) struct Addresses {
+    pub(super) grpc: SocketAddr,
+    pub(super) admin: Option<SocketAddr>,
+    pub(super) demo: Option<SocketAddr>,
+}
+
+pub(super) async fn show(config: &Config, app: &App, addresses: &Addresses) {
+    if config.observability.log_format == LogFormat::Json {
+        let shown = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+        let (admin, demo) = (shown(addresses.admin), shown(addresses.demo));
+        tracing::info!(grpc = %addresses.grpc, admin, demo, "Boxoffice is ready");
+        return;
+    }
+    let mut lines = vec![format!("Boxoffice is ready: gRPC and grpc-web on http://{}", addresses.grpc)];
+    if let Some(admin) = addresses.admin {
+        lines.push(format!("  health and metrics on http://{admin} (/healthz, /readyz, /metrics)"));
+    }
+    lines.push(format!("  state in {}", database(config)));
+    lines.push(format!("  movies cached in {}", if config.redis.is_some() { "Redis" } else { "this process" }));
+    match (addresses.demo, &config.provider.remote) {
+        (Some(demo), _) => lines.push(format!("  demo provider on http://{demo}")),
+        (None, Some(remote)) => lines.push(format!("  movies from {}", remote.url)),
+        (None, None) => {}
+    }
+    lines.push(String::new());
+    lines.extend(to_try(app, addresses.grpc).await);
+    telemetry::say(&lines.join("\n"));
+}
+
+fn database(config: &Config) -> String {
+    match &config.database.database {
+        Database::Sqlite { path } => format!("SQLite, {}", path.display()),
+        Database::Postgres { url } => format!("Postgres, {url}"),
+    }
+}
+
+/// Commands that work as they stand: for those with grpcurl, and for those without.
+async fn to_try(app: &App, address: SocketAddr) -> Vec<String> {
+    let mut calls = vec![("Showtimes/ListShowtimes", "{}".to_owned())];
+    calls.push(("Movies/GetMovie", r#"{"movie_id": "tt1375666"}"#.to_owned()));
+    if let Some(call) = create_call(app).await {
+        calls.push(("Showtimes/CreateShowtime", call));
+    }
+    let mut lines = vec!["Try, in another terminal:".to_owned()];
+    for (method, message) in &calls {
+        lines.push(format!("  grpcurl -plaintext -d '{message}' {address} boxoffice.v1.{method}"));
+    }
+    lines.push("Or, with npm instead of grpcurl:".to_owned());
+    for (method, message) in &calls {
+        lines.push(format!(
+            "  npx --yes @bufbuild/buf curl --protocol grpc --http2-prior-knowledge -d '{message}' \
+             http://{address}/boxoffice.v1.{method}"
+        ));
+    }
+    lines.push("Stop with Ctrl-C; the next start goes on from here.".to_owned());
+    lines
+}
+
+/// A showtime that can be scheduled as things stand, in the first auditorium, if there is one.
+async fn create_call(app: &App) -> Option<String> {
+    let one = PageRequest { size: 1, token: String::new() };
+    let auditorium = app.auditoriums("", &one).await.ok()?.auditoriums.into_iter().next()?;
+    let Auditorium { auditorium_id, .. } = auditorium;
+    let free = app.free_from(auditorium_id).await.ok()?;
+    let hour = TimeDelta::hours(1);
+    let start = free.max(app.clock().now() + TimeDelta::days(7)).duration_trunc(hour).ok()? + hour;
+    let start = start.to_rfc3339_opts(SecondsFormat::Secs, true);
+    Some(format!(
+        r#"{{"movie_id": "tt1375666", "auditorium_id": "{auditorium_id}", "start_time": "{start}", "duration": "8880s", "price": {{"currency_code": "EUR", "units": 12}}, "request_id": "{}"}}"#,
+        // So that pasting it twice answers twice the same.
+        app.clock().new_id()
+    ))
+}

@@ -1,0 +1,136 @@
+//! Health: what is said to those who ask whether to send requests here.
+//!
+//! `NOT_SERVING` until everything is ready, while draining, and while the database does not answer; movies need no
+//! database. The provider and Redis may fail without anybody being sent away.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio_util::sync::CancellationToken;
+use tonic_health::{
+    ServingStatus,
+    pb::health_server::HealthServer,
+    server::{HealthReporter, HealthService},
+};
+
+use super::admin::{Dependency, Readiness};
+use crate::{
+    grpc::SERVICES,
+    store::Store,
+    upstream::{self, Movies},
+};
+
+/// How often the database is asked whether it is there.
+const PERIOD: Duration = Duration::from_secs(1);
+/// The server as a whole.
+const WHOLE: &str = "";
+/// The service that works without a database.
+const MOVIES: &str = "boxoffice.v1.Movies";
+
+/// What is known of this process and of what it depends on.
+pub(super) struct Health {
+    reporter: HealthReporter,
+    service: HealthServer<HealthService>,
+    ready: AtomicBool,
+    dependencies: OnceLock<(Store, Movies)>,
+}
+
+impl Health {
+    pub(super) fn new() -> Arc<Self> {
+        let (reporter, _whole_is_serving) = tonic_health::server::health_reporter();
+        let service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+        Arc::new(Self { reporter, service, ready: AtomicBool::new(false), dependencies: OnceLock::new() })
+    }
+
+    /// The gRPC side.
+    pub(super) fn service(&self) -> HealthServer<HealthService> {
+        self.service.clone()
+    }
+
+    /// From now on these are asked.
+    pub(super) fn watch(&self, store: Store, movies: Movies) {
+        let _already = self.dependencies.set((store, movies));
+    }
+
+    pub(super) async fn ready(&self) {
+        self.ready.store(true, Ordering::Release);
+        self.say(true).await;
+    }
+
+    /// Says `NOT_SERVING` to all.
+    pub(super) async fn draining(&self) {
+        self.ready.store(false, Ordering::Release);
+        self.say(false).await;
+    }
+
+    /// Ends the streams of those who watch. They have been told, and nobody can ask anew any more.
+    pub(super) async fn end_watches(&self) {
+        for service in [WHOLE].into_iter().chain(SERVICES) {
+            self.reporter.clone().clear_service_status(service).await;
+        }
+    }
+
+    /// Asks the database now and then, until the end, and says what has changed.
+    pub(super) async fn monitor(self: Arc<Self>, ending: CancellationToken) {
+        let mut period = tokio::time::interval(PERIOD);
+        period.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut was = true;
+        loop {
+            tokio::select! {
+                () = ending.cancelled() => return,
+                _ = period.tick() => {}
+            }
+            let is = self.database_answers().await;
+            if is != was && !ending.is_cancelled() {
+                tracing::warn!(answers = is, "the database");
+                self.say(is).await;
+                was = is;
+            }
+        }
+    }
+
+    async fn database_answers(&self) -> bool {
+        match self.dependencies.get() {
+            Some((store, _)) => store.ping().await.is_ok(),
+            None => false,
+        }
+    }
+
+    async fn say(&self, serving: bool) {
+        let ready = self.ready.load(Ordering::Acquire);
+        for service in [WHOLE].into_iter().chain(SERVICES) {
+            let fine = ready && (serving || service == MOVIES);
+            let status = if fine { ServingStatus::Serving } else { ServingStatus::NotServing };
+            self.reporter.set_service_status(service, status).await;
+        }
+    }
+
+    /// For `/readyz`: every dependency by name, and whether readiness needs it.
+    pub(super) async fn readiness(self: Arc<Self>) -> Readiness {
+        let ready = self.ready.load(Ordering::Acquire);
+        let Some((_, movies)) = self.dependencies.get() else {
+            return Readiness { ready, dependencies: Vec::new() };
+        };
+        let (database, redis) = tokio::join!(self.database_answers(), movies.redis_state());
+        let database = if database { "up" } else { "failing" };
+        let dependencies = vec![
+            Dependency { name: "database", state: database.to_owned(), required: true },
+            Dependency { name: "provider", state: word(movies.provider_state()).to_owned(), required: false },
+            Dependency { name: "redis", state: word(redis).to_owned(), required: false },
+        ];
+        Readiness { ready: ready && database == "up", dependencies }
+    }
+}
+
+fn word(state: upstream::Dependency) -> &'static str {
+    match state {
+        upstream::Dependency::Up => "up",
+        upstream::Dependency::Failing => "failing",
+        upstream::Dependency::NotConfigured => "not configured",
+    }
+}

@@ -1,0 +1,85 @@
+//! What is durable: the only room that knows SeaORM, SQL, and which database stands behind it.
+//!
+//! One `Store` speaks to Postgres or to SQLite; its methods are named after the things of the trade and answer in the
+//! domain's types. A refusal by the state of the data is a value, an `Error` means that the database could not be asked.
+//! Every transaction has a name under which it is timed, and is tried again only when it certainly had no effect.
+
+mod auditoriums;
+mod entities;
+mod errors;
+mod facts;
+mod migrations;
+mod pools;
+mod reader;
+mod requests;
+mod settings;
+mod showtimes;
+mod transactions;
+
+use std::{fs::File, sync::Arc};
+
+pub use auditoriums::{AuditoriumCreated, auditorium_listing_statement};
+pub use errors::Error;
+pub use pools::{Database, Options};
+pub use reader::{standings_statement, whole_statement};
+pub use requests::RequestKey;
+pub use showtimes::{Cursor, Schedule, ShowtimeCancelled, ShowtimeScheduled, listing_statement};
+
+use pools::Pool;
+
+/// A way to the database, cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    /// For statements on their own and for short reads.
+    reads: Pool,
+    /// For transactions that change something. On SQLite it has one connection, on Postgres it is the same pool.
+    writes: Pool,
+    facts: facts::Facts,
+    reader: reader::Reader,
+    /// Held for as long as the process uses an SQLite file.
+    _lock: Option<File>,
+}
+
+impl Store {
+    /// Opens the database, brings its schema up to date (or refuses to, if that is left to `boxoffice migrate`), and
+    /// starts reading.
+    ///
+    /// # Errors
+    /// The database cannot be reached, belongs to another process, or has a schema that this binary does not know.
+    pub async fn open(options: &Options) -> Result<Self, Error> {
+        let (reads, writes, lock) = pools::open(options).await?;
+        if options.migrate {
+            migrations::run(&writes).await?;
+        } else {
+            migrations::check(&reads).await?;
+        }
+        let facts = facts::Facts::new(options.cached_showtimes);
+        let reader = reader::Reader::start(&reads, &facts);
+        Ok(Self(Arc::new(Inner { reads, writes, facts, reader, _lock: lock })))
+    }
+
+    /// Brings the schema up to date and closes the database again. Answers how many migrations it took.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub async fn migrate(options: &Options) -> Result<usize, Error> {
+        let (_reads, writes, _lock) = pools::open(options).await?;
+        migrations::run(&writes).await
+    }
+
+    /// Whether the database answers, for readiness.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.0.reads.acquire().await?.ping().await
+    }
+
+    /// Closes all connections; on SQLite this also folds the write-ahead log into the file.
+    pub async fn close(&self) {
+        self.0.writes.close().await;
+        self.0.reads.close().await;
+    }
+}

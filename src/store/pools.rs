@@ -1,0 +1,223 @@
+//! Connections: how they are made, how many there are, and how long one waits for them.
+
+use std::{
+    fs::{File, OpenOptions, TryLockError},
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use sea_orm::{
+    ConnectOptions, Database as Orm, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Error;
+use crate::telemetry::metrics;
+
+/// Which database.
+#[derive(Clone)]
+pub enum Database {
+    /// The file.
+    Sqlite(PathBuf),
+    /// The URL, a secret: it may hold a password.
+    Postgres(String),
+}
+
+/// How to use it.
+#[derive(Clone)]
+pub struct Options {
+    /// Where it is.
+    pub database: Database,
+    /// Connections at the most.
+    pub connections: u32,
+    /// For getting a connection, and for one statement.
+    pub timeout: Duration,
+    /// Whether opening brings the schema up to date.
+    pub migrate: bool,
+    /// Showtimes whose unchanging facts are kept in memory.
+    pub cached_showtimes: u64,
+}
+
+/// SQLite's readers: more of them than cores only take turns.
+const SQLITE_READERS: u32 = 4;
+/// A connection that lay idle for so long is asked whether it still lives before it is used.
+const DOUBTFUL_AFTER: Duration = Duration::from_secs(10);
+
+/// A pool, and a gate in front of it that makes the wait for it visible.
+#[derive(Clone)]
+pub(super) struct Pool {
+    name: &'static str,
+    connection: DatabaseConnection,
+    gate: Arc<Semaphore>,
+    timeout: Duration,
+}
+
+/// The right to use one connection of a pool.
+pub(super) struct Held<'p> {
+    pub(super) connection: &'p DatabaseConnection,
+    timeout: Duration,
+    permit: OwnedSemaphorePermit,
+}
+
+impl Pool {
+    fn new(name: &'static str, connection: DatabaseConnection, size: u32, timeout: Duration) -> Self {
+        Self { name, connection, gate: Arc::new(Semaphore::new(size as usize)), timeout }
+    }
+
+    pub(super) fn backend(&self) -> DbBackend {
+        self.connection.get_database_backend()
+    }
+
+    pub(super) async fn acquire(&self) -> Result<Held<'_>, Error> {
+        let asked = Instant::now();
+        let permit = tokio::time::timeout(patience(self.timeout), Arc::clone(&self.gate).acquire_owned()).await;
+        metrics::pool_wait(self.name, asked.elapsed());
+        match permit {
+            Ok(Ok(permit)) => Ok(Held { connection: &self.connection, timeout: self.timeout, permit }),
+            _ => Err(Error::Unavailable(timed_out("no connection came free in time"))),
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        if let Err(error) = self.connection.close_by_ref().await {
+            tracing::warn!(%error, "a database pool did not close");
+        }
+    }
+}
+
+impl Held<'_> {
+    /// Begins a transaction that will write. On SQLite it takes the write lock at once, so that it cannot fail to later.
+    pub(super) async fn begin(self) -> Result<(DatabaseTransaction, OwnedSemaphorePermit), Error> {
+        let options = TransactionOptions {
+            isolation_level: None,
+            access_mode: None,
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        };
+        let begun = bounded(self.timeout, self.connection.begin_with_options(options)).await?;
+        Ok((begun, self.permit))
+    }
+
+    pub(super) fn limit(&self) -> Duration {
+        self.timeout
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), Error> {
+        bounded(self.timeout, self.connection.ping()).await
+    }
+
+    /// Runs a read, which ends by the pool's timeout also when the network swallows the answer.
+    pub(super) async fn read<T, E: Into<Error>>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, Error> {
+        bounded(self.timeout, read).await
+    }
+}
+
+/// How long one waits for a connection, at the gate and again while it is made: so short that a caller whose deadline is
+/// the same timeout is still told why, instead of nothing.
+fn patience(timeout: Duration) -> Duration {
+    timeout.mul_f64(0.4)
+}
+
+/// Puts a deadline on a piece of work with the database. It is the second one: the server has its own for a statement,
+/// a little shorter, so that in the common case the connection stays usable.
+pub(super) async fn bounded<T, E: Into<Error>>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(done) => done.map_err(Into::into),
+        Err(_) => Err(Error::Unavailable(timed_out("the database did not answer in time"))),
+    }
+}
+
+fn timed_out(what: &str) -> DbErr {
+    DbErr::Conn(RuntimeErr::Internal(what.to_owned()))
+}
+
+/// Connects: reads, writes, and the lock that keeps a second process off an SQLite file.
+pub(super) async fn open(options: &Options) -> Result<(Pool, Pool, Option<File>), Error> {
+    match &options.database {
+        Database::Postgres(url) => {
+            let pool = open_postgres(url, options).await?;
+            Ok((Pool { name: "read", ..pool.clone() }, pool, None))
+        }
+        Database::Sqlite(path) => {
+            let lock = lock_file(path)?;
+            // The writer first: it creates the file and puts it in WAL mode.
+            let writes = open_sqlite(path, "write", 1, options).await?;
+            let reads = open_sqlite(path, "read", SQLITE_READERS.min(options.connections), options).await?;
+            Ok((reads, writes, Some(lock)))
+        }
+    }
+}
+
+async fn open_postgres(url: &str, options: &Options) -> Result<Pool, Error> {
+    let statement_timeout = options.timeout.mul_f64(0.8);
+    let mut connect = ConnectOptions::new(url);
+    connect
+        .max_connections(options.connections)
+        .connect_timeout(options.timeout)
+        .acquire_timeout(patience(options.timeout))
+        .test_before_acquire(false)
+        .test_before_acquire_if_idle_for(DOUBTFUL_AFTER)
+        .set_application_name("boxoffice")
+        .sqlx_logging(false)
+        .map_sqlx_postgres_opts(move |postgres| {
+            let millis = |limit: Duration| limit.as_millis().max(1).to_string();
+            postgres.options([
+                ("statement_timeout", millis(statement_timeout)),
+                ("lock_timeout", millis(statement_timeout)),
+                ("idle_in_transaction_session_timeout", millis(statement_timeout * 4)),
+                // Acknowledged means durable, whatever the server's default is.
+                ("synchronous_commit", "on".to_owned()),
+                ("plan_cache_mode", "force_generic_plan".to_owned()),
+                ("jit", "off".to_owned()),
+            ])
+        });
+    let connection = bounded(options.timeout * 2, Orm::connect(connect)).await?;
+    Ok(Pool::new("write", connection, options.connections, options.timeout))
+}
+
+async fn open_sqlite(path: &Path, name: &'static str, size: u32, options: &Options) -> Result<Pool, Error> {
+    let (file, timeout) = (path.to_owned(), options.timeout);
+    let mut connect = ConnectOptions::new("sqlite::memory:");
+    connect
+        .max_connections(size)
+        .min_connections(1)
+        .acquire_timeout(timeout)
+        .test_before_acquire(false)
+        // Nothing on the way can cut a connection to a file: keep them all.
+        .idle_timeout(None::<Duration>)
+        .max_lifetime(None::<Duration>)
+        .sqlx_logging(false)
+        .map_sqlx_sqlite_opts(move |_| {
+            SqliteConnectOptions::new()
+                .filename(&file)
+                .create_if_missing(true)
+                .journal_mode(SqliteJournalMode::Wal)
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                .busy_timeout(timeout)
+                .pragma("query_only", if name == "read" { "on" } else { "off" })
+        });
+    let connection = bounded(timeout * 2, Orm::connect(connect)).await?;
+    Ok(Pool::new(name, connection, size, timeout))
+}
+
+fn lock_file(database: &Path) -> Result<File, Error> {
+    let shown = database.display().to_string();
+    let unusable = |source| Error::File { path: shown.clone(), source };
+    if let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(unusable)?;
+    }
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(name).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: shown }),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}

@@ -1,0 +1,143 @@
+//! Answers kept for retries: each commits with the effect it tells of, and is found again by its request id.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _, Set, Statement,
+    sea_query::OnConflict,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    Error, Store,
+    entities::request::{ActiveModel, Column, Entity},
+    transactions::{Tx, Verdict::Commit, look},
+};
+use crate::domain::ids::RequestId;
+
+/// Answers are kept for at least a day; these hours are on top of it.
+const KEPT: TimeDelta = TimeDelta::hours(26);
+/// Old answers are forgotten so many at a time, so that no transaction is long.
+const FORGOTTEN_AT_ONCE: u64 = 1_000;
+
+/// Whose request it is, what it asks for in short, and under which id.
+#[derive(Clone, Debug)]
+pub struct RequestKey {
+    /// Who asks; ids of different callers do not meet.
+    pub caller: String,
+    /// What they ask for.
+    pub method: &'static str,
+    /// The caller's id for this intention.
+    pub request_id: RequestId,
+    /// A digest of the content.
+    pub fingerprint: [u8; 32],
+}
+
+/// What is known of a request id.
+pub(super) enum Claim<T> {
+    /// Nothing: it is ours now, until the transaction ends.
+    Ours,
+    /// The same request was answered so.
+    Answered(T),
+    /// Another request has it.
+    Reused,
+}
+
+/// Takes the id inside the transaction. If another transaction holds it, this waits for that one's end.
+pub(super) async fn claim<T: DeserializeOwned>(
+    tx: &Tx,
+    key: Option<&RequestKey>,
+    now: DateTime<Utc>,
+) -> Result<Claim<T>, Error> {
+    let Some(key) = key else { return Ok(Claim::Ours) };
+    let taken = Entity::insert(ActiveModel {
+        caller: Set(key.caller.clone()),
+        method: Set(key.method.to_owned()),
+        request_id: Set(key.request_id.0),
+        fingerprint: Set(key.fingerprint.to_vec()),
+        answer: Set(None),
+        create_time: Set(now),
+    })
+    .on_conflict(OnConflict::columns([Column::Caller, Column::Method, Column::RequestId]).do_nothing().to_owned())
+    .exec_without_returning(&tx.inner)
+    .await?;
+    if taken == 1 {
+        return Ok(Claim::Ours);
+    }
+    find(&tx.inner, key).await
+}
+
+/// Writes the answer down, in the transaction that claimed the id.
+pub(super) async fn answer(tx: &Tx, key: Option<&RequestKey>, answer: &impl Serialize) -> Result<(), Error> {
+    let Some(key) = key else { return Ok(()) };
+    let json = serde_json::to_value(answer).map_err(|error| unreadable(key, &error))?;
+    Entity::update_many()
+        .set(ActiveModel { answer: Set(Some(json)), ..Default::default() })
+        .filter(is(key))
+        .exec(&tx.inner)
+        .await?;
+    Ok(())
+}
+
+async fn find<T: DeserializeOwned>(
+    connection: &impl sea_orm::ConnectionTrait,
+    key: &RequestKey,
+) -> Result<Claim<T>, Error> {
+    match Entity::find().filter(is(key)).one(connection).await? {
+        None => Ok(Claim::Ours),
+        Some(found) if found.fingerprint != key.fingerprint => Ok(Claim::Reused),
+        Some(found) => {
+            let json = found.answer.unwrap_or_default();
+            serde_json::from_value(json).map(Claim::Answered).map_err(|error| unreadable(key, &error))
+        }
+    }
+}
+
+fn is(key: &RequestKey) -> sea_orm::Condition {
+    sea_orm::Condition::all()
+        .add(Column::Caller.eq(key.caller.as_str()))
+        .add(Column::Method.eq(key.method))
+        .add(Column::RequestId.eq(key.request_id.0))
+}
+
+fn unreadable(key: &RequestKey, error: &serde_json::Error) -> Error {
+    Error::Unreadable { table: "requests", key: key.request_id.to_string(), why: error.to_string() }
+}
+
+impl Store {
+    /// Looks for an answer outside any transaction, before work is done that a retry does not need.
+    pub(super) async fn answered<T: DeserializeOwned>(&self, key: &RequestKey) -> Result<Claim<T>, Error> {
+        look("find_answer", async {
+            let held = self.0.reads.acquire().await?;
+            held.read(find(held.connection, key)).await
+        })
+        .await
+    }
+
+    /// Forgets answers that are older than a retry may be. Answers how many; when there are none left, 0.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn forget_answers(&self, now: DateTime<Utc>) -> Result<u64, Error> {
+        self.transact("forget_answers", || async {
+            let tx = self.begin().await?;
+            let old: Vec<(String, String, sea_orm::prelude::Uuid)> = Entity::find()
+                .select_only()
+                .columns([Column::Caller, Column::Method, Column::RequestId])
+                .filter(Column::CreateTime.lt(now - KEPT))
+                .limit(FORGOTTEN_AT_ONCE)
+                .into_tuple()
+                .all(&tx.inner)
+                .await?;
+            for (caller, method, request_id) in &old {
+                let delete = Statement::from_sql_and_values(
+                    tx.backend,
+                    "DELETE FROM requests WHERE caller = $1 AND method = $2 AND request_id = $3",
+                    [caller.as_str().into(), method.as_str().into(), (*request_id).into()],
+                );
+                tx.inner.execute_raw(delete).await?;
+            }
+            tx.end(Commit(old.len() as u64)).await
+        })
+        .await
+    }
+}

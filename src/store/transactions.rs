@@ -1,0 +1,102 @@
+//! Transactions: named, timed, and repeated only when they certainly had no effect.
+
+use std::time::{Duration, Instant};
+
+use sea_orm::{DatabaseTransaction, DbBackend};
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument as _;
+
+use super::{Error, Store, pools::bounded};
+use crate::telemetry::metrics;
+
+/// A transaction is tried so often in all.
+const ATTEMPTS: u32 = 4;
+/// And so much later, times the number of the attempt.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// What became of a transaction that ran to its end.
+pub(super) enum Verdict<T> {
+    /// Keep what it did.
+    Commit(T),
+    /// Undo it; this is the answer.
+    Refuse(T),
+}
+
+/// An open transaction. Dropped, it is rolled back.
+pub(super) struct Tx {
+    pub(super) inner: DatabaseTransaction,
+    pub(super) backend: DbBackend,
+    limit: Duration,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Tx {
+    /// Commits or rolls back, as the verdict says.
+    pub(super) async fn end<T>(self, verdict: Verdict<T>) -> Result<T, Error> {
+        match verdict {
+            Verdict::Commit(done) => match bounded(self.limit, self.inner.commit()).await {
+                Ok(()) => Ok(done),
+                // A deferred check may still refuse; anything that cuts the line leaves the outcome open.
+                Err(Error::Unavailable(error)) => Err(Error::Unknown(error)),
+                Err(error) => Err(error),
+            },
+            Verdict::Refuse(refusal) => {
+                bounded(self.limit, self.inner.rollback()).await?;
+                Ok(refusal)
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Begins a transaction that writes.
+    pub(super) async fn begin(&self) -> Result<Tx, Error> {
+        let writes = &self.0.writes;
+        let held = writes.acquire().await?;
+        let limit = held.limit();
+        let (inner, permit) = held.begin().await?;
+        Ok(Tx { inner, backend: writes.backend(), limit, _permit: permit })
+    }
+
+    /// Runs a transaction under its name, again while it is worth it.
+    pub(super) async fn transact<T, W>(&self, name: &'static str, mut work: impl FnMut() -> W) -> Result<T, Error>
+    where
+        W: Future<Output = Result<T, Error>> + Send,
+    {
+        let mut attempt = 1;
+        loop {
+            let begun = Instant::now();
+            let span = tracing::info_span!("transaction", otel.kind = "client", name, attempt);
+            let done = work().instrument(span).await;
+            metrics::transaction(name, outcome(&done), begun.elapsed());
+            match done {
+                Err(error) if error.worth_another_try() && attempt < ATTEMPTS => {
+                    tracing::debug!(name, attempt, %error, "trying a transaction again");
+                    tokio::time::sleep(PAUSE * attempt).await;
+                    attempt += 1;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+/// Runs a read under its name. Reads have no effect, so their callers decide whether to ask again.
+pub(super) async fn look<T>(
+    name: &'static str,
+    read: impl Future<Output = Result<T, Error>> + Send,
+) -> Result<T, Error> {
+    let begun = Instant::now();
+    let done = read.instrument(tracing::info_span!("read", otel.kind = "client", name)).await;
+    metrics::transaction(name, outcome(&done), begun.elapsed());
+    done
+}
+
+fn outcome<T>(done: &Result<T, Error>) -> &'static str {
+    match done {
+        Ok(_) => "done",
+        Err(Error::Unknown(_)) => "unknown",
+        Err(Error::Busy(_)) => "busy",
+        Err(_) => "failed",
+    }
+}

@@ -1,0 +1,143 @@
+//! The way to the provider: one HTTP/2 connection, made when first needed and made anew when it breaks.
+//!
+//! It promises that a dead connection is noticed within some fifteen seconds, and that over https nobody is trusted but
+//! those named by the operator (authorities, or the provider's own certificate, as self-signed ones are), or, if none is
+//! named, the authorities that browsers believe.
+
+use std::{sync::Arc, time::Duration};
+
+use rustls::{
+    DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::{self, CryptoProvider, WebPkiSupportedAlgorithms},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
+
+use super::options::{ProviderOptions, SetupError};
+
+/// Pings go out this often, also while idle: a peer that vanished says nothing by itself.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Prepares the connection; nothing is sent yet.
+pub(super) fn open(options: &ProviderOptions) -> Result<Channel, SetupError> {
+    let endpoint = Endpoint::from_shared(options.url.clone()).map_err(|_| SetupError::ProviderUrl)?;
+    let endpoint = endpoint
+        .connect_timeout(options.timeout)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Some(KEEPALIVE))
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true);
+    if endpoint.uri().host().is_none() {
+        return Err(SetupError::ProviderUrl);
+    }
+    let endpoint = match endpoint.uri().scheme_str() {
+        Some("http") => endpoint,
+        Some("https") => {
+            let verifier = Arc::new(Verifier::new(options)?);
+            let tls = ClientTlsConfig::new().timeout(options.timeout);
+            endpoint.tls_config_with_verifier(tls, verifier).map_err(SetupError::Tls)?
+        }
+        _ => return Err(SetupError::ProviderUrl),
+    };
+    Ok(endpoint.connect_lazy())
+}
+
+/// Whom we believe to be the provider.
+#[derive(Debug)]
+struct Verifier {
+    /// `None` believes everybody.
+    trusted: Option<Trusted>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+#[derive(Debug)]
+struct Trusted {
+    authorities: Arc<WebPkiServerVerifier>,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Verifier {
+    fn new(options: &ProviderOptions) -> Result<Self, SetupError> {
+        let provider = Arc::new(crypto::ring::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
+        let trusted = match &options.ca_pem {
+            _ if options.insecure => None,
+            Some(pem) => Some(Trusted::read(pem, provider)?),
+            None => Some(Trusted::web(provider)?),
+        };
+        Ok(Self { trusted, algorithms })
+    }
+}
+
+impl Trusted {
+    /// The authorities that browsers believe.
+    fn web(provider: Arc<CryptoProvider>) -> Result<Self, SetupError> {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|_| SetupError::CaFile)?;
+        Ok(Self { authorities, certificates: Vec::new() })
+    }
+
+    fn read(pem: &[u8], provider: Arc<CryptoProvider>) -> Result<Self, SetupError> {
+        let certificates: Vec<_> =
+            CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| SetupError::CaFile)?;
+        let mut roots = RootCertStore::empty();
+        // A system's bundle may hold an odd one; only a file without any good one is of no use.
+        roots.add_parsable_certificates(certificates.iter().cloned());
+        let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
+            .build()
+            .map_err(|_| SetupError::CaFile)?;
+        Ok(Self { authorities, certificates })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        match &self.trusted {
+            None => Ok(ServerCertVerified::assertion()),
+            // The very certificate that the operator gave us: a self-signed one marks itself as an authority more often
+            // than not, and then would not do as a server's.
+            Some(trusted) if trusted.certificates.contains(end_entity) => Ok(ServerCertVerified::assertion()),
+            Some(trusted) => {
+                trusted.authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
+        }
+    }
+
+    // Even when anybody is believed, the peer must hold the key to what it shows.
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        crypto::verify_tls12_signature(message, cert, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        crypto::verify_tls13_signature(message, cert, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

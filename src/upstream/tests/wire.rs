@@ -1,0 +1,161 @@
+//! Garbled fields and failures in band.
+
+use std::time::Duration;
+
+use prost::Message as _;
+use tonic::{Code, Status};
+
+use crate::{
+    domain::movie::MovieId,
+    pb::movies::{MoviesApiException, ResponseModel, ShowListResponse, ShowResponse},
+    upstream::{
+        entry::{Content, Key},
+        wire::{self, MOST_MOVIES, Trouble},
+    },
+};
+
+fn show(change: impl FnOnce(&mut ShowResponse)) -> ShowResponse {
+    let mut show =
+        ShowResponse { id: "tt1375666".to_owned(), title: "Inception".to_owned(), ..ShowResponse::default() };
+    change(&mut show);
+    show
+}
+
+fn movie_key() -> Key {
+    Key::Movie(MovieId::parse("tt1375666").unwrap())
+}
+
+fn success(type_url: &str, value: Vec<u8>) -> ResponseModel {
+    let data = prost_types::Any { type_url: type_url.to_owned(), value };
+    ResponseModel { success: true, data: Some(data), exceptions: Vec::new() }
+}
+
+fn failure(codes: &[i32]) -> ResponseModel {
+    let exceptions = codes.iter().map(|code| MoviesApiException { message: String::new(), status_code: *code });
+    ResponseModel { success: false, data: None, exceptions: exceptions.collect() }
+}
+
+#[test]
+fn numbers_are_read_however_they_are_written() {
+    let ratings = [("8.8", Some(8.8)), ("8,8", Some(8.8)), (" 9 ", Some(9.0)), ("", None), ("N/A", None)];
+    let wild = [("11", None), ("-1", None), ("NaN", None), ("inf", None), ("1,2,3", None)];
+    for (raw, rating) in ratings.into_iter().chain(wild) {
+        assert_eq!(wire::movie(&show(|show| show.im_db_rating = raw.to_owned())).unwrap().rating, rating, "{raw}");
+    }
+    let plain = [("2315432", Some(2_315_432)), ("0", Some(0)), ("", None), ("-5", None), ("2.3M", None), ("1.5", None)];
+    let grouped = [("1,234,567", Some(1_234_567)), ("1.234.567", Some(1_234_567)), ("1 234 567", Some(1_234_567))];
+    let broken = [("1,23", None), (",123", None), ("123,", None), ("99999999999999999999", None)];
+    for (raw, count) in plain.into_iter().chain(grouped).chain(broken) {
+        let movie = wire::movie(&show(|show| show.im_db_rating_count = raw.to_owned())).unwrap();
+        assert_eq!(movie.rating_count, count, "{raw}");
+    }
+    for (raw, year) in [("2010", Some(2010)), ("", None), ("20100", None), ("MMX", None), ("99999999999", None)] {
+        assert_eq!(wire::movie(&show(|show| show.year = raw.to_owned())).unwrap().year, year, "{raw}");
+    }
+    for (raw, rank) in [("13", Some(13)), ("0", None), ("-1", None), ("", None)] {
+        assert_eq!(wire::movie(&show(|show| show.rank = raw.to_owned())).unwrap().rank, rank, "{raw}");
+    }
+}
+
+#[test]
+fn texts_are_bounded_and_harmless() {
+    let long = wire::movie(&show(|show| show.title = "é".repeat(100_000))).unwrap();
+    assert_eq!(long.title.chars().count(), 1_000);
+    let odd = wire::movie(&show(|show| show.crew = " a\nb\u{1b}[31m ".to_owned())).unwrap();
+    assert_eq!(odd.crew, "a b [31m");
+    for (raw, kept) in [
+        ("https://example.com/a.jpg", true),
+        ("javascript:alert(1)", false),
+        ("https://example.com/a b", false),
+        ("/a.jpg", false),
+    ] {
+        let movie = wire::movie(&show(|show| show.image = raw.to_owned())).unwrap();
+        assert_eq!(movie.image_uri, if kept { raw } else { "" });
+    }
+    assert!(wire::movie(&show(|show| show.id = "no such id".to_owned())).is_none());
+}
+
+#[test]
+fn data_is_told_by_the_end_of_its_type() {
+    let bytes = show(|_| {}).encode_to_vec();
+    for url in ["type.googleapis.com/movies.showResponse", "x/showResponse", "showResponse", "/other.showResponse"] {
+        let content = wire::answered(&movie_key(), &success(url, bytes.clone())).unwrap();
+        assert!(matches!(content, Content::Movie(movie) if movie.title == "Inception"), "{url}");
+    }
+    for url in ["", "type.googleapis.com/movies.showListResponse", "showResponse/"] {
+        assert!(
+            matches!(wire::answered(&movie_key(), &success(url, bytes.clone())), Err(Trouble::Garbled(_))),
+            "{url}"
+        );
+    }
+}
+
+#[test]
+fn answers_without_sense_are_failures() {
+    let url = "type.googleapis.com/movies.showResponse";
+    let other = show(|show| show.id = "tt0000001".to_owned()).encode_to_vec();
+    for answer in [
+        success(url, vec![0xff; 9]),
+        success(url, Vec::new()),
+        success(url, other),
+        ResponseModel { success: true, data: None, exceptions: Vec::new() },
+    ] {
+        assert!(matches!(wire::answered(&movie_key(), &answer), Err(Trouble::Garbled(_))));
+    }
+}
+
+#[test]
+fn a_list_is_bounded_and_skips_what_has_no_id() {
+    let shows =
+        (0..=MOST_MOVIES * 2).map(|n| show(|show| show.id = if n % 2 == 0 { String::new() } else { format!("tt{n}") }));
+    let bytes = ShowListResponse { shows: shows.chain([show(|_| {})]).collect() }.encode_to_vec();
+    let content = wire::answered(&Key::search(""), &success("t/movies.showListResponse", bytes)).unwrap();
+    assert!(
+        matches!(content, Content::Movies(movies) if movies.len() == MOST_MOVIES && movies[0].movie_id.as_str() == "tt1")
+    );
+}
+
+#[test]
+fn not_found_is_believed_only_without_contradiction() {
+    let told = |codes: &[i32]| wire::answered(&movie_key(), &failure(codes));
+    assert_eq!(told(&[404]).unwrap(), Content::Absent);
+    assert_eq!(told(&[404, 404]).unwrap(), Content::Absent);
+    assert!(matches!(told(&[404, 500]), Err(Trouble::InBand(500))));
+    assert!(matches!(told(&[]), Err(Trouble::InBand(0))));
+    let none = wire::answered(&Key::search("x"), &failure(&[404])).unwrap();
+    assert!(matches!(none, Content::Movies(movies) if movies.is_empty()));
+}
+
+#[test]
+fn each_failure_is_treated_as_it_deserves() {
+    let status = |code| wire::refused(&movie_key(), &Status::new(code, ""), Duration::ZERO);
+    assert_eq!(status(Code::NotFound).unwrap(), Content::Absent);
+    // Code, whether another attempt may help, whether it speaks against the provider as a whole.
+    for (code, may_pass, is_outage) in [
+        (Code::Unavailable, true, true),
+        (Code::DeadlineExceeded, true, true),
+        (Code::Cancelled, true, true),
+        (Code::Internal, true, true),
+        (Code::Unknown, true, true),
+        (Code::ResourceExhausted, true, true),
+        (Code::Unauthenticated, false, true),
+        (Code::PermissionDenied, false, true),
+        (Code::Unimplemented, false, true),
+        (Code::InvalidArgument, false, false),
+        (Code::OutOfRange, false, false),
+    ] {
+        let trouble = status(code).unwrap_err();
+        assert_eq!((trouble.may_pass(), trouble.is_outage()), (may_pass, is_outage), "{code:?}");
+    }
+    for (code, may_pass, is_outage) in [
+        (500, true, true),
+        (503, true, true),
+        (0, true, true),
+        (429, true, true),
+        (400, false, false),
+        (401, false, true),
+    ] {
+        let trouble = wire::answered(&movie_key(), &failure(&[code])).unwrap_err();
+        assert_eq!((trouble.may_pass(), trouble.is_outage()), (may_pass, is_outage), "{code}");
+    }
+}

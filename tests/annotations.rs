@@ -1,0 +1,273 @@
+//! The rules that stand in the contract as `buf.validate` annotations, and the conversions that enforce them: both say
+//! the same. For each annotated field a good request is spoilt in just that place and sent.
+
+use prost_reflect::{
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
+};
+use tonic::Code;
+
+use crate::harness::{
+    Server, Store, World,
+    contract::{good_request, methods, path, pool},
+    raw,
+    refusals::violations,
+};
+
+/// Fields without a rule of their own. A new one has to be given a rule, or to be put here.
+const FREE: [&str; 6] = [
+    "CreateShowtimeRequest.price.currency_code",
+    "CreateShowtimeRequest.price.nanos",
+    "CreateShowtimeRequest.price.units",
+    "ListShowtimesRequest.include_cancelled",
+    "ListShowtimesRequest.start_after",
+    "ListShowtimesRequest.start_before",
+];
+
+/// One way of breaking one rule.
+struct Breach {
+    rule: String,
+    /// What the field is given instead; `None` clears it.
+    value: Option<Value>,
+    /// Where below the field the violation is to be named: `[0]` for the first item.
+    below: &'static str,
+}
+
+/// A field of a request: where it is, and its rules.
+struct Site {
+    /// From the request down; `usize` picks an item of the field.
+    steps: Vec<(FieldDescriptor, Option<usize>)>,
+    field: FieldDescriptor,
+    rules: Option<DynamicMessage>,
+}
+
+impl Site {
+    /// `layout.rows[0].label`
+    fn path(&self) -> String {
+        let step = |(field, index): &(FieldDescriptor, Option<usize>)| match index {
+            Some(index) => format!("{}[{index}].", field.name()),
+            None => format!("{}.", field.name()),
+        };
+        self.steps.iter().map(step).collect::<String>() + self.field.name()
+    }
+
+    /// The request with another value at this place.
+    fn spoil(&self, request: &mut DynamicMessage, value: Option<Value>) {
+        let mut message = request;
+        for (field, index) in &self.steps {
+            let inner = message.get_field_mut(field);
+            let inner = match index {
+                Some(index) => inner.as_list_mut().and_then(|list| list.get_mut(*index)).expect("an item"),
+                None => inner,
+            };
+            message = inner.as_message_mut().expect("a message");
+        }
+        match value {
+            Some(value) => message.set_field(&self.field, value),
+            None => message.clear_field(&self.field),
+        }
+    }
+
+    /// The value that a good request has here.
+    fn value(&self, request: &DynamicMessage) -> Value {
+        let mut message = request.clone();
+        for (field, index) in &self.steps {
+            let inner = message.get_field(field).into_owned();
+            let inner = match index {
+                Some(index) => inner.as_list().and_then(|list| list.get(*index)).expect("an item").clone(),
+                None => inner,
+            };
+            message = inner.as_message().expect("a message").clone();
+        }
+        message.get_field(&self.field).into_owned()
+    }
+}
+
+#[tokio::test]
+async fn the_conversions_enforce_every_annotation_by_field() {
+    let world = World::start(Store::Sqlite).await;
+    let pool = pool();
+    let mut broken = 0;
+    for method in methods(&pool) {
+        let request = good_request(&method.input());
+        assert_eq!(flaws(&world, &path(&method), &request).await, Vec::<String>::new(), "{}", method.full_name());
+        for site in sites(&pool, &method.input(), &[]) {
+            for Breach { rule, value, below } in breaches(&site, &request) {
+                let mut spoilt = request.clone();
+                site.spoil(&mut spoilt, value);
+                let expected = site.path() + below;
+                let found = flaws(&world, &path(&method), &spoilt).await;
+                assert!(
+                    found.contains(&expected),
+                    "{} {expected}: {rule} is not enforced: {found:?}",
+                    method.full_name()
+                );
+                broken += 1;
+            }
+            if optional(&site) {
+                let mut without = request.clone();
+                site.spoil(&mut without, None);
+                let found = flaws(&world, &path(&method), &without).await;
+                assert!(!found.contains(&site.path()), "{} {} may be left out", method.full_name(), site.path());
+            }
+        }
+    }
+    assert!(broken > 50, "only {broken} breaches were tried");
+}
+
+#[test]
+fn every_request_field_has_a_rule_or_is_known_to_need_none() {
+    let pool = pool();
+    let mut free = Vec::new();
+    for method in methods(&pool) {
+        let request = method.input();
+        for site in sites(&pool, &request, &[]).into_iter().filter(|site| site.rules.is_none()) {
+            free.push(format!("{}.{}", request.name(), site.path()));
+        }
+    }
+    free.sort();
+    assert_eq!(free, FREE);
+}
+
+/// Sends it: the paths of all violations.
+async fn flaws(server: &Server, path: &str, request: &DynamicMessage) -> Vec<String> {
+    let bytes = prost::Message::encode_to_vec(request);
+    match raw::call(server.channel(), path, bytes).await {
+        Err(status) if status.code() == Code::InvalidArgument => {
+            violations(&status).into_iter().map(|(field, _)| field).collect()
+        }
+        Err(status) if matches!(status.code(), Code::NotFound | Code::FailedPrecondition) => vec![],
+        Err(status) => panic!("{path} {request}: {status:?}"),
+        Ok(_) => vec![],
+    }
+}
+
+/// Every field of a message, and of those inside it; of a list, those of its first item.
+fn sites(pool: &DescriptorPool, message: &MessageDescriptor, steps: &[(FieldDescriptor, Option<usize>)]) -> Vec<Site> {
+    let extension = pool.get_extension_by_name("buf.validate.field").expect("the rules are in the descriptors");
+    let mut sites = Vec::new();
+    for field in message.fields() {
+        let options = field.options();
+        let rules = options.has_extension(&extension).then(|| options.get_extension(&extension).into_owned());
+        let rules = rules.map(|rules| rules.as_message().expect("rules are a message").clone());
+        let mut inside = Vec::new();
+        if let Kind::Message(inner) = field.kind()
+            && !inner.full_name().starts_with("google.protobuf.")
+        {
+            let index = field.is_list().then_some(0);
+            inside = sites_below(pool, &inner, steps, &field, index);
+        }
+        sites.push(Site { steps: steps.to_vec(), field, rules });
+        sites.append(&mut inside);
+    }
+    sites
+}
+
+fn sites_below(
+    pool: &DescriptorPool,
+    inner: &MessageDescriptor,
+    steps: &[(FieldDescriptor, Option<usize>)],
+    field: &FieldDescriptor,
+    index: Option<usize>,
+) -> Vec<Site> {
+    sites(pool, inner, &[steps, &[(field.clone(), index)]].concat())
+}
+
+/// The rules of a message of rules: those that are set, by name.
+fn set(rules: &DynamicMessage) -> Vec<(String, Value)> {
+    rules.fields().map(|(field, value)| (field.name().to_owned(), value.clone())).collect()
+}
+
+/// Whether the contract says that leaving the field out is fine.
+fn optional(site: &Site) -> bool {
+    let Some(rules) = &site.rules else { return false };
+    let rules = set(rules);
+    let ignored = rules.iter().any(|(name, value)| name == "ignore" && *value == Value::EnumNumber(1));
+    // A message that is left out is held against "required" only.
+    let message = matches!(site.field.kind(), Kind::Message(_)) && !site.field.is_list();
+    ignored || message && !rules.iter().any(|(name, _)| name == "required")
+}
+
+/// Every way in which this test knows to break the field's rules. It panics at a kind of rule that it does not know.
+fn breaches(site: &Site, request: &DynamicMessage) -> Vec<Breach> {
+    let mut breaches = Vec::new();
+    let Some(rules) = &site.rules else { return breaches };
+    for (kind, value) in set(rules) {
+        match (&*kind, value) {
+            ("required", Value::Bool(true)) => {
+                breaches.push(Breach { rule: kind, value: None, below: "" });
+            }
+            // Held against by leaving the field out.
+            ("ignore", Value::EnumNumber(1)) => {}
+            ("string" | "int32" | "int64" | "repeated" | "duration", Value::Message(rules)) => {
+                for (rule, bound) in set(&rules) {
+                    let name = format!("{kind}.{rule}");
+                    let add = |(value, below)| Breach { rule: name.clone(), value: Some(value), below };
+                    breaches.extend(values(&name, &bound, &site.value(request)).into_iter().map(add));
+                }
+            }
+            (kind, value) => panic!("{}: this test does not know the rule {kind} = {value}", site.path()),
+        }
+    }
+    // Where the zero value is not ignored, the rules of a text hold for it too.
+    let text = site.field.kind() == Kind::String && !site.field.is_list();
+    let strict = |rule: &str| rule == "string.pattern" || rule == "string.uuid" || rule == "string.min_len";
+    if text && !optional(site) && breaches.iter().any(|breach| strict(&breach.rule)) {
+        breaches.push(Breach { rule: "left out".to_owned(), value: None, below: "" });
+    }
+    breaches
+}
+
+/// Values that break this rule, and where below the field the violation is named.
+fn values(rule: &str, bound: &Value, good: &Value) -> Vec<(Value, &'static str)> {
+    let text = |text: &str| (Value::String(text.to_owned()), "");
+    let length = || usize::try_from(bound.as_u64().expect("a length")).expect("a small length");
+    let items = || good.as_list().expect("a list").to_vec();
+    match rule {
+        "string.min_len" => vec![(Value::String("x".repeat(length() - 1)), "")],
+        "string.max_len" => vec![(Value::String("s".repeat(length() + 1)), "")],
+        "string.uuid" => {
+            ["7", "01890a5dac96774bbcceb302099a8057", "01890a5d-ac96-774b-bcce-b302099a805g"].map(text).into()
+        }
+        "string.pattern" => match bound.as_str().expect("a pattern") {
+            "^[A-Za-z0-9_-]{1,64}$" => vec![text("a b"), text("ñ"), text(&"a".repeat(65)), text("a\n")],
+            "^[A-Z]{1,4}$" => vec![text("a"), text("1"), text("A1"), text("ABCDE"), text("A-"), text("A\n")],
+            "^[sac_.]+$" => vec![text("sxs"), text("s\n"), text("S")],
+            "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" => {
+                vec![text("2027-2-28"), text("28-02-2027"), text("2027-02-28T"), text("x")]
+            }
+            pattern => panic!("say here what does not match {pattern}"),
+        },
+        "int32.gte" => vec![(Value::I32(bound.as_i32().expect("a bound") - 1), "")],
+        "int64.gte" => vec![(Value::I64(bound.as_i64().expect("a bound") - 1), "")],
+        "repeated.min_items" => vec![(Value::List(items().into_iter().take(length() - 1).collect()), "")],
+        "repeated.max_items" => vec![(Value::List(items().into_iter().cycle().take(length() + 1).collect()), "")],
+        "repeated.items" => {
+            let mut values = Vec::new();
+            for (kind, inner) in set(bound.as_message().expect("rules are a message")) {
+                for (rule, bound) in set(inner.as_message().expect("rules are a message")) {
+                    let beyond = match (&*kind, &*rule) {
+                        ("int32", "gte") => bound.as_i32().expect("a bound") - 1,
+                        ("int32", "lte") => bound.as_i32().expect("a bound") + 1,
+                        other => panic!("this test does not know the rule {other:?} for items"),
+                    };
+                    let mut items = items();
+                    items[0] = Value::I32(beyond);
+                    values.push((Value::List(items), "[0]"));
+                }
+            }
+            values
+        }
+        "duration.gte" => vec![(nudged(bound, -1), "")],
+        "duration.lte" => vec![(nudged(bound, 1), "")],
+        rule => panic!("this test does not know the rule {rule}"),
+    }
+}
+
+/// The duration, a second more or less.
+fn nudged(bound: &Value, seconds: i64) -> Value {
+    let mut duration = bound.as_message().expect("a duration").clone();
+    let field = duration.descriptor().get_field_by_name("seconds").expect("a duration has seconds");
+    let bound = duration.get_field(&field).as_i64().expect("seconds are a number");
+    duration.set_field(&field, Value::I64(bound + seconds));
+    Value::Message(duration)
+}

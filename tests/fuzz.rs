@@ -1,0 +1,137 @@
+//! Whatever is sent, the answer is a refusal by name or an answer: never INTERNAL, never UNKNOWN, and the server lives.
+
+use proptest::{
+    collection::vec,
+    prelude::{BoxedStrategy, Just, Strategy, any},
+    prop_oneof,
+    sample::select,
+    test_runner::{Config, TestCaseError, TestError, TestRunner},
+};
+use prost::Message as _;
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value};
+use tokio::{
+    runtime::{Builder, Runtime},
+    time::timeout,
+};
+use tonic::Code;
+
+use crate::harness::{
+    DEADLINE, Server, Store, World,
+    contract::{good_request, methods, path, pool},
+    create_auditorium, raw,
+    requests::INCEPTION,
+};
+
+/// For each method.
+const CASES: u32 = 100;
+
+#[test]
+fn arbitrary_bytes_are_survived() {
+    let (runtime, world) = world();
+    for method in methods(&pool()) {
+        let good = good_request(&method.input()).encode_to_vec();
+        // Noise, and good requests with a few bytes changed.
+        let changed = vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6).prop_map(move |changes| {
+            let mut bytes = good.clone();
+            for (place, byte) in changes {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            bytes
+        });
+        let bytes = prop_oneof![vec(any::<u8>(), 0..200), changed];
+        survive(&runtime, &world, &path(&method), &bytes.boxed());
+    }
+}
+
+#[test]
+fn arbitrary_messages_are_survived() {
+    let (runtime, world) = world();
+    let auditorium = runtime.block_on(create_auditorium(world.auditoriums())).auditorium_id;
+    for method in methods(&pool()) {
+        let messages = message(&method.input(), &auditorium, 3).prop_map(|message| message.encode_to_vec());
+        survive(&runtime, &world, &path(&method), &messages.boxed());
+    }
+}
+
+fn world() -> (Runtime, World) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let world = runtime.block_on(World::start(Store::Sqlite));
+    (runtime, world)
+}
+
+fn survive(runtime: &Runtime, world: &World, path: &str, requests: &BoxedStrategy<Vec<u8>>) {
+    let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    let tried = TestRunner::new(config).run(requests, |request| {
+        let call = async { timeout(DEADLINE, raw::call(world.channel(), path, request)).await };
+        let answer = runtime.block_on(call);
+        let bad = |why: String| Err(TestCaseError::fail(why));
+        match answer {
+            Err(_) => bad("no answer".to_owned()),
+            Ok(Err(status)) if matches!(status.code(), Code::Internal | Code::Unknown | Code::Unimplemented) => {
+                bad(format!("{status:?}"))
+            }
+            Ok(_) => Ok(()),
+        }
+    });
+    match tried {
+        Ok(()) => {}
+        Err(TestError::Fail(why, request)) => panic!("{path}: {why}\nfor {request:02x?}\n{}", world.console()),
+        Err(TestError::Abort(why)) => panic!("{path}: {why}"),
+    }
+    assert!(runtime.block_on(alive(world)), "{path}: the server is gone\n{}", world.console());
+}
+
+async fn alive(server: &Server) -> bool {
+    server.is_alive().await
+}
+
+/// A message with any of its fields set to anything, the likely among it.
+fn message(descriptor: &MessageDescriptor, auditorium: &str, depth: u32) -> BoxedStrategy<DynamicMessage> {
+    let mut filled = Just(DynamicMessage::new(descriptor.clone())).boxed();
+    for field in descriptor.fields() {
+        let value = proptest::option::of(value(&field, auditorium, depth));
+        filled = (filled, value)
+            .prop_map(move |(mut message, value)| {
+                if let Some(value) = value {
+                    message.set_field(&field, value);
+                }
+                message
+            })
+            .boxed();
+    }
+    filled
+}
+
+fn value(field: &FieldDescriptor, auditorium: &str, depth: u32) -> BoxedStrategy<Value> {
+    let one = match field.kind() {
+        Kind::String => text(auditorium),
+        Kind::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
+        Kind::Int32 => prop_oneof![any::<i32>(), -2..1001, Just(500_000_000)].prop_map(Value::I32).boxed(),
+        // Around now in seconds, too: most times are to be valid ones.
+        Kind::Int64 => {
+            prop_oneof![any::<i64>(), -2..100_000_i64, 1_700_000_000..2_000_000_000_i64].prop_map(Value::I64).boxed()
+        }
+        Kind::Message(inner) => match depth {
+            0 => Just(Value::Message(DynamicMessage::new(inner))).boxed(),
+            _ => message(&inner, auditorium, depth - 1).prop_map(Value::Message).boxed(),
+        },
+        other => panic!("{}: say here what a {other:?} may be", field.full_name()),
+    };
+    if field.is_list() { vec(one, 0..12).prop_map(Value::List).boxed() } else { one }
+}
+
+fn text(auditorium: &str) -> BoxedStrategy<Value> {
+    let likely = ["", INCEPTION, "Europe/Madrid", "EUR", "JPY", "2027-02-28", "ss_sa.c", "A", "\0", "%", "' OR 1=1 --"];
+    let likely: Vec<String> = likely.into_iter().chain([auditorium]).map(str::to_owned).collect();
+    prop_oneof![
+        3 => select(likely),
+        1 => any::<String>(),
+        1 => "[A-Z]{1,3}",
+        1 => "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
+        1 => "[0-9]{4}-[0-9]{2}-[0-9]{2}",
+        1 => "\\PC{90,110}",
+    ]
+    .prop_map(Value::String)
+    .boxed()
+}

@@ -1,0 +1,72 @@
+//! The contract as its descriptors tell it: every method, and a good request for each.
+
+use boxoffice::pb::{
+    self,
+    boxoffice::v1::{
+        CancelShowtimeRequest, CreateAuditoriumRequest, CreateShowtimeRequest, GetAuditoriumRequest, GetMovieRequest,
+        GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListShowtimesRequest, Row, SearchMoviesRequest,
+    },
+};
+use prost::Message as _;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
+
+use super::requests::{INCEPTION, in_hours, new_auditorium, new_showtime, request_id, seconds, timestamp};
+
+pub(crate) fn pool() -> DescriptorPool {
+    DescriptorPool::decode(pb::DESCRIPTORS).expect("our own descriptors")
+}
+
+/// Every method of our own services.
+pub(crate) fn methods(pool: &DescriptorPool) -> Vec<MethodDescriptor> {
+    let ours = pool.services().filter(|service| service.package_name() == "boxoffice.v1");
+    ours.flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
+}
+
+/// `/boxoffice.v1.Movies/GetMovie`
+pub(crate) fn path(method: &MethodDescriptor) -> String {
+    format!("/{}/{}", method.parent_service().full_name(), method.name())
+}
+
+/// A request with every field set and nothing wrong with it.
+pub(crate) fn good_request(descriptor: &MessageDescriptor) -> DynamicMessage {
+    let id = request_id;
+    let bytes = match descriptor.name() {
+        "CreateAuditoriumRequest" => {
+            let row = |label: &str, numbers: &[i32]| Row {
+                label: label.to_owned(),
+                places: "ss_a.c".to_owned(),
+                numbers: numbers.to_vec(),
+            };
+            let layout = Layout { rows: vec![row("A", &[4, 3, 2, 1]), row("B", &[])] };
+            CreateAuditoriumRequest { layout: Some(layout), request_id: id(), ..new_auditorium() }.encode_to_vec()
+        }
+        "GetAuditoriumRequest" => GetAuditoriumRequest { auditorium_id: id() }.encode_to_vec(),
+        "ListAuditoriumsRequest" => {
+            ListAuditoriumsRequest { cinema: "Grand".to_owned(), page_size: 1, page_token: String::new() }
+                .encode_to_vec()
+        }
+        "GetMovieRequest" => GetMovieRequest { movie_id: INCEPTION.to_owned() }.encode_to_vec(),
+        "SearchMoviesRequest" => {
+            SearchMoviesRequest { text: "in".to_owned(), page_size: 1, page_token: String::new() }.encode_to_vec()
+        }
+        "CreateShowtimeRequest" => {
+            let request = new_showtime(&id(), in_hours(0));
+            CreateShowtimeRequest { hold_duration: Some(seconds(60)), request_id: id(), ..request }.encode_to_vec()
+        }
+        "GetShowtimeRequest" => GetShowtimeRequest { showtime_id: id(), at_least_revision: 1 }.encode_to_vec(),
+        "ListShowtimesRequest" => ListShowtimesRequest {
+            auditorium_id: id(),
+            movie_id: INCEPTION.to_owned(),
+            start_after: Some(timestamp(in_hours(0))),
+            start_before: Some(timestamp(in_hours(1))),
+            local_date: "2027-02-28".to_owned(),
+            page_size: 1,
+            page_token: String::new(),
+            include_cancelled: true,
+        }
+        .encode_to_vec(),
+        "CancelShowtimeRequest" => CancelShowtimeRequest { showtime_id: id(), request_id: id() }.encode_to_vec(),
+        other => panic!("{other} is new: say here what a good one is"),
+    };
+    DynamicMessage::decode(descriptor.clone(), &*bytes).expect("what was encoded decodes")
+}

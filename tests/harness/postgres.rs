@@ -1,0 +1,204 @@
+//! One private Postgres server for the test process, and a database for each test that asks.
+//!
+//! Durability is left as Postgres has it: fsync stays on. When the tests run as root the server runs as `postgres`, or as
+//! `nobody`, because it refuses to be root.
+
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::{fs::chown, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use rustix::process::{Signal, geteuid};
+use tokio::sync::OnceCell;
+
+use super::{process::Process, supervisor};
+
+const OLDEST: u32 = 15;
+
+/// A server and its files.
+pub(crate) struct Postgres {
+    binaries: PathBuf,
+    folder: PathBuf,
+    port: u16,
+    /// The shared one is never dropped: the supervisor stops it.
+    server: Process,
+}
+
+static POSTGRES: OnceCell<Postgres> = OnceCell::const_new();
+static DATABASES: AtomicU32 = AtomicU32::new(0);
+
+/// An empty database, dropped with this value.
+pub(crate) struct Database {
+    name: String,
+    postgres: &'static Postgres,
+}
+
+impl Database {
+    pub(crate) async fn create() -> Self {
+        let shared = async || Postgres::start(supervisor::root().join("postgres")).await;
+        let postgres = POSTGRES.get_or_init(shared).await;
+        let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        postgres.tool("createdb", &["--template=template0", &name]);
+        Self { name, postgres }
+    }
+
+    /// What `--database-url` takes.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{}", self.postgres.port, self.name)
+    }
+
+    /// Ends all its connections and lets nobody in.
+    pub(crate) fn lock_out(&self) {
+        let name = &self.name;
+        self.postgres.sql(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+        self.postgres.sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"));
+    }
+
+    /// Lets everybody in again.
+    pub(crate) fn let_in(&self) {
+        self.postgres.sql(&format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", self.name));
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.postgres.tool("dropdb", &["--force", &self.name]);
+    }
+}
+
+impl Postgres {
+    /// A server in this folder, which must not exist.
+    pub(crate) async fn start(folder: PathBuf) -> Self {
+        let binaries = binaries();
+        fs::create_dir(&folder).expect("a folder for Postgres");
+        if let Some((user, group)) = unprivileged() {
+            chown(&folder, Some(user), Some(group)).expect("Postgres's folder is given to its user");
+        }
+        let options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
+        run(command(&binaries, &folder, "initdb").args(options));
+        // Somebody may take the port between our look and the start: then look again.
+        for _ in 0..5 {
+            let port = free_port();
+            let server = spawn(&binaries, &folder, port);
+            match server.console().search(ready).await {
+                Ok(()) => return Self { binaries, folder, port, server },
+                Err(_) if server.console().lines().iter().any(|line| line.contains("Address already in use")) => {}
+                Err(why) => panic!("Postgres {why} and is not ready:\n{}", server.console()),
+            }
+        }
+        panic!("Postgres found no free port in five attempts")
+    }
+
+    /// What `--database-url` takes for the database that every server has.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Ends it as a power cut would, its children with it.
+    pub(crate) async fn crash(&self) {
+        self.server.signal(Signal::QUIT);
+        self.server.exit().await;
+    }
+
+    /// Comes back at the same address with the same data.
+    pub(crate) async fn restart(&mut self) {
+        self.server = spawn(&self.binaries, &self.folder, self.port);
+        self.server.console().find("that it is ready", ready).await;
+    }
+
+    fn sql(&self, statement: &str) {
+        self.tool("psql", &["--no-psqlrc", "--quiet", "--dbname=postgres", "--command", statement]);
+    }
+
+    fn tool(&self, tool: &str, arguments: &[&str]) {
+        let port = self.port.to_string();
+        let place = ["--host=127.0.0.1", "--username=postgres", "--port", &port, "--no-password"];
+        run(Command::new(self.binaries.join(tool)).args(place).args(arguments));
+    }
+}
+
+fn ready(line: &str) -> Option<()> {
+    line.contains("database system is ready to accept connections").then_some(())
+}
+
+/// One of the server's own tools, as the server's own user.
+fn command(binaries: &Path, folder: &Path, tool: &str) -> Command {
+    let mut command = Command::new(binaries.join(tool));
+    command.current_dir(folder).env("LC_ALL", "C").arg("-D").arg(folder.join("data"));
+    if let Some((user, group)) = unprivileged() {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
+fn spawn(binaries: &Path, folder: &Path, port: u16) -> Process {
+    let mut postgres = command(binaries, folder, "postgres");
+    for setting in [
+        "listen_addresses=127.0.0.1",
+        &format!("port={port}"),
+        "unix_socket_directories=",
+        "max_connections=300",
+        "shared_buffers=64MB",
+    ] {
+        postgres.args(["-c", setting]);
+    }
+    Process::spawn("Postgres", postgres, Signal::QUIT)
+}
+
+/// The newest installed server.
+fn binaries() -> PathBuf {
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut found: Vec<(u32, PathBuf)> = debian
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .collect();
+    found.extend(on_path());
+    found.retain(|(version, folder)| {
+        let complete =
+            ["initdb", "postgres", "createdb", "dropdb", "psql"].iter().all(|tool| folder.join(tool).exists());
+        *version >= OLDEST && complete
+    });
+    let newest = found.into_iter().max();
+    newest.map_or_else(
+        || {
+            panic!(
+                "no Postgres server of version {OLDEST} or newer is installed: `apt-get install postgresql` (Debian)"
+            )
+        },
+        |(_, folder)| folder,
+    )
+}
+
+/// `initdb` on the path, with the version it says: "initdb (PostgreSQL) 15.6 (…)".
+fn on_path() -> Option<(u32, PathBuf)> {
+    let place = Command::new("sh").args(["-c", "command -v initdb"]).output().ok()?;
+    let initdb = fs::canonicalize(String::from_utf8(place.stdout).ok()?.trim()).ok()?;
+    let said = String::from_utf8(Command::new(&initdb).arg("--version").output().ok()?.stdout).ok()?;
+    let version = said.split("PostgreSQL) ").nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    Some((version, initdb.parent().map(Path::to_path_buf)?))
+}
+
+/// User and group for the server when we are root.
+fn unprivileged() -> Option<(u32, u32)> {
+    let number = |flag: &str, user: &str| {
+        let output = Command::new("id").args([flag, user]).output().expect("`id` runs");
+        String::from_utf8_lossy(&output.stdout).trim().parse::<u32>().ok()
+    };
+    let found = ["postgres", "nobody"].iter().find_map(|user| Some((number("-u", user)?, number("-g", user)?)));
+    geteuid().is_root().then(|| found.expect("a user `postgres` or `nobody` to run Postgres as"))
+}
+
+/// A port that nobody listens on just now.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&said));
+}

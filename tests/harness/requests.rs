@@ -1,0 +1,95 @@
+//! Requests that a test can start from, and change where it differs.
+
+use boxoffice::{
+    clock::Clock,
+    pb::{
+        boxoffice::v1::{
+            Auditorium, CreateAuditoriumRequest, CreateShowtimeRequest, Layout, Row, Showtime,
+            auditoriums_client::AuditoriumsClient,
+        },
+        google::r#type::Money,
+    },
+};
+use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
+use prost_types::{Duration, Timestamp};
+use tonic::transport::Channel;
+
+/// In every demo provider's catalogue.
+pub(crate) const INCEPTION: &str = "tt1375666";
+
+/// Rows by label and places.
+pub(crate) fn layout(rows: &[(&str, &str)]) -> Layout {
+    let row = |(label, places): &(&str, &str)| Row {
+        label: (*label).to_owned(),
+        places: (*places).to_owned(),
+        numbers: vec![],
+    };
+    Layout { rows: rows.iter().map(row).collect() }
+}
+
+/// Eleven seats in a house of their own, so that tests that share a server do not meet.
+pub(crate) fn new_auditorium() -> CreateAuditoriumRequest {
+    CreateAuditoriumRequest {
+        name: "Screen 1".to_owned(),
+        cinema: format!("Grand Palace {}", request_id()),
+        time_zone: "Europe/Madrid".to_owned(),
+        layout: Some(layout(&[("A", "ss_ss"), ("B", "ss.ss"), ("C", "ac_s")])),
+        request_id: String::new(),
+    }
+}
+
+pub(crate) async fn create_auditorium(mut client: AuditoriumsClient<Channel>) -> Auditorium {
+    let answer = client.create_auditorium(new_auditorium()).await.expect("an auditorium is created");
+    answer.into_inner().auditorium.expect("the answer has the auditorium")
+}
+
+/// Two hours of Inception for €9.50.
+pub(crate) fn new_showtime(auditorium_id: &str, start: DateTime<Utc>) -> CreateShowtimeRequest {
+    CreateShowtimeRequest {
+        movie_id: INCEPTION.to_owned(),
+        auditorium_id: auditorium_id.to_owned(),
+        start_time: Some(timestamp(start)),
+        duration: Some(seconds(2 * 3600)),
+        price: Some(euros(9, 500_000_000)),
+        hold_duration: None,
+        request_id: String::new(),
+    }
+}
+
+pub(crate) fn euros(units: i64, nanos: i32) -> Money {
+    money("EUR", units, nanos)
+}
+
+pub(crate) fn money(currency_code: &str, units: i64, nanos: i32) -> Money {
+    Money { currency_code: currency_code.to_owned(), units, nanos }
+}
+
+pub(crate) fn seconds(seconds: i64) -> Duration {
+    Duration { seconds, nanos: 0 }
+}
+
+pub(crate) fn timestamp(time: DateTime<Utc>) -> Timestamp {
+    Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos().cast_signed() }
+}
+
+/// A full hour, tomorrow or later.
+pub(crate) fn in_hours(hours: i64) -> DateTime<Utc> {
+    let tomorrow = Clock::System.now() + TimeDelta::hours(24 + hours);
+    tomorrow.duration_trunc(TimeDelta::hours(1)).expect("an hour divides time")
+}
+
+/// A UUID that nobody used before.
+pub(crate) fn request_id() -> String {
+    Clock::System.new_id().to_string()
+}
+
+/// The ids of showtimes, in their order.
+pub(crate) fn ids(showtimes: &[Showtime]) -> Vec<&str> {
+    showtimes.iter().map(|showtime| &*showtime.showtime_id).collect()
+}
+
+/// The same text with another letter in one place.
+pub(crate) fn tampered(text: &str, place: usize) -> String {
+    let other = if text[place..].starts_with('A') { "B" } else { "A" };
+    [&text[..place], other, &text[place + 1..]].concat()
+}

@@ -1,0 +1,217 @@
+//! The real binary, serving on free ports with its data in the test's folder.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use boxoffice::pb::boxoffice::v1::{
+    auditoriums_client::AuditoriumsClient, movies_client::MoviesClient, showtimes_client::ShowtimesClient,
+};
+use rustix::process::Signal;
+use serde_json::Value;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::health_client::HealthClient;
+
+use super::{
+    http::{self, Reply},
+    metrics::Metrics,
+    process::{Console, Process},
+    provider::Faults,
+};
+
+/// The binary under test, in an environment that cannot configure it by accident.
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_boxoffice"));
+    for (name, _) in env::vars_os() {
+        let configures = ["BOXOFFICE_", "OTEL_", "RUST_LOG", "NO_COLOR"];
+        if configures.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// How to start a server: its options by flag, and its environment.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    folder: PathBuf,
+    options: BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl Setup {
+    /// With its data in this folder, on free ports, without samples.
+    pub(crate) fn new(folder: &Path) -> Self {
+        let setup = Self { folder: folder.to_owned(), options: BTreeMap::new(), environment: BTreeMap::new() };
+        setup
+            .with("--listen", "127.0.0.1:0")
+            .with("--admin-listen", "127.0.0.1:0")
+            .with("--sample", "off")
+            .with("--data-dir", folder.join("data").to_str().expect("a readable path"))
+    }
+
+    /// With this option, instead of what was said about it before. A flag without a value is given `""`.
+    pub(crate) fn with(mut self, flag: &str, value: impl Into<String>) -> Self {
+        self.options.insert(flag.to_owned(), value.into());
+        self
+    }
+
+    /// With this in its environment.
+    pub(crate) fn in_environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The command line of this subcommand (`""`: the default one) with these options.
+    pub(crate) fn command(&self, subcommand: &str) -> Command {
+        let mut command = binary();
+        command.current_dir(&self.folder).envs(&self.environment);
+        command.args((!subcommand.is_empty()).then_some(subcommand));
+        for (flag, value) in &self.options {
+            // In one word: a value that begins with a hyphen is a value all the same.
+            command.arg(if value.is_empty() { flag.clone() } else { format!("{flag}={value}") });
+        }
+        command
+    }
+
+    /// Starts the process, and waits for nothing.
+    pub(crate) fn spawn(&self) -> Process {
+        Process::spawn("boxoffice", self.command(""), Signal::KILL)
+    }
+
+    /// Starts it and waits until it says that it is ready.
+    pub(crate) async fn start(self) -> Server {
+        let process = self.spawn();
+        let console = process.console();
+        let address = console.find("that it is ready", |line| said(line, "gRPC and grpc-web on ", "grpc")).await;
+        let admin = match self.options.get("--admin-listen").map(String::as_str) {
+            Some("off") => None,
+            _ => Some(console.find("its admin port", |line| said(line, "health and metrics on ", "admin")).await),
+        };
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+        let channel = endpoint.connect().await.unwrap_or_else(|error| panic!("{address}: {error:?}\n{console}"));
+        Server { setup: self, process, address, admin, channel }
+    }
+
+    /// Starts it, expecting it to refuse: its exit code and all it printed.
+    pub(crate) async fn refused(self) -> (Option<i32>, String) {
+        let process = self.spawn();
+        let status = process.exit().await;
+        process.console().search(|_| None::<()>).await.expect_err("nothing was looked for");
+        (status.code(), process.console().to_string())
+    }
+}
+
+/// The address that the server says it has, in either of its formats: after these words, as in `gRPC and grpc-web on
+/// http://127.0.0.1:50051`, or under this field of the event that it is ready.
+fn said(line: &str, words: &str, field: &str) -> Option<String> {
+    if let Ok(event) = serde_json::from_str::<Value>(line) {
+        return (event["message"] == "Boxoffice is ready").then(|| event[field].as_str().map(str::to_owned))?;
+    }
+    let rest = line.split(words).nth(1)?.strip_prefix("http://")?;
+    Some(rest.split(|c: char| !c.is_ascii_alphanumeric() && !".:[]-".contains(c)).next()?.to_owned())
+}
+
+/// A server that said it is ready.
+pub(crate) struct Server {
+    setup: Setup,
+    process: Process,
+    address: String,
+    admin: Option<String>,
+    channel: Channel,
+}
+
+impl Server {
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    pub(crate) fn console(&self) -> &Console {
+        self.process.console()
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub(crate) fn auditoriums(&self) -> AuditoriumsClient<Channel> {
+        AuditoriumsClient::new(self.channel())
+    }
+
+    pub(crate) fn movies(&self) -> MoviesClient<Channel> {
+        MoviesClient::new(self.channel())
+    }
+
+    pub(crate) fn showtimes(&self) -> ShowtimesClient<Channel> {
+        ShowtimesClient::new(self.channel())
+    }
+
+    pub(crate) fn health(&self) -> HealthClient<Channel> {
+        HealthClient::new(self.channel())
+    }
+
+    /// The knobs of the provider inside it.
+    pub(crate) async fn embedded_provider(&self) -> Faults {
+        let address = |line: &str| said(line, "demo provider on ", "demo");
+        Faults::at(&self.console().find("where its demo provider is", address).await)
+    }
+
+    /// A connection of its own, if the server takes one.
+    pub(crate) async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        Endpoint::from_shared(format!("http://{}", self.address)).expect("an address").connect().await
+    }
+
+    /// A page of the admin port.
+    pub(crate) async fn admin(&self, path: &str) -> Reply {
+        http::get(self.admin.as_deref().expect("the admin port is on"), path).await
+    }
+
+    pub(crate) async fn metrics(&self) -> Metrics {
+        let page = self.admin("/metrics").await;
+        assert_eq!(page.status, 200, "{page:?}");
+        Metrics::read(&page.text())
+    }
+
+    /// Whether it still answers.
+    pub(crate) async fn is_alive(&self) -> bool {
+        self.health().check(tonic_health::pb::HealthCheckRequest::default()).await.is_ok()
+    }
+
+    /// The most memory that was ever resident, in MiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        self.process.peak_memory()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end: its exit code, if it was not killed.
+    pub(crate) async fn exit(&self) -> Option<i32> {
+        self.process.exit().await.code()
+    }
+
+    /// Ends it as an operator would, which must succeed.
+    pub(crate) async fn stop(&self) {
+        self.signal(Signal::TERM);
+        assert_eq!(self.exit().await, Some(0), "{}", self.console());
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Stops it and starts it again with the same data.
+    pub(crate) async fn restart(self) -> Self {
+        self.stop().await;
+        self.setup.clone().start().await
+    }
+}

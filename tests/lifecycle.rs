@@ -1,0 +1,267 @@
+//! From start to end: what is kept, what is migrated, what is refused, and how requests in flight finish.
+
+use boxoffice::pb::boxoffice::v1::{
+    Auditorium, CreateShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, ListAuditoriumsRequest,
+    ListShowtimesRequest, Showtime,
+};
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+
+use crate::harness::{
+    Provider, Server, Store, World, create_auditorium, eventually, in_hours, new_showtime, requests::INCEPTION,
+    server::Setup, supervisor, world::Ground,
+};
+
+on_both_stores!(a_restart_keeps_everything, a_killed_server_keeps_what_it_acknowledged);
+
+async fn a_restart_keeps_everything(world: World) {
+    let auditorium = create_auditorium(world.auditoriums()).await;
+    world.showtimes().create_showtime(new_showtime(&auditorium.auditorium_id, in_hours(0))).await.expect("scheduled");
+    let before = showtimes(&world).await;
+    let world = world.restart().await;
+    assert_eq!(showtimes(&world).await, before);
+    let request = GetAuditoriumRequest { auditorium_id: auditorium.auditorium_id.clone() };
+    let kept = world.auditoriums().get_auditorium(request).await.expect("it is kept").into_inner();
+    assert_eq!(kept.auditorium, Some(auditorium));
+}
+
+async fn a_killed_server_keeps_what_it_acknowledged(mut world: World) {
+    let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
+    let mut acknowledged = Vec::new();
+    for hours in [0, 3, 6, 9] {
+        let answer = world.showtimes().create_showtime(new_showtime(&auditorium, in_hours(hours))).await;
+        acknowledged.extend(answer.expect("scheduled").into_inner().showtime);
+    }
+    world.server.kill();
+    let server = world.ground.setup().start().await;
+    assert_eq!(showtimes(&server).await, acknowledged);
+}
+
+#[tokio::test]
+async fn the_sample_comes_once_on_sqlite() {
+    the_sample_comes_once(Store::Sqlite, "auto").await;
+}
+
+#[tokio::test]
+async fn the_sample_comes_once_on_postgres() {
+    the_sample_comes_once(Store::Postgres, "on").await;
+}
+
+async fn the_sample_comes_once(store: Store, sample: &str) {
+    let world = World::with(store, |setup| setup.with("--sample", sample)).await;
+    let rooms = auditoriums(&world).await;
+    let mut counts: Vec<i32> = rooms.iter().map(|room| room.seat_count).collect();
+    counts.sort_unstable();
+    assert_eq!(counts, [15 * 21, 21 * 18, 28 * 22]);
+    let playing = showtimes(&world).await;
+    assert!(!playing.is_empty());
+    assert!(playing.iter().all(|showtime| showtime.movie.is_some() && showtime.price.is_some()), "{playing:?}");
+    let world = world.restart().await;
+    assert_eq!(auditoriums(&world).await, rooms);
+    assert_eq!(showtimes(&world).await, playing);
+}
+
+#[tokio::test]
+async fn there_is_no_sample_on_a_configured_database() {
+    let world = World::with(Store::Postgres, |setup| setup.with("--sample", "auto")).await;
+    assert_eq!(auditoriums(&world).await, []);
+}
+
+#[tokio::test]
+async fn three_instances_migrate_an_empty_database_at_once() {
+    let ground = Ground::new(Store::Postgres).await;
+    let setup = || ground.setup().with("--sample", "on");
+    let (one, two, three) = tokio::join!(setup().start(), setup().start(), setup().start());
+    let rooms = auditoriums(&one).await;
+    assert_eq!(rooms.len(), 3, "one sample, not three: {rooms:?}");
+    assert_eq!((&auditoriums(&two).await, &auditoriums(&three).await), (&rooms, &rooms));
+}
+
+#[tokio::test]
+async fn instances_take_each_others_page_tokens() {
+    let ground = Ground::new(Store::Postgres).await;
+    let (one, other) = tokio::join!(ground.setup().start(), ground.setup().start());
+    for _ in 0..2 {
+        create_auditorium(one.auditoriums()).await;
+    }
+    let mut request = ListAuditoriumsRequest { page_size: 1, ..Default::default() };
+    request.page_token =
+        one.auditoriums().list_auditoriums(request.clone()).await.expect("a page").into_inner().next_page_token;
+    let next = other.auditoriums().list_auditoriums(request.clone()).await.expect("the next page").into_inner();
+    assert_eq!(next.auditoriums.len(), 1);
+    // And a token is good after a restart.
+    let one = one.restart().await;
+    assert_eq!(one.auditoriums().list_auditoriums(request).await.expect("the same page").into_inner(), next);
+}
+
+#[tokio::test]
+async fn migrations_wait_for_their_command_when_so_configured() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let ground = Ground::new(store).await;
+        let manual = ground.setup().with("--migrate", "manual");
+        let (code, printed) = manual.clone().refused().await;
+        assert_ne!(code, Some(0), "{printed}");
+        assert!(printed.contains("migrate"), "{printed}");
+        for _ in 0..2 {
+            let migration = manual.command("migrate").output().expect("the binary runs");
+            assert!(migration.status.success(), "{migration:?}");
+        }
+        create_auditorium(manual.start().await.auditoriums()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_database_newer_than_the_binary_is_refused() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let world = World::start(store).await;
+        world.stop().await;
+        let future = "INSERT INTO schema_migrations (version, name, checksum) \
+                      SELECT 9999, 'from the future', max(checksum) FROM schema_migrations";
+        world.ground.sql(future).await.expect("a row more");
+        for migrate in ["auto", "manual"] {
+            let (code, printed) = world.setup().clone().with("--migrate", migrate).refused().await;
+            assert_ne!(code, Some(0), "{printed}");
+            assert!(printed.contains("newer"), "{printed}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_was_altered_since_is_refused() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let world = World::start(store).await;
+        world.stop().await;
+        world.ground.sql("UPDATE schema_migrations SET checksum = 'another'").await.expect("a row changed");
+        let (code, printed) = world.setup().clone().refused().await;
+        assert_ne!(code, Some(0), "{printed}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_same_file_is_refused_by_name() {
+    let mut world = World::start(Store::Sqlite).await;
+    let (code, printed) = world.setup().clone().refused().await;
+    assert_ne!(code, Some(0), "{printed}");
+    assert!(printed.contains("boxoffice.db") || printed.contains("data"), "{printed}");
+    assert!(world.is_alive().await);
+    // A killed process leaves no lock behind.
+    world.server.kill();
+    world.ground.setup().start().await;
+}
+
+/// The provider holds a request until the server is seen to drain.
+#[tokio::test]
+async fn a_request_in_flight_finishes_while_new_connections_are_refused() {
+    let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("drain-"));
+    let server = patient(&provider, &folder).start().await;
+    let mut health = server.health().watch(HealthCheckRequest::default()).await.expect("a stream").into_inner();
+    let first = health.message().await.expect("a message").expect("a state");
+    assert_eq!(first.status(), ServingStatus::Serving);
+    provider.pause();
+    let mut client = server.movies();
+    let request = GetMovieRequest { movie_id: INCEPTION.to_owned() };
+    let in_flight = tokio::spawn(async move { client.get_movie(request).await });
+    under_way(&server, 2.0).await;
+    server.signal(Signal::TERM);
+    let last = health.message().await.expect("a message").expect("a state");
+    assert_eq!(last.status(), ServingStatus::NotServing);
+    eventually("new connections are refused", async || TcpStream::connect(server.address()).await.err()).await;
+    provider.resume();
+    let answer = in_flight.await.expect("no panic").expect("the request in flight finishes").into_inner();
+    assert_eq!(answer.movie.map(|movie| movie.title).as_deref(), Some("Inception"));
+    assert_eq!(server.exit().await, Some(0), "{}", server.console());
+}
+
+#[tokio::test]
+async fn draining_has_an_end() {
+    let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("drain-"));
+    let server = patient(&provider, &folder).with("--drain-timeout", "200ms").start().await;
+    provider.pause();
+    let mut client = server.movies();
+    let request = GetMovieRequest { movie_id: INCEPTION.to_owned() };
+    let in_flight = tokio::spawn(async move { client.get_movie(request).await });
+    under_way(&server, 1.0).await;
+    server.signal(Signal::TERM);
+    assert_eq!(server.exit().await, Some(0), "{}", server.console());
+    in_flight.await.expect("no panic").expect_err("it was cut off");
+}
+
+#[tokio::test]
+async fn an_interrupt_stops_an_idle_server_with_open_connections() {
+    let world = World::start(Store::Sqlite).await;
+    let _idle = world.connect().await.expect("a connection");
+    let _silent = TcpStream::connect(world.address()).await.expect("a connection");
+    world.signal(Signal::INT);
+    assert_eq!(world.exit().await, Some(0), "{}", world.console());
+}
+
+/// A collector that is not there, or never answers, holds up neither the start nor the end.
+#[tokio::test]
+async fn a_missing_collector_is_no_hindrance() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let silent = listener.local_addr().expect("an address").to_string();
+    for collector in ["127.0.0.1:1", &silent] {
+        let endpoint = format!("http://{collector}");
+        let world = World::with(Store::Sqlite, |setup| setup.with("--otlp-endpoint", endpoint)).await;
+        create_auditorium(world.auditoriums()).await;
+        world.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_create_that_was_not_acknowledged_is_whole_or_not_there() {
+    let mut world = World::start(Store::Sqlite).await;
+    let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
+    let tries: Vec<_> = (0..40)
+        .map(|place| {
+            let mut client = world.showtimes();
+            let request = new_showtime(&auditorium, in_hours(3 * place));
+            tokio::spawn(async move { client.create_showtime(request).await })
+        })
+        .collect();
+    let mut acknowledged = Vec::new();
+    for (place, attempt) in tries.into_iter().enumerate() {
+        if place == 10 {
+            world.server.kill();
+        }
+        if let Ok(answer) = attempt.await.expect("no panic") {
+            acknowledged.extend(answer.into_inner().showtime);
+        }
+    }
+    let server = world.ground.setup().start().await;
+    let kept = showtimes(&server).await;
+    assert!(acknowledged.iter().all(|showtime| kept.contains(showtime)), "{acknowledged:?}\n{kept:?}");
+    // The slots of the others can be had.
+    let taken: Vec<_> = kept.iter().filter_map(|showtime| showtime.start_time).collect();
+    for place in 0..40 {
+        let request: CreateShowtimeRequest = new_showtime(&auditorium, in_hours(3 * place));
+        if !request.start_time.is_some_and(|start| taken.contains(&start)) {
+            server.showtimes().create_showtime(request).await.expect("the slot is free");
+        }
+    }
+}
+
+/// A server that waits for its provider as long as a test may take.
+fn patient(provider: &Provider, folder: &tempfile::TempDir) -> Setup {
+    let setup = Setup::new(folder.path()).with("--provider-url", provider.url()).with("--provider-timeout", "25s");
+    setup.with("--request-timeout", "25s")
+}
+
+/// Waits until this many requests, streams among them, are being handled.
+async fn under_way(server: &Server, requests: f64) {
+    eventually("the request is under way", async || {
+        server.metrics().await.sum("boxoffice_request_active", &[]).filter(|active| *active >= requests)
+    })
+    .await;
+}
+
+async fn showtimes(server: &Server) -> Vec<Showtime> {
+    let request = ListShowtimesRequest { page_size: 200, ..Default::default() };
+    server.showtimes().list_showtimes(request).await.expect("a list").into_inner().showtimes
+}
+
+async fn auditoriums(server: &Server) -> Vec<Auditorium> {
+    let request = ListAuditoriumsRequest::default();
+    server.auditoriums().list_auditoriums(request).await.expect("a list").into_inner().auditoriums
+}

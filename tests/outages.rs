@@ -1,0 +1,157 @@
+//! The database goes away and comes back, or is there and does not answer.
+
+use boxoffice::pb::boxoffice::v1::{
+    CancelShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, GetShowtimeRequest, ListAuditoriumsRequest,
+    ListShowtimesRequest,
+};
+use futures_util::future::join_all;
+use sea_orm::{ConnectionTrait as _, DatabaseConnection};
+use tonic::{Code, Status};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+
+use crate::harness::{
+    Postgres, Server, Store, World, create_auditorium, eventually, in_hours, new_auditorium, new_showtime,
+    refusals::assert_try_again, requests::INCEPTION, server::Setup, supervisor,
+};
+
+/// Killed under the running server: every connection breaks at once, and new ones are refused.
+#[tokio::test]
+async fn without_its_database_the_service_says_so_and_recovers() {
+    let folder = supervisor::folder("outage-");
+    let mut postgres = Postgres::start(supervisor::root().join("postgres-that-fails")).await;
+    let server = Setup::new(folder.path()).with("--database-url", postgres.url()).start().await;
+    let auditorium = create_auditorium(server.auditoriums()).await.auditorium_id;
+    let create = new_showtime(&auditorium, in_hours(0));
+    let showtime = server.showtimes().create_showtime(create.clone()).await.expect("the slot is free").into_inner();
+    let showtime_id = showtime.showtime.expect("the answer has the showtime").showtime_id;
+    let movie = GetMovieRequest { movie_id: INCEPTION.to_owned() };
+    postgres.crash().await;
+    // With the timeouts that everybody has: the database's is as long as the caller's.
+    everything_refused(&server, &auditorium, &showtime_id).await;
+    server.movies().get_movie(movie).await.expect("movies need no database");
+    eventually("it is not ready", async || (server.admin("/readyz").await.status == 503).then_some(())).await;
+    assert!(server.admin("/readyz").await.text().contains("database: failing"));
+    assert_eq!(server.admin("/healthz").await.status, 200, "it lives all the same");
+    eventually("health says so", async || (health(&server, "").await == ServingStatus::NotServing).then_some(())).await;
+    assert_eq!(health(&server, "boxoffice.v1.Showtimes").await, ServingStatus::NotServing);
+    assert_eq!(health(&server, "boxoffice.v1.Movies").await, ServingStatus::Serving);
+    postgres.restart().await;
+    let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0 };
+    eventually("it recovers", async || server.showtimes().get_showtime(get.clone()).await.ok()).await;
+    eventually("it is ready", async || (server.admin("/readyz").await.status == 200).then_some(())).await;
+    eventually("health says so", async || (health(&server, "").await == ServingStatus::Serving).then_some(())).await;
+    let status = server.showtimes().create_showtime(create).await.expect_err("what was acknowledged is kept");
+    assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+    let cancel = CancelShowtimeRequest { showtime_id, request_id: String::new() };
+    server.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
+    server.stop().await;
+}
+
+/// Every method that needs the database, in the words of the contract and without internal ones.
+async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str) {
+    let create = new_showtime(auditorium, in_hours(9));
+    let (auditorium_id, showtime_id) = (auditorium.to_owned(), showtime_id.to_owned());
+    let cancel = CancelShowtimeRequest { showtime_id: showtime_id.clone(), request_id: String::new() };
+    let get = GetShowtimeRequest { showtime_id, at_least_revision: 0 };
+    let (showtimes, auditoriums) = (|| server.showtimes(), || server.auditoriums());
+    // All at once, and so many that most wait for a connection, of which there are sixteen.
+    let creates = join_all((0..40).map(|_| async { showtimes().create_showtime(create.clone()).await.err() }));
+    let (creates, room, got, listed, read, all, cancelled) = tokio::join!(
+        creates,
+        async { auditoriums().create_auditorium(new_auditorium()).await.err() },
+        async { auditoriums().get_auditorium(GetAuditoriumRequest { auditorium_id }).await.err() },
+        async { auditoriums().list_auditoriums(ListAuditoriumsRequest::default()).await.err() },
+        async { showtimes().get_showtime(get).await.err() },
+        async { showtimes().list_showtimes(ListShowtimesRequest::default()).await.err() },
+        async { showtimes().cancel_showtime(cancel).await.err() },
+    );
+    let others = [
+        ("CreateAuditorium", room),
+        ("GetAuditorium", got),
+        ("ListAuditoriums", listed),
+        ("GetShowtime", read),
+        ("ListShowtimes", all),
+        ("CancelShowtime", cancelled),
+    ];
+    let creates = creates.into_iter().map(|status| ("CreateShowtime", status));
+    for (method, status) in creates.chain(others) {
+        let status = status.unwrap_or_else(|| panic!("{method} was answered without a database"));
+        assert_eq!(status.code(), Code::Unavailable, "{method}: {status:?}\n{}", server.console());
+        assert_try_again(&status, "STORE_UNAVAILABLE");
+        assert!(pushback(&status) > 0, "{method}: {status:?}");
+        let inside = ["connect", "postgres", "127.0.0.1", "sql", "pool"];
+        let told = status.message().to_lowercase();
+        assert!(!inside.iter().any(|word| told.contains(word)), "{method}: what happens inside stays inside: {told}");
+    }
+}
+
+/// When clients with a retry policy are told to come back.
+fn pushback(status: &Status) -> u64 {
+    let hint = status.metadata().get("grpc-retry-pushback-ms").and_then(|hint| hint.to_str().ok()?.parse().ok());
+    hint.unwrap_or_else(|| panic!("without a hint: {status:?}"))
+}
+
+/// Somebody shuts the database to everybody: what breaks is not the network.
+#[tokio::test]
+async fn locked_out_of_its_database_the_service_says_so_and_recovers() {
+    let world = World::with(Store::Postgres, |setup| setup.with("--database-timeout", "1s")).await;
+    let list = ListAuditoriumsRequest::default();
+    world.ground.database().lock_out();
+    let status = world.auditoriums().list_auditoriums(list.clone()).await.expect_err("no database");
+    assert_try_again(&status, "STORE_UNAVAILABLE");
+    world.ground.database().let_in();
+    eventually("it recovers", async || world.auditoriums().list_auditoriums(list.clone()).await.ok()).await;
+}
+
+/// Somebody holds what a change needs and does not let go: the change is refused in time, and nothing else suffers.
+#[tokio::test]
+async fn a_lock_that_is_never_let_go_refuses_in_time_on_postgres() {
+    let held = ["BEGIN", "SELECT auditorium_id FROM auditoriums FOR UPDATE"];
+    a_lock_that_is_never_let_go_refuses_in_time(Store::Postgres, &held).await;
+}
+
+#[tokio::test]
+async fn a_lock_that_is_never_let_go_refuses_in_time_on_sqlite() {
+    a_lock_that_is_never_let_go_refuses_in_time(Store::Sqlite, &["BEGIN IMMEDIATE"]).await;
+}
+
+async fn a_lock_that_is_never_let_go_refuses_in_time(store: Store, hold: &[&str]) {
+    let world = World::with(store, |setup| setup.with("--database-timeout", "1s")).await;
+    let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
+    let holder = world.ground.connect().await;
+    run(&holder, hold).await;
+    // More of them than there are connections.
+    let tries: Vec<_> = (0..20)
+        .map(|place| {
+            let (mut client, request) = (world.showtimes(), new_showtime(&auditorium, in_hours(3 * place)));
+            tokio::spawn(async move { client.create_showtime(request).await })
+        })
+        .collect();
+    let movie = GetMovieRequest { movie_id: INCEPTION.to_owned() };
+    world.movies().get_movie(movie).await.expect("movies need no database");
+    for attempt in tries {
+        let status = attempt.await.expect("no panic").expect_err("the lock is held");
+        // Not DEADLINE_EXCEEDED: the caller is told that nothing was changed, and when to come back.
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert!(pushback(&status) > 0);
+    }
+    let list = ListShowtimesRequest::default();
+    let listed = eventually("reads go on", async || world.showtimes().list_showtimes(list.clone()).await.ok()).await;
+    assert_eq!(listed.into_inner().showtimes, []);
+    run(&holder, &["ROLLBACK"]).await;
+    holder.close().await.expect("a connection closes");
+    let request = new_showtime(&auditorium, in_hours(0));
+    eventually("the lock is free", async || world.showtimes().create_showtime(request.clone()).await.ok()).await;
+    world.stop().await;
+}
+
+async fn run(connection: &DatabaseConnection, statements: &[&str]) {
+    for statement in statements {
+        connection.execute_unprepared(statement).await.expect("a statement");
+    }
+}
+
+async fn health(server: &Server, service: &str) -> ServingStatus {
+    let request = HealthCheckRequest { service: service.to_owned() };
+    server.health().check(request).await.expect("an answer").into_inner().status()
+}

@@ -1,0 +1,226 @@
+//! Filters use indexes: with many rows, no query reads a whole table or sorts it.
+//!
+//! The plans are of the very statements that the service runs. On Postgres it asks for generic plans, so these are looked
+//! at too, and what the running service did is read from the database's own counters.
+
+use boxoffice::{
+    domain::{
+        ids::{AuditoriumId, ShowtimeId},
+        movie::MovieId,
+        showtime::Filter,
+    },
+    pb::boxoffice::v1::{
+        CancelShowtimeRequest, GetAuditoriumRequest, GetShowtimeRequest, ListAuditoriumsRequest, ListShowtimesRequest,
+    },
+    store::{Cursor, auditorium_listing_statement, listing_statement, standings_statement, whole_statement},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement, prelude::Uuid};
+
+use crate::harness::{Store, World, create_auditorium, eventually, in_hours, new_showtime, timestamp};
+
+/// Auditoriums, ten to a house, with five showtimes each, of fifty movies; one in ten is cancelled. With fewer auditoriums
+/// Postgres rightly reads all of them for a join.
+const ROOMS: i64 = 4_000;
+const SHOWTIMES: i64 = 20_000;
+/// Showtimes' ids go on after this.
+const FIRST: i64 = 1_000_000;
+
+/// A server stopped above many rows, and the auditorium that the server made itself.
+async fn crowded(store: Store) -> (World, String) {
+    let world = World::start(store).await;
+    let room = create_auditorium(world.auditoriums()).await.auditorium_id;
+    world.showtimes().create_showtime(new_showtime(&room, in_hours(0))).await.expect("the slot is free");
+    world.stop().await;
+    let begin = beginning().format("%Y-%m-%d %H:%M:%S");
+    let id = |number: &str| match store {
+        Store::Sqlite => format!("unhex(printf('%032d', {number}))"),
+        Store::Postgres => format!("lpad(({number})::text, 32, '0')::uuid"),
+    };
+    let minute = |minute: &str| match store {
+        Store::Sqlite => format!("strftime('%Y-%m-%dT%H:%M:%S', '{begin}', ({minute}) || ' minutes') || '+00:00'"),
+        Store::Postgres => format!("timestamptz '{begin}+00' + ({minute}) * interval '1 minute'"),
+    };
+    let date = match store {
+        Store::Sqlite => format!("substr({}, 1, 10)", minute("m")),
+        Store::Postgres => format!("(timestamp '{begin}' + m * interval '1 minute')::date"),
+    };
+    let rooms = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {ROOMS} - 1) \
+         INSERT INTO auditoriums SELECT {}, 'Screen ' || (i % 10), 'House ' || (i / 10), time_zone, layout, seat_count, \
+         create_time FROM n, auditoriums",
+        id("i")
+    );
+    let showtimes = format!(
+        "WITH RECURSIVE n(i, m) AS (SELECT 0, 0 UNION ALL \
+             SELECT i + 1, (i + 1) / {ROOMS} * 60 FROM n WHERE i < {SHOWTIMES} - 1) \
+         INSERT INTO showtimes SELECT {}, {}, 'tt' || (i % 50), movie, {}, {}, {}, {date}, currency, price_minor, hold_us, \
+         create_time, CASE i % 10 WHEN 0 THEN 'cancelled' ELSE 'scheduled' END, \
+         CASE i % 10 WHEN 0 THEN create_time END, available_count, revision FROM n, showtimes",
+        id(&format!("{FIRST} + i")),
+        id(&format!("i % {ROOMS}")),
+        minute("m"),
+        minute("m + 30"),
+        minute("m + 45"),
+    );
+    for statement in [&*rooms, &*showtimes, "ANALYZE"] {
+        world.ground.sql(statement).await.unwrap_or_else(|error| panic!("{error}: {statement}"));
+    }
+    (world, room)
+}
+
+/// When the first of the many starts.
+fn beginning() -> DateTime<Utc> {
+    in_hours(24 * 30)
+}
+
+/// Every query for showtimes and auditoriums, by name: each filter and useful joints of them, first page and later page.
+fn statements(backend: DbBackend) -> Vec<(String, Statement)> {
+    let auditorium_id = Some(AuditoriumId(id(7)));
+    let movie_id = Some(MovieId::parse("tt7").expect("an id"));
+    let start_after = Some(beginning() + TimeDelta::hours(5));
+    let start_before = Some(beginning() + TimeDelta::hours(8));
+    let local_date = Some(beginning().date_naive());
+    let all = Filter::default();
+    let filters = [
+        ("everything", all.clone()),
+        ("also cancelled", Filter { include_cancelled: true, ..all.clone() }),
+        ("auditorium", Filter { auditorium_id, ..all.clone() }),
+        ("movie", Filter { movie_id: movie_id.clone(), ..all.clone() }),
+        ("date", Filter { local_date, ..all.clone() }),
+        ("after", Filter { start_after, ..all.clone() }),
+        ("before", Filter { start_before, ..all.clone() }),
+        ("between", Filter { start_after, start_before, ..all.clone() }),
+        ("auditorium, date", Filter { auditorium_id, local_date, ..all.clone() }),
+        ("auditorium, movie", Filter { auditorium_id, movie_id: movie_id.clone(), ..all.clone() }),
+        ("auditorium, between", Filter { auditorium_id, start_after, start_before, ..all.clone() }),
+        ("movie, date", Filter { movie_id: movie_id.clone(), local_date, ..all.clone() }),
+        ("movie, between", Filter { movie_id: movie_id.clone(), start_after, start_before, ..all.clone() }),
+        (
+            "all of them",
+            Filter { auditorium_id, movie_id, start_after, start_before, local_date, include_cancelled: true },
+        ),
+    ];
+    let later = Cursor { start_time: beginning() + TimeDelta::hours(6), showtime_id: ShowtimeId(id(FIRST + 6_500)) };
+    let mut statements = Vec::new();
+    for (name, filter) in &filters {
+        for (page, after) in [("first", None), ("later", Some(later))] {
+            let name = format!("showtimes by {name}, {page} page");
+            statements.push((name, listing_statement(backend, filter, after, 51)));
+        }
+    }
+    for (name, cinema) in [("everything", None), ("cinema", Some("House 7"))] {
+        for (page, after) in [("first", None), ("later", Some(AuditoriumId(id(75))))] {
+            let name = format!("auditoriums by {name}, {page} page");
+            statements.push((name, auditorium_listing_statement(backend, cinema, after, 51)));
+        }
+    }
+    let some = [ShowtimeId(id(FIRST + 1)), ShowtimeId(id(FIRST + 2))];
+    statements.push(("standings by id".to_owned(), standings_statement(backend, &some)));
+    statements.push(("showtimes by id".to_owned(), whole_statement(backend, &some)));
+    statements
+}
+
+/// The id that was written with these decimal digits.
+fn id(number: i64) -> Uuid {
+    Uuid::parse_str(&format!("{number:032}")).expect("digits are hexadecimal, too")
+}
+
+#[tokio::test]
+async fn sqlite_follows_an_index_for_every_query() {
+    let (world, _) = crowded(Store::Sqlite).await;
+    let connection = world.ground.connect().await;
+    for (name, Statement { sql, values, .. }) in statements(DbBackend::Sqlite) {
+        let explain = Statement { sql: format!("EXPLAIN QUERY PLAN {sql}"), values, db_backend: DbBackend::Sqlite };
+        let plan = lines(&connection, explain, "detail").await;
+        for line in &plan {
+            let whole = line.starts_with("SCAN") && !line.contains(" USING ") && !line.contains("json_each");
+            assert!(!whole && !line.contains("TEMP B-TREE"), "{name}: {line} in {plan:#?}");
+        }
+    }
+    connection.close().await.expect("a connection closes");
+}
+
+#[tokio::test]
+async fn postgres_follows_an_index_for_every_query() {
+    let (world, _) = crowded(Store::Postgres).await;
+    let connection = world.ground.connect().await;
+    connection.execute_unprepared("SET plan_cache_mode = force_generic_plan").await.expect("a setting");
+    for (name, Statement { sql, values, .. }) in statements(DbBackend::Postgres) {
+        let nothing = vec!["NULL"; values.as_ref().map_or(0, |values| values.0.len())].join(", ");
+        let explain = Statement { sql: format!("EXPLAIN {sql}"), values, db_backend: DbBackend::Postgres };
+        indexed(&name, &lines(&connection, explain, "QUERY PLAN").await);
+        connection.execute_unprepared(&format!("PREPARE it AS {sql}")).await.expect("it is a statement");
+        let arguments = if nothing.is_empty() { String::new() } else { format!("({nothing})") };
+        let explain = Statement::from_string(DbBackend::Postgres, format!("EXPLAIN EXECUTE it{arguments}"));
+        indexed(&format!("{name}, generic"), &lines(&connection, explain, "QUERY PLAN").await);
+        connection.execute_unprepared("DEALLOCATE it").await.expect("it was prepared");
+    }
+    connection.close().await.expect("a connection closes");
+}
+
+/// No table is read from end to end; and what is sorted is what an index has found, not the table.
+fn indexed(name: &str, plan: &[String]) {
+    let rows = |line: &str| line.split("rows=").nth(1)?.split(' ').next()?.parse::<i64>().ok();
+    for line in plan {
+        let sorts = line.contains("Sort  (") && rows(line).is_none_or(|rows| rows > SHOWTIMES / 50);
+        assert!(!line.contains("Seq Scan on") && !sorts, "{name}: {line} in {plan:#?}");
+    }
+}
+
+/// What the service does on its own account: every method is called, and no table was read from end to end.
+#[tokio::test]
+async fn postgres_counts_no_scan_of_a_table() {
+    let (world, room) = crowded(Store::Postgres).await;
+    let connection = world.ground.connect().await;
+    let before = scans(&connection).await;
+    let server = world.setup().clone().start().await;
+    let filter = ListShowtimesRequest { page_size: 5, ..Default::default() };
+    let on = beginning().date_naive().to_string();
+    for filter in [
+        filter.clone(),
+        ListShowtimesRequest { auditorium_id: room.clone(), ..filter.clone() },
+        ListShowtimesRequest { movie_id: "tt7".to_owned(), ..filter.clone() },
+        ListShowtimesRequest { local_date: on, ..filter.clone() },
+        ListShowtimesRequest { start_after: Some(timestamp(beginning())), ..filter },
+    ] {
+        let page = server.showtimes().list_showtimes(filter.clone()).await.expect("a page").into_inner();
+        assert!(!page.showtimes.is_empty(), "{filter:?}");
+        if !page.next_page_token.is_empty() {
+            let next = ListShowtimesRequest { page_token: page.next_page_token, ..filter };
+            server.showtimes().list_showtimes(next).await.expect("a page");
+        }
+    }
+    let rooms = ListAuditoriumsRequest { page_size: 5, ..Default::default() };
+    let page = server.auditoriums().list_auditoriums(rooms.clone()).await.expect("a page").into_inner();
+    let next = ListAuditoriumsRequest { page_token: page.next_page_token, ..rooms };
+    server.auditoriums().list_auditoriums(next).await.expect("a page");
+    server.auditoriums().get_auditorium(GetAuditoriumRequest { auditorium_id: room.clone() }).await.expect("a room");
+    let request = new_showtime(&room, in_hours(9));
+    let made = server.showtimes().create_showtime(request).await.expect("the slot is free").into_inner().showtime;
+    let showtime_id = made.expect("the answer has the showtime").showtime_id;
+    server.showtimes().create_showtime(new_showtime(&room, in_hours(9))).await.expect_err("the slot is taken");
+    let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0 };
+    server.showtimes().get_showtime(get).await.expect("it is found");
+    let cancel = CancelShowtimeRequest { showtime_id, request_id: crate::harness::request_id() };
+    server.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
+    server.stop().await;
+    assert_eq!(scans(&connection).await, before);
+    connection.close().await.expect("a connection closes");
+}
+
+/// How often each table was read from end to end, once everybody else has gone: a session counts for good when it ends.
+async fn scans(connection: &DatabaseConnection) -> Vec<String> {
+    let ask = |sql: &str| lines(connection, Statement::from_string(DbBackend::Postgres, sql), "found");
+    let others = "SELECT count(*)::text AS found FROM pg_stat_activity WHERE datname = current_database() AND \
+                  backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    eventually("the sessions end", async || (ask(others).await == ["0"]).then_some(())).await;
+    let counters = "SELECT relname || ' ' || seq_scan AS found FROM pg_stat_user_tables \
+                    WHERE relname IN ('showtimes', 'auditoriums') ORDER BY 1";
+    ask(counters).await
+}
+
+async fn lines(connection: &DatabaseConnection, statement: Statement, column: &str) -> Vec<String> {
+    let rows = connection.query_all_raw(statement).await.unwrap_or_else(|error| panic!("{error}"));
+    rows.iter().map(|row| row.try_get("", column).expect("a text")).collect()
+}

@@ -1,0 +1,201 @@
+//! What holds for every value, not only for those that somebody thought of: layouts, slots, money.
+
+use std::collections::HashSet;
+
+use boxoffice::domain::{
+    layout::{Layout, MAX_PLACES, MAX_ROWS, MAX_SEATS, Place, RowPlan},
+    money::{Currency, Money},
+    showtime::Slot,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::{
+    collection::vec,
+    prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_assume},
+    prop_oneof, proptest,
+    sample::select,
+};
+
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_plan_holds_or_is_refused_at_paths_that_exist(plan in plans()) {
+        match Layout::new(plan.clone()) {
+            Ok(layout) => {
+                prop_assert!(is_fine(&plan), "let through: {plan:?}");
+                prop_assert_eq!(layout.plan(), &*plan);
+                let labels: HashSet<&str> = layout.rows().iter().map(|row| &*row.label).collect();
+                prop_assert_eq!(labels.len(), layout.rows().len());
+                let mut seats = 0;
+                for (row, plan) in layout.rows().iter().zip(&plan) {
+                    prop_assert_eq!(&row.label, &plan.label);
+                    prop_assert_eq!(row.places.len(), plan.places.len());
+                    let numbers: Vec<i32> = row.places.iter().copied().filter_map(number).collect();
+                    prop_assert_eq!(numbers.iter().collect::<HashSet<_>>().len(), numbers.len());
+                    prop_assert!(numbers.iter().all(|number| (1..=999).contains(number)), "{numbers:?}");
+                    prop_assert!(plan.numbers.is_empty() || plan.numbers == numbers, "{numbers:?}");
+                    seats += numbers.len();
+                }
+                prop_assert_eq!(usize::try_from(layout.seat_count()), Ok(seats));
+                prop_assert!((1..=MAX_SEATS).contains(&seats));
+                // What was written reads the same again.
+                prop_assert_eq!(Layout::new(layout.plan().to_vec()), Ok(layout));
+            }
+            Err(violations) => {
+                prop_assert!(!is_fine(&plan), "refused: {violations} in {plan:?}");
+                for flaw in violations.list() {
+                    let more = flaw.field.is_empty() && violations.list().len() > 100;
+                    prop_assert!(more || exists(&flaw.field, &plan), "{flaw:?} in {plan:?}");
+                    prop_assert!(!flaw.description.is_empty());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn slots_overlap_as_their_minutes_do(one in slots(), other in slots()) {
+        let both = minutes(&one).intersection(&minutes(&other)).count();
+        prop_assert_eq!(one.overlaps(&other), both > 0, "{} {:?} {:?}", both, one, other);
+        prop_assert_eq!(one.overlaps(&other), other.overlaps(&one));
+        prop_assert!(one.overlaps(&one));
+    }
+
+    #[test]
+    fn money_comes_back_as_it_went(code in codes(), minor in 0..=100_000_000_i64) {
+        let currency = Currency::parse(code).expect("a known currency");
+        prop_assume!(minor <= 1_000_000 * currency.minor_per_unit());
+        let money = Money { currency, minor };
+        let (units, nanos) = money.units_and_nanos();
+        prop_assert_eq!(Money::price(code, units, nanos), Ok(money));
+    }
+
+    #[test]
+    fn a_price_is_exactly_what_was_said_or_refused(code in codes(), units in amounts(), nanos in nanos()) {
+        match Money::price(code, units, nanos) {
+            Ok(money) => {
+                prop_assert_eq!(money.units_and_nanos(), (units, nanos));
+                prop_assert!(money.minor >= 0 && money.minor <= 1_000_000 * money.currency.minor_per_unit());
+            }
+            Err(violations) => {
+                for flaw in violations.list() {
+                    prop_assert!(["units", "nanos"].contains(&&*flaw.field), "{flaw:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Mostly good rows, so that good plans come about, and each kind of bad one.
+fn plans() -> impl Strategy<Value = Vec<RowPlan>> {
+    let few = vec(rows(), 0..8);
+    let bare = || RowPlan { label: String::new(), places: "s".repeat(MAX_PLACES), numbers: vec![] };
+    // Around the limits of rows and of seats.
+    let many = prop_oneof![19..23_usize, 99..103_usize].prop_map(move |count| {
+        (0..count).map(|index| RowPlan { label: lettered(index), ..bare() }).collect::<Vec<_>>()
+    });
+    let thin = (99..103_usize).prop_map(|count| {
+        let row = |index| RowPlan { label: lettered(index), places: "s".to_owned(), numbers: vec![] };
+        (0..count).map(row).collect::<Vec<_>>()
+    });
+    prop_oneof![8 => few, 1 => many, 1 => thin]
+}
+
+/// AA, AB, …
+fn lettered(index: usize) -> String {
+    [index / 26, index % 26]
+        .into_iter()
+        .filter_map(|digit| char::from_digit(digit as u32 + 10, 36))
+        .collect::<String>()
+        .to_uppercase()
+}
+
+fn rows() -> impl Strategy<Value = RowPlan> {
+    let label = prop_oneof![12 => "[A-Z]{1,4}", 1 => "[a-z]{0,2}", 1 => "[0-9A-Z]{1,6}", 1 => Just("Ä".to_owned())];
+    let places = prop_oneof![12 => "[sac_.]{1,12}", 1 => "[sac_.]{95,104}", 1 => "[sx ü]{0,4}"];
+    (label, places, 0..5_u8, any::<u32>(), vec(-1..1002, 0..6)).prop_map(|(label, places, kind, seed, wild)| {
+        let seats = places.chars().filter(|place| "sac".contains(*place)).count();
+        let numbers = match kind {
+            // Backwards, or with a stride: as many as there are seats.
+            0 => (1..=seats).rev().filter_map(|number| i32::try_from(number).ok()).collect(),
+            1 => (0..seats).filter_map(|place| i32::try_from(1 + place * (1 + seed as usize % 9)).ok()).collect(),
+            2 if seed % 4 == 0 => wild,
+            _ => vec![],
+        };
+        RowPlan { label, places, numbers }
+    })
+}
+
+/// The rules once more, as they are told in the contract.
+fn is_fine(plan: &[RowPlan]) -> bool {
+    let labels: HashSet<&str> = plan.iter().map(|row| &*row.label).collect();
+    let seats = |row: &RowPlan| row.places.chars().filter(|place| "sac".contains(*place)).count();
+    let row = |row: &RowPlan| {
+        let label = row.label.as_bytes();
+        let letters = !label.is_empty() && label.iter().all(u8::is_ascii_uppercase);
+        let numbers: HashSet<i32> = row.numbers.iter().copied().filter(|number| (1..=999).contains(number)).collect();
+        letters
+            && label.len() <= 4
+            && row.places.chars().all(|place| "sac_.".contains(place))
+            && (1..=MAX_PLACES).contains(&row.places.len())
+            && seats(row) > 0
+            && numbers.len() == row.numbers.len()
+            && (numbers.is_empty() || numbers.len() == seats(row))
+    };
+    (1..=MAX_ROWS).contains(&plan.len())
+        && labels.len() == plan.len()
+        && plan.iter().map(seats).sum::<usize>() <= MAX_SEATS
+        && plan.iter().all(row)
+}
+
+/// Whether this plan has such a field.
+fn exists(path: &str, plan: &[RowPlan]) -> bool {
+    if path == "rows" {
+        return true;
+    }
+    let index = |text: &str| text.strip_suffix(']').and_then(|text| text.parse::<usize>().ok());
+    let Some((row, field)) = path.strip_prefix("rows[").and_then(|rest| rest.split_once('.')) else { return false };
+    let Some(row) = index(row).and_then(|row| plan.get(row)) else { return false };
+    match field.strip_prefix("numbers[") {
+        Some(place) => index(place).is_some_and(|place| place < row.numbers.len()),
+        None => ["label", "places", "numbers"].contains(&field),
+    }
+}
+
+fn number(place: Place) -> Option<i32> {
+    match place {
+        Place::Seat { number, .. } => Some(number),
+        Place::Aisle | Place::Missing => None,
+    }
+}
+
+/// Slots of whole minutes in a few hours: near misses and touches are frequent.
+fn slots() -> impl Strategy<Value = Slot> {
+    (0..300_i64, 1..120_i64, 0..30_i64).prop_map(|(start, length, rest)| {
+        let minute = |minute| DateTime::<Utc>::UNIX_EPOCH + TimeDelta::minutes(minute);
+        Slot { start: minute(start), end: minute(start + length), free_again: minute(start + length + rest) }
+    })
+}
+
+/// The minutes in which the auditorium is not free.
+fn minutes(slot: &Slot) -> HashSet<i64> {
+    let minute = |time: DateTime<Utc>| time.timestamp() / 60;
+    (minute(slot.start)..minute(slot.free_again)).collect()
+}
+
+fn codes() -> impl Strategy<Value = &'static str> {
+    select(vec!["EUR", "USD", "JPY", "KRW", "KWD", "TND", "ISK", "ZMW", "AED"])
+}
+
+fn amounts() -> impl Strategy<Value = i64> {
+    prop_oneof![0..2_000_000_i64, 999_999..=1_000_001_i64, any::<i64>()]
+}
+
+fn nanos() -> impl Strategy<Value = i32> {
+    let minor = (0..1000_i32).prop_map(|thousandth| thousandth * 1_000_000);
+    let coarse = (0..100_i32).prop_map(|hundredth| hundredth * 10_000_000);
+    prop_oneof![Just(0), minor, coarse, any::<i32>()]
+}

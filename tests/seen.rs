@@ -1,0 +1,176 @@
+//! How the service is seen from outside: health, reflection, the access lines, the metrics.
+
+use boxoffice::pb::boxoffice::v1::{GetShowtimeRequest, ListAuditoriumsRequest};
+use prost::Message as _;
+use prost_types::FileDescriptorProto;
+use serde_json::Value;
+use tokio_stream::once;
+use tonic::{Code, Request};
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+use tonic_reflection::pb::{v1, v1alpha};
+
+use crate::harness::{Server, Store, World, grpc_web, request_id};
+
+const SERVICES: [&str; 3] = ["boxoffice.v1.Auditoriums", "boxoffice.v1.Movies", "boxoffice.v1.Showtimes"];
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+
+#[tokio::test]
+async fn health_is_told_for_the_whole_and_for_each_service() {
+    let world = World::start(Store::Sqlite).await;
+    let check = async |service: &str| {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        world.health().check(request).await.map(|answer| answer.into_inner().status())
+    };
+    for service in ["", SERVICES[0], SERVICES[1], SERVICES[2]] {
+        assert_eq!(check(service).await.expect("an answer"), ServingStatus::Serving, "{service}");
+    }
+    assert_eq!(check("no.such.Service").await.expect_err("there is none").code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn the_admin_port_tells_health_by_dependency() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let world = World::start(store).await;
+        assert_eq!(world.admin("/healthz").await.status, 200);
+        let ready = world.admin("/readyz").await;
+        assert_eq!(ready.status, 200, "{ready:?}");
+        for dependency in ["database", "provider"] {
+            assert!(ready.text().contains(dependency), "{ready:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn reflection_lists_and_explains_every_service() {
+    use v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let world = World::start(Store::Sqlite).await;
+    let ask = async |request| {
+        let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
+        let mut client = ServerReflectionClient::new(world.channel());
+        let mut answers = client.server_reflection_info(once(request)).await.expect("a stream").into_inner();
+        answers.message().await.expect("a message").and_then(|answer| answer.message_response).expect("an answer")
+    };
+    let MessageResponse::ListServicesResponse(list) = ask(MessageRequest::ListServices(String::new())).await else {
+        panic!("not a list of services");
+    };
+    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    let more = ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection"];
+    for service in SERVICES.iter().chain(&more) {
+        assert!(names.iter().any(|name| name == service), "{service} is not among {names:?}");
+    }
+    // A file, and what it imports, down to the validation rules.
+    for symbol in SERVICES {
+        let MessageResponse::FileDescriptorResponse(files) =
+            ask(MessageRequest::FileContainingSymbol(symbol.to_owned())).await
+        else {
+            panic!("no file for {symbol}");
+        };
+        let file = FileDescriptorProto::decode(&*files.file_descriptor_proto[0]).expect("a descriptor");
+        assert!(file.dependency.iter().any(|import| import == "buf/validate/validate.proto"), "{:?}", file.dependency);
+        for import in file.dependency {
+            let answer = ask(MessageRequest::FileByFilename(import.clone())).await;
+            assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{import}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn reflection_speaks_its_older_version_too() {
+    use v1alpha::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+        server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
+    };
+    let world = World::start(Store::Sqlite).await;
+    let message_request = Some(MessageRequest::ListServices(String::new()));
+    let request = ServerReflectionRequest { host: String::new(), message_request };
+    let mut client = ServerReflectionClient::new(world.channel());
+    let mut answers = client.server_reflection_info(once(request)).await.expect("a stream").into_inner();
+    let answer = answers.message().await.expect("a message").and_then(|answer| answer.message_response);
+    let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("not a list: {answer:?}") };
+    assert!(list.service.iter().any(|service| service.name == SERVICES[2]), "{list:?}");
+}
+
+/// A read that fails, under a trace of the caller's.
+async fn traced_call(server: &Server) {
+    let request = GetShowtimeRequest { showtime_id: request_id(), at_least_revision: 0 };
+    let mut request = Request::new(request);
+    let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
+    request.metadata_mut().insert("traceparent", parent.parse().expect("metadata"));
+    server.showtimes().get_showtime(request).await.expect_err("there is none");
+}
+
+#[tokio::test]
+async fn each_request_has_its_line_with_the_callers_trace() {
+    let world = World::start(Store::Sqlite).await;
+    traced_call(&world).await;
+    world.console().line(&[TRACE, "boxoffice.v1.Showtimes", "GetShowtime", "NOT_FOUND", "127.0.0.1"]).await;
+    grpc_web::call(
+        world.address(),
+        "/boxoffice.v1.Auditoriums/ListAuditoriums",
+        &ListAuditoriumsRequest::default(),
+        &[("traceparent", "00-11111111111111111111111111111111-2222222222222222-01")],
+    )
+    .await;
+    let line = world.console().line(&["11111111111111111111111111111111", "ListAuditoriums", "OK"]).await;
+    assert_eq!(world.console().lines().iter().filter(|each| **each == line).count(), 1);
+}
+
+#[tokio::test]
+async fn a_request_without_a_trace_is_given_one() {
+    let world = World::start(Store::Sqlite).await;
+    world.auditoriums().list_auditoriums(ListAuditoriumsRequest::default()).await.expect("a list");
+    let line = world.console().line(&["boxoffice.v1.Auditoriums", "ListAuditoriums", "OK"]).await;
+    let words = line.split(|c: char| !c.is_ascii_alphanumeric());
+    let ids = words.filter(|word| word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    assert_eq!(ids.count(), 1, "{line}");
+}
+
+#[tokio::test]
+async fn console_lines_are_json_when_asked_for() {
+    let world = World::with(Store::Sqlite, |setup| setup.with("--log-format", "json")).await;
+    traced_call(&world).await;
+    let line = world.console().line(&[TRACE]).await;
+    world.stop().await;
+    let line: Value = serde_json::from_str(&line).expect("JSON");
+    let fields = line.get("fields").unwrap_or(&line);
+    assert_eq!(fields["service"], "boxoffice.v1.Showtimes", "{line}");
+    assert_eq!(fields["method"], "GetShowtime", "{line}");
+    assert_eq!(fields["status"], "NOT_FOUND", "{line}");
+    assert_eq!(fields["trace"], TRACE, "{line}");
+    assert!(fields["ms"].is_number(), "{line}");
+    for line in world.console().lines() {
+        serde_json::from_str::<Value>(&line).unwrap_or_else(|error| panic!("{error} in {line}"));
+    }
+}
+
+#[tokio::test]
+async fn latency_is_counted_by_method_and_status() {
+    let world = World::start(Store::Sqlite).await;
+    traced_call(&world).await;
+    for _ in 0..3 {
+        world.auditoriums().list_auditoriums(ListAuditoriumsRequest::default()).await.expect("a list");
+    }
+    let metrics = world.metrics().await;
+    let count = |labels: &[&str]| metrics.sum("boxoffice_request_duration_seconds_count", labels);
+    assert_eq!(
+        count(&["service=\"boxoffice.v1.Showtimes\"", "method=\"GetShowtime\"", "status=\"NOT_FOUND\""]),
+        Some(1.0)
+    );
+    assert_eq!(count(&["method=\"ListAuditoriums\"", "status=\"OK\""]), Some(3.0));
+    assert!(metrics.sum("boxoffice_transaction_duration_seconds_count", &[]).is_some_and(|count| count > 0.0));
+    assert!(metrics.sum("boxoffice_pool_wait_seconds_count", &[]).is_some_and(|count| count > 0.0));
+}
+/// Names that callers make up must not fill the memory.
+#[tokio::test]
+async fn unknown_methods_share_one_series() {
+    let world = World::start(Store::Sqlite).await;
+    for index in 0..20 {
+        let path = format!("/made.up.Service{index}/Method{index}");
+        crate::harness::raw::call(world.channel(), &path, vec![]).await.expect_err("there is no such method");
+    }
+    let page = world.admin("/metrics").await.text();
+    assert!(!page.contains("Service7") && !page.contains("Method7"), "{page}");
+}

@@ -1,0 +1,191 @@
+//! Any sequence of wishes leaves a house in order, and any list falls into pages that join: over the wire, on both stores.
+
+use boxoffice::pb::boxoffice::v1::{CancelShowtimeRequest, CreateShowtimeRequest, ListShowtimesRequest, Showtime};
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::{
+    collection::{btree_set, vec},
+    prelude::{Strategy, any},
+    prop_oneof,
+    sample::{Index, select},
+    test_runner::{Config, TestRunner},
+};
+use tokio::runtime::{Builder, Runtime};
+use tonic::{Code, Status};
+
+use crate::harness::{
+    Server, Store, World, assert_refused, assert_violates, create_auditorium, in_hours, new_showtime,
+    requests::{ids, seconds},
+    timestamp,
+};
+
+/// Minutes between two showtimes of one auditorium, by default.
+const TURNAROUND: i64 = 15;
+/// For each property on each store.
+const CASES: u32 = 12;
+
+#[derive(Clone, Debug)]
+enum Wish {
+    /// From this minute, for so many.
+    Create(i64, i64),
+    /// One of those that were scheduled, cancelled or not.
+    Cancel(Index),
+}
+
+#[test]
+fn no_sequence_of_wishes_makes_an_overlap_or_refuses_what_fits() {
+    // Few starts and lengths, so that slots meet exactly as often as they miss each other.
+    let create = (0..40_i64, 1..12_i64).prop_map(|(start, length)| Wish::Create(start * 15, length * 15));
+    let wish = prop_oneof![3 => create, 1 => any::<Index>().prop_map(Wish::Cancel)];
+    on_each_store(&vec(wish, 1..40), |runtime, world, wishes| runtime.block_on(follow(world, &wishes)));
+}
+
+/// Holds each answer against a model: what is scheduled, minute by minute.
+async fn follow(world: &World, wishes: &[Wish]) {
+    let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
+    let mut made: Vec<(Showtime, std::ops::Range<i64>, bool)> = Vec::new();
+    for wish in wishes {
+        match wish {
+            Wish::Create(start, length) => {
+                let taken = *start..*start + length + TURNAROUND;
+                let meets = |other: &std::ops::Range<i64>| taken.clone().any(|minute| other.contains(&minute));
+                let in_the_way: Vec<&str> = made
+                    .iter()
+                    .filter(|(_, other, scheduled)| *scheduled && meets(other))
+                    .map(|(showtime, ..)| &*showtime.showtime_id)
+                    .collect();
+                match create(world, &auditorium, in_hours(0) + TimeDelta::minutes(*start), *length).await {
+                    Ok(showtime) => {
+                        assert!(in_the_way.is_empty(), "{wish:?} was let through in {wishes:?}");
+                        made.push((showtime, taken, true));
+                    }
+                    Err(status) => {
+                        let other = assert_refused(&status, Code::FailedPrecondition, "SHOWTIME_OVERLAPS");
+                        let other = other.get("showtime_id").map(String::as_str).unwrap_or_default();
+                        assert!(in_the_way.contains(&other), "{wish:?} is refused for {other} in {wishes:?}");
+                    }
+                }
+            }
+            Wish::Cancel(_) if made.is_empty() => {}
+            Wish::Cancel(index) => {
+                let (showtime, _, scheduled) = index.get_mut(&mut made);
+                let showtime_id = showtime.showtime_id.clone();
+                let request = CancelShowtimeRequest { showtime_id, request_id: String::new() };
+                let cancelled = world.showtimes().cancel_showtime(request).await;
+                assert_eq!(cancelled.is_ok(), *scheduled, "{wish:?} in {wishes:?}: {cancelled:?}");
+                *scheduled = false;
+            }
+        }
+    }
+    let mut expected: Vec<_> = made.into_iter().filter(|(.., scheduled)| *scheduled).map(|(it, ..)| it).collect();
+    expected.sort_by_key(place);
+    let request = ListShowtimesRequest { auditorium_id: auditorium, ..Default::default() };
+    assert_eq!(page(world, request).await.expect("a list").0, expected);
+}
+
+#[test]
+fn any_list_falls_into_pages_that_join() {
+    // Which rooms play at which hours: several start together, so that pages break between equals.
+    let plays = btree_set((0..3_usize, 0..5_i64), 0..14);
+    let letter =
+        select("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+ ".chars().collect::<Vec<_>>());
+    let mut days = 0;
+    on_each_store(&(plays, 1..16_i32, letter), |runtime, world, (plays, page_size, letter)| {
+        // Each case has a stretch of time of its own.
+        days += 2;
+        runtime.block_on(async {
+            let from = in_hours(24 * days);
+            let mut rooms = Vec::new();
+            for _ in 0..3 {
+                rooms.push(create_auditorium(world.auditoriums()).await.auditorium_id);
+            }
+            let mut expected = Vec::new();
+            for (room, place) in plays {
+                let start = from + TimeDelta::hours(3 * place);
+                expected.push(create(world, &rooms[room], start, 120).await.expect("the slot is free"));
+            }
+            expected.sort_by_key(place);
+            let request = ListShowtimesRequest {
+                start_after: Some(timestamp(from)),
+                start_before: Some(timestamp(from + TimeDelta::days(2))),
+                page_size,
+                ..Default::default()
+            };
+            let tokens = walk(world, request.clone(), &expected).await;
+            if let Some(token) = tokens.last() {
+                forge(world, &request, token, letter).await;
+            }
+        });
+    });
+}
+
+/// Goes from page to page, and answers with the tokens on the way.
+async fn walk(world: &World, mut request: ListShowtimesRequest, expected: &[Showtime]) -> Vec<String> {
+    let (mut joined, mut tokens, size) = (Vec::new(), Vec::new(), usize::try_from(request.page_size).expect("a size"));
+    loop {
+        let (showtimes, token) = page(world, request.clone()).await.expect("a page");
+        // Every page but the last is full, and an empty one is the only one.
+        assert!(showtimes.len() == size || token.is_empty(), "{} of {size}", showtimes.len());
+        assert!(!showtimes.is_empty() || expected.is_empty());
+        joined.extend(showtimes);
+        if token.is_empty() {
+            assert_eq!(ids(&joined), ids(expected), "in pages of {size}");
+            return tokens;
+        }
+        tokens.push(token.clone());
+        request.page_token = token;
+    }
+}
+
+/// A token with any character changed, or one more or less, is refused, and so is a true one with another filter.
+async fn forge(world: &World, request: &ListShowtimesRequest, token: &str, letter: char) {
+    let mut forged: Vec<String> = (0..token.len())
+        .filter(|place| !token[*place..].starts_with(letter))
+        .map(|place| [&token[..place], &letter.to_string(), &token[place + 1..]].concat())
+        .collect();
+    forged.extend([format!("{token}{letter}"), token[1..].to_owned(), token[..token.len() - 1].to_owned()]);
+    for page_token in forged {
+        let asked = ListShowtimesRequest { page_token: page_token.clone(), ..request.clone() };
+        match page(world, asked).await {
+            Err(status) => assert_violates(&status, &["page_token"]),
+            Ok(_) => panic!("{page_token} was made of {token} and let through"),
+        }
+    }
+    let page_token = token.to_owned();
+    for other in [
+        ListShowtimesRequest { start_before: None, page_token: page_token.clone(), ..request.clone() },
+        ListShowtimesRequest { start_after: None, page_token: page_token.clone(), ..request.clone() },
+        ListShowtimesRequest { include_cancelled: true, page_token, ..request.clone() },
+    ] {
+        assert_violates(&page(world, other).await.expect_err("another list"), &["page_token"]);
+    }
+}
+
+/// Tries the cases with one server on SQLite, and one on Postgres.
+fn on_each_store<S: Strategy>(strategy: &S, mut try_it: impl FnMut(&Runtime, &World, S::Value)) {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    for store in [Store::Sqlite, Store::Postgres] {
+        let world = runtime.block_on(World::start(store));
+        let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
+        let try_it = std::cell::RefCell::new(&mut try_it);
+        let tried = TestRunner::new(config).run(strategy, |case| {
+            (try_it.borrow_mut())(&runtime, &world, case);
+            Ok(())
+        });
+        tried.unwrap_or_else(|why| panic!("{store:?}: {why}\n{}", world.console()));
+    }
+}
+
+fn place(showtime: &Showtime) -> (i64, String) {
+    (showtime.start_time.expect("a showtime has a start").seconds, showtime.showtime_id.clone())
+}
+
+async fn create(server: &Server, room: &str, start: DateTime<Utc>, minutes: i64) -> Result<Showtime, Status> {
+    let request = CreateShowtimeRequest { duration: Some(seconds(minutes * 60)), ..new_showtime(room, start) };
+    let answer = server.showtimes().create_showtime(request).await?;
+    Ok(answer.into_inner().showtime.expect("the answer has the showtime"))
+}
+
+async fn page(server: &Server, request: ListShowtimesRequest) -> Result<(Vec<Showtime>, String), Status> {
+    let answer = server.showtimes().list_showtimes(request).await?.into_inner();
+    Ok((answer.showtimes, answer.next_page_token))
+}

@@ -1,0 +1,248 @@
+//! The house, as law: who may name whom, how long a file and a function may be, and what is never written.
+//!
+//! It stands in for the walls that a workspace of crates would give, and it reads text: rustfmt's indentation is taken as
+//! given, and a macro that builds a path out of pieces would go unseen. Each rule is shown to catch a planted violation.
+
+mod law;
+mod source;
+
+use self::source::{Source, is_word, paths};
+
+const LONGEST_FILE: usize = 400;
+const LONGEST_FUNCTION: usize = 70;
+const LONGEST_MAIN: usize = 40;
+
+/// Never written, and where the one exception is, if there is one.
+const BANNED: [(&str, Option<&str>); 14] = [
+    ("todo!", None),
+    ("dbg!", None),
+    ("unimplemented!", None),
+    ("#[ignore", None),
+    ("#[allow(", None),
+    ("#![allow(", None),
+    ("Utc::now", Some("src/clock.rs")),
+    ("Local::now", Some("src/clock.rs")),
+    ("SystemTime::now", Some("src/clock.rs")),
+    ("Uuid::new_v4", Some("src/clock.rs")),
+    ("Uuid::now_v7", Some("src/clock.rs")),
+    ("env::var", Some("src/config.rs")),
+    ("unbounded_channel", None),
+    ("mpsc::channel()", None),
+];
+
+/// The part of `BANNED` that holds in tests, too. They live in the real world, which has one clock.
+const BANNED_EVERYWHERE: usize = 6;
+
+fn too_long(source: &Source) -> Vec<String> {
+    let most = if source.path == "src/main.rs" { LONGEST_MAIN } else { LONGEST_FILE };
+    let lines = source.text.lines().count();
+    if lines > most { vec![format!("{}: {lines} lines, {most} are allowed", source.path)] } else { Vec::new() }
+}
+
+fn long_functions(source: &Source) -> Vec<String> {
+    let code = source.code();
+    let lines: Vec<&str> = code.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate().filter(|(_, line)| is_function(line)) {
+        let ends = |line: &&str| line.trim_end().ends_with(['{', ';', '}']);
+        let Some(body) = lines[start..].iter().position(ends) else { continue };
+        if !lines[start + body].trim_end().ends_with('{') {
+            continue;
+        }
+        let indent = &line[..line.len() - line.trim_start().len()];
+        let closing = format!("{indent}}}");
+        let Some(length) = lines[start..].iter().position(|line| line.trim_end() == closing) else { continue };
+        if length >= LONGEST_FUNCTION {
+            let place = format!("{}:{}", source.path, start + 1);
+            found.push(format!("{place}: a function of {} lines, {LONGEST_FUNCTION} are allowed", length + 1));
+        }
+    }
+    found
+}
+
+fn is_function(line: &str) -> bool {
+    let words = line.split_whitespace().skip_while(|word| {
+        word.starts_with("pub") || ["const", "async", "unsafe", "extern", "in"].contains(word) || word.ends_with(')')
+    });
+    words.take(1).any(|word| word == "fn")
+}
+
+fn banned(source: &Source) -> Vec<String> {
+    let product = source.path.starts_with("src/");
+    let rules = if product { &BANNED[..] } else { &BANNED[..BANNED_EVERYWHERE] };
+    let mut found = Vec::new();
+    for (number, line) in source.code().lines().enumerate() {
+        for (word, home) in rules {
+            let written = line.match_indices(word).any(|(at, _)| !line[..at].ends_with(is_word));
+            if written && *home != Some(&source.path) {
+                found.push(format!("{}:{}: {word} is not written here", source.path, number + 1));
+            }
+        }
+    }
+    found
+}
+
+fn without_introduction(source: &Source) -> Vec<String> {
+    let opened = source.text.starts_with("//!") || source.text.starts_with("#!/");
+    if opened { Vec::new() } else { vec![format!("{}: does not open with //!", source.path)] }
+}
+
+/// Folders of somebody's machine. They are put together here so that this file does not break its own rule.
+fn machine_paths(source: &Source) -> Vec<String> {
+    let folders = [["/ro", "ot/"], ["/ho", "me/"], ["/Us", "ers/"], ["/wo", "rk/"]].map(|halves| halves.concat());
+    let mut found = Vec::new();
+    for (number, line) in source.text.lines().enumerate() {
+        if let Some(folder) = folders.iter().find(|folder| names_folder(line, folder)) {
+            found.push(format!("{}:{}: {folder} is a folder of one machine", source.path, number + 1));
+        }
+    }
+    found
+}
+
+/// A path begins there; `https://example.org/home/` is none.
+fn names_folder(line: &str, folder: &str) -> bool {
+    line.match_indices(folder)
+        .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-$}".contains(c)))
+}
+
+/// A lock file that names a private registry works on one machine only, and gives its name away.
+fn private_registries(source: &Source) -> Vec<String> {
+    let name = source.path.rsplit('/').next().unwrap_or_default();
+    let (key, public) = match name {
+        "Cargo.lock" => ("source = \"", "source = \"registry+https://github.com/rust-lang/crates.io-index\""),
+        "package-lock.json" => ("\"resolved\": \"http", "\"resolved\": \"https://registry.npmjs.org/"),
+        "requirements.txt" => ("index-url", "nothing"),
+        ".npmrc" => ("registry=", "nothing"),
+        _ => return Vec::new(),
+    };
+    let strange = source.text.lines().find(|line| line.contains(key) && !line.contains(public));
+    strange.map(|line| format!("{}: not from a public registry: {}", source.path, line.trim())).into_iter().collect()
+}
+
+/// The names of all dependencies, as code writes them.
+fn dependencies(manifest: &str) -> Vec<String> {
+    let table: toml::Table = toml::from_str(manifest).expect("Cargo.toml is TOML");
+    let names = |section: &str| table.get(section).and_then(toml::Value::as_table).cloned().unwrap_or_default();
+    let both = names("dependencies").into_iter().chain(names("dev-dependencies"));
+    both.map(|(name, _)| name.replace('-', "_")).chain(["sqlx".to_owned(), "sea_query".to_owned()]).collect()
+}
+
+fn assert_tidy(rule: impl Fn(&Source) -> Vec<String>, applies: impl Fn(&Source) -> bool) {
+    let sources: Vec<Source> = source::all().into_iter().filter(applies).collect();
+    assert!(!sources.is_empty(), "the rule was applied to no file at all");
+    let found: Vec<String> = sources.iter().flat_map(rule).collect();
+    assert!(found.is_empty(), "{} violations:\n{}", found.len(), found.join("\n"));
+}
+
+#[track_caller]
+fn assert_caught(rule: impl Fn(&Source) -> Vec<String>, path: &str, text: &str, expected: &[&str]) {
+    let found = rule(&Source { path: path.to_owned(), text: text.to_owned() });
+    let matching = found.len() == expected.len() && found.iter().zip(expected).all(|(one, part)| one.contains(part));
+    assert!(matching, "expected {expected:?}, found {found:?}");
+}
+
+#[test]
+fn rooms_name_only_whom_they_may() {
+    let crates = dependencies(include_str!("../Cargo.toml"));
+    assert_tidy(|source| law::violations(source, &crates), |source| source.path.starts_with("src/"));
+}
+
+#[test]
+fn a_forbidden_import_is_caught() {
+    let crates = dependencies(include_str!("../Cargo.toml"));
+    let caught = |path: &str, text: &str, expected: &[&str]| {
+        assert_caught(|source| law::violations(source, &crates), path, text, expected);
+    };
+    caught("src/domain/money.rs", "use std::fmt;\nuse tokio::time;", &[":2: domain may not name the crate tokio"]);
+    caught(
+        "src/domain/money.rs",
+        "use crate::{domain::ids, clock::Clock};",
+        &["domain may not name crate::clock::Clock"],
+    );
+    caught("src/domain/money.rs", "use super::super::store;", &["domain may not name crate::store"]);
+    caught("src/domain.rs", "fn f() { super::app::g() }", &["domain may not name crate::app::g"]);
+    caught("src/store/pools.rs", "fn f(_: ::tonic::Status) {}", &["store may not name the crate tonic"]);
+    caught("src/store/pools.rs", "use crate::{app::{App, Error as E}};", &["crate::app::App", "crate::app::Error"]);
+    caught("src/app/movies.rs", "use crate::pb;\nuse sea_orm::{A, B};", &["crate::pb", ":2: ", ":2: "]);
+    caught("src/app/movies.rs", "use redis::aio;", &["app may not name the crate redis"]);
+    caught("src/grpc/movies.rs", "use crate::{store, upstream as u};", &["crate::store", "crate::upstream"]);
+    caught("src/grpc/movies.rs", "use crate::pb::movies;", &["crate::pb::movies"]);
+    caught("src/grpc/movies.rs", "use crate::pb::{self};\nfn f(_: pb::movies::Empty) {}", &[":2: grpc may not name"]);
+    caught("src/grpc/movies.rs", "pub(crate) mod a;\nuse crate::pb;\nfn f(_: pb::boxoffice::v1::Movie) {}", &[]);
+    caught("src/upstream/cache.rs", "use crate::pb::{movies::A, boxoffice::demo::v1};", &["crate::pb::boxoffice"]);
+    caught(
+        "src/upstream/demo/faults.rs",
+        "use crate::pb::boxoffice::{demo::v1, v1::Movie};",
+        &["boxoffice::v1::Movie"],
+    );
+    caught("src/server.rs", "use sea_orm::Database;", &["server may not name the crate sea_orm"]);
+    caught("src/config/cli.rs", "use crate::telemetry;\nuse tokio::fs;", &["crate::telemetry", "the crate tokio"]);
+    caught("src/attic/old.rs", "", &["no room called attic"]);
+
+    // What looks like it and is not.
+    caught("src/domain/money.rs", "// use tokio::time;\nconst A: &str = \"crate::app\"; fn f() { x::tokio::y() }", &[]);
+    caught("src/domain/money.rs", "fn f() {}\n#[cfg(test)]\nmod tests {\n    use proptest::prelude::*;\n}\n", &[]);
+    caught("src/grpc/movies.rs", "use crate::{app::App, pb::boxoffice::v1::{self as pb, Movie}};", &[]);
+    caught("src/store/pools.rs", "use super::{entities::*, super::super::x};\nuse crate::store::facts;", &[]);
+}
+
+#[test]
+fn files_are_short() {
+    assert_tidy(too_long, Source::is_rust);
+    assert_caught(too_long, "src/a.rs", &"x\n".repeat(LONGEST_FILE + 1), &["401 lines"]);
+    assert_caught(too_long, "src/a.rs", &"x\n".repeat(LONGEST_FILE), &[]);
+    assert_caught(too_long, "src/main.rs", &"x\n".repeat(LONGEST_MAIN + 1), &["41 lines"]);
+}
+
+#[test]
+fn functions_are_short() {
+    assert_tidy(long_functions, Source::is_rust);
+    let function = |head: &str, lines: usize| format!("{head} {{\n{}}}\n", "    x();\n".repeat(lines));
+    for head in ["fn f()", "pub(crate) async fn f()", "pub const fn f<T>(\n    a: T,\n) -> T\nwhere\n    T: Copy,"] {
+        let signature = head.lines().count();
+        let longest = LONGEST_FUNCTION - signature - 1;
+        assert_caught(long_functions, "src/a.rs", &function(head, longest), &[]);
+        assert_caught(long_functions, "src/a.rs", &function(head, longest + 1), &[":1: a function of 71 lines"]);
+    }
+    let between = format!("trait A {{\n    fn f();\n}}\nfn g() {{}}\n{}", "struct B;\n".repeat(LONGEST_FUNCTION));
+    assert_caught(long_functions, "src/a.rs", &between, &[]);
+}
+
+#[test]
+fn what_is_banned_is_not_written() {
+    assert_tidy(banned, Source::is_rust);
+    for (word, _) in BANNED {
+        assert_caught(banned, "src/app/a.rs", &format!("fn f() {{}}\n{word}"), &[word]);
+    }
+    assert_caught(banned, "src/clock.rs", "Utc::now()", &[]);
+    assert_caught(banned, "tests/a.rs", "SystemTime::now()", &[]);
+    assert_caught(banned, "tests/a.rs", "#[ignore = \"later\"]", &["#[ignore"]);
+    assert_caught(banned, "src/app/a.rs", "// todo!\nlet a = \"dbg!\"; let b = '\"'; my_unbounded_channels", &[]);
+}
+
+#[test]
+fn files_say_what_they_are() {
+    assert_tidy(without_introduction, Source::is_rust);
+    assert_caught(without_introduction, "src/a.rs", "use std::fmt;", &["does not open with //!"]);
+}
+
+#[test]
+fn nothing_names_the_machine_that_it_was_written_on() {
+    assert_tidy(|source| [machine_paths(source), private_registries(source)].concat(), |_| true);
+    let folder = ["/ho", "me/somebody"].concat();
+    assert_caught(machine_paths, "README.md", &format!("see {folder}/notes"), &["is a folder of one machine"]);
+    assert_caught(machine_paths, "README.md", &format!("see https://example.org{folder}"), &[]);
+    let lock = "  \"resolved\": \"https://registry.example/left-pad.tgz\"";
+    assert_caught(private_registries, "tests/clients/node/package-lock.json", lock, &["registry.example"]);
+    let lock = "source = \"registry+https://crates.example/index\"";
+    assert_caught(private_registries, "Cargo.lock", lock, &["crates.example"]);
+}
+
+#[test]
+fn the_scanner_multiplies_braces_out() {
+    let code = "use a::{b, c::{d as e, *}, self};\nlet x = f::<g::H>(i::j);";
+    let found: Vec<String> = paths(code).iter().map(|named| named.path.join("::")).collect();
+    for path in ["a::b", "a::c::d", "a::self", "g::H", "i::j"] {
+        assert!(found.iter().any(|one| one == path), "{path} is not in {found:?}");
+    }
+}

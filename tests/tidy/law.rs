@@ -1,0 +1,133 @@
+//! The table of the house: which room may name which other room and which crate.
+
+use super::source::{Named, Source, paths};
+
+/// Which crates a room may name.
+enum Crates {
+    /// These, and the standard library.
+    Only(&'static [&'static str]),
+    /// All but these.
+    Not(&'static [&'static str]),
+}
+
+struct Room {
+    name: &'static str,
+    /// Rooms, or paths in them: `pb::movies` allows that part of `pb` only.
+    may_name: &'static [&'static str],
+    crates: Crates,
+}
+
+const GRPC: [&str; 6] = ["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "tonic_web"];
+
+const ROOMS: [Room; 11] = [
+    Room {
+        name: "domain",
+        may_name: &[],
+        crates: Crates::Only(&["chrono", "chrono_tz", "serde", "thiserror", "uuid"]),
+    },
+    Room { name: "store", may_name: &["domain", "clock", "telemetry"], crates: Crates::Not(&["redis", "axum"]) },
+    Room { name: "ledger", may_name: &["domain", "store", "clock", "telemetry"], crates: Crates::Not(&["axum"]) },
+    Room {
+        name: "upstream",
+        may_name: &["domain", "pb::movies", "clock", "telemetry"],
+        crates: Crates::Not(&["axum"]),
+    },
+    Room { name: "events", may_name: &["domain", "store", "clock", "telemetry"], crates: Crates::Not(&["axum"]) },
+    Room {
+        name: "app",
+        may_name: &["domain", "store", "ledger", "upstream", "events", "clock", "telemetry"],
+        crates: Crates::Not(&["axum", "redis"]),
+    },
+    Room {
+        name: "grpc",
+        may_name: &["app", "domain", "pb::boxoffice", "pb::google", "pb::DESCRIPTORS", "clock", "telemetry"],
+        crates: Crates::Not(&["redis"]),
+    },
+    Room {
+        name: "config",
+        may_name: &["domain"],
+        crates: Crates::Only(&["clap", "serde", "serde_json", "toml", "url"]),
+    },
+    // The leaves: nearly everybody names them, and they name nobody but the clock.
+    Room { name: "telemetry", may_name: &["clock"], crates: Crates::Not(&["redis"]) },
+    Room { name: "clock", may_name: &[], crates: Crates::Only(&["chrono", "uuid"]) },
+    Room { name: "pb", may_name: &[], crates: Crates::Only(&["tonic", "prost", "prost_types"]) },
+];
+
+/// Where everything is put together.
+const FREE: [&str; 3] = ["server", "main", "lib"];
+
+/// Rooms in which tonic is spoken.
+const SPEAK_GRPC: [&str; 4] = ["grpc", "upstream", "telemetry", "pb"];
+
+/// Further paths for files whose path begins so.
+const FURTHER: [(&str, &[&str]); 1] = [("src/upstream/demo", &["pb::boxoffice::demo", "pb::DESCRIPTORS"])];
+
+/// Every import in a file of `src/` that the table forbids. `crates` are the names of all dependencies.
+pub(super) fn violations(source: &Source, crates: &[String]) -> Vec<String> {
+    let Some(inside) = source.path.strip_prefix("src/").and_then(|path| path.strip_suffix(".rs")) else {
+        return Vec::new();
+    };
+    let modules: Vec<&str> = inside.split('/').collect();
+    let home = modules[0];
+    let room = ROOMS.iter().find(|room| room.name == home);
+    if room.is_none() && !FREE.contains(&home) {
+        return vec![format!("{}: the house has no room called {home}", source.path)];
+    }
+    let named = paths(&source.product());
+    let targets: Vec<_> = named.iter().map(|named| target(&named.path, modules.len())).collect();
+    // A file that names a whole room may go on with the room's name alone: `use crate::pb; … pb::movies::Empty`.
+    let whole: Vec<&String> =
+        targets.iter().flatten().filter(|target| target.len() == 1).map(|target| &target[0]).collect();
+    let mut found = Vec::new();
+    for (Named { line, sure, path }, target) in named.iter().zip(&targets) {
+        let reason = match target {
+            Some(target) => room.and_then(|room| forbidden_room(room, target, &source.path)),
+            None if *sure && whole.contains(&&path[0]) => {
+                room.and_then(|room| forbidden_room(room, path, &source.path))
+            }
+            None if *sure && crates.contains(&path[0]) => forbidden_crate(room, home, &path[0]),
+            None => None,
+        };
+        found.extend(reason.map(|reason| format!("{}:{line}: {reason}", source.path)));
+    }
+    found
+}
+
+/// The path from the root of our crate, if that is where it leads: by `crate::`, or by enough `super::`.
+fn target(path: &[String], depth: usize) -> Option<&[String]> {
+    let ups = path.iter().take_while(|word| *word == "super").count();
+    let start = match path.first().map(String::as_str) {
+        Some("crate") => 1,
+        Some("super") if ups == depth => ups,
+        _ => return None,
+    };
+    // `use crate::pb::{self}` names `pb`.
+    let end = path.len() - usize::from(path.last().is_some_and(|word| word == "self"));
+    let target = path.get(start..end)?;
+    // A unit test's `super::` is one level nearer than its file's, so that only names of rooms are taken for rooms.
+    let is_room = |name: &String| ROOMS.iter().any(|room| room.name == name) || FREE.contains(&name.as_str());
+    let leads_out = target.first().is_some_and(|first| path[0] == "crate" || is_room(first));
+    leads_out.then_some(target)
+}
+
+fn forbidden_room(room: &Room, target: &[String], file: &str) -> Option<String> {
+    let joined = target.join("::");
+    let within = |path: &str, whole: &str| path == whole || path.starts_with(&format!("{whole}::"));
+    let further = FURTHER.iter().filter(|(prefix, _)| file.starts_with(prefix)).flat_map(|(_, paths)| *paths);
+    let mut allowed = room.may_name.iter().copied().chain(further.copied()).chain([room.name]);
+    // The name of a room of which a part is allowed: what is then taken from it is judged where it is taken.
+    let permitted = allowed.any(|path| within(&joined, path) || target.len() == 1 && within(path, &joined));
+    (!permitted).then(|| format!("{} may not name crate::{joined}", room.name))
+}
+
+fn forbidden_crate(room: Option<&Room>, home: &str, name: &str) -> Option<String> {
+    let allowed = match (name, room.map(|room| &room.crates)) {
+        ("sea_orm" | "sea_query" | "sqlx", _) => home == "store",
+        (name, Some(_)) if GRPC.contains(&name) => SPEAK_GRPC.contains(&home),
+        (name, Some(Crates::Only(list))) => list.contains(&name),
+        (name, Some(Crates::Not(list))) => !list.contains(&name),
+        (_, None) => true,
+    };
+    (!allowed).then(|| format!("{home} may not name the crate {name}"))
+}

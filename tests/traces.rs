@@ -1,0 +1,146 @@
+//! Traces, end to end: a request that came with a trace is found there at the collector, with what it made us do below
+//! it, and the provider is told of the trace, too.
+
+use axum::{Router, body::Body};
+use boxoffice::pb::movies::{
+    Empty, IdRequest, ResponseModel, SearchRequest, ShowResponse,
+    movies_api_server::{MoviesApi, MoviesApiServer},
+};
+use bytes::Bytes;
+use prost::Message;
+use prost_types::Any;
+use tokio::sync::mpsc;
+use tonic::{
+    Request, Response, Status,
+    transport::server::{Server as Transport, TcpIncoming},
+};
+
+use crate::harness::{
+    Redis, Server, Store, create_auditorium, in_hours, new_showtime, requests::INCEPTION, world::Ground,
+};
+
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const PARENT: &str = "b7ad6b7169203331";
+
+/// What a collector is sent, as far as it matters here.
+#[derive(Clone, PartialEq, Message)]
+struct Export {
+    #[prost(message, repeated, tag = "1")]
+    resources: Vec<Resource>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Resource {
+    #[prost(message, repeated, tag = "2")]
+    scopes: Vec<Scope>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Scope {
+    #[prost(message, repeated, tag = "2")]
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Span {
+    #[prost(bytes = "vec", tag = "1")]
+    trace_id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "2")]
+    id: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    parent_id: Vec<u8>,
+    #[prost(string, tag = "5")]
+    name: String,
+}
+
+/// A provider that knows one movie and remembers which trace it was asked in.
+struct Witness(mpsc::Sender<String>);
+
+#[tonic::async_trait]
+impl MoviesApi for Witness {
+    async fn get_by_id(&self, request: Request<IdRequest>) -> Result<Response<ResponseModel>, Status> {
+        let parent = request.metadata().get("traceparent").and_then(|parent| parent.to_str().ok()).unwrap_or_default();
+        self.0.send(parent.to_owned()).await.expect("the test listens");
+        let movie = ShowResponse { id: request.into_inner().id, title: "Inception".to_owned(), ..Default::default() };
+        let type_url = "type.googleapis.com/movies.showResponse".to_owned();
+        let data = Some(Any { type_url, value: movie.encode_to_vec() });
+        Ok(Response::new(ResponseModel { success: true, data, exceptions: vec![] }))
+    }
+
+    async fn search(&self, _: Request<SearchRequest>) -> Result<Response<ResponseModel>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+
+    async fn get_all(&self, _: Request<Empty>) -> Result<Response<ResponseModel>, Status> {
+        Err(Status::unimplemented("nobody asks"))
+    }
+}
+
+/// Serves these routes for as long as the test runs: the address.
+fn serve(routes: Router) -> String {
+    let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let address = incoming.local_addr().expect("an address");
+    tokio::spawn(Transport::builder().serve_with_incoming(routes, incoming));
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn a_request_is_traced_from_its_caller_to_the_provider_and_the_database() {
+    let (spans, mut exported) = mpsc::channel(64);
+    let collector = serve(Router::new().fallback(async move |body: Bytes| {
+        // One message of gRPC: a flag and a length stand before it.
+        spans.send(body.slice(5..)).await.expect("the test listens");
+        Status::ok("").into_http::<Body>()
+    }));
+    let (asked, mut questions) = mpsc::channel(8);
+    let provider = serve(tonic::service::Routes::new(MoviesApiServer::new(Witness(asked))).into_axum_router());
+    let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
+    let setup = ground.setup().with("--otlp-endpoint", collector).with("--provider-url", provider);
+    let server = setup.with("--redis-url", redis.url()).with("--redis-timeout", "5s").start().await;
+    let auditorium = create_auditorium(server.auditoriums()).await.auditorium_id;
+    create_in_trace(&server, &auditorium).await;
+    let told = questions.recv().await.expect("the provider is asked");
+    // What has not been sent by then is sent at the end.
+    server.stop().await;
+    drop(server);
+    let mut spans = Vec::new();
+    while let Ok(export) = exported.try_recv() {
+        let export = Export::decode(export).expect("what a collector is sent");
+        let scopes = export.resources.into_iter().flat_map(|resource| resource.scopes);
+        spans.extend(scopes.flat_map(|scope| scope.spans).filter(|span| hex(&span.trace_id) == TRACE));
+    }
+    let named = |name: &str| {
+        let found = spans.iter().find(|span| span.name == name);
+        found
+            .unwrap_or_else(|| panic!("{name} is not in {:?}", spans.iter().map(|span| &span.name).collect::<Vec<_>>()))
+    };
+    let request = named("boxoffice.v1.Showtimes/CreateShowtime");
+    assert_eq!(hex(&request.parent_id), PARENT, "the caller's span is the parent");
+    for name in ["transaction", "cache_call", "provider_call"] {
+        assert!(is_below(named(name), request, &spans), "{name} is not below the request: {spans:#?}");
+    }
+    let provider_call = hex(&named("provider_call").id);
+    assert_eq!(told, format!("00-{TRACE}-{provider_call}-01"), "the provider goes on from our call to it");
+}
+
+async fn create_in_trace(server: &Server, auditorium: &str) {
+    let mut request = Request::new(new_showtime(auditorium, in_hours(0)));
+    assert_eq!(request.get_ref().movie_id, INCEPTION);
+    let parent = format!("00-{TRACE}-{PARENT}-01").parse().expect("metadata");
+    request.metadata_mut().insert("traceparent", parent);
+    server.showtimes().create_showtime(request).await.expect("the slot is free");
+}
+
+/// Whether one leads up to the other, parent by parent.
+fn is_below(span: &Span, top: &Span, spans: &[Span]) -> bool {
+    let parent = spans.iter().find(|each| each.id == span.parent_id);
+    parent.is_some_and(|parent| parent.id == top.id || is_below(parent, top, spans))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a string takes everything");
+        text
+    })
+}

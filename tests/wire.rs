@@ -1,0 +1,217 @@
+//! What goes over the one port: gRPC, grpc-web, pages, and the limits on all of them.
+
+use boxoffice::pb::boxoffice::v1::{
+    CreateAuditoriumRequest, GetMovieRequest, GetMovieResponse, GetShowtimeRequest, ListAuditoriumsRequest,
+    ListAuditoriumsResponse,
+};
+use prost::Message as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+use tonic::{Code, Request};
+
+use crate::harness::{
+    Provider, Server, Store, World, assert_not_found, assert_refused, assert_violates, create_auditorium, eventually,
+    grpc_web, http, new_auditorium, raw, refusals::assert_try_again, request_id, requests::INCEPTION, server::Setup,
+    supervisor,
+};
+
+const LIST: &str = "/boxoffice.v1.Auditoriums/ListAuditoriums";
+
+#[tokio::test]
+async fn an_unknown_path_is_unimplemented_and_an_unknown_page_is_404() {
+    let world = World::start(Store::Sqlite).await;
+    for path in ["/boxoffice.v1.Showtimes/SellEverything", "/no.such.Service/Method", "/nothing"] {
+        let status = raw::call(world.channel(), path, vec![]).await.expect_err("there is no such method");
+        assert_eq!(status.code(), Code::Unimplemented, "{path}: {status:?}");
+        let web = grpc_web::call(world.address(), path, &(), &[]).await;
+        assert_eq!(web.result.expect_err("there is no such method").code(), Code::Unimplemented, "{path}");
+        assert_eq!(http::get(world.address(), path).await.status, 404, "{path}");
+    }
+    assert_eq!(world.admin("/nothing").await.status, 404);
+}
+
+#[tokio::test]
+async fn grpc_web_answers_over_http_1() {
+    let world = World::start(Store::Sqlite).await;
+    let auditorium = create_auditorium(world.auditoriums()).await;
+    let web = grpc_web::call(world.address(), LIST, &ListAuditoriumsRequest::default(), &[]).await;
+    let answer = ListAuditoriumsResponse::decode(&*web.result.expect("a list")).expect("the answer decodes");
+    assert_eq!(answer.auditoriums[0].auditorium_id, auditorium.auditorium_id);
+}
+
+#[tokio::test]
+async fn grpc_web_refusals_have_all_their_details() {
+    let world = World::start(Store::Sqlite).await;
+    let path = "/boxoffice.v1.Showtimes/GetShowtime";
+    let unknown = request_id();
+    let request = GetShowtimeRequest { showtime_id: unknown.clone(), at_least_revision: 0 };
+    let web = grpc_web::call(world.address(), path, &request, &[]).await;
+    assert_not_found(&web.result.expect_err("there is none"), "SHOWTIME_NOT_FOUND", &unknown);
+    let web = grpc_web::call(world.address(), path, &GetShowtimeRequest::default(), &[]).await;
+    assert_violates(&web.result.expect_err("that is no id"), &["showtime_id"]);
+}
+
+#[tokio::test]
+async fn browsers_may_call_from_the_same_origin_and_from_localhost() {
+    let world = World::start(Store::Sqlite).await;
+    let own = format!("http://{}", world.address());
+    for origin in [&*own, "http://localhost:5173", "http://127.0.0.1:8080", "https://localhost"] {
+        assert_eq!(allowed(&world, origin).await.as_deref(), Some(origin));
+    }
+    for stranger in ["https://shop.example", "http://localhost.shop.example", "http://evil-localhost", "null"] {
+        assert_eq!(allowed(&world, stranger).await, None, "{stranger}");
+    }
+}
+
+#[tokio::test]
+async fn other_origins_are_the_operators_choice() {
+    let chosen = "https://shop.example";
+    let world = World::with(Store::Sqlite, |setup| setup.with("--cors-origin", chosen)).await;
+    assert_eq!(allowed(&world, chosen).await.as_deref(), Some(chosen));
+    assert!(allowed(&world, "http://localhost:5173").await.is_some());
+    assert_eq!(allowed(&world, "https://shop.example.evil").await, None);
+    let open = World::with(Store::Sqlite, |setup| setup.with("--cors-origin", "*")).await;
+    assert!(allowed(&open, "https://anything.example").await.is_some());
+}
+
+/// The origin that a preflight and the call itself let in, which must agree; and what a page can then send and read.
+async fn allowed(server: &Server, origin: &str) -> Option<String> {
+    let headers = "authorization,content-type,grpc-timeout,idempotency-key,traceparent,x-grpc-web,x-user-agent";
+    let asks =
+        [("origin", origin), ("access-control-request-method", "POST"), ("access-control-request-headers", headers)];
+    let preflight = http::request(server.address(), "OPTIONS", LIST, &asks, &[]).await;
+    assert!((200..300).contains(&preflight.status) || preflight.status == 403, "{preflight:?}");
+    let answer =
+        grpc_web::call(server.address(), LIST, &ListAuditoriumsRequest::default(), &[("origin", origin)]).await;
+    let origin = preflight.header("access-control-allow-origin");
+    assert_eq!(origin, answer.http.header("access-control-allow-origin"), "{preflight:?} {:?}", answer.http);
+    if origin.is_some() {
+        let allowed = preflight.header("access-control-allow-headers").unwrap_or_default().to_lowercase();
+        assert!(allowed == "*" || headers.split(',').all(|header| allowed.contains(header)), "{preflight:?}");
+        let exposed = answer.http.header("access-control-expose-headers").unwrap_or_default().to_lowercase();
+        for header in ["grpc-status", "grpc-message", "grpc-status-details-bin", "idempotent-replayed"] {
+            assert!(exposed.contains(header), "{header}: {:?}", answer.http);
+        }
+    }
+    origin
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_refused() {
+    let world = World::with(Store::Sqlite, |setup| setup.with("--max-message-bytes", "65536")).await;
+    let sized = |bytes: usize| CreateAuditoriumRequest { name: "x".repeat(bytes), ..new_auditorium() };
+    let status = world.auditoriums().create_auditorium(sized(60_000)).await.expect_err("too long a name");
+    assert_violates(&status, &["name"]);
+    let status = world.auditoriums().create_auditorium(sized(70_000)).await.expect_err("too large a message");
+    assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted), "{status:?}");
+    let path = "/boxoffice.v1.Auditoriums/CreateAuditorium";
+    let status = grpc_web::call(world.address(), path, &sized(70_000), &[]).await.result.expect_err("too large");
+    assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted), "{status:?}");
+    create_auditorium(world.auditoriums()).await;
+}
+
+#[tokio::test]
+async fn headers_over_the_limit_are_refused() {
+    let world = World::start(Store::Sqlite).await;
+    let mut request = Request::new(ListAuditoriumsRequest::default());
+    request.metadata_mut().insert("x-much", "x".repeat(40_000).parse().expect("metadata"));
+    world.auditoriums().list_auditoriums(request).await.expect_err("too large a header");
+    let mut stream = TcpStream::connect(world.address()).await.expect("a connection");
+    let head = format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Much: {}\r\n\r\n", "x".repeat(500_000));
+    let mut answer = Vec::new();
+    // The server may answer and close before it has read everything.
+    let _ = stream.write_all(head.as_bytes()).await;
+    let _ = stream.read_to_end(&mut answer).await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
+    // On a connection of its own: the first one may have been given up.
+    let channel = world.connect().await.expect("a connection");
+    raw::call(channel, LIST, vec![]).await.expect("the server lives");
+}
+
+/// The provider never answers, so only the deadline ends the call. By hand, because tonic's client has a clock of its own.
+#[tokio::test]
+async fn a_callers_deadline_is_kept() {
+    let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("deadline-"));
+    let server = held_up(&provider, &folder).start().await;
+    let request = GetMovieRequest { movie_id: INCEPTION.to_owned() };
+    let web = grpc_web::call(server.address(), GET_MOVIE, &request, &[("grpc-timeout", "100m")]).await;
+    assert_eq!(web.result.expect_err("nobody answers").code(), Code::DeadlineExceeded);
+    // One who gives up does not take the answer from others.
+    provider.resume();
+    let web = grpc_web::call(server.address(), GET_MOVIE, &request, &[]).await;
+    let answer = GetMovieResponse::decode(&*web.result.expect("the provider is back")).expect("the answer decodes");
+    assert_eq!(answer.movie.map(|movie| movie.title).as_deref(), Some("Inception"));
+}
+
+#[tokio::test]
+async fn a_call_without_a_deadline_gets_one() {
+    let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("deadline-"));
+    let server = held_up(&provider, &folder).with("--request-timeout", "100ms").start().await;
+    let request = GetMovieRequest { movie_id: INCEPTION.to_owned() };
+    let status = server.movies().get_movie(request).await.expect_err("nobody answers");
+    assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
+}
+
+#[tokio::test]
+async fn a_deadline_far_away_is_brought_nearer() {
+    let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("deadline-"));
+    let setup = held_up(&provider, &folder).with("--request-timeout", "100ms");
+    let server = setup.with("--max-request-timeout", "100ms").start().await;
+    let request = GetMovieRequest { movie_id: INCEPTION.to_owned() };
+    let web = grpc_web::call(server.address(), GET_MOVIE, &request, &[("grpc-timeout", "1H")]).await;
+    assert_eq!(web.result.expect_err("nobody answers").code(), Code::DeadlineExceeded);
+}
+
+#[tokio::test]
+async fn a_server_with_its_hands_full_says_so_at_once() {
+    let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("deadline-"));
+    let server = held_up(&provider, &folder).with("--max-requests", "1").start().await;
+    let mut client = server.movies();
+    let request = GetMovieRequest { movie_id: INCEPTION.to_owned() };
+    let held = tokio::spawn(async move { client.get_movie(request).await });
+    eventually("the request is under way", async || {
+        server.metrics().await.sum("boxoffice_request_active", &[]).filter(|active| *active >= 1.0)
+    })
+    .await;
+    // Over another connection: the limit is on all of them together.
+    let channel = server.connect().await.expect("a connection");
+    let status = raw::call(channel, LIST, vec![]).await.expect_err("one is the limit");
+    assert_try_again(&status, "OVERLOADED");
+    provider.resume();
+    held.await.expect("no panic").expect("the first is not disturbed");
+    server.auditoriums().list_auditoriums(ListAuditoriumsRequest::default()).await.expect("room again");
+}
+
+const GET_MOVIE: &str = "/boxoffice.v1.Movies/GetMovie";
+
+/// A server whose provider takes calls and answers none, until it is resumed.
+fn held_up(provider: &Provider, folder: &tempfile::TempDir) -> Setup {
+    provider.pause();
+    let setup = Setup::new(folder.path()).with("--provider-url", provider.url());
+    setup.with("--provider-timeout", "25s").with("--request-timeout", "25s")
+}
+
+/// Bytes that are no message are the caller's mistake.
+#[tokio::test]
+async fn what_does_not_decode_is_a_bad_request() {
+    let world = World::start(Store::Sqlite).await;
+    for garbage in [&b"\xff"[..], b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe"] {
+        let status = raw::call(world.channel(), LIST, garbage.to_vec()).await.expect_err("that is no message");
+        assert_refused(&status, Code::InvalidArgument, "MALFORMED_MESSAGE");
+    }
+}
+
+#[tokio::test]
+async fn other_content_types_are_refused() {
+    let world = World::start(Store::Sqlite).await;
+    for content_type in ["application/json", "text/plain", "application/x-www-form-urlencoded"] {
+        let reply = http::request(world.address(), "POST", LIST, &[("content-type", content_type)], b"{}").await;
+        assert!((400..500).contains(&reply.status), "{content_type}: {reply:?}");
+    }
+    let reply = http::request(world.address(), "POST", LIST, &[], b"").await;
+    assert!((400..500).contains(&reply.status), "{reply:?}");
+    assert!(world.is_alive().await);
+}
