@@ -56,18 +56,19 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
         Running { ending: CancellationToken::new(), ended: CancellationToken::new(), tasks: TaskTracker::new() };
     end_on_signal(running.ending.clone())?;
     let bound = bind(config, &running).await?;
-    let health = Health::new();
+    let health = Health::new().await;
     if let Some(admin) = bound.admin {
         let (health, registry) = (health.clone(), telemetry.registry().clone());
         let page = admin::serve(admin, registry, move || health.clone().readiness());
         running.tasks.spawn(async move { report("the admin port", page.await) });
     }
     let (provider, demo) = provider(config, &running).await?;
-
-    let store = Store::open(&options::store(config)).await?;
-    let movies = Movies::new(&options::upstream(config, &provider)?, Clock::System)?;
-    let app = App::new(store.clone(), movies.clone(), Clock::System, options::rules(config)).await?;
-    health.watch(store.clone(), movies);
+    let furnished = tokio::select! {
+        furnished = furnish(config, &provider, &health) => furnished?,
+        // Asked to end before there was anything to drain.
+        () = running.ending.cancelled() => return Ok(()),
+    };
+    let (store, app) = furnished;
 
     let routes = grpc::routes(app.clone(), health.service(), config.limits.max_message_bytes)?;
     let stack = layers::stack(routes, &options::layers(config));
@@ -76,20 +77,39 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
         limits::server(options::limits(config)).serve_with_incoming_shutdown(stack, bound.listener, asked_to_end);
     let serving = tokio::spawn(serving);
 
-    if config.sample
-        && let Err(error) = app.make_sample().await
-    {
-        // No reason not to serve. The next start goes on where this one ended.
-        tracing::warn!(error = &error as &dyn std::error::Error, "the sample is not complete");
+    if config.sample {
+        sample(&app, &running).await;
     }
     running.tasks.spawn(tidy(app.clone(), running.ended.clone()));
-    running.tasks.spawn(health.clone().monitor(running.ending.clone()));
-    health.ready().await;
-    banner::show(config, &app, &banner::Addresses { grpc: bound.address, admin: bound.admin_address, demo }).await;
+    if !running.ending.is_cancelled() {
+        running.tasks.spawn(health.clone().monitor(running.ending.clone()));
+        health.ready(true).await;
+        let addresses = banner::Addresses { grpc: bound.address, admin: bound.admin_address, demo };
+        banner::show(config, &app, &addresses).await;
+    }
 
-    let served = end(config, &running, &health, &app, serving).await;
+    let outcome = end(config, &running, &health, &app, serving).await;
     store.close().await;
-    served
+    outcome
+}
+
+/// Opens the store and joins it with the provider.
+async fn furnish(config: &Config, provider: &str, health: &Health) -> Result<(Store, App), Failure> {
+    let store = Store::open(&options::store(config)).await?;
+    let movies = Movies::new(&options::upstream(config, provider)?, Clock::System)?;
+    let app = App::new(store.clone(), movies.clone(), Clock::System, options::rules(config)).await?;
+    health.watch(store.clone(), movies);
+    Ok((store, app))
+}
+
+/// Makes the sample. One that is not complete is no reason not to serve: the next start goes on where this one ended.
+async fn sample(app: &App, running: &Running) {
+    tokio::select! {
+        made = app.make_sample() => if let Err(error) = made {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the sample is not complete");
+        },
+        () = running.ending.cancelled() => {}
+    }
 }
 
 struct Bound {
@@ -139,7 +159,7 @@ async fn end(
         served = &mut serving => served,
         () = running.ending.cancelled() => {
             tracing::info!("draining");
-            health.draining().await;
+            health.ready(false).await;
             let drained = async {
                 let served = tokio::select! {
                     served = &mut serving => served,

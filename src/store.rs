@@ -22,7 +22,7 @@ pub use auditoriums::{AuditoriumCreated, auditorium_listing_statement};
 pub use errors::Error;
 pub use pools::{Database, Options};
 pub use reader::{standings_statement, whole_statement};
-pub use requests::RequestKey;
+pub use requests::{KEPT_FOR_EVER, RequestKey};
 pub use showtimes::{Cursor, Schedule, ShowtimeCancelled, ShowtimeScheduled, listing_statement};
 
 use pools::Pool;

@@ -5,7 +5,10 @@
 use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use tonic::{Code, Extensions, Status, metadata::MetadataMap};
+use tonic::{
+    Code, Extensions, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::layers::RequestContext;
@@ -73,7 +76,10 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
         Error::OutcomeUnknown(_) => {
             tracing::error!(error = error as &dyn std::error::Error, "not known to have been done");
             let what = "it is not known whether this took effect; ask again with the same request_id";
-            unavailable("OUTCOME_UNKNOWN", what, STORE_RETRY)
+            let mut status = unavailable("OUTCOME_UNKNOWN", what, STORE_RETRY);
+            // Clients' retry policies know nothing of request ids, and must not repeat this by themselves.
+            status.metadata_mut().insert("grpc-retry-pushback-ms", MetadataValue::from_static("-1"));
+            status
         }
         Error::Store(_) | Error::Lost(_) => internal(error, context),
     }

@@ -4,13 +4,11 @@
 //! database. The provider and Redis may fail without anybody being sent away.
 
 use std::{
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic_health::{
     ServingStatus,
@@ -27,6 +25,8 @@ use crate::{
 
 /// How often the database is asked whether it is there.
 const PERIOD: Duration = Duration::from_secs(1);
+/// How long it may take to say so.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The server as a whole.
 const WHOLE: &str = "";
 /// The service that works without a database.
@@ -36,15 +36,26 @@ const MOVIES: &str = "boxoffice.v1.Movies";
 pub(super) struct Health {
     reporter: HealthReporter,
     service: HealthServer<HealthService>,
-    ready: AtomicBool,
+    /// Held while it is told, so that what is told last is what is true.
+    state: Mutex<State>,
     dependencies: OnceLock<(Store, Movies)>,
 }
 
+#[derive(Clone, Copy)]
+struct State {
+    ready: bool,
+    database: bool,
+}
+
 impl Health {
-    pub(super) fn new() -> Arc<Self> {
+    /// Says `NOT_SERVING` until told otherwise.
+    pub(super) async fn new() -> Arc<Self> {
         let (reporter, _whole_is_serving) = tonic_health::server::health_reporter();
         let service = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
-        Arc::new(Self { reporter, service, ready: AtomicBool::new(false), dependencies: OnceLock::new() })
+        let state = Mutex::new(State { ready: false, database: true });
+        let health = Arc::new(Self { reporter, service, state, dependencies: OnceLock::new() });
+        health.ready(false).await;
+        health
     }
 
     /// The gRPC side.
@@ -57,15 +68,9 @@ impl Health {
         let _already = self.dependencies.set((store, movies));
     }
 
-    pub(super) async fn ready(&self) {
-        self.ready.store(true, Ordering::Release);
-        self.say(true).await;
-    }
-
-    /// Says `NOT_SERVING` to all.
-    pub(super) async fn draining(&self) {
-        self.ready.store(false, Ordering::Release);
-        self.say(false).await;
+    /// Says whether this process takes requests: not before it has started, and not while it drains.
+    pub(super) async fn ready(&self, ready: bool) {
+        self.tell(|state| state.ready = ready).await;
     }
 
     /// Ends the streams of those who watch. They have been told, and nobody can ask anew any more.
@@ -86,9 +91,9 @@ impl Health {
                 _ = period.tick() => {}
             }
             let is = self.database_answers().await;
-            if is != was && !ending.is_cancelled() {
+            if is != was {
                 tracing::warn!(answers = is, "the database");
-                self.say(is).await;
+                self.tell(|state| state.database = is).await;
                 was = is;
             }
         }
@@ -96,15 +101,16 @@ impl Health {
 
     async fn database_answers(&self) -> bool {
         match self.dependencies.get() {
-            Some((store, _)) => store.ping().await.is_ok(),
+            Some((store, _)) => tokio::time::timeout(PATIENCE, store.ping()).await.is_ok_and(|answer| answer.is_ok()),
             None => false,
         }
     }
 
-    async fn say(&self, serving: bool) {
-        let ready = self.ready.load(Ordering::Acquire);
+    async fn tell(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock().await;
+        change(&mut state);
         for service in [WHOLE].into_iter().chain(SERVICES) {
-            let fine = ready && (serving || service == MOVIES);
+            let fine = state.ready && (state.database || service == MOVIES);
             let status = if fine { ServingStatus::Serving } else { ServingStatus::NotServing };
             self.reporter.set_service_status(service, status).await;
         }
@@ -112,7 +118,7 @@ impl Health {
 
     /// For `/readyz`: every dependency by name, and whether readiness needs it.
     pub(super) async fn readiness(self: Arc<Self>) -> Readiness {
-        let ready = self.ready.load(Ordering::Acquire);
+        let State { ready, .. } = *self.state.lock().await;
         let Some((_, movies)) = self.dependencies.get() else {
             return Readiness { ready, dependencies: Vec::new() };
         };

@@ -134,9 +134,9 @@ fn classify_postgres(code: &str, constraint: Option<&str>) -> Class {
     match code {
         "40001" | "40P01" | "55P03" => Class::Busy,
         _ if code.starts_with("23") => Class::Constraint(constraint.unwrap_or(code).to_owned()),
-        _ if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Class::Unavailable,
+        _ if ["08", "28", "3D", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Class::Unavailable,
         // Read-only: a standby that has not been promoted, or a primary that has been demoted.
-        "25006" => Class::Unavailable,
+        "25006" | "25P03" => Class::Unavailable,
         _ => Class::Broken,
     }
 }

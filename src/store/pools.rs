@@ -45,6 +45,8 @@ pub struct Options {
 const SQLITE_READERS: u32 = 4;
 /// A connection that lay idle for so long is asked whether it still lives before it is used.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(10);
+/// How long closing a pool may take.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A pool, and a gate in front of it that makes the wait for it visible.
 #[derive(Clone)]
@@ -81,10 +83,16 @@ impl Pool {
         }
     }
 
+    /// Closes the connections. One that waits for a silent server is left to the system.
     pub(super) async fn close(&self) {
-        if let Err(error) = self.connection.close_by_ref().await {
-            tracing::warn!(%error, "a database pool did not close");
+        if let Err(error) = bounded(FAREWELL, self.connection.close_by_ref()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a database pool did not close");
         }
+    }
+
+    /// How long one statement may take.
+    pub(super) fn limit(&self) -> Duration {
+        self.timeout
     }
 }
 
@@ -98,10 +106,6 @@ impl Held<'_> {
         };
         let begun = bounded(self.timeout, self.connection.begin_with_options(options)).await?;
         Ok((begun, self.permit))
-    }
-
-    pub(super) fn limit(&self) -> Duration {
-        self.timeout
     }
 
     pub(super) async fn ping(&self) -> Result<(), Error> {
@@ -132,7 +136,7 @@ pub(super) async fn bounded<T, E: Into<Error>>(
     }
 }
 
-fn timed_out(what: &str) -> DbErr {
+pub(super) fn timed_out(what: &str) -> DbErr {
     DbErr::Conn(RuntimeErr::Internal(what.to_owned()))
 }
 
@@ -141,7 +145,10 @@ pub(super) async fn open(options: &Options) -> Result<(Pool, Pool, Option<File>)
     match &options.database {
         Database::Postgres(url) => {
             let pool = open_postgres(url, options).await?;
-            Ok((Pool { name: "read", ..pool.clone() }, pool, None))
+            // Writers may have to wait for each other's locks; a part of the connections is not theirs to hold meanwhile.
+            let theirs = options.connections - (options.connections / 4).max(1).min(options.connections - 1);
+            let writes = Pool::new("write", pool.connection.clone(), theirs, options.timeout);
+            Ok((pool, writes, None))
         }
         Database::Sqlite(path) => {
             let lock = lock_file(path)?;
@@ -177,7 +184,7 @@ async fn open_postgres(url: &str, options: &Options) -> Result<Pool, Error> {
             ])
         });
     let connection = bounded(options.timeout * 2, Orm::connect(connect)).await?;
-    Ok(Pool::new("write", connection, options.connections, options.timeout))
+    Ok(Pool::new("read", connection, options.connections, options.timeout))
 }
 
 async fn open_sqlite(path: &Path, name: &'static str, size: u32, options: &Options) -> Result<Pool, Error> {

@@ -27,6 +27,8 @@ const TOGETHER: usize = 256;
 const READERS: usize = 2;
 
 type Answer = Result<Option<Showtime>, Arc<Error>>;
+/// A row that cannot be read fails those who asked for it, and nobody else.
+type Found = HashMap<ShowtimeId, Result<Showtime, Arc<Error>>>;
 
 struct Question {
     id: ShowtimeId,
@@ -41,7 +43,11 @@ impl Reader {
         let (ask, questions) = mpsc::channel(QUEUED);
         let questions = Arc::new(Mutex::new(questions));
         for _ in 0..READERS {
-            tokio::spawn(run(pool.clone(), facts.clone(), Arc::clone(&questions)));
+            let (pool, facts, questions) = (pool.clone(), facts.clone(), Arc::clone(&questions));
+            tokio::spawn(async move {
+                // A reader that panics is a defect, which the panic has told, and no reason to stop reading.
+                while tokio::spawn(run(pool.clone(), facts.clone(), Arc::clone(&questions))).await.is_err() {}
+            });
         }
         Self(ask)
     }
@@ -70,7 +76,7 @@ async fn run(pool: Pool, facts: Facts, questions: Arc<Mutex<mpsc::Receiver<Quest
         match look("get_showtimes", load(&pool, &facts, &wanted)).await {
             Ok(found) => {
                 for Question { id, answer } in batch.drain(..) {
-                    let _gone = answer.send(Ok(found.get(&id).cloned()));
+                    let _gone = answer.send(found.get(&id).cloned().transpose());
                 }
             }
             Err(error) => {
@@ -84,11 +90,7 @@ async fn run(pool: Pool, facts: Facts, questions: Arc<Mutex<mpsc::Receiver<Quest
 }
 
 /// Reads the standing of showtimes whose facts are in memory, and whole rows of the others.
-async fn load(
-    pool: &Pool,
-    facts: &Facts,
-    wanted: &HashSet<ShowtimeId>,
-) -> Result<HashMap<ShowtimeId, Showtime>, Error> {
+async fn load(pool: &Pool, facts: &Facts, wanted: &HashSet<ShowtimeId>) -> Result<Found, Error> {
     let held = pool.acquire().await?;
     let backend = pool.backend();
     let mut found = HashMap::with_capacity(wanted.len());
@@ -106,15 +108,15 @@ async fn load(
         for row in held.read(query.all(held.connection)).await? {
             let id = ShowtimeId(row.showtime_id);
             if let Some(facts) = known.remove(&id) {
-                found.insert(id, Showtime { facts, standing: row.standing()? });
+                found.insert(id, row.standing().map(|standing| Showtime { facts, standing }).map_err(Arc::new));
             }
         }
     }
     if !unknown.is_empty() {
         let query = ShowtimeRow::find_by_statement(by_ids(backend, SELECT_SHOWTIMES, &unknown));
         for row in held.read(query.all(held.connection)).await? {
-            let facts = facts.learn(&row)?;
-            found.insert(facts.showtime_id, Showtime { standing: row.standing()?, facts });
+            let read = || Ok(Showtime { standing: row.standing()?, facts: facts.learn(&row)? });
+            found.insert(ShowtimeId(row.showtime_id), read().map_err(Arc::new));
         }
     }
     Ok(found)

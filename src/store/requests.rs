@@ -16,6 +16,8 @@ use crate::domain::ids::RequestId;
 
 /// Answers are kept for at least a day; these hours are on top of it.
 const KEPT: TimeDelta = TimeDelta::hours(26);
+/// The sample's: it may be interrupted, and taken up again much later.
+pub const KEPT_FOR_EVER: &str = "sample";
 /// Old answers are forgotten so many at a time, so that no transaction is long.
 const FORGOTTEN_AT_ONCE: u64 = 1_000;
 
@@ -63,7 +65,11 @@ pub(super) async fn claim<T: DeserializeOwned>(
     if taken == 1 {
         return Ok(Claim::Ours);
     }
-    find(&tx.inner, key).await
+    match find(&tx.inner, key).await? {
+        // It was forgotten this very moment; the next try can have it.
+        Claim::Ours => Err(Error::Busy(sea_orm::DbErr::RecordNotFound("a request id, just forgotten".to_owned()))),
+        found => Ok(found),
+    }
 }
 
 /// Writes the answer down, in the transaction that claimed the id.
@@ -124,6 +130,7 @@ impl Store {
                 .select_only()
                 .columns([Column::Caller, Column::Method, Column::RequestId])
                 .filter(Column::CreateTime.lt(now - KEPT))
+                .filter(Column::Caller.ne(KEPT_FOR_EVER))
                 .limit(FORGOTTEN_AT_ONCE)
                 .into_tuple()
                 .all(&tx.inner)

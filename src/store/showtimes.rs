@@ -339,7 +339,8 @@ async fn insert(tx: &Tx, plan: &Schedule<'_>, row: &ShowtimeRow) -> Result<(), E
     let insert = Entity::insert(ActiveModel {
         showtime_id: Set(row.showtime_id),
         auditorium_id: Set(row.auditorium_id),
-        movie_id: Set(plan.new.movie_id.to_string()),
+        // As the provider writes it: it may know the movie under another spelling than it was asked for.
+        movie_id: Set(plan.movie.value.movie_id.to_string()),
         movie: Set(row.movie.clone()),
         start_time: Set(row.start_time),
         end_time: Set(row.end_time),

@@ -6,11 +6,17 @@ use sea_orm::{DatabaseTransaction, DbBackend};
 use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
-use super::{Error, Store, pools::bounded};
+use super::{
+    Error, Store,
+    pools::{bounded, timed_out},
+};
 use crate::telemetry::metrics;
 
 /// A transaction is tried so often in all.
 const ATTEMPTS: u32 = 4;
+/// It may take as long as so many statements may. What usually ends it sooner is the limit of each, kept by the server;
+/// this is for a server that has fallen silent.
+const STATEMENTS: u32 = 2;
 /// And so much later, times the number of the attempt.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -53,7 +59,7 @@ impl Store {
     pub(super) async fn begin(&self) -> Result<Tx, Error> {
         let writes = &self.0.writes;
         let held = writes.acquire().await?;
-        let limit = held.limit();
+        let limit = writes.limit();
         let (inner, permit) = held.begin().await?;
         Ok(Tx { inner, backend: writes.backend(), limit, _permit: permit })
     }
@@ -67,7 +73,10 @@ impl Store {
         loop {
             let begun = Instant::now();
             let span = tracing::info_span!("transaction", otel.kind = "client", name, attempt);
-            let done = work().instrument(span).await;
+            let whole = tokio::time::timeout(self.0.writes.limit() * STATEMENTS, work().instrument(span));
+            // Where it was cut, perhaps in its commit, is not known; nor is what became of it.
+            let done =
+                whole.await.unwrap_or_else(|_| Err(Error::Unknown(timed_out("a transaction did not end in time"))));
             metrics::transaction(name, outcome(&done), begun.elapsed());
             match done {
                 Err(error) if error.worth_another_try() && attempt < ATTEMPTS => {
