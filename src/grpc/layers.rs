@@ -80,8 +80,8 @@ pub fn stack(
     // The path of every native call. Nothing here is boxed; a call that goes well costs one
     // allocation, for its context.
     let native = ServiceBuilder::new()
-        // Outermost, so that it times and tells everything below, refusals included; it also finds out what is called, and
-        // gives the request its trace and its context.
+        // Around all that has to do with a call, so that it times and tells refusals as well; it also finds out what is
+        // called, and gives the request its trace and its context.
         .layer_fn(Record::new)
         // Before any work is done: what cannot be served in time is refused at once, with a hint when to come back.
         .layer_fn(Admission::layer(settings.max_requests))
@@ -91,8 +91,8 @@ pub fn stack(
         .layer_fn(CatchPanics::new)
         // What nobody serves is UNIMPLEMENTED in gRPC, and 404 to a browser.
         .service(routes.fallback(fallback::answer).with_state::<()>(()));
-    // gRPC-Web is translated here, so that everything inside sees native gRPC; what is neither is refused or let through
-    // to the pages. The translation would answer 400 to plain HTTP, so only gRPC-Web passes through it.
+    // gRPC-Web is translated here, so that everything inside sees native gRPC. The translation would answer 400 to plain
+    // HTTP, so only gRPC-Web passes through it; pages pass it by, and what cannot work is sent back, and told, here.
     let any = Switch::new(web::gate(settings), GrpcWebLayer::new().layer(native.clone()), native);
     // Outermost, because a preflight is a browser's question about the server and no call. Native callers pass it by.
     Switch::new(cors::gate, cors::layer(&settings.cors_origins).layer(any.clone()), any)

@@ -59,6 +59,11 @@ where
     }
 }
 
+/// Tells of a request that gets no further than the fork, and of the answer with which it is sent back.
+pub(super) fn turned_away(request: &mut Request<Body>, response: &Response<Body>) {
+    Recording::begin(request).tell(known(response).unwrap_or(Outcome::UNKNOWN));
+}
+
 /// One request under way. Dropped before its end, it was cancelled.
 #[derive(Debug)]
 struct Recording {
@@ -139,6 +144,15 @@ fn status_in(headers: &HeaderMap) -> Option<Outcome> {
     Some(Outcome::Grpc(code))
 }
 
+/// What an answer's head tells already. Without a status in the headers, gRPC says it in the trailers.
+fn known<B>(response: &Response<B>) -> Option<Outcome> {
+    let grpc = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(web::GRPC));
+    match status_in(response.headers()) {
+        None if !grpc => Some(Outcome::Http(response.status().as_u16())),
+        status => status,
+    }
+}
+
 pin_project! {
     pub(super) struct RecordFuture<F> {
         #[pin]
@@ -161,13 +175,7 @@ where
             ready!(this.inner.poll(context))?
         };
         let Some(mut recording) = this.recording.take() else { return Poll::Pending };
-        let grpc =
-            response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(web::GRPC));
-        // Without a status in the headers, gRPC says it in the trailers.
-        let known = match status_in(response.headers()) {
-            None if !grpc => Some(Outcome::Http(response.status().as_u16())),
-            status => status,
-        };
+        let known = known(&response);
         if response.body().is_end_stream() {
             recording.tell(known.unwrap_or(Outcome::UNKNOWN));
         }

@@ -1,5 +1,7 @@
 //! The layers around real services, mostly over real sockets.
 
+mod bounds;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use futures_util::future::{join_all, pending};

@@ -6,7 +6,7 @@
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use tonic::body::Body;
 
-use super::{Settings, refusal, routes, switch::Way};
+use super::{Settings, record, refusal, routes, switch::Way};
 
 /// How the content types of all kinds of gRPC begin.
 pub(super) const GRPC: &[u8] = b"application/grpc";
@@ -25,7 +25,7 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
 /// Native gRPC over HTTP/2 and pages go on, gRPC-Web aside, and what cannot work goes back with a reason.
 pub(super) fn gate(settings: &Settings) -> impl Fn(&mut Request<Body>) -> Way + Clone + Send + Sync + 'static {
     let (message, headers) = (settings.max_message_bytes as u64, settings.max_header_bytes);
-    move |request| {
+    let way = move |request: &mut Request<Body>| {
         if request.version() < Version::HTTP_2 && size(request.headers()) > headers {
             return back(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large.\n");
         }
@@ -44,11 +44,22 @@ pub(super) fn gate(settings: &Settings) -> impl Fn(&mut Request<Body>) -> Way + 
                 b"-web-text" | b"-web-text+proto" => web(request, message, WEB_TEXT),
                 // With parameters, which mean nothing to gRPC.
                 b"" | b"+proto" if request.version() == Version::HTTP_2 => Way::On,
-                _ => {
+                other => {
+                    if other.starts_with(b"-web") {
+                        request.extensions_mut().insert(ViaWeb);
+                    }
                     back(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Of gRPC's content types, only protobuf is spoken here.\n")
                 }
             },
         }
+    };
+    move |request| {
+        let way = way(request);
+        // It passes by the layer that tells of all others.
+        if let Way::Back(response) = &way {
+            record::turned_away(request, response);
+        }
+        way
     }
 }
 
@@ -73,6 +84,7 @@ fn plain(request: &Request<Body>) -> Way {
 }
 
 fn web(request: &mut Request<Body>, limit: u64, kind: &'static str) -> Way {
+    request.extensions_mut().insert(ViaWeb);
     if request.method() != Method::POST {
         return back(StatusCode::METHOD_NOT_ALLOWED, "gRPC-Web is spoken with POST.\n");
     }
@@ -92,7 +104,6 @@ fn web(request: &mut Request<Body>, limit: u64, kind: &'static str) -> Way {
     if kind == WEB_TEXT && !headers.get(header::ACCEPT).is_some_and(names_web) {
         headers.insert(header::ACCEPT, HeaderValue::from_static(WEB_TEXT));
     }
-    request.extensions_mut().insert(ViaWeb);
     Way::Side
 }
 
