@@ -84,7 +84,7 @@ pub fn stack(
         // called, and gives the request its trace and its context.
         .layer_fn(Record::new)
         // Before any work is done: what cannot be served in time is refused at once, with a hint when to come back.
-        .layer_fn(Admission::layer(settings.max_requests))
+        .layer_fn(Admission::layer(settings.max_requests, settings.max_request_timeout))
         // Inside admission: a refusal needs no timer. Nothing below waits for longer than the caller does.
         .layer_fn(|inner| Deadlines::new(inner, settings.request_timeout, settings.max_request_timeout))
         // Innermost: a panic becomes an ordinary INTERNAL, which everything above treats like any answer.
