@@ -2,9 +2,10 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::LazyLock,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD};
@@ -48,7 +49,7 @@ impl Session {
 async fn python_by_reflection_alone() {
     let clients = installed();
     let (world, auditorium) = room().await;
-    let mut client = Command::new(clients.join("python/bin/python"));
+    let mut client = Command::new(&clients.python);
     client.arg(source("python/client.py")).args([world.address(), INCEPTION, &auditorium, &start()]);
     session(&mut client).check();
 }
@@ -60,7 +61,7 @@ async fn connect_web_from_node() {
     let descriptors = world.ground.folder().join("descriptors.bin");
     fs::write(&descriptors, pb::DESCRIPTORS).expect("a file");
     // Node looks for packages beside the program.
-    let program = clients.join("node/client.js");
+    let program = clients.node.join("client.js");
     fs::copy(source("node/client.js"), &program).expect("a copy");
     let mut client = Command::new("node");
     client.args([&program, &PathBuf::from(format!("http://{}", world.address())), &descriptors]);
@@ -82,7 +83,7 @@ async fn buf(flags: &[&str]) {
     let clients = installed();
     let (world, auditorium) = room().await;
     let call = |method: &str, request: &Value| {
-        let mut buf = Command::new(clients.join("node/node_modules/.bin/buf"));
+        let mut buf = Command::new(clients.buf());
         buf.current_dir(env!("CARGO_MANIFEST_DIR")).arg("curl").args(flags).args(["--data", &request.to_string()]);
         buf.arg(format!("http://{}/boxoffice.v1.Showtimes/{method}", world.address()));
         let output = buf.output().expect("buf runs");
@@ -119,6 +120,32 @@ async fn buf(flags: &[&str]) {
     assert_eq!(info.metadata.get("showtime_id").map(String::as_str), id.as_str(), "{info:?}");
 }
 
+/// Whoever pastes what the server prints when it is ready gets an answer, and twice the same one for the same request.
+#[tokio::test]
+async fn the_calls_in_the_banner_can_be_pasted() {
+    const NPX: &str = "npx --yes @bufbuild/buf ";
+    let buf = format!("'{}' ", installed().buf().display());
+    let world = World::with(Store::Sqlite, |setup| setup.with("--sample", "on")).await;
+    world.console().line(&["Stop with Ctrl-C"]).await;
+    let paste = |line: &str| {
+        let output = Command::new("sh").args(["-c", &line.trim().replacen(NPX, &buf, 1)]).output().expect("a shell");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).unwrap_or_else(|error| panic!("{line}: {error}"))
+    };
+    let lines: Vec<_> = world.console().lines().into_iter().filter(|line| line.trim().starts_with(NPX)).collect();
+    let line = |method: &str| {
+        let found = lines.iter().find(|line| line.ends_with(method));
+        found.unwrap_or_else(|| panic!("{method} is not there:\n{}", world.console()))
+    };
+    assert!(paste(line("/boxoffice.v1.Showtimes/ListShowtimes"))["showtimes"].is_array());
+    assert_eq!(paste(line("/boxoffice.v1.Movies/GetMovie"))["movie"]["title"], "Inception");
+    let create = line("/boxoffice.v1.Showtimes/CreateShowtime");
+    let (once, again) = (paste(create), paste(create));
+    assert!(once["showtime"]["showtimeId"].is_string(), "{once}");
+    assert_eq!(once["showtime"]["showtimeId"], again["showtime"]["showtimeId"]);
+    assert_eq!(lines.len(), 3, "what else is printed is to be tried here: {lines:?}");
+}
+
 async fn room() -> (World, String) {
     let world = World::start(Store::Sqlite).await;
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
@@ -140,22 +167,35 @@ fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(path)
 }
 
-/// Where the clients are, installed first if need be, by one test at a time.
-fn installed() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let clients = root.join("target/clients");
-    fs::create_dir_all(&clients).expect("a folder");
-    let lock = File::create(clients.join("lock")).expect("a file");
-    lock.lock().expect("a lock");
-    if !clients.join("python/bin/python").exists() || !clients.join("node/node_modules").exists() {
+/// What the clients in other languages need.
+struct Clients {
+    python: PathBuf,
+    node: PathBuf,
+}
+
+impl Clients {
+    fn buf(&self) -> PathBuf {
+        self.node.join("node_modules/.bin/buf")
+    }
+}
+
+/// Where `scripts/clients` says that they are, which installs them first if need be.
+fn installed() -> &'static Clients {
+    static CLIENTS: LazyLock<Clients> = LazyLock::new(|| {
         for (tool, package) in [("python3", "python3-venv"), ("npm", "npm"), ("node", "nodejs")] {
             let found = Command::new(tool).arg("--version").output();
             assert!(found.is_ok(), "{tool} is not installed: `apt-get install {package}` (Debian)");
         }
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let output = Command::new(root.join("scripts/clients")).current_dir(root).output();
         let output = output.expect("scripts/clients runs");
-        let said = [output.stdout, output.stderr].concat();
-        assert!(output.status.success(), "scripts/clients: {}", String::from_utf8_lossy(&said));
-    }
-    clients
+        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "scripts/clients: {said}{errors}");
+        let place = |name: &str| {
+            let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            PathBuf::from(line.unwrap_or_else(|| panic!("scripts/clients does not say where {name} is: {said}")))
+        };
+        Clients { python: place("python"), node: place("node") }
+    });
+    &CLIENTS
 }

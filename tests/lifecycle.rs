@@ -6,11 +6,12 @@ use boxoffice::pb::boxoffice::v1::{
 };
 use rustix::process::Signal;
 use tokio::net::TcpStream;
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
+use tonic::transport::Endpoint;
+use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::harness::{
-    Provider, Server, Store, World, create_auditorium, eventually, in_hours, new_showtime, requests::INCEPTION,
-    server::Setup, supervisor, world::Ground,
+    Provider, Server, Store, World, create_auditorium, eventually, http, in_hours, new_showtime, postgres::free_port,
+    requests::INCEPTION, server::Setup, supervisor, world::Ground,
 };
 
 on_both_stores!(a_restart_keeps_everything, a_killed_server_keeps_what_it_acknowledged);
@@ -148,6 +149,37 @@ async fn a_second_process_on_the_same_file_is_refused_by_name() {
     // A killed process leaves no lock behind.
     world.server.kill();
     world.ground.setup().start().await;
+}
+
+/// The provider holds the sample up, and with it the banner, until it is resumed.
+#[tokio::test]
+async fn nobody_is_sent_here_before_everything_is_ready() {
+    let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("ready-"));
+    provider.pause();
+    let (address, admin) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let setup = patient(&provider, &folder).with("--sample", "on");
+    let process = setup.with("--listen", &address).with("--admin-listen", &admin).spawn();
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+    let connect = async || endpoint.connect().await.ok();
+    let mut health = HealthClient::new(eventually("the port is open", connect).await);
+    let mut all = async || {
+        let mut all = Vec::new();
+        for service in ["", "boxoffice.v1.Auditoriums", "boxoffice.v1.Movies", "boxoffice.v1.Showtimes"] {
+            let asked = health.check(HealthCheckRequest { service: service.to_owned() }).await;
+            all.push((service, asked.map(|answer| answer.into_inner().status()).map_err(|status| status.code())));
+        }
+        all
+    };
+    let before = all().await;
+    assert!(before.iter().all(|(_, status)| *status == Ok(ServingStatus::NotServing)), "{before:?}");
+    assert_eq!(http::get(&admin, "/readyz").await.status, 503);
+    let console = process.console();
+    assert!(!console.lines().iter().any(|line| line.contains("Boxoffice is ready")), "{console}");
+    provider.resume();
+    console.line(&["Boxoffice is ready"]).await;
+    let after = all().await;
+    assert!(after.iter().all(|(_, status)| *status == Ok(ServingStatus::Serving)), "{after:?}");
+    assert_eq!(http::get(&admin, "/readyz").await.status, 200);
 }
 
 /// The provider holds a request until the server is seen to drain.

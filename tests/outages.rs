@@ -20,10 +20,8 @@ async fn without_its_database_the_service_says_so_and_recovers() {
     let folder = supervisor::folder("outage-");
     let mut postgres = Postgres::start(supervisor::root().join("postgres-that-fails")).await;
     let server = Setup::new(folder.path()).with("--database-url", postgres.url()).start().await;
-    let auditorium = create_auditorium(server.auditoriums()).await.auditorium_id;
+    let (auditorium, showtime_id) = scheduled(&server).await;
     let create = new_showtime(&auditorium, in_hours(0));
-    let showtime = server.showtimes().create_showtime(create.clone()).await.expect("the slot is free").into_inner();
-    let showtime_id = showtime.showtime.expect("the answer has the showtime").showtime_id;
     let movie = GetMovieRequest { movie_id: INCEPTION.to_owned() };
     postgres.crash().await;
     // With the timeouts that everybody has: the database's is as long as the caller's.
@@ -89,6 +87,60 @@ async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str
 fn pushback(status: &Status) -> u64 {
     let hint = status.metadata().get("grpc-retry-pushback-ms").and_then(|hint| hint.to_str().ok()?.parse().ok());
     hint.unwrap_or_else(|| panic!("without a hint: {status:?}"))
+}
+
+/// There, and silent: connections stay and nothing comes over them.
+#[tokio::test]
+async fn a_silent_database_refuses_in_time_and_holds_up_no_end() {
+    let folder = supervisor::folder("outage-");
+    let postgres = Postgres::start(supervisor::root().join("postgres-that-stays-silent")).await;
+    let setup = Setup::new(folder.path()).with("--database-url", postgres.url());
+    let server = setup.with("--drain-timeout", "2s").start().await;
+    let (auditorium, showtime_id) = scheduled(&server).await;
+    let paused = postgres.pause().await;
+    let create = new_showtime(&auditorium, in_hours(9));
+    let get = GetShowtimeRequest { showtime_id, at_least_revision: 0 };
+    let movie = GetMovieRequest { movie_id: INCEPTION.to_owned() };
+    let (mut creating, mut reading, mut movies) = (server.showtimes(), server.showtimes(), server.movies());
+    // With the timeouts that everybody has.
+    let (created, read, movie) =
+        tokio::join!(creating.create_showtime(create), reading.get_showtime(get), movies.get_movie(movie));
+    assert_try_again(&created.expect_err("no database"), "STORE_UNAVAILABLE");
+    assert_try_again(&read.expect_err("no database"), "STORE_UNAVAILABLE");
+    movie.expect("movies need no database");
+    let readiness = server.admin("/readyz").await;
+    assert_eq!(readiness.status, 503, "{readiness:?}");
+    assert!(readiness.text().contains("database: failing"), "{readiness:?}");
+    server.stop().await;
+    drop(paused);
+}
+
+#[tokio::test]
+async fn when_a_silent_database_speaks_again_everything_works_again() {
+    let folder = supervisor::folder("outage-");
+    let postgres = Postgres::start(supervisor::root().join("postgres-that-speaks-again")).await;
+    let setup = Setup::new(folder.path()).with("--database-url", postgres.url());
+    let server = setup.with("--database-timeout", "1s").start().await;
+    let (auditorium, showtime_id) = scheduled(&server).await;
+    let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0 };
+    let paused = postgres.pause().await;
+    everything_refused(&server, &auditorium, &showtime_id).await;
+    eventually("health says so", async || (health(&server, "").await == ServingStatus::NotServing).then_some(())).await;
+    drop(paused);
+    eventually("it recovers", async || server.showtimes().get_showtime(get.clone()).await.ok()).await;
+    eventually("it is ready", async || (server.admin("/readyz").await.status == 200).then_some(())).await;
+    eventually("health says so", async || (health(&server, "").await == ServingStatus::Serving).then_some(())).await;
+    let request = new_showtime(&auditorium, in_hours(24));
+    server.showtimes().create_showtime(request).await.expect("the slot is free");
+    server.stop().await;
+}
+
+/// A showtime and its auditorium, the auditorium first.
+async fn scheduled(server: &Server) -> (String, String) {
+    let auditorium = create_auditorium(server.auditoriums()).await.auditorium_id;
+    let answer = server.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await;
+    let showtime = answer.expect("the slot is free").into_inner().showtime.expect("the answer has the showtime");
+    (auditorium, showtime.showtime_id)
 }
 
 /// Somebody shuts the database to everybody: what breaks is not the network.

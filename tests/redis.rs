@@ -85,6 +85,30 @@ async fn no_call_fails_while_redis_is_a_black_hole() {
     .await;
 }
 
+/// Those under way when it falls silent wait for their time-out; nobody after them does.
+#[tokio::test]
+async fn a_silent_redis_costs_its_timeout_once_and_then_nothing() {
+    let (provider, redis) = (Provider::start(&[]).await, Redis::start().await);
+    let folder = supervisor::folder("redis-world-");
+    let server = setup(&folder, &provider, &redis).with("--redis-rest", "30s").start().await;
+    movie(&server, INCEPTION).await;
+    eventually("Redis has the movie", async || redis.ask(&["DBSIZE"]).contains('1').then_some(())).await;
+    redis.pause();
+    for _ in 0..200 {
+        movie(&server, INCEPTION).await;
+    }
+    let metrics = server.metrics().await;
+    let gets = |outcome: &str| {
+        let labels = ["backend=\"redis\"", "call=\"get\"", outcome];
+        metrics.sum("boxoffice_cache_duration_seconds_count", &labels)
+    };
+    let timed_out = gets("outcome=\"timed_out\"").expect("the time-out is counted");
+    let left_alone = gets("outcome=\"left_alone\"").expect("that nobody waits is counted");
+    assert!(timed_out <= 3.0, "{timed_out} calls waited");
+    assert!(left_alone >= 197.0, "{left_alone} calls of 200 did not wait");
+    assert_eq!(provider.faults().call_count().await, 1, "memory knows the movie");
+}
+
 #[tokio::test]
 async fn a_server_starts_without_redis_and_uses_it_when_it_comes() {
     let (provider, mut redis) = (Provider::start(&[]).await, Redis::start().await);

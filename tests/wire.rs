@@ -42,6 +42,41 @@ async fn grpc_web_answers_over_http_1() {
 }
 
 #[tokio::test]
+async fn grpc_web_answers_over_http_2() {
+    let world = World::start(Store::Sqlite).await;
+    let auditorium = create_auditorium(world.auditoriums()).await;
+    let web = grpc_web::call_over_http_2(world.channel(), LIST, &ListAuditoriumsRequest::default()).await;
+    let answer = ListAuditoriumsResponse::decode(&*web.result.expect("a list")).expect("the answer decodes");
+    assert_eq!(answer.auditoriums[0].auditorium_id, auditorium.auditorium_id);
+    let (path, unknown) = ("/boxoffice.v1.Showtimes/GetShowtime", request_id());
+    let request = GetShowtimeRequest { showtime_id: unknown.clone(), at_least_revision: 0 };
+    let web = grpc_web::call_over_http_2(world.channel(), path, &request).await;
+    assert_not_found(&web.result.expect_err("there is none"), "SHOWTIME_NOT_FOUND", &unknown);
+}
+
+/// By hand, because no client says what it was told.
+#[tokio::test]
+async fn a_connection_is_told_its_limits() {
+    let limited = |setup: Setup| setup.with("--max-concurrent-streams", "7").with("--max-header-bytes", "9999");
+    let world = World::with(Store::Sqlite, limited).await;
+    let mut stream = TcpStream::connect(world.address()).await.expect("a connection");
+    // The preface of HTTP/2, and settings without any.
+    let hello = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+    stream.write_all(&hello).await.expect("it listens");
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.expect("a frame");
+    assert_eq!(head[3..5], [4, 0], "the first frame is SETTINGS, and no ACK");
+    let mut settings = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+    stream.read_exact(&mut settings).await.expect("the rest of the frame");
+    let setting = |id: u16| {
+        let found = settings.chunks_exact(6).find(|setting| setting[..2] == id.to_be_bytes());
+        found.map(|setting| u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]]))
+    };
+    assert_eq!(setting(3), Some(7), "MAX_CONCURRENT_STREAMS");
+    assert_eq!(setting(6), Some(9999), "MAX_HEADER_LIST_SIZE");
+}
+
+#[tokio::test]
 async fn grpc_web_refusals_have_all_their_details() {
     let world = World::start(Store::Sqlite).await;
     let path = "/boxoffice.v1.Showtimes/GetShowtime";

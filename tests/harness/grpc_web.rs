@@ -1,8 +1,10 @@
-//! grpc-web by hand, over HTTP/1.1, as a browser sends it.
+//! grpc-web by hand, as a browser sends it: over HTTP/1.1, or over HTTP/2 as behind a proxy.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http_body_util::{BodyExt as _, Full};
 use prost::Message;
-use tonic::{Code, Status};
+use tonic::{Code, Status, body::Body, transport::Channel};
+use tower::ServiceExt as _;
 
 use super::http::{self as plain, Reply};
 
@@ -12,15 +14,35 @@ pub(crate) struct WebReply {
     pub(crate) result: Result<Vec<u8>, Status>,
 }
 
+const USUAL: [(&str, &str); 2] = [("content-type", "application/grpc-web+proto"), ("x-grpc-web", "1")];
+
 /// One unary call.
 pub(crate) async fn call(address: &str, path: &str, message: &impl Message, headers: &[(&str, &str)]) -> WebReply {
-    let message = message.encode_to_vec();
-    let length = u32::try_from(message.len()).expect("a small message").to_be_bytes();
-    let frame = [&[0][..], &length, &message].concat();
-    let usual = [("content-type", "application/grpc-web+proto"), ("x-grpc-web", "1")];
-    let http = plain::request(address, "POST", path, &[&usual[..], headers].concat(), &frame).await;
+    let http = plain::request(address, "POST", path, &[&USUAL[..], headers].concat(), &frame(message)).await;
     let result = read(&http);
     WebReply { http, result }
+}
+
+/// The same over a connection that speaks HTTP/2.
+pub(crate) async fn call_over_http_2(channel: Channel, path: &str, message: &impl Message) -> WebReply {
+    let mut request = Request::post(path);
+    for (name, value) in USUAL {
+        request = request.header(name, value);
+    }
+    let request = request.body(Body::new(Full::from(frame(message)))).expect("a request");
+    let (head, body) = channel.oneshot(request).await.expect("an answer").into_parts();
+    let body = body.collect().await.expect("the answer is whole");
+    // They are in the body, where a browser can read them.
+    assert!(body.trailers().is_none(), "{:?}", body.trailers());
+    let http = Reply::of(head.status.as_u16(), &head.headers, body.to_bytes().to_vec());
+    let result = read(&http);
+    WebReply { http, result }
+}
+
+fn frame(message: &impl Message) -> Vec<u8> {
+    let message = message.encode_to_vec();
+    let length = u32::try_from(message.len()).expect("a small message").to_be_bytes();
+    [&[0][..], &length, &message].concat()
 }
 
 fn read(reply: &Reply) -> Result<Vec<u8>, Status> {

@@ -19,6 +19,13 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
+    /// One that came over HTTP/2.
+    pub(crate) fn of(status: u16, headers: &http::HeaderMap, body: Vec<u8>) -> Self {
+        let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        let headers = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        Self { status, headers, body }
+    }
+
     /// The values of a header, joined as if they were one.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         let values: Vec<&str> =

@@ -12,10 +12,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use rustix::process::{Signal, geteuid};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tokio::sync::OnceCell;
 
-use super::{process::Process, supervisor};
+use super::{eventually, process::Process, supervisor};
 
 const OLDEST: u32 = 15;
 
@@ -64,6 +64,22 @@ impl Database {
     }
 }
 
+/// A server that answers nothing. Dropping this resumes it.
+pub(crate) struct Paused<'a> {
+    backends: Vec<Pid>,
+    server: &'a Process,
+}
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        for backend in &self.backends {
+            let _ = kill_process(*backend, Signal::CONT);
+            supervisor::forget(*backend);
+        }
+        self.server.signal(Signal::CONT);
+    }
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         self.postgres.tool("dropdb", &["--force", &self.name]);
@@ -108,6 +124,20 @@ impl Postgres {
     pub(crate) async fn restart(&mut self) {
         self.server = spawn(&self.binaries, &self.folder, self.port);
         self.server.console().find("that it is ready", ready).await;
+    }
+
+    /// A black hole: connections stay, new ones are taken, nothing is answered.
+    pub(crate) async fn pause(&self) -> Paused<'_> {
+        self.server.signal(Signal::STOP);
+        // Then it starts no more children.
+        eventually("Postgres stops", async || self.server.is_stopped().then_some(())).await;
+        let backends = self.server.children();
+        for backend in &backends {
+            // Each is in a group of its own; if the test process dies, nobody else would wake it.
+            supervisor::watch(*backend, Signal::CONT);
+            let _ = kill_process(*backend, Signal::STOP);
+        }
+        Paused { backends, server: &self.server }
     }
 
     fn sql(&self, statement: &str) {

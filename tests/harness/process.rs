@@ -52,10 +52,8 @@ impl Process {
 
     /// The most memory that was ever resident, in MiB.
     pub(crate) fn peak_memory(&self) -> u64 {
-        let page = format!("/proc/{}/status", self.pid.as_raw_nonzero());
-        let page = fs::read_to_string(page).expect("it runs, on Linux");
-        let line = page.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("every process has a peak");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of kB") / 1024
+        let peak = status(self.pid.as_raw_nonzero(), "VmHWM:").expect("it runs, on Linux");
+        peak.trim_end_matches(" kB").parse::<u64>().expect("a number of kB") / 1024
     }
 
     /// Sends a signal, unless it has ended.
@@ -64,6 +62,20 @@ impl Process {
             // It may end in between: then there is nobody left to tell, which is fine.
             let _ = kill_process(self.pid, signal);
         }
+    }
+
+    /// Whether it is stopped, as by SIGSTOP.
+    pub(crate) fn is_stopped(&self) -> bool {
+        status(self.pid.as_raw_nonzero(), "State:").is_some_and(|state| state.starts_with('T'))
+    }
+
+    /// The processes that it has started, whatever group they are in.
+    pub(crate) fn children(&self) -> Vec<Pid> {
+        let parent = self.pid.as_raw_nonzero().to_string();
+        let processes = fs::read_dir("/proc").expect("Linux").flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+        let children = pids.filter(|pid| status(*pid, "PPid:").as_ref() == Some(&parent));
+        children.filter_map(Pid::from_raw).collect()
     }
 
     /// Waits for its end.
@@ -87,6 +99,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// What Linux says of a process under this key, if it is there.
+fn status(pid: impl std::fmt::Display, key: &str) -> Option<String> {
+    let page = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    page.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim().to_owned())
 }
 
 /// What a child prints, line by line.
