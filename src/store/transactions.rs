@@ -95,8 +95,16 @@ pub(super) async fn look<T>(
     name: &'static str,
     read: impl Future<Output = Result<T, Error>> + Send,
 ) -> Result<T, Error> {
+    timed(name, read.instrument(tracing::info_span!("read", otel.kind = "client", name))).await
+}
+
+/// The same for a read that belongs to no one caller, and so to no trace.
+pub(super) async fn timed<T>(
+    name: &'static str,
+    read: impl Future<Output = Result<T, Error>> + Send,
+) -> Result<T, Error> {
     let begun = Instant::now();
-    let done = read.instrument(tracing::info_span!("read", otel.kind = "client", name)).await;
+    let done = read.await;
     metrics::transaction(name, outcome(&done), begun.elapsed());
     done
 }
