@@ -12,6 +12,7 @@ mod showtimes;
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 pub use auditoriums::AuditoriumPage;
@@ -23,7 +24,7 @@ pub use showtimes::ShowtimePage;
 /// What a caller is named by so that a mutation's retry finds the answer of the first try.
 pub use crate::store::RequestKey;
 
-use crate::{clock::Clock, store::Store, upstream::Movies};
+use crate::{clock::Clock, store::Store, telemetry::panics, upstream::Movies};
 use pages::Pages;
 
 /// What a deployment decides about its house.
@@ -97,14 +98,27 @@ impl App {
     }
 
     /// Runs a change to its end, whatever becomes of its caller.
-    async fn detached<T: Send + 'static>(
+    fn detached<T: Send + 'static>(
         &self,
         change: impl Future<Output = Result<T, Error>> + Send + 'static,
-    ) -> Result<T, Error> {
+    ) -> impl Future<Output = Result<T, Error>> + Send {
         use tracing::Instrument as _;
-        match self.0.tasks.spawn(change.in_current_span()).await {
-            Ok(done) => done,
-            Err(lost) => Err(Error::Lost(lost.to_string())),
+        // Boxed at once: it is large, and each of those who wait for it would have room for it.
+        let change = Box::pin(change);
+        let (tell, told) = oneshot::channel();
+        let work = async move {
+            // A panic is told once: with its request's id by whoever answers the caller, here if there is no caller.
+            if let Err(Err(report)) = tell.send(panics::caught(change).await) {
+                panics::tell(&report);
+            }
+        };
+        drop(self.0.tasks.spawn(work.in_current_span()));
+        async {
+            match told.await {
+                Ok(Ok(done)) => done,
+                Ok(Err(panic)) => Err(Error::Lost(panic)),
+                Err(lost) => Err(Error::Lost(lost.to_string())),
+            }
         }
     }
 }

@@ -39,9 +39,12 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 const GOODBYE: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// What runs beside the requests, and the tokens that end it.
+#[derive(Default)]
 struct Running {
     /// Cancelled when the service is asked to end: listeners close.
     ending: CancellationToken,
+    /// Cancelled when everybody has been told: streams end.
+    parting: CancellationToken,
     /// Cancelled when the requests have ended: what they needed may end too.
     ended: CancellationToken,
     tasks: TaskTracker,
@@ -52,8 +55,7 @@ struct Running {
 /// # Errors
 /// It could not start, or its listener failed.
 pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), Failure> {
-    let running =
-        Running { ending: CancellationToken::new(), ended: CancellationToken::new(), tasks: TaskTracker::new() };
+    let running = Running::default();
     end_on_signal(running.ending.clone())?;
     let bound = bind(config, &running).await?;
     let health = Health::new().await;
@@ -71,7 +73,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     let (store, app) = furnished;
 
     let routes = grpc::routes(app.clone(), health.service(), config.limits.max_message_bytes)?;
-    let stack = layers::stack(routes, &options::layers(config));
+    let stack = layers::stack(routes, &options::layers(config, running.parting.clone()));
     let asked_to_end = running.ending.clone().cancelled_owned();
     let serving =
         limits::server(options::limits(config)).serve_with_incoming_shutdown(stack, bound.listener, asked_to_end);
@@ -164,7 +166,7 @@ async fn end(
                 let served = tokio::select! {
                     served = &mut serving => served,
                     () = tokio::time::sleep(GOODBYE) => {
-                        health.end_watches().await;
+                        running.parting.cancel();
                         serving.await
                     }
                 };

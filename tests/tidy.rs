@@ -127,6 +127,19 @@ fn dependencies(manifest: &str) -> Vec<String> {
     both.map(|(name, _)| name.replace('-', "_")).chain(["sqlx".to_owned(), "sea_query".to_owned()]).collect()
 }
 
+/// What README names as the proof of a guarantee and is no test: `file::test`, in the table's last column.
+fn unproven(readme: &Source) -> Vec<String> {
+    let rows = readme.text.lines().enumerate().filter(|(_, line)| line.starts_with('|'));
+    let named = rows.flat_map(|(at, line)| line.split('`').skip(1).step_by(2).map(move |name| (at + 1, name)));
+    let tests = named.filter_map(|(line, name)| Some((line, name.split_once("::")?)));
+    let missing = tests.filter(|(_, (file, test))| {
+        let path = format!("{}/tests/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        !Source { path: String::new(), text }.code().contains(&format!("fn {test}("))
+    });
+    missing.map(|(line, (file, test))| format!("{}:{line}: there is no test {file}::{test}", readme.path)).collect()
+}
+
 fn assert_tidy(rule: impl Fn(&Source) -> Vec<String>, applies: impl Fn(&Source) -> bool) {
     let sources: Vec<Source> = source::all().into_iter().filter(applies).collect();
     assert!(!sources.is_empty(), "the rule was applied to no file at all");
@@ -236,6 +249,13 @@ fn nothing_names_the_machine_that_it_was_written_on() {
     assert_caught(private_registries, "tests/clients/node/package-lock.json", lock, &["registry.example"]);
     let lock = "source = \"registry+https://crates.example/index\"";
     assert_caught(private_registries, "Cargo.lock", lock, &["crates.example"]);
+}
+
+#[test]
+fn every_proof_that_is_named_exists() {
+    assert_tidy(unproven, |source| source.path == "README.md");
+    let rows = "| one | `tidy::every_proof_that_is_named_exists` |\n| two | `tidy::gone`, `gone::gone` |";
+    assert_caught(unproven, "README.md", rows, &[":2: there is no test tidy::gone", "gone::gone"]);
 }
 
 #[test]

@@ -26,6 +26,7 @@ use axum::Router;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
+use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{BoxError, Layer as _, Service, ServiceBuilder};
@@ -48,6 +49,8 @@ pub struct Settings {
     pub max_header_bytes: usize,
     /// Origins of pages that may call, besides their own server's and this machine's; `*` for any.
     pub cors_origins: Vec<String>,
+    /// Cancelled when streams must end, because the server does.
+    pub drain: CancellationToken,
 }
 
 impl Default for Settings {
@@ -59,6 +62,7 @@ impl Default for Settings {
             max_message_bytes: 1 << 20,
             max_header_bytes: 16 << 10,
             cors_origins: Vec::new(),
+            drain: CancellationToken::new(),
         }
     }
 }
@@ -86,7 +90,10 @@ pub fn stack(
         // Before any work is done: what cannot be served in time is refused at once, with a hint when to come back.
         .layer_fn(Admission::layer(settings.max_requests, settings.max_request_timeout))
         // Inside admission: a refusal needs no timer. Nothing below waits for longer than the caller does.
-        .layer_fn(|inner| Deadlines::new(inner, settings.request_timeout, settings.max_request_timeout))
+        .layer_fn(|inner| {
+            let (default, cap) = (settings.request_timeout, settings.max_request_timeout);
+            Deadlines::new(inner, default, cap, settings.drain.clone())
+        })
         // Innermost: a panic becomes an ordinary INTERNAL, which everything above treats like any answer.
         .layer_fn(CatchPanics::new)
         // What nobody serves is UNIMPLEMENTED in gRPC, and 404 to a browser.
@@ -94,6 +101,7 @@ pub fn stack(
     // gRPC-Web is translated here, so that everything inside sees native gRPC. The translation would answer 400 to plain
     // HTTP, so only gRPC-Web passes through it; pages pass it by, and what cannot work is sent back, and told, here.
     let any = Switch::new(web::gate(settings), GrpcWebLayer::new().layer(native.clone()), native);
-    // Outermost, because a preflight is a browser's question about the server and no call. Native callers pass it by.
+    // Around everything, because a preflight is a browser's question about the server and no call, so nobody records it.
+    // Native callers pass it by.
     Switch::new(cors::gate, cors::layer(&settings.cors_origins).layer(any.clone()), any)
 }

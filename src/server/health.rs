@@ -73,13 +73,6 @@ impl Health {
         self.tell(|state| state.ready = ready).await;
     }
 
-    /// Ends the streams of those who watch. They have been told, and nobody can ask anew any more.
-    pub(super) async fn end_watches(&self) {
-        for service in [WHOLE].into_iter().chain(SERVICES) {
-            self.reporter.clone().clear_service_status(service).await;
-        }
-    }
-
     /// Asks the database now and then, until the end, and says what has changed.
     pub(super) async fn monitor(self: Arc<Self>, ending: CancellationToken) {
         let mut period = tokio::time::interval(PERIOD);

@@ -1,5 +1,7 @@
 //! What each room needs to know, taken from the configuration.
 
+use tokio_util::sync::CancellationToken;
+
 use super::Failure;
 use crate::{
     app::Rules,
@@ -57,8 +59,9 @@ pub(super) fn rules(config: &Config) -> Rules {
     Rules { hold_duration: config.hold_duration, turnaround: config.turnaround }
 }
 
-pub(super) fn layers(config: &Config) -> layers::Settings {
+pub(super) fn layers(config: &Config, drain: CancellationToken) -> layers::Settings {
     layers::Settings {
+        drain,
         cors_origins: match &config.cors {
             Cors::Any => vec!["*".to_owned()],
             Cors::Listed(origins) => origins.clone(),

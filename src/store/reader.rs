@@ -10,12 +10,13 @@ use std::{
 
 use sea_orm::{DbBackend, FromQueryResult as _, Statement, Value};
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tracing::Instrument as _;
 
 use super::{
     Error,
     facts::{Facts, SELECT_SHOWTIMES, ShowtimeRow, StandingRow},
     pools::Pool,
-    transactions::look,
+    transactions::timed,
 };
 use crate::domain::{ids::ShowtimeId, showtime::Showtime};
 
@@ -58,7 +59,9 @@ impl Reader {
         if self.0.try_send(Question { id, answer }).is_err() {
             return Err(Arc::new(overloaded()));
         }
-        answered.await.unwrap_or_else(|_| Err(Arc::new(overloaded())))
+        // The query is shared, so a caller's trace shows the wait for it.
+        let wait = tracing::info_span!("read", otel.kind = "client", name = "get_showtime");
+        answered.instrument(wait).await.unwrap_or_else(|_| Err(Arc::new(overloaded())))
     }
 }
 
@@ -73,7 +76,7 @@ async fn run(pool: Pool, facts: Facts, questions: Arc<Mutex<mpsc::Receiver<Quest
             return;
         }
         let wanted: HashSet<_> = batch.iter().map(|question| question.id).collect();
-        match look("get_showtimes", load(&pool, &facts, &wanted)).await {
+        match timed("get_showtimes", load(&pool, &facts, &wanted)).await {
             Ok(found) => {
                 for Question { id, answer } in batch.drain(..) {
                     let _gone = answer.send(found.get(&id).cloned().transpose());

@@ -91,12 +91,20 @@ impl Store {
 }
 
 /// Runs a read under its name. Reads have no effect, so their callers decide whether to ask again.
-pub(super) async fn look<T>(
+pub(super) fn look<T>(
+    name: &'static str,
+    read: impl Future<Output = Result<T, Error>> + Send,
+) -> impl Future<Output = Result<T, Error>> + Send {
+    timed(name, read.instrument(tracing::info_span!("read", otel.kind = "client", name)))
+}
+
+/// The same for a read that belongs to no one caller, and so to no trace.
+pub(super) async fn timed<T>(
     name: &'static str,
     read: impl Future<Output = Result<T, Error>> + Send,
 ) -> Result<T, Error> {
     let begun = Instant::now();
-    let done = read.instrument(tracing::info_span!("read", otel.kind = "client", name)).await;
+    let done = read.await;
     metrics::transaction(name, outcome(&done), begun.elapsed());
     done
 }

@@ -3,7 +3,10 @@
 use std::{
     any::Any,
     cell::{Cell, RefCell},
+    future::poll_fn,
     panic::{self, AssertUnwindSafe, PanicHookInfo},
+    pin::pin,
+    task::Poll,
 };
 
 thread_local! {
@@ -18,7 +21,7 @@ pub(super) fn install() {
         if CATCHING.get() {
             REPORT.set(Some(report));
         } else {
-            tracing::error!(target: "boxoffice::panic", panic = %report, "a task panicked");
+            tell(&report);
         }
     }));
 }
@@ -33,6 +36,24 @@ pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));
     CATCHING.set(outer);
     outcome.map_err(|payload| REPORT.take().unwrap_or_else(|| message(payload.as_ref()).to_owned()))
+}
+
+/// The same for work that waits.
+///
+/// # Errors
+/// The panic's message and place.
+pub async fn caught<F: Future>(work: F) -> Result<F::Output, String> {
+    let mut work = pin!(work);
+    poll_fn(|context| match catch(|| work.as_mut().poll(context)) {
+        Ok(polled) => polled.map(Ok),
+        Err(report) => Poll::Ready(Err(report)),
+    })
+    .await
+}
+
+/// Tells of a panic that was caught where nobody waits for the outcome any more.
+pub fn tell(report: &str) {
+    tracing::error!(target: "boxoffice::panic", panic = report, "a task panicked");
 }
 
 /// Message and place on one line. No backtrace: resolving one would hold up everybody on this thread.

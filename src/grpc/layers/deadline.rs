@@ -2,7 +2,7 @@
 //!
 //! A call gets the caller's `grpc-timeout`, or ours if there is none, and never more than the cap; when it has passed, the
 //! handler is dropped where it waits, so whatever must not be torn runs in a task of its own. A stream gets the caller's
-//! deadline only, which then also ends a body that has begun.
+//! deadline only, which then also ends a body that has begun; and since it may last for ever, it ends when the server does.
 //!
 //! tonic's transport reads the same header outside of us and would answer CANCELLED. It starts its clock later and polls
 //! us first, and we look at the clock ourselves rather than wait for the timer's turn, so we are always the first to say.
@@ -19,7 +19,8 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
-use tonic::body::Body;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::{Status, body::Body};
 use tower::Service;
 
 use super::{context::RequestContext, refusal};
@@ -31,11 +32,13 @@ pub(super) struct Deadlines<S> {
     inner: S,
     default: Duration,
     cap: Duration,
+    drain: CancellationToken,
 }
 
 impl<S> Deadlines<S> {
-    pub(super) fn new(inner: S, default: Duration, cap: Duration) -> Self {
-        Self { inner, default, cap }
+    /// Streams end when `drain` is cancelled.
+    pub(super) fn new(inner: S, default: Duration, cap: Duration, drain: CancellationToken) -> Self {
+        Self { inner, default, cap, drain }
     }
 
     /// How long this request may take, if that is limited; or that its caller's wish cannot be read.
@@ -92,7 +95,19 @@ where
         if let Some(context) = request.extensions_mut().get_mut::<RequestContext>() {
             context.deadline = at;
         }
-        DeadlineFuture::Running { inner: self.inner.call(request), at, sleep: None, streams, protocol }
+        if !streams {
+            return DeadlineFuture::Running {
+                inner: self.inner.call(request),
+                limit: Limit::new(at),
+                streams,
+                protocol,
+            };
+        }
+        // What the caller says ends as well: whoever listens may not be the handler, and would keep the stream open.
+        let limit = Limit::new(at).until(&self.drain);
+        let request =
+            request.map(|inner| Body::new(Heard { inner, limit: Limit::new(at).until(&self.drain), over: false }));
+        DeadlineFuture::Running { inner: self.inner.call(request), limit, streams, protocol }
     }
 }
 
@@ -103,9 +118,7 @@ pin_project! {
         Running {
             #[pin]
             inner: F,
-            at: Option<Instant>,
-            // Made when there is something to wait for: most answers are there at once.
-            sleep: Option<Pin<Box<Sleep>>>,
+            limit: Limit,
             streams: bool,
             protocol: Protocol,
         },
@@ -124,28 +137,94 @@ where
             DeadlineProjected::Malformed { protocol } => {
                 Poll::Ready(Ok(refusal::answer(refusal::malformed_timeout(), *protocol)))
             }
-            DeadlineProjected::Running { inner, at, sleep, streams, protocol } => {
+            DeadlineProjected::Running { inner, limit, streams, protocol } => {
                 if let Poll::Ready(response) = inner.poll(context)? {
-                    let at = at.filter(|_| *streams);
-                    return Poll::Ready(Ok(response.map(|inner| DeadlineBody { inner, at, sleep: None, over: false })));
+                    let limit = if *streams { std::mem::take(limit) } else { Limit::default() };
+                    return Poll::Ready(Ok(response.map(|inner| DeadlineBody { inner, limit, over: false })));
                 }
-                if passed(*at, sleep, context) {
-                    return Poll::Ready(Ok(refusal::answer(refusal::deadline_exceeded(), *protocol)));
+                match limit.reached(context) {
+                    Some(end) => Poll::Ready(Ok(refusal::answer(end.status(), *protocol))),
+                    None => Poll::Pending,
                 }
-                Poll::Pending
             }
         }
     }
 }
 
-/// Whether time is up; if not, the task is woken when it is.
-fn passed(at: Option<Instant>, sleep: &mut Option<Pin<Box<Sleep>>>, context: &mut Context<'_>) -> bool {
-    let Some(at) = at else { return false };
-    if Instant::now() >= at {
-        return true;
+/// Why something ends that could have gone on.
+#[derive(Debug)]
+enum End {
+    TimeIsUp,
+    Draining,
+}
+
+impl End {
+    fn status(&self) -> Status {
+        match self {
+            Self::TimeIsUp => refusal::deadline_exceeded(),
+            Self::Draining => refusal::draining(),
+        }
     }
-    // Boxed, because few requests need one and each would carry its size through every layer.
-    sleep.get_or_insert_with(|| Box::pin(sleep_until(at))).as_mut().poll(context).is_ready()
+}
+
+/// How long something may last. Boxed inside, because few requests have to wait, and each would carry its size through
+/// every layer.
+#[derive(Debug, Default)]
+struct Limit {
+    at: Option<Instant>,
+    // Made when there is something to wait for: most answers are there at once.
+    sleep: Option<Pin<Box<Sleep>>>,
+    drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl Limit {
+    fn new(at: Option<Instant>) -> Self {
+        Self { at, ..Self::default() }
+    }
+
+    fn until(self, drain: &CancellationToken) -> Self {
+        Self { drain: Some(Box::pin(drain.clone().cancelled_owned())), ..self }
+    }
+
+    /// Whether it has been reached; if not, the task is woken when it is.
+    fn reached(&mut self, context: &mut Context<'_>) -> Option<End> {
+        if let Some(drain) = &mut self.drain
+            && drain.as_mut().poll(context).is_ready()
+        {
+            // It must not be asked again.
+            self.drain = None;
+            return Some(End::Draining);
+        }
+        let at = self.at?;
+        let passed = Instant::now() >= at
+            || self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at))).as_mut().poll(context).is_ready();
+        passed.then_some(End::TimeIsUp)
+    }
+}
+
+pin_project! {
+    /// What the caller of a stream says, for as long as the stream may last.
+    struct Heard {
+        #[pin]
+        inner: Body,
+        limit: Limit,
+        over: bool,
+    }
+}
+
+impl HttpBody for Heard {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.project();
+        *this.over = *this.over || this.limit.reached(context).is_some();
+        if *this.over { Poll::Ready(None) } else { this.inner.poll_frame(context) }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.over || self.inner.is_end_stream()
+    }
 }
 
 pin_project! {
@@ -154,8 +233,7 @@ pin_project! {
     pub(super) struct DeadlineBody<B> {
         #[pin]
         inner: B,
-        at: Option<Instant>,
-        sleep: Option<Pin<Box<Sleep>>>,
+        limit: Limit,
         over: bool,
     }
 }
@@ -170,9 +248,9 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for DeadlineBody<B> {
             return Poll::Ready(None);
         }
         // Asked first: a stream that always has something to say ends as well.
-        if passed(*this.at, this.sleep, context) {
+        if let Some(end) = this.limit.reached(context) {
             *this.over = true;
-            return Poll::Ready(Some(Ok(Frame::trailers(refusal::trailers(refusal::deadline_exceeded())))));
+            return Poll::Ready(Some(Ok(Frame::trailers(refusal::trailers(end.status())))));
         }
         this.inner.poll_frame(context)
     }
@@ -202,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_wish_is_capped_and_a_stream_has_only_its_own() {
-        let layer = Deadlines::new((), Duration::from_secs(5), Duration::from_secs(30));
+        let layer = Deadlines::new((), Duration::from_secs(5), Duration::from_secs(30), CancellationToken::new());
         let left = |headers: &HeaderMap, streams| layer.limit(headers, streams).unwrap().map(|left| left.as_secs());
         let none = HeaderMap::new();
         assert_eq!((left(&none, false), left(&none, true)), (Some(5), None));

@@ -11,7 +11,7 @@ use super::context::{RequestContext, fresh};
 use crate::telemetry::request::Protocol;
 
 const DOMAIN: &str = "boxoffice";
-/// When an overloaded server is worth another try; spread, so that refused callers do not come back together.
+/// When a server that is busy or ending is worth another try; spread, so that refused callers do not come back together.
 const PUSHBACK_MS: std::ops::Range<u64> = 100..500;
 
 fn details(reason: &str, metadata: HashMap<String, String>) -> ErrorDetails {
@@ -20,17 +20,21 @@ fn details(reason: &str, metadata: HashMap<String, String>) -> ErrorDetails {
 
 /// Too much is under way.
 pub(super) fn overloaded() -> Status {
+    unavailable("OVERLOADED", "the server is busy; try again later")
+}
+
+/// The server is about to end; another one, or this one later, will do.
+pub(super) fn draining() -> Status {
+    unavailable("DRAINING", "the server is shutting down; try again later")
+}
+
+fn unavailable(reason: &str, what: &str) -> Status {
     let wait = PUSHBACK_MS.start + fresh() % (PUSHBACK_MS.end - PUSHBACK_MS.start);
-    let mut details = details("OVERLOADED", HashMap::new());
+    let mut details = details(reason, HashMap::new());
     details.set_retry_info(Some(Duration::from_millis(wait)));
     let mut headers = HeaderMap::new();
     headers.insert("grpc-retry-pushback-ms", HeaderValue::from(wait));
-    Status::with_error_details_and_metadata(
-        Code::Unavailable,
-        "the server is busy; try again later",
-        details,
-        MetadataMap::from_headers(headers),
-    )
+    Status::with_error_details_and_metadata(Code::Unavailable, what, details, MetadataMap::from_headers(headers))
 }
 
 /// Time is up.

@@ -1,5 +1,10 @@
 //! Nothing is left untold, and nothing is held for ever.
 
+use tonic_reflection::pb::v1::{
+    ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    server_reflection_request::MessageRequest,
+};
+
 use super::*;
 
 #[tokio::test]
@@ -45,4 +50,43 @@ async fn an_answer_that_nobody_takes_gives_its_place_back() {
     }
     assert_eq!(page.into_body().collect().await.unwrap().to_bytes().len(), 1 << 20);
     drop(untaken);
+}
+
+/// Reflection hears its caller out in a task of its own, which no end of its answer would end.
+#[tokio::test]
+async fn streams_end_when_the_server_does() {
+    metrics::for_tests();
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(crate::pb::DESCRIPTORS)
+        .build_v1()
+        .unwrap();
+    let routes = Routes::from(routes(Obedient::default())).add_service(reflection).into_axum_router();
+    let settings = Settings::default();
+    let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{}", incoming.local_addr().unwrap())).unwrap();
+    let (stack, ending) = (stack(routes, &settings), settings.drain.clone().cancelled_owned());
+    let serving = tokio::spawn(Server::builder().serve_with_incoming_shutdown(stack, incoming, ending));
+    let channel = endpoint.connect().await.unwrap();
+
+    let mut watch = HealthClient::new(channel.clone()).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    watch.message().await.unwrap().unwrap();
+    let (ask, questions) = tokio::sync::mpsc::channel(1);
+    let question = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    ask.send(question).await.unwrap();
+    let questions = tokio_stream::wrappers::ReceiverStream::new(questions);
+    let mut answers =
+        ServerReflectionClient::new(channel).server_reflection_info(questions).await.unwrap().into_inner();
+    answers.message().await.unwrap().unwrap();
+
+    settings.drain.cancel();
+    for status in [watch.message().await.unwrap_err(), answers.message().await.unwrap_err()] {
+        assert_eq!(status.code(), Code::Unavailable);
+        assert_eq!(status.get_error_details().error_info().unwrap().reason, "DRAINING");
+    }
+    // The caller still has more to ask, and holds nothing up.
+    serving.await.unwrap().unwrap();
+    drop(ask);
 }
