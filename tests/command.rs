@@ -1,9 +1,10 @@
 //! The binary's command line: what it refuses before it opens a port, and its small subcommands.
 
-use std::fs;
+use std::{fs, net::TcpListener};
 
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
+use tempfile::TempDir;
 
 use crate::harness::{
     Server, Store, World, create_auditorium, in_hours, new_showtime, requests::seconds, server::Setup, supervisor,
@@ -32,15 +33,45 @@ async fn a_wrong_value_names_its_option_before_any_port_is_opened() {
         ("--config", "no-such-file.toml"),
     ] {
         let folder = supervisor::folder("command-");
-        let setup = Setup::new(folder.path()).with(flag, value);
-        let (code, printed) = setup.clone().refused().await;
-        assert_ne!(code, Some(0), "{flag} {value}: {printed}");
-        assert!(printed.contains(flag.trim_start_matches('-')), "{flag} {value}: {printed}");
-        assert!(!printed.contains("ready"), "{flag} {value}: {printed}");
-        assert!(!folder.path().join("data/boxoffice.db").exists(), "{flag} {value} has made a database");
-        let check = setup.command("check-config").output().expect("the binary runs");
-        assert!(!check.status.success(), "check-config lets {flag} {value} through: {check:?}");
+        assert_refused_by_name(&folder, Setup::new(folder.path()), flag, value).await;
     }
+}
+
+/// What only a part of the service would stumble over, each beside the options that it needs.
+#[tokio::test]
+async fn what_a_part_could_not_use_is_refused_as_early() {
+    let folder = supervisor::folder("command-");
+    let plain = Setup::new(folder.path()).with("--provider-url", "http://127.0.0.1:1");
+    let secure = Setup::new(folder.path()).with("--provider-url", "https://127.0.0.1:1");
+    for key in ["schl\u{fc}ssel", "two\nlines"] {
+        assert_refused_by_name(&folder, plain.clone(), "--provider-api-key", key).await;
+    }
+    for url in ["redis://localhost/first", "rediss://localhost/0#anything", "redis://"] {
+        assert_refused_by_name(&folder, Setup::new(folder.path()), "--redis-url", url).await;
+    }
+    let pem = |inside: &str| format!("-----BEGIN CERTIFICATE-----\n{inside}\n-----END CERTIFICATE-----\n");
+    let file = folder.path().join("ca.pem");
+    for content in [String::new(), pem("%%%"), pem("bm90IGEgY2VydGlmaWNhdGU="), pem("")[..30].to_owned()] {
+        fs::write(&file, content).expect("a file");
+        let file = file.to_str().expect("a readable path");
+        assert_refused_by_name(&folder, secure.clone(), "--provider-ca-file", file).await;
+    }
+}
+
+/// Before anything was done, and by `check-config`, too.
+async fn assert_refused_by_name(folder: &TempDir, setup: Setup, flag: &str, value: &str) {
+    // A port that is taken: whoever tried to open it would complain of that.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let setup = setup.with("--listen", &address).with("--admin-listen", "off").with(flag, value);
+    let (code, printed) = setup.clone().refused().await;
+    assert_ne!(code, Some(0), "{flag} {value}: {printed}");
+    assert!(printed.contains(flag), "{flag} {value}: {printed}");
+    assert!(!printed.contains("ready") && !printed.contains(&address), "{flag} {value}: {printed}");
+    assert!(!folder.path().join("data").exists(), "{flag} {value} has made a folder");
+    let check = setup.command("check-config").output().expect("the binary runs");
+    let said = String::from_utf8_lossy(&check.stderr);
+    assert!(!check.status.success() && said.contains(flag), "check-config lets {flag} {value} through: {check:?}");
 }
 
 #[tokio::test]

@@ -6,6 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
 use url::Url;
 
 use super::{
@@ -102,6 +106,9 @@ fn redis(from: &mut Settings) -> Option<RedisConfig> {
     let url = from.may::<SecretUrl>("redis-url")?;
     let known = ["redis", "rediss"].contains(&scheme(url.expose()));
     from.demand(&["redis-url"], known, "must begin with redis:// or rediss://");
+    // Opens no connection: it reads the URL, and finds what this build cannot do.
+    let usable = redis::Client::open(url.expose()).is_ok();
+    from.demand(&["redis-url"], usable, "must be as in rediss://user:password@host:6379/0");
     Some(RedisConfig { url, timeout, rest })
 }
 
@@ -141,7 +148,7 @@ fn remote(from: &mut Settings) -> Option<RemoteProvider> {
         "has a meaning only with a --provider-url",
     );
     if let Some(file) = &file {
-        pem(from, "provider-ca-file", file, "CERTIFICATE");
+        pem(from, "provider-ca-file", file, Pem::Authorities);
     }
     let trust = match (encrypted, insecure, file) {
         (false, ..) => Trust::Plaintext,
@@ -171,10 +178,37 @@ fn endpoint(from: &mut Settings, name: &'static str, url: &SecretUrl) {
     from.demand(&[name], plain, "must be http:// or https:// with a host and a port, and nothing after them");
 }
 
-fn pem(from: &mut Settings, name: &'static str, file: &Path, content: &str) {
-    match fs::read_to_string(file) {
-        Ok(text) if text.contains("-----BEGIN") && text.contains(&format!("{content}-----")) => {}
-        Ok(_) => from.demand(&[name], false, format!("{} holds no {content} in PEM form", file.display())),
+/// What a PEM file is to hold.
+#[derive(Clone, Copy)]
+enum Pem {
+    /// Certificates, at least one of which can vouch for others.
+    Authorities,
+    /// Certificates.
+    Certificates,
+    PrivateKey,
+}
+
+impl Pem {
+    /// Whether it is there and can be read by those who will need it.
+    fn stands_in(self, content: &[u8]) -> bool {
+        let certificates =
+            || CertificateDer::pem_slice_iter(content).collect::<Result<Vec<_>, _>>().unwrap_or_default();
+        match self {
+            Self::Authorities => RootCertStore::empty().add_parsable_certificates(certificates()).0 > 0,
+            Self::Certificates => !certificates().is_empty(),
+            Self::PrivateKey => PrivateKeyDer::from_pem_slice(content).is_ok(),
+        }
+    }
+}
+
+fn pem(from: &mut Settings, name: &'static str, file: &Path, kind: Pem) {
+    let what = match kind {
+        Pem::Authorities | Pem::Certificates => "CERTIFICATE",
+        Pem::PrivateKey => "PRIVATE KEY",
+    };
+    match fs::read(file) {
+        Ok(content) if kind.stands_in(&content) => {}
+        Ok(_) => from.demand(&[name], false, format!("{} holds no {what} in PEM form", file.display())),
         Err(reason) => from.demand(&[name], false, format!("{} cannot be read: {reason}", file.display())),
     }
 }
@@ -230,7 +264,7 @@ fn demo(from: &mut Settings) -> Option<DemoConfig> {
     let paired = certificate.is_some() == key.is_some();
     let lonely = if certificate.is_some() { ["tls-cert", "tls-key"] } else { ["tls-key", "tls-cert"] };
     from.demand(&lonely, paired, format!("needs --{} beside it", lonely[1]));
-    for (name, file, content) in [("tls-cert", &certificate, "CERTIFICATE"), ("tls-key", &key, "PRIVATE KEY")] {
+    for (name, file, content) in [("tls-cert", &certificate, Pem::Certificates), ("tls-key", &key, Pem::PrivateKey)] {
         if let Some(file) = file {
             pem(from, name, file, content);
         }
