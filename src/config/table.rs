@@ -84,7 +84,7 @@ pub(super) const SERVICE: &[Group] = &[
             row(
                 "database-timeout",
                 Kind::Duration(MILLISECOND, HOUR),
-                "5s",
+                "3s",
                 "Longest wait for a connection, and for a statement",
             ),
         ],
