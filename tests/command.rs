@@ -17,6 +17,7 @@ async fn a_wrong_value_names_its_option_before_any_port_is_opened() {
         ("--listen", "nowhere"),
         ("--admin-listen", "127.0.0.1:99999"),
         ("--database-url", "mysql://localhost/boxoffice"),
+        ("--database-url", "postgres://localhost/boxoffice?sslmode=bogus"),
         ("--redis-url", "http://localhost"),
         ("--provider-url", "not a url"),
         ("--provider-ca-file", "no-such-file.pem"),

@@ -22,6 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Does what was asked, and answers with the exit code.
 #[must_use]
 pub fn run(command: Command) -> ExitCode {
+    if let Command::Serve(config) | Command::Migrate(config) | Command::CheckConfig(config) = &command
+        && let Err(why) = options::store(config).check()
+    {
+        eprintln!("boxoffice cannot start: 1 value is wrong\n  --database-url: {why}");
+        return ExitCode::from(2);
+    }
     let done = match command {
         Command::Serve(config) => {
             with_runtime(&config.observability.clone(), async |guard| serve(&config, guard).await)

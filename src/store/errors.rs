@@ -31,6 +31,9 @@ pub enum Error {
         /// and what is wrong.
         why: String,
     },
+    /// The URL is not one that the database's driver takes.
+    #[error("{0}")]
+    Url(String),
     /// The file is in use.
     #[error("{path} is in use by another process: one process at a time can use an SQLite database")]
     Locked {

@@ -10,7 +10,11 @@ use std::{
 use sea_orm::{
     ConnectOptions, Database as Orm, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
-    sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    sqlx::{
+        self,
+        postgres::PgConnectOptions,
+        sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+    },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -39,6 +43,23 @@ pub struct Options {
     pub migrate: bool,
     /// Showtimes whose unchanging facts are kept in memory.
     pub cached_showtimes: u64,
+}
+
+impl Options {
+    /// Whether the database can be understood, without asking for it.
+    ///
+    /// # Errors
+    /// Says what is wrong with its URL; never repeats its password.
+    pub fn check(&self) -> Result<(), Error> {
+        match &self.database {
+            Database::Sqlite(_) => Ok(()),
+            Database::Postgres(url) => match url.parse::<PgConnectOptions>() {
+                Ok(_) => Ok(()),
+                Err(sqlx::Error::Configuration(why)) => Err(Error::Url(why.to_string())),
+                Err(_) => Err(Error::Url("cannot be understood".to_owned())),
+            },
+        }
+    }
 }
 
 /// SQLite's readers: more of them than cores only take turns.
