@@ -5,11 +5,13 @@ use std::{env, error::Error, fs, path::Path};
 use prost::Message as _;
 
 // `error_details` is compiled along so that reflection can explain the details of our errors.
-const CONTRACTS: [&str; 6] = [
+const CONTRACTS: [&str; 8] = [
     "boxoffice/v1/auditoriums.proto",
     "boxoffice/v1/movies.proto",
+    "boxoffice/v1/reservations.proto",
     "boxoffice/v1/showtimes.proto",
     "boxoffice/demo/v1/faults.proto",
+    "boxoffice/events/v1/events.proto",
     "google/rpc/error_details.proto",
     "movies.proto",
 ];

@@ -8,6 +8,13 @@ pub mod boxoffice {
     pub mod v1 {
         tonic::include_proto!("boxoffice.v1");
     }
+    /// What happened, as others are told.
+    pub mod events {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("boxoffice.events.v1");
+        }
+    }
     /// The demo provider's knobs.
     pub mod demo {
         /// Version 1.
