@@ -39,6 +39,10 @@ id!(
     ShowtimeId
 );
 id!(
+    /// Names a reservation.
+    ReservationId
+);
+id!(
     /// Makes a mutation's retry harmless: chosen by the caller, one for each intention.
     RequestId
 );

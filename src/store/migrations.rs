@@ -26,7 +26,7 @@ macro_rules! migration {
 }
 
 /// Append here, and nowhere else.
-const MIGRATIONS: [Migration; 1] = [migration!(1, "0001_ground_floor")];
+const MIGRATIONS: [Migration; 2] = [migration!(1, "0001_ground_floor"), migration!(2, "0002_reservations")];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version     bigint PRIMARY KEY,

@@ -1,0 +1,234 @@
+//! The rules, one function for each command.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Change, Choice, Command, Decision, Obstacle, Refusal, Rules, Seating, Strands, Unavailable, choose::Free};
+use crate::domain::{
+    house::{BadChoice, Block, SeatName},
+    ids::ReservationId,
+    money::Money,
+    reservation::{CustomerId, Phase, Reservation, Sale, State, Tender},
+    showtime,
+};
+
+impl Seating {
+    /// What comes of a command at a moment: [`Seating::moment`] says which moments there are.
+    ///
+    /// # Errors
+    /// Says why nothing comes of it.
+    pub fn decide(&self, command: &Command, rules: &Rules, now: DateTime<Utc>) -> Result<Decision, Refusal> {
+        match command {
+            Command::Reserve { reservation_id, customer_id, choice } => {
+                self.reserve(*reservation_id, customer_id, choice, rules, now)
+            }
+            Command::Confirm { reservation_id, customer_id, tender } => {
+                let reservation = self.named(*reservation_id, customer_id.as_ref())?;
+                self.confirm(reservation, tender.as_ref(), rules, now)
+            }
+            Command::Cancel { reservation_id, customer_id } => {
+                self.cancel(self.named(*reservation_id, customer_id.as_ref())?, now)
+            }
+            Command::Extend { reservation_id, customer_id } => {
+                self.extend(self.named(*reservation_id, customer_id.as_ref())?, rules, now)
+            }
+            Command::Expire => Ok(self.expire(now)),
+            Command::CancelShowtime { force } => self.cancel_showtime(*force, now),
+        }
+    }
+
+    /// When the showtime is no longer sold.
+    fn closes(&self, rules: &Rules) -> DateTime<Utc> {
+        let closing = TimeDelta::from_std(rules.closing).unwrap_or(TimeDelta::MAX);
+        self.plan.start_time.checked_sub_signed(closing).unwrap_or(DateTime::<Utc>::MIN_UTC)
+    }
+
+    fn check_on_sale(&self, rules: &Rules, now: DateTime<Utc>) -> Result<(), Refusal> {
+        if let showtime::State::Cancelled { at } = self.state {
+            return Err(Refusal::ShowtimeCancelled { at });
+        }
+        let closes = self.closes(rules);
+        if now >= closes { Err(Refusal::SalesClosed { at: closes }) } else { Ok(()) }
+    }
+
+    fn reserve(
+        &self,
+        reservation_id: ReservationId,
+        customer_id: &CustomerId,
+        choice: &Choice,
+        rules: &Rules,
+        now: DateTime<Utc>,
+    ) -> Result<Decision, Refusal> {
+        self.check_on_sale(rules, now)?;
+        let block = match choice {
+            Choice::Seats(names) => self.named_block(names, rules, now)?,
+            Choice::Best(count) if *count > rules.max_seats => {
+                return Err(Refusal::BadChoice(BadChoice::too_many(rules.max_seats)));
+            }
+            Choice::Best(count) => {
+                let none = || Refusal::Unavailable(Unavailable { seats: Vec::new(), offers: Vec::new() });
+                Free::of(self, now).best(*count).ok_or_else(none)?
+            }
+        };
+        let (has, until) = self.customer_seats(customer_id, now);
+        if has + block.count > rules.max_customer_seats {
+            return Err(Refusal::CustomerLimit { has, most: rules.max_customer_seats, until });
+        }
+        let revision = self.revision + 1;
+        let hold = TimeDelta::from_std(self.plan.hold).unwrap_or(TimeDelta::MAX);
+        // Nobody is promised seats for longer than they can be bought.
+        let expire_time = (now + hold).min(self.closes(rules));
+        let reservation = Arc::new(Reservation {
+            reservation_id,
+            showtime_id: self.plan.showtime_id,
+            customer_id: customer_id.clone(),
+            block,
+            total: Money { minor: self.plan.price.minor * i64::from(block.count), ..self.plan.price },
+            create_time: now,
+            first_expire_time: expire_time,
+            expire_time,
+            state: State::Held,
+            first_revision: revision,
+            revision,
+        });
+        let mut changes = self.lapsed_in(block, revision);
+        changes.push(Change::Reserved(Arc::clone(&reservation)));
+        Ok(Decision { changes, reservation: Some(reservation) })
+    }
+
+    /// The block that was asked for, if it can be had.
+    fn named_block(&self, names: &[SeatName], rules: &Rules, now: DateTime<Utc>) -> Result<Block, Refusal> {
+        let block = self.plan.house.block(names, rules.max_seats).map_err(Refusal::BadChoice)?;
+        let obstacle = |seat| {
+            let place = self.place(seat).filter(|place| !place.lapsed(now))?;
+            Some((seat, place.until.map_or(Obstacle::Sold, |until| Obstacle::Held { until })))
+        };
+        let seats: Vec<_> = block.seats().filter_map(obstacle).collect();
+        let strands = rules.strands == Strands::Allowed;
+        if !seats.is_empty() {
+            let offers = Free::of(self, now).offers(block.count, Some(block), strands);
+            return Err(Refusal::Unavailable(Unavailable { seats, offers }));
+        }
+        if !strands {
+            let free = Free::of(self, now);
+            let seats: Vec<_> = free.stranded(block).map(|seat| (seat, Obstacle::Alone)).collect();
+            if !seats.is_empty() && free.has_neat(block.count) {
+                let offers = free.offers(block.count, Some(block), false);
+                return Err(Refusal::Strands(Unavailable { seats, offers }));
+            }
+        }
+        Ok(block)
+    }
+
+    /// The end of the holds that a block takes over: those in it are lapsed, or it could not be had.
+    fn lapsed_in(&self, block: Block, revision: i64) -> Vec<Change> {
+        let mut over: Vec<&Arc<Reservation>> = Vec::new();
+        for seat in block.seats() {
+            if let Some(place) = self.place(seat)
+                && over.last().is_none_or(|last| last.reservation_id != place.reservation.reservation_id)
+            {
+                over.push(&place.reservation);
+            }
+        }
+        over.into_iter().map(|reservation| expired(reservation, revision)).collect()
+    }
+
+    /// The reservation with this id, unless it is somebody else's.
+    fn named(&self, id: ReservationId, customer: Option<&CustomerId>) -> Result<&Arc<Reservation>, Refusal> {
+        let theirs = |found: &&Arc<Reservation>| customer.is_none_or(|customer| found.customer_id == *customer);
+        self.reservation(id).filter(theirs).ok_or(Refusal::NoReservation)
+    }
+
+    fn confirm(
+        &self,
+        reservation: &Arc<Reservation>,
+        tender: Option<&Tender>,
+        rules: &Rules,
+        now: DateTime<Utc>,
+    ) -> Result<Decision, Refusal> {
+        if let State::Confirmed(sale) = &reservation.state {
+            return if tender.is_none() || tender == sale.tender.as_ref() {
+                Ok(Decision { changes: Vec::new(), reservation: Some(Arc::clone(reservation)) })
+            } else {
+                Err(Refusal::TenderDiffers)
+            };
+        }
+        check_held(reservation, now)?;
+        self.check_on_sale(rules, now)?;
+        let state = State::Confirmed(Sale { at: now, tender: tender.cloned() });
+        Ok(self.changed(Reservation { state, ..(**reservation).clone() }, Change::Confirmed))
+    }
+
+    fn cancel(&self, reservation: &Arc<Reservation>, now: DateTime<Utc>) -> Result<Decision, Refusal> {
+        check_held(reservation, now)?;
+        let state = State::Cancelled { at: now, sale: None };
+        Ok(self.changed(Reservation { state, ..(**reservation).clone() }, Change::Cancelled))
+    }
+
+    fn extend(&self, reservation: &Arc<Reservation>, rules: &Rules, now: DateTime<Utc>) -> Result<Decision, Refusal> {
+        check_held(reservation, now)?;
+        self.check_on_sale(rules, now)?;
+        if reservation.extended() {
+            return Err(Refusal::AlreadyExtended);
+        }
+        let extension = TimeDelta::from_std(rules.extension).unwrap_or(TimeDelta::MAX);
+        let closes = self.closes(rules);
+        let expire_time = (reservation.expire_time + extension).min(closes);
+        if expire_time <= reservation.expire_time {
+            // It lasts for as long as seats are sold.
+            return Err(Refusal::SalesClosed { at: closes });
+        }
+        Ok(self.changed(Reservation { expire_time, ..(**reservation).clone() }, Change::Extended))
+    }
+
+    fn expire(&self, now: DateTime<Utc>) -> Decision {
+        let revision = self.revision + 1;
+        let lapsed = self.places.iter().flatten().filter(|place| place.lapsed(now));
+        let changes = lapsed.map(|place| expired(&place.reservation, revision)).collect();
+        Decision { changes, reservation: None }
+    }
+
+    fn cancel_showtime(&self, force: bool, now: DateTime<Utc>) -> Result<Decision, Refusal> {
+        if let showtime::State::Cancelled { at } = self.state {
+            return Err(Refusal::ShowtimeCancelled { at });
+        }
+        if now >= self.plan.end_time {
+            return Err(Refusal::ShowtimeOver { end: self.plan.end_time });
+        }
+        let sold = |reservation: &&Arc<Reservation>| reservation.phase(now) == Phase::Confirmed;
+        let confirmed_count = self.live().filter(sold).count() as i32;
+        if confirmed_count > 0 && !force {
+            return Err(Refusal::HasSales { count: confirmed_count });
+        }
+        let revision = self.revision + 1;
+        let ended = |reservation: &Arc<Reservation>| match &reservation.state {
+            State::Held if now >= reservation.expire_time => expired(reservation, revision),
+            State::Held | State::Confirmed(_) | State::Cancelled { .. } | State::Expired => {
+                let state = State::Cancelled { at: now, sale: reservation.sale().cloned() };
+                Change::Cancelled(Arc::new(Reservation { state, revision, ..(**reservation).clone() }))
+            }
+        };
+        let mut changes: Vec<_> = self.live().map(ended).collect();
+        changes.push(Change::ShowtimeCancelled { at: now, confirmed_count });
+        Ok(Decision { changes, reservation: None })
+    }
+
+    /// A decision that changes one reservation.
+    fn changed(&self, reservation: Reservation, change: impl Fn(Arc<Reservation>) -> Change) -> Decision {
+        let reservation = Arc::new(Reservation { revision: self.revision + 1, ..reservation });
+        Decision { changes: vec![change(Arc::clone(&reservation))], reservation: Some(reservation) }
+    }
+}
+
+fn expired(reservation: &Arc<Reservation>, revision: i64) -> Change {
+    Change::Expired(Arc::new(Reservation { state: State::Expired, revision, ..(**reservation).clone() }))
+}
+
+fn check_held(reservation: &Reservation, now: DateTime<Utc>) -> Result<(), Refusal> {
+    match reservation.phase(now) {
+        Phase::Held => Ok(()),
+        Phase::Expired => Err(Refusal::Expired { at: reservation.expire_time }),
+        phase @ (Phase::Confirmed | Phase::Cancelled) => Err(Refusal::NotHeld { phase }),
+    }
+}
