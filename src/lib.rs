@@ -50,6 +50,7 @@ pub mod clock;
 pub mod config;
 pub mod domain;
 pub mod grpc;
+pub mod ledger;
 pub mod pb;
 pub mod server;
 pub mod store;

@@ -19,8 +19,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     house::{House, SeatName},
-    ids::{ReservationId, ShowtimeId},
-    money::Money,
+    ids::ReservationId,
     reservation::{CustomerId, Reservation, State, Tender},
     showtime,
 };
@@ -54,18 +53,10 @@ pub enum Strands {
 /// What never changes about the showtime that is seated.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Which showtime.
-    pub showtime_id: ShowtimeId,
+    /// What, where and when.
+    pub facts: Arc<showtime::Facts>,
     /// Its seats.
     pub house: Arc<House>,
-    /// When it starts,
-    pub start_time: DateTime<Utc>,
-    /// and ends.
-    pub end_time: DateTime<Utc>,
-    /// For one seat.
-    pub price: Money,
-    /// How long a reservation is held.
-    pub hold: Duration,
 }
 
 /// What somebody wants.

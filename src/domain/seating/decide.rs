@@ -41,7 +41,7 @@ impl Seating {
     /// When the showtime is no longer sold.
     fn closes(&self, rules: &Rules) -> DateTime<Utc> {
         let closing = TimeDelta::from_std(rules.closing).unwrap_or(TimeDelta::MAX);
-        self.plan.start_time.checked_sub_signed(closing).unwrap_or(DateTime::<Utc>::MIN_UTC)
+        self.plan.facts.start_time.checked_sub_signed(closing).unwrap_or(DateTime::<Utc>::MIN_UTC)
     }
 
     fn check_on_sale(&self, rules: &Rules, now: DateTime<Utc>) -> Result<(), Refusal> {
@@ -76,15 +76,15 @@ impl Seating {
             return Err(Refusal::CustomerLimit { has, most: rules.max_customer_seats, until });
         }
         let revision = self.revision + 1;
-        let hold = TimeDelta::from_std(self.plan.hold).unwrap_or(TimeDelta::MAX);
+        let hold = TimeDelta::from_std(self.plan.facts.hold_duration).unwrap_or(TimeDelta::MAX);
         // Nobody is promised seats for longer than they can be bought.
         let expire_time = (now + hold).min(self.closes(rules));
         let reservation = Arc::new(Reservation {
             reservation_id,
-            showtime_id: self.plan.showtime_id,
+            showtime_id: self.plan.facts.showtime_id,
             customer_id: customer_id.clone(),
             block,
-            total: Money { minor: self.plan.price.minor * i64::from(block.count), ..self.plan.price },
+            total: Money { minor: self.plan.facts.price.minor * i64::from(block.count), ..self.plan.facts.price },
             create_time: now,
             first_expire_time: expire_time,
             expire_time,
@@ -193,8 +193,8 @@ impl Seating {
         if let showtime::State::Cancelled { at } = self.state {
             return Err(Refusal::ShowtimeCancelled { at });
         }
-        if now >= self.plan.end_time {
-            return Err(Refusal::ShowtimeOver { end: self.plan.end_time });
+        if now >= self.plan.facts.end_time {
+            return Err(Refusal::ShowtimeOver { end: self.plan.facts.end_time });
         }
         let sold = |reservation: &&Arc<Reservation>| reservation.phase(now) == Phase::Confirmed;
         let confirmed_count = self.live().filter(sold).count() as i32;
