@@ -212,10 +212,10 @@ impl Seating {
         self.latest
     }
 
-    /// The time to decide by: a clock's, unless that ran backwards.
-    #[must_use]
-    pub fn moment(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
-        clock.max(self.latest)
+    /// The time to decide by: a clock's, unless that ran backwards. What was once over stays over.
+    pub fn moment(&mut self, clock: DateTime<Utc>) -> DateTime<Utc> {
+        self.latest = self.latest.max(clock);
+        self.latest
     }
 
     /// A reservation that is live or was recalled.
@@ -225,6 +225,12 @@ impl Seating {
             Some(place) => self.places[usize::from(*place)].as_ref().map(|place| &place.reservation),
             None => self.ended.get(&id),
         }
+    }
+
+    /// How many reservations are held or sold, lapsed or not.
+    #[must_use]
+    pub fn live_count(&self) -> usize {
+        self.live.len()
     }
 
     /// All that is held or sold, lapsed or not.
