@@ -12,7 +12,7 @@ use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
         reservation::{Reservation, State},
-        seating::{Change, Choice, Command, Plan, Refusal, Rules, Seating},
+        seating::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating},
     },
     store::{Answered, Error, Locked, MadeBefore, RequestKey, SeatBatch, Step, Writes, outbox},
 };
@@ -246,7 +246,7 @@ impl<'a> Decided<'a> {
         command: &'a Command,
         rules: &Rules,
         now: DateTime<Utc>,
-    ) -> Result<crate::domain::seating::Decision, Arc<Refusal>> {
+    ) -> Result<Decision, Arc<Refusal>> {
         let Command::Reserve { choice, .. } = command else {
             return seating.decide(command, rules, now).map_err(Arc::new);
         };
@@ -295,7 +295,7 @@ impl<'a> Decided<'a> {
         for change in changes {
             match change {
                 Change::Reserved(made) => writes.made.push((Arc::clone(made), ask.key.clone())),
-                Change::Confirmed(changed) | Change::Extended(changed) => writes.change(changed)?,
+                Change::Confirmed(now) | Change::Extended(now) => writes.change(now)?,
                 Change::Cancelled(gone) | Change::Expired(gone) => {
                     writes.change(gone)?;
                     writes.released.push(Arc::clone(gone));

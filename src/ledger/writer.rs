@@ -118,7 +118,7 @@ impl Writer {
                 panics::tell(&panic);
                 // Alone, whoever caused it will be told; nobody else has to know.
                 let what = "a rule panicked";
-                Err(if asks.len() > 1 { Error::overloaded(what) } else { Error::Panicked(panic.to_string()) })
+                Err(if asks.len() > 1 { Error::overloaded(what) } else { Error::Panicked(panic) })
             }
         };
         if done.is_err() {

@@ -157,18 +157,13 @@ impl Store {
 /// The query behind the sweep.
 #[must_use]
 pub fn lapsed_statement(backend: DbBackend, now: Option<DateTime<Utc>>, limit: u64) -> Statement {
-    let select = "SELECT showtime_id FROM showtimes WHERE next_lapse <=";
     let limit = sea_orm::Value::from(limit as i64);
-    match now {
-        Some(now) => {
-            let sql = format!("{select} $1 ORDER BY next_lapse LIMIT $2");
-            Statement::from_sql_and_values(backend, sql, [now.into(), limit])
-        }
-        None => {
-            let sql = format!("{select} clock_timestamp() ORDER BY next_lapse LIMIT $1");
-            Statement::from_sql_and_values(backend, sql, [limit])
-        }
-    }
+    let (clock, values) = match now {
+        Some(now) => ("$2", vec![limit, now.into()]),
+        None => ("clock_timestamp()", vec![limit]),
+    };
+    let sql = format!("SELECT showtime_id FROM showtimes WHERE next_lapse <= {clock} ORDER BY next_lapse LIMIT $1");
+    Statement::from_sql_and_values(backend, sql, values)
 }
 
 #[derive(sea_orm::FromQueryResult)]

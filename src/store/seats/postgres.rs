@@ -99,7 +99,7 @@ pub(super) async fn write(batch: &SeatBatch, writes: &Writes) -> Result<(), Erro
                 "fingerprint": hex(&key.fingerprint), "answer": kept(*revision, reservation.as_deref()),
             })
         });
-        batch.run(batch.statement(KEEP, [Value::from(serde_json::Value::from_iter(rows))])).await?;
+        batch.run(batch.statement(KEEP, [Value::from(rows.collect::<serde_json::Value>())])).await?;
     }
     for step in writes.steps.iter().filter(|step| step.cancel_time.is_some()) {
         let values = [step.showtime_id.0.into(), step.cancel_time.into()];
