@@ -237,7 +237,7 @@ pub fn reservation_listing_statement(
         None => {}
         Some(Phase::Held) => conditions.push(format!("r.state = 'held' AND r.expire_time > {moment}")),
         Some(Phase::Expired) => {
-            conditions.push(format!("(r.state = 'expired' OR (r.state = 'held' AND r.expire_time <= {moment}))"))
+            conditions.push(format!("(r.state = 'expired' OR (r.state = 'held' AND r.expire_time <= {moment}))"));
         }
         Some(Phase::Confirmed) => conditions.push("r.state = 'confirmed'".to_owned()),
         Some(Phase::Cancelled) => conditions.push("r.state = 'cancelled'".to_owned()),
