@@ -64,7 +64,7 @@ pub struct Plan {
 pub enum Command {
     /// To hold seats.
     Reserve {
-        /// The reservation's id, if it comes to be.
+        /// The reservation's id, if it comes to be: one that was never used before.
         reservation_id: ReservationId,
         /// For whom.
         customer_id: CustomerId,
@@ -108,7 +108,7 @@ pub enum Command {
 pub enum Choice {
     /// These.
     Seats(Vec<SeatName>),
-    /// So many of the best.
+    /// So many of the best, at least one.
     Best(u16),
 }
 
@@ -241,10 +241,14 @@ impl Seating {
         self.places.iter().flatten().map(|place| &place.reservation)
     }
 
-    /// Makes a reservation known that is over, so that it can be refused by name.
+    /// Makes a reservation known that is over, so that it can be refused by name. One that says it were not, and is not live
+    /// here, is out of date and is not believed: its seats may be somebody else's.
     pub fn recall(&mut self, reservation: Arc<Reservation>) {
-        if !self.live.contains_key(&reservation.reservation_id) {
-            self.ended.insert(reservation.reservation_id, reservation);
+        match reservation.state {
+            State::Cancelled { .. } | State::Expired => {
+                self.ended.entry(reservation.reservation_id).or_insert(reservation);
+            }
+            State::Held | State::Confirmed(_) => {}
         }
     }
 
@@ -253,13 +257,13 @@ impl Seating {
         self.ended.clear();
     }
 
-    /// Seats that nobody has written down, be they lapsed or not.
+    /// Seats that are neither held nor sold, as far as it was written down: a hold that is over counts until then.
     #[must_use]
     pub fn unclaimed_count(&self) -> i32 {
         self.seats.iter().filter(|place| **place == 0).count() as i32
     }
 
-    /// When the first of the holds ends.
+    /// When the first of the holds ends, or ended, if nobody has written it down.
     #[must_use]
     pub fn next_lapse(&self) -> Option<DateTime<Utc>> {
         self.places.iter().flatten().filter_map(|place| place.until).min()
