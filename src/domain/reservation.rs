@@ -196,3 +196,14 @@ impl Reservation {
         Self { expire_time: self.first_expire_time, state: State::Held, revision: self.first_revision, ..self.clone() }
     }
 }
+
+/// Which reservations somebody asks for. What is `None` lets everything through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this customer.
+    pub customer_id: Option<CustomerId>,
+    /// For this showtime.
+    pub showtime_id: Option<ShowtimeId>,
+    /// That are this, as of now.
+    pub phase: Option<Phase>,
+}
