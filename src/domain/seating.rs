@@ -7,6 +7,8 @@
 mod choose;
 mod decide;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
