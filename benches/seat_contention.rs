@@ -35,6 +35,9 @@ use serde_json::json;
 use tests::harness;
 use wire::{Role, echo, load::Outcome};
 
+/// Seconds in which a load at 256 comes to every showtime.
+const WARM_UP: f64 = 3.0;
+
 /// What a contestant does.
 #[derive(Clone, Copy)]
 enum What {
@@ -200,8 +203,8 @@ impl Grounds {
             Place::MillionPast => past::write(&cinema.ground, 1_000_000).await,
             Place::Postgres | Place::Three | Place::Sqlite => {}
         }
-        // A house that is open has been asked for before.
-        cinema.load(Shape::Reserve, 256, 0.5);
+        // A service that has been open for a while has seen every showtime.
+        cinema.load(Shape::Reserve, 256, WARM_UP);
         self.cinemas.push((place, cinema));
         self.cinemas.len() - 1
     }
