@@ -3,6 +3,9 @@
 //! Seats are numbered through, row by row and from left to right, aisles and gaps left out. Neighbours have consecutive
 //! numbers, so a block of seats is its first seat and a length, and nothing else.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, fmt, ops::Range};
 
 use super::{

@@ -1,5 +1,8 @@
 //! Reservations: seats held for a while by one customer, and what becomes of them.
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};

@@ -18,8 +18,8 @@ const OFFERS: usize = 3;
 struct Rank {
     /// It leaves a seat alone.
     strands: bool,
-    /// So many of its seats are of a kind that others need more.
-    special: u16,
+    /// So many seats are of a kind that others need more, or not of the kind that is needed.
+    misfits: u16,
     /// From where it should be, squared.
     distance: i32,
     /// Between equals, the one nearer to the screen, then to the left.
@@ -30,9 +30,12 @@ struct Rank {
 struct Target {
     /// Twice the row and the column where their middle should be.
     middle: (i32, i32),
-    /// Kinds of seats that need not be spared, besides standard ones.
-    kinds: Vec<SeatKind>,
+    /// How many seats of which kind they should have.
+    kinds: Kinds,
 }
+
+/// How many seats are accessible, and how many companions'.
+type Kinds = [u16; 2];
 
 /// The seats of a house that can be had at a moment.
 pub(super) struct Free<'a> {
@@ -52,15 +55,14 @@ impl<'a> Free<'a> {
 
     /// The best block of this size, if there is any.
     pub(super) fn best(&self, count: u16) -> Option<Block> {
-        let target = Target { middle: self.house.centre, kinds: Vec::new() };
+        let target = Target { middle: self.house.centre, kinds: [0, 0] };
         self.blocks(count).min_by_key(|block| self.rank(*block, &target))
     }
 
     /// Blocks that could be had instead of this one: as large, sharing no seat with each other, the nearest first. Those
     /// that leave a seat alone come last, if they come at all.
     pub(super) fn offers(&self, wanted: Block, strands: Strands) -> Vec<Block> {
-        let kinds = wanted.seats().map(|seat| self.house.spot(seat).kind).filter(|kind| *kind != SeatKind::Standard);
-        let target = Target { middle: middle(self.house, wanted), kinds: kinds.collect() };
+        let target = Target { middle: middle(self.house, wanted), kinds: kinds(self.house, wanted) };
         let count = wanted.count;
         let mut ranked: BinaryHeap<_> = self.blocks(count).map(|block| Reverse(self.rank(block, &target))).collect();
         let refused = strands == Strands::Refused && ranked.peek().is_some_and(|Reverse(best)| !best.strands);
@@ -110,13 +112,13 @@ impl<'a> Free<'a> {
     }
 
     fn rank(&self, block: Block, target: &Target) -> Rank {
-        let kinds = block.seats().map(|seat| self.house.spot(seat).kind);
-        let special = kinds.filter(|kind| *kind != SeatKind::Standard && !target.kinds.contains(kind)).count() as u16;
+        let kinds = kinds(self.house, block).into_iter().zip(target.kinds);
+        let misfits = kinds.map(|(has, should)| has.abs_diff(should)).sum();
         let (row, column) = middle(self.house, block);
         // Rows are about twice as far apart as seats.
         let (rows, columns) = (2 * (row - target.middle.0), column - target.middle.1);
         let distance = rows * rows + columns * columns;
-        Rank { strands: self.strands(block), special, distance, first: block.first }
+        Rank { strands: self.strands(block), misfits, distance, first: block.first }
     }
 }
 
@@ -124,4 +126,16 @@ impl<'a> Free<'a> {
 fn middle(house: &House, block: Block) -> (i32, i32) {
     let (first, last) = (house.spot(block.first), house.spot(block.first + block.count - 1));
     (2 * i32::from(first.row), i32::from(first.column) + i32::from(last.column))
+}
+
+fn kinds(house: &House, block: Block) -> Kinds {
+    let mut kinds = [0, 0];
+    for seat in block.seats() {
+        match house.spot(seat).kind {
+            SeatKind::Standard => {}
+            SeatKind::Accessible => kinds[0] += 1,
+            SeatKind::Companion => kinds[1] += 1,
+        }
+    }
+    kinds
 }
