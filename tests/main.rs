@@ -22,6 +22,7 @@ mod properties;
 mod provider;
 mod provider_access;
 mod redis;
+mod reservations;
 mod retries;
 mod seen;
 mod sequences;
