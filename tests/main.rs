@@ -10,6 +10,7 @@ mod auditoriums;
 mod clients;
 mod command;
 mod fuzz;
+mod holds;
 mod idempotency;
 mod lifecycle;
 mod limits;
