@@ -7,6 +7,7 @@ mod harness;
 
 mod annotations;
 mod auditoriums;
+mod cancelled_showtimes;
 mod clients;
 mod command;
 mod fuzz;
@@ -23,6 +24,7 @@ mod properties;
 mod provider;
 mod provider_access;
 mod redis;
+mod reservation_retries;
 mod reservations;
 mod retries;
 mod seen;
