@@ -70,6 +70,14 @@ pub(crate) fn good_request(descriptor: &MessageDescriptor) -> DynamicMessage {
         "CancelShowtimeRequest" => {
             CancelShowtimeRequest { showtime_id: id(), request_id: id(), force: false }.encode_to_vec()
         }
+        name => good_request_for_seats(name),
+    };
+    DynamicMessage::decode(descriptor.clone(), &*bytes).expect("what was encoded decodes")
+}
+
+fn good_request_for_seats(name: &str) -> Vec<u8> {
+    let id = request_id;
+    match name {
         "ReserveSeatsRequest" => {
             // All fields but one: either seats are named or a number of them.
             let seats = [1, 2].map(|number| Seat { row: "A".to_owned(), number }).to_vec();
@@ -100,6 +108,5 @@ pub(crate) fn good_request(descriptor: &MessageDescriptor) -> DynamicMessage {
         }
         .encode_to_vec(),
         other => panic!("{other} is new: say here what a good one is"),
-    };
-    DynamicMessage::decode(descriptor.clone(), &*bytes).expect("what was encoded decodes")
+    }
 }
