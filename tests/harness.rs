@@ -17,6 +17,7 @@ pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod refusals;
 pub(crate) mod requests;
+pub(crate) mod seats;
 pub(crate) mod server;
 pub(crate) mod supervisor;
 

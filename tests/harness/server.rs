@@ -8,7 +8,8 @@ use std::{
 };
 
 use boxoffice::pb::boxoffice::v1::{
-    auditoriums_client::AuditoriumsClient, movies_client::MoviesClient, showtimes_client::ShowtimesClient,
+    auditoriums_client::AuditoriumsClient, movies_client::MoviesClient, reservations_client::ReservationsClient,
+    showtimes_client::ShowtimesClient,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -147,6 +148,10 @@ impl Server {
 
     pub(crate) fn movies(&self) -> MoviesClient<Channel> {
         MoviesClient::new(self.channel())
+    }
+
+    pub(crate) fn reservations(&self) -> ReservationsClient<Channel> {
+        ReservationsClient::new(self.channel())
     }
 
     pub(crate) fn showtimes(&self) -> ShowtimesClient<Channel> {

@@ -8,20 +8,21 @@ use tempfile::TempDir;
 use super::{Database, Server, server::Setup, supervisor};
 
 /// Makes two tests of each of these functions, `its_name::sqlite` and `its_name::postgres`. The function is given a
-/// [`World`].
+/// [`World`], with other options than usual if that is said first: `on_both_stores!(with |setup| …; its_name)`.
 macro_rules! on_both_stores {
-    ($($promise:ident),+ $(,)?) => {
+    ($($promise:ident),+ $(,)?) => { on_both_stores!(with |setup| setup; $($promise),+); };
+    (with $change:expr; $($promise:ident),+ $(,)?) => {
         $(mod $promise {
             use crate::harness::{Store, World};
 
             #[tokio::test]
             async fn sqlite() {
-                Box::pin(super::$promise(World::start(Store::Sqlite).await)).await;
+                Box::pin(super::$promise(World::with(Store::Sqlite, $change).await)).await;
             }
 
             #[tokio::test]
             async fn postgres() {
-                Box::pin(super::$promise(World::start(Store::Postgres).await)).await;
+                Box::pin(super::$promise(World::with(Store::Postgres, $change).await)).await;
             }
         })+
     };
