@@ -30,7 +30,7 @@ pub use reader::{standings_statement, whole_statement};
 pub use requests::{KEPT_FOR_EVER, RequestKey};
 pub use reservations::{Found, ReservationCursor, reservation_listing_statement};
 pub use seats::{Answered, Happened, Locked, MadeBefore, SeatBatch, Step, Writes, lapsed_statement};
-pub use showtimes::{Cursor, Schedule, ShowtimeCancelled, ShowtimeScheduled, listing_statement};
+pub use showtimes::{Cursor, Schedule, ShowtimeScheduled, listing_statement};
 
 use pools::{Pool, Pools};
 

@@ -165,6 +165,8 @@ pub struct Seating {
     latest: DateTime<Utc>,
     /// For each seat the number of its place and 1, or 0.
     seats: Vec<u16>,
+    /// How many of them are 0.
+    unclaimed: u16,
     places: Vec<Option<Place>>,
     /// Places that nobody has any more.
     empty: Vec<u16>,
@@ -183,10 +185,11 @@ impl Seating {
         latest: DateTime<Utc>,
         live: impl IntoIterator<Item = Reservation>,
     ) -> Self {
-        let seats = vec![0; usize::from(plan.house.seat_count())];
+        let unclaimed = plan.house.seat_count();
+        let seats = vec![0; usize::from(unclaimed)];
         let (places, empty) = (Vec::new(), Vec::new());
         let (index, ended) = (HashMap::new(), HashMap::new());
-        let mut seating = Self { plan, state, revision, latest, seats, places, empty, live: index, ended };
+        let mut seating = Self { plan, state, revision, latest, seats, unclaimed, places, empty, live: index, ended };
         for reservation in live {
             seating.seat(Arc::new(reservation));
         }
@@ -262,7 +265,7 @@ impl Seating {
     /// Seats that are neither held nor sold, as far as it was written down: a hold that is over counts until then.
     #[must_use]
     pub fn unclaimed_count(&self) -> i32 {
-        self.seats.iter().filter(|place| **place == 0).count() as i32
+        i32::from(self.unclaimed)
     }
 
     /// When the first of the holds ends, or ended, if nobody has written it down.
@@ -319,7 +322,8 @@ impl Seating {
             self.places.len() as u16 - 1
         });
         for seat in reservation.block.seats() {
-            self.seats[usize::from(seat)] = place + 1;
+            let before = std::mem::replace(&mut self.seats[usize::from(seat)], place + 1);
+            self.unclaimed -= u16::from(before == 0);
         }
         self.live.insert(reservation.reservation_id, place);
         let until = match reservation.state {
@@ -335,7 +339,8 @@ impl Seating {
             self.places[usize::from(place)] = None;
             self.empty.push(place);
             for seat in reservation.block.seats() {
-                self.seats[usize::from(seat)] = 0;
+                let before = std::mem::take(&mut self.seats[usize::from(seat)]);
+                self.unclaimed += u16::from(before != 0);
             }
         }
         self.ended.insert(reservation.reservation_id, Arc::clone(reservation));

@@ -244,13 +244,21 @@ impl Writer {
 
     /// Completes the steps with where they lead to.
     fn finish(&mut self, known: &Known<'_>, decided: &mut Decided<'_>, asks: &[&Ask]) {
+        let mut first_ends: HashMap<ShowtimeId, DateTime<Utc>> = HashMap::new();
+        for (made, _) in &decided.writes.made {
+            let first = first_ends.entry(made.showtime_id).or_insert(made.expire_time);
+            *first = made.expire_time.min(*first);
+        }
         for step in &mut decided.writes.steps {
             let Some(seating) = self.memory.seating(step.showtime_id) else { continue };
-            let before = known.locked.get(&step.showtime_id).and_then(|locked| locked.next_lapse);
             step.revision = seating.revision();
             step.available_count = seating.unclaimed_count();
             // It may be too early: it is corrected by the sweep that finds nothing. Being constant, it spares an index.
-            step.next_lapse = [before, seating.next_lapse()].into_iter().flatten().min();
+            let before = known.locked.get(&step.showtime_id).and_then(|locked| locked.next_lapse);
+            step.next_lapse = match before {
+                Some(before) => first_ends.get(&step.showtime_id).map(|first| before.min(*first)).or(Some(before)),
+                None => seating.next_lapse(),
+            };
         }
         for ask in asks.iter().filter(|ask| matches!(ask.command, Command::Expire)) {
             let id = ask.showtime_id;
