@@ -15,7 +15,7 @@ use boxoffice::domain::{
     money::Money,
     reservation::{CustomerId, Phase, Reservation, Sale, State, Tender},
     seating::{Choice, Command, Obstacle, Refusal, Rules, Strands, Unavailable},
-    showtime::Facts,
+    showtime::{self, Facts},
     violations::Violations,
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -54,6 +54,15 @@ impl Model {
         Self { room: Room::new(layout), facts, rules, cancelled: None, revision: 1, latest, reservations: Vec::new() }
     }
 
+    pub(crate) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    pub(crate) fn state(&self) -> showtime::State {
+        self.cancelled.map_or(showtime::State::Scheduled, |at| showtime::State::Cancelled { at })
+    }
+
+    /// In the order in which they were made.
     pub(crate) fn reservations(&self) -> &[Reservation] {
         &self.reservations
     }
@@ -231,9 +240,8 @@ impl Model {
     }
 
     fn find(&self, id: ReservationId, customer: Option<&CustomerId>) -> Result<usize, Refusal> {
-        let is_it = |it: &Reservation| {
-            it.reservation_id == id && (customer.is_none() || customer == Some(&it.customer_id))
-        };
+        let is_it =
+            |it: &Reservation| it.reservation_id == id && (customer.is_none() || customer == Some(&it.customer_id));
         self.reservations.iter().position(is_it).ok_or(Refusal::NoReservation)
     }
 
