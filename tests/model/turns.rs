@@ -29,6 +29,8 @@ use crate::harness::model::{Model, Said};
 /// The showtime plays an hour after it was scheduled, for two.
 const START: TimeDelta = TimeDelta::hours(1);
 const END: TimeDelta = TimeDelta::hours(3);
+/// After so many turns a showtime may be cancelled or close, which leaves little to be done.
+const LATE: u32 = 25;
 pub(super) const CUSTOMERS: [&str; 4] = ["ann", "bob", "eve", "joe"];
 
 /// When everything begins.
@@ -53,6 +55,7 @@ pub(super) struct Played {
     pub(super) clock: DateTime<Utc>,
     /// The answer to the last turn.
     pub(super) said: Option<Said>,
+    turns: u32,
     /// Reservations that were asked for.
     asked: u128,
 }
@@ -82,6 +85,7 @@ impl ReferenceStateMachine for Showing {
                 setting,
                 clock: opening(),
                 said: None,
+                turns: 0,
                 asked: 0,
             })
             .boxed()
@@ -104,16 +108,16 @@ impl ReferenceStateMachine for Showing {
         if let Command::Reserve { reservation_id, .. } = &turn.command {
             played.asked = played.asked.max(reservation_id.0.as_u128());
         }
-        Played { clock: turn.clock, said: Some(said), ..played }
+        Played { clock: turn.clock, said: Some(said), turns: played.turns + 1, ..played }
     }
 }
 
 fn settings() -> impl Strategy<Value = Setting> {
     // Mostly plain seats, at least one in a row.
     let rows = vec("[s]{0,4}[s_]{0,2}[sac_.]{0,3}s", 1..4);
-    let limits = (1..6_u16, 1..9_u16);
-    let hold = select(vec![1, 30, 120, 600]).prop_map(Duration::from_secs);
-    let spans = (select(vec![0, 300]), select(vec![0, 1, 60, 7200]));
+    let limits = (select(vec![1, 3, 4, 5]), select(vec![2, 5, 8, 20]));
+    let hold = select(vec![30, 60, 300, 600]).prop_map(Duration::from_secs);
+    let spans = (select(vec![0, 300]), select(vec![0, 1, 60, 60, 7200]));
     let strands = prop_oneof![Just(Strands::Allowed), Just(Strands::Refused)];
     (rows, limits, hold, spans, strands).prop_map(
         |(rows, (max_seats, max_customer_seats), hold_duration, (closing, extension), strands)| {
@@ -179,13 +183,15 @@ fn times(played: &Played) -> BoxedStrategy<DateTime<Utc>> {
     let closes = played.setting.facts.start_time - TimeDelta::from_std(played.setting.rules.closing).expect("a span");
     let far = select(vec![closes, played.setting.facts.start_time, played.setting.facts.end_time]);
     let mut times = vec![
-        (40, Just(clock).boxed()),
-        (40, (1..90_i64).prop_map(move |seconds| clock + TimeDelta::seconds(seconds)).boxed()),
+        (50, Just(clock).boxed()),
+        (40, (1..40_i64).prop_map(move |seconds| clock + TimeDelta::seconds(seconds)).boxed()),
         (5, (1..30_i64).prop_map(move |seconds| clock - TimeDelta::seconds(seconds)).boxed()),
-        (1, (far, micros()).prop_map(|(far, by)| far + by).boxed()),
     ];
+    if played.turns > LATE {
+        times.push((10, (far, micros()).prop_map(|(far, by)| far + by).boxed()));
+    }
     if !ends.is_empty() {
-        times.push((30, (select(ends), micros()).prop_map(|(end, by)| end + by).boxed()));
+        times.push((20, (select(ends), micros()).prop_map(|(end, by)| end + by).boxed()));
     }
     Union::new_weighted(times).boxed()
 }
@@ -208,7 +214,7 @@ fn commands(played: &Played) -> BoxedStrategy<Command> {
         let known = known.clone();
         of.prop_map(move |back| known.iter().rev().nth(back % known.len().max(1)).copied().unwrap_or(nobodys))
     };
-    let whose = || prop_oneof![3 => Just(None), 2 => customers().prop_map(Some)];
+    let whose = || prop_oneof![6 => Just(None), 1 => customers().prop_map(Some)];
     let confirm = (which(), whose(), tenders()).prop_map(|(reservation_id, customer_id, tender)| Command::Confirm {
         reservation_id,
         customer_id,
@@ -218,14 +224,15 @@ fn commands(played: &Played) -> BoxedStrategy<Command> {
         (which(), whose()).prop_map(|(reservation_id, customer_id)| Command::Cancel { reservation_id, customer_id });
     let extend =
         (which(), whose()).prop_map(|(reservation_id, customer_id)| Command::Extend { reservation_id, customer_id });
+    let to_cancel = if played.turns > LATE { 8 } else { 0 };
     let cancel_showtime = any::<bool>().prop_map(|force| Command::CancelShowtime { force });
     prop_oneof![
         50 => reserve,
-        20 => confirm,
+        16 => confirm,
         8 => cancel,
-        10 => extend,
+        16 => extend,
         8 => Just(Command::Expire),
-        1 => cancel_showtime,
+        to_cancel => cancel_showtime,
     ]
     .boxed()
 }
@@ -249,7 +256,7 @@ fn choices(model: &Model) -> impl Strategy<Value = Choice> + use<> {
     prop_oneof![
         12 => neighbours,
         6 => (0..7_u16).prop_map(Choice::Best),
-        2 => vec(select(some), 0..4).prop_map(Choice::Seats),
+        1 => vec(select(some), 0..4).prop_map(Choice::Seats),
     ]
 }
 
@@ -261,5 +268,5 @@ fn tenders() -> impl Strategy<Value = Option<Tender>> {
     let tender = |method: &str, transaction_id: &str| {
         Some(Tender { method: method.to_owned(), transaction_id: transaction_id.to_owned() })
     };
-    prop_oneof![4 => Just(None), 2 => Just(tender("cash", "")), 1 => Just(tender("card", "till 3/4711"))]
+    prop_oneof![3 => Just(None), 2 => Just(tender("cash", "")), 1 => Just(tender("card", "till 3/4711"))]
 }
