@@ -26,7 +26,7 @@ const TURNS: std::ops::Range<usize> = 30..50;
 #[test]
 fn the_rules_do_as_the_model_does() {
     on_cases(1_000, |mut played, turns, seen| {
-        let mut system = InMemory::new(&played.setting);
+        let mut system = InMemory::new(&played.scene);
         for turn in turns {
             played = next(played, &turn, &seen);
             agree(&played, &turn, &system.take(&turn));
@@ -57,13 +57,13 @@ fn on_stores(store: Store, instances: usize) {
 }
 
 async fn play(stores: &Stores, mut played: Played, turns: Vec<Turn>, seen: &Seen) {
-    let mut system = OnStores::new(stores, &played.setting).await;
+    let mut system = OnStores::new(stores, &played.scene).await;
     for turn in turns {
         played = next(played, &turn, seen);
         agree(&played, &turn, &system.take(&turn, &played).await);
     }
     system.check(&played).await;
-    let end = played.setting.facts.end_time + TimeDelta::hours(1);
+    let end = played.scene.facts.end_time + TimeDelta::hours(1);
     system.sweep(end).await;
     played.model.ask(&Command::Expire, end);
     system.check(&played).await;

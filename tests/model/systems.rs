@@ -26,7 +26,7 @@ use chrono::{DateTime, Utc};
 use proptest::sample::Index;
 use uuid::Uuid;
 
-use super::turns::{Played, Setting, Turn, opening};
+use super::turns::{Played, Scene, Turn, opening};
 use crate::harness::{model::Said, world::Ground};
 
 /// Of what is wrong with a choice the model knows the kind only.
@@ -48,22 +48,22 @@ fn unclaimed(played: &Played) -> i32 {
 
 /// `domain::seating`, in memory.
 pub(super) struct InMemory {
-    setting: Setting,
+    scene: Scene,
     seating: Seating,
 }
 
 impl InMemory {
-    pub(super) fn new(setting: &Setting) -> Self {
-        let house = Arc::new(House::new(&setting.auditorium.layout));
-        let plan = Arc::new(Plan { facts: Arc::new(setting.facts.clone()), house });
+    pub(super) fn new(scene: &Scene) -> Self {
+        let house = Arc::new(House::new(&scene.auditorium.layout));
+        let plan = Arc::new(Plan { facts: Arc::new(scene.facts.clone()), house });
         let seating = Seating::new(plan, showtime::State::Scheduled, 1, opening(), []);
-        Self { setting: setting.clone(), seating }
+        Self { scene: scene.clone(), seating }
     }
 
     pub(super) fn take(&mut self, turn: &Turn) -> Said {
         let seating = &mut self.seating;
         let now = seating.moment(turn.clock);
-        let decision = seating.decide(&turn.command, &self.setting.rules, now);
+        let decision = seating.decide(&turn.command, &self.scene.rules, now);
         let revision = match &decision {
             Ok(Decision { changes, reservation: Some(reservation) }) if changes.is_empty() => reservation.revision,
             _ => seating.revision(),
@@ -130,7 +130,7 @@ pub(super) struct OnStores<'a> {
     ledgers: Vec<Ledger>,
     clock: ManualClock,
     showtime_id: ShowtimeId,
-    setting: Setting,
+    scene: Scene,
     /// Which showtime of this process it is: ids are unique in a database, and the model does not know it.
     run: u128,
     /// Requests that had an effect, and what was said.
@@ -143,15 +143,15 @@ pub(super) struct OnStores<'a> {
 static RUNS: AtomicU64 = AtomicU64::new(1);
 
 impl<'a> OnStores<'a> {
-    pub(super) async fn new(Stores { stores, .. }: &'a Stores, setting: &Setting) -> Self {
+    pub(super) async fn new(Stores { stores, .. }: &'a Stores, scene: &Scene) -> Self {
         let run = u128::from(RUNS.fetch_add(1, Ordering::Relaxed));
-        let showtime_id = schedule(&stores[0], run, setting).await;
+        let showtime_id = schedule(&stores[0], run, scene).await;
         let clock = ManualClock::new(opening());
-        let options = ledger::Options { rules: setting.rules.clone(), writers: 1, memory: 1 << 24 };
+        let options = ledger::Options { rules: scene.rules.clone(), writers: 1, memory: 1 << 24 };
         let time = || Time::Given(Clock::Manual(clock.clone()));
         let ledgers = stores.iter().map(|store| Ledger::start(store.clone(), time(), &options)).collect();
         let (log, records) = (Vec::new(), HashMap::new());
-        Self { stores, ledgers, clock, showtime_id, setting: setting.clone(), run, log, records, asked: 0 }
+        Self { stores, ledgers, clock, showtime_id, scene: scene.clone(), run, log, records, asked: 0 }
     }
 
     pub(super) async fn take(&mut self, turn: &Turn, played: &Played) -> Said {
@@ -261,7 +261,7 @@ impl<'a> OnStores<'a> {
         );
         Reservation {
             reservation_id: ReservationId(Uuid::from_u128(id & u128::from(u64::MAX))),
-            showtime_id: self.setting.facts.showtime_id,
+            showtime_id: self.scene.facts.showtime_id,
             ..reservation.clone()
         }
     }
@@ -290,7 +290,7 @@ fn named(command: &Command) -> Option<ReservationId> {
 }
 
 /// A showtime of its own, in an auditorium of its own.
-async fn schedule(store: &Store, run: u128, Setting { auditorium, facts, .. }: &Setting) -> ShowtimeId {
+async fn schedule(store: &Store, run: u128, Scene { auditorium, facts, .. }: &Scene) -> ShowtimeId {
     let auditorium_id = AuditoriumId(Uuid::from_u128(run));
     let created = store.create_auditorium(auditorium_id, auditorium, None, opening()).await;
     assert!(matches!(created, Ok(AuditoriumCreated::Created(_))), "an auditorium");

@@ -41,7 +41,7 @@ pub(super) fn opening() -> DateTime<Utc> {
 
 /// The house and the rules.
 #[derive(Clone, Debug)]
-pub(super) struct Setting {
+pub(super) struct Scene {
     pub(super) auditorium: NewAuditorium,
     pub(super) facts: Facts,
     pub(super) rules: Rules,
@@ -50,7 +50,7 @@ pub(super) struct Setting {
 /// How far it has come.
 #[derive(Clone, Debug)]
 pub(super) struct Played {
-    pub(super) setting: Setting,
+    pub(super) scene: Scene,
     pub(super) model: Model,
     pub(super) clock: DateTime<Utc>,
     /// The answer to the last turn.
@@ -79,10 +79,10 @@ impl ReferenceStateMachine for Showing {
     type Transition = Turn;
 
     fn init_state() -> BoxedStrategy<Played> {
-        settings()
-            .prop_map(|setting| Played {
-                model: Model::new(&setting.auditorium.layout, setting.facts.clone(), setting.rules.clone()),
-                setting,
+        scenes()
+            .prop_map(|scene| Played {
+                model: Model::new(&scene.auditorium.layout, scene.facts.clone(), scene.rules.clone()),
+                scene,
                 clock: opening(),
                 said: None,
                 turns: 0,
@@ -112,7 +112,7 @@ impl ReferenceStateMachine for Showing {
     }
 }
 
-fn settings() -> impl Strategy<Value = Setting> {
+fn scenes() -> impl Strategy<Value = Scene> {
     // Mostly plain seats, at least one in a row.
     let rows = vec("[s]{0,4}[s_]{0,2}[sac_.]{0,3}s", 1..4);
     let limits = (select(vec![1, 3, 4, 5]), select(vec![2, 5, 8, 20]));
@@ -124,7 +124,7 @@ fn settings() -> impl Strategy<Value = Setting> {
             let (closing, extension) = (Duration::from_secs(closing), Duration::from_secs(extension));
             let rules = Rules { max_seats, max_customer_seats, closing, extension, strands };
             let auditorium = auditorium(rows);
-            Setting { facts: facts(&auditorium, hold_duration), auditorium, rules }
+            Scene { facts: facts(&auditorium, hold_duration), auditorium, rules }
         },
     )
 }
@@ -180,8 +180,8 @@ fn times(played: &Played) -> BoxedStrategy<DateTime<Utc>> {
     let micros = || (-1..=1_i64).prop_map(TimeDelta::microseconds);
     let held = played.model.reservations().iter().filter(|it| it.state == State::Held);
     let ends: Vec<_> = held.map(|it| it.expire_time).filter(|end| *end >= clock).collect();
-    let closes = played.setting.facts.start_time - TimeDelta::from_std(played.setting.rules.closing).expect("a span");
-    let far = select(vec![closes, played.setting.facts.start_time, played.setting.facts.end_time]);
+    let closes = played.scene.facts.start_time - TimeDelta::from_std(played.scene.rules.closing).expect("a span");
+    let far = select(vec![closes, played.scene.facts.start_time, played.scene.facts.end_time]);
     let mut times = vec![
         (50, Just(clock).boxed()),
         (40, (1..40_i64).prop_map(move |seconds| clock + TimeDelta::seconds(seconds)).boxed()),
