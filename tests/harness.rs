@@ -10,6 +10,7 @@ pub(crate) mod contract;
 pub(crate) mod grpc_web;
 pub(crate) mod http;
 pub(crate) mod metrics;
+pub(crate) mod model;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod provider;

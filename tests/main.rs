@@ -16,6 +16,7 @@ mod idempotency;
 mod lifecycle;
 mod limits;
 mod listing;
+mod model;
 mod movies;
 mod outages;
 mod overlap;
