@@ -8,6 +8,7 @@ pub(crate) mod world;
 
 pub(crate) mod contract;
 pub(crate) mod grpc_web;
+pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod metrics;
 pub(crate) mod postgres;

@@ -1,0 +1,273 @@
+//! What callers asked for and were told, written down as it happened, and held against what the database says afterwards.
+//!
+//! Every call goes through [`History::call`], which notes when it began and ended by one counter for all, so that one knows
+//! which calls were over before which others began. When everybody has finished, [`History::settle`] asks again for what is
+//! not known to have happened, and [`History::check`] looks for whatever could not have come about if the promises held:
+//!
+//! - every answer is found in the database, with the same seats, price and times, and so is the change that it tells of;
+//! - what was refused left no trace, and what was not answered happened whole or not at all, and once;
+//! - every showtime's events are there, one revision after the other, and each is legal on the state that the ones before
+//!   it made: seats were free, holds were alive or over, by the database's clock;
+//! - each refusal was right at the revision that it names, at some time within the call;
+//! - what was over before something else began has no later revision; nobody was told of an older one than was known;
+//! - nothing was decided while somebody else had the showtime's row locked ([`History::lock`]);
+//! - at the end, the tables agree with the last state, and every seat has one owner.
+
+mod check;
+mod order;
+mod records;
+mod refusals;
+mod replay;
+mod told;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use boxoffice::{
+    clock::Clock,
+    pb::boxoffice::v1::{
+        Auditorium, CancelReservationRequest, ConfirmReservationRequest, ExtendReservationRequest,
+        GetReservationRequest, GetShowtimeRequest, Reservation, ReserveSeatsRequest, Showtime,
+        reservations_client::ReservationsClient, showtimes_client::ShowtimesClient,
+    },
+};
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait as _};
+use tonic::{Response, Status, transport::Channel};
+
+pub(crate) use self::refusals::Refused;
+use self::replay::House;
+use super::eventually;
+
+/// What somebody asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Deed {
+    Reserve(ReserveSeatsRequest),
+    Confirm(ConfirmReservationRequest),
+    Cancel(CancelReservationRequest),
+    Extend(ExtendReservationRequest),
+    /// A reservation is read.
+    Read(GetReservationRequest),
+    /// The showtime is.
+    Look,
+    /// The showtime's row is locked from outside.
+    Lock,
+}
+
+/// What they were told.
+#[derive(Clone, Debug)]
+pub(crate) enum Told {
+    Done {
+        reservation: Box<Reservation>,
+        revision: i64,
+        replayed: bool,
+    },
+    Read(Box<Reservation>),
+    Looked {
+        revision: i64,
+        available_count: i32,
+    },
+    Locked {
+        revision: i64,
+        from: DateTime<Utc>,
+        until: DateTime<Utc>,
+    },
+    Refused(Box<Refused>),
+    /// It may have happened.
+    Unknown(Box<Status>),
+}
+
+/// One call from its beginning to its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) showtime_id: String,
+    pub(crate) deed: Deed,
+    pub(crate) begun: Moment,
+    pub(crate) ended: Moment,
+    pub(crate) told: Told,
+}
+
+/// When something was: by the counter of the history, and by the clock that the database reads, too.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    tick: u64,
+    time: DateTime<Utc>,
+}
+
+/// A showtime that is watched.
+struct Stage {
+    showtime: Showtime,
+    house: House,
+}
+
+#[derive(Default)]
+pub(crate) struct History {
+    stages: Mutex<BTreeMap<String, Stage>>,
+    calls: Mutex<Vec<Call>>,
+    ticks: AtomicU64,
+}
+
+impl Deed {
+    /// "" where there is none.
+    fn request_id(&self) -> &str {
+        match self {
+            Self::Reserve(request) => &request.request_id,
+            Self::Confirm(request) => &request.request_id,
+            Self::Cancel(request) => &request.request_id,
+            Self::Extend(request) => &request.request_id,
+            Self::Read(_) | Self::Look | Self::Lock => "",
+        }
+    }
+}
+
+impl Told {
+    /// The reservation of an answer that must have come.
+    #[track_caller]
+    pub(crate) fn done(self) -> Reservation {
+        match self {
+            Self::Done { reservation, .. } => *reservation,
+            other => panic!("not done: {other:?}"),
+        }
+    }
+
+    /// The refusal that must have come, for this reason.
+    #[track_caller]
+    pub(crate) fn refused(self, reason: &str) -> Refused {
+        match self {
+            Self::Refused(refused) if refused.reason == reason => *refused,
+            other => panic!("not refused with {reason}: {other:?}"),
+        }
+    }
+}
+
+impl History {
+    /// From now on this showtime is watched. Calls may name no other.
+    pub(crate) fn watch(&self, showtime: &Showtime, auditorium: &Auditorium) {
+        let house = House::new(auditorium.layout.as_ref().expect("an auditorium has a layout"));
+        let stage = Stage { showtime: showtime.clone(), house };
+        locked(&self.stages).insert(showtime.showtime_id.clone(), stage);
+    }
+
+    /// Asks over this channel, and writes down what becomes of it.
+    pub(crate) async fn call(&self, channel: Channel, showtime_id: &str, deed: Deed) -> Told {
+        assert!(locked(&self.stages).contains_key(showtime_id), "{showtime_id} is not watched");
+        let begun = self.now();
+        let told = send(channel, showtime_id, &deed).await;
+        self.note(showtime_id, deed, begun, told.clone());
+        told
+    }
+
+    /// Locks the showtime's row behind everybody's back until `done` says so, which is asked for with the database's time.
+    /// Nobody can decide anything about the showtime meanwhile.
+    pub(crate) async fn lock(
+        &self,
+        connection: &DatabaseConnection,
+        showtime_id: &str,
+        done: impl Fn(DateTime<Utc>) -> bool,
+    ) {
+        let begun = self.now();
+        let transaction = connection.begin().await.expect("a transaction begins");
+        let lock = format!("SELECT revision FROM showtimes WHERE showtime_id = '{showtime_id}' FOR UPDATE");
+        let row = transaction.query_one_raw(plain(lock)).await.expect("the row is locked").expect("there is a row");
+        let revision = row.try_get("", "revision").expect("a revision");
+        let from = clock(&transaction).await;
+        let until = eventually("the lock may go", async || Some(clock(&transaction).await).filter(|now| done(*now)));
+        let until = until.await;
+        transaction.commit().await.expect("the lock goes");
+        self.note(showtime_id, Deed::Lock, begun, Told::Locked { revision, from, until });
+    }
+
+    /// Asks again for everything of which it is not known whether it happened: now it is.
+    pub(crate) async fn settle(&self, channel: Channel) {
+        let calls = self.calls();
+        let told = |call: &Call| matches!(call.told, Told::Done { .. }).then(|| call.deed.request_id().to_owned());
+        let mut known: HashSet<String> = calls.iter().filter_map(told).collect();
+        // What only reads is not worth the question.
+        known.insert(String::new());
+        for call in calls.iter().filter(|call| matches!(call.told, Told::Unknown(_))) {
+            if !known.insert(call.deed.request_id().to_owned()) {
+                continue;
+            }
+            eventually("an answer to the same request", async || {
+                match self.call(channel.clone(), &call.showtime_id, call.deed.clone()).await {
+                    Told::Unknown(_) => None,
+                    Told::Refused(refused) if refused.is_for_now() => None,
+                    told => Some(told),
+                }
+            })
+            .await;
+        }
+    }
+
+    /// All calls so far, in the order in which they ended.
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        locked(&self.calls).clone()
+    }
+
+    fn now(&self) -> Moment {
+        Moment { tick: self.ticks.fetch_add(1, Ordering::SeqCst), time: Clock::System.now() }
+    }
+
+    fn note(&self, showtime_id: &str, deed: Deed, begun: Moment, told: Told) {
+        let call = Call { showtime_id: showtime_id.to_owned(), deed, begun, ended: self.now(), told };
+        locked(&self.calls).push(call);
+    }
+}
+
+async fn send(channel: Channel, showtime_id: &str, deed: &Deed) -> Told {
+    let mut client = ReservationsClient::new(channel.clone());
+    let answer = match deed.clone() {
+        Deed::Reserve(request) => {
+            client.reserve_seats(request).await.map(|answer| done(answer, |it| (it.reservation, it.revision)))
+        }
+        Deed::Confirm(request) => {
+            client.confirm_reservation(request).await.map(|answer| done(answer, |it| (it.reservation, it.revision)))
+        }
+        Deed::Cancel(request) => {
+            client.cancel_reservation(request).await.map(|answer| done(answer, |it| (it.reservation, it.revision)))
+        }
+        Deed::Extend(request) => {
+            client.extend_reservation(request).await.map(|answer| done(answer, |it| (it.reservation, it.revision)))
+        }
+        Deed::Read(request) => client.get_reservation(request).await.map(|answer| {
+            Told::Read(Box::new(answer.into_inner().reservation.expect("the answer has the reservation")))
+        }),
+        Deed::Look => {
+            let request = GetShowtimeRequest { showtime_id: showtime_id.to_owned(), at_least_revision: 0 };
+            ShowtimesClient::new(channel).get_showtime(request).await.map(|answer| {
+                let showtime = answer.into_inner().showtime.expect("the answer has the showtime");
+                Told::Looked { revision: showtime.revision, available_count: showtime.available_count }
+            })
+        }
+        Deed::Lock => unreachable!("a lock is no call"),
+    };
+    answer.unwrap_or_else(|status| match Refused::read(&status) {
+        Some(refused) => Told::Refused(Box::new(refused)),
+        None => Told::Unknown(Box::new(status)),
+    })
+}
+
+fn done<T>(answer: Response<T>, parts: impl Fn(T) -> (Option<Reservation>, i64)) -> Told {
+    let replayed = answer.metadata().contains_key("idempotent-replayed");
+    let (reservation, revision) = parts(answer.into_inner());
+    Told::Done { reservation: Box::new(reservation.expect("the answer has the reservation")), revision, replayed }
+}
+
+/// The time by which the database decides.
+pub(crate) async fn clock(connection: &impl ConnectionTrait) -> DateTime<Utc> {
+    let row = connection.query_one_raw(plain("SELECT clock_timestamp() AS now")).await;
+    row.expect("the database tells the time").expect("one row").try_get("", "now").expect("a time")
+}
+
+fn plain(sql: impl Into<String>) -> Statement {
+    Statement::from_string(sea_orm::DbBackend::Postgres, sql)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,351 @@
+//! The checker: puts the calls, the events and the tables side by side.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use boxoffice::pb::boxoffice::{
+    events::v1::{Event, event::Payload},
+    v1::{ListReservationsRequest, Reservation, ReservationState, reservations_client::ReservationsClient},
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use sea_orm::{DatabaseConnection, prelude::Uuid};
+use tonic::transport::Channel;
+
+use super::{
+    Call, History, Stage, Told, locked,
+    order::{Point, floors},
+    records::{Records, state},
+    refusals::Span,
+    replay::{Booking, Name, Seating, is_live, minor, moment},
+    told::{Effect, Request, agrees},
+};
+
+/// How a showtime went, from its events alone.
+pub(super) struct Course {
+    events: BTreeMap<i64, Vec<Event>>,
+    /// When each revision was made; the first is 1.
+    times: Vec<DateTime<Utc>>,
+    /// Every reservation as each revision left it that changed it.
+    lives: HashMap<String, BTreeMap<i64, Booking>>,
+    last: Seating,
+}
+
+impl Course {
+    /// The reservation as this revision made it.
+    pub(super) fn booking(&self, id: &str, revision: i64) -> Option<&Booking> {
+        self.lives.get(id)?.get(&revision)
+    }
+
+    pub(super) fn place(&self, name: &Name) -> Option<usize> {
+        self.last.house.place(name)
+    }
+
+    fn time(&self, revision: i64) -> Option<DateTime<Utc>> {
+        self.times.get(usize::try_from(revision - 1).ok()?).copied()
+    }
+}
+
+impl History {
+    /// Fails unless everything could have come about with all promises kept. Everybody has finished, and nothing is left
+    /// unknown. `channels` lead to servers, which must tell what the database does.
+    pub(crate) async fn assert_holds(&self, connection: &DatabaseConnection, channels: &[Channel]) {
+        let wrong = self.check(connection, channels).await;
+        let first = wrong.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
+        assert!(wrong.is_empty(), "{} things cannot be, among them:\n{first}", wrong.len());
+    }
+
+    /// Everything that cannot have come about with all promises kept.
+    pub(crate) async fn check(&self, connection: &DatabaseConnection, channels: &[Channel]) -> Vec<String> {
+        let records = Records::read(connection).await;
+        let calls = self.calls();
+        let mut wrong = Vec::new();
+        let stages = std::mem::take(&mut *locked(&self.stages));
+        for (id, stage) in &stages {
+            let theirs: Vec<&Call> = calls.iter().filter(|call| call.showtime_id == *id).collect();
+            let found = check_showtime(&records, stage, &theirs);
+            wrong.extend(found.into_iter().map(|what| format!("showtime {id}: {what}")));
+            for channel in channels {
+                let told = list(channel.clone(), id).await;
+                wrong
+                    .extend(check_list(&records, stage, &told).into_iter().map(|what| format!("list of {id}: {what}")));
+            }
+        }
+        *locked(&self.stages) = stages;
+        wrong
+    }
+}
+
+fn check_showtime(records: &Records, stage: &Stage, calls: &[&Call]) -> Vec<String> {
+    let id: Uuid = stage.showtime.showtime_id.parse().expect("an id");
+    let (events, mut wrong) = records.events(id);
+    let (course, found) = replay(stage, events, calls);
+    wrong.extend(found);
+    wrong.extend(check_tables(records, &course, id));
+    let mut effects = Vec::new();
+    for (request_id, request) in Request::all(calls.iter().copied()) {
+        assert_eq!(request.showtime_id(), stage.showtime.showtime_id, "a request id is for one showtime");
+        let (effect, found) = request.effect(&course);
+        wrong.extend(found.into_iter().map(|what| format!("request {request_id}: {what}")));
+        effects.extend(effect.map(|effect| (request_id, effect)));
+    }
+    wrong.extend(check_causes(&course, &effects));
+    wrong.extend(check_request_ids(records, id, &effects));
+    wrong.extend(check_order(&course, calls, &effects));
+    wrong
+}
+
+/// Plays the events, and judges at each revision the calls that name it.
+fn replay(stage: &Stage, events: BTreeMap<i64, Vec<Event>>, calls: &[&Call]) -> (Course, Vec<String>) {
+    let price = stage.showtime.price.clone().unwrap_or_default();
+    let hold = stage.showtime.hold_duration.as_ref().expect("a showtime says how long it holds");
+    let hold = TimeDelta::new(hold.seconds, hold.nanos.cast_unsigned()).expect("a length of time");
+    let mut seating = Seating::new(stage.house.clone(), price);
+    let (mut times, mut lives, mut wrong) = (Vec::new(), HashMap::<_, BTreeMap<_, _>>::new(), Vec::new());
+    let mut at: HashMap<i64, Vec<&Call>> = HashMap::new();
+    for call in calls {
+        match &call.told {
+            Told::Looked { revision, .. } | Told::Locked { revision, .. } => {
+                at.entry(*revision).or_default().push(call)
+            }
+            Told::Refused(refused) => {
+                wrong.extend(refused.flaw());
+                if let Some(revision) = refused.revision {
+                    at.entry(revision).or_default().push(call);
+                }
+            }
+            Told::Done { .. } | Told::Read(_) | Told::Unknown(_) => {}
+        }
+    }
+    for (revision, step) in &events {
+        wrong.extend(seating.step(step).into_iter().map(|what| format!("revision {revision}: {what}")));
+        times.push(seating.time);
+        for (id, booking) in seating.bookings.iter().filter(|(_, booking)| booking.revision == *revision) {
+            if booking.first_revision == *revision && booking.expire_time != booking.create_time + hold {
+                wrong.push(format!("revision {revision}: held for another time than {hold}: {booking:?}"));
+            }
+            lives.entry(id.clone()).or_default().insert(*revision, booking.clone());
+        }
+        let next = events.get(&(revision + 1)).and_then(|step| moment(step.first()?.time.as_ref()?));
+        for call in at.remove(revision).unwrap_or_default() {
+            let judged = judge(call, &seating, next.unwrap_or(DateTime::<Utc>::MAX_UTC));
+            wrong.extend(judged.err().map(|what| format!("revision {revision}: {call:?}: {what}")));
+        }
+    }
+    wrong.extend(at.into_iter().map(|(revision, calls)| format!("there is no revision {revision}: {:?}", calls[0])));
+    (Course { events, times, lives, last: seating }, wrong)
+}
+
+/// Whether what was said of this state was true of it.
+fn judge(call: &Call, seating: &Seating, next: DateTime<Utc>) -> Result<(), String> {
+    let span = Span { from: seating.time.max(call.begun.time), to: next.min(call.ended.time) };
+    match &call.told {
+        Told::Refused(refused) if span.from <= span.to => refused.judge(call, seating, span),
+        Told::Refused(_) => Err(format!("at no time during the call was it the revision: {span:?}")),
+        Told::Locked { from, until, .. } => {
+            let apart = seating.time <= *from && *until <= next;
+            if apart { Ok(()) } else { Err(format!("decided under it, at {} or {next}", seating.time)) }
+        }
+        Told::Looked { available_count, .. } => {
+            let owners = || seating.owners.values().filter_map(|id| seating.bookings.get(id));
+            let free = seating.house.count() - owners().count();
+            let lapsed = owners().filter(|owner| owner.is_over(call.ended.time)).count();
+            let told = usize::try_from(*available_count).unwrap_or(usize::MAX);
+            if (free..=free + lapsed).contains(&told) { Ok(()) } else { Err(format!("{free} and {lapsed} were free")) }
+        }
+        Told::Done { .. } | Told::Read(_) | Told::Unknown(_) => Ok(()),
+    }
+}
+
+/// The tables say what the events do.
+fn check_tables(records: &Records, course: &Course, id: Uuid) -> Vec<String> {
+    let (mut wrong, last) = (Vec::new(), &course.last);
+    let mut rows: HashMap<String, _> = HashMap::new();
+    for row in records.reservations.iter().filter(|row| row.showtime_id == id) {
+        rows.insert(row.reservation_id.to_string(), row);
+    }
+    for (id, booking) in &last.bookings {
+        let Some(row) = rows.remove(id) else {
+            wrong.push(format!("{id} is told of and not there: {booking:?}"));
+            continue;
+        };
+        let seats = last.house.names(usize::try_from(row.first_seat).unwrap_or(usize::MAX), booking.seats.len());
+        let same = seats == booking.seats
+            && usize::try_from(row.seat_count) == Ok(seats.len())
+            && i128::from(row.total_minor) * 10_000_000 == minor(&booking.total)
+            && row.customer_id == booking.customer_id
+            && state(&row.state) == booking.state
+            && (row.create_time, row.first_expire_time) == (booking.create_time, booking.first_expire_time)
+            && (row.expire_time, row.revision) == (booking.expire_time, booking.revision)
+            && row.first_revision == booking.first_revision;
+        if !same {
+            wrong.push(format!("{row:?} is told of as {booking:?}"));
+        }
+    }
+    wrong.extend(rows.into_values().map(|row| format!("nobody was told of {row:?}")));
+    let claims = records.claims.iter().filter(|claim| claim.showtime_id == id);
+    let claims: BTreeMap<Name, String> = claims
+        .flat_map(|claim| {
+            let name = last.house.names(usize::try_from(claim.seat).unwrap_or(usize::MAX), 1).pop();
+            name.map(|name| (name, claim.reservation_id.to_string()))
+        })
+        .collect();
+    if claims != last.owners {
+        wrong.push(format!("the claims are {claims:?}, and not {:?}", last.owners));
+    }
+    let Some(row) = records.showtimes.iter().find(|row| row.showtime_id == id) else {
+        return vec!["it is not there".to_owned()];
+    };
+    let holds = last.bookings.values().filter(|booking| booking.state == ReservationState::Held);
+    let first = holds.map(|booking| booking.expire_time).min();
+    let free = last.house.count() - last.owners.len();
+    let same = row.revision == last.revision
+        && usize::try_from(row.available_count) == Ok(free)
+        && (row.state == "cancelled") == last.cancelled
+        // It may be too early, and never too late.
+        && first.is_none_or(|first| row.next_lapse.is_some_and(|next| next <= first))
+        && row.decide_time.is_none_or(|time| time <= last.time || last.revision == 1);
+    if !same {
+        wrong.push(format!("{row:?}, but the events come to revision {}, {free} free, {first:?}", last.revision));
+    }
+    wrong
+}
+
+/// Every change was asked for, once.
+fn check_causes(course: &Course, effects: &[(&str, Effect)]) -> Vec<String> {
+    let mut causes: HashMap<(i64, &str), BTreeSet<&str>> = HashMap::new();
+    let mut wrong = Vec::new();
+    for (request_id, effect) in effects {
+        causes.entry((effect.revision, &effect.reservation_id)).or_default().insert(request_id);
+    }
+    for (revision, step) in &course.events {
+        let whole = step.iter().any(|event| matches!(event.payload, Some(Payload::ShowtimeCancelled(_))));
+        for event in step {
+            let (id, most) = match &event.payload {
+                Some(Payload::ReservationCreated(event)) => (&event.reservation_id, 1),
+                Some(Payload::ReservationConfirmed(event)) => (&event.reservation_id, usize::MAX),
+                Some(Payload::ReservationExtended(event)) => (&event.reservation_id, 1),
+                Some(Payload::ReservationCancelled(event)) if !whole => (&event.reservation_id, 1),
+                _ => continue,
+            };
+            let count = causes.get(&(*revision, id)).map_or(0, BTreeSet::len);
+            if count == 0 || count > most {
+                wrong.push(format!("revision {revision} was asked for by {count} requests: {event:?}"));
+            }
+        }
+    }
+    wrong
+}
+
+/// A reservation is kept under the id of the request that made it, and nothing is kept under one that was refused.
+fn check_request_ids(records: &Records, id: Uuid, effects: &[(&str, Effect)]) -> Vec<String> {
+    let made: HashMap<&str, &Effect> = effects.iter().map(|(request_id, effect)| (*request_id, effect)).collect();
+    let rows = records.reservations.iter().filter(|row| row.showtime_id == id);
+    rows.filter_map(|row| {
+        let request_id = row.request_id?.to_string();
+        let right = made.get(&*request_id).is_some_and(|effect| {
+            effect.reservation_id == row.reservation_id.to_string() && effect.revision == row.first_revision
+        });
+        (!right).then(|| format!("{row:?} is not what its request was told"))
+    })
+    .collect()
+}
+
+/// Real time and the order of revisions agree.
+fn check_order(course: &Course, calls: &[&Call], effects: &[(&str, Effect)]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut points: Vec<Point> = Vec::new();
+    let mut reads: Vec<(usize, &Call, &Reservation)> = Vec::new();
+    for call in calls {
+        let (known, decided) = match &call.told {
+            Told::Done { revision, .. } => (*revision, None),
+            Told::Read(reservation) => {
+                reads.push((points.len(), call, reservation));
+                (reservation.revision, None)
+            }
+            Told::Looked { revision, .. } | Told::Locked { revision, .. } => (*revision, Some(*revision)),
+            Told::Refused(refused) => match refused.revision {
+                Some(revision) => (revision, Some(revision)),
+                None => continue,
+            },
+            Told::Unknown(_) => continue,
+        };
+        let what = format!("{:?}", call.deed);
+        points.push(Point { begun: call.begun.tick, ended: call.ended.tick, known, decided, made: false, what });
+    }
+    for (request_id, effect) in effects {
+        let Effect { revision, begun, ended, shared, .. } = effect;
+        // Of several who confirm, one does it.
+        if !shared {
+            let (known, decided) = (*revision, Some(*revision));
+            let what = format!("request {request_id}");
+            points.push(Point { begun: begun.tick, ended: ended.tick, known, decided, made: true, what });
+        }
+        let time = course.time(*revision);
+        let in_time = time.is_some_and(|time| (*shared || begun.time <= time) && time <= ended.time);
+        if !in_time && time.is_some() {
+            wrong.push(format!("request {request_id} was decided at {time:?}, and not from {begun:?} to {ended:?}"));
+        }
+    }
+    let (floors, found) = floors(&points);
+    wrong.extend(found);
+    for (at, call, told) in reads {
+        let whole = course.lives.get(&told.reservation_id);
+        let stale = whole.and_then(|life| life.range(told.revision + 1..=floors[at].max(told.revision + 1)).next());
+        let stale = stale.filter(|(revision, _)| **revision <= floors[at]);
+        let booking = course.booking(&told.reservation_id, told.revision);
+        let right = booking.is_some_and(|booking| match (booking.state, told.state()) {
+            (ReservationState::Held, ReservationState::Expired) => {
+                booking.is_over(call.ended.time) && agrees(told, booking, ReservationState::Expired)
+            }
+            (ReservationState::Held, ReservationState::Held) => {
+                !booking.is_over(call.begun.time) && agrees(told, booking, ReservationState::Held)
+            }
+            (state, _) => agrees(told, booking, state),
+        });
+        if !right || stale.is_some() {
+            wrong.push(format!("{call:?}, but it was {booking:?}, and later {stale:?}"));
+        }
+    }
+    wrong
+}
+
+/// Every reservation of a showtime that the service lists.
+async fn list(channel: Channel, showtime_id: &str) -> Vec<Reservation> {
+    let mut client = ReservationsClient::new(channel);
+    let mut request =
+        ListReservationsRequest { showtime_id: showtime_id.to_owned(), page_size: 200, ..Default::default() };
+    let mut found = Vec::new();
+    loop {
+        let page = client.list_reservations(request.clone()).await.expect("a page").into_inner();
+        found.extend(page.reservations);
+        if page.next_page_token.is_empty() {
+            return found;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+/// The list, which is a little younger than the tables, has what they have.
+fn check_list(records: &Records, stage: &Stage, told: &[Reservation]) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let listed: HashMap<&str, &Reservation> = told.iter().map(|one| (&*one.reservation_id, one)).collect();
+    let rows = records.reservations.iter().filter(|row| row.showtime_id.to_string() == stage.showtime.showtime_id);
+    let mut count = 0;
+    for row in rows {
+        count += 1;
+        let same = listed.get(&*row.reservation_id.to_string()).is_some_and(|one| {
+            let seats = stage.house.names(usize::try_from(row.first_seat).expect("a seat"), one.seats.len());
+            let over = state(&row.state) == ReservationState::Held && one.state() == ReservationState::Expired;
+            one.seats.iter().map(super::replay::seat).eq(seats)
+                && one.customer_id == row.customer_id
+                && (one.state() == state(&row.state) || over)
+                && (!is_live(one.state()) || one.revision == row.revision)
+        });
+        if !same {
+            wrong.push(format!("{row:?} is told as {:?}", listed.get(&*row.reservation_id.to_string())));
+        }
+    }
+    if (count, count) != (told.len(), listed.len()) {
+        wrong.push(format!("{count} reservations are told as {}, {} of them different", told.len(), listed.len()));
+    }
+    wrong
+}

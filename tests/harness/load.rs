@@ -1,0 +1,179 @@
+//! Callers who want everything at once: seats, other people's seats, and what they have asked for before.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use boxoffice::pb::boxoffice::v1::{
+    Auditorium, CancelReservationRequest, ConfirmReservationRequest, ExtendReservationRequest, GetReservationRequest,
+    ReserveSeatsRequest, Seat, Showtime,
+};
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use sea_orm::DatabaseConnection;
+use tokio::sync::watch;
+
+use super::{
+    fleet::Fleet,
+    history::{Deed, History, Told, clock},
+    request_id,
+};
+
+/// Reservations that everybody knows of, the latest last.
+const KNOWN: usize = 200;
+/// How long an outsider locks a showtime, by the database's clock.
+const LOCKED: TimeDelta = TimeDelta::milliseconds(40);
+/// So many calls are made between two such locks.
+const BETWEEN_LOCKS: usize = 150;
+
+/// Random numbers, the same in every run.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// From 0 up to, not including, `sides`.
+    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) >> 33).expect("31 bits") % sides
+    }
+}
+
+/// Callers at work on a few showtimes.
+pub(crate) struct Load {
+    fleet: Arc<Fleet>,
+    history: Arc<History>,
+    showtimes: Vec<(Showtime, Auditorium)>,
+    known: Mutex<VecDeque<(usize, String)>>,
+    wanted: usize,
+    begun: AtomicUsize,
+    done: watch::Sender<usize>,
+}
+
+impl Load {
+    /// Showtimes to call for. They are watched from now on.
+    pub(crate) fn new(fleet: Arc<Fleet>, history: Arc<History>, showtimes: Vec<(Showtime, Auditorium)>) -> Self {
+        for (showtime, auditorium) in &showtimes {
+            history.watch(showtime, auditorium);
+        }
+        let (known, begun, done) = (Mutex::default(), AtomicUsize::new(0), watch::Sender::new(0));
+        Self { fleet, history, showtimes, known, wanted: 0, begun, done }
+    }
+
+    /// Makes so many calls, by so many callers at once. Meanwhile one may wait for [`Load::reached`].
+    pub(crate) fn start(mut self, calls: usize, callers: usize) -> (Arc<Self>, impl Future<Output = ()>) {
+        self.wanted = calls;
+        let load = Arc::new(self);
+        let tasks: Vec<_> = (0..callers).map(|caller| tokio::spawn(Arc::clone(&load).caller(caller))).collect();
+        let all = async {
+            for task in join_all(tasks).await {
+                task.expect("a caller does not panic");
+            }
+        };
+        (load, all)
+    }
+
+    /// Waits until so many calls have ended.
+    pub(crate) async fn reached(&self, calls: usize) {
+        let mut done = self.done.subscribe();
+        done.wait_for(|done| *done >= calls.min(self.wanted)).await.expect("the sender is here");
+    }
+
+    /// Locks a showtime from outside every now and then, until all calls have ended.
+    pub(crate) async fn interfere(&self, connection: &DatabaseConnection) {
+        let mut dice = Dice::new(u64::MAX);
+        loop {
+            let calls = *self.done.borrow();
+            if calls >= self.wanted {
+                return;
+            }
+            let (showtime, _) = &self.showtimes[dice.roll(self.showtimes.len())];
+            let until = clock(connection).await + LOCKED;
+            self.history.lock(connection, &showtime.showtime_id, |now| now >= until).await;
+            self.reached(calls + BETWEEN_LOCKS).await;
+        }
+    }
+
+    async fn caller(self: Arc<Self>, number: usize) {
+        let mut dice = Dice::new(u64::try_from(number).expect("few callers"));
+        let mut last: Option<(usize, Deed)> = None;
+        while self.begun.fetch_add(1, Ordering::Relaxed) < self.wanted {
+            let (at, deed) = match last.take() {
+                Some(again) if dice.roll(20) == 0 => again,
+                _ => self.choose(&mut dice),
+            };
+            let channel = self.fleet.channel(dice.roll(100));
+            let showtime_id = &self.showtimes[at].0.showtime_id;
+            let told = self.history.call(channel, showtime_id, deed.clone()).await;
+            if let Told::Done { reservation, .. } = told {
+                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                known.push_back((at, reservation.reservation_id));
+                if known.len() > KNOWN {
+                    known.pop_front();
+                }
+            }
+            last = Some((at, deed));
+            self.done.send_modify(|done| *done += 1);
+        }
+    }
+
+    fn choose(&self, dice: &mut Dice) -> (usize, Deed) {
+        let request_id = request_id();
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Mostly the latest, which others are after, too.
+        let back = dice.roll(known.len().max(1)).min(dice.roll(known.len().max(1)));
+        let Some((at, reservation_id)) = known.iter().rev().nth(back).cloned() else {
+            return self.reserve(dice, request_id);
+        };
+        let customer_id = String::new();
+        let deed = match dice.roll(100) {
+            0..50 => return self.reserve(dice, request_id),
+            50..62 => {
+                Deed::Confirm(ConfirmReservationRequest { reservation_id, request_id, customer_id, tender: None })
+            }
+            62..74 => Deed::Cancel(CancelReservationRequest { reservation_id, request_id, customer_id }),
+            74..82 => Deed::Extend(ExtendReservationRequest { reservation_id, request_id, customer_id }),
+            82..92 => Deed::Read(GetReservationRequest { reservation_id, customer_id }),
+            _ => Deed::Look,
+        };
+        (at, deed)
+    }
+
+    fn reserve(&self, dice: &mut Dice, request_id: String) -> (usize, Deed) {
+        // Half of all for the first showtime.
+        let at = dice.roll(self.showtimes.len()) * dice.roll(2);
+        let size = dice.roll(4) + 1;
+        let customer_id = format!("customer {}", dice.roll(400));
+        let count = i32::try_from(size).expect("a small number");
+        let request = ReserveSeatsRequest {
+            showtime_id: self.showtimes[at].0.showtime_id.clone(),
+            customer_id,
+            request_id,
+            ..Default::default()
+        };
+        if dice.roll(6) == 0 {
+            return (at, Deed::Reserve(ReserveSeatsRequest { seat_count: count, ..request }));
+        }
+        let rows = &self.showtimes[at].1.layout.as_ref().expect("a layout").rows;
+        let row = &rows[dice.roll(rows.len())];
+        let first = i32::try_from(dice.roll(row.places.replace('_', "").len() - 3)).expect("a small number") + 1;
+        // Ten seats from aisle to aisle: nobody asks for a block that is broken.
+        let first = if (first - 1) / 10 == (first + count - 2) / 10 { first } else { first / 10 * 10 + 1 };
+        let mut seats: Vec<Seat> =
+            (first..first + count).map(|number| Seat { row: row.label.clone(), number }).collect();
+        if dice.roll(2) == 0 {
+            seats.reverse();
+        }
+        (at, Deed::Reserve(ReserveSeatsRequest { seats, ..request }))
+    }
+}
