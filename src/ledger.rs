@@ -4,18 +4,26 @@
 //! showtimes in the database, decides in memory with [`crate::domain::seating`], writes what came of it in one
 //! transaction, and only then answers. Commands that were queued are carried out whatever becomes of those who asked.
 
+mod batch;
+mod memory;
+mod writer;
+
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    clock::Clock,
     domain::{
         ids::ShowtimeId,
         reservation::Reservation,
-        seating::{Command, Plan, Refusal},
+        seating::{Command, Plan, Refusal, Rules},
     },
-    store::RequestKey,
+    store::{Error, RequestKey, Store},
 };
+use memory::Memory;
+use writer::{Job, Message, Writer};
 
 /// A command, and all that goes with it.
 #[derive(Clone, Debug)]
@@ -58,4 +66,112 @@ pub enum Outcome {
     RequestReused,
     /// It is against the rules. Shared, as many can be refused alike.
     Refused(Arc<Refusal>),
+}
+
+/// Whose clock decides when a hold is over.
+#[derive(Clone, Debug)]
+pub enum Time {
+    /// The database's. `SQLite` has none: it is the file of one process, and that process's clock will do.
+    Database(Clock),
+    /// This one, whatever the database thinks: a test that holds the time in its hand.
+    Given(Clock),
+}
+
+/// How the ledger works.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What is allowed.
+    pub rules: Rules,
+    /// How many transactions are under way at once, each for showtimes of its own.
+    pub writers: usize,
+    /// About how many bytes of memory may be used for showtimes, in all.
+    pub memory: usize,
+}
+
+/// The way to ask. Cheap to clone.
+#[derive(Clone)]
+pub struct Ledger(Arc<Inner>);
+
+struct Inner {
+    writers: Vec<mpsc::Sender<Message>>,
+    store: Store,
+    time: Time,
+}
+
+/// Commands that may wait for one writer; beyond it there is too much going on.
+const QUEUED: usize = 8_192;
+/// Showtimes that the sweep looks after at a time.
+const SWEPT: usize = 256;
+
+impl Ledger {
+    /// Starts the writers. They end when the last clone is dropped.
+    #[must_use]
+    pub fn start(store: Store, time: Time, options: &Options) -> Self {
+        let writers = (0..options.writers.max(1)).map(|_| {
+            let (send, receive) = mpsc::channel(QUEUED);
+            let memory = Memory::new(options.memory / options.writers.max(1));
+            let writer = Writer { store: store.clone(), time: time.clone(), rules: options.rules.clone(), memory };
+            tokio::spawn(writer.run(receive));
+            send
+        });
+        Self(Arc::new(Inner { writers: writers.collect(), store, time }))
+    }
+
+    /// Has a command decided. `None`: there is no such showtime. Once this was called the command is carried out, whether
+    /// or not anybody waits for the answer.
+    ///
+    /// # Errors
+    /// The store could not be asked, or `Busy`: too many commands are waiting.
+    pub async fn ask(&self, ask: Ask) -> Result<Option<Told>, Arc<Error>> {
+        let (tell, told) = oneshot::channel();
+        // Ids end in random bits.
+        let writer = ask.showtime_id.0.as_u128() as usize % self.0.writers.len();
+        if self.0.writers[writer].try_send(Message::Job(Box::new(Job { ask, tell }))).is_err() {
+            return Err(Arc::new(Error::overloaded("too many commands are waiting")));
+        }
+        told.await.unwrap_or_else(|_| Err(Arc::new(Error::unknown("a writer ended before it answered"))))
+    }
+
+    /// Waits for every command that was asked before.
+    pub async fn drained(&self) {
+        for writer in &self.0.writers {
+            let (tell, told) = oneshot::channel();
+            if writer.send(Message::Flush(tell)).await.is_ok() {
+                let _ended = told.await;
+            }
+        }
+    }
+
+    /// Writes down the holds that are over, so that others are told and the seats show as free everywhere. Nothing depends
+    /// on it: a hold that is over is over. Any number of instances may do it at once. Answers how many showtimes it saw.
+    ///
+    /// # Errors
+    /// The store could not be asked.
+    pub async fn sweep(&self) -> Result<usize, Arc<Error>> {
+        let now = match &self.0.time {
+            Time::Database(_) if self.0.store.has_clock() => None,
+            Time::Database(clock) | Time::Given(clock) => Some(clock.now()),
+        };
+        let mut swept = 0;
+        loop {
+            let lapsed = self.0.store.lapsed(now, SWEPT as u64).await?;
+            let (last, more) = (lapsed.len() < SWEPT, lapsed.len());
+            let expire = |showtime_id| Ask {
+                showtime_id,
+                command: Command::Expire,
+                key: None,
+                record: None,
+                validate_only: false,
+                trace_id: None,
+            };
+            let asked = lapsed.into_iter().map(|showtime_id| self.ask(expire(showtime_id)));
+            for told in futures_util::future::join_all(asked).await {
+                told?;
+            }
+            swept += more;
+            if last {
+                return Ok(swept);
+            }
+        }
+    }
 }

@@ -4,14 +4,19 @@
 //! domain's types. A refusal by the state of the data is a value, an `Error` means that the database could not be asked.
 //! Every transaction has a name under which it is timed, and is tried again only when it certainly had no effect.
 
+pub mod outbox;
+
 mod auditoriums;
 mod entities;
 mod errors;
 mod facts;
 mod migrations;
+mod plans;
 mod pools;
 mod reader;
 mod requests;
+mod reservations;
+mod seats;
 mod settings;
 mod showtimes;
 mod transactions;
@@ -23,9 +28,10 @@ pub use errors::Error;
 pub use pools::{Database, Options};
 pub use reader::{standings_statement, whole_statement};
 pub use requests::{KEPT_FOR_EVER, RequestKey};
+pub use seats::{Answered, Locked, MadeBefore, SeatBatch, Step, Writes, lapsed_statement};
 pub use showtimes::{Cursor, Schedule, ShowtimeCancelled, ShowtimeScheduled, listing_statement};
 
-use pools::Pool;
+use pools::{Pool, Pools};
 
 /// A way to the database, cheap to clone.
 #[derive(Clone)]
@@ -36,7 +42,10 @@ struct Inner {
     reads: Pool,
     /// For transactions that change something. On SQLite it has one connection, on Postgres it is the same pool.
     writes: Pool,
+    /// For the ledger's transactions.
+    ledger: Pool,
     facts: facts::Facts,
+    houses: plans::Houses,
     reader: reader::Reader,
     /// Held for as long as the process uses an SQLite file.
     _lock: Option<File>,
@@ -49,15 +58,16 @@ impl Store {
     /// # Errors
     /// The database cannot be reached, belongs to another process, or has a schema that this binary does not know.
     pub async fn open(options: &Options) -> Result<Self, Error> {
-        let (reads, writes, lock) = pools::open(options).await?;
+        let Pools { reads, writes, ledger, lock } = pools::open(options).await?;
         if options.migrate {
             migrations::run(&writes).await?;
         } else {
             migrations::check(&reads).await?;
         }
         let facts = facts::Facts::new(options.cached_showtimes);
+        let houses = plans::Houses::new(plans::HOUSES);
         let reader = reader::Reader::start(&reads, &facts);
-        Ok(Self(Arc::new(Inner { reads, writes, facts, reader, _lock: lock })))
+        Ok(Self(Arc::new(Inner { reads, writes, ledger, facts, houses, reader, _lock: lock })))
     }
 
     /// Brings the schema up to date and closes the database again. Answers how many migrations it took.
@@ -65,8 +75,8 @@ impl Store {
     /// # Errors
     /// As `open`.
     pub async fn migrate(options: &Options) -> Result<usize, Error> {
-        let (_reads, writes, _lock) = pools::open(options).await?;
-        migrations::run(&writes).await
+        let pools = pools::open(options).await?;
+        migrations::run(&pools.writes).await
     }
 
     /// Whether the database answers, for readiness.
@@ -79,6 +89,7 @@ impl Store {
 
     /// Closes all connections; on SQLite this also folds the write-ahead log into the file.
     pub async fn close(&self) {
+        self.0.ledger.close().await;
         self.0.writes.close().await;
         self.0.reads.close().await;
     }

@@ -205,9 +205,9 @@ impl House {
         let mut seats = Vec::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
             match self.by_name.get(name) {
-                None => flaws.add(BadKind::Unknown, format!("[{index}]"), format!("{name} is not in the house")),
+                None => flaws.add(BadKind::Unknown, &format!("[{index}]"), format!("{name} is not in the house")),
                 Some(seat) if seats.contains(seat) => {
-                    flaws.add(BadKind::Repeated, format!("[{index}]"), format!("{name} is named twice"));
+                    flaws.add(BadKind::Repeated, &format!("[{index}]"), format!("{name} is named twice"));
                 }
                 Some(seat) => seats.push(*seat),
             }
@@ -218,14 +218,14 @@ impl House {
         for pair in pairs.windows(2) {
             if self.spot(pair[0]).run != self.spot(pair[1]).run || pair[1] != pair[0] + 1 {
                 let what = format!("{} and {} are not neighbours", self.name(pair[0]), self.name(pair[1]));
-                flaws.add(BadKind::NotContiguous, String::new(), what);
+                flaws.add(BadKind::NotContiguous, "", what);
             }
         }
         if names.len() > usize::from(most) {
-            flaws.add(BadKind::TooMany, String::new(), format!("must be at most {most}"));
+            flaws.add(BadKind::TooMany, "", format!("must be at most {most}"));
         }
         if names.is_empty() {
-            flaws.add(BadKind::Unknown, String::new(), "must name a seat".to_owned());
+            flaws.add(BadKind::Unknown, "", "must name a seat".to_owned());
         }
         let first = seats.first().copied().unwrap_or_default();
         flaws.0.map_or(Ok(Block { first, count: seats.len() as u16 }), Err)
@@ -245,7 +245,7 @@ impl BadChoice {
 struct Flaws(Option<BadChoice>);
 
 impl Flaws {
-    fn add(&mut self, kind: BadKind, place: String, what: String) {
+    fn add(&mut self, kind: BadKind, place: &str, what: String) {
         let bad = self.0.get_or_insert_with(|| BadChoice { kind, violations: Violations::new() });
         bad.violations.add(format!("seats{place}"), what);
     }

@@ -164,6 +164,8 @@ pub struct Seating {
     /// For each seat the number of its place and 1, or 0.
     seats: Vec<u16>,
     places: Vec<Option<Place>>,
+    /// Places that nobody has any more.
+    empty: Vec<u16>,
     live: HashMap<ReservationId, u16>,
     /// Reservations that are no longer live and that somebody asks about.
     ended: HashMap<ReservationId, Arc<Reservation>>,
@@ -180,8 +182,9 @@ impl Seating {
         live: impl IntoIterator<Item = Reservation>,
     ) -> Self {
         let seats = vec![0; usize::from(plan.house.seat_count())];
-        let (places, index, ended) = (Vec::new(), HashMap::new(), HashMap::new());
-        let mut seating = Self { plan, state, revision, latest, seats, places, live: index, ended };
+        let (places, empty) = (Vec::new(), Vec::new());
+        let (index, ended) = (HashMap::new(), HashMap::new());
+        let mut seating = Self { plan, state, revision, latest, seats, places, empty, live: index, ended };
         for reservation in live {
             seating.seat(Arc::new(reservation));
         }
@@ -212,10 +215,10 @@ impl Seating {
         self.latest
     }
 
-    /// The time to decide by: a clock's, unless that ran backwards.
-    #[must_use]
-    pub fn moment(&self, clock: DateTime<Utc>) -> DateTime<Utc> {
-        clock.max(self.latest)
+    /// The time to decide by: a clock's, unless that ran backwards. What was once over stays over.
+    pub fn moment(&mut self, clock: DateTime<Utc>) -> DateTime<Utc> {
+        self.latest = self.latest.max(clock);
+        self.latest
     }
 
     /// A reservation that is live or was recalled.
@@ -225,6 +228,12 @@ impl Seating {
             Some(place) => self.places[usize::from(*place)].as_ref().map(|place| &place.reservation),
             None => self.ended.get(&id),
         }
+    }
+
+    /// How many reservations are held or sold, lapsed or not.
+    #[must_use]
+    pub fn live_count(&self) -> usize {
+        self.live.len()
     }
 
     /// All that is held or sold, lapsed or not.
@@ -298,16 +307,11 @@ impl Seating {
     }
 
     fn seat(&mut self, reservation: Arc<Reservation>) {
-        let place = match self.live.get(&reservation.reservation_id) {
-            Some(place) => *place,
-            None => match self.places.iter().position(Option::is_none) {
-                Some(empty) => empty as u16,
-                None => {
-                    self.places.push(None);
-                    self.places.len() as u16 - 1
-                }
-            },
-        };
+        let place = self.live.get(&reservation.reservation_id).copied();
+        let place = place.or_else(|| self.empty.pop()).unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() as u16 - 1
+        });
         for seat in reservation.block.seats() {
             self.seats[usize::from(seat)] = place + 1;
         }
@@ -323,6 +327,7 @@ impl Seating {
     fn unseat(&mut self, reservation: &Arc<Reservation>) {
         if let Some(place) = self.live.remove(&reservation.reservation_id) {
             self.places[usize::from(place)] = None;
+            self.empty.push(place);
             for seat in reservation.block.seats() {
                 self.seats[usize::from(seat)] = 0;
             }

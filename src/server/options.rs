@@ -18,6 +18,7 @@ pub(super) fn store(config: &Config) -> store::Options {
             Database::Postgres { url } => store::Database::Postgres(url.expose().to_owned()),
         },
         connections: config.database.connections,
+        ledger_connections: 2,
         timeout: config.database.timeout,
         migrate: config.database.migrate == Migrate::Auto,
         cached_showtimes: config.showtime_cache,

@@ -18,9 +18,15 @@ pub enum Error {
     /// A constraint of the schema refused; callers that can name it do.
     #[error("the schema's constraint {0} refused")]
     Constraint(String),
+    /// What was locked is not what is there: somebody wrote past the lock.
+    #[error("{0} changed while it was locked")]
+    Fenced(&'static str),
     /// The query or the data is not what this program believes.
     #[error("the database answered with what cannot be")]
     Broken(#[source] DbErr),
+    /// Our own rules panicked; nothing was written.
+    #[error("a rule panicked: {0}")]
+    Panicked(String),
     /// A row holds what no constructor of the domain would make.
     #[error("the row {table} {key} cannot be read: {why}")]
     Unreadable {
@@ -74,6 +80,25 @@ pub enum Error {
 }
 
 impl Error {
+    /// More is asked for than is let in.
+    #[must_use]
+    pub fn overloaded(what: &str) -> Self {
+        Self::Busy(DbErr::Custom(what.to_owned()))
+    }
+
+    /// Nobody can say what became of it.
+    #[must_use]
+    pub fn unknown(what: &str) -> Self {
+        Self::Unknown(DbErr::Custom(what.to_owned()))
+    }
+
+    /// Whether the data said no to what was written: somebody else may have been quicker, or one of several changes was
+    /// wrong. Nothing was written.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Busy(_) | Self::Constraint(_) | Self::Fenced(_))
+    }
+
     /// Whether the same transaction may succeed when it is simply run again.
     pub(super) fn worth_another_try(&self) -> bool {
         matches!(self, Self::Busy(_))

@@ -37,6 +37,8 @@ pub struct Options {
     pub database: Database,
     /// Connections at the most.
     pub connections: u32,
+    /// Of them, those that are the ledger's own. SQLite has one writer, whoever writes.
+    pub ledger_connections: u32,
     /// For getting a connection, and for one statement.
     pub timeout: Duration,
     /// Whether opening brings the schema up to date.
@@ -161,31 +163,44 @@ pub(super) fn timed_out(what: &str) -> DbErr {
     DbErr::Conn(RuntimeErr::Internal(what.to_owned()))
 }
 
-/// Connects: reads, writes, and the lock that keeps a second process off an SQLite file.
-pub(super) async fn open(options: &Options) -> Result<(Pool, Pool, Option<File>), Error> {
+/// What a store speaks through.
+pub(super) struct Pools {
+    /// For statements on their own and for short reads.
+    pub(super) reads: Pool,
+    /// For transactions that change something. On Postgres it is the same pool, on SQLite the one writer.
+    pub(super) writes: Pool,
+    /// For the ledger. On Postgres it has connections of its own, so that no crowd of readers holds it up.
+    pub(super) ledger: Pool,
+    /// Keeps a second process off an SQLite file.
+    pub(super) lock: Option<File>,
+}
+
+/// Connects.
+pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
     match &options.database {
         Database::Postgres(url) => {
-            let pool = open_postgres(url, options).await?;
+            let pool = open_postgres(url, "read", options.connections, options).await?;
+            let ledger = open_postgres(url, "ledger", options.ledger_connections, options).await?;
             // Writers may have to wait for each other's locks; a part of the connections is not theirs to hold meanwhile.
             let theirs = options.connections - (options.connections / 4).max(1).min(options.connections - 1);
             let writes = Pool::new("write", pool.connection.clone(), theirs, options.timeout);
-            Ok((pool, writes, None))
+            Ok(Pools { reads: pool, writes, ledger, lock: None })
         }
         Database::Sqlite(path) => {
             let lock = lock_file(path)?;
             // The writer first: it creates the file and puts it in WAL mode.
             let writes = open_sqlite(path, "write", 1, options).await?;
             let reads = open_sqlite(path, "read", SQLITE_READERS.min(options.connections), options).await?;
-            Ok((reads, writes, Some(lock)))
+            Ok(Pools { reads, ledger: writes.clone(), writes, lock: Some(lock) })
         }
     }
 }
 
-async fn open_postgres(url: &str, options: &Options) -> Result<Pool, Error> {
+async fn open_postgres(url: &str, name: &'static str, size: u32, options: &Options) -> Result<Pool, Error> {
     let statement_timeout = options.timeout.mul_f64(0.8);
     let mut connect = ConnectOptions::new(url);
     connect
-        .max_connections(options.connections)
+        .max_connections(size)
         .connect_timeout(options.timeout)
         .acquire_timeout(patience(options.timeout))
         .test_before_acquire(false)
@@ -205,7 +220,7 @@ async fn open_postgres(url: &str, options: &Options) -> Result<Pool, Error> {
             ])
         });
     let connection = bounded(options.timeout * 2, Orm::connect(connect)).await?;
-    Ok(Pool::new("read", connection, options.connections, options.timeout))
+    Ok(Pool::new(name, connection, size, options.timeout))
 }
 
 async fn open_sqlite(path: &Path, name: &'static str, size: u32, options: &Options) -> Result<Pool, Error> {

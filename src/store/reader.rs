@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use sea_orm::{DbBackend, FromQueryResult as _, Statement, Value};
+use sea_orm::{DbBackend, FromQueryResult as _, Statement, Value, prelude::Uuid};
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::Instrument as _;
 
@@ -129,15 +129,42 @@ const SELECT_STANDINGS: &str =
     "SELECT s.showtime_id, s.state, s.cancel_time, s.available_count, s.revision FROM showtimes s";
 
 /// One text for any number of ids, so that it is prepared once.
-pub(super) fn by_ids(backend: DbBackend, select: &str, ids: &[ShowtimeId]) -> Statement {
-    // On SQLite a bound array panics; ids travel as JSON there.
+pub(super) fn by_ids(backend: DbBackend, select: &str, wanted: &[ShowtimeId]) -> Statement {
+    let sql = format!("{select} WHERE s.showtime_id {}", ids_among(backend, 1));
+    Statement::from_sql_and_values(backend, sql, [ids(backend, wanted.iter().map(|id| id.0))])
+}
+
+/// The condition that an id is among those of a parameter made by `ids`.
+pub(super) fn ids_among(backend: DbBackend, parameter: usize) -> String {
     if backend == DbBackend::Sqlite {
-        let hex: Vec<_> = ids.iter().map(|id| id.0.simple().to_string()).collect();
-        let sql = format!("{select} WHERE s.showtime_id IN (SELECT unhex(value) FROM json_each($1))");
-        return Statement::from_sql_and_values(backend, sql, [Value::from(serde_json::json!(hex).to_string())]);
+        format!("IN (SELECT unhex(value) FROM json_each(${parameter}))")
+    } else {
+        format!("= ANY(${parameter})")
     }
-    let ids: Vec<_> = ids.iter().map(|id| id.0).collect();
-    Statement::from_sql_and_values(backend, format!("{select} WHERE s.showtime_id = ANY($1)"), [ids.into()])
+}
+
+/// Ids as one parameter. On SQLite a bound array panics; they travel as JSON there.
+pub(super) fn ids(backend: DbBackend, ids: impl Iterator<Item = Uuid>) -> Value {
+    if backend == DbBackend::Sqlite {
+        let hex: Vec<_> = ids.map(|id| id.simple().to_string()).collect();
+        return Value::from(serde_json::json!(hex).to_string());
+    }
+    ids.collect::<Vec<_>>().into()
+}
+
+/// The condition that a text is among those of a parameter made by `texts`.
+pub(super) fn texts_among(backend: DbBackend, parameter: usize) -> String {
+    if backend == DbBackend::Sqlite {
+        format!("IN (SELECT value FROM json_each(${parameter}))")
+    } else {
+        format!("= ANY(${parameter})")
+    }
+}
+
+/// Texts as one parameter.
+pub(super) fn texts<'a>(backend: DbBackend, texts: impl IntoIterator<Item = &'a str>) -> Value {
+    let texts: Vec<_> = texts.into_iter().map(str::to_owned).collect();
+    if backend == DbBackend::Sqlite { Value::from(serde_json::json!(texts).to_string()) } else { texts.into() }
 }
 
 /// The text and values of the query for what changes in showtimes, for whoever wants to see its plan.

@@ -34,6 +34,16 @@ pub struct RequestKey {
     pub fingerprint: [u8; 32],
 }
 
+/// A row of the answers.
+#[derive(Debug, sea_orm::FromQueryResult)]
+pub(super) struct AnswerRow {
+    pub(super) caller: String,
+    pub(super) method: String,
+    pub(super) request_id: sea_orm::prelude::Uuid,
+    pub(super) fingerprint: Vec<u8>,
+    pub(super) answer: Option<sea_orm::JsonValue>,
+}
+
 /// What is known of a request id.
 pub(super) enum Claim<T> {
     /// Nothing: it is ours now, until the transaction ends.

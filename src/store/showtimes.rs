@@ -17,6 +17,7 @@ use super::{
         showtime::{ActiveModel, Column, Entity},
     },
     facts::{SELECT_SHOWTIMES, ShowtimeRow, StandingRow},
+    outbox,
     reader::by_ids,
     requests::{self, Claim},
     transactions::{
@@ -134,6 +135,7 @@ impl Store {
         insert(&tx, plan, &row).await?;
         requests::answer(&tx, key, &row).await?;
         let scheduled = row.showtime()?;
+        outbox::showtime_created(&tx, &scheduled).await?;
         tx.end(Commit(ShowtimeScheduled::Scheduled(scheduled))).await
     }
 

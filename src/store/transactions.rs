@@ -8,7 +8,7 @@ use tracing::Instrument as _;
 
 use super::{
     Error, Store,
-    pools::{bounded, timed_out},
+    pools::{Pool, bounded, timed_out},
 };
 use crate::telemetry::metrics;
 
@@ -32,7 +32,7 @@ pub(super) enum Verdict<T> {
 pub(super) struct Tx {
     pub(super) inner: DatabaseTransaction,
     pub(super) backend: DbBackend,
-    limit: Duration,
+    pub(super) limit: Duration,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -57,11 +57,15 @@ impl Tx {
 impl Store {
     /// Begins a transaction that writes.
     pub(super) async fn begin(&self) -> Result<Tx, Error> {
-        let writes = &self.0.writes;
-        let held = writes.acquire().await?;
-        let limit = writes.limit();
+        self.begin_on(&self.0.writes).await
+    }
+
+    /// The same on a pool of one's own.
+    pub(super) async fn begin_on(&self, pool: &Pool) -> Result<Tx, Error> {
+        let held = pool.acquire().await?;
+        let limit = pool.limit();
         let (inner, permit) = held.begin().await?;
-        Ok(Tx { inner, backend: writes.backend(), limit, _permit: permit })
+        Ok(Tx { inner, backend: pool.backend(), limit, _permit: permit })
     }
 
     /// Runs a transaction under its name, again while it is worth it.
@@ -109,7 +113,8 @@ pub(super) async fn timed<T>(
     done
 }
 
-fn outcome<T>(done: &Result<T, Error>) -> &'static str {
+/// How a transaction ended, as the metrics name it.
+pub(super) fn outcome<T>(done: &Result<T, Error>) -> &'static str {
     match done {
         Ok(_) => "done",
         Err(Error::Unknown(_)) => "unknown",

@@ -21,6 +21,7 @@ struct Instruments {
     lines_dropped: Counter<u64>,
     transactions: Histogram<f64>,
     pool_waits: Histogram<f64>,
+    batches: Histogram<u64>,
     cache_lookups: Counter<u64>,
     cache_calls: Histogram<f64>,
     provider_calls: Histogram<f64>,
@@ -59,6 +60,11 @@ impl Instruments {
             requests: seconds("boxoffice.request.duration", "Time from a request's arrival to the end of its answer"),
             transactions: seconds("boxoffice.transaction.duration", "Time in a database transaction or read"),
             pool_waits: seconds("boxoffice.pool.wait", "Time waited for a database connection"),
+            batches: meter
+                .u64_histogram("boxoffice.ledger.batch")
+                .with_description("Commands for seats that were decided together")
+                .with_boundaries(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0])
+                .build(),
             cache_calls: seconds("boxoffice.cache.duration", "Time spent on one call to the movie cache"),
             provider_calls: seconds("boxoffice.provider.duration", "Time of one attempt at the movie provider"),
             streams: level("boxoffice.request.active", "Requests under way"),
@@ -135,6 +141,11 @@ pub fn lines_dropped(count: u64) {
 pub fn transaction(name: &'static str, outcome: &'static str, elapsed: Duration) {
     let labels = [KeyValue::new("name", name), KeyValue::new("outcome", outcome)];
     record(|all| all.transactions.record(elapsed.as_secs_f64(), &labels));
+}
+
+/// So many commands for seats are decided together.
+pub fn batch(commands: usize) {
+    record(|all| all.batches.record(commands as u64, &[]));
 }
 
 /// Somebody waited for a connection of this pool: `read` or `write`.

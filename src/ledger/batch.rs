@@ -1,0 +1,322 @@
+//! One batch: lock, look, decide, write, commit. See `store/seats.rs` for what each step says to the database.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use chrono::{DateTime, Utc};
+
+use super::{Ask, Outcome, Time, Told, writer::Writer};
+use crate::{
+    domain::{
+        ids::{ReservationId, ShowtimeId},
+        reservation::{Reservation, State},
+        seating::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating},
+    },
+    store::{Answered, Error, Locked, MadeBefore, RequestKey, SeatBatch, Step, Writes, outbox},
+};
+
+/// Tells requests apart.
+type KeyOf<'a> = (&'a str, &'a str, uuid::Uuid);
+
+/// What was found out after the locks were had.
+struct Known<'a> {
+    /// The time to decide by.
+    clock: DateTime<Utc>,
+    /// By whose request and which id: what was answered, and to what.
+    answers: HashMap<KeyOf<'a>, Kept>,
+    locked: HashMap<ShowtimeId, Locked>,
+}
+
+/// An answer to a request that had an effect.
+struct Kept {
+    fingerprint: Vec<u8>,
+    revision: i64,
+    reservation: Option<Arc<Reservation>>,
+}
+
+/// What is decided, put together for writing.
+#[derive(Default)]
+struct Decided<'a> {
+    writes: Writes,
+    /// Which of the steps is a showtime's.
+    steps: HashMap<ShowtimeId, usize>,
+    /// The last refusal of a choice of seats, for those who want the same.
+    refused: HashMap<ShowtimeId, (i64, &'a Choice, Arc<Refusal>)>,
+}
+
+impl Writer {
+    pub(super) async fn transact(&mut self, asks: &[&Ask]) -> Result<Vec<Option<Told>>, Error> {
+        let wanted: BTreeSet<_> = asks.iter().map(|ask| ask.showtime_id).collect();
+        self.load_plans(&wanted).await?;
+        let ids: Vec<_> = wanted.into_iter().filter(|id| self.memory.plan(*id).is_some()).collect();
+        if ids.is_empty() {
+            return Ok(asks.iter().map(|_| None).collect());
+        }
+        let batch = self.store.begin_seats().await?;
+        let locked = batch.lock(&ids).await?;
+        let known = self.look(&batch, asks, locked).await?;
+        self.load_seatings(&batch, &known).await?;
+        self.recall(&batch, asks).await?;
+
+        let mut decided = Decided::default();
+        let mut known = known;
+        let mut told = Vec::with_capacity(asks.len());
+        for ask in asks {
+            told.push(self.tell(ask, &mut known, &mut decided)?);
+        }
+        self.finish(&known, &mut decided, asks);
+        if decided.writes.is_empty() {
+            batch.leave().await?;
+        } else {
+            batch.write(&decided.writes).await?;
+            batch.commit().await?;
+        }
+        Ok(told)
+    }
+
+    /// Learns what never changes about these showtimes.
+    async fn load_plans(&mut self, ids: &BTreeSet<ShowtimeId>) -> Result<(), Error> {
+        let unknown: Vec<_> = ids.iter().copied().filter(|id| self.memory.plan(*id).is_none()).collect();
+        if !unknown.is_empty() {
+            for plan in self.store.plans(&unknown).await? {
+                self.memory.learn_plan(plan);
+            }
+        }
+        Ok(())
+    }
+
+    async fn look<'a>(&self, batch: &SeatBatch, asks: &[&'a Ask], locked: Vec<Locked>) -> Result<Known<'a>, Error> {
+        let keyed = || asks.iter().filter(|ask| !ask.validate_only).filter_map(|ask| Some((*ask, ask.key.as_ref()?)));
+        let is_reserve = |ask: &Ask| matches!(ask.command, Command::Reserve { .. });
+        let reserving: Vec<_> = keyed().filter(|(ask, _)| is_reserve(ask)).map(|(_, key)| key).collect();
+        let others: Vec<_> = keyed().filter(|(ask, _)| !is_reserve(ask)).map(|(_, key)| key).collect();
+        let (database_time, made) = batch.look(&reserving).await?;
+        let clock = match &self.time {
+            Time::Database(clock) => database_time.unwrap_or_else(|| clock.now()),
+            Time::Given(clock) => clock.now(),
+        };
+        let mut answers = HashMap::new();
+        for MadeBefore { caller, request_id, fingerprint, reservation } in made {
+            let asked = |key: &&&RequestKey| key.request_id.0 == request_id && key.caller == caller;
+            if let Some(key) = reserving.iter().find(asked) {
+                let reservation = reservation.as_made();
+                let revision = reservation.revision;
+                answers.insert(key_of(key), Kept { fingerprint, revision, reservation: Some(Arc::new(reservation)) });
+            }
+        }
+        if !others.is_empty() {
+            for Answered { caller, method, request_id, fingerprint, revision, reservation } in
+                batch.answers(&others).await?
+            {
+                let asked = |key: &&&RequestKey| key_of(key) == (caller.as_str(), method.as_str(), request_id);
+                if let Some(key) = others.iter().find(asked) {
+                    answers.insert(key_of(key), Kept { fingerprint, revision, reservation });
+                }
+            }
+        }
+        let locked = locked.into_iter().map(|locked| (locked.showtime_id, locked)).collect();
+        Ok(Known { clock, answers, locked })
+    }
+
+    /// Learns who has which seat, where that is not known as of the revision that is locked.
+    async fn load_seatings(&mut self, batch: &SeatBatch, known: &Known<'_>) -> Result<(), Error> {
+        let is_stale = |locked: &&Locked| {
+            self.memory.seating_at(locked.showtime_id).is_none_or(|revision| revision != locked.revision)
+        };
+        let stale: Vec<_> = known.locked.values().filter(is_stale).copied().collect();
+        if stale.is_empty() {
+            return Ok(());
+        }
+        // A showtime that nobody has ever reserved in has nothing to read.
+        let ids: Vec<_> = stale.iter().filter(|locked| locked.revision > 1).map(|locked| locked.showtime_id).collect();
+        let mut live: HashMap<ShowtimeId, Vec<Reservation>> = HashMap::new();
+        if !ids.is_empty() {
+            for reservation in batch.live(&ids).await? {
+                live.entry(reservation.showtime_id).or_default().push(reservation);
+            }
+        }
+        for Locked { showtime_id, state, revision, decide_time, .. } in stale {
+            let Some(plan) = self.memory.plan(showtime_id).cloned() else { continue };
+            let latest = decide_time.unwrap_or(plan.facts.create_time);
+            let live = live.remove(&showtime_id).unwrap_or_default();
+            self.memory.learn(Seating::new(plan, state, revision, latest, live));
+        }
+        Ok(())
+    }
+
+    /// Learns of reservations that are asked about and are not live.
+    async fn recall(&mut self, batch: &SeatBatch, asks: &[&Ask]) -> Result<(), Error> {
+        let mut unknown = Vec::new();
+        for ask in asks {
+            let Some(id) = named(&ask.command) else { continue };
+            let Some(seating) = self.memory.seating(ask.showtime_id) else { continue };
+            if seating.reservation(id).is_some() {
+                continue;
+            }
+            match &ask.record {
+                // It stays what it is.
+                Some(record) if matches!(record.state, State::Cancelled { .. } | State::Expired) => {
+                    seating.recall(Arc::clone(record));
+                }
+                _ => unknown.push(id),
+            }
+        }
+        if !unknown.is_empty() {
+            for reservation in batch.reservations(&unknown).await? {
+                if let Some(seating) = self.memory.seating(reservation.showtime_id) {
+                    seating.recall(Arc::new(reservation));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides one command, after all that came before it.
+    fn tell<'a>(
+        &mut self,
+        ask: &'a Ask,
+        known: &mut Known<'a>,
+        decided: &mut Decided<'a>,
+    ) -> Result<Option<Told>, Error> {
+        let id = ask.showtime_id;
+        let (Some(seating), Some(locked)) = (self.memory.seating(id), known.locked.get(&id)) else { return Ok(None) };
+        let now = seating.moment(known.clock);
+        let plan = Arc::clone(seating.plan());
+        let told = |revision, outcome| Some(Told { plan: Arc::clone(&plan), revision, now, outcome });
+        let key = ask.key.as_ref().filter(|_| !ask.validate_only);
+        if let Some(key) = key
+            && let Some(kept) = known.answers.get(&key_of(key))
+        {
+            let same = key.fingerprint.starts_with(&kept.fingerprint) && !kept.fingerprint.is_empty();
+            let outcome = if same { Outcome::Replayed(kept.reservation.clone()) } else { Outcome::RequestReused };
+            return Ok(told(kept.revision, outcome));
+        }
+        let decision = match decided.decide(seating, &ask.command, &self.rules, now) {
+            Ok(decision) => decision,
+            Err(refusal) => return Ok(told(seating.revision(), Outcome::Refused(refusal))),
+        };
+        let reservation = decision.reservation;
+        if ask.validate_only || decision.changes.is_empty() {
+            let revision = reservation.as_ref().filter(|_| !ask.validate_only).map(|reservation| reservation.revision);
+            return Ok(told(revision.unwrap_or(seating.revision()), Outcome::Done(reservation)));
+        }
+        seating.apply(&decision.changes, now);
+        let revision = seating.revision();
+        decided.note(&plan, locked, now, revision, ask, &decision.changes)?;
+        if let Some(key) = key {
+            let kept = Kept { fingerprint: key.fingerprint.to_vec(), revision, reservation: reservation.clone() };
+            known.answers.insert(key_of(key), kept);
+            if !matches!(ask.command, Command::Reserve { .. }) {
+                decided.writes.answers.push((key.clone(), revision, reservation.clone()));
+            }
+        }
+        Ok(told(revision, Outcome::Done(reservation)))
+    }
+
+    /// Completes the steps with where they lead to.
+    fn finish(&mut self, known: &Known<'_>, decided: &mut Decided<'_>, asks: &[&Ask]) {
+        for step in &mut decided.writes.steps {
+            let Some(seating) = self.memory.seating(step.showtime_id) else { continue };
+            let before = known.locked.get(&step.showtime_id).and_then(|locked| locked.next_lapse);
+            step.revision = seating.revision();
+            step.available_count = seating.unclaimed_count();
+            // It may be too early: it is corrected by the sweep that finds nothing. Being constant, it spares an index.
+            step.next_lapse = [before, seating.next_lapse()].into_iter().flatten().min();
+        }
+        for ask in asks.iter().filter(|ask| matches!(ask.command, Command::Expire)) {
+            let id = ask.showtime_id;
+            let (Some(seating), Some(locked)) = (self.memory.seating(id), known.locked.get(&id)) else { continue };
+            let next = seating.next_lapse();
+            match decided.steps.get(&id) {
+                Some(step) => decided.writes.steps[*step].next_lapse = next,
+                None if next != locked.next_lapse => decided.writes.lapses.push((id, next)),
+                None => {}
+            }
+        }
+    }
+}
+
+impl<'a> Decided<'a> {
+    /// Decides; of many who want the same seats, only the first refusal is thought through.
+    fn decide(
+        &mut self,
+        seating: &Seating,
+        command: &'a Command,
+        rules: &Rules,
+        now: DateTime<Utc>,
+    ) -> Result<Decision, Arc<Refusal>> {
+        let Command::Reserve { choice, .. } = command else {
+            return seating.decide(command, rules, now).map_err(Arc::new);
+        };
+        let (id, revision) = (seating.plan().facts.showtime_id, seating.revision());
+        if let Some((at, refused, refusal)) = self.refused.get(&id)
+            && *at == revision
+            && *refused == choice
+        {
+            return Err(Arc::clone(refusal));
+        }
+        seating.decide(command, rules, now).map_err(|refusal| {
+            let depends_on_seats_alone = matches!(refusal, Refusal::Unavailable(_) | Refusal::Strands(_));
+            let refusal = Arc::new(refusal);
+            if depends_on_seats_alone {
+                self.refused.insert(id, (revision, choice, Arc::clone(&refusal)));
+            }
+            refusal
+        })
+    }
+
+    /// Notes the changes of one command.
+    fn note(
+        &mut self,
+        plan: &Plan,
+        locked: &Locked,
+        now: DateTime<Utc>,
+        revision: i64,
+        ask: &Ask,
+        changes: &[Change],
+    ) -> Result<(), Error> {
+        let writes = &mut self.writes;
+        let step = *self.steps.entry(ask.showtime_id).or_insert_with(|| {
+            writes.steps.push(Step {
+                showtime_id: ask.showtime_id,
+                before: locked.revision,
+                revision,
+                available_count: 0,
+                next_lapse: None,
+                decide_time: now,
+                cancel_time: None,
+                events: Vec::new(),
+            });
+            writes.steps.len() - 1
+        });
+        outbox::add_changes(&mut writes.steps[step].events, plan, revision, now, ask.trace_id, changes);
+        for change in changes {
+            match change {
+                Change::Reserved(made) => writes.made.push((Arc::clone(made), ask.key.clone())),
+                Change::Confirmed(now) | Change::Extended(now) => writes.change(now)?,
+                Change::Cancelled(gone) | Change::Expired(gone) => {
+                    writes.change(gone)?;
+                    writes.released.push(Arc::clone(gone));
+                }
+                Change::ShowtimeCancelled { at, .. } => writes.steps[step].cancel_time = Some(*at),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key_of(key: &RequestKey) -> KeyOf<'_> {
+    (&key.caller, key.method, key.request_id.0)
+}
+
+/// The reservation that a command is about.
+fn named(command: &Command) -> Option<ReservationId> {
+    match command {
+        Command::Confirm { reservation_id, .. }
+        | Command::Cancel { reservation_id, .. }
+        | Command::Extend { reservation_id, .. } => Some(*reservation_id),
+        Command::Reserve { .. } | Command::Expire | Command::CancelShowtime { .. } => None,
+    }
+}

@@ -1,0 +1,105 @@
+//! The showtimes that a writer remembers, so that it need not read them for every command.
+//!
+//! What is remembered is used only after the lock confirmed its revision; to forget something costs a read, and is always
+//! right.
+
+use std::{collections::HashMap, sync::Arc};
+
+use crate::domain::{
+    ids::ShowtimeId,
+    seating::{Plan, Seating},
+};
+
+/// About what a showtime takes, besides its seats and reservations.
+const SHOWTIME_BYTES: usize = 1_024;
+const SEAT_BYTES: usize = 2;
+/// A reservation with its index entries and its customer's name.
+const RESERVATION_BYTES: usize = 400;
+
+/// Bounded: the longest unused is forgotten first.
+pub(super) struct Memory {
+    showtimes: HashMap<ShowtimeId, Remembered>,
+    limit: usize,
+    bytes: usize,
+    /// Counts the batches.
+    tick: u64,
+}
+
+struct Remembered {
+    plan: Arc<Plan>,
+    seating: Option<Seating>,
+    bytes: usize,
+    used: u64,
+}
+
+impl Memory {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { showtimes: HashMap::new(), limit, bytes: 0, tick: 0 }
+    }
+
+    pub(super) fn plan(&self, id: ShowtimeId) -> Option<&Arc<Plan>> {
+        self.showtimes.get(&id).map(|remembered| &remembered.plan)
+    }
+
+    pub(super) fn learn_plan(&mut self, plan: Arc<Plan>) {
+        let (id, used) = (plan.facts.showtime_id, self.tick);
+        self.showtimes.entry(id).or_insert(Remembered { plan, seating: None, bytes: 0, used });
+    }
+
+    pub(super) fn seating(&mut self, id: ShowtimeId) -> Option<&mut Seating> {
+        self.showtimes.get_mut(&id)?.seating.as_mut()
+    }
+
+    /// The revision as of which a showtime is remembered.
+    pub(super) fn seating_at(&self, id: ShowtimeId) -> Option<i64> {
+        self.showtimes.get(&id)?.seating.as_ref().map(Seating::revision)
+    }
+
+    pub(super) fn learn(&mut self, seating: Seating) {
+        if let Some(remembered) = self.showtimes.get_mut(&seating.plan().facts.showtime_id) {
+            remembered.seating = Some(seating);
+        }
+    }
+
+    /// Forgets who has which seat, since that was decided and then not written.
+    pub(super) fn forget(&mut self, ids: impl Iterator<Item = ShowtimeId>) {
+        for id in ids {
+            if let Some(remembered) = self.showtimes.get_mut(&id) {
+                remembered.seating = None;
+            }
+        }
+    }
+
+    /// Notes that these were just used, and forgets others if there is no more room.
+    pub(super) fn used(&mut self, ids: impl Iterator<Item = ShowtimeId>) {
+        self.tick += 1;
+        for id in ids {
+            let Some(remembered) = self.showtimes.get_mut(&id) else { continue };
+            let bytes = remembered.seating.as_mut().map_or(0, |seating| {
+                seating.forget_ended();
+                let seats = usize::from(seating.plan().house.seat_count());
+                seats * SEAT_BYTES + seating.live_count() * RESERVATION_BYTES
+            });
+            let bytes = bytes + SHOWTIME_BYTES;
+            self.bytes = self.bytes + bytes - remembered.bytes;
+            (remembered.bytes, remembered.used) = (bytes, self.tick);
+        }
+        if self.bytes > self.limit {
+            self.make_room();
+        }
+    }
+
+    /// Down to three quarters, so that this is rare.
+    fn make_room(&mut self) {
+        let mut oldest: Vec<_> =
+            self.showtimes.iter().map(|(id, remembered)| (remembered.used, remembered.bytes, *id)).collect();
+        oldest.sort_unstable();
+        for (_, bytes, id) in oldest {
+            if self.bytes <= self.limit / 4 * 3 {
+                break;
+            }
+            self.showtimes.remove(&id);
+            self.bytes -= bytes;
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! What others will be told, encoded as it will be told and written with the change it tells of.
+//!
+//! The form is settled here, once: `boxoffice.events.v1`. Whoever passes events on needs no knowledge of seats.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{ConnectionTrait as _, Statement};
+
+use super::{Error, transactions::Tx};
+use crate::{
+    domain::{
+        house::{Block, House},
+        ids::ShowtimeId,
+        money::Money,
+        reservation::Reservation,
+        seating::{Change, Plan},
+        showtime::Showtime,
+    },
+    pb::{
+        boxoffice::events::v1::{self as pb, event::Payload},
+        google::r#type::Money as PbMoney,
+    },
+};
+
+/// Adds one step's events to those of a commit.
+pub fn add_changes(
+    events: &mut Vec<u8>,
+    plan: &Plan,
+    revision: i64,
+    now: DateTime<Utc>,
+    trace_id: Option<u128>,
+    changes: &[Change],
+) {
+    let mut step = OneStep {
+        events,
+        showtime_id: plan.facts.showtime_id,
+        revision,
+        now,
+        trace_id: trace_id.map(|id| format!("{id:032x}")).unwrap_or_default(),
+        ordinal: 0,
+    };
+    let house = plan.house.as_ref();
+    for change in changes {
+        match change {
+            Change::Reserved(made) => step.add(Payload::ReservationCreated(pb::ReservationCreated {
+                reservation_id: made.reservation_id.to_string(),
+                customer_id: made.customer_id.to_string(),
+                seats: seats(house, made.block),
+                total_price: Some(money(made.total)),
+                expire_time: Some(timestamp(made.expire_time)),
+            })),
+            Change::Confirmed(sold) => step.add(Payload::ReservationConfirmed(pb::ReservationConfirmed {
+                reservation_id: sold.reservation_id.to_string(),
+                customer_id: sold.customer_id.to_string(),
+                seats: seats(house, sold.block),
+                total_price: Some(money(sold.total)),
+                tender_method: tender_method(sold),
+            })),
+            Change::Extended(held) => step.add(Payload::ReservationExtended(pb::ReservationExtended {
+                reservation_id: held.reservation_id.to_string(),
+                expire_time: Some(timestamp(held.expire_time)),
+            })),
+            Change::Cancelled(gone) => {
+                step.add(Payload::ReservationCancelled(pb::ReservationCancelled {
+                    reservation_id: gone.reservation_id.to_string(),
+                    customer_id: gone.customer_id.to_string(),
+                    was_confirmed: gone.sale().is_some(),
+                }));
+                step.add(released(house, gone));
+            }
+            Change::Expired(gone) => {
+                step.add(Payload::ReservationExpired(pb::ReservationExpired {
+                    reservation_id: gone.reservation_id.to_string(),
+                    customer_id: gone.customer_id.to_string(),
+                    expire_time: Some(timestamp(gone.expire_time)),
+                }));
+                step.add(released(house, gone));
+            }
+            Change::ShowtimeCancelled { confirmed_count, .. } => {
+                let confirmed_count = *confirmed_count;
+                step.add(Payload::ShowtimeCancelled(pb::ShowtimeCancelled { confirmed_count }));
+            }
+        }
+    }
+}
+
+/// Tells, in the transaction that schedules it, that there is a showtime.
+pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime) -> Result<(), Error> {
+    let (facts, standing) = (&showtime.facts, showtime.standing);
+    let mut events = Vec::new();
+    let mut step = OneStep {
+        events: &mut events,
+        showtime_id: facts.showtime_id,
+        revision: standing.revision,
+        now: facts.create_time,
+        trace_id: String::new(),
+        ordinal: 0,
+    };
+    step.add(Payload::ShowtimeCreated(pb::ShowtimeCreated {
+        auditorium_id: facts.auditorium.auditorium_id.to_string(),
+        movie_id: facts.movie.value.movie_id.to_string(),
+        movie_title: facts.movie.value.title.clone(),
+        start_time: Some(timestamp(facts.start_time)),
+        end_time: Some(timestamp(facts.end_time)),
+        price: Some(money(facts.price)),
+        seat_count: facts.auditorium.seat_count,
+    }));
+    let sql = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) VALUES ($1, $2, $2, $3, $4)";
+    let values = [facts.showtime_id.0.into(), standing.revision.into(), events.into(), facts.create_time.into()];
+    tx.inner.execute_raw(Statement::from_sql_and_values(tx.backend, sql, values)).await?;
+    Ok(())
+}
+
+/// The events of one revision, in order.
+struct OneStep<'a> {
+    events: &'a mut Vec<u8>,
+    showtime_id: ShowtimeId,
+    revision: i64,
+    now: DateTime<Utc>,
+    trace_id: String,
+    ordinal: i32,
+}
+
+impl OneStep<'_> {
+    fn add(&mut self, payload: Payload) {
+        let event = pb::Event {
+            showtime_id: self.showtime_id.to_string(),
+            revision: self.revision,
+            ordinal: self.ordinal,
+            time: Some(timestamp(self.now)),
+            trace_id: self.trace_id.clone(),
+            payload: Some(payload),
+        };
+        self.ordinal += 1;
+        // One more item of `Events.events`: messages with a repeated field are joined by writing one after the other.
+        prost::encoding::message::encode(1, &event, self.events);
+    }
+}
+
+fn released(house: &House, gone: &Reservation) -> Payload {
+    let reservation_id = gone.reservation_id.to_string();
+    Payload::SeatsReleased(pb::SeatsReleased { reservation_id, seats: seats(house, gone.block) })
+}
+
+fn tender_method(sold: &Reservation) -> String {
+    let tender = sold.sale().and_then(|sale| sale.tender.as_ref());
+    tender.map(|tender| tender.method.clone()).unwrap_or_default()
+}
+
+fn seats(house: &House, block: Block) -> Vec<pb::Seat> {
+    house.names(block).map(|name| pb::Seat { row: name.row.to_string(), number: name.number }).collect()
+}
+
+fn money(money: Money) -> PbMoney {
+    let (units, nanos) = money.units_and_nanos();
+    PbMoney { currency_code: money.currency.code().to_owned(), units, nanos }
+}
+
+fn timestamp(time: DateTime<Utc>) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos() as i32 }
+}

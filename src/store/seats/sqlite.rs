@@ -1,0 +1,174 @@
+//! The ledger's statements for SQLite: rows travel as JSON, bytes in it as hexadecimal digits.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use sea_orm::{FromQueryResult, Value};
+use serde_json::{Value as Json, json};
+
+use super::{MadeBefore, SeatBatch, Step, Writes, expect, hex, kept, short};
+use crate::{
+    domain::reservation::Reservation,
+    store::{
+        Error, RequestKey,
+        reservations::{RESERVATION_COLUMNS, ReservationRow},
+    },
+};
+
+#[derive(FromQueryResult)]
+struct MadeRow {
+    request_id: uuid::Uuid,
+    caller: Option<String>,
+    fingerprint: Option<Vec<u8>>,
+    #[sea_orm(nested)]
+    reservation: ReservationRow,
+}
+
+pub(super) async fn look(
+    batch: &SeatBatch,
+    ids: Value,
+    count: usize,
+) -> Result<(Option<DateTime<Utc>>, Vec<MadeBefore>), Error> {
+    if count == 0 {
+        return Ok((None, Vec::new()));
+    }
+    let sql = format!(
+        "SELECT r.request_id, r.caller, r.fingerprint, {RESERVATION_COLUMNS} \
+         FROM reservations r JOIN showtimes s ON s.showtime_id = r.showtime_id \
+         WHERE r.request_id IN (SELECT unhex(value) FROM json_each($1))"
+    );
+    let rows = batch.timed(MadeRow::find_by_statement(batch.statement(sql, [ids])).all(&batch.tx.inner)).await?;
+    let made = rows.into_iter().map(|row| {
+        Ok(MadeBefore {
+            caller: row.caller.unwrap_or_default(),
+            request_id: row.request_id,
+            fingerprint: row.fingerprint.unwrap_or_default(),
+            reservation: row.reservation.reservation()?,
+        })
+    });
+    Ok((None, made.collect::<Result<_, Error>>()?))
+}
+
+const RELEASE: &str = "DELETE FROM seat_claims WHERE (showtime_id, seat, reservation_id) IN \
+    (SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each($1))";
+const CHANGE: &str = "UPDATE reservations SET state = n.state, revision = n.revision, expire_time = n.expire_time, \
+        confirm_time = n.confirm_time, tender_method = n.tender_method, tender_transaction = n.tender_transaction, \
+        cancel_time = n.cancel_time \
+    FROM (SELECT unhex(value ->> 0) AS reservation_id, value ->> 1 AS state, value ->> 2 AS revision, \
+        value ->> 3 AS expire_time, value ->> 4 AS confirm_time, value ->> 5 AS tender_method, \
+        value ->> 6 AS tender_transaction, value ->> 7 AS cancel_time FROM json_each($1)) AS n \
+    WHERE reservations.reservation_id = n.reservation_id";
+const KEEP: &str = "INSERT INTO requests (caller, method, request_id, fingerprint, answer, create_time) \
+    SELECT value ->> 0, value ->> 1, unhex(value ->> 2), unhex(value ->> 3), value -> 4, value ->> 5 FROM json_each($1)";
+const MAKE: &str = "INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, \
+        total_minor, create_time, first_expire_time, expire_time, first_revision, revision, state, request_id, caller, \
+        fingerprint) \
+    SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
+        value ->> 7, value ->> 7, value ->> 8, value ->> 8, 'held', unhex(value ->> 9), value ->> 10, unhex(value ->> 11) \
+    FROM json_each($1)";
+const CLAIM: &str = "INSERT INTO seat_claims (showtime_id, seat, reservation_id) \
+    SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each($1)";
+const TELL: &str = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
+    SELECT unhex(value ->> 0), (value ->> 1) + 1, value ->> 2, unhex(value ->> 6), value ->> 5 FROM json_each($1)";
+const STEP: &str = "UPDATE showtimes SET revision = n.revision, available_count = n.available_count, \
+        next_lapse = n.next_lapse, decide_time = n.decide_time, \
+        state = CASE WHEN n.cancel_time IS NULL THEN showtimes.state ELSE 'cancelled' END, \
+        cancel_time = coalesce(n.cancel_time, showtimes.cancel_time) \
+    FROM (SELECT unhex(value ->> 0) AS showtime_id, value ->> 1 AS before, value ->> 2 AS revision, \
+        value ->> 3 AS available_count, value ->> 4 AS next_lapse, value ->> 5 AS decide_time, value ->> 7 AS cancel_time \
+        FROM json_each($1)) AS n \
+    WHERE showtimes.showtime_id = n.showtime_id AND showtimes.revision = n.before";
+const SET_LAPSE: &str = "UPDATE showtimes SET next_lapse = $2 WHERE showtime_id = $1";
+
+pub(super) async fn write(batch: &SeatBatch, writes: &Writes) -> Result<(), Error> {
+    if !writes.released.is_empty() {
+        let gone = claims(writes.released.iter());
+        let seats = gone.len();
+        expect(rows(batch, RELEASE, gone).await?, seats, "a claim")?;
+    }
+    if !writes.changed.is_empty() {
+        let changed: Vec<_> = writes.changed.iter().map(|reservation| changed(reservation)).collect();
+        expect(rows(batch, CHANGE, changed).await?, writes.changed.len(), "a reservation")?;
+    }
+    for (id, lapse) in &writes.lapses {
+        batch.run(batch.statement(SET_LAPSE, [id.0.into(), (*lapse).into()])).await?;
+    }
+    let Some(now) = writes.steps.first().map(|step| text(step.decide_time)) else { return Ok(()) };
+    if !writes.answers.is_empty() {
+        let answers = writes.answers.iter().map(|(key, revision, reservation)| {
+            let answer = kept(*revision, reservation.as_deref());
+            json!([key.caller, key.method, key.request_id.0.simple(), hex(&key.fingerprint), answer, now])
+        });
+        rows(batch, KEEP, answers.collect()).await?;
+    }
+    if !writes.made.is_empty() {
+        let made = writes.made.iter().map(|(reservation, key)| made(reservation, key.as_ref()));
+        rows(batch, MAKE, made.collect()).await?;
+        rows(batch, CLAIM, claims(writes.made.iter().map(|(reservation, _)| reservation))).await?;
+    }
+    let steps: Vec<_> = writes.steps.iter().map(step).collect();
+    rows(batch, TELL, steps.clone()).await?;
+    expect(rows(batch, STEP, steps).await?, writes.steps.len(), "a showtime")
+}
+
+/// Runs a statement on rows, and answers how many it concerned.
+async fn rows(batch: &SeatBatch, sql: &str, rows: Vec<Json>) -> Result<u64, Error> {
+    batch.run(batch.statement(sql, [Value::from(Json::from(rows).to_string())])).await
+}
+
+fn claims<'a>(reservations: impl Iterator<Item = &'a Arc<Reservation>>) -> Vec<Json> {
+    let seats = reservations.flat_map(|reservation| {
+        let (showtime, own) = (reservation.showtime_id.0.simple(), reservation.reservation_id.0.simple());
+        reservation.block.seats().map(move |seat| json!([showtime, seat, own]))
+    });
+    seats.collect()
+}
+
+fn changed(reservation: &Reservation) -> Json {
+    let row = ReservationRow::of(reservation);
+    json!([
+        row.reservation_id.simple(),
+        row.state,
+        row.revision,
+        text(row.expire_time),
+        row.confirm_time.map(text),
+        row.tender_method,
+        row.tender_transaction,
+        row.cancel_time.map(text)
+    ])
+}
+
+fn made(reservation: &Reservation, key: Option<&RequestKey>) -> Json {
+    json!([
+        reservation.reservation_id.0.simple(),
+        reservation.showtime_id.0.simple(),
+        reservation.customer_id.as_str(),
+        reservation.block.first,
+        reservation.block.count,
+        reservation.total.minor,
+        text(reservation.create_time),
+        text(reservation.expire_time),
+        reservation.revision,
+        key.map(|key| key.request_id.0.simple()),
+        key.map(|key| key.caller.as_str()),
+        key.map(|key| hex(&short(&key.fingerprint)))
+    ])
+}
+
+fn step(step: &Step) -> Json {
+    json!([
+        step.showtime_id.0.simple(),
+        step.before,
+        step.revision,
+        step.available_count,
+        step.next_lapse.map(text),
+        text(step.decide_time),
+        hex(&step.events),
+        step.cancel_time.map(text)
+    ])
+}
+
+/// As the driver writes times.
+fn text(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, false)
+}
