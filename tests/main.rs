@@ -9,6 +9,8 @@ mod annotations;
 mod auditoriums;
 mod clients;
 mod command;
+mod contention;
+mod crashes;
 mod fuzz;
 mod idempotency;
 mod lifecycle;

@@ -14,7 +14,10 @@ use crate::{
         reservation::{Reservation, State},
         seating::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating},
     },
-    store::{Answered, Error, Locked, MadeBefore, RequestKey, SeatBatch, Step, Writes, outbox},
+    store::{
+        Answered, Error, Locked, MadeBefore, RequestKey, SeatBatch, Step, Writes, outbox,
+        planted::{self, Bug},
+    },
 };
 
 /// Tells requests apart.
@@ -71,7 +74,11 @@ impl Writer {
             batch.leave().await?;
         } else {
             batch.write(&decided.writes).await?;
-            batch.commit().await?;
+            if planted::has(Bug::AnswerBeforeCommit) {
+                tokio::spawn(batch.commit());
+            } else {
+                batch.commit().await?;
+            }
         }
         Ok(told)
     }

@@ -27,14 +27,19 @@ impl Fleet {
     /// So many servers, set up alike.
     pub(crate) async fn start(count: usize, setup: Setup) -> Self {
         let servers = join_all((0..count).map(|_| setup.clone().start())).await;
-        Self(servers.into_iter().map(|server| Mutex::new(Place { setup: setup.clone(), server: Some(server) })).collect())
+        Self(
+            servers
+                .into_iter()
+                .map(|server| Mutex::new(Place { setup: setup.clone(), server: Some(server) }))
+                .collect(),
+        )
     }
 
     /// A way to this one, or to the next that is there.
     pub(crate) fn channel(&self, at: usize) -> Channel {
-        let found = (0..self.0.len()).find_map(|next| self.place((at + next) % self.0.len(), |place| {
-            place.server.as_ref().map(Server::channel)
-        }));
+        let found = (0..self.0.len()).find_map(|next| {
+            self.place((at + next) % self.0.len(), |place| place.server.as_ref().map(Server::channel))
+        });
         found.expect("some server is there")
     }
 
@@ -56,26 +61,20 @@ impl Fleet {
         self.place(at, |place| place.server = Some(server));
     }
 
-    /// What they printed, those that are there.
-    pub(crate) fn consoles(&self) -> String {
-        let console = |at| self.place(at, |place| place.server.as_ref().map(|server| server.console().to_string()));
-        (0..self.0.len()).filter_map(console).collect()
-    }
-
-    /// A showtime in a house of its own, which holds seats for so many seconds.
-    pub(crate) async fn schedule(&self, layout: Layout, hold: i64) -> (Showtime, Auditorium) {
-        let request = CreateAuditoriumRequest { layout: Some(layout), ..new_auditorium() };
-        let auditorium = AuditoriumsClient::new(self.channel(0)).create_auditorium(request).await;
-        let auditorium = auditorium.expect("an auditorium is created").into_inner().auditorium.expect("the auditorium");
-        let hold_duration = Some(seconds(hold));
-        let request = CreateShowtimeRequest { hold_duration, ..new_showtime(&auditorium.auditorium_id, in_hours(0)) };
-        let showtime = ShowtimesClient::new(self.channel(0)).create_showtime(request).await;
-        (showtime.expect("the slot is free").into_inner().showtime.expect("the showtime"), auditorium)
-    }
-
     fn place<T>(&self, at: usize, see: impl FnOnce(&mut Place) -> T) -> T {
         see(&mut self.0[at].lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// A showtime in a house of its own, which holds seats for so many seconds.
+pub(crate) async fn schedule(channel: Channel, layout: Layout, hold: i64) -> (Showtime, Auditorium) {
+    let request = CreateAuditoriumRequest { layout: Some(layout), ..new_auditorium() };
+    let auditorium = AuditoriumsClient::new(channel.clone()).create_auditorium(request).await;
+    let auditorium = auditorium.expect("an auditorium is created").into_inner().auditorium.expect("the auditorium");
+    let hold_duration = Some(seconds(hold));
+    let request = CreateShowtimeRequest { hold_duration, ..new_showtime(&auditorium.auditorium_id, in_hours(0)) };
+    let showtime = ShowtimesClient::new(channel).create_showtime(request).await;
+    (showtime.expect("the slot is free").into_inner().showtime.expect("the showtime"), auditorium)
 }
 
 /// So many rows of so many seats, with an aisle after every tenth.

@@ -14,6 +14,7 @@
 //! - at the end, the tables agree with the last state, and every seat has one owner.
 
 mod check;
+mod deeds;
 mod order;
 mod records;
 mod refusals;
@@ -31,33 +32,20 @@ use std::{
 use boxoffice::{
     clock::Clock,
     pb::boxoffice::v1::{
-        Auditorium, CancelReservationRequest, ConfirmReservationRequest, ExtendReservationRequest,
-        GetReservationRequest, GetShowtimeRequest, Reservation, ReserveSeatsRequest, Showtime,
-        reservations_client::ReservationsClient, showtimes_client::ShowtimesClient,
+        Auditorium, GetShowtimeRequest, Reservation, Showtime, reservations_client::ReservationsClient,
+        showtimes_client::ShowtimesClient,
     },
 };
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DatabaseConnection, Statement, TransactionTrait as _};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait as _};
 use tonic::{Response, Status, transport::Channel};
 
-pub(crate) use self::refusals::Refused;
 use self::replay::House;
-use super::eventually;
-
-/// What somebody asks for.
-#[derive(Clone, Debug)]
-pub(crate) enum Deed {
-    Reserve(ReserveSeatsRequest),
-    Confirm(ConfirmReservationRequest),
-    Cancel(CancelReservationRequest),
-    Extend(ExtendReservationRequest),
-    /// A reservation is read.
-    Read(GetReservationRequest),
-    /// The showtime is.
-    Look,
-    /// The showtime's row is locked from outside.
-    Lock,
-}
+pub(crate) use self::{deeds::Deed, refusals::Refused};
+use super::{
+    eventually,
+    fleet::{self, schedule},
+};
 
 /// What they were told.
 #[derive(Clone, Debug)]
@@ -112,19 +100,6 @@ pub(crate) struct History {
     ticks: AtomicU64,
 }
 
-impl Deed {
-    /// "" where there is none.
-    fn request_id(&self) -> &str {
-        match self {
-            Self::Reserve(request) => &request.request_id,
-            Self::Confirm(request) => &request.request_id,
-            Self::Cancel(request) => &request.request_id,
-            Self::Extend(request) => &request.request_id,
-            Self::Read(_) | Self::Look | Self::Lock => "",
-        }
-    }
-}
-
 impl Told {
     /// The reservation of an answer that must have come.
     #[track_caller]
@@ -153,6 +128,13 @@ impl History {
         locked(&self.stages).insert(showtime.showtime_id.clone(), stage);
     }
 
+    /// A showtime of so many rows of ten seats, which are held for so many seconds: scheduled, and watched. Its id.
+    pub(crate) async fn stage(&self, channel: Channel, rows: u8, hold: i64) -> String {
+        let (showtime, auditorium) = schedule(channel, fleet::rows(rows, 10), hold).await;
+        self.watch(&showtime, &auditorium);
+        showtime.showtime_id
+    }
+
     /// Asks over this channel, and writes down what becomes of it.
     pub(crate) async fn call(&self, channel: Channel, showtime_id: &str, deed: Deed) -> Told {
         assert!(locked(&self.stages).contains_key(showtime_id), "{showtime_id} is not watched");
@@ -162,24 +144,15 @@ impl History {
         told
     }
 
-    /// Locks the showtime's row behind everybody's back until `done` says so, which is asked for with the database's time.
-    /// Nobody can decide anything about the showtime meanwhile.
-    pub(crate) async fn lock(
-        &self,
-        connection: &DatabaseConnection,
-        showtime_id: &str,
-        done: impl Fn(DateTime<Utc>) -> bool,
-    ) {
+    /// Locks the showtime's row behind everybody's back: until it is let go, nobody can decide anything about the showtime.
+    pub(crate) async fn lock(&self, connection: &DatabaseConnection, showtime_id: &str) -> Lock<'_> {
         let begun = self.now();
         let transaction = connection.begin().await.expect("a transaction begins");
         let lock = format!("SELECT revision FROM showtimes WHERE showtime_id = '{showtime_id}' FOR UPDATE");
         let row = transaction.query_one_raw(plain(lock)).await.expect("the row is locked").expect("there is a row");
         let revision = row.try_get("", "revision").expect("a revision");
         let from = clock(&transaction).await;
-        let until = eventually("the lock may go", async || Some(clock(&transaction).await).filter(|now| done(*now)));
-        let until = until.await;
-        transaction.commit().await.expect("the lock goes");
-        self.note(showtime_id, Deed::Lock, begun, Told::Locked { revision, from, until });
+        Lock { history: self, transaction, showtime_id: showtime_id.to_owned(), begun, revision, from }
     }
 
     /// Asks again for everything of which it is not known whether it happened: now it is.
@@ -216,6 +189,43 @@ impl History {
     fn note(&self, showtime_id: &str, deed: Deed, begun: Moment, told: Told) {
         let call = Call { showtime_id: showtime_id.to_owned(), deed, begun, ended: self.now(), told };
         locked(&self.calls).push(call);
+    }
+}
+
+/// A showtime's row, locked from outside.
+pub(crate) struct Lock<'a> {
+    history: &'a History,
+    /// What else is done in here happens while nobody decides.
+    pub(crate) transaction: DatabaseTransaction,
+    showtime_id: String,
+    begun: Moment,
+    revision: i64,
+    from: DateTime<Utc>,
+}
+
+impl Lock<'_> {
+    /// Waits until somebody else waits for a lock, too.
+    pub(crate) async fn awaited(&self) {
+        let sql = "SELECT count(*) AS waiting FROM pg_locks WHERE NOT granted \
+                   AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())";
+        eventually("somebody waits for the lock", async || {
+            let row = self.transaction.query_one_raw(plain(sql)).await.expect("locks are told").expect("one row");
+            (row.try_get::<i64>("", "waiting").expect("a number") > 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until it is later than this, by the clock that decides.
+    pub(crate) async fn outlast(&self, time: DateTime<Utc>) {
+        let later = async || (clock(&self.transaction).await > time).then_some(());
+        eventually("it is later", later).await;
+    }
+
+    pub(crate) async fn release(self) {
+        let until = clock(&self.transaction).await;
+        self.transaction.commit().await.expect("the lock goes");
+        let told = Told::Locked { revision: self.revision, from: self.from, until };
+        self.history.note(&self.showtime_id, Deed::Lock, self.begun, told);
     }
 }
 

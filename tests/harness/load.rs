@@ -8,10 +8,7 @@ use std::{
     },
 };
 
-use boxoffice::pb::boxoffice::v1::{
-    Auditorium, CancelReservationRequest, ConfirmReservationRequest, ExtendReservationRequest, GetReservationRequest,
-    ReserveSeatsRequest, Seat, Showtime,
-};
+use boxoffice::pb::boxoffice::v1::{Auditorium, Showtime};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use sea_orm::DatabaseConnection;
@@ -20,7 +17,6 @@ use tokio::sync::watch;
 use super::{
     fleet::Fleet,
     history::{Deed, History, Told, clock},
-    request_id,
 };
 
 /// Reservations that everybody knows of, the latest last.
@@ -58,6 +54,7 @@ pub(crate) struct Load {
     wanted: usize,
     begun: AtomicUsize,
     done: watch::Sender<usize>,
+    open: watch::Sender<bool>,
 }
 
 impl Load {
@@ -66,8 +63,9 @@ impl Load {
         for (showtime, auditorium) in &showtimes {
             history.watch(showtime, auditorium);
         }
-        let (known, begun, done) = (Mutex::default(), AtomicUsize::new(0), watch::Sender::new(0));
-        Self { fleet, history, showtimes, known, wanted: 0, begun, done }
+        let (known, begun) = (Mutex::default(), AtomicUsize::new(0));
+        let (done, open) = (watch::Sender::new(0), watch::Sender::new(true));
+        Self { fleet, history, showtimes, known, wanted: 0, begun, done, open }
     }
 
     /// Makes so many calls, by so many callers at once. Meanwhile one may wait for [`Load::reached`].
@@ -89,6 +87,11 @@ impl Load {
         done.wait_for(|done| *done >= calls.min(self.wanted)).await.expect("the sender is here");
     }
 
+    /// Has callers begin nothing new for now, or go on.
+    pub(crate) fn open(&self, open: bool) {
+        self.open.send_replace(open);
+    }
+
     /// Locks a showtime from outside every now and then, until all calls have ended.
     pub(crate) async fn interfere(&self, connection: &DatabaseConnection) {
         let mut dice = Dice::new(u64::MAX);
@@ -99,7 +102,9 @@ impl Load {
             }
             let (showtime, _) = &self.showtimes[dice.roll(self.showtimes.len())];
             let until = clock(connection).await + LOCKED;
-            self.history.lock(connection, &showtime.showtime_id, |now| now >= until).await;
+            let lock = self.history.lock(connection, &showtime.showtime_id).await;
+            lock.outlast(until).await;
+            lock.release().await;
             self.reached(calls + BETWEEN_LOCKS).await;
         }
     }
@@ -112,6 +117,7 @@ impl Load {
                 Some(again) if dice.roll(20) == 0 => again,
                 _ => self.choose(&mut dice),
             };
+            self.open.subscribe().wait_for(|open| *open).await.expect("the sender is here");
             let channel = self.fleet.channel(dice.roll(100));
             let showtime_id = &self.showtimes[at].0.showtime_id;
             let told = self.history.call(channel, showtime_id, deed.clone()).await;
@@ -128,52 +134,36 @@ impl Load {
     }
 
     fn choose(&self, dice: &mut Dice) -> (usize, Deed) {
-        let request_id = request_id();
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         // Mostly the latest, which others are after, too.
         let back = dice.roll(known.len().max(1)).min(dice.roll(known.len().max(1)));
-        let Some((at, reservation_id)) = known.iter().rev().nth(back).cloned() else {
-            return self.reserve(dice, request_id);
-        };
-        let customer_id = String::new();
+        let Some((at, reservation_id)) = known.iter().rev().nth(back) else { return self.reserve(dice) };
         let deed = match dice.roll(100) {
-            0..50 => return self.reserve(dice, request_id),
-            50..62 => {
-                Deed::Confirm(ConfirmReservationRequest { reservation_id, request_id, customer_id, tender: None })
-            }
-            62..74 => Deed::Cancel(CancelReservationRequest { reservation_id, request_id, customer_id }),
-            74..82 => Deed::Extend(ExtendReservationRequest { reservation_id, request_id, customer_id }),
-            82..92 => Deed::Read(GetReservationRequest { reservation_id, customer_id }),
+            0..50 => return self.reserve(dice),
+            50..62 => Deed::confirm(reservation_id),
+            62..74 => Deed::cancel(reservation_id),
+            74..82 => Deed::extend(reservation_id),
+            82..92 => Deed::read(reservation_id),
             _ => Deed::Look,
         };
-        (at, deed)
+        (*at, deed)
     }
 
-    fn reserve(&self, dice: &mut Dice, request_id: String) -> (usize, Deed) {
+    fn reserve(&self, dice: &mut Dice) -> (usize, Deed) {
         // Half of all for the first showtime.
         let at = dice.roll(self.showtimes.len()) * dice.roll(2);
-        let size = dice.roll(4) + 1;
-        let customer_id = format!("customer {}", dice.roll(400));
-        let count = i32::try_from(size).expect("a small number");
-        let request = ReserveSeatsRequest {
-            showtime_id: self.showtimes[at].0.showtime_id.clone(),
-            customer_id,
-            request_id,
-            ..Default::default()
-        };
+        let (showtime, auditorium) = &self.showtimes[at];
+        let count = i32::try_from(dice.roll(4)).expect("a small number") + 1;
+        let customer = format!("customer {}", dice.roll(400));
         if dice.roll(6) == 0 {
-            return (at, Deed::Reserve(ReserveSeatsRequest { seat_count: count, ..request }));
+            return (at, Deed::best(&showtime.showtime_id, &customer, count));
         }
-        let rows = &self.showtimes[at].1.layout.as_ref().expect("a layout").rows;
+        let rows = &auditorium.layout.as_ref().expect("a layout").rows;
         let row = &rows[dice.roll(rows.len())];
-        let first = i32::try_from(dice.roll(row.places.replace('_', "").len() - 3)).expect("a small number") + 1;
-        // Ten seats from aisle to aisle: nobody asks for a block that is broken.
-        let first = if (first - 1) / 10 == (first + count - 2) / 10 { first } else { first / 10 * 10 + 1 };
-        let mut seats: Vec<Seat> =
-            (first..first + count).map(|number| Seat { row: row.label.clone(), number }).collect();
-        if dice.roll(2) == 0 {
-            seats.reverse();
-        }
-        (at, Deed::Reserve(ReserveSeatsRequest { seats, ..request }))
+        // From aisle to aisle there are ten seats: nobody asks for a block that is broken.
+        let blocks = row.places.split('_').count();
+        let block = i32::try_from(dice.roll(blocks) * 10).expect("a small number");
+        let first = block + i32::try_from(dice.roll(7)).expect("a small number") + 1;
+        (at, Deed::reserve(&showtime.showtime_id, &customer, &row.label, first..=first + count - 1))
     }
 }

@@ -6,6 +6,7 @@ use sea_orm::{FromQueryResult, Value};
 use super::{MadeBefore, SeatBatch, Writes, expect, hex, kept, short};
 use crate::store::{
     Error,
+    planted::{self, Bug},
     reservations::{RESERVATION_COLUMNS, ReservationRow},
 };
 
@@ -21,8 +22,9 @@ struct LookRow {
 }
 
 pub(super) async fn look(batch: &SeatBatch, ids: Value) -> Result<(Option<DateTime<Utc>>, Vec<MadeBefore>), Error> {
+    let clock = if planted::has(Bug::TimeBeforeLock) { "now" } else { "clock_timestamp" };
     let sql = format!(
-        "SELECT clock_timestamp() AS now, r.request_id, r.caller, r.fingerprint, {RESERVATION_COLUMNS} \
+        "SELECT {clock}() AS now, r.request_id, r.caller, r.fingerprint, {RESERVATION_COLUMNS} \
          FROM (VALUES (1)) AS once LEFT JOIN (reservations r JOIN showtimes s ON s.showtime_id = r.showtime_id) \
          ON r.request_id = ANY($1)"
     );

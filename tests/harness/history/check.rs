@@ -104,7 +104,7 @@ fn replay(stage: &Stage, events: BTreeMap<i64, Vec<Event>>, calls: &[&Call]) -> 
     for call in calls {
         match &call.told {
             Told::Looked { revision, .. } | Told::Locked { revision, .. } => {
-                at.entry(*revision).or_default().push(call)
+                at.entry(*revision).or_default().push(call);
             }
             Told::Refused(refused) => {
                 wrong.extend(refused.flaw());
@@ -183,7 +183,7 @@ fn check_tables(records: &Records, course: &Course, id: Uuid) -> Vec<String> {
     wrong.extend(rows.into_values().map(|row| format!("nobody was told of {row:?}")));
     let claims = records.claims.iter().filter(|claim| claim.showtime_id == id);
     let claims: BTreeMap<Name, String> = claims
-        .flat_map(|claim| {
+        .filter_map(|claim| {
             let name = last.house.names(usize::try_from(claim.seat).unwrap_or(usize::MAX), 1).pop();
             name.map(|name| (name, claim.reservation_id.to_string()))
         })
@@ -272,15 +272,17 @@ fn check_order(course: &Course, calls: &[&Call], effects: &[(&str, Effect)]) -> 
         points.push(Point { begun: call.begun.tick, ended: call.ended.tick, known, decided, made: false, what });
     }
     for (request_id, effect) in effects {
-        let Effect { revision, begun, ended, shared, .. } = effect;
-        // Of several who confirm, one does it.
+        let Effect { reservation_id, revision, begun, ended } = effect;
+        let same = |other: &&(&str, Effect)| (other.1.revision, &other.1.reservation_id) == (*revision, reservation_id);
+        // Of several who confirm, one does it, and the others are told.
+        let shared = effects.iter().filter(same).count() > 1;
         if !shared {
             let (known, decided) = (*revision, Some(*revision));
             let what = format!("request {request_id}");
             points.push(Point { begun: begun.tick, ended: ended.tick, known, decided, made: true, what });
         }
         let time = course.time(*revision);
-        let in_time = time.is_some_and(|time| (*shared || begun.time <= time) && time <= ended.time);
+        let in_time = time.is_some_and(|time| (shared || begun.time <= time) && time <= ended.time);
         if !in_time && time.is_some() {
             wrong.push(format!("request {request_id} was decided at {time:?}, and not from {begun:?} to {ended:?}"));
         }
@@ -299,7 +301,7 @@ fn check_order(course: &Course, calls: &[&Call], effects: &[(&str, Effect)]) -> 
             (ReservationState::Held, ReservationState::Held) => {
                 !booking.is_over(call.begun.time) && agrees(told, booking, ReservationState::Held)
             }
-            (state, _) => agrees(told, booking, state),
+            (settled, _) => agrees(told, booking, settled),
         });
         if !right || stale.is_some() {
             wrong.push(format!("{call:?}, but it was {booking:?}, and later {stale:?}"));

@@ -19,8 +19,6 @@ pub(super) struct Effect {
     pub(super) revision: i64,
     pub(super) begun: Moment,
     pub(super) ended: Moment,
-    /// Whether the request can have found it done, by another.
-    pub(super) shared: bool,
 }
 
 impl<'a> Request<'a> {
@@ -46,10 +44,9 @@ impl<'a> Request<'a> {
             }
             return (None, wrong);
         };
-        let shared = matches!(first.call.deed, Deed::Confirm(_));
         let originals = answers.iter().filter(|answer| !answer.replayed).count();
         // Whoever repeats a confirmation under another id is answered as the first was.
-        if originals > 1 && !shared {
+        if originals > 1 && !matches!(first.call.deed, Deed::Confirm(_)) {
             wrong.push(format!("it was done {originals} times"));
         }
         let unheard = self.0.iter().any(|call| matches!(call.told, Told::Unknown(_)));
@@ -78,7 +75,6 @@ impl<'a> Request<'a> {
             revision: first.reservation.revision,
             begun: begun.unwrap_or(first.call.begun),
             ended: done.unwrap_or(first.call).ended,
-            shared,
         };
         (Some(effect), wrong)
     }
