@@ -15,10 +15,13 @@
 
 mod check;
 mod deeds;
+#[cfg(test)]
+mod known;
 mod order;
 mod records;
 mod refusals;
 mod replay;
+mod tables;
 mod told;
 
 use std::{

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use boxoffice::pb::boxoffice::{
     events::v1::{Event, event::Payload},
-    v1::{ListReservationsRequest, Reservation, ReservationState, reservations_client::ReservationsClient},
+    v1::{Reservation, ReservationState},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{DatabaseConnection, prelude::Uuid};
@@ -13,9 +13,10 @@ use tonic::transport::Channel;
 use super::{
     Call, History, Stage, Told, locked,
     order::{Point, floors},
-    records::{Records, state},
+    records::Records,
     refusals::Span,
-    replay::{Booking, Name, Seating, is_live, minor, moment},
+    replay::{Booking, Name, Seating, moment},
+    tables::{check_list, check_request_ids, check_tables, list},
     told::{Effect, Request, agrees},
 };
 
@@ -79,7 +80,7 @@ fn check_showtime(records: &Records, stage: &Stage, calls: &[&Call]) -> Vec<Stri
     let (events, mut wrong) = records.events(id);
     let (course, found) = replay(stage, events, calls);
     wrong.extend(found);
-    wrong.extend(check_tables(records, &course, id));
+    wrong.extend(check_tables(records, &course.last, id));
     let mut effects = Vec::new();
     for (request_id, request) in Request::all(calls.iter().copied()) {
         assert_eq!(request.showtime_id(), stage.showtime.showtime_id, "a request id is for one showtime");
@@ -155,60 +156,6 @@ fn judge(call: &Call, seating: &Seating, next: DateTime<Utc>) -> Result<(), Stri
     }
 }
 
-/// The tables say what the events do.
-fn check_tables(records: &Records, course: &Course, id: Uuid) -> Vec<String> {
-    let (mut wrong, last) = (Vec::new(), &course.last);
-    let mut rows: HashMap<String, _> = HashMap::new();
-    for row in records.reservations.iter().filter(|row| row.showtime_id == id) {
-        rows.insert(row.reservation_id.to_string(), row);
-    }
-    for (id, booking) in &last.bookings {
-        let Some(row) = rows.remove(id) else {
-            wrong.push(format!("{id} is told of and not there: {booking:?}"));
-            continue;
-        };
-        let seats = last.house.names(usize::try_from(row.first_seat).unwrap_or(usize::MAX), booking.seats.len());
-        let same = seats == booking.seats
-            && usize::try_from(row.seat_count) == Ok(seats.len())
-            && i128::from(row.total_minor) * 10_000_000 == minor(&booking.total)
-            && row.customer_id == booking.customer_id
-            && state(&row.state) == booking.state
-            && (row.create_time, row.first_expire_time) == (booking.create_time, booking.first_expire_time)
-            && (row.expire_time, row.revision) == (booking.expire_time, booking.revision)
-            && row.first_revision == booking.first_revision;
-        if !same {
-            wrong.push(format!("{row:?} is told of as {booking:?}"));
-        }
-    }
-    wrong.extend(rows.into_values().map(|row| format!("nobody was told of {row:?}")));
-    let claims = records.claims.iter().filter(|claim| claim.showtime_id == id);
-    let claims: BTreeMap<Name, String> = claims
-        .filter_map(|claim| {
-            let name = last.house.names(usize::try_from(claim.seat).unwrap_or(usize::MAX), 1).pop();
-            name.map(|name| (name, claim.reservation_id.to_string()))
-        })
-        .collect();
-    if claims != last.owners {
-        wrong.push(format!("the claims are {claims:?}, and not {:?}", last.owners));
-    }
-    let Some(row) = records.showtimes.iter().find(|row| row.showtime_id == id) else {
-        return vec!["it is not there".to_owned()];
-    };
-    let holds = last.bookings.values().filter(|booking| booking.state == ReservationState::Held);
-    let first = holds.map(|booking| booking.expire_time).min();
-    let free = last.house.count() - last.owners.len();
-    let same = row.revision == last.revision
-        && usize::try_from(row.available_count) == Ok(free)
-        && (row.state == "cancelled") == last.cancelled
-        // It may be too early, and never too late.
-        && first.is_none_or(|first| row.next_lapse.is_some_and(|next| next <= first))
-        && row.decide_time.is_none_or(|time| time <= last.time || last.revision == 1);
-    if !same {
-        wrong.push(format!("{row:?}, but the events come to revision {}, {free} free, {first:?}", last.revision));
-    }
-    wrong
-}
-
 /// Every change was asked for, once.
 fn check_causes(course: &Course, effects: &[(&str, Effect)]) -> Vec<String> {
     let mut causes: HashMap<(i64, &str), BTreeSet<&str>> = HashMap::new();
@@ -233,20 +180,6 @@ fn check_causes(course: &Course, effects: &[(&str, Effect)]) -> Vec<String> {
         }
     }
     wrong
-}
-
-/// A reservation is kept under the id of the request that made it, and nothing is kept under one that was refused.
-fn check_request_ids(records: &Records, id: Uuid, effects: &[(&str, Effect)]) -> Vec<String> {
-    let made: HashMap<&str, &Effect> = effects.iter().map(|(request_id, effect)| (*request_id, effect)).collect();
-    let rows = records.reservations.iter().filter(|row| row.showtime_id == id);
-    rows.filter_map(|row| {
-        let request_id = row.request_id?.to_string();
-        let right = made.get(&*request_id).is_some_and(|effect| {
-            effect.reservation_id == row.reservation_id.to_string() && effect.revision == row.first_revision
-        });
-        (!right).then(|| format!("{row:?} is not what its request was told"))
-    })
-    .collect()
 }
 
 /// Real time and the order of revisions agree.
@@ -289,6 +222,7 @@ fn check_order(course: &Course, calls: &[&Call], effects: &[(&str, Effect)]) -> 
     }
     let (floors, found) = floors(&points);
     wrong.extend(found);
+    wrong.extend(calls.iter().filter(|call| is_denied(call, calls)).map(|call| format!("it was there: {call:?}")));
     for (at, call, told) in reads {
         let whole = course.lives.get(&told.reservation_id);
         let stale = whole.and_then(|life| life.range(told.revision + 1..=floors[at].max(told.revision + 1)).next());
@@ -310,44 +244,12 @@ fn check_order(course: &Course, calls: &[&Call], effects: &[(&str, Effect)]) -> 
     wrong
 }
 
-/// Every reservation of a showtime that the service lists.
-async fn list(channel: Channel, showtime_id: &str) -> Vec<Reservation> {
-    let mut client = ReservationsClient::new(channel);
-    let mut request =
-        ListReservationsRequest { showtime_id: showtime_id.to_owned(), page_size: 200, ..Default::default() };
-    let mut found = Vec::new();
-    loop {
-        let page = client.list_reservations(request.clone()).await.expect("a page").into_inner();
-        found.extend(page.reservations);
-        if page.next_page_token.is_empty() {
-            return found;
-        }
-        request.page_token = page.next_page_token;
-    }
-}
-
-/// The list, which is a little younger than the tables, has what they have.
-fn check_list(records: &Records, stage: &Stage, told: &[Reservation]) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let listed: HashMap<&str, &Reservation> = told.iter().map(|one| (&*one.reservation_id, one)).collect();
-    let rows = records.reservations.iter().filter(|row| row.showtime_id.to_string() == stage.showtime.showtime_id);
-    let mut count = 0;
-    for row in rows {
-        count += 1;
-        let same = listed.get(&*row.reservation_id.to_string()).is_some_and(|one| {
-            let seats = stage.house.names(usize::try_from(row.first_seat).expect("a seat"), one.seats.len());
-            let over = state(&row.state) == ReservationState::Held && one.state() == ReservationState::Expired;
-            one.seats.iter().map(super::replay::seat).eq(seats)
-                && one.customer_id == row.customer_id
-                && (one.state() == state(&row.state) || over)
-                && (!is_live(one.state()) || one.revision == row.revision)
-        });
-        if !same {
-            wrong.push(format!("{row:?} is told as {:?}", listed.get(&*row.reservation_id.to_string())));
-        }
-    }
-    if (count, count) != (told.len(), listed.len()) {
-        wrong.push(format!("{count} reservations are told as {}, {} of them different", told.len(), listed.len()));
-    }
-    wrong
+/// Whether a reservation was not found of which somebody had been told before.
+fn is_denied(call: &Call, calls: &[&Call]) -> bool {
+    let refused = matches!(&call.told, Told::Refused(refused) if refused.reason == "RESERVATION_NOT_FOUND");
+    let told = |other: &&Call| match &other.told {
+        Told::Done { reservation, .. } => Some(&*reservation.reservation_id) == call.deed.reservation_id(),
+        _ => false,
+    };
+    refused && calls.iter().any(|other| other.ended.tick < call.begun.tick && told(other))
 }

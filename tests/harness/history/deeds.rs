@@ -56,6 +56,17 @@ impl Deed {
         Self::Read(GetReservationRequest { reservation_id, customer_id })
     }
 
+    /// The reservation that it names.
+    pub(super) fn reservation_id(&self) -> Option<&str> {
+        match self {
+            Self::Confirm(request) => Some(&request.reservation_id),
+            Self::Cancel(request) => Some(&request.reservation_id),
+            Self::Extend(request) => Some(&request.reservation_id),
+            Self::Read(request) => Some(&request.reservation_id),
+            Self::Reserve(_) | Self::Look | Self::Lock => None,
+        }
+    }
+
     /// "" where there is none.
     pub(super) fn request_id(&self) -> &str {
         match self {
