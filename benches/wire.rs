@@ -12,10 +12,14 @@ use std::{
 };
 
 use bytes::{Buf as _, BufMut as _, Bytes};
+use rustix::process::{Pid, Signal};
+use serde::{Serialize, de::DeserializeOwned};
 use tonic::{
     Status,
     codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
+
+use crate::harness::supervisor;
 
 /// Bytes as they are: the load pays the same for every method, and the least.
 #[derive(Clone, Copy, Default)]
@@ -63,7 +67,7 @@ impl Decoder for Raw {
     }
 }
 
-/// This program again, in another role, which ends when it is dropped.
+/// This program again, in another role, which ends when it is dropped, or with the bench.
 pub(crate) struct Role(Child);
 
 impl Role {
@@ -72,6 +76,7 @@ impl Role {
         let own = std::env::current_exe().expect("the path of this program");
         let mut child =
             Command::new(own).args(arguments).stdout(Stdio::piped()).spawn().expect("this program, once more");
+        supervisor::watch(Pid::from_child(&child), Signal::KILL);
         let mut line = String::new();
         let output = child.stdout.take().expect("its output was asked for");
         BufReader::new(output).read_line(&mut line).expect("a line from it");
@@ -81,7 +86,23 @@ impl Role {
 
 impl Drop for Role {
     fn drop(&mut self) {
+        let pid = Pid::from_child(&self.0);
         let _ended_by_itself = self.0.kill();
         let _status = self.0.wait();
+        supervisor::forget(pid);
     }
+}
+
+/// Has a plan carried out by this program in a role; answers with what the role found out.
+pub(crate) fn instruct<O: DeserializeOwned>(role: &str, plan: &impl Serialize) -> O {
+    let file = tempfile::NamedTempFile::new().expect("a file for the plan");
+    serde_json::to_writer(&file, plan).expect("the plan to be written");
+    let path = file.path().to_str().expect("a readable path").to_owned();
+    let (_role, line) = Role::start(&[role.to_owned(), path]);
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("the {role} found out nothing: {error}"))
+}
+
+/// The plan in this file.
+pub(crate) fn instructions<P: DeserializeOwned>(file: &str) -> P {
+    serde_json::from_str(&std::fs::read_to_string(file).expect("the plan")).expect("a plan")
 }

@@ -1,14 +1,16 @@
 //! What one may ask: the use cases, as plain async methods on one concrete `App`.
 //!
-//! Callers may leave at any time. Reads end with them; what changes state runs in a task of its own, so that a deadline
-//! or a lost connection never tears it, and shutting down waits for it.
+//! Callers may leave at any time. Reads end with them; what changes state runs in a task of its own or is the ledger's, so
+//! that a deadline or a lost connection never tears it, and shutting down waits for it.
 
 mod auditoriums;
 mod errors;
 mod movies;
 mod pages;
+mod reservations;
 mod sample;
 mod showtimes;
+mod whereabouts;
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,13 +21,15 @@ pub use auditoriums::AuditoriumPage;
 pub use errors::{Error, Kind};
 pub use movies::MoviePage;
 pub use pages::PageRequest;
+pub use reservations::{Decided, Named, Origin, Refused, ReservationPage, Reserve, Shown};
 pub use showtimes::ShowtimePage;
 
 /// What a caller is named by so that a mutation's retry finds the answer of the first try.
 pub use crate::store::RequestKey;
 
-use crate::{clock::Clock, store::Store, telemetry::panics, upstream::Movies};
+use crate::{clock::Clock, ledger::Ledger, store::Store, telemetry::panics, upstream::Movies};
 use pages::Pages;
+use whereabouts::Whereabouts;
 
 /// What a deployment decides about its house.
 #[derive(Clone, Debug)]
@@ -43,9 +47,11 @@ pub struct App(Arc<Inner>);
 struct Inner {
     store: Store,
     movies: Movies,
+    ledger: Ledger,
     clock: Clock,
     rules: Rules,
     pages: Pages,
+    whereabouts: Whereabouts,
     tasks: TaskTracker,
 }
 
@@ -66,9 +72,10 @@ impl App {
     ///
     /// # Errors
     /// The store cannot be asked for what all instances share.
-    pub async fn new(store: Store, movies: Movies, clock: Clock, rules: Rules) -> Result<Self, Error> {
-        let key = store.settle(PAGE_KEY, &clock.secret()).await?;
-        Ok(Self(Arc::new(Inner { store, movies, clock, rules, pages: Pages::new(&key), tasks: TaskTracker::new() })))
+    pub async fn new(store: Store, movies: Movies, ledger: Ledger, clock: Clock, rules: Rules) -> Result<Self, Error> {
+        let pages = Pages::new(&store.settle(PAGE_KEY, &clock.secret()).await?);
+        let (whereabouts, tasks) = (Whereabouts::new(), TaskTracker::new());
+        Ok(Self(Arc::new(Inner { store, movies, ledger, clock, rules, pages, whereabouts, tasks })))
     }
 
     /// The clock that everything here goes by.
@@ -81,6 +88,7 @@ impl App {
     pub async fn drained(&self) {
         self.0.tasks.close();
         self.0.tasks.wait().await;
+        self.0.ledger.drained().await;
     }
 
     /// Forgets the answers that no retry may still ask for.

@@ -24,8 +24,8 @@ use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf};
 pub use secret::{Secret, SecretUrl};
 pub use sources::Problem;
 pub use typed::{
-    Config, Cors, Database, DatabaseConfig, DemoConfig, Identity, Limits, LogFormat, Migrate, Observability,
-    ProviderConfig, RedisConfig, RemoteProvider, Trust,
+    Config, Cors, Database, DatabaseConfig, DemoConfig, Identity, LedgerConfig, Limits, LogFormat, Migrate,
+    Observability, ProviderConfig, RedisConfig, RemoteProvider, Trust,
 };
 
 /// What the program was asked to do.

@@ -6,6 +6,7 @@ mod convert;
 pub mod layers;
 mod movies;
 mod requests;
+mod reservations;
 mod services;
 mod showtimes;
 mod status;

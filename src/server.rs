@@ -25,6 +25,7 @@ use crate::{
     clock::Clock,
     config::Config,
     grpc::{self, layers},
+    ledger::{Ledger, Time},
     store::Store,
     telemetry,
     upstream::{Movies, demo},
@@ -70,7 +71,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
         // Asked to end before there was anything to drain.
         () = running.ending.cancelled() => return Ok(()),
     };
-    let (store, app) = furnished;
+    let (store, ledger, app) = furnished;
 
     let routes = grpc::routes(app.clone(), health.service(), config.limits.max_message_bytes)?;
     let stack = layers::stack(routes, &options::layers(config, running.parting.clone()));
@@ -83,6 +84,9 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
         sample(&app, &running).await;
     }
     running.tasks.spawn(tidy(app.clone(), running.ended.clone()));
+    if let Some(pause) = config.ledger.sweep {
+        running.tasks.spawn(sweep(ledger, pause, running.ending.clone()));
+    }
     if !running.ending.is_cancelled() {
         running.tasks.spawn(health.clone().monitor(running.ending.clone()));
         health.ready(true).await;
@@ -96,12 +100,14 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
 }
 
 /// Opens the store and joins it with the provider.
-async fn furnish(config: &Config, provider: &str, health: &Health) -> Result<(Store, App), Failure> {
+async fn furnish(config: &Config, provider: &str, health: &Health) -> Result<(Store, Ledger, App), Failure> {
     let store = Store::open(&options::store(config)).await?;
     let movies = Movies::new(&options::upstream(config, provider)?, Clock::System)?;
-    let app = App::new(store.clone(), movies.clone(), Clock::System, options::rules(config)).await?;
+    let ledger = Ledger::start(store.clone(), Time::Database(Clock::System), &options::ledger(config));
+    let rules = options::rules(config);
+    let app = App::new(store.clone(), movies.clone(), ledger.clone(), Clock::System, rules).await?;
     health.watch(store.clone(), movies);
-    Ok((store, app))
+    Ok((store, ledger, app))
 }
 
 /// Makes the sample. One that is not complete is no reason not to serve: the next start goes on where this one ended.
@@ -218,6 +224,30 @@ async fn tidy(app: App, ended: CancellationToken) {
                 Ok(count) => tracing::debug!(count, "forgot old answers"),
                 Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "old answers were not forgotten"),
             },
+        }
+    }
+}
+
+/// Writes down, again and again, which holds are over. It does not outlast the wish to end: another one goes on.
+async fn sweep(ledger: Ledger, pause: std::time::Duration, ending: CancellationToken) {
+    let mut failing = false;
+    loop {
+        tokio::select! {
+            () = ending.cancelled() => return,
+            () = tokio::time::sleep(pause) => {}
+        }
+        match ledger.sweep().await {
+            Ok(0) => failing = false,
+            Ok(count) => {
+                failing = false;
+                tracing::debug!(count, "looked after showtimes with holds that are over");
+            }
+            // Told once: the health check tells of a database that is gone, and nothing is sold wrongly meanwhile.
+            Err(error) if !failing => {
+                failing = true;
+                tracing::warn!(error = &error as &dyn std::error::Error, "holds that are over were not written down");
+            }
+            Err(_) => {}
         }
     }
 }

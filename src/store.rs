@@ -29,8 +29,9 @@ pub use errors::Error;
 pub use pools::{Database, Options};
 pub use reader::{standings_statement, whole_statement};
 pub use requests::{KEPT_FOR_EVER, RequestKey};
-pub use seats::{Answered, Locked, MadeBefore, SeatBatch, Step, Writes, lapsed_statement};
-pub use showtimes::{Cursor, Schedule, ShowtimeCancelled, ShowtimeScheduled, listing_statement};
+pub use reservations::{Found, ReservationCursor, reservation_listing_statement};
+pub use seats::{Answered, Happened, Locked, MadeBefore, SeatBatch, Step, Writes, lapsed_statement};
+pub use showtimes::{Cursor, Schedule, ShowtimeScheduled, listing_statement};
 
 use pools::{Pool, Pools};
 

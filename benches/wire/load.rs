@@ -1,4 +1,4 @@
-//! The load: so many calls in flight, for so long, over a few connections; each answer makes room for the next call.
+//! The load: so many callers for so long, over a few connections; each answer makes room for the caller's next question.
 
 use std::time::{Duration, Instant};
 
@@ -6,9 +6,13 @@ use bytes::Bytes;
 use hdrhistogram::Histogram;
 use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
-use tonic::{client::Grpc, transport::Endpoint};
+use tonic::{
+    Status,
+    client::Grpc,
+    transport::{Channel, Endpoint},
+};
 
-use super::{Raw, Role};
+use super::Raw;
 
 /// What to do.
 #[derive(Clone, Serialize, Deserialize)]
@@ -34,78 +38,147 @@ pub(crate) struct Outcome {
     pub p50: f64,
     /// and at the 99th percentile.
     pub p99: f64,
-    /// Bytes of an answer.
+    /// Bytes of an answer, on average.
     pub(crate) bytes: usize,
     /// Calls that were not answered OK.
     pub(crate) failed: u64,
 }
 
+/// One answer.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Answer {
+    /// Its size.
+    pub(crate) bytes: usize,
+    /// Whether it was not OK.
+    pub(crate) failed: bool,
+}
+
+/// One of those who ask, one thing at a time.
+pub(crate) trait Caller: Send + 'static {
+    /// Asks. Nothing when there is nothing left to ask for.
+    fn call(&mut self) -> impl Future<Output = Option<Answer>> + Send;
+
+    /// What it still has to do when the time is over, which is not measured.
+    fn finish(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+}
+
 impl Plan {
     /// Has it done by a process of its own.
     pub(crate) fn run(&self) -> Outcome {
-        let file = tempfile::NamedTempFile::new().expect("a file for the plan");
-        serde_json::to_writer(&file, self).expect("the plan to be written");
-        let path = file.path().to_str().expect("a readable path").to_owned();
-        let (_role, line) = Role::start(&["load".to_owned(), path]);
-        serde_json::from_str(&line).expect("an outcome")
+        super::instruct("load", self)
     }
 }
 
 /// Does what the plan in this file says, and prints the outcome.
 pub(crate) async fn run(file: &str) {
-    let plan: Plan = serde_json::from_str(&std::fs::read_to_string(file).expect("the plan")).expect("a plan");
-    let length = Duration::from_secs_f64(plan.seconds);
-    let start = Instant::now() + length / 5;
-    let end = start + length;
-    // As a few busy clients would: up to 32 calls share a connection.
-    let connections = plan.in_flight.div_ceil(32);
-    let mut callers = Vec::new();
-    for connection in 0..connections {
-        let endpoint = Endpoint::try_from(format!("http://{}", plan.address)).expect("an address");
-        let channel = endpoint.tcp_nodelay(true).connect().await.expect("a connection");
-        for caller in (connection..plan.in_flight).step_by(connections) {
-            let plan = plan.clone();
-            callers.push(tokio::spawn(call(Grpc::new(channel.clone()), plan, caller, start, end)));
-        }
-    }
-    let mut latencies = Histogram::<u64>::new(3).expect("a histogram");
-    let (mut failed, mut bytes) = (0, 0);
-    for caller in callers {
-        let (seen, refused, size) = caller.await.expect("a caller to end");
-        latencies.add(seen).expect("the same bounds");
-        failed += refused;
-        bytes = size.max(bytes);
-    }
-    let quantile = |at| latencies.value_at_quantile(at) as f64 / 1_000.0;
-    let rate = latencies.len() as f64 / length.as_secs_f64();
-    let outcome = Outcome { rate, p50: quantile(0.5), p99: quantile(0.99), bytes, failed };
-    println!("{}", serde_json::to_string(&outcome).expect("an outcome as text"));
-}
-
-async fn call(
-    mut grpc: Grpc<tonic::transport::Channel>,
-    plan: Plan,
-    caller: usize,
-    start: Instant,
-    end: Instant,
-) -> (Histogram<u64>, u64, usize) {
+    let plan: Plan = super::instructions(file);
     let path = PathAndQuery::try_from(plan.path).expect("a path");
     let messages: Vec<_> = plan.messages.into_iter().map(Bytes::from).collect();
-    let mut latencies = Histogram::new(3).expect("a histogram");
-    let (mut failed, mut bytes) = (0, 0);
-    for message in messages.iter().cycle().skip(caller * 31 % messages.len()) {
+    let connections = connect(&[plan.address], plan.in_flight).await.into_iter().enumerate();
+    let callers = connections.map(|(caller, grpc)| {
+        let next = caller * 31 % messages.len();
+        Repeating { grpc, path: path.clone(), messages: messages.clone(), next }
+    });
+    println!("{}", serde_json::to_string(&drive(plan.seconds, callers.collect()).await).expect("an outcome as text"));
+}
+
+/// A way to the server for each of so many callers: as in a few busy clients, up to 32 share a connection.
+pub(crate) async fn connect(addresses: &[String], callers: usize) -> Vec<Grpc<Channel>> {
+    let mut connections = Vec::new();
+    for at in 0..callers.div_ceil(32).next_multiple_of(addresses.len()) {
+        let endpoint = Endpoint::try_from(format!("http://{}", addresses[at % addresses.len()])).expect("an address");
+        connections.push(Grpc::new(endpoint.tcp_nodelay(true).connect().await.expect("a connection")));
+    }
+    (0..callers).map(|caller| connections[caller % connections.len()].clone()).collect()
+}
+
+/// One call.
+pub(crate) async fn unary(grpc: &mut Grpc<Channel>, path: &PathAndQuery, message: Bytes) -> Result<Bytes, Status> {
+    grpc.ready().await.expect("a connection that lives");
+    Ok(grpc.unary(tonic::Request::new(message), path.clone(), Raw).await?.into_inner())
+}
+
+/// Lets them all ask for so long, after a warm-up of a fifth of it.
+pub(crate) async fn drive<C: Caller>(seconds: f64, callers: Vec<C>) -> Outcome {
+    let length = Duration::from_secs_f64(seconds);
+    let start = Instant::now() + length / 5;
+    let end = start + length;
+    let callers: Vec<_> = callers.into_iter().map(|caller| tokio::spawn(ask(caller, start, end))).collect();
+    let mut all = Tally::new(start);
+    for caller in callers {
+        all.add(&caller.await.expect("a caller to end"));
+    }
+    all.outcome(start)
+}
+
+async fn ask<C: Caller>(mut caller: C, start: Instant, end: Instant) -> Tally {
+    let mut tally = Tally::new(end);
+    loop {
         let asked = Instant::now();
         if asked >= end {
             break;
         }
-        grpc.ready().await.expect("a connection that lives");
-        match grpc.unary(tonic::Request::new(message.clone()), path.clone(), Raw).await {
-            Ok(answer) => bytes = answer.into_inner().len(),
-            Err(_) => failed += 1,
-        }
+        let Some(answer) = caller.call().await else {
+            tally.until = asked;
+            break;
+        };
         if asked >= start {
-            latencies.record(asked.elapsed().as_micros() as u64).expect("a latency within bounds");
+            tally.latencies.record(asked.elapsed().as_micros() as u64).expect("a latency within bounds");
+            tally.bytes += answer.bytes as u64;
+        }
+        tally.failed += u64::from(answer.failed);
+    }
+    caller.finish().await;
+    tally
+}
+
+/// What was counted.
+struct Tally {
+    latencies: Histogram<u64>,
+    bytes: u64,
+    failed: u64,
+    /// When the last question was asked.
+    until: Instant,
+}
+
+impl Tally {
+    fn new(until: Instant) -> Self {
+        Self { latencies: Histogram::new(3).expect("a histogram"), bytes: 0, failed: 0, until }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.latencies.add(&other.latencies).expect("the same bounds");
+        self.bytes += other.bytes;
+        self.failed += other.failed;
+        self.until = self.until.max(other.until);
+    }
+
+    fn outcome(&self, start: Instant) -> Outcome {
+        let quantile = |at| self.latencies.value_at_quantile(at) as f64 / 1_000.0;
+        let bytes = (self.bytes / self.latencies.len().max(1)) as usize;
+        let length = self.until.duration_since(start).as_secs_f64().max(1e-3);
+        let rate = self.latencies.len() as f64 / length;
+        Outcome { rate, p50: quantile(0.5), p99: quantile(0.99), bytes, failed: self.failed }
+    }
+}
+
+/// Sends its messages again and again.
+struct Repeating {
+    grpc: Grpc<Channel>,
+    path: PathAndQuery,
+    messages: Vec<Bytes>,
+    next: usize,
+}
+
+impl Caller for Repeating {
+    async fn call(&mut self) -> Option<Answer> {
+        let message = self.messages[self.next].clone();
+        self.next = (self.next + 1) % self.messages.len();
+        match unary(&mut self.grpc, &self.path, message).await {
+            Ok(answer) => Some(Answer { bytes: answer.len(), failed: false }),
+            Err(_) => Some(Answer { bytes: 0, failed: true }),
         }
     }
-    (latencies, failed, bytes)
 }

@@ -6,10 +6,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal};
 use tonic::transport::Channel;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use crate::harness::{postgres::free_port, server::Setup};
+use crate::harness::{postgres::free_port, server::Setup, supervisor};
 
 /// A running service.
 pub(crate) struct Service {
@@ -30,6 +31,7 @@ impl Service {
         let mut command = setup.with("--listen", address.as_str()).with("--admin-listen", "off").command("");
         let begun = Instant::now();
         let child = command.stdout(Stdio::null()).spawn().expect("the service");
+        supervisor::watch(Pid::from_child(&child), Signal::KILL);
         loop {
             if let Ok(channel) = serving(&address).await {
                 return Self { child, address, channel, started: begun.elapsed() };
@@ -58,7 +60,9 @@ async fn serving(address: &str) -> Result<Channel, Box<dyn std::error::Error>> {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        let pid = Pid::from_child(&self.child);
         let _ended_by_itself = self.child.kill();
         let _status = self.child.wait();
+        supervisor::forget(pid);
     }
 }

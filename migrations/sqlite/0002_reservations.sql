@@ -56,4 +56,4 @@ CREATE TABLE outbox (
     publish_time    TEXT,
     attempts        INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (aggregate, seq)
-) STRICT, WITHOUT ROWID;
+) STRICT;

@@ -4,12 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use thiserror::Error;
 
+use super::Refused;
 use crate::{
-    domain::{
-        ids::ShowtimeId,
-        showtime::{CancelRefused, Showtime},
-        violations::Violations,
-    },
+    domain::{showtime::Showtime, violations::Violations},
     store, upstream,
 };
 
@@ -22,6 +19,8 @@ pub enum Kind {
     Movie,
     /// A screening.
     Showtime,
+    /// Seats held or sold, of whoever asks for them.
+    Reservation,
 }
 
 /// A refusal, or a failure.
@@ -44,14 +43,9 @@ pub enum Error {
     /// Another showtime has the auditorium at that time.
     #[error("overlaps showtime {}", .0.facts.showtime_id)]
     Overlaps(Box<Showtime>),
-    /// The showtime cannot be cancelled.
-    #[error("showtime {id} cannot be cancelled")]
-    CancelRefused {
-        /// Which,
-        id: ShowtimeId,
-        /// and why.
-        why: CancelRefused,
-    },
+    /// It is against the rules by which seats are sold.
+    #[error("refused: {:?}", .0.why)]
+    Refused(Refused),
     /// A revision was asked for that the showtime has never had.
     #[error("revision {asked} was asked for, {reached} is the newest")]
     RevisionNotReached {

@@ -3,14 +3,16 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Answer, App, Error, Kind, PageRequest, RequestKey};
+use super::{Answer, App, Error, Kind, Origin, PageRequest, Refused, RequestKey};
 use crate::{
     domain::{
         ids::{AuditoriumId, ShowtimeId},
         movie::Sourced,
+        seating::Command,
         showtime::{Filter, NewShowtime, Showtime},
     },
-    store::{Cursor, Schedule, ShowtimeCancelled, ShowtimeScheduled},
+    ledger::{Ask, Outcome, Told},
+    store::{Cursor, Schedule, ShowtimeScheduled},
 };
 
 /// A page of showtimes.
@@ -88,22 +90,31 @@ impl App {
         Ok(ShowtimePage { showtimes, next })
     }
 
-    /// Cancels a showtime and frees its slot.
+    /// Cancels a showtime and all its reservations, and frees its slot.
     ///
     /// # Errors
     /// There is none, it cannot be cancelled any more, or the store fails.
-    pub async fn cancel_showtime(&self, id: ShowtimeId, key: Option<RequestKey>) -> Result<Answer<Showtime>, Error> {
-        let app = self.clone();
-        self.detached(async move {
-            match app.0.store.cancel_showtime(id, key.as_ref(), app.0.clock.now()).await? {
-                ShowtimeCancelled::Cancelled(value) => Ok(Answer { value, replayed: false }),
-                ShowtimeCancelled::Replayed(value) => Ok(Answer { value, replayed: true }),
-                ShowtimeCancelled::RequestReused => Err(Error::RequestReused),
-                ShowtimeCancelled::NoShowtime => Err(no_showtime(id)),
-                ShowtimeCancelled::Refused(why) => Err(Error::CancelRefused { id, why }),
+    pub async fn cancel_showtime(
+        &self,
+        id: ShowtimeId,
+        force: bool,
+        origin: Origin,
+    ) -> Result<Answer<Showtime>, Error> {
+        let Origin { key, trace_id } = origin;
+        let command = Command::CancelShowtime { force };
+        let ask = Ask { showtime_id: id, command, key, record: None, validate_only: false, trace_id };
+        let Told { plan, revision, now, outcome } = self.ask(ask).await?.ok_or_else(|| no_showtime(id))?;
+        let replayed = match outcome {
+            Outcome::Done(_) => false,
+            Outcome::Replayed(_) => true,
+            Outcome::RequestReused => return Err(Error::RequestReused),
+            Outcome::Refused(why) => {
+                return Err(Error::Refused(Refused { why, plan, revision, now, reservation_id: None }));
             }
-        })
-        .await
+        };
+        // A cancelled showtime does not change any more: however late it is read, this is what came of it.
+        let value = self.0.store.showtime(id).await?.ok_or_else(|| no_showtime(id))?;
+        Ok(Answer { value, replayed })
     }
 
     /// From when an auditorium has no more showtimes; a moment in the past if it never had any.

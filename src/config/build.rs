@@ -13,12 +13,13 @@ use rustls::{
 use url::Url;
 
 use super::{
-    Command, Config, Database, DatabaseConfig, DemoConfig, Identity, Limits, Observability, Problem, ProviderConfig,
-    RedisConfig, RemoteProvider, SecretUrl, Trust,
+    Command, Config, Database, DatabaseConfig, DemoConfig, Identity, LedgerConfig, Limits, Observability, Problem,
+    ProviderConfig, RedisConfig, RemoteProvider, SecretUrl, Trust,
     cli::{Call, Subcommand},
     sources::{Environment, Settings},
-    values::{Listener, Wish},
+    values::{Listener, Orphans, Wish},
 };
+use crate::domain::seating::Rules;
 
 /// What was asked for, or all that is wrong.
 pub(super) fn command(call: &Call, environment: &Environment) -> Result<Command, Vec<Problem>> {
@@ -60,6 +61,8 @@ fn config(from: &mut Settings) -> Option<Config> {
         provider: provider(from),
         hold_duration: from.must("hold-duration"),
         turnaround: from.must("turnaround"),
+        seating: seating(from),
+        ledger: ledger(from),
         sample,
         limits: limits(from),
         observability: observability(from),
@@ -210,6 +213,25 @@ fn pem(from: &mut Settings, name: &'static str, file: &Path, kind: Pem) {
         Ok(content) if kind.stands_in(&content) => {}
         Ok(_) => from.demand(&[name], false, format!("{} holds no {what} in PEM form", file.display())),
         Err(reason) => from.demand(&[name], false, format!("{} cannot be read: {reason}", file.display())),
+    }
+}
+
+fn seating(from: &mut Settings) -> Rules {
+    Rules {
+        max_seats: from.must("max-seats"),
+        max_customer_seats: from.must("max-customer-seats"),
+        closing: from.must("sales-closing"),
+        extension: from.must("hold-extension"),
+        strands: from.must::<Orphans>("orphan-seats").0,
+    }
+}
+
+fn ledger(from: &mut Settings) -> LedgerConfig {
+    let (sweeps, interval) = (from.must("sweep"), from.must("sweep-interval"));
+    LedgerConfig {
+        writers: from.must("ledger-writers"),
+        memory_mib: from.must("ledger-memory"),
+        sweep: if sweeps { Some(interval) } else { None },
     }
 }
 

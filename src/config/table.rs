@@ -119,6 +119,26 @@ pub(super) const SERVICE: &[Group] = &[
                 "15m",
                 "Time that an auditorium stays empty between two showtimes",
             ),
+            row("max-seats", Kind::Count(1, 100), "10", "Seats of one reservation, at most"),
+            row("max-customer-seats", Kind::Count(1, 2_000), "10", "Seats of one customer in one showtime, at most"),
+            row(
+                "sales-closing",
+                Kind::Duration(Duration::ZERO, DAY),
+                "0s",
+                "How long before its start a showtime is no longer sold",
+            ),
+            row(
+                "hold-extension",
+                Kind::Duration(SECOND, DAY),
+                "5m",
+                "How much longer a hold lasts when it is prolonged",
+            ),
+            row(
+                "orphan-seats",
+                Kind::Choice("allow|refuse"),
+                "allow",
+                "Whether a choice of seats may leave a single free seat where another choice would not",
+            ),
             row(
                 "sample",
                 Kind::Choice("auto|on|off"),
@@ -127,10 +147,31 @@ pub(super) const SERVICE: &[Group] = &[
             ),
         ],
     },
+    LEDGER,
     LIMITS,
     OBSERVABILITY,
     Group { heading: "File", rows: &[CONFIG] },
 ];
+
+const LEDGER: Group = Group {
+    heading: "Seats",
+    rows: &[
+        row(
+            "ledger-writers",
+            Kind::Count(1, 16),
+            "2",
+            "Writers of seats, each with showtimes and, on Postgres, a database connection of its own",
+        ),
+        row("ledger-memory", Kind::Count(1, 1_048_576), "256", "MiB for the seats of showtimes in use, about"),
+        row("sweep", Kind::Switch, "true", "Write holds that are over down as such; they are over anyhow"),
+        row(
+            "sweep-interval",
+            Kind::Duration(Duration::from_millis(100), HOUR),
+            "1s",
+            "Pause between two looks for holds that are over",
+        ),
+    ],
+};
 
 const PROVIDER: Group = Group {
     heading: "Movie provider",

@@ -3,6 +3,7 @@
 use std::{fs, time::Duration};
 
 use super::{Command, Config, Cors, Database, Migrate, Stop, Trust, cli, from, options::Row, table, variables};
+use crate::domain::seating::{Rules, Strands};
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
@@ -44,6 +45,19 @@ fn defaults_make_the_embedded_service() {
     assert_eq!(config.provider.stale, Duration::from_hours(7 * 24));
     assert_eq!(config.limits.max_message_bytes, 1_048_576);
     assert_eq!(config.cors, Cors::Listed(Vec::new()));
+    assert_eq!((config.seating.max_seats, config.seating.max_customer_seats), (10, 10));
+    assert_eq!(config.seating.strands, Strands::Allowed);
+    assert_eq!(config.ledger.sweep, Some(Duration::from_secs(1)));
+}
+
+#[test]
+fn the_rules_of_the_house_are_the_operators() {
+    let line = "--max-seats 4 --max-customer-seats 20 --sales-closing 15m --hold-extension 30s --orphan-seats refuse";
+    let rules = config(line, &[]).seating;
+    let (closing, extension) = (Duration::from_mins(15), Duration::from_secs(30));
+    let strands = Strands::Refused;
+    assert_eq!(rules, Rules { max_seats: 4, max_customer_seats: 20, closing, extension, strands });
+    assert_eq!(config("--sweep=false --sweep-interval 5s", &[]).ledger.sweep, None);
 }
 
 #[test]
@@ -110,6 +124,9 @@ fn values_out_of_bounds_or_out_of_form_are_refused() {
         ("--hold-duration 99999999999999999999d", "is not a length of time"),
         ("--provider-attempts -1", "\"-1\" is not a whole number"),
         ("--max-concurrent-streams 0", "0 is not within 1 and 1000000"),
+        ("--max-seats 101", "101 is not within 1 and 100"),
+        ("--sweep-interval 99ms", "99ms is not within 100ms and 1h"),
+        ("--orphan-seats maybe", "is not one of allow, refuse"),
         ("--admin-listen nowhere", "nor \"off\""),
         ("--migrate later", "is not one of auto, manual"),
         ("--trusted-network=yes", "is not one of true, false"),

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{Secret, SecretUrl};
+use crate::domain::seating::Rules;
 
 /// All that the service can be told.
 #[derive(Clone, Debug)]
@@ -27,6 +28,10 @@ pub struct Config {
     pub hold_duration: Duration,
     /// How long an auditorium stays empty between two showtimes.
     pub turnaround: Duration,
+    /// How seats are sold.
+    pub seating: Rules,
+    /// How that is carried out.
+    pub ledger: LedgerConfig,
     /// Whether sample auditoriums and showtimes are wanted.
     pub sample: bool,
     /// What is refused.
@@ -43,6 +48,17 @@ impl Config {
     pub fn describe(&self) -> String {
         self.description.join("\n")
     }
+}
+
+/// The ledger of seats.
+#[derive(Clone, Debug)]
+pub struct LedgerConfig {
+    /// Writers, each with showtimes of its own.
+    pub writers: u32,
+    /// MiB for showtimes in use.
+    pub memory_mib: usize,
+    /// The pause between two looks for holds that are over; none: nobody looks.
+    pub sweep: Option<Duration>,
 }
 
 /// The database, and how it is used.

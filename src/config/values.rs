@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{Cors, LogFormat, Migrate, Secret, SecretUrl, options::Kind};
+use crate::domain::seating::Strands;
 
 /// A value that an option can have.
 pub(super) trait Value: Sized {
@@ -70,7 +71,7 @@ macro_rules! counts {
     )*};
 }
 
-counts!(u8 u32 u64 usize);
+counts!(u8 u16 u32 u64 usize);
 
 impl Value for bool {
     fn read(text: &str, _: Kind) -> Result<Self, String> {
@@ -102,6 +103,22 @@ pub(super) enum Wish {
 impl Value for Wish {
     fn read(text: &str, _: Kind) -> Result<Self, String> {
         choose(text, &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)])
+    }
+}
+
+/// What may happen to single seats.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Orphans(pub(super) Strands);
+
+impl Default for Orphans {
+    fn default() -> Self {
+        Self(Strands::Allowed)
+    }
+}
+
+impl Value for Orphans {
+    fn read(text: &str, _: Kind) -> Result<Self, String> {
+        choose(text, &[("allow", Self(Strands::Allowed)), ("refuse", Self(Strands::Refused))])
     }
 }
 

@@ -3,6 +3,9 @@
 //! Seats are numbered through, row by row and from left to right, aisles and gaps left out. Neighbours have consecutive
 //! numbers, so a block of seats is its first seat and a length, and nothing else.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, fmt, ops::Range};
 
 use super::{
@@ -82,17 +85,17 @@ impl Block {
     }
 }
 
-/// A choice of seats that is wrong whoever holds them: what is wrong in the first place, and all that is.
+/// A choice of seats that is wrong, whoever has them: what is wrong in the first place, and all that is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadChoice {
-    /// The first flaw's kind, in the order below.
+    /// Of the flaws' kinds the one that [`BadKind`] names first.
     pub kind: BadKind,
     /// Every flaw.
     pub violations: Violations,
 }
 
 /// What can be wrong with a choice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BadKind {
     /// The house has no such seat.
     Unknown,
@@ -213,8 +216,8 @@ impl House {
             }
         }
         seats.sort_unstable();
-        // With a seat unknown, the others' neighbours are not worth a word.
-        let pairs = if flaws.0.is_some() { &[] } else { seats.as_slice() };
+        // The unknown one may be what is missing between the others.
+        let pairs = if flaws.has(BadKind::Unknown) { &[] } else { seats.as_slice() };
         for pair in pairs.windows(2) {
             if self.spot(pair[0]).run != self.spot(pair[1]).run || pair[1] != pair[0] + 1 {
                 let what = format!("{} and {} are not neighbours", self.name(pair[0]), self.name(pair[1]));
@@ -245,8 +248,13 @@ impl BadChoice {
 struct Flaws(Option<BadChoice>);
 
 impl Flaws {
+    fn has(&self, kind: BadKind) -> bool {
+        self.0.as_ref().is_some_and(|bad| bad.kind == kind)
+    }
+
     fn add(&mut self, kind: BadKind, place: &str, what: String) {
         let bad = self.0.get_or_insert_with(|| BadChoice { kind, violations: Violations::new() });
+        bad.kind = bad.kind.min(kind);
         bad.violations.add(format!("seats{place}"), what);
     }
 }

@@ -1,5 +1,8 @@
 //! Reservations: seats held for a while by one customer, and what becomes of them.
 
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
@@ -74,17 +77,21 @@ impl Tender {
     }
 }
 
-/// 13 to 19 digits, spaces and hyphens aside, whose check digit is right: nothing that anybody wants to have stored.
+/// Somewhere in it stand 13 to 19 digits, spaces and hyphens aside, whose check digit is right: nothing that anybody wants
+/// to have stored.
 fn like_a_card_number(text: &str) -> bool {
-    let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b' ' || byte == b'-');
-    let digits: Vec<u32> = text.chars().filter_map(|character| character.to_digit(10)).collect();
-    if !plain || !(13..=19).contains(&digits.len()) {
-        return false;
-    }
+    let other = |character: char| !character.is_ascii_digit() && character != ' ' && character != '-';
+    text.split(other).any(|part| {
+        let digits: Vec<u32> = part.chars().filter_map(|character| character.to_digit(10)).collect();
+        (13..=19).contains(&digits.len()) && checks_out(&digits)
+    })
+}
+
+/// By Luhn's formula.
+fn checks_out(digits: &[u32]) -> bool {
     let doubled = |digit: u32| if digit > 4 { 2 * digit - 9 } else { 2 * digit };
-    let sum: u32 =
-        digits.iter().rev().enumerate().map(|(at, digit)| if at % 2 == 1 { doubled(*digit) } else { *digit }).sum();
-    sum.is_multiple_of(10)
+    let worth = |(at, digit): (usize, &u32)| if at % 2 == 1 { doubled(*digit) } else { *digit };
+    digits.iter().rev().enumerate().map(worth).sum::<u32>().is_multiple_of(10)
 }
 
 /// A sale.
@@ -188,4 +195,15 @@ impl Reservation {
     pub fn as_made(&self) -> Self {
         Self { expire_time: self.first_expire_time, state: State::Held, revision: self.first_revision, ..self.clone() }
     }
+}
+
+/// Which reservations somebody asks for. What is `None` lets everything through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this customer.
+    pub customer_id: Option<CustomerId>,
+    /// For this showtime.
+    pub showtime_id: Option<ShowtimeId>,
+    /// That are this, as of now.
+    pub phase: Option<Phase>,
 }

@@ -7,6 +7,8 @@
 mod choose;
 mod decide;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,
@@ -64,7 +66,7 @@ pub struct Plan {
 pub enum Command {
     /// To hold seats.
     Reserve {
-        /// The reservation's id, if it comes to be.
+        /// The reservation's id, if it comes to be: one that was never used before.
         reservation_id: ReservationId,
         /// For whom.
         customer_id: CustomerId,
@@ -108,7 +110,7 @@ pub enum Command {
 pub enum Choice {
     /// These.
     Seats(Vec<SeatName>),
-    /// So many of the best.
+    /// So many of the best, at least one.
     Best(u16),
 }
 
@@ -163,6 +165,8 @@ pub struct Seating {
     latest: DateTime<Utc>,
     /// For each seat the number of its place and 1, or 0.
     seats: Vec<u16>,
+    /// How many of them are 0.
+    unclaimed: u16,
     places: Vec<Option<Place>>,
     /// Places that nobody has any more.
     empty: Vec<u16>,
@@ -181,10 +185,11 @@ impl Seating {
         latest: DateTime<Utc>,
         live: impl IntoIterator<Item = Reservation>,
     ) -> Self {
-        let seats = vec![0; usize::from(plan.house.seat_count())];
+        let unclaimed = plan.house.seat_count();
+        let seats = vec![0; usize::from(unclaimed)];
         let (places, empty) = (Vec::new(), Vec::new());
         let (index, ended) = (HashMap::new(), HashMap::new());
-        let mut seating = Self { plan, state, revision, latest, seats, places, empty, live: index, ended };
+        let mut seating = Self { plan, state, revision, latest, seats, unclaimed, places, empty, live: index, ended };
         for reservation in live {
             seating.seat(Arc::new(reservation));
         }
@@ -241,10 +246,14 @@ impl Seating {
         self.places.iter().flatten().map(|place| &place.reservation)
     }
 
-    /// Makes a reservation known that is over, so that it can be refused by name.
+    /// Makes a reservation known that is over, so that it can be refused by name. One that says it were not, and is not live
+    /// here, is out of date and is not believed: its seats may be somebody else's.
     pub fn recall(&mut self, reservation: Arc<Reservation>) {
-        if !self.live.contains_key(&reservation.reservation_id) {
-            self.ended.insert(reservation.reservation_id, reservation);
+        match reservation.state {
+            State::Cancelled { .. } | State::Expired => {
+                self.ended.entry(reservation.reservation_id).or_insert(reservation);
+            }
+            State::Held | State::Confirmed(_) => {}
         }
     }
 
@@ -253,13 +262,13 @@ impl Seating {
         self.ended.clear();
     }
 
-    /// Seats that nobody has written down, be they lapsed or not.
+    /// Seats that are neither held nor sold, as far as it was written down: a hold that is over counts until then.
     #[must_use]
     pub fn unclaimed_count(&self) -> i32 {
-        self.seats.iter().filter(|place| **place == 0).count() as i32
+        i32::from(self.unclaimed)
     }
 
-    /// When the first of the holds ends.
+    /// When the first of the holds ends, or ended, if nobody has written it down.
     #[must_use]
     pub fn next_lapse(&self) -> Option<DateTime<Utc>> {
         self.places.iter().flatten().filter_map(|place| place.until).min()
@@ -313,7 +322,8 @@ impl Seating {
             self.places.len() as u16 - 1
         });
         for seat in reservation.block.seats() {
-            self.seats[usize::from(seat)] = place + 1;
+            let before = std::mem::replace(&mut self.seats[usize::from(seat)], place + 1);
+            self.unclaimed -= u16::from(before == 0);
         }
         self.live.insert(reservation.reservation_id, place);
         let until = match reservation.state {
@@ -329,7 +339,8 @@ impl Seating {
             self.places[usize::from(place)] = None;
             self.empty.push(place);
             for seat in reservation.block.seats() {
-                self.seats[usize::from(seat)] = 0;
+                let before = std::mem::take(&mut self.seats[usize::from(seat)]);
+                self.unclaimed += u16::from(before != 0);
             }
         }
         self.ended.insert(reservation.reservation_id, Arc::clone(reservation));

@@ -132,18 +132,6 @@ impl Standing {
     pub fn initial(seat_count: i32) -> Self {
         Self { state: State::Scheduled, available_count: seat_count, revision: 1 }
     }
-
-    /// Cancels, or says why not.
-    ///
-    /// # Errors
-    /// A showtime is cancelled once, and not after its end.
-    pub fn cancel(self, end: DateTime<Utc>, now: DateTime<Utc>) -> Result<Self, CancelRefused> {
-        match self.state {
-            State::Cancelled { at } => Err(CancelRefused::Already { at }),
-            State::Scheduled if now >= end => Err(CancelRefused::Over { end }),
-            State::Scheduled => Ok(Self { state: State::Cancelled { at: now }, revision: self.revision + 1, ..self }),
-        }
-    }
 }
 
 /// A showtime as it stood at one moment.
@@ -153,21 +141,6 @@ pub struct Showtime {
     pub facts: Arc<Facts>,
     /// What does.
     pub standing: Standing,
-}
-
-/// Why a showtime cannot be cancelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CancelRefused {
-    /// It was, then.
-    Already {
-        /// When.
-        at: DateTime<Utc>,
-    },
-    /// It has played.
-    Over {
-        /// When it ended.
-        end: DateTime<Utc>,
-    },
 }
 
 /// Which showtimes somebody asks for. What is `None` lets everything through.

@@ -5,12 +5,15 @@
 
 mod auditoriums;
 mod movies;
+mod reservations;
 mod showtimes;
 mod values;
 
 pub(super) use auditoriums::{auditorium, new_auditorium};
 pub(super) use movies::movie;
+pub(super) use reservations::{named, reservation, reservation_filter, reserve, seat, seats, tender, validated};
 pub(super) use showtimes::{filter, new_showtime, showtime, showtime_id};
+pub(super) use values::timestamp;
 
 use crate::{app::PageRequest, domain::violations::Violations};
 

@@ -8,7 +8,8 @@ use crate::{
     pb::{
         self,
         boxoffice::v1::{
-            auditoriums_server::AuditoriumsServer, movies_server::MoviesServer, showtimes_server::ShowtimesServer,
+            auditoriums_server::AuditoriumsServer, movies_server::MoviesServer,
+            reservations_server::ReservationsServer, showtimes_server::ShowtimesServer,
         },
     },
 };
@@ -20,7 +21,8 @@ pub(super) struct Service {
 }
 
 /// The names under which the services are known, to health checks among others.
-pub const SERVICES: [&str; 3] = ["boxoffice.v1.Auditoriums", "boxoffice.v1.Movies", "boxoffice.v1.Showtimes"];
+pub const SERVICES: [&str; 4] =
+    ["boxoffice.v1.Auditoriums", "boxoffice.v1.Movies", "boxoffice.v1.Reservations", "boxoffice.v1.Showtimes"];
 
 /// An answer's message; a replay says that it is one.
 pub(super) fn answered<T, M>(answer: &Answer<T>, message: M) -> Response<M> {
@@ -50,6 +52,7 @@ pub fn routes(
     Ok(Routes::new(health.max_decoding_message_size(limit))
         .add_service(AuditoriumsServer::new(service.clone()).max_decoding_message_size(limit))
         .add_service(MoviesServer::new(service.clone()).max_decoding_message_size(limit))
+        .add_service(ReservationsServer::new(service.clone()).max_decoding_message_size(limit))
         .add_service(ShowtimesServer::new(service).max_decoding_message_size(limit))
         .add_service(reflection().build_v1()?.max_decoding_message_size(limit))
         .add_service(reflection().build_v1alpha()?.max_decoding_message_size(limit))

@@ -5,6 +5,7 @@ use tonic::{Request, Response, Status};
 use super::{
     convert::{self, finish},
     requests,
+    reservations::origin,
     services::{Service, answered},
     status,
 };
@@ -80,7 +81,7 @@ impl Showtimes for Service {
             let key = violations.take("", requests::key(&metadata, &request_id, "CancelShowtime", &message));
             let id = convert::showtime_id(&message.showtime_id, &mut violations);
             let (key, id) = finish(violations, key.zip(id))?;
-            self.app.cancel_showtime(id, key).await
+            self.app.cancel_showtime(id, message.force, origin(key, &context)).await
         };
         let answer = asked.await.map_err(|error| status::of(&error, &context))?;
         let showtime = Some(convert::showtime(&answer.value));

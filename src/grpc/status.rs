@@ -2,6 +2,8 @@
 //!
 //! Internal text stays here. What nobody foresaw is logged once with the request's id, and the caller gets the id.
 
+mod refusals;
+
 use std::{collections::HashMap, time::Duration};
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -15,7 +17,7 @@ use super::layers::RequestContext;
 use crate::{
     app::{Error, Kind},
     domain::{
-        showtime::{CancelRefused, Showtime},
+        showtime::Showtime,
         violations::{Violation, Violations},
     },
 };
@@ -42,19 +44,7 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
         }
         Error::NotFound { kind, id } => not_found(*kind, id),
         Error::Overlaps(other) => overlaps(other),
-        Error::CancelRefused { id, why } => {
-            let id = id.to_string();
-            match why {
-                CancelRefused::Already { at } => refused(
-                    "SHOWTIME_CANCELLED",
-                    "the showtime is cancelled already",
-                    [("showtime_id", id), ("cancel_time", shown(*at))],
-                ),
-                CancelRefused::Over { end } => {
-                    refused("SHOWTIME_OVER", "the showtime is over", [("showtime_id", id), ("end_time", shown(*end))])
-                }
-            }
-        }
+        Error::Refused(refused) => refusals::of(refused),
         Error::RevisionNotReached { asked, reached } => refused(
             "REVISION_NOT_REACHED",
             "the showtime has never been at that revision",
@@ -86,6 +76,13 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
 }
 
 fn invalid(reason: &str, violations: &Violations) -> Status {
+    let mut details = reasoned(reason, []);
+    details.set_bad_request(listed(violations));
+    Status::with_error_details(Code::InvalidArgument, headline(violations), details)
+}
+
+/// The flaws, as many as fit.
+fn listed(violations: &Violations) -> Vec<FieldViolation> {
     let mut room = LISTED_BYTES;
     let fits = |flaw: &&Violation| {
         // Tags and lengths, too.
@@ -101,9 +98,7 @@ fn invalid(reason: &str, violations: &Violations) -> Status {
     if listed.len() < all.len() {
         listed.push(FieldViolation::new("", "has more violations than are listed here"));
     }
-    let mut details = reasoned(reason, []);
-    details.set_bad_request(listed);
-    Status::with_error_details(Code::InvalidArgument, headline(violations), details)
+    listed
 }
 
 /// The flaws as one sentence, as far as they fit.
@@ -124,6 +119,7 @@ fn not_found(kind: Kind, id: &str) -> Status {
         Kind::Auditorium => ("AUDITORIUM_NOT_FOUND", "auditorium", "boxoffice.v1.Auditorium"),
         Kind::Movie => ("MOVIE_NOT_FOUND", "movie", "boxoffice.v1.Movie"),
         Kind::Showtime => ("SHOWTIME_NOT_FOUND", "showtime", "boxoffice.v1.Showtime"),
+        Kind::Reservation => ("RESERVATION_NOT_FOUND", "reservation", "boxoffice.v1.Reservation"),
     };
     let what = format!("there is no {name} {id}");
     let mut details = reasoned(reason, []);
@@ -162,7 +158,7 @@ fn internal(error: &Error, context: &Extensions) -> Status {
     Status::with_error_details(Code::Internal, "something went wrong here; the log has more", details)
 }
 
-fn reasoned<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
+fn reasoned<'a>(reason: &str, metadata: impl IntoIterator<Item = (&'a str, String)>) -> ErrorDetails {
     let metadata: HashMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     ErrorDetails::with_error_info(reason, DOMAIN, metadata)
 }

@@ -20,6 +20,9 @@ use crate::{
     },
 };
 
+/// Revisions that are followed change by change. Beyond it, reading who has which seat is less work.
+const FOLLOWED: i64 = 256;
+
 /// Tells requests apart.
 type KeyOf<'a> = (&'a str, &'a str, uuid::Uuid);
 
@@ -129,10 +132,8 @@ impl Writer {
 
     /// Learns who has which seat, where that is not known as of the revision that is locked.
     async fn load_seatings(&mut self, batch: &SeatBatch, known: &Known<'_>) -> Result<(), Error> {
-        let is_stale = |locked: &&Locked| {
-            self.memory.seating_at(locked.showtime_id).is_none_or(|revision| revision != locked.revision)
-        };
-        let stale: Vec<_> = known.locked.values().filter(is_stale).copied().collect();
+        self.catch_up(batch, known).await?;
+        let stale: Vec<_> = known.locked.values().filter(|locked| self.behind(locked) != Some(0)).copied().collect();
         if stale.is_empty() {
             return Ok(());
         }
@@ -149,6 +150,32 @@ impl Writer {
             let latest = decide_time.unwrap_or(plan.facts.create_time);
             let live = live.remove(&showtime_id).unwrap_or_default();
             self.memory.learn(Seating::new(plan, state, revision, latest, live));
+        }
+        Ok(())
+    }
+
+    /// How many revisions the memory of a showtime is behind, if there is any.
+    fn behind(&self, locked: &Locked) -> Option<i64> {
+        Some(locked.revision - self.memory.seating_at(locked.showtime_id)?)
+    }
+
+    /// Follows what other instances did, change by change, where that is little. Only they can have done anything, so there
+    /// is nothing to follow on `SQLite`.
+    async fn catch_up(&mut self, batch: &SeatBatch, known: &Known<'_>) -> Result<(), Error> {
+        let near = |locked: &&Locked| self.behind(locked).is_some_and(|behind| (1..=FOLLOWED).contains(&behind));
+        let near = known.locked.values().filter(near);
+        let near: Vec<_> =
+            near.filter_map(|at| Some((at.showtime_id, self.memory.seating_at(at.showtime_id)?))).collect();
+        if near.is_empty() || !self.store.has_clock() {
+            return Ok(());
+        }
+        for happened in batch.since(&near).await? {
+            let id = ShowtimeId(happened.aggregate);
+            if let Some(seating) = self.memory.seating(id)
+                && !outbox::catch_up(seating, &happened.events)
+            {
+                self.memory.forget([id].into_iter());
+            }
         }
         Ok(())
     }
@@ -224,13 +251,21 @@ impl Writer {
 
     /// Completes the steps with where they lead to.
     fn finish(&mut self, known: &Known<'_>, decided: &mut Decided<'_>, asks: &[&Ask]) {
+        let mut first_ends: HashMap<ShowtimeId, DateTime<Utc>> = HashMap::new();
+        for (made, _) in &decided.writes.made {
+            let first = first_ends.entry(made.showtime_id).or_insert(made.expire_time);
+            *first = made.expire_time.min(*first);
+        }
         for step in &mut decided.writes.steps {
             let Some(seating) = self.memory.seating(step.showtime_id) else { continue };
-            let before = known.locked.get(&step.showtime_id).and_then(|locked| locked.next_lapse);
             step.revision = seating.revision();
             step.available_count = seating.unclaimed_count();
             // It may be too early: it is corrected by the sweep that finds nothing. Being constant, it spares an index.
-            step.next_lapse = [before, seating.next_lapse()].into_iter().flatten().min();
+            let before = known.locked.get(&step.showtime_id).and_then(|locked| locked.next_lapse);
+            step.next_lapse = match before {
+                Some(before) => first_ends.get(&step.showtime_id).map(|first| before.min(*first)).or(Some(before)),
+                None => seating.next_lapse(),
+            };
         }
         for ask in asks.iter().filter(|ask| matches!(ask.command, Command::Expire)) {
             let id = ask.showtime_id;

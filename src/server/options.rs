@@ -7,6 +7,7 @@ use crate::{
     app::Rules,
     config::{Config, Cors, Database, LogFormat, Migrate, Observability, RemoteProvider, Trust},
     grpc::layers,
+    ledger,
     server::limits,
     store, telemetry, upstream,
 };
@@ -18,7 +19,7 @@ pub(super) fn store(config: &Config) -> store::Options {
             Database::Postgres { url } => store::Database::Postgres(url.expose().to_owned()),
         },
         connections: config.database.connections,
-        ledger_connections: 2,
+        ledger_connections: config.ledger.writers,
         timeout: config.database.timeout,
         migrate: config.database.migrate == Migrate::Auto,
         cached_showtimes: config.showtime_cache,
@@ -58,6 +59,14 @@ pub(super) fn upstream(config: &Config, url: &str) -> Result<upstream::Options, 
 
 pub(super) fn rules(config: &Config) -> Rules {
     Rules { hold_duration: config.hold_duration, turnaround: config.turnaround }
+}
+
+pub(super) fn ledger(config: &Config) -> ledger::Options {
+    ledger::Options {
+        rules: config.seating.clone(),
+        writers: config.ledger.writers as usize,
+        memory: config.ledger.memory_mib << 20,
+    }
 }
 
 pub(super) fn layers(config: &Config, drain: CancellationToken) -> layers::Settings {

@@ -2,6 +2,8 @@
 //!
 //! The form is settled here, once: `boxoffice.events.v1`. Whoever passes events on needs no knowledge of seats.
 
+mod replay;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait as _, Statement};
 
@@ -11,7 +13,7 @@ use crate::{
         house::{Block, House},
         ids::ShowtimeId,
         money::Money,
-        reservation::Reservation,
+        reservation::{Reservation, Tender},
         seating::{Change, Plan},
         showtime::Showtime,
     },
@@ -20,6 +22,8 @@ use crate::{
         google::r#type::Money as PbMoney,
     },
 };
+
+pub use replay::catch_up;
 
 /// Adds one step's events to those of a commit.
 pub fn add_changes(
@@ -53,7 +57,7 @@ pub fn add_changes(
                 customer_id: sold.customer_id.to_string(),
                 seats: seats(house, sold.block),
                 total_price: Some(money(sold.total)),
-                tender_method: tender_method(sold),
+                tender: tender(sold),
             })),
             Change::Extended(held) => step.add(Payload::ReservationExtended(pb::ReservationExtended {
                 reservation_id: held.reservation_id.to_string(),
@@ -141,9 +145,9 @@ fn released(house: &House, gone: &Reservation) -> Payload {
     Payload::SeatsReleased(pb::SeatsReleased { reservation_id, seats: seats(house, gone.block) })
 }
 
-fn tender_method(sold: &Reservation) -> String {
-    let tender = sold.sale().and_then(|sale| sale.tender.as_ref());
-    tender.map(|tender| tender.method.clone()).unwrap_or_default()
+fn tender(sold: &Reservation) -> Option<pb::Tender> {
+    let Tender { method, transaction_id } = sold.sale()?.tender.clone()?;
+    Some(pb::Tender { method, transaction_id })
 }
 
 fn seats(house: &House, block: Block) -> Vec<pb::Seat> {

@@ -23,6 +23,14 @@ pub(super) type Houses = moka::sync::Cache<AuditoriumId, Arc<House>>;
 pub(super) const HOUSES: u64 = 500;
 
 impl Store {
+    /// The plan of a showtime, if there is one.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn plan(&self, id: ShowtimeId) -> Result<Option<Arc<Plan>>, Error> {
+        Ok(self.plans(&[id]).await?.pop())
+    }
+
     /// The plans of these showtimes, as far as there are any.
     ///
     /// # Errors

@@ -1,16 +1,43 @@
-//! Reservations as rows.
+//! Reservations: as rows, and read one by one or listed along an index. Only the ledger writes them.
+//!
+//! A read says as of when it is true, by the clock that decides: the database's, or on SQLite the caller's.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{FromQueryResult, prelude::Uuid};
+use sea_orm::{DbBackend, FromQueryResult, Statement, Value, prelude::Uuid};
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Error, Store, transactions::look};
 use crate::domain::{
     house::Block,
     ids::{ReservationId, ShowtimeId},
     money::{Currency, Money},
-    reservation::{CustomerId, Reservation, Sale, State, Tender},
+    reservation::{CustomerId, Filter, Phase, Reservation, Sale, State, Tender},
 };
+
+/// A reservation that was read.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// As it was last written down,
+    pub reservation: Reservation,
+    /// and the time by which to judge it.
+    pub now: DateTime<Utc>,
+}
+
+/// A place in a list: just after this reservation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReservationCursor {
+    /// It was made then,
+    pub create_time: DateTime<Utc>,
+    /// and is this one.
+    pub reservation_id: ReservationId,
+}
+
+#[derive(FromQueryResult)]
+struct FoundRow {
+    #[sea_orm(nested)]
+    row: ReservationRow,
+    now: DateTime<Utc>,
+}
 
 /// All columns of a reservation, and its showtime's currency. Serialised, it is a stored answer.
 #[derive(Clone, Debug, FromQueryResult, Serialize, Deserialize)]
@@ -110,4 +137,119 @@ impl ReservationRow {
             revision: self.revision,
         })
     }
+}
+
+impl FoundRow {
+    fn found(self) -> Result<Found, Error> {
+        Ok(Found { reservation: self.row.reservation()?, now: self.now })
+    }
+}
+
+impl Store {
+    /// A reservation as it stands. `now` counts where the database has no clock.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn reservation(&self, id: ReservationId, now: DateTime<Utc>) -> Result<Option<Found>, Error> {
+        look("get_reservation", async {
+            let held = self.0.reads.acquire().await?;
+            let mut asked = Asked::new(self.0.reads.backend(), now);
+            let id = asked.bind(id.0);
+            let statement = asked.statement(&format!("r.reservation_id = {id}"));
+            let row = held.read(FoundRow::find_by_statement(statement).one(held.connection)).await?;
+            row.map(FoundRow::found).transpose()
+        })
+        .await
+    }
+
+    /// A page of reservations, the newest first. `now` counts where the database has no clock.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn reservations(
+        &self,
+        filter: &Filter,
+        after: Option<ReservationCursor>,
+        limit: u64,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Found>, Error> {
+        look("list_reservations", async {
+            let held = self.0.reads.acquire().await?;
+            let statement = reservation_listing_statement(self.0.reads.backend(), filter, after, limit, now);
+            let rows = held.read(FoundRow::find_by_statement(statement).all(held.connection)).await?;
+            rows.into_iter().map(FoundRow::found).collect()
+        })
+        .await
+    }
+}
+
+/// A query that is put together, and what it binds.
+struct Asked {
+    backend: DbBackend,
+    values: Vec<Value>,
+    /// By which holds are judged: no earlier than the showtime's last decision, and the same moment for the whole query.
+    moment: String,
+}
+
+impl Asked {
+    fn new(backend: DbBackend, now: DateTime<Utc>) -> Self {
+        if backend == DbBackend::Postgres {
+            let moment = "GREATEST(statement_timestamp(), s.decide_time)".to_owned();
+            return Self { backend, values: Vec::new(), moment };
+        }
+        Self { backend, values: vec![now.into()], moment: "max($1, coalesce(s.decide_time, $1))".to_owned() }
+    }
+
+    fn bind(&mut self, value: impl Into<Value>) -> String {
+        self.values.push(value.into());
+        format!("${}", self.values.len())
+    }
+
+    fn statement(self, condition: &str) -> Statement {
+        let moment = self.moment;
+        let sql = format!(
+            "SELECT {RESERVATION_COLUMNS}, {moment} AS now \
+             FROM reservations r JOIN showtimes s ON s.showtime_id = r.showtime_id WHERE {condition}"
+        );
+        Statement::from_sql_and_values(self.backend, sql, self.values)
+    }
+}
+
+/// The query behind the lists. For a customer and for a showtime there is an index that ends in its order.
+#[must_use]
+pub fn reservation_listing_statement(
+    backend: DbBackend,
+    filter: &Filter,
+    after: Option<ReservationCursor>,
+    limit: u64,
+    now: DateTime<Utc>,
+) -> Statement {
+    let mut asked = Asked::new(backend, now);
+    let mut conditions = Vec::new();
+    if let Some(id) = &filter.customer_id {
+        conditions.push(format!("r.customer_id = {}", asked.bind(id.as_str())));
+    }
+    if let Some(id) = filter.showtime_id {
+        conditions.push(format!("r.showtime_id = {}", asked.bind(id.0)));
+    }
+    let moment = &asked.moment;
+    match filter.phase {
+        None => {}
+        Some(Phase::Held) => conditions.push(format!("r.state = 'held' AND r.expire_time > {moment}")),
+        Some(Phase::Expired) => {
+            conditions.push(format!("(r.state = 'expired' OR (r.state = 'held' AND r.expire_time <= {moment}))"));
+        }
+        Some(Phase::Confirmed) => conditions.push("r.state = 'confirmed'".to_owned()),
+        Some(Phase::Cancelled) => conditions.push("r.state = 'cancelled'".to_owned()),
+    }
+    if let Some(ReservationCursor { create_time, reservation_id }) = after {
+        let (time, id) = (asked.bind(create_time), asked.bind(reservation_id.0));
+        conditions.push(format!("(r.create_time, r.reservation_id) < ({time}, {id})"));
+    }
+    if conditions.is_empty() {
+        conditions.push("TRUE".to_owned());
+    }
+    let limit = asked.bind(limit as i64);
+    let conditions = conditions.join(" AND ");
+    asked.statement(&format!("{conditions} ORDER BY r.create_time DESC, r.reservation_id DESC LIMIT {limit}"))
 }

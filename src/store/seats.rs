@@ -247,6 +247,18 @@ impl SeatBatch {
         self.read_reservations(sql, self.ids(ids.iter().map(|id| id.0))).await
     }
 
+    /// What happened to these showtimes after these revisions, in order: whose, from which revision on, the events.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn since(&self, known: &[(ShowtimeId, i64)]) -> Result<Vec<Happened>, Error> {
+        let sql = "SELECT o.aggregate, o.seq, o.events FROM unnest($1::uuid[], $2::bigint[]) AS known (aggregate, revision) \
+            JOIN outbox o ON o.aggregate = known.aggregate AND o.seq > known.revision ORDER BY o.aggregate, o.seq";
+        let revisions: Vec<_> = known.iter().map(|(_, revision)| *revision).collect();
+        let statement = self.statement(sql, [self.ids(known.iter().map(|(id, _)| id.0)), revisions.into()]);
+        self.timed(Happened::find_by_statement(statement).all(&self.tx.inner)).await
+    }
+
     /// These reservations, as far as there are any.
     ///
     /// # Errors
@@ -314,6 +326,17 @@ impl SeatBatch {
         let rows = self.timed(ReservationRow::find_by_statement(statement).all(&self.tx.inner)).await?;
         rows.into_iter().map(ReservationRow::reservation).collect()
     }
+}
+
+/// Events of one commit.
+#[derive(Debug, sea_orm::FromQueryResult)]
+pub struct Happened {
+    /// Of this showtime,
+    pub aggregate: uuid::Uuid,
+    /// from this revision on,
+    pub seq: i64,
+    /// encoded.
+    pub events: Vec<u8>,
 }
 
 /// An answer that was kept.

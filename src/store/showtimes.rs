@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, DbBackend, EntityTrait as _, FromQueryResult as _, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Select, Set, Statement,
+    ColumnTrait as _, DbBackend, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select, Set, Statement,
     sea_query::{Expr, ExprTrait as _, LockType},
 };
 
@@ -29,7 +29,7 @@ use super::{
 use crate::domain::{
     ids::{AuditoriumId, ShowtimeId},
     movie::{Movie, Sourced},
-    showtime::{CancelRefused, Filter, MAX_SPAN, NewShowtime, Showtime, Slot, Standing},
+    showtime::{Filter, MAX_SPAN, NewShowtime, Showtime, Slot, Standing},
 };
 
 /// A showtime to be scheduled, with everything that was found out for it.
@@ -60,20 +60,6 @@ pub enum ShowtimeScheduled {
     NoAuditorium,
     /// The auditorium is taken by this showtime.
     Overlaps(Showtime),
-}
-
-/// What became of a wish to cancel.
-pub enum ShowtimeCancelled {
-    /// It was cancelled.
-    Cancelled(Showtime),
-    /// It had been cancelled by this same request.
-    Replayed(Showtime),
-    /// The request id belongs to another request.
-    RequestReused,
-    /// There is no such showtime.
-    NoShowtime,
-    /// It cannot be cancelled.
-    Refused(CancelRefused),
 }
 
 /// A place in the list: just after this showtime.
@@ -137,41 +123,6 @@ impl Store {
         let scheduled = row.showtime()?;
         outbox::showtime_created(&tx, &scheduled).await?;
         tx.end(Commit(ShowtimeScheduled::Scheduled(scheduled))).await
-    }
-
-    /// Cancels a showtime, if it can be.
-    ///
-    /// # Errors
-    /// The database cannot be asked.
-    pub async fn cancel_showtime(
-        &self,
-        id: ShowtimeId,
-        key: Option<&RequestKey>,
-        now: DateTime<Utc>,
-    ) -> Result<ShowtimeCancelled, Error> {
-        self.transact("cancel_showtime", || async {
-            let tx = self.begin().await?;
-            match requests::claim::<ShowtimeRow>(&tx, key, now).await? {
-                Claim::Answered(first) => return tx.end(Refuse(ShowtimeCancelled::Replayed(first.showtime()?))).await,
-                Claim::Reused => return tx.end(Refuse(ShowtimeCancelled::RequestReused)).await,
-                Claim::Ours => {}
-            }
-            let Some(mut row) = lock_showtime(&tx, id).await? else {
-                return tx.end(Refuse(ShowtimeCancelled::NoShowtime)).await;
-            };
-            let standing = match row.standing()?.cancel(row.end_time, now) {
-                Ok(standing) => standing,
-                Err(refused) => return tx.end(Refuse(ShowtimeCancelled::Refused(refused))).await,
-            };
-            "cancelled".clone_into(&mut row.state);
-            row.cancel_time = Some(now);
-            row.revision = standing.revision;
-            update_standing(&tx, &row).await?;
-            requests::answer(&tx, key, &row).await?;
-            let cancelled = row.showtime()?;
-            tx.end(Commit(ShowtimeCancelled::Cancelled(cancelled))).await
-        })
-        .await
     }
 
     /// A showtime as it stands now.
@@ -282,13 +233,6 @@ async fn lock_auditorium(tx: &Tx, id: AuditoriumId) -> Result<Option<AuditoriumR
     Ok(query.into_model::<AuditoriumRow>().one(&tx.inner).await?)
 }
 
-async fn lock_showtime(tx: &Tx, id: ShowtimeId) -> Result<Option<ShowtimeRow>, Error> {
-    let lock = if tx.backend == DbBackend::Postgres { " FOR NO KEY UPDATE OF s" } else { "" };
-    let sql = format!("{SELECT_SHOWTIMES} WHERE s.showtime_id = $1{lock}");
-    let select = Statement::from_sql_and_values(tx.backend, sql, [id.0.into()]);
-    Ok(ShowtimeRow::find_by_statement(select).one(&tx.inner).await?)
-}
-
 /// The first showtime that stands in the way. No slot is longer than two days, which bounds the search on both sides.
 async fn overlapping(
     connection: &impl sea_orm::ConnectionTrait,
@@ -358,21 +302,5 @@ async fn insert(tx: &Tx, plan: &Schedule<'_>, row: &ShowtimeRow) -> Result<(), E
         revision: Set(row.revision),
     });
     insert.exec_without_returning(&tx.inner).await?;
-    Ok(())
-}
-
-async fn update_standing(tx: &Tx, row: &ShowtimeRow) -> Result<(), Error> {
-    let update = Statement::from_sql_and_values(
-        tx.backend,
-        "UPDATE showtimes SET state = $2, cancel_time = $3, available_count = $4, revision = $5 WHERE showtime_id = $1",
-        [
-            row.showtime_id.into(),
-            row.state.as_str().into(),
-            row.cancel_time.into(),
-            row.available_count.into(),
-            row.revision.into(),
-        ],
-    );
-    tx.inner.execute_raw(update).await?;
     Ok(())
 }

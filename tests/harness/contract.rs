@@ -65,7 +65,9 @@ pub(crate) fn good_request(descriptor: &MessageDescriptor) -> DynamicMessage {
             include_cancelled: true,
         }
         .encode_to_vec(),
-        "CancelShowtimeRequest" => CancelShowtimeRequest { showtime_id: id(), request_id: id() }.encode_to_vec(),
+        "CancelShowtimeRequest" => {
+            CancelShowtimeRequest { showtime_id: id(), request_id: id(), force: false }.encode_to_vec()
+        }
         other => panic!("{other} is new: say here what a good one is"),
     };
     DynamicMessage::decode(descriptor.clone(), &*bytes).expect("what was encoded decodes")

@@ -1,8 +1,10 @@
 //! Choosing seats for people: which block is the best, which comes nearest, which leaves somebody's seat alone.
 
+use std::{cmp::Reverse, collections::BinaryHeap};
+
 use chrono::{DateTime, Utc};
 
-use super::Seating;
+use super::{Seating, Strands};
 use crate::domain::{
     house::{Block, House},
     layout::SeatKind,
@@ -11,8 +13,29 @@ use crate::domain::{
 /// So many other blocks are offered.
 const OFFERS: usize = 3;
 
-/// How good a block is: less is better. It leaves no seat alone; it spares the seats that some people need; it is near.
-type Rank = (bool, u16, i32, u16);
+/// How good a block is, compared from field to field: less is better.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// It leaves a seat alone.
+    strands: bool,
+    /// So many seats are of a kind that others need more, or not of the kind that is needed.
+    misfits: u16,
+    /// From where it should be, squared.
+    distance: i32,
+    /// Between equals, the one nearer to the screen, then to the left.
+    first: u16,
+}
+
+/// What blocks are held against.
+struct Target {
+    /// Twice the row and the column where their middle should be.
+    middle: (i32, i32),
+    /// How many seats of which kind they should have.
+    kinds: Kinds,
+}
+
+/// How many seats are accessible, and how many companions'.
+type Kinds = [u16; 2];
 
 /// The seats of a house that can be had at a moment.
 pub(super) struct Free<'a> {
@@ -32,20 +55,25 @@ impl<'a> Free<'a> {
 
     /// The best block of this size, if there is any.
     pub(super) fn best(&self, count: u16) -> Option<Block> {
-        self.blocks(count).min_by_key(|block| self.rank(*block, self.house.centre))
+        let target = Target { middle: self.house.centre, kinds: [0, 0] };
+        self.blocks(count).min_by_key(|block| self.rank(*block, &target))
     }
 
-    /// Blocks of this size that share no seat, the nearest to `near` first; to the centre, if there is none. With
-    /// `strands`, those that leave a seat alone are among them, at the end.
-    pub(super) fn offers(&self, count: u16, near: Option<Block>, strands: bool) -> Vec<Block> {
-        let target = near.map_or(self.house.centre, |block| middle(self.house, block));
+    /// Blocks that could be had instead of this one: as large, sharing no seat with each other, the nearest first. Those
+    /// that leave a seat alone come last, if they come at all.
+    pub(super) fn offers(&self, wanted: Block, strands: Strands) -> Vec<Block> {
+        let target = Target { middle: middle(self.house, wanted), kinds: kinds(self.house, wanted) };
+        let count = wanted.count;
+        let mut ranked: BinaryHeap<_> = self.blocks(count).map(|block| Reverse(self.rank(block, &target))).collect();
+        let refused = strands == Strands::Refused && ranked.peek().is_some_and(|Reverse(best)| !best.strands);
         let mut offers: Vec<Block> = Vec::with_capacity(OFFERS);
-        while offers.len() < OFFERS {
-            let apart = |block: &Block| offers.iter().all(|offer| !offer.overlaps(*block));
-            let next = self.blocks(count).filter(apart).min_by_key(|block| self.rank(*block, target));
-            match next {
-                Some(block) if strands || !self.strands(block) => offers.push(block),
-                _ => break,
+        while let Some(Reverse(next)) = ranked.pop()
+            && offers.len() < OFFERS
+            && !(refused && next.strands)
+        {
+            let block = Block { first: next.first, count };
+            if offers.iter().all(|offer| !offer.overlaps(block)) {
+                offers.push(block);
             }
         }
         offers
@@ -56,7 +84,7 @@ impl<'a> Free<'a> {
         self.blocks(count).any(|block| !self.strands(block))
     }
 
-    /// The free seats that a free block would leave alone: without a free neighbour, where they had one before.
+    /// The free seats that a free block would leave alone: they have no free neighbour beside it.
     pub(super) fn stranded(&self, block: Block) -> impl Iterator<Item = u16> {
         let run = self.house.run_of(block.first);
         let (first, end) = (block.first, block.first + block.count);
@@ -83,12 +111,14 @@ impl<'a> Free<'a> {
         })
     }
 
-    fn rank(&self, block: Block, target: (i32, i32)) -> Rank {
-        let special = block.seats().filter(|seat| self.house.spot(*seat).kind != SeatKind::Standard).count();
+    fn rank(&self, block: Block, target: &Target) -> Rank {
+        let kinds = kinds(self.house, block).into_iter().zip(target.kinds);
+        let misfits = kinds.map(|(has, should)| has.abs_diff(should)).sum();
         let (row, column) = middle(self.house, block);
         // Rows are about twice as far apart as seats.
-        let (rows, columns) = (2 * (row - target.0), column - target.1);
-        (self.strands(block), special as u16, rows * rows + columns * columns, block.first)
+        let (rows, columns) = (2 * (row - target.middle.0), column - target.middle.1);
+        let distance = rows * rows + columns * columns;
+        Rank { strands: self.strands(block), misfits, distance, first: block.first }
     }
 }
 
@@ -96,4 +126,16 @@ impl<'a> Free<'a> {
 fn middle(house: &House, block: Block) -> (i32, i32) {
     let (first, last) = (house.spot(block.first), house.spot(block.first + block.count - 1));
     (2 * i32::from(first.row), i32::from(first.column) + i32::from(last.column))
+}
+
+fn kinds(house: &House, block: Block) -> Kinds {
+    let mut kinds = [0, 0];
+    for seat in block.seats() {
+        match house.spot(seat).kind {
+            SeatKind::Standard => {}
+            SeatKind::Accessible => kinds[0] += 1,
+            SeatKind::Companion => kinds[1] += 1,
+        }
+    }
+    kinds
 }

@@ -1,6 +1,6 @@
 //! The rules, one function for each command.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -44,6 +44,13 @@ impl Seating {
         self.plan.facts.start_time.checked_sub_signed(closing).unwrap_or(DateTime::<Utc>::MIN_UTC)
     }
 
+    /// The end of a hold. Nobody is promised seats for longer than they can be bought.
+    fn end(&self, from: DateTime<Utc>, span: Duration, rules: &Rules) -> DateTime<Utc> {
+        let closes = self.closes(rules);
+        let end = TimeDelta::from_std(span).ok().and_then(|span| from.checked_add_signed(span));
+        end.map_or(closes, |end| end.min(closes))
+    }
+
     fn check_on_sale(&self, rules: &Rules, now: DateTime<Utc>) -> Result<(), Refusal> {
         if let showtime::State::Cancelled { at } = self.state {
             return Err(Refusal::ShowtimeCancelled { at });
@@ -76,9 +83,7 @@ impl Seating {
             return Err(Refusal::CustomerLimit { has, most: rules.max_customer_seats, until });
         }
         let revision = self.revision + 1;
-        let hold = TimeDelta::from_std(self.plan.facts.hold_duration).unwrap_or(TimeDelta::MAX);
-        // Nobody is promised seats for longer than they can be bought.
-        let expire_time = (now + hold).min(self.closes(rules));
+        let expire_time = self.end(now, self.plan.facts.hold_duration, rules);
         let reservation = Arc::new(Reservation {
             reservation_id,
             showtime_id: self.plan.facts.showtime_id,
@@ -105,23 +110,21 @@ impl Seating {
             Some((seat, place.until.map_or(Obstacle::Sold, |until| Obstacle::Held { until })))
         };
         let seats: Vec<_> = block.seats().filter_map(obstacle).collect();
-        let strands = rules.strands == Strands::Allowed;
         if !seats.is_empty() {
-            let offers = Free::of(self, now).offers(block.count, Some(block), strands);
+            let offers = Free::of(self, now).offers(block, rules.strands);
             return Err(Refusal::Unavailable(Unavailable { seats, offers }));
         }
-        if !strands {
+        if rules.strands == Strands::Refused {
             let free = Free::of(self, now);
             let seats: Vec<_> = free.stranded(block).map(|seat| (seat, Obstacle::Alone)).collect();
             if !seats.is_empty() && free.has_neat(block.count) {
-                let offers = free.offers(block.count, Some(block), false);
-                return Err(Refusal::Strands(Unavailable { seats, offers }));
+                return Err(Refusal::Strands(Unavailable { seats, offers: free.offers(block, rules.strands) }));
             }
         }
         Ok(block)
     }
 
-    /// The end of the holds that a block takes over: those in it are lapsed, or it could not be had.
+    /// The end of the holds that a block takes over: those in it have lapsed, or it could not be had.
     fn lapsed_in(&self, block: Block, revision: i64) -> Vec<Change> {
         let mut over: Vec<&Arc<Reservation>> = Vec::new();
         for seat in block.seats() {
@@ -172,12 +175,10 @@ impl Seating {
         if reservation.extended() {
             return Err(Refusal::AlreadyExtended);
         }
-        let extension = TimeDelta::from_std(rules.extension).unwrap_or(TimeDelta::MAX);
-        let closes = self.closes(rules);
-        let expire_time = (reservation.expire_time + extension).min(closes);
+        let expire_time = self.end(reservation.expire_time, rules.extension, rules);
         if expire_time <= reservation.expire_time {
             // It lasts for as long as seats are sold.
-            return Err(Refusal::SalesClosed { at: closes });
+            return Err(Refusal::SalesClosed { at: self.closes(rules) });
         }
         Ok(self.changed(Reservation { expire_time, ..(**reservation).clone() }, Change::Extended))
     }

@@ -1,0 +1,236 @@
+//! The rules, with the time in hand: one file for each kind of question.
+
+mod choosing;
+mod ending;
+mod holding;
+mod properties;
+mod reserving;
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use uuid::Uuid;
+
+use super::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating, Strands};
+use crate::domain::{
+    auditorium::Auditorium,
+    house::{Block, House, RowLabel, SeatName},
+    ids::{AuditoriumId, ReservationId, ShowtimeId},
+    layout::{Layout, RowPlan},
+    money::Money,
+    movie::{Movie, MovieId, Source, Sourced},
+    reservation::{CustomerId, Phase, Reservation, Tender},
+    showtime::{Facts, State},
+};
+
+const HOLD: Duration = Duration::from_mins(10);
+const EXTENSION: Duration = Duration::from_mins(5);
+const CLOSING: Duration = Duration::from_mins(15);
+const MICRO: TimeDelta = TimeDelta::microseconds(1);
+
+fn minutes(minutes: i64) -> TimeDelta {
+    TimeDelta::minutes(minutes)
+}
+
+/// When all of this happens.
+fn opening() -> DateTime<Utc> {
+    NaiveDate::from_ymd_opt(2030, 5, 1).unwrap().and_hms_opt(12, 0, 0).unwrap().and_utc()
+}
+
+/// A showtime in a house of these rows, A, B, C …: it plays six hours after opening, for two hours, and a seat costs 9.50.
+fn plan(rows: &[&str]) -> Arc<Plan> {
+    let labelled = ('A'..='Z').zip(rows);
+    let rows = labelled.map(|(label, places)| RowPlan {
+        label: label.to_string(),
+        places: (*places).to_owned(),
+        numbers: Vec::new(),
+    });
+    let layout = Layout::new(rows.collect()).unwrap();
+    let movie = Movie {
+        movie_id: MovieId::parse("tt1375666").unwrap(),
+        title: "Inception".to_owned(),
+        full_title: "Inception (2010)".to_owned(),
+        year: Some(2010),
+        image_uri: String::new(),
+        crew: String::new(),
+        rating: None,
+        rating_count: None,
+        rank: None,
+    };
+    let start_time = opening() + TimeDelta::hours(6);
+    let auditorium = Auditorium {
+        auditorium_id: AuditoriumId(Uuid::from_u128(1)),
+        name: "Screen 1".to_owned(),
+        cinema: "Grand Palace".to_owned(),
+        time_zone: chrono_tz::UTC,
+        layout: None,
+        seat_count: layout.seat_count(),
+        create_time: opening(),
+    };
+    let facts = Facts {
+        showtime_id: ShowtimeId(Uuid::from_u128(2)),
+        movie: Sourced { value: movie, source: Source::Live, fetch_time: opening() },
+        auditorium,
+        start_time,
+        end_time: start_time + TimeDelta::hours(2),
+        local_date: start_time.date_naive(),
+        price: Money::price("EUR", 9, 500_000_000).unwrap(),
+        hold_duration: HOLD,
+        create_time: opening(),
+    };
+    Arc::new(Plan { facts: Arc::new(facts), house: Arc::new(House::new(&layout)) })
+}
+
+/// When a showtime of [`plan`] is no longer sold.
+fn close() -> DateTime<Utc> {
+    opening() + TimeDelta::hours(6) - TimeDelta::from_std(CLOSING).unwrap()
+}
+
+fn rules() -> Rules {
+    Rules { max_seats: 10, max_customer_seats: 10, closing: CLOSING, extension: EXTENSION, strands: Strands::Allowed }
+}
+
+fn customer(name: &str) -> CustomerId {
+    CustomerId::parse(name).unwrap()
+}
+
+fn tender(method: &str) -> Tender {
+    Tender { method: method.to_owned(), transaction_id: "42".to_owned() }
+}
+
+/// "B7"
+fn seat(label: &str) -> SeatName {
+    let (row, number) = label.split_at(label.find(|character: char| !character.is_ascii_uppercase()).unwrap());
+    SeatName { row: RowLabel::parse(row).unwrap(), number: number.parse().unwrap() }
+}
+
+/// "A1 A2"
+fn seats(labels: &str) -> Vec<SeatName> {
+    labels.split_whitespace().map(seat).collect()
+}
+
+/// A showtime, its rules, and a clock that moves when told.
+#[derive(Debug)]
+struct Stage {
+    seating: Seating,
+    rules: Rules,
+    now: DateTime<Utc>,
+    last_id: u128,
+}
+
+impl Stage {
+    fn new(rows: &[&str]) -> Self {
+        let seating = Seating::new(plan(rows), State::Scheduled, 1, opening(), []);
+        Self { seating, rules: rules(), now: opening(), last_id: 100 }
+    }
+
+    fn with(rows: &[&str], change: impl FnOnce(&mut Rules)) -> Self {
+        let mut stage = Self::new(rows);
+        change(&mut stage.rules);
+        stage
+    }
+
+    /// Decides and applies, and looks whether everything is in order after it.
+    fn ask(&mut self, command: &Command) -> Result<Decision, Refusal> {
+        let now = self.seating.moment(self.now);
+        let (before, unclaimed) = (self.seating.revision(), self.seating.unclaimed_count());
+        let decision = self.seating.decide(command, &self.rules, now);
+        if let Ok(Decision { changes, .. }) = &decision {
+            self.seating.apply(changes, now);
+            let raised = i64::from(!changes.is_empty());
+            assert_eq!(self.seating.revision(), before + raised, "one decision is one step: {changes:?}");
+            let counted = unclaimed + changes.iter().map(freed).sum::<i32>();
+            assert_eq!(self.seating.unclaimed_count(), counted, "{changes:?}");
+        }
+        check(&self.seating);
+        decision
+    }
+
+    fn named(&mut self, command: &Command) -> Result<Arc<Reservation>, Refusal> {
+        self.ask(command).map(|decision| decision.reservation.expect("a reservation was asked about"))
+    }
+
+    fn choose(&mut self, who: &str, choice: Choice) -> Result<Arc<Reservation>, Refusal> {
+        self.last_id += 1;
+        let reservation_id = ReservationId(Uuid::from_u128(self.last_id));
+        self.named(&Command::Reserve { reservation_id, customer_id: customer(who), choice })
+    }
+
+    fn reserve(&mut self, who: &str, labels: &str) -> Result<Arc<Reservation>, Refusal> {
+        self.choose(who, Choice::Seats(seats(labels)))
+    }
+
+    fn best(&mut self, who: &str, count: u16) -> Result<Arc<Reservation>, Refusal> {
+        self.choose(who, Choice::Best(count))
+    }
+
+    fn confirm(&mut self, of: &Reservation) -> Result<Arc<Reservation>, Refusal> {
+        self.named(&Command::Confirm { reservation_id: of.reservation_id, customer_id: None, tender: None })
+    }
+
+    fn cancel(&mut self, of: &Reservation) -> Result<Arc<Reservation>, Refusal> {
+        self.named(&Command::Cancel { reservation_id: of.reservation_id, customer_id: None })
+    }
+
+    fn extend(&mut self, of: &Reservation) -> Result<Arc<Reservation>, Refusal> {
+        self.named(&Command::Extend { reservation_id: of.reservation_id, customer_id: None })
+    }
+
+    fn expire(&mut self) -> Vec<Change> {
+        self.ask(&Command::Expire).expect("nothing speaks against it").changes
+    }
+
+    fn labels(&self, block: Block) -> String {
+        let names: Vec<_> = self.seating.plan().house.names(block).map(|name| name.to_string()).collect();
+        names.join(" ")
+    }
+
+    fn offered(&self, offers: &[Block]) -> Vec<String> {
+        offers.iter().map(|block| self.labels(*block)).collect()
+    }
+
+    /// The number through the house.
+    fn number(&self, label: &str) -> u16 {
+        self.seating.plan().house.block(&[seat(label)], 1).unwrap().first
+    }
+}
+
+/// How many seats more are without a claim after this.
+fn freed(change: &Change) -> i32 {
+    match change {
+        Change::Reserved(reservation) => -i32::from(reservation.block.count),
+        Change::Cancelled(reservation) | Change::Expired(reservation) => i32::from(reservation.block.count),
+        Change::Confirmed(_) | Change::Extended(_) | Change::ShowtimeCancelled { .. } => 0,
+    }
+}
+
+/// What must be true of every seating: a seat has one claim at most, and all that is counted follows from the claims.
+fn check(seating: &Seating) {
+    let mut claimed: HashMap<u16, ReservationId> = HashMap::new();
+    for reservation in seating.live() {
+        let id = reservation.reservation_id;
+        assert!(matches!(reservation.phase(DateTime::<Utc>::MIN_UTC), Phase::Held | Phase::Confirmed));
+        assert!(seating.house_has(reservation.block), "{reservation:?}");
+        for seat in reservation.block.seats() {
+            assert_eq!(claimed.insert(seat, id), None, "seat {seat} is claimed twice");
+        }
+        assert!(seating.reservation(id).is_some_and(|found| Arc::ptr_eq(found, reservation)));
+    }
+    for seat in 0..seating.plan().house.seat_count() {
+        let place = seating.place(seat).map(|place| place.reservation.reservation_id);
+        assert_eq!(place, claimed.get(&seat).copied(), "seat {seat} points at its claim");
+    }
+    assert_eq!(seating.unclaimed_count(), i32::from(seating.plan().house.seat_count()) - claimed.len() as i32);
+    assert_eq!(seating.live_count(), seating.live().count());
+    let held = seating.live().filter(|one| one.phase(DateTime::<Utc>::MIN_UTC) == Phase::Held);
+    assert_eq!(seating.next_lapse(), held.map(|one| one.expire_time).min());
+}
+
+impl Seating {
+    /// The block is within the house and unbroken.
+    fn house_has(&self, block: Block) -> bool {
+        let house = &self.plan.house;
+        let (first, end) = (block.first, block.first + block.count);
+        block.count > 0 && house.runs().iter().any(|run| run.start <= first && end <= run.end)
+    }
+}

@@ -1,0 +1,282 @@
+//! What holds in every house and after any commands.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::{
+    collection::vec,
+    prelude::{Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq},
+    prop_oneof, proptest,
+    sample::{Index, select},
+};
+use uuid::Uuid;
+
+use super::{Block, Choice, Command, Decision, Refusal, ReservationId, Rules, Stage, Strands, customer, seat, tender};
+use crate::domain::{house::SeatName, reservation::Phase, seating::Unavailable};
+
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Somebody who has no seats.
+const STRANGER: &str = "a stranger";
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// `Stage::ask` looks after each of them whether everything is in order.
+    #[test]
+    fn no_command_at_any_time_panics_or_breaks_a_seating(
+        rows in rows(), rules in wild_rules(), steps in vec((steps(), leaps()), 1..40),
+    ) {
+        let mut stage = stage(&rows, rules);
+        for (step, to) in &steps {
+            stage.now = *to;
+            follow(&mut stage, step);
+        }
+    }
+
+    #[test]
+    fn the_best_block_is_unbroken_and_free_and_strands_nobody_where_another_does_not(
+        (mut stage, count) in (played(), 1..6_u16),
+    ) {
+        let free = every_block(&stage, count);
+        match ask(&mut stage, Choice::Best(count)) {
+            Ok(block) => {
+                prop_assert_eq!(block.count, count);
+                prop_assert!(free.contains(&block), "{:?} is not free", stage.labels(block));
+                prop_assert!(!strands(&stage, block) || free.iter().all(|other| strands(&stage, *other)));
+            }
+            Err(refusal) => {
+                prop_assert_eq!(refusal, Refusal::Unavailable(Unavailable { seats: vec![], offers: vec![] }));
+                prop_assert!(free.is_empty(), "{:?} could be had", free);
+            }
+        }
+    }
+
+    #[test]
+    fn one_orphan_rule_decides_what_may_be_named_and_what_is_given((mut stage, count) in (played(), 1..6_u16)) {
+        let free = every_block(&stage, count);
+        let neat = free.iter().any(|block| !strands(&stage, *block));
+        for block in &free {
+            let refused = stage.rules.strands == Strands::Refused && neat && strands(&stage, *block);
+            let named = Choice::Seats(names(&stage, *block));
+            match ask(&mut stage, named) {
+                Ok(given) => prop_assert!(!refused && given == *block),
+                Err(Refusal::Strands(why)) => {
+                    prop_assert!(refused);
+                    let seats: Vec<u16> = why.seats.iter().map(|(seat, _)| *seat).collect();
+                    prop_assert_eq!(seats, stranded(&stage, *block));
+                }
+                Err(other) => prop_assert!(false, "{:?}", other),
+            }
+        }
+        if let Ok(given) = ask(&mut stage, Choice::Best(count)) {
+            let named = Choice::Seats(names(&stage, given));
+            prop_assert_eq!(ask(&mut stage, named), Ok(given));
+        }
+    }
+
+    #[test]
+    fn what_is_offered_is_apart_and_can_be_had((mut stage, count, seats) in (played(), 1..6_u16, any::<Index>())) {
+        let all = blocks(&stage, count);
+        if all.is_empty() {
+            return Ok(());
+        }
+        let wanted = *seats.get(&all);
+        let choice = Choice::Seats(names(&stage, wanted));
+        let offers = match ask(&mut stage, choice) {
+            Ok(_) => return Ok(()),
+            Err(Refusal::Unavailable(why) | Refusal::Strands(why)) => {
+                prop_assert!(!why.seats.is_empty());
+                why.offers
+            }
+            Err(other) => panic!("{other:?}"),
+        };
+        prop_assert!(offers.len() <= 3);
+        let mut taken = BTreeSet::new();
+        for offer in &offers {
+            prop_assert_eq!(offer.count, count);
+            prop_assert!(offer.seats().all(|seat| taken.insert(seat)), "{:?}", offers);
+            let choice = Choice::Seats(names(&stage, *offer));
+            prop_assert_eq!(ask(&mut stage, choice), Ok(*offer));
+        }
+        if offers.len() < 3 {
+            let apart = |block: &Block| block.seats().all(|seat| !taken.contains(&seat));
+            for other in every_block(&stage, count).into_iter().filter(apart) {
+                let choice = Choice::Seats(names(&stage, other));
+                prop_assert!(ask(&mut stage, choice).is_err(), "{:?} was not offered", stage.labels(other));
+            }
+        }
+    }
+}
+
+/// What somebody does.
+#[derive(Clone, Debug)]
+enum Step {
+    Named(u8, Vec<(Index, bool)>),
+    Neighbours(u8, Index, u16),
+    Best(u8, u16),
+    Confirm(Index, Option<u8>, bool),
+    Cancel(Index, Option<u8>),
+    Extend(Index, Option<u8>),
+    Expire,
+    CancelShowtime(bool),
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    let who = || 0..3_u8;
+    let whose = || prop_oneof![4 => Just(None), 1 => who().prop_map(Some)];
+    prop_oneof![
+        2 => (who(), vec((any::<Index>(), any::<bool>()), 0..4)).prop_map(|(who, seats)| Step::Named(who, seats)),
+        6 => (who(), any::<Index>(), 1..5_u16).prop_map(|(who, first, count)| Step::Neighbours(who, first, count)),
+        3 => (who(), 0..5_u16).prop_map(|(who, count)| Step::Best(who, count)),
+        4 => (any::<Index>(), whose(), any::<bool>()).prop_map(|(of, whose, paid)| Step::Confirm(of, whose, paid)),
+        2 => (any::<Index>(), whose()).prop_map(|(of, whose)| Step::Cancel(of, whose)),
+        2 => (any::<Index>(), whose()).prop_map(|(of, whose)| Step::Extend(of, whose)),
+        2 => Just(Step::Expire),
+        1 => any::<bool>().prop_map(Step::CancelShowtime),
+    ]
+}
+
+/// Asks for it, whatever the answer.
+fn follow(stage: &mut Stage, step: &Step) {
+    let who = |who: &u8| customer(["ann", "bob", "eve"][usize::from(*who)]);
+    let whose = |whose: &Option<u8>| whose.as_ref().map(who);
+    // Also one that was never made.
+    let ids = stage.last_id + 2 - 100;
+    let of = |index: &Index| ReservationId(Uuid::from_u128(100 + index.index(ids as usize) as u128));
+    let count = stage.seating.plan().house.seat_count();
+    let name = |seat: u16| stage.seating.plan().house.name(seat % count);
+    let choice = match step {
+        Step::Named(_, seats) => {
+            let place = |(index, known): &(Index, bool)| match known {
+                true => name(index.index(usize::from(count)) as u16),
+                false => seat("Z99"),
+            };
+            Choice::Seats(seats.iter().map(place).collect())
+        }
+        Step::Neighbours(_, first, length) => {
+            let first = first.index(usize::from(count)) as u16;
+            Choice::Seats((first..first + length).map(name).collect())
+        }
+        Step::Best(_, count) => Choice::Best(*count),
+        _ => Choice::Best(0),
+    };
+    let _answer = match step {
+        Step::Named(by, _) | Step::Neighbours(by, ..) | Step::Best(by, _) => {
+            stage.choose(who(by).as_str(), choice).map(drop)
+        }
+        Step::Confirm(index, by, paid) => {
+            let tender = paid.then(|| tender("cash"));
+            let command = Command::Confirm { reservation_id: of(index), customer_id: whose(by), tender };
+            stage.ask(&command).map(drop)
+        }
+        Step::Cancel(index, by) => {
+            stage.ask(&Command::Cancel { reservation_id: of(index), customer_id: whose(by) }).map(drop)
+        }
+        Step::Extend(index, by) => {
+            stage.ask(&Command::Extend { reservation_id: of(index), customer_id: whose(by) }).map(drop)
+        }
+        Step::Expire => stage.ask(&Command::Expire).map(drop),
+        Step::CancelShowtime(force) => stage.ask(&Command::CancelShowtime { force: *force }).map(drop),
+    };
+}
+
+fn rows() -> impl Strategy<Value = Vec<String>> {
+    // Mostly plain seats, and at least one.
+    vec("[s]{0,3}[s_]{0,3}[sac_.]{0,3}s", 1..4)
+}
+
+fn stranding() -> impl Strategy<Value = Strands> {
+    prop_oneof![Just(Strands::Allowed), Just(Strands::Refused)]
+}
+
+fn wild_rules() -> impl Strategy<Value = Rules> {
+    let spans = || {
+        let known = [Duration::ZERO, Duration::from_nanos(1), Duration::from_mins(10), Duration::MAX];
+        select(known.to_vec())
+    };
+    let some = || prop_oneof![4 => 0..8_u16, 1 => Just(u16::MAX)];
+    (some(), some(), spans(), spans(), stranding()).prop_map(
+        |(max_seats, max_customer_seats, closing, extension, strands)| Rules {
+            max_seats,
+            max_customer_seats,
+            closing,
+            extension,
+            strands,
+        },
+    )
+}
+
+/// Times at which something may happen, and the ends of time.
+fn leaps() -> impl Strategy<Value = DateTime<Utc>> {
+    let near = (0..(9 * 60_i64)).prop_map(|minute| super::opening() + TimeDelta::minutes(minute));
+    let soon = (0..30_i64).prop_map(|minute| super::opening() + TimeDelta::minutes(minute));
+    let ends = select(vec![DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC, DateTime::UNIX_EPOCH]);
+    prop_oneof![20 => soon, 4 => near, 1 => ends]
+}
+
+fn stage(rows: &[String], rules: Rules) -> Stage {
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    Stage::with(&rows, |usual| *usual = rules)
+}
+
+/// A showtime on sale in which some seats are held, sold and lapsed.
+fn played() -> impl Strategy<Value = Stage> {
+    let busy = || steps().prop_filter("it goes on", |step| !matches!(step, Step::CancelShowtime(_)));
+    (rows(), stranding(), vec((busy(), 0..5_i64), 0..12)).prop_map(|(rows, strands, steps)| {
+        let mut stage = stage(&rows, Rules { max_customer_seats: 100, strands, ..super::rules() });
+        for (step, minutes) in &steps {
+            stage.now += TimeDelta::minutes(*minutes);
+            follow(&mut stage, step);
+        }
+        stage
+    })
+}
+
+/// What a stranger would be given who asked now.
+fn ask(stage: &mut Stage, choice: Choice) -> Result<Block, Refusal> {
+    let now = stage.seating.moment(stage.now);
+    let reservation_id = ReservationId(Uuid::from_u128(7));
+    let command = Command::Reserve { reservation_id, customer_id: customer(STRANGER), choice };
+    let Decision { reservation, .. } = stage.seating.decide(&command, &stage.rules, now)?;
+    Ok(reservation.expect("a reservation was asked for").block)
+}
+
+fn names(stage: &Stage, block: Block) -> Vec<SeatName> {
+    stage.seating.plan().house.names(block).collect()
+}
+
+/// Every block of this size, taken or not.
+fn blocks(stage: &Stage, count: u16) -> Vec<Block> {
+    let all = 0..stage.seating.plan().house.seat_count();
+    all.map(|first| Block { first, count }).filter(|block| stage.seating.house_has(*block)).collect()
+}
+
+/// Every block of this size that nobody holds or has bought.
+fn every_block(stage: &Stage, count: u16) -> Vec<Block> {
+    let now = stage.now.max(stage.seating.latest());
+    let live = || stage.seating.live().filter(|one| matches!(one.phase(now), Phase::Held | Phase::Confirmed));
+    blocks(stage, count).into_iter().filter(|block| !live().any(|one| one.block.overlaps(*block))).collect()
+}
+
+/// The free seats without a free neighbour, if these are taken as well.
+fn lonely(stage: &Stage, taken: Option<Block>) -> BTreeSet<u16> {
+    let all: BTreeSet<u16> = every_block(stage, 1).into_iter().map(|one| one.first).collect();
+    let free: BTreeSet<u16> =
+        all.into_iter().filter(|seat| !taken.is_some_and(|block| block.seats().contains(seat))).collect();
+    let beside =
+        |one: u16, other: u16| free.contains(&other) && stage.seating.house_has(Block { first: one, count: 2 });
+    let alone = |seat: &u16| !beside(*seat, seat + 1) && !seat.checked_sub(1).is_some_and(|left| beside(left, left));
+    free.iter().copied().filter(alone).collect()
+}
+
+/// The seats that this block leaves alone and that were not alone before.
+fn stranded(stage: &Stage, block: Block) -> Vec<u16> {
+    lonely(stage, Some(block)).difference(&lonely(stage, None)).copied().collect()
+}
+
+fn strands(stage: &Stage, block: Block) -> bool {
+    !stranded(stage, block).is_empty()
+}

@@ -1,0 +1,177 @@
+//! Reservations: seats that are wanted on the way in, what became of them on the way out.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    finish,
+    values::{money, optional, timestamp},
+};
+use crate::{
+    app::{Named, Reserve, Shown},
+    domain::{
+        house::{Block, House, RowLabel, SeatName},
+        ids::{ReservationId, ShowtimeId},
+        reservation::{CustomerId, Filter, Phase, State, Tender},
+        seating::Choice,
+        violations::Violations,
+    },
+    pb::boxoffice::v1 as pb,
+};
+
+/// As many as the contract takes in one request; a deployment may take fewer.
+const MOST_SEATS: usize = 100;
+/// As the contract has them.
+const NUMBERS: std::ops::RangeInclusive<i32> = 1..=999;
+
+pub(crate) fn reserve(request: &pb::ReserveSeatsRequest) -> Result<Reserve, Violations> {
+    let mut violations = Violations::new();
+    let showtime_id = violations.take("showtime_id", ShowtimeId::parse(&request.showtime_id));
+    let choice = violations.take("", choice(&request.seats, request.seat_count));
+    let customer_id = violations.take("customer_id", CustomerId::parse(&request.customer_id));
+    let validate_only = request.validate_only;
+    let wanted = showtime_id.zip(choice).zip(customer_id).map(|((showtime_id, choice), customer_id)| Reserve {
+        showtime_id,
+        customer_id,
+        choice,
+        validate_only,
+    });
+    finish(violations, wanted)
+}
+
+fn choice(seats: &[pb::Seat], count: i32) -> Result<Choice, Violations> {
+    let mut violations = Violations::new();
+    let best = u16::try_from(count).ok().filter(|count| usize::from(*count) <= MOST_SEATS);
+    if best.is_none() {
+        violations.add("seat_count", format!("must be from 0 to {MOST_SEATS}"));
+    }
+    if seats.len() > MOST_SEATS {
+        violations.add("seats", format!("must be at most {MOST_SEATS}"));
+    }
+    match (seats.is_empty(), count == 0) {
+        (true, true) => {
+            violations.add("seats", "must be given, or seat_count");
+            violations.add("seat_count", "must be given, or seats");
+        }
+        (false, false) => {
+            violations.add("seats", "must be left out if seat_count is given");
+            violations.add("seat_count", "must be left out if seats are given");
+        }
+        (true, false) | (false, true) => {}
+    }
+    let mut names = Vec::with_capacity(seats.len().min(MOST_SEATS));
+    for (index, seat) in seats.iter().take(MOST_SEATS).enumerate() {
+        match seat_name(seat) {
+            Ok(name) => names.push(name),
+            Err(flaws) => violations.absorb(&format!("seats[{index}]"), flaws),
+        }
+    }
+    let choice = if seats.is_empty() { best.map(Choice::Best) } else { Some(Choice::Seats(names)) };
+    finish(violations, choice)
+}
+
+fn seat_name(seat: &pb::Seat) -> Result<SeatName, Violations> {
+    let mut violations = Violations::new();
+    let row = violations.take("row", RowLabel::parse(&seat.row));
+    if !NUMBERS.contains(&seat.number) {
+        violations.add("number", format!("must be from {} to {}", NUMBERS.start(), NUMBERS.end()));
+    }
+    finish(violations, row.map(|row| SeatName { row, number: seat.number }))
+}
+
+/// The reservation that somebody names, and whose it must be.
+pub(crate) fn named(reservation_id: &str, customer_id: &str) -> Result<Named, Violations> {
+    let mut violations = Violations::new();
+    let reservation_id = violations.take("reservation_id", ReservationId::parse(reservation_id));
+    let customer_id = violations.take("customer_id", optional(customer_id, CustomerId::parse));
+    let named = reservation_id.zip(customer_id);
+    finish(violations, named.map(|(reservation_id, customer_id)| Named { reservation_id, customer_id }))
+}
+
+pub(crate) fn tender(tender: Option<pb::Tender>) -> Result<Option<Tender>, Violations> {
+    let Some(pb::Tender { method, transaction_id }) = tender else { return Ok(None) };
+    let mut violations = Violations::new();
+    let tender = violations.take("tender", Tender::check(method, transaction_id));
+    finish(violations, tender.map(Some))
+}
+
+pub(crate) fn reservation_filter(request: &pb::ListReservationsRequest) -> Result<Filter, Violations> {
+    let mut violations = Violations::new();
+    let customer_id = violations.take("customer_id", optional(&request.customer_id, CustomerId::parse));
+    let showtime_id = violations.take("showtime_id", optional(&request.showtime_id, ShowtimeId::parse));
+    let phase = violations.take("state", phase(request.state));
+    if request.customer_id.is_empty() && request.showtime_id.is_empty() {
+        violations.add("customer_id", "must be given, or showtime_id");
+    }
+    let filter = customer_id.zip(showtime_id).zip(phase);
+    finish(violations, filter.map(|((customer_id, showtime_id), phase)| Filter { customer_id, showtime_id, phase }))
+}
+
+fn phase(state: i32) -> Result<Option<Phase>, Violations> {
+    match pb::ReservationState::try_from(state) {
+        Ok(pb::ReservationState::Unspecified) => Ok(None),
+        Ok(pb::ReservationState::Held) => Ok(Some(Phase::Held)),
+        Ok(pb::ReservationState::Confirmed) => Ok(Some(Phase::Confirmed)),
+        Ok(pb::ReservationState::Cancelled) => Ok(Some(Phase::Cancelled)),
+        Ok(pb::ReservationState::Expired) => Ok(Some(Phase::Expired)),
+        Err(_) => Err(Violations::one("", "must be a known state")),
+    }
+}
+
+pub(crate) fn state(phase: Phase) -> pb::ReservationState {
+    match phase {
+        Phase::Held => pb::ReservationState::Held,
+        Phase::Confirmed => pb::ReservationState::Confirmed,
+        Phase::Cancelled => pb::ReservationState::Cancelled,
+        Phase::Expired => pb::ReservationState::Expired,
+    }
+}
+
+pub(crate) fn reservation(shown: &Shown) -> pb::Reservation {
+    let Shown { reservation, plan, phase, as_of } = shown;
+    let (facts, sale) = (&plan.facts, reservation.sale());
+    let cancel_time = match &reservation.state {
+        State::Cancelled { at, .. } => Some(timestamp(*at)),
+        State::Held | State::Confirmed(_) | State::Expired => None,
+    };
+    pb::Reservation {
+        reservation_id: reservation.reservation_id.to_string(),
+        showtime_id: reservation.showtime_id.to_string(),
+        customer_id: reservation.customer_id.as_str().to_owned(),
+        state: state(*phase).into(),
+        seats: seats(&plan.house, reservation.block),
+        seat_count: reservation.block.count.into(),
+        auditorium: Some(super::auditorium(&facts.auditorium)),
+        movie: Some(super::movie(&facts.movie.value, facts.movie.source, facts.movie.fetch_time)),
+        total_price: Some(money(reservation.total)),
+        create_time: Some(timestamp(reservation.create_time)),
+        expire_time: Some(timestamp(reservation.expire_time)),
+        time_left: (*phase == Phase::Held).then(|| left(reservation.expire_time, *as_of)),
+        start_time: Some(timestamp(facts.start_time)),
+        confirm_time: sale.map(|sale| timestamp(sale.at)),
+        cancel_time,
+        tender: sale
+            .and_then(|sale| sale.tender.as_ref())
+            .map(|tender| pb::Tender { method: tender.method.clone(), transaction_id: tender.transaction_id.clone() }),
+        extended: reservation.extended(),
+        revision: reservation.revision,
+    }
+}
+
+/// What a request would have made.
+pub(crate) fn validated(shown: &Shown) -> pb::Reservation {
+    pb::Reservation { reservation_id: String::new(), revision: 0, ..reservation(shown) }
+}
+
+pub(crate) fn seats(house: &House, block: Block) -> Vec<pb::Seat> {
+    house.names(block).map(seat).collect()
+}
+
+pub(crate) fn seat(name: SeatName) -> pb::Seat {
+    pb::Seat { row: name.row.as_str().to_owned(), number: name.number }
+}
+
+/// Never negative: an answer may be repeated after the end of the hold that it tells of.
+fn left(expire_time: DateTime<Utc>, as_of: DateTime<Utc>) -> prost_types::Duration {
+    let left = (expire_time - as_of).max(TimeDelta::zero());
+    prost_types::Duration { seconds: left.num_seconds(), nanos: left.subsec_nanos() }
+}

@@ -1,0 +1,124 @@
+//! Events read back: how an instance follows what others did, without reading every seat again.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use prost::Message as _;
+
+use crate::{
+    domain::{
+        house::{Block, RowLabel, SeatName},
+        ids::ReservationId,
+        money::{Currency, Money},
+        reservation::{CustomerId, Reservation, Sale, State, Tender},
+        seating::{Change, Seating},
+    },
+    pb::{
+        boxoffice::events::v1::{self as pb, event::Payload},
+        google::r#type::Money as PbMoney,
+    },
+};
+
+/// Makes the changes that these events tell of. `false` says that they do not follow on what is known, and that it is to be
+/// forgotten.
+pub fn catch_up(seating: &mut Seating, events: &[u8]) -> bool {
+    let Ok(pb::Events { events }) = pb::Events::decode(events) else { return false };
+    // An event of a revision follows the others of it; a revision follows the one before.
+    for step in events.chunk_by(|one, next| one.revision == next.revision) {
+        let next = seating.revision() + 1;
+        let Some(now) = step.first().filter(|first| first.revision == next).and_then(|first| time(first.time)) else {
+            return false;
+        };
+        let mut changes = Vec::with_capacity(step.len());
+        for event in step {
+            match event.payload.as_ref().map(|payload| change(seating, payload, event.revision, now)) {
+                Some(Some(Told::Change(change))) => changes.push(change),
+                Some(Some(Told::Besides)) => {}
+                Some(None) | None => return false,
+            }
+        }
+        seating.apply(&changes, now);
+        if seating.revision() != next {
+            return false;
+        }
+    }
+    true
+}
+
+enum Told {
+    Change(Change),
+    /// It goes with another event.
+    Besides,
+}
+
+fn change(seating: &Seating, payload: &Payload, revision: i64, now: DateTime<Utc>) -> Option<Told> {
+    // A reservation as it was known, with another state.
+    let with = |id: &str, state: &dyn Fn(&Reservation) -> State| {
+        let known = seating.reservation(id_of(id)?)?;
+        Some(Arc::new(Reservation { state: state(known), revision, ..(**known).clone() }))
+    };
+    Some(Told::Change(match payload {
+        Payload::ReservationCreated(made) => Change::Reserved(Arc::new(created(seating, made, revision, now)?)),
+        Payload::ReservationConfirmed(sold) => {
+            let tender = sold
+                .tender
+                .as_ref()
+                .map(|tender| Tender { method: tender.method.clone(), transaction_id: tender.transaction_id.clone() });
+            Change::Confirmed(with(&sold.reservation_id, &|_| {
+                State::Confirmed(Sale { at: now, tender: tender.clone() })
+            })?)
+        }
+        Payload::ReservationExtended(held) => {
+            let known = seating.reservation(id_of(&held.reservation_id)?)?;
+            let expire_time = time(held.expire_time)?;
+            Change::Extended(Arc::new(Reservation { expire_time, revision, ..(**known).clone() }))
+        }
+        Payload::ReservationCancelled(gone) => Change::Cancelled(with(&gone.reservation_id, &|known| {
+            State::Cancelled { at: now, sale: known.sale().cloned() }
+        })?),
+        Payload::ReservationExpired(gone) => Change::Expired(with(&gone.reservation_id, &|_| State::Expired)?),
+        Payload::ShowtimeCancelled(cancelled) => {
+            Change::ShowtimeCancelled { at: now, confirmed_count: cancelled.confirmed_count }
+        }
+        Payload::SeatsReleased(_) => return Some(Told::Besides),
+        Payload::ShowtimeCreated(_) => return None,
+    }))
+}
+
+fn created(seating: &Seating, made: &pb::ReservationCreated, revision: i64, now: DateTime<Utc>) -> Option<Reservation> {
+    let expire_time = time(made.expire_time)?;
+    Some(Reservation {
+        reservation_id: id_of(&made.reservation_id)?,
+        showtime_id: seating.plan().facts.showtime_id,
+        customer_id: CustomerId::parse(&made.customer_id).ok()?,
+        block: block(seating, &made.seats)?,
+        total: money(made.total_price.as_ref()?)?,
+        create_time: now,
+        first_expire_time: expire_time,
+        expire_time,
+        state: State::Held,
+        first_revision: revision,
+        revision,
+    })
+}
+
+fn block(seating: &Seating, seats: &[pb::Seat]) -> Option<Block> {
+    let name = |seat: &pb::Seat| Some(SeatName { row: RowLabel::parse(&seat.row).ok()?, number: seat.number });
+    let names = seats.iter().map(name).collect::<Option<Vec<_>>>()?;
+    seating.plan().house.block(&names, u16::MAX).ok()
+}
+
+fn id_of(text: &str) -> Option<ReservationId> {
+    ReservationId::parse(text).ok()
+}
+
+fn money(money: &PbMoney) -> Option<Money> {
+    let currency = Currency::parse(&money.currency_code)?;
+    let per_unit = currency.minor_per_unit();
+    Some(Money { currency, minor: money.units * per_unit + i64::from(money.nanos) * per_unit / 1_000_000_000 })
+}
+
+fn time(time: Option<prost_types::Timestamp>) -> Option<DateTime<Utc>> {
+    let prost_types::Timestamp { seconds, nanos } = time?;
+    DateTime::from_timestamp(seconds, nanos.unsigned_abs())
+}
