@@ -40,7 +40,7 @@ async fn without_its_database_the_service_says_so_and_recovers() {
     eventually("health says so", async || (health(&server, "").await == ServingStatus::Serving).then_some(())).await;
     let status = server.showtimes().create_showtime(create).await.expect_err("what was acknowledged is kept");
     assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
-    let cancel = CancelShowtimeRequest { showtime_id, request_id: String::new() };
+    let cancel = CancelShowtimeRequest { showtime_id, request_id: String::new(), force: false };
     server.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
     server.stop().await;
 }
@@ -49,7 +49,7 @@ async fn without_its_database_the_service_says_so_and_recovers() {
 async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str) {
     let create = new_showtime(auditorium, in_hours(9));
     let (auditorium_id, showtime_id) = (auditorium.to_owned(), showtime_id.to_owned());
-    let cancel = CancelShowtimeRequest { showtime_id: showtime_id.clone(), request_id: String::new() };
+    let cancel = CancelShowtimeRequest { showtime_id: showtime_id.clone(), request_id: String::new(), force: false };
     let get = GetShowtimeRequest { showtime_id, at_least_revision: 0 };
     let (showtimes, auditoriums) = (|| server.showtimes(), || server.auditoriums());
     // All at once, and so many that most wait for a connection, of which there are sixteen.

@@ -202,7 +202,7 @@ async fn postgres_counts_no_scan_of_a_table() {
     server.showtimes().create_showtime(new_showtime(&room, in_hours(9))).await.expect_err("the slot is taken");
     let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0 };
     server.showtimes().get_showtime(get).await.expect("it is found");
-    let cancel = CancelShowtimeRequest { showtime_id, request_id: crate::harness::request_id() };
+    let cancel = CancelShowtimeRequest { showtime_id, request_id: crate::harness::request_id(), force: false };
     server.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
     server.stop().await;
     assert_eq!(scans(&connection).await, before);
