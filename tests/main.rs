@@ -7,6 +7,7 @@ mod harness;
 
 mod annotations;
 mod auditoriums;
+mod checker;
 mod clients;
 mod command;
 mod contention;

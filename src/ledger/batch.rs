@@ -78,7 +78,10 @@ impl Writer {
         } else {
             batch.write(&decided.writes).await?;
             if planted::has(Bug::AnswerBeforeCommit) {
-                tokio::spawn(batch.commit());
+                tokio::spawn(async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    batch.commit().await
+                });
             } else {
                 batch.commit().await?;
             }

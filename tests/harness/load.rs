@@ -15,8 +15,9 @@ use sea_orm::DatabaseConnection;
 use tokio::sync::watch;
 
 use super::{
-    fleet::Fleet,
+    fleet::{Fleet, rows, schedule},
     history::{Deed, History, Told, clock},
+    server::Setup,
 };
 
 /// Reservations that everybody knows of, the latest last.
@@ -43,6 +44,21 @@ impl Dice {
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         usize::try_from((z ^ (z >> 31)) >> 33).expect("31 bits") % sides
     }
+}
+
+/// Showtimes for a crowd: long holds and short ones, in houses that fill up and in houses that do not. Most are after the
+/// first.
+pub(crate) async fn showtimes(fleet: &Fleet) -> Vec<(Showtime, Auditorium)> {
+    let mut showtimes = Vec::new();
+    for (count, seats, hold) in [(12, 30, 1), (12, 30, 600), (6, 20, 2), (12, 30, 2), (2, 10, 1), (2, 10, 600)] {
+        showtimes.push(schedule(fleet.channel(0), rows(count, seats), hold).await);
+    }
+    showtimes
+}
+
+/// Servers for a crowd: holds end soon even if they are prolonged.
+pub(crate) fn options(setup: Setup) -> Setup {
+    setup.with("--hold-extension", "1s").with("--sweep-interval", "500ms")
 }
 
 /// Callers at work on a few showtimes.
@@ -118,10 +134,14 @@ impl Load {
                 _ => self.choose(&mut dice),
             };
             self.open.subscribe().wait_for(|open| *open).await.expect("the sender is here");
-            let channel = self.fleet.channel(dice.roll(100));
             let showtime_id = &self.showtimes[at].0.showtime_id;
-            let told = self.history.call(channel, showtime_id, deed.clone()).await;
+            let told = self.history.call(self.fleet.channel(dice.roll(100)), showtime_id, deed.clone()).await;
             if let Told::Done { reservation, .. } = told {
+                if dice.roll(4) == 0 {
+                    // Whoever was told anything can see it, at once and anywhere.
+                    let read = Deed::read(&reservation.reservation_id);
+                    self.history.call(self.fleet.channel(dice.roll(100)), showtime_id, read).await;
+                }
                 let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
                 known.push_back((at, reservation.reservation_id));
                 if known.len() > KNOWN {
@@ -154,7 +174,7 @@ impl Load {
         let at = dice.roll(self.showtimes.len()) * dice.roll(2);
         let (showtime, auditorium) = &self.showtimes[at];
         let count = i32::try_from(dice.roll(4)).expect("a small number") + 1;
-        let customer = format!("customer {}", dice.roll(400));
+        let customer = format!("customer {}", dice.roll(100));
         if dice.roll(6) == 0 {
             return (at, Deed::best(&showtime.showtime_id, &customer, count));
         }

@@ -238,7 +238,7 @@ fn check_order(course: &Course, calls: &[&Call], effects: &[(&str, Effect)]) -> 
             (settled, _) => agrees(told, booking, settled),
         });
         if !right || stale.is_some() {
-            wrong.push(format!("{call:?}, but it was {booking:?}, and later {stale:?}"));
+            wrong.push(format!("{call:?}, but it was {booking:?}, and then, as was known, {stale:?}"));
         }
     }
     wrong
