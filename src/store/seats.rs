@@ -15,7 +15,6 @@ use sea_orm::{DbBackend, FromQueryResult as _, Statement};
 use super::{
     Error, RequestKey, Store,
     facts::StandingRow,
-    planted::{self, Bug},
     pools::bounded,
     reader::{ids_among, texts, texts_among},
     requests::AnswerRow,
@@ -181,8 +180,7 @@ impl SeatBatch {
     /// # Errors
     /// The database cannot be asked, or the wait is too long.
     pub async fn lock(&self, ids: &[ShowtimeId]) -> Result<Vec<Locked>, Error> {
-        let locks = self.is_postgres() && !planted::has(Bug::NoLock);
-        let lock = if locks { " ORDER BY s.showtime_id FOR NO KEY UPDATE" } else { "" };
+        let lock = if self.is_postgres() { postgres::locking() } else { "" };
         let sql = format!(
             "SELECT s.showtime_id, s.state, s.cancel_time, s.available_count, s.revision, s.decide_time, s.next_lapse \
              FROM showtimes s WHERE s.showtime_id {}{lock}",

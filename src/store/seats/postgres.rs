@@ -10,6 +10,11 @@ use crate::store::{
     reservations::{RESERVATION_COLUMNS, ReservationRow},
 };
 
+/// How the rows of a query are locked: in one order, so that nobody waits in a circle.
+pub(super) fn locking() -> &'static str {
+    if planted::has(Bug::NoLock) { "" } else { " ORDER BY s.showtime_id FOR NO KEY UPDATE" }
+}
+
 /// The time and, beside it, every reservation that was made under one of the request ids: at least one row.
 #[derive(FromQueryResult)]
 struct LookRow {
