@@ -45,8 +45,14 @@ async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise()
     history.settle(fleet.channel(0)).await;
     history.assert_holds(&connection, &fleet.channels()).await;
     // It was no idle time.
-    for reason in ["SEATS_UNAVAILABLE", "RESERVATION_EXPIRED", "RESERVATION_NOT_HELD", "ALREADY_EXTENDED", "HOLD_LIMIT"]
-    {
+    for reason in [
+        "SEATS_UNAVAILABLE",
+        "RESERVATION_EXPIRED",
+        "RESERVATION_NOT_HELD",
+        "ALREADY_EXTENDED",
+        "HOLD_LIMIT",
+        "TENDER_DIFFERS",
+    ] {
         let refused = |told: &Told| matches!(told, Told::Refused(refused) if refused.reason == reason);
         assert!(history.calls().iter().any(|call| refused(&call.told)), "nobody was refused with {reason}");
     }
@@ -273,7 +279,7 @@ async fn a_poisoned_command_does_not_fail_its_batch_mates() {
         lock.release().await;
     };
     let (refused, told, ()) = tokio::join!(client.reserve_seats(poisoned), join_all(mates), everybody);
-    refused.expect_err("the seat is claimed");
+    assert_refused(&refused.expect_err("the seat is claimed"), Code::Internal, "INTERNAL");
     for told in told {
         told.done();
     }

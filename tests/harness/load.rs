@@ -160,7 +160,8 @@ impl Load {
         let Some((at, reservation_id)) = known.iter().rev().nth(back) else { return self.reserve(dice) };
         let deed = match dice.roll(100) {
             0..50 => return self.reserve(dice),
-            50..62 => Deed::confirm(reservation_id),
+            50..56 => Deed::confirm(reservation_id),
+            56..62 => Deed::confirm_by(reservation_id, ["cash", "card"][dice.roll(2)]),
             62..74 => Deed::cancel(reservation_id),
             74..82 => Deed::extend(reservation_id),
             82..92 => Deed::read(reservation_id),

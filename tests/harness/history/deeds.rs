@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use boxoffice::pb::boxoffice::v1::{
     CancelReservationRequest, ConfirmReservationRequest, ExtendReservationRequest, GetReservationRequest,
-    ReserveSeatsRequest, Seat,
+    ReserveSeatsRequest, Seat, Tender,
 };
 
 use crate::harness::request_id;
@@ -39,6 +39,13 @@ impl Deed {
     pub(crate) fn confirm(reservation_id: &str) -> Self {
         let (reservation_id, request_id, customer_id) = new(reservation_id);
         Self::Confirm(ConfirmReservationRequest { reservation_id, request_id, customer_id, tender: None })
+    }
+
+    /// Paid for in this way.
+    pub(crate) fn confirm_by(reservation_id: &str, method: &str) -> Self {
+        let (reservation_id, request_id, customer_id) = new(reservation_id);
+        let tender = Some(Tender { method: method.to_owned(), transaction_id: String::new() });
+        Self::Confirm(ConfirmReservationRequest { reservation_id, request_id, customer_id, tender })
     }
 
     pub(crate) fn cancel(reservation_id: &str) -> Self {

@@ -34,6 +34,7 @@ pub(super) struct ReservationRow {
     pub(super) first_revision: i64,
     pub(super) request_id: Option<Uuid>,
     pub(super) state: String,
+    pub(super) tender_method: Option<String>,
     pub(super) revision: i64,
 }
 

@@ -107,6 +107,12 @@ impl Refused {
                 // The default.
                 if has + wanted > 10 { Ok(()) } else { Err(format!("the customer has {has} seats")) }
             }
+            Deed::Confirm(request) if self.reason == "TENDER_DIFFERS" => {
+                let booking = named(&request.reservation_id)?;
+                let asked = request.tender.as_ref().map_or("", |tender| &tender.method);
+                let differs = booking.state == ReservationState::Confirmed && booking.tender_method != asked;
+                if differs { Ok(()) } else { Err(format!("but it is {booking:?}")) }
+            }
             Deed::Confirm(request) => self.judge_reservation(named(&request.reservation_id)?, span),
             Deed::Cancel(request) => self.judge_reservation(named(&request.reservation_id)?, span),
             Deed::Extend(request) => self.judge_reservation(named(&request.reservation_id)?, span),

@@ -35,6 +35,8 @@ pub(super) struct Booking {
     pub(super) first_expire_time: DateTime<Utc>,
     pub(super) expire_time: DateTime<Utc>,
     pub(super) state: ReservationState,
+    /// "": nobody said, or it is not sold.
+    pub(super) tender_method: String,
     pub(super) first_revision: i64,
     pub(super) revision: i64,
 }
@@ -201,6 +203,7 @@ impl Seating {
             first_expire_time: expire_time,
             expire_time,
             state: ReservationState::Held,
+            tender_method: String::new(),
             first_revision: self.revision,
             revision: self.revision,
         };
@@ -221,6 +224,7 @@ impl Seating {
     fn confirm(&mut self, confirmed: &ReservationConfirmed) -> Result<(), String> {
         let booking = self.held(&confirmed.reservation_id)?;
         booking.state = ReservationState::Confirmed;
+        booking.tender_method = confirmed.tender.as_ref().map_or_else(String::new, |tender| tender.method.clone());
         let seats: Vec<Name> = confirmed.seats.iter().map(event_seat).collect();
         let same = seats == booking.seats
             && confirmed.total_price.as_ref() == Some(&booking.total)

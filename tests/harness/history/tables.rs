@@ -33,6 +33,7 @@ pub(super) fn check_tables(records: &Records, last: &Seating, id: Uuid) -> Vec<S
             && i128::from(row.total_minor) * 10_000_000 == minor(&booking.total)
             && row.customer_id == booking.customer_id
             && state(&row.state) == booking.state
+            && row.tender_method.as_deref().unwrap_or_default() == booking.tender_method
             && (row.create_time, row.first_expire_time) == (booking.create_time, booking.first_expire_time)
             && (row.expire_time, row.revision) == (booking.expire_time, booking.revision)
             && row.first_revision == booking.first_revision;

@@ -122,7 +122,9 @@ impl<'a> Answer<'a> {
                 given && own && booking.first_revision == told.revision && booking.customer_id == request.customer_id
             }
             Deed::Confirm(request) => {
-                booking.state == ReservationState::Confirmed && request.reservation_id == told.reservation_id
+                let asked = request.tender.as_ref().is_none_or(|tender| tender.method == booking.tender_method);
+                let sold = booking.state == ReservationState::Confirmed;
+                sold && asked && request.reservation_id == told.reservation_id
             }
             Deed::Cancel(request) => {
                 own && booking.state == ReservationState::Cancelled && request.reservation_id == told.reservation_id
@@ -148,5 +150,6 @@ pub(super) fn agrees(told: &Reservation, booking: &Booking, state: ReservationSt
         && told.total_price.as_ref() == Some(&booking.total)
         && told.create_time.as_ref().and_then(moment) == Some(booking.create_time)
         && told.expire_time.as_ref().and_then(moment) == Some(booking.expire_time)
+        && told.tender.as_ref().map_or("", |tender| &tender.method) == booking.tender_method
         && told.extended == (booking.expire_time != booking.first_expire_time)
 }
