@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use boxoffice::{
     clock::Clock,
-    pb::boxoffice::v1::{Reservation, reservations_client::ReservationsClient},
+    pb::boxoffice::v1::{
+        CancelShowtimeRequest, Reservation, reservations_client::ReservationsClient, showtimes_client::ShowtimesClient,
+    },
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
@@ -24,7 +26,7 @@ use crate::harness::{
 };
 
 /// Ten thousand calls in a changing crowd: seats, other people's seats, repetitions, reads, and an outsider who locks a
-/// showtime every now and then. Each server is killed once, and comes back.
+/// showtime every now and then. Each server is killed once, and comes back; near the end a showtime is cancelled, sales and all.
 #[tokio::test]
 async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise() {
     let ground = Ground::new(Store::Postgres).await;
@@ -32,6 +34,7 @@ async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise()
     let history = Arc::new(History::default());
     let connection = ground.connect().await;
     let showtimes = load::showtimes(&fleet).await;
+    let first = showtimes[0].0.showtime_id.clone();
     let (load, all) = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).start(10_000, 32);
     let kills = async {
         for (at, calls) in [(1, 2_500), (2, 5_000), (0, 7_500)] {
@@ -40,6 +43,9 @@ async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise()
             load.reached(calls + 500).await;
             fleet.restart(at).await;
         }
+        load.reached(9_000).await;
+        let cancel = CancelShowtimeRequest { showtime_id: first, request_id: String::new(), force: true };
+        ShowtimesClient::new(fleet.channel(1)).cancel_showtime(cancel).await.expect("it is cancelled");
     };
     tokio::join!(all, kills, load.interfere(&connection));
     history.settle(fleet.channel(0)).await;
@@ -52,6 +58,7 @@ async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise()
         "ALREADY_EXTENDED",
         "HOLD_LIMIT",
         "TENDER_DIFFERS",
+        "SHOWTIME_CANCELLED",
     ] {
         let refused = |told: &Told| matches!(told, Told::Refused(refused) if refused.reason == reason);
         assert!(history.calls().iter().any(|call| refused(&call.told)), "nobody was refused with {reason}");

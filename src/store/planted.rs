@@ -1,7 +1,7 @@
 //! Bugs that are planted so that the tests can show that they would be found.
 //!
 //! Only the program `boxoffice-planted` plants one, and only a build of the tests has that program and the feature
-//! `planted-bugs`. Everywhere else [`has`] is `false` before anything runs, and what it guards is not compiled.
+//! `planted-bugs`. Everywhere else `has` is `false` before anything runs, and what it guards is not compiled.
 
 #[cfg(feature = "planted-bugs")]
 use std::sync::OnceLock;

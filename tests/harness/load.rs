@@ -175,7 +175,7 @@ impl Load {
         let at = dice.roll(self.showtimes.len()) * dice.roll(2);
         let (showtime, auditorium) = &self.showtimes[at];
         let count = i32::try_from(dice.roll(4)).expect("a small number") + 1;
-        let customer = format!("customer {}", dice.roll(100));
+        let customer = format!("customer {}", dice.roll(60));
         if dice.roll(6) == 0 {
             return (at, Deed::best(&showtime.showtime_id, &customer, count));
         }
