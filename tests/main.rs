@@ -3,13 +3,15 @@
 #![expect(clippy::expect_used, reason = "a test says what it expected by panicking")]
 
 #[macro_use]
-mod harness;
 
 mod annotations;
 mod auditoriums;
 mod cancelled_showtimes;
+mod checker;
 mod clients;
 mod command;
+mod contention;
+mod crashes;
 mod fuzz;
 mod holds;
 mod idempotency;
