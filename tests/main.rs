@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test says what it expected by panicking")]
 
 #[macro_use]
+mod harness;
 
 mod annotations;
 mod auditoriums;
