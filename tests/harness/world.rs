@@ -65,9 +65,7 @@ impl Ground {
             Some(database) => database.url(),
             None => format!("sqlite://{}", self.folder.path().join("data/boxoffice.db").display()),
         };
-        let mut options = ConnectOptions::new(url);
-        options.max_connections(1).sqlx_logging(false);
-        sea_orm::Database::connect(options).await.expect("the database is there")
+        connect(url).await
     }
 
     /// Runs a statement behind the server's back.
@@ -89,6 +87,13 @@ impl Ground {
     pub(crate) fn database(&self) -> &Database {
         self.database.as_ref().expect("this ground is on Postgres")
     }
+}
+
+/// One connection to this database.
+pub(crate) async fn connect(url: String) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).sqlx_logging(false);
+    sea_orm::Database::connect(options).await.expect("the database is there")
 }
 
 /// A server on its own ground; it stands for the server where that is all a test needs.

@@ -1,0 +1,348 @@
+//! The simplest thing that does what a showtime's seats should do: a list of reservations, read from end to end whenever
+//! anything is asked.
+//!
+//! It shares the words of the domain (commands, refusals, reservations), none of its rules: those are written here once
+//! more, as plainly as possible and as slowly as need be, so that both can be held against each other.
+
+mod room;
+
+use std::time::Duration;
+
+use boxoffice::domain::{
+    house::{BadChoice, BadKind, Block, SeatName},
+    ids::ReservationId,
+    layout::Layout,
+    money::Money,
+    reservation::{CustomerId, Phase, Reservation, Sale, State, Tender},
+    seating::{Choice, Command, Obstacle, Refusal, Rules, Strands, Unavailable},
+    showtime::{self, Facts},
+    violations::Violations,
+};
+use chrono::{DateTime, TimeDelta, Utc};
+
+use self::room::Room;
+
+/// A showtime, and all that ever happened to its seats.
+#[derive(Clone, Debug)]
+pub(crate) struct Model {
+    room: Room,
+    facts: Facts,
+    rules: Rules,
+    cancelled: Option<DateTime<Utc>>,
+    revision: i64,
+    /// The latest time at which anything was asked.
+    latest: DateTime<Utc>,
+    /// As they were made.
+    reservations: Vec<Reservation>,
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Said {
+    /// At this revision: the new one, if there is one.
+    pub(crate) revision: i64,
+    /// At this time.
+    pub(crate) now: DateTime<Utc>,
+    /// The reservation that was asked about, or why not. Of what is wrong with a choice the model knows the kind only.
+    pub(crate) outcome: Result<Option<Reservation>, Refusal>,
+}
+
+impl Model {
+    /// As it was scheduled.
+    pub(crate) fn new(layout: &Layout, facts: Facts, rules: Rules) -> Self {
+        let latest = facts.create_time;
+        Self { room: Room::new(layout), facts, rules, cancelled: None, revision: 1, latest, reservations: Vec::new() }
+    }
+
+    pub(crate) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    pub(crate) fn state(&self) -> showtime::State {
+        self.cancelled.map_or(showtime::State::Scheduled, |at| showtime::State::Cancelled { at })
+    }
+
+    /// In the order in which they were made.
+    pub(crate) fn reservations(&self) -> &[Reservation] {
+        &self.reservations
+    }
+
+    /// How many seats are in the room.
+    pub(crate) fn seat_count(&self) -> u16 {
+        self.room.seat_count()
+    }
+
+    /// What people call a seat.
+    pub(crate) fn name(&self, seat: u16) -> SeatName {
+        self.room.name(seat)
+    }
+
+    /// Does what is asked, or says why not.
+    pub(crate) fn ask(&mut self, command: &Command, clock: DateTime<Utc>) -> Said {
+        // Time does not run back.
+        self.latest = self.latest.max(clock);
+        let now = self.latest;
+        let before = self.revision;
+        let outcome = self.outcome(command, now);
+        let revision = match &outcome {
+            // What had been done before was done at that revision.
+            Ok(Some(reservation)) if self.revision == before => reservation.revision,
+            _ => self.revision,
+        };
+        Said { revision, now, outcome }
+    }
+
+    /// Says what would come of it.
+    pub(crate) fn validate(&mut self, command: &Command, clock: DateTime<Utc>) -> Said {
+        self.latest = self.latest.max(clock);
+        Said { revision: self.revision, ..self.clone().ask(command, clock) }
+    }
+
+    fn outcome(&mut self, command: &Command, now: DateTime<Utc>) -> Result<Option<Reservation>, Refusal> {
+        match command {
+            Command::Reserve { reservation_id, customer_id, choice } => {
+                self.reserve(*reservation_id, customer_id, choice, now).map(Some)
+            }
+            Command::Confirm { reservation_id, customer_id, tender } => {
+                let at = self.find(*reservation_id, customer_id.as_ref())?;
+                self.confirm(at, tender.as_ref(), now).map(Some)
+            }
+            Command::Cancel { reservation_id, customer_id } => {
+                let at = self.find(*reservation_id, customer_id.as_ref())?;
+                must_be_held(&self.reservations[at], now)?;
+                Ok(Some(self.change(at, |it| it.state = State::Cancelled { at: now, sale: None })))
+            }
+            Command::Extend { reservation_id, customer_id } => {
+                let at = self.find(*reservation_id, customer_id.as_ref())?;
+                self.extend(at, now).map(Some)
+            }
+            Command::Expire => {
+                let lapsed = |it: &Reservation| it.state == State::Held && it.expire_time <= now;
+                if self.reservations.iter().any(lapsed) {
+                    self.revision += 1;
+                    self.end_lapsed(now, |_| true);
+                }
+                Ok(None)
+            }
+            Command::CancelShowtime { force } => self.cancel_showtime(*force, now).map(|()| None),
+        }
+    }
+
+    fn closes(&self) -> DateTime<Utc> {
+        self.facts.start_time - span(self.rules.closing)
+    }
+
+    fn must_be_on_sale(&self, now: DateTime<Utc>) -> Result<(), Refusal> {
+        if let Some(at) = self.cancelled {
+            return Err(Refusal::ShowtimeCancelled { at });
+        }
+        if now >= self.closes() {
+            return Err(Refusal::SalesClosed { at: self.closes() });
+        }
+        Ok(())
+    }
+
+    fn reserve(
+        &mut self,
+        reservation_id: ReservationId,
+        customer_id: &CustomerId,
+        choice: &Choice,
+        now: DateTime<Utc>,
+    ) -> Result<Reservation, Refusal> {
+        self.must_be_on_sale(now)?;
+        let block = match choice {
+            Choice::Seats(names) => self.named(names, now)?,
+            Choice::Best(count) => self.best(*count, now)?,
+        };
+        let theirs: Vec<&Reservation> = self.live(now).filter(|it| it.customer_id == *customer_id).collect();
+        let has: u16 = theirs.iter().map(|it| it.block.count).sum();
+        if has + block.count > self.rules.max_customer_seats {
+            let held = theirs.iter().filter(|it| it.state == State::Held);
+            let until = held.map(|it| it.expire_time).min();
+            return Err(Refusal::CustomerLimit { has, most: self.rules.max_customer_seats, until });
+        }
+        let expire_time = (now + span(self.facts.hold_duration)).min(self.closes());
+        self.revision += 1;
+        self.end_lapsed(now, |it| it.block.overlaps(block));
+        let reservation = Reservation {
+            reservation_id,
+            showtime_id: self.facts.showtime_id,
+            customer_id: customer_id.clone(),
+            block,
+            total: Money {
+                currency: self.facts.price.currency,
+                minor: (0..block.count).map(|_| self.facts.price.minor).sum(),
+            },
+            create_time: now,
+            first_expire_time: expire_time,
+            expire_time,
+            state: State::Held,
+            first_revision: self.revision,
+            revision: self.revision,
+        };
+        self.reservations.push(reservation.clone());
+        Ok(reservation)
+    }
+
+    fn named(&self, names: &[SeatName], now: DateTime<Utc>) -> Result<Block, Refusal> {
+        let block = self.room.block(names).map_err(bad)?;
+        if names.len() > usize::from(self.rules.max_seats) {
+            return Err(bad(BadKind::TooMany));
+        }
+        let mut in_the_way = Vec::new();
+        for seat in block.seats() {
+            match self.live(now).find(|it| it.block.seats().contains(&seat)) {
+                Some(Reservation { state: State::Held, expire_time, .. }) => {
+                    in_the_way.push((seat, Obstacle::Held { until: *expire_time }));
+                }
+                Some(_) => in_the_way.push((seat, Obstacle::Sold)),
+                None => {}
+            }
+        }
+        if !in_the_way.is_empty() {
+            return Err(Refusal::Unavailable(self.instead(in_the_way, block, now)));
+        }
+        let free = self.free(now);
+        let alone = self.room.left_alone(&free, block);
+        let all_do = self.room.free_blocks(&free, block.count).iter().all(|other| self.room.strands(&free, *other));
+        if self.rules.strands == Strands::Refused && !alone.is_empty() && !all_do {
+            let alone = alone.into_iter().map(|seat| (seat, Obstacle::Alone)).collect();
+            return Err(Refusal::Strands(self.instead(alone, block, now)));
+        }
+        Ok(block)
+    }
+
+    /// What is in the way, and up to three others: each the best that is left and shares no seat with those before.
+    fn instead(&self, seats: Vec<(u16, Obstacle)>, wanted: Block, now: DateTime<Utc>) -> Unavailable {
+        let free = self.free(now);
+        let mut left = self.room.free_blocks(&free, wanted.count);
+        let all_strand = left.iter().all(|block| self.room.strands(&free, *block));
+        if self.rules.strands == Strands::Refused && !all_strand {
+            left.retain(|block| !self.room.strands(&free, *block));
+        }
+        let mut offers: Vec<Block> = Vec::new();
+        while offers.len() < 3 {
+            let Some(next) = self.room.nearest(&free, &left, Some(wanted)) else { break };
+            offers.push(next);
+            left.retain(|block| !block.overlaps(next));
+        }
+        Unavailable { seats, offers }
+    }
+
+    fn best(&self, count: u16, now: DateTime<Utc>) -> Result<Block, Refusal> {
+        if count > self.rules.max_seats {
+            return Err(bad(BadKind::TooMany));
+        }
+        let free = self.free(now);
+        let blocks = self.room.free_blocks(&free, count);
+        let none = Refusal::Unavailable(Unavailable { seats: Vec::new(), offers: Vec::new() });
+        self.room.nearest(&free, &blocks, None).ok_or(none)
+    }
+
+    fn find(&self, id: ReservationId, customer: Option<&CustomerId>) -> Result<usize, Refusal> {
+        let is_it =
+            |it: &Reservation| it.reservation_id == id && (customer.is_none() || customer == Some(&it.customer_id));
+        self.reservations.iter().position(is_it).ok_or(Refusal::NoReservation)
+    }
+
+    fn confirm(&mut self, at: usize, tender: Option<&Tender>, now: DateTime<Utc>) -> Result<Reservation, Refusal> {
+        let reservation = &self.reservations[at];
+        if let State::Confirmed(sale) = &reservation.state {
+            let agrees = tender.is_none() || tender == sale.tender.as_ref();
+            return if agrees { Ok(reservation.clone()) } else { Err(Refusal::TenderDiffers) };
+        }
+        must_be_held(reservation, now)?;
+        self.must_be_on_sale(now)?;
+        Ok(self.change(at, |it| it.state = State::Confirmed(Sale { at: now, tender: tender.cloned() })))
+    }
+
+    fn extend(&mut self, at: usize, now: DateTime<Utc>) -> Result<Reservation, Refusal> {
+        let reservation = &self.reservations[at];
+        must_be_held(reservation, now)?;
+        self.must_be_on_sale(now)?;
+        if reservation.expire_time > reservation.first_expire_time {
+            return Err(Refusal::AlreadyExtended);
+        }
+        let longer = (reservation.expire_time + span(self.rules.extension)).min(self.closes());
+        if longer <= reservation.expire_time {
+            return Err(Refusal::SalesClosed { at: self.closes() });
+        }
+        Ok(self.change(at, |it| it.expire_time = longer))
+    }
+
+    fn cancel_showtime(&mut self, force: bool, now: DateTime<Utc>) -> Result<(), Refusal> {
+        if let Some(at) = self.cancelled {
+            return Err(Refusal::ShowtimeCancelled { at });
+        }
+        if now >= self.facts.end_time {
+            return Err(Refusal::ShowtimeOver { end: self.facts.end_time });
+        }
+        let sold = self.reservations.iter().filter(|it| matches!(it.state, State::Confirmed(_))).count();
+        if sold > 0 && !force {
+            return Err(Refusal::HasSales { count: i32::try_from(sold).expect("few reservations") });
+        }
+        self.revision += 1;
+        self.cancelled = Some(now);
+        self.end_lapsed(now, |_| true);
+        for it in &mut self.reservations {
+            let sale = match &it.state {
+                State::Held => None,
+                State::Confirmed(sale) => Some(sale.clone()),
+                State::Cancelled { .. } | State::Expired => continue,
+            };
+            it.state = State::Cancelled { at: now, sale };
+            it.revision = self.revision;
+        }
+        Ok(())
+    }
+
+    /// What is sold, or held and not over.
+    fn live(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Reservation> {
+        self.reservations.iter().filter(move |it| match it.state {
+            State::Held => now < it.expire_time,
+            State::Confirmed(_) => true,
+            State::Cancelled { .. } | State::Expired => false,
+        })
+    }
+
+    fn free(&self, now: DateTime<Utc>) -> Vec<bool> {
+        let taken = |seat: u16| self.live(now).any(|it| it.block.seats().contains(&seat));
+        (0..self.seat_count()).map(|seat| !taken(seat)).collect()
+    }
+
+    /// Writes down the end of holds that are over, as part of the current step.
+    fn end_lapsed(&mut self, now: DateTime<Utc>, which: impl Fn(&Reservation) -> bool) {
+        for it in &mut self.reservations {
+            if it.state == State::Held && it.expire_time <= now && which(it) {
+                it.state = State::Expired;
+                it.revision = self.revision;
+            }
+        }
+    }
+
+    /// The next step: one reservation is another.
+    fn change(&mut self, at: usize, change: impl FnOnce(&mut Reservation)) -> Reservation {
+        self.revision += 1;
+        let reservation = &mut self.reservations[at];
+        change(reservation);
+        reservation.revision = self.revision;
+        reservation.clone()
+    }
+}
+
+fn must_be_held(reservation: &Reservation, now: DateTime<Utc>) -> Result<(), Refusal> {
+    match reservation.state {
+        State::Held if now < reservation.expire_time => Ok(()),
+        State::Held | State::Expired => Err(Refusal::Expired { at: reservation.expire_time }),
+        State::Confirmed(_) => Err(Refusal::NotHeld { phase: Phase::Confirmed }),
+        State::Cancelled { .. } => Err(Refusal::NotHeld { phase: Phase::Cancelled }),
+    }
+}
+
+fn bad(kind: BadKind) -> Refusal {
+    Refusal::BadChoice(BadChoice { kind, violations: Violations::new() })
+}
+
+fn span(span: Duration) -> TimeDelta {
+    TimeDelta::from_std(span).expect("a span of some days at most")
+}

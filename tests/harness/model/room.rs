@@ -1,0 +1,132 @@
+//! The room of the model: its seats, one by one, and what lies beside what.
+
+use boxoffice::domain::{
+    house::{BadKind, Block, RowLabel, SeatName},
+    layout::{Layout, Place, SeatKind},
+};
+
+/// A seat, and where it stands.
+#[derive(Clone, Debug)]
+struct Seat {
+    name: SeatName,
+    kind: SeatKind,
+    row: i32,
+    column: i32,
+}
+
+/// Seats in the order of the layout.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    seats: Vec<Seat>,
+    rows: i32,
+    columns: i32,
+}
+
+impl Room {
+    pub(super) fn new(layout: &Layout) -> Self {
+        let mut seats = Vec::new();
+        let mut columns = 0;
+        for (row, plan) in (0..).zip(layout.rows()) {
+            for (column, place) in (0..).zip(&plan.places) {
+                columns = columns.max(column + 1);
+                if let Place::Seat { number, kind } = *place {
+                    let name = SeatName { row: RowLabel::parse(&plan.label).expect("a label of a layout"), number };
+                    seats.push(Seat { name, kind, row, column });
+                }
+            }
+        }
+        Self { seats, rows: i32::try_from(layout.rows().len()).expect("few rows"), columns }
+    }
+
+    pub(super) fn seat_count(&self) -> u16 {
+        u16::try_from(self.seats.len()).expect("few seats")
+    }
+
+    pub(super) fn name(&self, seat: u16) -> SeatName {
+        self.seats[usize::from(seat)].name
+    }
+
+    /// Beside each other in one row, with nothing between them.
+    fn are_neighbours(&self, left: u16, right: u16) -> bool {
+        let (left, right) = (&self.seats[usize::from(left)], &self.seats[usize::from(right)]);
+        left.row == right.row && left.column + 1 == right.column
+    }
+
+    /// The block that these seats are, or the gravest of what is wrong with them.
+    pub(super) fn block(&self, names: &[SeatName]) -> Result<Block, BadKind> {
+        let mut seats = Vec::new();
+        for name in names {
+            let found = (0..self.seat_count()).find(|seat| self.name(*seat) == *name);
+            seats.push(found.ok_or(BadKind::Unknown)?);
+        }
+        seats.sort_unstable();
+        let pairs = || seats.iter().zip(seats.iter().skip(1));
+        if pairs().any(|(one, next)| one == next) {
+            return Err(BadKind::Repeated);
+        }
+        if !pairs().all(|(one, next)| self.are_neighbours(*one, *next)) {
+            return Err(BadKind::NotContiguous);
+        }
+        let first = *seats.first().ok_or(BadKind::Unknown)?;
+        Ok(Block { first, count: u16::try_from(seats.len()).expect("few seats") })
+    }
+
+    /// Every block of this size of which every seat is free.
+    pub(super) fn free_blocks(&self, free: &[bool], count: u16) -> Vec<Block> {
+        let fits = |block: &Block| {
+            let last = block.first + block.count - 1;
+            last < self.seat_count()
+                && block.seats().all(|seat| free[usize::from(seat)])
+                && (block.first..last).all(|seat| self.are_neighbours(seat, seat + 1))
+        };
+        if count == 0 {
+            return Vec::new();
+        }
+        (0..self.seat_count()).map(|first| Block { first, count }).filter(fits).collect()
+    }
+
+    /// The free seats that have a free neighbour, and would have none if this block were taken.
+    pub(super) fn left_alone(&self, free: &[bool], block: Block) -> Vec<u16> {
+        let mut after = free.to_vec();
+        for seat in block.seats() {
+            after[usize::from(seat)] = false;
+        }
+        let all = || 0..self.seat_count();
+        let beside = |one: u16, other: u16| self.are_neighbours(one, other) || self.are_neighbours(other, one);
+        let alone = |free: &[bool], seat: u16| {
+            free[usize::from(seat)] && !all().any(|other| free[usize::from(other)] && beside(seat, other))
+        };
+        all().filter(|seat| alone(&after, *seat) && !alone(free, *seat)).collect()
+    }
+
+    pub(super) fn strands(&self, free: &[bool], block: Block) -> bool {
+        !self.left_alone(free, block).is_empty()
+    }
+
+    /// Of these blocks the one that leaves nobody alone, is of the kinds that are wanted and comes nearest: to the block that
+    /// is wanted, or to the middle of the room. Between equals, the first.
+    pub(super) fn nearest(&self, free: &[bool], blocks: &[Block], wanted: Option<Block>) -> Option<Block> {
+        let (row, column) = wanted.map_or((self.rows - 1, self.columns - 1), |block| self.twice_the_middle(block));
+        let kinds = wanted.map_or((0, 0), |block| self.kinds(block));
+        let worth = |block: &Block| {
+            let (accessible, companion) = self.kinds(*block);
+            let misfits = (accessible - kinds.0).abs() + (companion - kinds.1).abs();
+            let (its_row, its_column) = self.twice_the_middle(*block);
+            let distance = (2 * (its_row - row)).pow(2) + (its_column - column).pow(2);
+            (self.strands(free, *block), misfits, distance, block.first)
+        };
+        blocks.iter().copied().min_by_key(worth)
+    }
+
+    fn twice_the_middle(&self, block: Block) -> (i32, i32) {
+        let ends = [block.first, block.first + block.count - 1].map(|seat| &self.seats[usize::from(seat)]);
+        (ends[0].row + ends[1].row, ends[0].column + ends[1].column)
+    }
+
+    /// How many seats are accessible, and how many are for companions.
+    fn kinds(&self, block: Block) -> (i32, i32) {
+        let kinds = || block.seats().map(|seat| self.seats[usize::from(seat)].kind);
+        let many = |kind| i32::try_from(kinds().filter(|it| *it == kind).count()).expect("few seats");
+        (many(SeatKind::Accessible), many(SeatKind::Companion))
+    }
+}

@@ -1,0 +1,317 @@
+//! What is held against the model: the rules alone, and the ledger on each store.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use boxoffice::{
+    clock::{Clock, ManualClock},
+    domain::{
+        house::{BadChoice, House},
+        ids::{AuditoriumId, RequestId, ReservationId, ShowtimeId},
+        reservation::{Reservation, State},
+        seating::{Command, Decision, Plan, Refusal, Seating},
+        showtime::{self, NewShowtime, Standing},
+        violations::Violations,
+    },
+    ledger::{self, Ask, Ledger, Outcome, Time, Told},
+    store::{self, AuditoriumCreated, Database, RequestKey, Schedule, ShowtimeScheduled, Store},
+};
+use chrono::{DateTime, Utc};
+use proptest::sample::Index;
+use uuid::Uuid;
+
+use super::turns::{Played, Scene, Turn, opening};
+use crate::harness::{model::Said, world::Ground};
+
+/// Of what is wrong with a choice the model knows the kind only.
+fn plain(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::BadChoice(bad) => Refusal::BadChoice(BadChoice { violations: Violations::new(), ..bad }),
+        other => other,
+    }
+}
+
+/// Seats that no reservation has, as far as it was written down.
+fn unclaimed(played: &Played) -> i32 {
+    let claims = played.model.reservations().iter().filter(|it| match it.state {
+        State::Held | State::Confirmed(_) => true,
+        State::Cancelled { .. } | State::Expired => false,
+    });
+    i32::from(played.model.seat_count()) - claims.map(|it| i32::from(it.block.count)).sum::<i32>()
+}
+
+/// `domain::seating`, in memory.
+pub(super) struct InMemory {
+    scene: Scene,
+    seating: Seating,
+}
+
+impl InMemory {
+    pub(super) fn new(scene: &Scene) -> Self {
+        let house = Arc::new(House::new(&scene.auditorium.layout));
+        let plan = Arc::new(Plan { facts: Arc::new(scene.facts.clone()), house });
+        let seating = Seating::new(plan, showtime::State::Scheduled, 1, opening(), []);
+        Self { scene: scene.clone(), seating }
+    }
+
+    pub(super) fn take(&mut self, turn: &Turn) -> Said {
+        let seating = &mut self.seating;
+        let now = seating.moment(turn.clock);
+        let decision = seating.decide(&turn.command, &self.scene.rules, now);
+        let revision = match &decision {
+            Ok(Decision { changes, reservation: Some(reservation) }) if changes.is_empty() => reservation.revision,
+            _ => seating.revision(),
+        };
+        match decision {
+            Ok(Decision { changes, reservation }) => {
+                let outcome = Ok(reservation.map(|reservation| (*reservation).clone()));
+                if turn.validate_only {
+                    return Said { revision: seating.revision(), now, outcome };
+                }
+                seating.apply(&changes, now);
+                Said { revision: if changes.is_empty() { revision } else { seating.revision() }, now, outcome }
+            }
+            Err(refusal) => Said { revision, now, outcome: Err(plain(refusal)) },
+        }
+    }
+
+    /// What is kept agrees with the model.
+    pub(super) fn check(&self, played: &Played) {
+        let model = &played.model;
+        assert_eq!(self.seating.unclaimed_count(), unclaimed(played));
+        let held = model.reservations().iter().filter(|it| it.state == State::Held);
+        assert_eq!(self.seating.next_lapse(), held.map(|it| it.expire_time).min());
+        for reservation in model.reservations() {
+            assert_eq!(self.seating.reservation(reservation.reservation_id).map(|it| &**it), Some(reservation));
+        }
+    }
+}
+
+/// Databases on which many showtimes are played, one after the other.
+pub(super) struct Stores {
+    stores: Vec<Store>,
+    /// Of the stores, not of the showtimes.
+    _ground: Ground,
+}
+
+impl Stores {
+    /// So many instances' ways to one database.
+    pub(super) async fn open(ground: Ground, instances: usize) -> Self {
+        let database = if ground.is_postgres() {
+            Database::Postgres(ground.database().url())
+        } else {
+            Database::Sqlite(ground.folder().join("model.db"))
+        };
+        let options = store::Options {
+            database,
+            connections: 4,
+            ledger_connections: 1,
+            timeout: Duration::from_secs(20),
+            migrate: true,
+            cached_showtimes: 100,
+        };
+        let mut stores = Vec::new();
+        for _ in 0..instances {
+            stores.push(Store::open(&options).await.expect("the store opens"));
+        }
+        Self { stores, _ground: ground }
+    }
+}
+
+/// The ledgers of one showtime, each of an instance of its own, asked in turn.
+pub(super) struct OnStores<'a> {
+    stores: &'a [Store],
+    ledgers: Vec<Ledger>,
+    clock: ManualClock,
+    showtime_id: ShowtimeId,
+    scene: Scene,
+    /// Which showtime of this process it is: ids are unique in a database, and the model does not know it.
+    run: u128,
+    /// Requests that had an effect, and what was said.
+    log: Vec<(Ask, Said)>,
+    /// Reservations as they were in the last answer that told of them; since then, they may have changed.
+    records: HashMap<ReservationId, Arc<Reservation>>,
+    asked: usize,
+}
+
+static RUNS: AtomicU64 = AtomicU64::new(1);
+
+impl<'a> OnStores<'a> {
+    pub(super) async fn new(Stores { stores, .. }: &'a Stores, scene: &Scene) -> Self {
+        let run = u128::from(RUNS.fetch_add(1, Ordering::Relaxed));
+        let showtime_id = schedule(&stores[0], run, scene).await;
+        let clock = ManualClock::new(opening());
+        let options = ledger::Options { rules: scene.rules.clone(), writers: 1, memory: 1 << 24 };
+        let time = || Time::Given(Clock::Manual(clock.clone()));
+        let ledgers = stores.iter().map(|store| Ledger::start(store.clone(), time(), &options)).collect();
+        let (log, records) = (Vec::new(), HashMap::new());
+        Self { stores, ledgers, clock, showtime_id, scene: scene.clone(), run, log, records, asked: 0 }
+    }
+
+    pub(super) async fn take(&mut self, turn: &Turn, played: &Played) -> Said {
+        // Instances do not know how late it was on each other's clock when nothing was changed.
+        let now = played.said.as_ref().map_or(turn.clock, |said| said.now);
+        self.set_clock(if self.ledgers.len() > 1 { now } else { turn.clock });
+        if let Some(index) = turn.repeated {
+            self.repeat(index).await;
+        }
+        let key = RequestKey {
+            caller: "model".to_owned(),
+            method: "Test",
+            request_id: RequestId(Uuid::from_u128(self.run << 64 | self.asked as u128)),
+            fingerprint: [7; 32],
+        };
+        let command = self.theirs(&turn.command);
+        let record = named(&command).and_then(|id| self.records.get(&id).cloned());
+        let (showtime_id, validate_only) = (self.showtime_id, turn.validate_only);
+        let ask = Ask { showtime_id, command, key: Some(key), record, validate_only, trace_id: None };
+        let before = self.last_revision();
+        let (said, replayed) = self.ask(&ask).await;
+        assert!(!replayed, "{ask:?}");
+        if !validate_only && said.outcome.is_ok() && said.revision > before {
+            self.log.push((ask, said.clone()));
+        }
+        said
+    }
+
+    fn last_revision(&self) -> i64 {
+        self.log.last().map_or(1, |(_, said)| said.revision)
+    }
+
+    /// Sends a request once more: it has no effect, and is answered as it was at first.
+    async fn repeat(&mut self, index: Index) {
+        if self.log.is_empty() {
+            return;
+        }
+        let (ask, first) = index.get(&self.log).clone();
+        let (again, replayed) = self.ask(&ask).await;
+        assert!(replayed, "{ask:?}");
+        assert_eq!((again.revision, again.outcome), (first.revision, first.outcome), "{ask:?}");
+        let other = RequestKey { fingerprint: [8; 32], ..ask.key.clone().expect("it has a key") };
+        let told = self.tell(&Ask { key: Some(other), ..ask }).await;
+        assert!(matches!(told.outcome, Outcome::RequestReused), "{told:?}");
+    }
+
+    async fn tell(&mut self, ask: &Ask) -> Told {
+        self.asked += 1;
+        let ledger = &self.ledgers[self.asked % self.ledgers.len()];
+        ledger.ask(ask.clone()).await.expect("the ledger answers").expect("there is such a showtime")
+    }
+
+    /// Asks, and answers in the model's terms; and whether it was a replay.
+    async fn ask(&mut self, ask: &Ask) -> (Said, bool) {
+        let Told { revision, now, outcome, .. } = self.tell(ask).await;
+        let (outcome, replayed) = match outcome {
+            Outcome::Done(reservation) => (Ok(reservation), false),
+            Outcome::Replayed(reservation) => (Ok(reservation), true),
+            Outcome::Refused(refusal) => (Err(plain((*refusal).clone())), false),
+            Outcome::RequestReused => panic!("{ask:?} was taken for another"),
+        };
+        if let Ok(Some(reservation)) = &outcome
+            && !ask.validate_only
+        {
+            self.records.insert(reservation.reservation_id, Arc::clone(reservation));
+        }
+        let outcome = outcome.map(|reservation| reservation.map(|reservation| self.ours(&reservation)));
+        (Said { revision, now, outcome }, replayed)
+    }
+
+    /// Writes down what is over.
+    pub(super) async fn sweep(&self, clock: DateTime<Utc>) {
+        self.set_clock(clock);
+        self.ledgers[0].sweep().await.expect("the store sweeps");
+    }
+
+    /// What the database has agrees with the model.
+    pub(super) async fn check(&self, played: &Played) {
+        let store = &self.stores[0];
+        let showtime = store.showtime(self.showtime_id).await.expect("the store reads").expect("it is there");
+        let state = showtime.standing.state;
+        let Standing { available_count, revision, .. } = showtime.standing;
+        assert_eq!((available_count, revision), (unclaimed(played), played.model.revision()));
+        assert_eq!(state, played.model.state());
+        for reservation in played.model.reservations() {
+            let id = self.their_id(reservation.reservation_id);
+            let found = store.reservation(id, played.clock).await.expect("the store reads").expect("it is there");
+            assert_eq!(self.ours(&found.reservation), *reservation);
+        }
+    }
+
+    fn set_clock(&self, to: DateTime<Utc>) {
+        self.clock.advance(to - Clock::Manual(self.clock.clone()).now());
+    }
+
+    fn their_id(&self, id: ReservationId) -> ReservationId {
+        ReservationId(Uuid::from_u128(self.run << 64 | id.0.as_u128()))
+    }
+
+    /// A reservation under the model's names.
+    fn ours(&self, reservation: &Reservation) -> Reservation {
+        let id = reservation.reservation_id.0.as_u128();
+        assert_eq!(
+            (reservation.showtime_id, id >> 64),
+            (self.showtime_id, self.run),
+            "somebody else's: {reservation:?}"
+        );
+        Reservation {
+            reservation_id: ReservationId(Uuid::from_u128(id & u128::from(u64::MAX))),
+            showtime_id: self.scene.facts.showtime_id,
+            ..reservation.clone()
+        }
+    }
+
+    /// A command under the database's names.
+    fn theirs(&self, command: &Command) -> Command {
+        let mut command = command.clone();
+        match &mut command {
+            Command::Reserve { reservation_id, .. }
+            | Command::Confirm { reservation_id, .. }
+            | Command::Cancel { reservation_id, .. }
+            | Command::Extend { reservation_id, .. } => *reservation_id = self.their_id(*reservation_id),
+            Command::Expire | Command::CancelShowtime { .. } => {}
+        }
+        command
+    }
+}
+
+fn named(command: &Command) -> Option<ReservationId> {
+    match command {
+        Command::Confirm { reservation_id, .. }
+        | Command::Cancel { reservation_id, .. }
+        | Command::Extend { reservation_id, .. } => Some(*reservation_id),
+        Command::Reserve { .. } | Command::Expire | Command::CancelShowtime { .. } => None,
+    }
+}
+
+/// A showtime of its own, in an auditorium of its own.
+async fn schedule(store: &Store, run: u128, Scene { auditorium, facts, .. }: &Scene) -> ShowtimeId {
+    let auditorium_id = AuditoriumId(Uuid::from_u128(run));
+    let created = store.create_auditorium(auditorium_id, auditorium, None, opening()).await;
+    assert!(matches!(created, Ok(AuditoriumCreated::Created(_))), "an auditorium");
+    let new = NewShowtime {
+        movie_id: facts.movie.value.movie_id.clone(),
+        auditorium_id,
+        start_time: facts.start_time,
+        duration: (facts.end_time - facts.start_time).to_std().expect("a span"),
+        price: facts.price,
+        hold_duration: Some(facts.hold_duration),
+    };
+    let plan = Schedule {
+        showtime_id: ShowtimeId(Uuid::from_u128(run << 64)),
+        new: &new,
+        movie: &facts.movie,
+        slot: new.slot(Duration::ZERO),
+        hold_duration: facts.hold_duration,
+        now: opening(),
+    };
+    match store.schedule(&plan, None).await {
+        Ok(ShowtimeScheduled::Scheduled(showtime)) => showtime.facts.showtime_id,
+        _ => panic!("a showtime"),
+    }
+}

@@ -1,0 +1,272 @@
+//! Random turns of a showtime: who asks for what and when, each likely to meet what happened before.
+
+use std::time::Duration;
+
+use boxoffice::domain::{
+    auditorium::{Auditorium, NewAuditorium},
+    house::{RowLabel, SeatName},
+    ids::{AuditoriumId, ReservationId, ShowtimeId},
+    layout::{Layout, RowPlan},
+    money::Money,
+    movie::{Movie, MovieId, Source, Sourced},
+    reservation::{CustomerId, State, Tender},
+    seating::{Choice, Command, Rules, Strands},
+    showtime::Facts,
+};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
+use proptest::{
+    collection::vec,
+    prelude::{BoxedStrategy, Just, Strategy, any},
+    prop_oneof,
+    sample::{Index, select},
+    strategy::Union,
+};
+use proptest_state_machine::ReferenceStateMachine;
+use uuid::Uuid;
+
+use crate::harness::model::{Model, Said};
+
+/// The showtime plays an hour after it was scheduled, for two.
+const START: TimeDelta = TimeDelta::hours(1);
+const END: TimeDelta = TimeDelta::hours(3);
+/// After so many turns a showtime may be cancelled or close, which leaves little to be done.
+const LATE: u32 = 25;
+pub(super) const CUSTOMERS: [&str; 4] = ["ann", "bob", "eve", "joe"];
+
+/// When everything begins.
+pub(super) fn opening() -> DateTime<Utc> {
+    let day = NaiveDate::from_ymd_opt(2030, 5, 1).and_then(|day| day.and_hms_opt(12, 0, 0));
+    day.expect("a day").and_utc()
+}
+
+/// The house and the rules.
+#[derive(Clone, Debug)]
+pub(super) struct Scene {
+    pub(super) auditorium: NewAuditorium,
+    pub(super) facts: Facts,
+    pub(super) rules: Rules,
+}
+
+/// How far it has come.
+#[derive(Clone, Debug)]
+pub(super) struct Played {
+    pub(super) scene: Scene,
+    pub(super) model: Model,
+    pub(super) clock: DateTime<Utc>,
+    /// The answer to the last turn.
+    pub(super) said: Option<Said>,
+    turns: u32,
+    /// Reservations that were asked for.
+    asked: u128,
+}
+
+/// What somebody does next.
+#[derive(Clone, Debug)]
+pub(super) struct Turn {
+    /// The time on the clock, which may run back.
+    pub(super) clock: DateTime<Utc>,
+    pub(super) command: Command,
+    pub(super) validate_only: bool,
+    /// An earlier request that is sent once more, where requests can be told apart.
+    pub(super) repeated: Option<Index>,
+}
+
+/// The machine that the systems are held against.
+pub(super) struct Showing;
+
+impl ReferenceStateMachine for Showing {
+    type State = Played;
+    type Transition = Turn;
+
+    fn init_state() -> BoxedStrategy<Played> {
+        scenes()
+            .prop_map(|scene| Played {
+                model: Model::new(&scene.auditorium.layout, scene.facts.clone(), scene.rules.clone()),
+                scene,
+                clock: opening(),
+                said: None,
+                turns: 0,
+                asked: 0,
+            })
+            .boxed()
+    }
+
+    fn transitions(played: &Played) -> BoxedStrategy<Turn> {
+        let repeated = prop_oneof![5 => Just(None), 1 => any::<Index>().prop_map(Some)];
+        let validate_only = prop_oneof![9 => Just(false), 1 => Just(true)];
+        (times(played), commands(played), validate_only, repeated)
+            .prop_map(|(clock, command, validate_only, repeated)| Turn { clock, command, validate_only, repeated })
+            .boxed()
+    }
+
+    fn apply(mut played: Played, turn: &Turn) -> Played {
+        let said = if turn.validate_only {
+            played.model.validate(&turn.command, turn.clock)
+        } else {
+            played.model.ask(&turn.command, turn.clock)
+        };
+        if let Command::Reserve { reservation_id, .. } = &turn.command {
+            played.asked = played.asked.max(reservation_id.0.as_u128());
+        }
+        Played { clock: turn.clock, said: Some(said), turns: played.turns + 1, ..played }
+    }
+}
+
+fn scenes() -> impl Strategy<Value = Scene> {
+    // Mostly plain seats, at least one in a row.
+    let rows = vec("[s]{0,4}[s_]{0,2}[sac_.]{0,3}s", 1..4);
+    let limits = (select(vec![1, 3, 4, 5]), select(vec![2, 5, 8, 20]));
+    let hold = select(vec![30, 60, 300, 600]).prop_map(Duration::from_secs);
+    let spans = (select(vec![0, 300]), select(vec![0, 1, 60, 60, 7200]));
+    let strands = prop_oneof![Just(Strands::Allowed), Just(Strands::Refused)];
+    (rows, limits, hold, spans, strands).prop_map(
+        |(rows, (max_seats, max_customer_seats), hold_duration, (closing, extension), strands)| {
+            let (closing, extension) = (Duration::from_secs(closing), Duration::from_secs(extension));
+            let rules = Rules { max_seats, max_customer_seats, closing, extension, strands };
+            let auditorium = auditorium(rows);
+            Scene { facts: facts(&auditorium, hold_duration), auditorium, rules }
+        },
+    )
+}
+
+fn auditorium(rows: Vec<String>) -> NewAuditorium {
+    let labelled = ["A", "B", "C", "D"].into_iter().zip(rows);
+    let rows = labelled.map(|(label, places)| RowPlan { label: label.to_owned(), places, numbers: Vec::new() });
+    NewAuditorium {
+        name: "Screen 1".to_owned(),
+        cinema: "Grand Palace".to_owned(),
+        time_zone: chrono_tz::UTC,
+        layout: Layout::new(rows.collect()).expect("a layout"),
+    }
+}
+
+fn facts(auditorium: &NewAuditorium, hold_duration: Duration) -> Facts {
+    let movie = Movie {
+        movie_id: MovieId::parse("tt1375666").expect("an id"),
+        title: "Inception".to_owned(),
+        full_title: "Inception (2010)".to_owned(),
+        year: Some(2010),
+        image_uri: String::new(),
+        crew: String::new(),
+        rating: None,
+        rating_count: None,
+        rank: None,
+    };
+    let auditorium = Auditorium {
+        auditorium_id: AuditoriumId(Uuid::from_u128(1)),
+        name: auditorium.name.clone(),
+        cinema: auditorium.cinema.clone(),
+        time_zone: auditorium.time_zone,
+        layout: None,
+        seat_count: auditorium.layout.seat_count(),
+        create_time: opening(),
+    };
+    Facts {
+        showtime_id: ShowtimeId(Uuid::from_u128(2)),
+        movie: Sourced { value: movie, source: Source::Live, fetch_time: opening() },
+        auditorium,
+        start_time: opening() + START,
+        end_time: opening() + END,
+        local_date: (opening() + START).date_naive(),
+        price: Money::price("EUR", 9, 500_000_000).expect("a price"),
+        hold_duration,
+        create_time: opening(),
+    }
+}
+
+/// When the next turn is: at once, a little later, a little earlier, or within a microsecond of when something ends.
+fn times(played: &Played) -> BoxedStrategy<DateTime<Utc>> {
+    let clock = played.clock;
+    let micros = || (-1..=1_i64).prop_map(TimeDelta::microseconds);
+    let held = played.model.reservations().iter().filter(|it| it.state == State::Held);
+    let ends: Vec<_> = held.map(|it| it.expire_time).filter(|end| *end >= clock).collect();
+    let closes = played.scene.facts.start_time - TimeDelta::from_std(played.scene.rules.closing).expect("a span");
+    let far = select(vec![closes, played.scene.facts.start_time, played.scene.facts.end_time]);
+    let mut times = vec![
+        (50, Just(clock).boxed()),
+        (40, (1..40_i64).prop_map(move |seconds| clock + TimeDelta::seconds(seconds)).boxed()),
+        (5, (1..30_i64).prop_map(move |seconds| clock - TimeDelta::seconds(seconds)).boxed()),
+    ];
+    if played.turns > LATE {
+        times.push((10, (far, micros()).prop_map(|(far, by)| far + by).boxed()));
+    }
+    if !ends.is_empty() {
+        times.push((20, (select(ends), micros()).prop_map(|(end, by)| end + by).boxed()));
+    }
+    Union::new_weighted(times).boxed()
+}
+
+fn commands(played: &Played) -> BoxedStrategy<Command> {
+    let known: Vec<_> = played.model.reservations().iter().map(|it| it.reservation_id).collect();
+    let next = ReservationId(Uuid::from_u128(played.asked + 1));
+    let reserve = (customers(), choices(&played.model)).prop_map(move |(customer_id, choice)| Command::Reserve {
+        reservation_id: next,
+        customer_id,
+        choice,
+    });
+    let nobodys = ReservationId(Uuid::from_u128(u128::from(u32::MAX)));
+    // The latest is asked about most.
+    let which = move || {
+        let of = prop_oneof![
+            6 => any::<Index>().prop_map(|index| index.index(3)),
+            6 => any::<Index>().prop_map(|index| index.index(100)),
+        ];
+        let known = known.clone();
+        of.prop_map(move |back| known.iter().rev().nth(back % known.len().max(1)).copied().unwrap_or(nobodys))
+    };
+    let whose = || prop_oneof![6 => Just(None), 1 => customers().prop_map(Some)];
+    let confirm = (which(), whose(), tenders()).prop_map(|(reservation_id, customer_id, tender)| Command::Confirm {
+        reservation_id,
+        customer_id,
+        tender,
+    });
+    let cancel =
+        (which(), whose()).prop_map(|(reservation_id, customer_id)| Command::Cancel { reservation_id, customer_id });
+    let extend =
+        (which(), whose()).prop_map(|(reservation_id, customer_id)| Command::Extend { reservation_id, customer_id });
+    let to_cancel = if played.turns > LATE { 8 } else { 0 };
+    let cancel_showtime = any::<bool>().prop_map(|force| Command::CancelShowtime { force });
+    prop_oneof![
+        50 => reserve,
+        16 => confirm,
+        8 => cancel,
+        16 => extend,
+        8 => Just(Command::Expire),
+        to_cancel => cancel_showtime,
+    ]
+    .boxed()
+}
+
+/// Mostly neighbours, in any order; sometimes anything.
+fn choices(model: &Model) -> impl Strategy<Value = Choice> + use<> {
+    let count = model.seat_count();
+    let names: Vec<SeatName> = (0..count).map(|seat| model.name(seat)).collect();
+    let unknown = SeatName { row: RowLabel::parse("ZZ").expect("a label"), number: 1 };
+    let all = names.clone();
+    let neighbours = (0..count, 1..5_u16, any::<bool>()).prop_map(move |(first, length, backwards)| {
+        let block = first..count.min(first + length);
+        let mut names: Vec<_> = block.map(|seat| all[usize::from(seat)]).collect();
+        if backwards {
+            names.reverse();
+        }
+        Choice::Seats(names)
+    });
+    let mut some = names;
+    some.push(unknown);
+    prop_oneof![
+        12 => neighbours,
+        6 => (0..7_u16).prop_map(Choice::Best),
+        1 => vec(select(some), 0..4).prop_map(Choice::Seats),
+    ]
+}
+
+fn customers() -> impl Strategy<Value = CustomerId> {
+    select(CUSTOMERS.to_vec()).prop_map(|name| CustomerId::parse(name).expect("a name"))
+}
+
+fn tenders() -> impl Strategy<Value = Option<Tender>> {
+    let tender = |method: &str, transaction_id: &str| {
+        Some(Tender { method: method.to_owned(), transaction_id: transaction_id.to_owned() })
+    };
+    prop_oneof![3 => Just(None), 2 => Just(tender("cash", "")), 1 => Just(tender("card", "till 3/4711"))]
+}
