@@ -1,17 +1,19 @@
 //! Boxoffice sells cinema seats and never sells one twice.
 //!
-//! Today it schedules: auditoriums with their seats, movies from a provider that fails a lot, and showtimes that never
-//! overlap, over gRPC and gRPC-Web, on SQLite or Postgres. Holding and selling seats is not built yet.
+//! Auditoriums have seats, showtimes never overlap in them and play movies from a provider that fails a lot, and seats are
+//! held for a while and sold when that is confirmed in time: over gRPC and gRPC-Web, on SQLite or Postgres, by as many
+//! processes as one likes. Payments, tickets and the delivery of events are not built yet.
 //!
 //! # The map
 //!
 //! One package; each room is one kind of knowledge, and the same noun names its file in every room, so a feature reads
-//! as a column: `domain/showtime.rs`, `store/showtimes.rs`, `app/showtimes.rs`, `grpc/showtimes.rs`.
+//! as a column: `domain/reservation.rs`, `store/reservations.rs`, `app/reservations.rs`, `grpc/reservations.rs`.
 //!
 //! | room | knows | does not know |
 //! |---|---|---|
 //! | [`domain`] | what is true: types and rules, pure and total | time, chance, anything outside |
 //! | [`store`] | what is durable: SQL, transactions, migrations | gRPC, the provider |
+//! | [`ledger`] | who has which seat: decides, writes in batches, remembers | gRPC, the provider |
 //! | [`upstream`] | what others know: the movie provider, its cache, a demo of it | the database, showtimes |
 //! | [`app`] | what one may ask: the use cases | the wire, SQL, Redis |
 //! | [`grpc`] | how it is spoken: services, conversions, statuses, layers | the database, the provider |
@@ -23,6 +25,11 @@
 //!
 //! # What it promises
 //!
+//! - A seat of a showtime is held or sold at most once at any time, over any number of instances.
+//! - A hold ends at its `expire_time`, by the database's clock, whether or not any timer ran; until then nobody else can
+//!   have its seats, and from then on it cannot be confirmed.
+//! - A reservation is all of its seats or none, and its seats are neighbours.
+//! - A showtime's revision counts its changes without gaps, and every answer and refusal about its seats carries it.
 //! - Two scheduled showtimes of one auditorium never overlap, turnaround included, over any number of instances.
 //! - What was acknowledged is durable, and a change is whole or not there.
 //! - A mutation that is repeated with its request id has one effect and one answer.
@@ -35,11 +42,17 @@
 //! # What always holds, by the place that holds it
 //!
 //! - A value of `domain` was checked by its constructor. A row that makes no such value is an error, never a guess.
-//! - An auditorium never changes. Of a showtime only its `Standing` does, one revision at a time, under its row's lock.
+//! - An auditorium never changes. Of a showtime only its `Standing` and its seats do, under its row's lock.
+//! - Seats change hands in `ledger` only, by the pure rules of `domain::seating`, which are given the time as it was read
+//!   after the lock. A unique key stands behind them.
+//! - What is remembered of seats is used only after the lock has confirmed its revision.
+//! - What others are to be told is written in the transaction of the change.
 //! - A slot is free or taken by the check under the auditorium's lock, and again by a constraint of the schema.
 //! - A stored answer commits in the transaction whose effect it tells of, and only with it.
-//! - A change runs in a task of its own: deadlines and lost connections end the wait for it, never the change.
-//! - No row that can change is cached: in memory are facts that cannot, and movies with the time of their fetching.
+//! - A change runs in a task of its own or is the ledger's: deadlines and lost connections end the wait for it, never the
+//!   change.
+//! - No read is answered from a row in memory that can change: in memory are facts that cannot, and movies with the time of
+//!   their fetching.
 //! - An error has one code and one reason, given in `grpc/status.rs`, or, where no service is reached, in
 //!   `grpc/layers/refusal.rs` and `grpc/codec.rs`.
 //!

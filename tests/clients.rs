@@ -143,7 +143,11 @@ async fn the_calls_in_the_banner_can_be_pasted() {
     let (once, again) = (paste(create), paste(create));
     assert!(once["showtime"]["showtimeId"].is_string(), "{once}");
     assert_eq!(once["showtime"]["showtimeId"], again["showtime"]["showtimeId"]);
-    assert_eq!(lines.len(), 3, "what else is printed is to be tried here: {lines:?}");
+    let reserve = line("/boxoffice.v1.Reservations/ReserveSeats");
+    let (once, again) = (paste(reserve), paste(reserve));
+    assert_eq!(once["reservation"]["seatCount"], 2, "{once}");
+    assert_eq!(once["reservation"]["reservationId"], again["reservation"]["reservationId"]);
+    assert_eq!(lines.len(), 4, "what else is printed is to be tried here: {lines:?}");
 }
 
 async fn room() -> (World, String) {

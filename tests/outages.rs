@@ -4,7 +4,7 @@ use boxoffice::pb::boxoffice::v1::{
     CancelShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, GetShowtimeRequest, ListAuditoriumsRequest,
     ListReservationsRequest, ListShowtimesRequest, Reservation, Showtime,
 };
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, FutureExt as _, join_all};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
 use tonic::{Code, Status};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
@@ -62,35 +62,26 @@ async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str
     let (showtimes, auditoriums) = (|| server.showtimes(), || server.auditoriums());
     // All at once, and so many that most wait for a connection, of which there are sixteen.
     let creates = join_all((0..40).map(|_| async { showtimes().create_showtime(create.clone()).await.err() }));
-    let (creates, room, got, listed, read, all, cancelled, seats) = tokio::join!(
-        creates,
-        async { auditoriums().create_auditorium(new_auditorium()).await.err() },
-        async { auditoriums().get_auditorium(GetAuditoriumRequest { auditorium_id }).await.err() },
-        async { auditoriums().list_auditoriums(ListAuditoriumsRequest::default()).await.err() },
-        async { showtimes().get_showtime(get).await.err() },
-        async { showtimes().list_showtimes(ListShowtimesRequest::default()).await.err() },
-        async { showtimes().cancel_showtime(cancel).await.err() },
-        async {
-            tokio::join!(
-                async { server.reservations().reserve_seats(reserve).await.err() },
-                async { seats::confirm(server, &unknown).await.err() },
-                async { seats::get(server, &unknown).await.err() },
-                async { server.reservations().list_reservations(list).await.err() },
-            )
-        },
-    );
-    let others = [
-        ("CreateAuditorium", room),
-        ("GetAuditorium", got),
-        ("ListAuditoriums", listed),
-        ("GetShowtime", read),
-        ("ListShowtimes", all),
-        ("CancelShowtime", cancelled),
-        ("ReserveSeats", seats.0),
-        ("ConfirmReservation", seats.1),
-        ("GetReservation", seats.2),
-        ("ListReservations", seats.3),
+    let calls: [(&str, BoxFuture<'_, Option<Status>>); 10] = [
+        ("CreateAuditorium", async { auditoriums().create_auditorium(new_auditorium()).await.err() }.boxed()),
+        (
+            "GetAuditorium",
+            async { auditoriums().get_auditorium(GetAuditoriumRequest { auditorium_id }).await.err() }.boxed(),
+        ),
+        (
+            "ListAuditoriums",
+            async { auditoriums().list_auditoriums(ListAuditoriumsRequest::default()).await.err() }.boxed(),
+        ),
+        ("GetShowtime", async { showtimes().get_showtime(get).await.err() }.boxed()),
+        ("ListShowtimes", async { showtimes().list_showtimes(ListShowtimesRequest::default()).await.err() }.boxed()),
+        ("CancelShowtime", async { showtimes().cancel_showtime(cancel).await.err() }.boxed()),
+        ("ReserveSeats", async { seats::reserve(server, reserve).await.err() }.boxed()),
+        ("ConfirmReservation", async { seats::confirm(server, &unknown).await.err() }.boxed()),
+        ("GetReservation", async { seats::get(server, &unknown).await.err() }.boxed()),
+        ("ListReservations", async { server.reservations().list_reservations(list).await.err() }.boxed()),
     ];
+    let others = join_all(calls.map(|(method, call)| async move { (method, call.await) }));
+    let (creates, others) = tokio::join!(creates, others);
     let creates = creates.into_iter().map(|status| ("CreateShowtime", status));
     for (method, status) in creates.chain(others) {
         let status = status.unwrap_or_else(|| panic!("{method} was answered without a database"));

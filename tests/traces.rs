@@ -2,9 +2,12 @@
 //! it, and the provider is told of the trace, too.
 
 use axum::{Router, body::Body};
-use boxoffice::pb::movies::{
-    Empty, IdRequest, ResponseModel, SearchRequest, ShowResponse,
-    movies_api_server::{MoviesApi, MoviesApiServer},
+use boxoffice::pb::{
+    boxoffice::v1::Showtime,
+    movies::{
+        Empty, IdRequest, ResponseModel, SearchRequest, ShowResponse,
+        movies_api_server::{MoviesApi, MoviesApiServer},
+    },
 };
 use bytes::Bytes;
 use prost::Message;
@@ -12,11 +15,12 @@ use prost_types::Any;
 use tokio::sync::mpsc;
 use tonic::{
     Request, Response, Status,
+    metadata::AsciiMetadataValue,
     transport::server::{Server as Transport, TcpIncoming},
 };
 
 use crate::harness::{
-    Redis, Server, Store, create_auditorium, in_hours, new_showtime, requests::INCEPTION, world::Ground,
+    Redis, Server, Store, create_auditorium, in_hours, new_showtime, requests::INCEPTION, seats::these, world::Ground,
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -98,7 +102,10 @@ async fn a_request_is_traced_from_its_caller_to_the_provider_and_the_database() 
     let setup = ground.setup().with("--otlp-endpoint", collector).with("--provider-url", provider);
     let server = setup.with("--redis-url", redis.url()).with("--redis-timeout", "5s").start().await;
     let auditorium = create_auditorium(server.auditoriums()).await.auditorium_id;
-    create_in_trace(&server, &auditorium).await;
+    let showtime = create_in_trace(&server, &auditorium).await;
+    let mut request = Request::new(these(&showtime, "ada", "A1"));
+    request.metadata_mut().insert("traceparent", parent());
+    server.reservations().reserve_seats(request).await.expect("it is free");
     let told = questions.recv().await.expect("the provider is asked");
     // What has not been sent by then is sent at the end.
     server.stop().await;
@@ -119,16 +126,22 @@ async fn a_request_is_traced_from_its_caller_to_the_provider_and_the_database() 
     for name in ["transaction", "cache_call", "provider_call"] {
         assert!(is_below(named(name), request, &spans), "{name} is not below the request: {spans:#?}");
     }
+    let reserving = named("boxoffice.v1.Reservations/ReserveSeats");
+    assert!(is_below(named("decide"), reserving, &spans), "the wait for a decision is not below: {spans:#?}");
     let provider_call = hex(&named("provider_call").id);
     assert_eq!(told, format!("00-{TRACE}-{provider_call}-01"), "the provider goes on from our call to it");
 }
 
-async fn create_in_trace(server: &Server, auditorium: &str) {
+async fn create_in_trace(server: &Server, auditorium: &str) -> Showtime {
     let mut request = Request::new(new_showtime(auditorium, in_hours(0)));
     assert_eq!(request.get_ref().movie_id, INCEPTION);
-    let parent = format!("00-{TRACE}-{PARENT}-01").parse().expect("metadata");
-    request.metadata_mut().insert("traceparent", parent);
-    server.showtimes().create_showtime(request).await.expect("the slot is free");
+    request.metadata_mut().insert("traceparent", parent());
+    let answer = server.showtimes().create_showtime(request).await.expect("the slot is free");
+    answer.into_inner().showtime.expect("the answer has the showtime")
+}
+
+fn parent() -> AsciiMetadataValue {
+    format!("00-{TRACE}-{PARENT}-01").parse().expect("metadata")
 }
 
 /// Whether one leads up to the other, parent by parent.

@@ -7,7 +7,7 @@ use chrono::{DurationRound as _, SecondsFormat, TimeDelta};
 use crate::{
     app::{App, PageRequest},
     config::{Config, Database, LogFormat},
-    domain::auditorium::Auditorium,
+    domain::{auditorium::Auditorium, showtime::Filter},
     telemetry,
 };
 
@@ -55,6 +55,9 @@ async fn to_try(app: &App, address: SocketAddr) -> Vec<String> {
     if let Some(call) = create_call(app).await {
         calls.push(("Showtimes/CreateShowtime", call));
     }
+    if let Some(call) = reserve_call(app).await {
+        calls.push(("Reservations/ReserveSeats", call));
+    }
     let mut lines = vec!["Try, in another terminal:".to_owned()];
     for (method, message) in &calls {
         lines.push(format!("  grpcurl -plaintext -d '{message}' {address} boxoffice.v1.{method}"));
@@ -82,6 +85,19 @@ async fn create_call(app: &App) -> Option<String> {
     Some(format!(
         r#"{{"movie_id": "tt1375666", "auditorium_id": "{auditorium_id}", "start_time": "{start}", "duration": "8880s", "price": {{"currency_code": "EUR", "units": 12}}, "request_id": "{}"}}"#,
         // So that pasting it twice answers twice the same.
+        app.clock().new_id()
+    ))
+}
+
+/// Two seats of the next showtime that has any, if there is one.
+async fn reserve_call(app: &App) -> Option<String> {
+    let coming = Filter { start_after: Some(app.clock().now()), ..Filter::default() };
+    let some = PageRequest { size: 20, token: String::new() };
+    let showtimes = app.showtimes(&coming, &some).await.ok()?.showtimes;
+    let showtime = showtimes.into_iter().find(|showtime| showtime.standing.available_count > 1)?;
+    Some(format!(
+        r#"{{"showtime_id": "{}", "seat_count": 2, "customer_id": "ada", "request_id": "{}"}}"#,
+        showtime.facts.showtime_id,
         app.clock().new_id()
     ))
 }

@@ -1,0 +1,74 @@
+"""Schedules a showtime, sells two of its best seats, and reads why somebody else cannot have them.
+
+    python sell.py [ADDRESS]
+"""
+
+import sys
+import uuid
+from datetime import datetime, timedelta, timezone
+
+import grpc
+from boxoffice.v1 import auditoriums_pb2, auditoriums_pb2_grpc, reservations_pb2, reservations_pb2_grpc
+from boxoffice.v1 import showtimes_pb2, showtimes_pb2_grpc
+from google.type import money_pb2
+from grpc_status import rpc_status
+
+
+def main(address):
+    with grpc.insecure_channel(address) as channel:
+        auditoriums = auditoriums_pb2_grpc.AuditoriumsStub(channel)
+        showtimes = showtimes_pb2_grpc.ShowtimesStub(channel)
+        reservations = reservations_pb2_grpc.ReservationsStub(channel)
+
+        screen = auditoriums.ListAuditoriums(auditoriums_pb2.ListAuditoriumsRequest(), timeout=5).auditoriums[0]
+        request = showtimes_pb2.CreateShowtimeRequest(
+            movie_id="tt1375666",
+            auditorium_id=screen.auditorium_id,
+            start_time=datetime.now(timezone.utc) + timedelta(days=30),
+            duration=timedelta(minutes=148),
+            price=money_pb2.Money(currency_code="EUR", units=12, nanos=500_000_000),
+        )
+        showtime = showtimes.CreateShowtime(request, timeout=5).showtime
+        print(f"scheduled {showtime.movie.title} on {showtime.local_date}, {showtime.available_count} seats free")
+
+        request = reservations_pb2.ReserveSeatsRequest(
+            showtime_id=showtime.showtime_id, seat_count=2, customer_id="ada", request_id=str(uuid.uuid4())
+        )
+        held = reservations.ReserveSeats(request, timeout=5).reservation
+        print(f"held {names(held.seats)} for {held.time_left.seconds} seconds, {held.total_price.units} EUR")
+
+        request = reservations_pb2.ReserveSeatsRequest(
+            showtime_id=showtime.showtime_id, seats=held.seats, customer_id="bob", request_id=str(uuid.uuid4())
+        )
+        try:
+            reservations.ReserveSeats(request, timeout=5)
+        except grpc.RpcError as error:
+            print(f"refused: {error.details()}")
+            print(f"on offer: {[names(offer.seats) for offer in unavailable(error).offers]}")
+
+        request = reservations_pb2.ConfirmReservationRequest(
+            reservation_id=held.reservation_id, request_id=str(uuid.uuid4())
+        )
+        sold = reservations.ConfirmReservation(request, timeout=5).reservation
+        print(f"now {reservations_pb2.ReservationState.Name(sold.state)}")
+
+        request = showtimes_pb2.CancelShowtimeRequest(showtime_id=showtime.showtime_id, force=True)
+        cancelled = showtimes.CancelShowtime(request, timeout=5).showtime
+        print(f"now {showtimes_pb2.ShowtimeState.Name(cancelled.state)}, with its reservations")
+
+
+def names(seats):
+    return " ".join(f"{seat.row}{seat.number}" for seat in seats)
+
+
+def unavailable(error):
+    """A refusal for seats carries every seat in the way, and what could be had instead."""
+    seats = reservations_pb2.SeatsUnavailable()
+    for detail in rpc_status.from_call(error).details:
+        if detail.Unpack(seats):
+            break
+    return seats
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:] or ["127.0.0.1:50051"])
