@@ -2,11 +2,12 @@
 //!
 //! Servers, Postgres and whoever puts load on them are processes of their own, and share the machine: only ratios mean
 //! anything elsewhere. Reservations of the service go over gRPC; those that it is held against do not. Contestants take
-//! turns, round after round on new databases, and the table shows medians. Before each turn Postgres writes a checkpoint, so
-//! that nobody pays for those before.
+//! turns, round after round on new databases; the table shows medians, and a ratio is that of neighbours in a round. Before
+//! each turn Postgres writes a checkpoint, so that nobody pays for those before.
 //!
-//! `cargo bench --bench seat_contention`, with `-- --rounds 7 --seconds 3` for more patience, or `-- --only sqlite` for those
-//! with this in their names. Figures also go to `target/bench/seat_contention.json`.
+//! `cargo bench --bench seat_contention`, with `-- --rounds 7 --seconds 3` for more patience; figures also go to
+//! `target/bench/seat_contention.json`. With `-- --only sqlite` only those take part that have this in their names, and
+//! nothing is written.
 
 #![expect(clippy::expect_used, clippy::cast_precision_loss, reason = "a bench says what it expected by panicking")]
 
@@ -25,7 +26,7 @@ use contention::{
     cinema::{self, Cinema, SHOWTIMES},
     load::{self, Shape},
     past,
-    table::{Key, Table},
+    table::{self, Key, Table},
     usual::{self, Way},
     usual_sqlite,
 };
@@ -34,6 +35,9 @@ use sea_orm::sqlx::{self, PgConnection};
 use serde_json::json;
 use tests::harness;
 use wire::{Role, echo, load::Outcome};
+
+/// Seconds in which a load at 256 comes to every showtime.
+const WARM_UP: f64 = 3.0;
 
 /// What a contestant does.
 #[derive(Clone, Copy)]
@@ -107,7 +111,7 @@ async fn compare(arguments: &[String]) {
     };
     let number = |name, default: f64| option(name).map_or(default, |value| value.parse().expect("a number"));
     let (rounds, seconds) = (number("--rounds", 5.0), number("--seconds", 2.0));
-    let only = option("--only").unwrap_or_default();
+    let only = option("--only").unwrap_or_default().to_lowercase();
 
     let mut grounds = Grounds::new(seconds).await;
     let mut table = Table::default();
@@ -115,7 +119,7 @@ async fn compare(arguments: &[String]) {
     while round < rounds {
         round += 1.0;
         eprintln!("round {round} of {rounds}");
-        for (key, what) in CONTESTANTS.iter().filter(|(key, _)| key.0.contains(only)) {
+        for (key, what) in CONTESTANTS.iter().filter(|(key, _)| key.0.to_lowercase().contains(&only)) {
             let outcome = Box::pin(grounds.turn(key.1, *what)).await;
             assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");
             eprintln!("  {key:?}: {:.0}/s", outcome.rate);
@@ -127,7 +131,10 @@ async fn compare(arguments: &[String]) {
         "rounds": rounds, "seconds": seconds, "showtimes": SHOWTIMES, "seats_of_a_showtime": asked::SEATS,
         "reserve_answer_bytes": grounds.sizes[0], "refusal_bytes": grounds.sizes[1],
     });
-    table.report(&circumstances);
+    let figures = table.report(&circumstances);
+    if only.is_empty() {
+        table::write(&figures);
+    }
 }
 
 /// Everything that the contestants stand on, made when it is first needed.
@@ -200,8 +207,8 @@ impl Grounds {
             Place::MillionPast => past::write(&cinema.ground, 1_000_000).await,
             Place::Postgres | Place::Three | Place::Sqlite => {}
         }
-        // A house that is open has been asked for before.
-        cinema.load(Shape::Reserve, 256, 0.5);
+        // A service that has been open for a while has seen every showtime.
+        cinema.load(Shape::Reserve, 256, WARM_UP);
         self.cinemas.push((place, cinema));
         self.cinemas.len() - 1
     }

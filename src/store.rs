@@ -5,6 +5,7 @@
 //! Every transaction has a name under which it is timed, and is tried again only when it certainly had no effect.
 
 pub mod outbox;
+pub mod planted;
 
 mod auditoriums;
 mod entities;

@@ -14,13 +14,16 @@ use crate::harness::{
 };
 
 /// Fields without a rule of their own. A new one has to be given a rule, or to be put here.
-const FREE: [&str; 6] = [
+const FREE: [&str; 9] = [
+    "CancelShowtimeRequest.force",
+    "ConfirmReservationRequest.tender",
     "CreateShowtimeRequest.price.currency_code",
     "CreateShowtimeRequest.price.nanos",
     "CreateShowtimeRequest.price.units",
     "ListShowtimesRequest.include_cancelled",
     "ListShowtimesRequest.start_after",
     "ListShowtimesRequest.start_before",
+    "ReserveSeatsRequest.validate_only",
 ];
 
 /// One way of breaking one rule.
@@ -90,6 +93,14 @@ async fn the_conversions_enforce_every_annotation_by_field() {
     for method in methods(&pool) {
         let request = good_request(&method.input());
         assert_eq!(flaws(&world, &path(&method), &request).await, Vec::<String>::new(), "{}", method.full_name());
+        for fields in alternatives(&pool, &method.input()) {
+            for set in [false, true] {
+                let found = flaws(&world, &path(&method), &with_all(&request, &fields, set)).await;
+                let named = |field: &FieldDescriptor| found.iter().any(|found| found == field.name());
+                assert!(fields.iter().all(named), "{}: {found:?}", method.full_name());
+                broken += 1;
+            }
+        }
         for site in sites(&pool, &method.input(), &[]) {
             for Breach { rule, value, below } in breaches(&site, &request) {
                 let mut spoilt = request.clone();
@@ -126,6 +137,41 @@ fn every_request_field_has_a_rule_or_is_known_to_need_none() {
     }
     free.sort();
     assert_eq!(free, FREE);
+}
+
+/// Fields of a message of which exactly one is to be set.
+fn alternatives(pool: &DescriptorPool, message: &MessageDescriptor) -> Vec<Vec<FieldDescriptor>> {
+    let extension = pool.get_extension_by_name("buf.validate.message").expect("the rules are in the descriptors");
+    let options = message.options();
+    if !options.has_extension(&extension) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (name, value) in set(options.get_extension(&extension).as_message().expect("rules are a message")) {
+        assert_eq!(name, "oneof", "{}: this test does not know that rule", message.name());
+        for rule in value.as_list().expect("a list of rules") {
+            let rule = set(rule.as_message().expect("a rule is a message"));
+            let part = |wanted: &str| rule.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+            assert_eq!(part("required"), Some(Value::Bool(true)), "{}", message.name());
+            let names = part("fields").expect("its fields");
+            let field = |name: &Value| message.get_field_by_name(name.as_str()?);
+            found.push(names.as_list().expect("a list").iter().map(|name| field(name).expect("a field")).collect());
+        }
+    }
+    found
+}
+
+/// The request with all of these fields, or with none.
+fn with_all(request: &DynamicMessage, fields: &[FieldDescriptor], given: bool) -> DynamicMessage {
+    let mut changed = request.clone();
+    for field in fields {
+        if !given {
+            changed.clear_field(field);
+        } else if !changed.has_field(field) {
+            changed.set_field(field, Value::I32(1));
+        }
+    }
+    changed
 }
 
 /// Sends it: the paths of all violations.
@@ -198,7 +244,7 @@ fn breaches(site: &Site, request: &DynamicMessage) -> Vec<Breach> {
             }
             // Held against by leaving the field out.
             ("ignore", Value::EnumNumber(1)) => {}
-            ("string" | "int32" | "int64" | "repeated" | "duration", Value::Message(rules)) => {
+            ("string" | "int32" | "int64" | "enum" | "repeated" | "duration", Value::Message(rules)) => {
                 for (rule, bound) in set(&rules) {
                     let name = format!("{kind}.{rule}");
                     let add = |(value, below)| Breach { rule: name.clone(), value: Some(value), below };
@@ -238,6 +284,8 @@ fn values(rule: &str, bound: &Value, good: &Value) -> Vec<(Value, &'static str)>
             pattern => panic!("say here what does not match {pattern}"),
         },
         "int32.gte" => vec![(Value::I32(bound.as_i32().expect("a bound") - 1), "")],
+        "int32.lte" => vec![(Value::I32(bound.as_i32().expect("a bound") + 1), "")],
+        "enum.defined_only" => vec![(Value::EnumNumber(-1), ""), (Value::EnumNumber(i32::MAX), "")],
         "int64.gte" => vec![(Value::I64(bound.as_i64().expect("a bound") - 1), "")],
         "repeated.min_items" => vec![(Value::List(items().into_iter().take(length() - 1).collect()), "")],
         "repeated.max_items" => vec![(Value::List(items().into_iter().cycle().take(length() + 1).collect()), "")],

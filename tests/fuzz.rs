@@ -18,8 +18,9 @@ use tonic::Code;
 use crate::harness::{
     DEADLINE, Server, Store, World,
     contract::{good_request, methods, path, pool},
-    create_auditorium, raw,
+    raw,
     requests::INCEPTION,
+    seats::{reserve, showtime, these},
 };
 
 /// For each method.
@@ -47,9 +48,12 @@ fn arbitrary_bytes_are_survived() {
 #[test]
 fn arbitrary_messages_are_survived() {
     let (runtime, world) = world();
-    let auditorium = runtime.block_on(create_auditorium(world.auditoriums())).auditorium_id;
+    let showtime = runtime.block_on(showtime(&world));
+    let held = runtime.block_on(reserve(&world, these(&showtime, "ada", "A1"))).expect("it is free");
+    let auditorium = showtime.auditorium.expect("a showtime is somewhere").auditorium_id;
+    let known = [auditorium, showtime.showtime_id, held.reservation_id, held.customer_id];
     for method in methods(&pool()) {
-        let messages = message(&method.input(), &auditorium, 3).prop_map(|message| message.encode_to_vec());
+        let messages = message(&method.input(), &known, 3).prop_map(|message| message.encode_to_vec());
         survive(&runtime, &world, &path(&method), &messages.boxed());
     }
 }
@@ -87,10 +91,10 @@ async fn alive(server: &Server) -> bool {
 }
 
 /// A message with any of its fields set to anything, the likely among it.
-fn message(descriptor: &MessageDescriptor, auditorium: &str, depth: u32) -> BoxedStrategy<DynamicMessage> {
+fn message(descriptor: &MessageDescriptor, known: &[String], depth: u32) -> BoxedStrategy<DynamicMessage> {
     let mut filled = Just(DynamicMessage::new(descriptor.clone())).boxed();
     for field in descriptor.fields() {
-        let value = proptest::option::of(value(&field, auditorium, depth));
+        let value = proptest::option::of(value(&field, known, depth));
         filled = (filled, value)
             .prop_map(move |(mut message, value)| {
                 if let Some(value) = value {
@@ -103,9 +107,9 @@ fn message(descriptor: &MessageDescriptor, auditorium: &str, depth: u32) -> Boxe
     filled
 }
 
-fn value(field: &FieldDescriptor, auditorium: &str, depth: u32) -> BoxedStrategy<Value> {
+fn value(field: &FieldDescriptor, known: &[String], depth: u32) -> BoxedStrategy<Value> {
     let one = match field.kind() {
-        Kind::String => text(auditorium),
+        Kind::String => text(known),
         Kind::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
         Kind::Int32 => prop_oneof![any::<i32>(), -2..1001, Just(500_000_000)].prop_map(Value::I32).boxed(),
         // Around now in seconds, too: most times are to be valid ones.
@@ -114,16 +118,17 @@ fn value(field: &FieldDescriptor, auditorium: &str, depth: u32) -> BoxedStrategy
         }
         Kind::Message(inner) => match depth {
             0 => Just(Value::Message(DynamicMessage::new(inner))).boxed(),
-            _ => message(&inner, auditorium, depth - 1).prop_map(Value::Message).boxed(),
+            _ => message(&inner, known, depth - 1).prop_map(Value::Message).boxed(),
         },
+        Kind::Enum(_) => prop_oneof![any::<i32>(), -1..6].prop_map(Value::EnumNumber).boxed(),
         other => panic!("{}: say here what a {other:?} may be", field.full_name()),
     };
     if field.is_list() { vec(one, 0..12).prop_map(Value::List).boxed() } else { one }
 }
 
-fn text(auditorium: &str) -> BoxedStrategy<Value> {
+fn text(known: &[String]) -> BoxedStrategy<Value> {
     let likely = ["", INCEPTION, "Europe/Madrid", "EUR", "JPY", "2027-02-28", "ss_sa.c", "A", "\0", "%", "' OR 1=1 --"];
-    let likely: Vec<String> = likely.into_iter().chain([auditorium]).map(str::to_owned).collect();
+    let likely: Vec<String> = likely.into_iter().map(str::to_owned).chain(known.iter().cloned()).collect();
     prop_oneof![
         3 => select(likely),
         1 => any::<String>(),

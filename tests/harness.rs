@@ -7,17 +7,22 @@
 pub(crate) mod world;
 
 pub(crate) mod contract;
+pub(crate) mod fleet;
 pub(crate) mod grpc_web;
+pub(crate) mod history;
 pub(crate) mod http;
+pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod model;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod provider;
+pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod refusals;
 pub(crate) mod requests;
+pub(crate) mod seats;
 pub(crate) mod server;
 pub(crate) mod supervisor;
 

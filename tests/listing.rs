@@ -131,7 +131,7 @@ async fn cancelled_showtimes_are_listed_when_asked_for(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let gone = create(&world, new_showtime(&auditorium, in_hours(0))).await.showtime_id;
     let kept = create(&world, new_showtime(&auditorium, in_hours(5))).await.showtime_id;
-    let request = CancelShowtimeRequest { showtime_id: gone.clone(), request_id: String::new() };
+    let request = CancelShowtimeRequest { showtime_id: gone.clone(), request_id: String::new(), force: false };
     world.showtimes().cancel_showtime(request).await.expect("it is cancelled");
     let listed = list(&world, ListShowtimesRequest::default()).await;
     assert_eq!(ids(&listed), [&*kept]);

@@ -2,7 +2,7 @@
 
 use boxoffice::pb::boxoffice::v1::{
     CancelShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, GetShowtimeRequest, ListAuditoriumsRequest,
-    ListShowtimesRequest,
+    ListReservationsRequest, ListShowtimesRequest, Reservation, Showtime,
 };
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection};
@@ -11,7 +11,12 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus}
 
 use crate::harness::{
     Postgres, Server, Store, World, create_auditorium, eventually, in_hours, new_auditorium, new_showtime,
-    refusals::assert_try_again, requests::INCEPTION, server::Setup, supervisor,
+    refusals::assert_try_again,
+    request_id,
+    requests::INCEPTION,
+    seats::{self, these},
+    server::Setup,
+    supervisor,
 };
 
 /// Killed under the running server: every connection breaks at once, and new ones are refused.
@@ -40,7 +45,7 @@ async fn without_its_database_the_service_says_so_and_recovers() {
     eventually("health says so", async || (health(&server, "").await == ServingStatus::Serving).then_some(())).await;
     let status = server.showtimes().create_showtime(create).await.expect_err("what was acknowledged is kept");
     assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
-    let cancel = CancelShowtimeRequest { showtime_id, request_id: String::new() };
+    let cancel = CancelShowtimeRequest { showtime_id, request_id: String::new(), force: false };
     server.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
     server.stop().await;
 }
@@ -49,12 +54,15 @@ async fn without_its_database_the_service_says_so_and_recovers() {
 async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str) {
     let create = new_showtime(auditorium, in_hours(9));
     let (auditorium_id, showtime_id) = (auditorium.to_owned(), showtime_id.to_owned());
-    let cancel = CancelShowtimeRequest { showtime_id: showtime_id.clone(), request_id: String::new() };
+    let cancel = CancelShowtimeRequest { showtime_id: showtime_id.clone(), request_id: String::new(), force: false };
+    let reserve = these(&Showtime { showtime_id: showtime_id.clone(), ..Default::default() }, "ada", "A1");
+    let list = ListReservationsRequest { customer_id: "ada".to_owned(), ..Default::default() };
+    let unknown = Reservation { reservation_id: request_id(), ..Default::default() };
     let get = GetShowtimeRequest { showtime_id, at_least_revision: 0 };
     let (showtimes, auditoriums) = (|| server.showtimes(), || server.auditoriums());
     // All at once, and so many that most wait for a connection, of which there are sixteen.
     let creates = join_all((0..40).map(|_| async { showtimes().create_showtime(create.clone()).await.err() }));
-    let (creates, room, got, listed, read, all, cancelled) = tokio::join!(
+    let (creates, room, got, listed, read, all, cancelled, seats) = tokio::join!(
         creates,
         async { auditoriums().create_auditorium(new_auditorium()).await.err() },
         async { auditoriums().get_auditorium(GetAuditoriumRequest { auditorium_id }).await.err() },
@@ -62,6 +70,14 @@ async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str
         async { showtimes().get_showtime(get).await.err() },
         async { showtimes().list_showtimes(ListShowtimesRequest::default()).await.err() },
         async { showtimes().cancel_showtime(cancel).await.err() },
+        async {
+            tokio::join!(
+                async { server.reservations().reserve_seats(reserve).await.err() },
+                async { seats::confirm(server, &unknown).await.err() },
+                async { seats::get(server, &unknown).await.err() },
+                async { server.reservations().list_reservations(list).await.err() },
+            )
+        },
     );
     let others = [
         ("CreateAuditorium", room),
@@ -70,6 +86,10 @@ async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str
         ("GetShowtime", read),
         ("ListShowtimes", all),
         ("CancelShowtime", cancelled),
+        ("ReserveSeats", seats.0),
+        ("ConfirmReservation", seats.1),
+        ("GetReservation", seats.2),
+        ("ListReservations", seats.3),
     ];
     let creates = creates.into_iter().map(|status| ("CreateShowtime", status));
     for (method, status) in creates.chain(others) {

@@ -5,24 +5,35 @@
 
 use boxoffice::{
     domain::{
-        ids::{AuditoriumId, ShowtimeId},
+        ids::{AuditoriumId, ReservationId, ShowtimeId},
         movie::MovieId,
+        reservation::{self, CustomerId, Phase},
         showtime::Filter,
     },
     pb::boxoffice::v1::{
-        CancelShowtimeRequest, GetAuditoriumRequest, GetShowtimeRequest, ListAuditoriumsRequest, ListShowtimesRequest,
+        CancelShowtimeRequest, ConfirmReservationRequest, GetAuditoriumRequest, GetShowtimeRequest,
+        ListAuditoriumsRequest, ListReservationsRequest, ListShowtimesRequest, ReserveSeatsRequest, Showtime,
     },
-    store::{Cursor, auditorium_listing_statement, listing_statement, standings_statement, whole_statement},
+    store::{
+        Cursor, ReservationCursor, auditorium_listing_statement, lapsed_statement, listing_statement,
+        reservation_listing_statement, standings_statement, whole_statement,
+    },
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement, prelude::Uuid};
 
-use crate::harness::{Store, World, create_auditorium, eventually, in_hours, new_showtime, timestamp};
+use crate::harness::{
+    Server, Store, World, create_auditorium, eventually, in_hours, new_showtime, request_id,
+    seats::{cancel, extend, get, reserve, these},
+    timestamp,
+};
 
 /// Auditoriums, ten to a house, with five showtimes each, of fifty movies; one in ten is cancelled. With fewer auditoriums
 /// Postgres rightly reads all of them for a join.
 const ROOMS: i64 = 4_000;
 const SHOWTIMES: i64 = 20_000;
+/// Reservations, ten of a customer and ten in a showtime, one second after the other; one in five is not what it was.
+const RESERVATIONS: i64 = 40_000;
 /// Showtimes' ids go on after this.
 const FIRST: i64 = 1_000_000;
 
@@ -56,14 +67,31 @@ async fn crowded(store: Store) -> (World, String) {
              SELECT i + 1, (i + 1) / {ROOMS} * 60 FROM n WHERE i < {SHOWTIMES} - 1) \
          INSERT INTO showtimes SELECT {}, {}, 'tt' || (i % 50), movie, {}, {}, {}, {date}, currency, price_minor, hold_us, \
          create_time, CASE i % 10 WHEN 0 THEN 'cancelled' ELSE 'scheduled' END, \
-         CASE i % 10 WHEN 0 THEN create_time END, available_count, revision FROM n, showtimes",
+         CASE i % 10 WHEN 0 THEN create_time END, available_count, revision, NULL, NULL FROM n, showtimes",
         id(&format!("{FIRST} + i")),
         id(&format!("i % {ROOMS}")),
         minute("m"),
         minute("m + 30"),
         minute("m + 45"),
     );
-    for statement in [&*rooms, &*showtimes, "ANALYZE"] {
+    let second = match store {
+        Store::Sqlite => format!("strftime('%Y-%m-%dT%H:%M:%S', '{begin}', i || ' seconds') || '+00:00'"),
+        Store::Postgres => format!("timestamptz '{begin}+00' + i * interval '1 second'"),
+    };
+    let reservations = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {RESERVATIONS} - 1) \
+         INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, total_minor, create_time, \
+         first_expire_time, expire_time, first_revision, state, revision, confirm_time) \
+         SELECT {}, {}, 'customer ' || (i % {}), i % 10, 1, 950, {second}, {second}, {second}, 2, \
+         CASE i % 5 WHEN 0 THEN 'confirmed' WHEN 1 THEN 'expired' ELSE 'held' END, 2, \
+         CASE i % 5 WHEN 0 THEN {second} END FROM n",
+        id("i"),
+        id(&format!("{FIRST} + i / 10")),
+        RESERVATIONS / 10,
+    );
+    let claims = "INSERT INTO seat_claims SELECT showtime_id, first_seat, reservation_id FROM reservations";
+    let lapses = format!("UPDATE showtimes SET next_lapse = start_time WHERE showtime_id < {}", id("1000500"));
+    for statement in [&*rooms, &*showtimes, &*reservations, claims, &*lapses, "ANALYZE"] {
         world.ground.sql(statement).await.unwrap_or_else(|error| panic!("{error}: {statement}"));
     }
     (world, room)
@@ -118,6 +146,32 @@ fn statements(backend: DbBackend) -> Vec<(String, Statement)> {
     let some = [ShowtimeId(id(FIRST + 1)), ShowtimeId(id(FIRST + 2))];
     statements.push(("standings by id".to_owned(), standings_statement(backend, &some)));
     statements.push(("showtimes by id".to_owned(), whole_statement(backend, &some)));
+    let now = (backend == DbBackend::Sqlite).then(beginning);
+    statements.push(("showtimes with a lapse".to_owned(), lapsed_statement(backend, now, 256)));
+    statements.extend(reservation_statements(backend));
+    statements
+}
+
+/// Of a customer, of a showtime, of both, in each state.
+fn reservation_statements(backend: DbBackend) -> Vec<(String, Statement)> {
+    let customer_id = Some(CustomerId::parse("customer 7").expect("a name"));
+    let showtime_id = Some(ShowtimeId(id(FIRST + 7)));
+    let later =
+        ReservationCursor { create_time: beginning() + TimeDelta::hours(6), reservation_id: ReservationId(id(9)) };
+    let mut statements = Vec::new();
+    for (name, customer_id, showtime_id) in [
+        ("customer", customer_id.clone(), None),
+        ("showtime", None, showtime_id),
+        ("customer, showtime", customer_id, showtime_id),
+    ] {
+        for phase in [None, Some(Phase::Held), Some(Phase::Confirmed), Some(Phase::Cancelled), Some(Phase::Expired)] {
+            let filter = reservation::Filter { customer_id: customer_id.clone(), showtime_id, phase };
+            for (page, after) in [("first", None), ("later", Some(later))] {
+                let name = format!("reservations by {name}, {phase:?}, {page} page");
+                statements.push((name, reservation_listing_statement(backend, &filter, after, 51, beginning())));
+            }
+        }
+    }
     statements
 }
 
@@ -198,15 +252,47 @@ async fn postgres_counts_no_scan_of_a_table() {
     server.auditoriums().get_auditorium(GetAuditoriumRequest { auditorium_id: room.clone() }).await.expect("a room");
     let request = new_showtime(&room, in_hours(9));
     let made = server.showtimes().create_showtime(request).await.expect("the slot is free").into_inner().showtime;
-    let showtime_id = made.expect("the answer has the showtime").showtime_id;
+    let made = made.expect("the answer has the showtime");
+    let showtime_id = made.showtime_id.clone();
     server.showtimes().create_showtime(new_showtime(&room, in_hours(9))).await.expect_err("the slot is taken");
     let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0 };
     server.showtimes().get_showtime(get).await.expect("it is found");
-    let cancel = CancelShowtimeRequest { showtime_id, request_id: crate::harness::request_id() };
+    sell(&server, &made).await;
+    let cancel = CancelShowtimeRequest { showtime_id, request_id: request_id(), force: true };
     server.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
     server.stop().await;
     assert_eq!(scans(&connection).await, before);
     connection.close().await.expect("a connection closes");
+}
+
+/// Every method that has to do with reservations, and each of its ways.
+async fn sell(server: &Server, showtime: &Showtime) {
+    let [sold, gone, held] = ["A1", "A2", "B1"];
+    let request = ReserveSeatsRequest { request_id: request_id(), ..these(showtime, "ada", sold) };
+    let sold = reserve(server, request.clone()).await.expect("it is free");
+    reserve(server, request).await.expect("a retry is harmless");
+    reserve(server, these(showtime, "bob", "A1 A2")).await.expect_err("one is held");
+    let gone = reserve(server, these(showtime, "ada", gone)).await.expect("it is free");
+    let held = reserve(server, these(showtime, "ada", held)).await.expect("it is free");
+    extend(server, &held).await.expect("it is held");
+    cancel(server, &gone).await.expect("it is held");
+    let reservation_id = sold.reservation_id.clone();
+    let confirm = ConfirmReservationRequest { reservation_id, request_id: request_id(), ..Default::default() };
+    for _ in 0..2 {
+        server.reservations().confirm_reservation(confirm.clone()).await.expect("it is held, or confirmed");
+    }
+    for reservation in [&sold, &gone, &held] {
+        get(server, reservation).await.expect("it is found");
+    }
+    for (customer_id, showtime_id) in [("customer 7", ""), ("", &*showtime.showtime_id), ("ada", &showtime.showtime_id)]
+    {
+        let (customer_id, showtime_id) = (customer_id.to_owned(), showtime_id.to_owned());
+        let list = ListReservationsRequest { customer_id, showtime_id, page_size: 2, ..Default::default() };
+        let page = server.reservations().list_reservations(list.clone()).await.expect("a page").into_inner();
+        assert_eq!(page.reservations.len(), 2, "{list:?}");
+        let next = ListReservationsRequest { page_token: page.next_page_token, ..list };
+        server.reservations().list_reservations(next).await.expect("a page");
+    }
 }
 
 /// How often each table was read from end to end, once everybody else has gone: a session counts for good when it ends.
@@ -216,7 +302,7 @@ async fn scans(connection: &DatabaseConnection) -> Vec<String> {
                   backend_type = 'client backend' AND pid <> pg_backend_pid()";
     eventually("the sessions end", async || (ask(others).await == ["0"]).then_some(())).await;
     let counters = "SELECT relname || ' ' || seq_scan AS found FROM pg_stat_user_tables \
-                    WHERE relname IN ('showtimes', 'auditoriums') ORDER BY 1";
+                    WHERE relname IN ('showtimes', 'auditoriums', 'reservations', 'seat_claims') ORDER BY 1";
     ask(counters).await
 }
 

@@ -303,7 +303,8 @@ async fn get(world: &World, showtime_id: &str) -> Result<Showtime, Status> {
 }
 
 async fn cancel(world: &World, showtime_id: &str) -> Result<Showtime, Status> {
-    let request = CancelShowtimeRequest { showtime_id: showtime_id.to_owned(), request_id: String::new() };
+    let request =
+        CancelShowtimeRequest { showtime_id: showtime_id.to_owned(), request_id: String::new(), force: false };
     let answer = world.showtimes().cancel_showtime(request).await?;
     Ok(answer.into_inner().showtime.expect("the answer has the showtime"))
 }

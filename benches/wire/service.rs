@@ -25,17 +25,18 @@ pub(crate) struct Service {
 
 impl Service {
     /// Starts it and waits until it serves.
-    #[expect(clippy::zombie_processes, reason = "dropping it waits for the process; a failed start ends the bench")]
     pub(crate) async fn start(setup: Setup) -> Self {
         let address = format!("127.0.0.1:{}", free_port());
         let mut command = setup.with("--listen", address.as_str()).with("--admin-listen", "off").command("");
         let begun = Instant::now();
-        let child = command.stdout(Stdio::null()).spawn().expect("the service");
+        let mut child = command.stdout(Stdio::null()).spawn().expect("the service");
         supervisor::watch(Pid::from_child(&child), Signal::KILL);
         loop {
             if let Ok(channel) = serving(&address).await {
                 return Self { child, address, channel, started: begun.elapsed() };
             }
+            let ended = child.try_wait().expect("its state");
+            assert!(ended.is_none(), "the service does not start: {ended:?}");
             assert!(begun.elapsed() < Duration::from_secs(30), "the service does not start");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }

@@ -14,7 +14,10 @@ use crate::{
         reservation::{Reservation, State},
         seating::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating},
     },
-    store::{Answered, Error, Locked, MadeBefore, RequestKey, SeatBatch, Step, Writes, outbox},
+    store::{
+        Answered, Error, Locked, MadeBefore, RequestKey, SeatBatch, Step, Writes, outbox,
+        planted::{self, Bug},
+    },
 };
 
 /// Revisions that are followed change by change. Beyond it, reading who has which seat is less work.
@@ -74,7 +77,14 @@ impl Writer {
             batch.leave().await?;
         } else {
             batch.write(&decided.writes).await?;
-            batch.commit().await?;
+            if planted::has(Bug::AnswerBeforeCommit) {
+                tokio::spawn(async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    batch.commit().await
+                });
+            } else {
+                batch.commit().await?;
+            }
         }
         Ok(told)
     }

@@ -99,6 +99,12 @@ impl Error {
         matches!(self, Self::Busy(_) | Self::Constraint(_) | Self::Fenced(_))
     }
 
+    /// Whether it was this connection that failed: another one may do. A wait that was too long is none.
+    pub(super) fn is_broken_connection(&self) -> bool {
+        let Self::Unavailable(error) = self else { return false };
+        matches!(error, DbErr::Query(RuntimeErr::SqlxError(_)) | DbErr::Exec(RuntimeErr::SqlxError(_)))
+    }
+
     /// Whether the same transaction may succeed when it is simply run again.
     pub(super) fn worth_another_try(&self) -> bool {
         matches!(self, Self::Busy(_))

@@ -222,6 +222,11 @@ async fn open_postgres(url: &str, name: &'static str, size: u32, options: &Optio
                 ("synchronous_commit", "on".to_owned()),
                 ("plan_cache_mode", "force_generic_plan".to_owned()),
                 ("jit", "off".to_owned()),
+                // A plan is made once for each connection, often while the tables are still empty, and then kept. Every query
+                // here has its index; whatever looks cheaper than that in an empty table is ruinous in a full one.
+                ("enable_seqscan", "off".to_owned()),
+                ("enable_hashjoin", "off".to_owned()),
+                ("enable_mergejoin", "off".to_owned()),
             ])
         });
     let connection = bounded(options.timeout * 2, Orm::connect(connect)).await?;

@@ -180,7 +180,7 @@ impl SeatBatch {
     /// # Errors
     /// The database cannot be asked, or the wait is too long.
     pub async fn lock(&self, ids: &[ShowtimeId]) -> Result<Vec<Locked>, Error> {
-        let lock = if self.is_postgres() { " ORDER BY s.showtime_id FOR NO KEY UPDATE" } else { "" };
+        let lock = if self.is_postgres() { postgres::locking() } else { "" };
         let sql = format!(
             "SELECT s.showtime_id, s.state, s.cancel_time, s.available_count, s.revision, s.decide_time, s.next_lapse \
              FROM showtimes s WHERE s.showtime_id {}{lock}",

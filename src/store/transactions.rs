@@ -20,6 +20,9 @@ const STATEMENTS: u32 = 2;
 /// And so much later, times the number of the attempt.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// Connections that may turn out to be broken, one after the other, before a transaction begins.
+const BROKEN: u32 = 16;
+
 /// What became of a transaction that ran to its end.
 pub(super) enum Verdict<T> {
     /// Keep what it did.
@@ -62,10 +65,17 @@ impl Store {
 
     /// The same on a pool of one's own.
     pub(super) async fn begin_on(&self, pool: &Pool) -> Result<Tx, Error> {
-        let held = pool.acquire().await?;
-        let limit = pool.limit();
-        let (inner, permit) = held.begin().await?;
-        Ok(Tx { inner, backend: pool.backend(), limit, _permit: permit })
+        let mut broken = 0;
+        loop {
+            match pool.acquire().await?.begin().await {
+                Ok((inner, permit)) => {
+                    return Ok(Tx { inner, backend: pool.backend(), limit: pool.limit(), _permit: permit });
+                }
+                // That it broke while it lay idle is found out only here, and nothing was done over it.
+                Err(error) if error.is_broken_connection() && broken < BROKEN => broken += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Runs a transaction under its name, again while it is worth it.

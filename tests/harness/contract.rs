@@ -3,8 +3,10 @@
 use boxoffice::pb::{
     self,
     boxoffice::v1::{
-        CancelShowtimeRequest, CreateAuditoriumRequest, CreateShowtimeRequest, GetAuditoriumRequest, GetMovieRequest,
-        GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListShowtimesRequest, Row, SearchMoviesRequest,
+        CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest, CreateAuditoriumRequest,
+        CreateShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, GetReservationRequest, GetShowtimeRequest,
+        Layout, ListAuditoriumsRequest, ListReservationsRequest, ListShowtimesRequest, ReservationState,
+        ReserveSeatsRequest, Row, SearchMoviesRequest, Seat, Tender,
     },
 };
 use prost::Message as _;
@@ -68,7 +70,43 @@ pub(crate) fn good_request(descriptor: &MessageDescriptor) -> DynamicMessage {
         "CancelShowtimeRequest" => {
             CancelShowtimeRequest { showtime_id: id(), request_id: id(), force: false }.encode_to_vec()
         }
-        other => panic!("{other} is new: say here what a good one is"),
+        name => good_request_for_seats(name),
     };
     DynamicMessage::decode(descriptor.clone(), &*bytes).expect("what was encoded decodes")
+}
+
+fn good_request_for_seats(name: &str) -> Vec<u8> {
+    let id = request_id;
+    match name {
+        "ReserveSeatsRequest" => {
+            // All fields but one: either seats are named or a number of them.
+            let seats = [1, 2].map(|number| Seat { row: "A".to_owned(), number }).to_vec();
+            let (showtime_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
+            let validate_only = true;
+            ReserveSeatsRequest { showtime_id, seats, seat_count: 0, customer_id, request_id, validate_only }
+                .encode_to_vec()
+        }
+        "ConfirmReservationRequest" => {
+            let tender = Some(Tender { method: "cash".to_owned(), transaction_id: "till 7".to_owned() });
+            let (reservation_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
+            ConfirmReservationRequest { reservation_id, request_id, customer_id, tender }.encode_to_vec()
+        }
+        // These have the same fields.
+        "CancelReservationRequest" | "ExtendReservationRequest" => {
+            let (reservation_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
+            CancelReservationRequest { reservation_id, request_id, customer_id }.encode_to_vec()
+        }
+        "GetReservationRequest" => {
+            GetReservationRequest { reservation_id: id(), customer_id: "ada".to_owned() }.encode_to_vec()
+        }
+        "ListReservationsRequest" => ListReservationsRequest {
+            customer_id: "ada".to_owned(),
+            showtime_id: id(),
+            state: ReservationState::Held.into(),
+            page_size: 1,
+            page_token: String::new(),
+        }
+        .encode_to_vec(),
+        other => panic!("{other} is new: say here what a good one is"),
+    }
 }

@@ -8,7 +8,8 @@ use std::{
 };
 
 use boxoffice::pb::boxoffice::v1::{
-    auditoriums_client::AuditoriumsClient, movies_client::MoviesClient, showtimes_client::ShowtimesClient,
+    auditoriums_client::AuditoriumsClient, movies_client::MoviesClient, reservations_client::ReservationsClient,
+    showtimes_client::ShowtimesClient,
 };
 use rustix::process::Signal;
 use serde_json::Value;
@@ -22,9 +23,18 @@ use super::{
     provider::Faults,
 };
 
+/// The binary under test.
+const BINARY: &str = env!("CARGO_BIN_EXE_boxoffice");
+/// The same, with a bug in it.
+const PLANTED: &str = env!("CARGO_BIN_EXE_boxoffice-planted");
+
 /// The binary under test, in an environment that cannot configure it by accident.
 pub(crate) fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_boxoffice"));
+    program(BINARY)
+}
+
+fn program(path: &str) -> Command {
+    let mut command = Command::new(path);
     for (name, _) in env::vars_os() {
         let configures = ["BOXOFFICE_", "OTEL_", "RUST_LOG", "NO_COLOR"];
         if configures.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
@@ -37,6 +47,7 @@ pub(crate) fn binary() -> Command {
 /// How to start a server: its options by flag, and its environment.
 #[derive(Clone)]
 pub(crate) struct Setup {
+    program: &'static str,
     folder: PathBuf,
     options: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
@@ -45,7 +56,8 @@ pub(crate) struct Setup {
 impl Setup {
     /// With its data in this folder, on free ports, without samples.
     pub(crate) fn new(folder: &Path) -> Self {
-        let setup = Self { folder: folder.to_owned(), options: BTreeMap::new(), environment: BTreeMap::new() };
+        let (options, environment) = (BTreeMap::new(), BTreeMap::new());
+        let setup = Self { program: BINARY, folder: folder.to_owned(), options, environment };
         setup
             .with("--listen", "127.0.0.1:0")
             .with("--admin-listen", "127.0.0.1:0")
@@ -59,6 +71,11 @@ impl Setup {
         self
     }
 
+    /// With this bug in it.
+    pub(crate) fn with_bug(self, name: &str) -> Self {
+        Self { program: PLANTED, ..self }.in_environment("PLANTED_BUG", name)
+    }
+
     /// With this in its environment.
     pub(crate) fn in_environment(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
@@ -67,7 +84,7 @@ impl Setup {
 
     /// The command line of this subcommand (`""`: the default one) with these options.
     pub(crate) fn command(&self, subcommand: &str) -> Command {
-        let mut command = binary();
+        let mut command = program(self.program);
         command.current_dir(&self.folder).envs(&self.environment);
         command.args((!subcommand.is_empty()).then_some(subcommand));
         for (flag, value) in &self.options {
@@ -147,6 +164,10 @@ impl Server {
 
     pub(crate) fn movies(&self) -> MoviesClient<Channel> {
         MoviesClient::new(self.channel())
+    }
+
+    pub(crate) fn reservations(&self) -> ReservationsClient<Channel> {
+        ReservationsClient::new(self.channel())
     }
 
     pub(crate) fn showtimes(&self) -> ShowtimesClient<Channel> {

@@ -8,20 +8,21 @@ use tempfile::TempDir;
 use super::{Database, Server, server::Setup, supervisor};
 
 /// Makes two tests of each of these functions, `its_name::sqlite` and `its_name::postgres`. The function is given a
-/// [`World`].
+/// [`World`], with other options than usual if that is said first: `on_both_stores!(with |setup| …; its_name)`.
 macro_rules! on_both_stores {
-    ($($promise:ident),+ $(,)?) => {
+    ($($promise:ident),+ $(,)?) => { on_both_stores!(with |setup| setup; $($promise),+); };
+    (with $change:expr; $($promise:ident),+ $(,)?) => {
         $(mod $promise {
             use crate::harness::{Store, World};
 
             #[tokio::test]
             async fn sqlite() {
-                Box::pin(super::$promise(World::start(Store::Sqlite).await)).await;
+                Box::pin(super::$promise(World::with(Store::Sqlite, $change).await)).await;
             }
 
             #[tokio::test]
             async fn postgres() {
-                Box::pin(super::$promise(World::start(Store::Postgres).await)).await;
+                Box::pin(super::$promise(World::with(Store::Postgres, $change).await)).await;
             }
         })+
     };
@@ -64,9 +65,7 @@ impl Ground {
             Some(database) => database.url(),
             None => format!("sqlite://{}", self.folder.path().join("data/boxoffice.db").display()),
         };
-        let mut options = ConnectOptions::new(url);
-        options.max_connections(1).sqlx_logging(false);
-        sea_orm::Database::connect(options).await.expect("the database is there")
+        connect(url).await
     }
 
     /// Runs a statement behind the server's back.
@@ -88,6 +87,13 @@ impl Ground {
     pub(crate) fn database(&self) -> &Database {
         self.database.as_ref().expect("this ground is on Postgres")
     }
+}
+
+/// One connection to this database.
+pub(crate) async fn connect(url: String) -> DatabaseConnection {
+    let mut options = ConnectOptions::new(url);
+    options.max_connections(1).sqlx_logging(false);
+    sea_orm::Database::connect(options).await.expect("the database is there")
 }
 
 /// A server on its own ground; it stands for the server where that is all a test needs.

@@ -6,8 +6,14 @@ use sea_orm::{FromQueryResult, Value};
 use super::{MadeBefore, SeatBatch, Writes, expect, hex, kept, short};
 use crate::store::{
     Error,
+    planted::{self, Bug},
     reservations::{RESERVATION_COLUMNS, ReservationRow},
 };
+
+/// How the rows of a query are locked: in one order, so that nobody waits in a circle.
+pub(super) fn locking() -> &'static str {
+    if planted::has(Bug::NoLock) { "" } else { " ORDER BY s.showtime_id FOR NO KEY UPDATE" }
+}
 
 /// The time and, beside it, every reservation that was made under one of the request ids: at least one row.
 #[derive(FromQueryResult)]
@@ -21,8 +27,9 @@ struct LookRow {
 }
 
 pub(super) async fn look(batch: &SeatBatch, ids: Value) -> Result<(Option<DateTime<Utc>>, Vec<MadeBefore>), Error> {
+    let clock = if planted::has(Bug::TimeBeforeLock) { "now" } else { "clock_timestamp" };
     let sql = format!(
-        "SELECT clock_timestamp() AS now, r.request_id, r.caller, r.fingerprint, {RESERVATION_COLUMNS} \
+        "SELECT {clock}() AS now, r.request_id, r.caller, r.fingerprint, {RESERVATION_COLUMNS} \
          FROM (VALUES (1)) AS once LEFT JOIN (reservations r JOIN showtimes s ON s.showtime_id = r.showtime_id) \
          ON r.request_id = ANY($1)"
     );

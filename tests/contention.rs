@@ -1,0 +1,242 @@
+//! Many want the same seats, over several servers at once.
+
+use std::collections::BTreeSet;
+
+use boxoffice::pb::boxoffice::v1::{
+    ConfirmReservationRequest, Reservation, ReservationState, SeatState, UnavailableSeat,
+    reservations_client::ReservationsClient,
+};
+use futures_util::future::join_all;
+use sea_orm::ConnectionTrait as _;
+use tonic::Code;
+
+use crate::harness::{
+    Server, Store, World, assert_refused, create_auditorium,
+    fleet::Fleet,
+    history::{Deed, History, Told},
+    in_hours, new_showtime,
+    world::Ground,
+};
+
+on_both_stores!(the_unique_keys_alone_would_stop_a_double_sale);
+
+#[tokio::test]
+async fn of_five_hundred_callers_over_three_processes_one_gets_the_seats() {
+    let ground = Ground::new(Store::Postgres).await;
+    let fleet = Fleet::start(3, ground.setup()).await;
+    let history = History::default();
+    let id = history.stage(fleet.channel(0), 3, 600).await;
+    let tries = (0..500).map(|caller| {
+        let deed = Deed::reserve(&id, &format!("caller {caller}"), "B", 4..=5);
+        history.call(fleet.channel(caller), &id, deed)
+    });
+    let (mut won, mut refused) = (Vec::new(), Vec::new());
+    for told in join_all(tries).await {
+        match told {
+            Told::Done { reservation, .. } => won.push(*reservation),
+            other => refused.push(other.refused("SEATS_UNAVAILABLE")),
+        }
+    }
+    assert_eq!((won.len(), refused.len()), (1, 499));
+    let held = |seat| UnavailableSeat { seat, state: SeatState::Held.into(), held_until: won[0].expire_time };
+    let in_the_way: Vec<_> = won[0].seats.iter().map(|seat| held(Some(seat.clone()))).collect();
+    for refused in refused {
+        assert_eq!(refused.code, Code::FailedPrecondition, "{refused:?}");
+        assert_eq!(refused.unavailable.as_ref().expect("the seats in the way").seats, in_the_way, "{refused:?}");
+    }
+    history.assert_holds(&ground.connect().await, &fleet.channels()).await;
+}
+
+/// Everybody wants a range in each of four showtimes, half of them from the first showtime to the last and the others from
+/// the last to the first; ranges cross, and their seats are named in opposite orders, too.
+#[tokio::test]
+async fn crossing_ranges_in_opposite_orders_neither_deadlock_nor_lose_an_update() {
+    let ground = Ground::new(Store::Postgres).await;
+    let fleet = Fleet::start(3, ground.setup()).await;
+    let history = History::default();
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(history.stage(fleet.channel(0), 3, 600).await);
+    }
+    let callers = (0..50).map(|caller| crossing(&fleet, &history, &ids, caller));
+    let won: Vec<Reservation> = join_all(callers).await.into_iter().flatten().collect();
+    let seats: Vec<_> =
+        won.iter().flat_map(|one| one.seats.iter().map(|seat| (&one.showtime_id, seat.number))).collect();
+    let different: BTreeSet<_> = seats.iter().collect();
+    assert_eq!(different.len(), seats.len(), "a seat has two owners");
+    // Of ten seats a block of three keeps at most five blocks out: two have won in every showtime, or three.
+    assert!((8..=12).contains(&won.len()), "{won:?}");
+    history.assert_holds(&ground.connect().await, &fleet.channels()).await;
+}
+
+/// One of those callers. Answers what it got and has confirmed, each time at another server.
+async fn crossing(fleet: &Fleet, history: &History, ids: &[String], caller: usize) -> Vec<Reservation> {
+    let first = i32::try_from(caller % 8).expect("a small number") + 1;
+    let backwards = caller % 2 == 1;
+    let order: Vec<&String> = if backwards { ids.iter().rev().collect() } else { ids.iter().collect() };
+    let asked = order.into_iter().enumerate().map(async |(turn, id)| {
+        let mut deed = Deed::reserve(id, &format!("caller {caller}"), "A", first..=first + 2);
+        if let (Deed::Reserve(request), true) = (&mut deed, backwards) {
+            request.seats.reverse();
+        }
+        match history.call(fleet.channel(caller + turn), id, deed).await {
+            Told::Done { reservation, .. } => {
+                let confirm = Deed::confirm(&reservation.reservation_id);
+                Some(history.call(fleet.channel(caller + turn + 1), id, confirm).await.done())
+            }
+            other => {
+                other.refused("SEATS_UNAVAILABLE");
+                None
+            }
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+#[tokio::test]
+async fn of_those_who_confirm_and_those_who_cancel_one_side_wins_over_three_processes() {
+    let ground = Ground::new(Store::Postgres).await;
+    let fleet = Fleet::start(3, ground.setup()).await;
+    let history = History::default();
+    let id = history.stage(fleet.channel(0), 3, 600).await;
+    let connection = ground.connect().await;
+    for round in 1..=6 {
+        let deed = Deed::reserve(&id, &format!("customer {round}"), "A", round..=round);
+        let held = history.call(fleet.channel(0), &id, deed).await.done();
+        // All of them wait for the same lock.
+        let lock = history.lock(&connection, &id).await;
+        let tries = (0..12).map(|caller| {
+            let reservation = &held.reservation_id;
+            let deed = if caller % 2 == 0 { Deed::confirm(reservation) } else { Deed::cancel(reservation) };
+            history.call(fleet.channel(caller), &id, deed)
+        });
+        let (told, ()) = tokio::join!(join_all(tries), async {
+            lock.awaited().await;
+            lock.release().await;
+        });
+        let states: BTreeSet<_> = told.into_iter().filter_map(state).collect();
+        assert_eq!(states.len(), 1, "{states:?}");
+    }
+    history.assert_holds(&connection, &fleet.channels()).await;
+}
+
+fn state(told: Told) -> Option<i32> {
+    match told {
+        Told::Done { reservation, .. } => Some(reservation.state),
+        other => {
+            other.refused("RESERVATION_NOT_HELD");
+            None
+        }
+    }
+}
+
+/// What one server did, every other knows at once, and can go on with.
+#[tokio::test]
+async fn instances_are_equal_and_need_no_redis() {
+    let ground = Ground::new(Store::Postgres).await;
+    let fleet = Fleet::start(3, ground.setup()).await;
+    let history = History::default();
+    let id = history.stage(fleet.channel(0), 3, 600).await;
+    for turn in 0..6 {
+        let row = ["A", "B", "C"][turn / 2];
+        let first = i32::try_from(turn % 2).expect("a small number") * 2 + 1;
+        let at = |step| fleet.channel(turn + step);
+        let deed = Deed::reserve(&id, &format!("customer {turn}"), row, first..=first + 1);
+        let held = history.call(at(0), &id, deed.clone()).await.done();
+        let reservation = &held.reservation_id;
+        history.call(at(1), &id, Deed::reserve(&id, "another", row, first..=first)).await.refused("SEATS_UNAVAILABLE");
+        history.call(at(1), &id, Deed::extend(reservation)).await.done();
+        history.call(at(2), &id, Deed::extend(reservation)).await.refused("ALREADY_EXTENDED");
+        let sold = history.call(at(2), &id, Deed::confirm(reservation)).await.done();
+        assert_eq!(sold.state(), ReservationState::Confirmed);
+        history.call(at(0), &id, Deed::cancel(reservation)).await.refused("RESERVATION_NOT_HELD");
+        for step in 0..3 {
+            history.call(at(step), &id, Deed::read(reservation)).await;
+            history.call(at(step), &id, Deed::Look).await;
+            // The first answer, whatever has become of it, and wherever one asks.
+            let again = history.call(at(step), &id, deed.clone()).await.done();
+            assert_eq!(again.state(), ReservationState::Held);
+        }
+    }
+    history.assert_holds(&ground.connect().await, &fleet.channels()).await;
+}
+
+/// The decisions are not the last line: the database itself refuses what other hands write.
+async fn the_unique_keys_alone_would_stop_a_double_sale(world: World) {
+    let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
+    let showtime = world.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await;
+    let id = showtime.expect("the slot is free").into_inner().showtime.expect("the showtime").showtime_id;
+    let held = reserve(&world, Deed::reserve(&id, "customer", "A", 1..=2)).await;
+    let refused = async |statement: &str, names: [&str; 2]| {
+        let refused = world.ground.sql(statement).await.expect_err("it is taken").to_string();
+        let name = names[usize::from(!world.ground.is_postgres())];
+        assert!(refused.contains(name), "{refused} does not name {name}");
+    };
+    let other = if world.ground.is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" };
+    // Somebody else claims the same seat.
+    refused(
+        &format!("INSERT INTO seat_claims SELECT showtime_id, seat, {other} FROM seat_claims"),
+        ["seat_claims_pkey", "seat_claims.showtime_id, seat_claims.seat"],
+    )
+    .await;
+    // One request makes two reservations.
+    refused(
+        &format!(
+            "INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, total_minor, \
+             create_time, first_expire_time, expire_time, first_revision, request_id, caller, state, revision) \
+             SELECT {other}, showtime_id, customer_id, first_seat, seat_count, total_minor, create_time, \
+             first_expire_time, expire_time, first_revision, request_id, caller, state, revision FROM reservations"
+        ),
+        ["reservations_by_request", "reservations.request_id, reservations.caller"],
+    )
+    .await;
+    // Two changes make the same revision.
+    refused(
+        "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
+         SELECT aggregate, seq, last_seq, events, create_time FROM outbox",
+        ["outbox_pkey", "outbox.aggregate, outbox.seq"],
+    )
+    .await;
+    // And they are in nobody's way who does it right.
+    world.ground.sql("DELETE FROM seat_claims").await.expect("claims can go");
+    let claim = format!("INSERT INTO seat_claims SELECT showtime_id, first_seat, {other} FROM reservations");
+    world.ground.sql(&claim).await.expect("a free seat can be claimed");
+    assert_eq!(held.seat_count, 2);
+}
+
+/// Whoever writes second, behind the back of the lock, changes no row; and who changes no row has done nothing.
+#[tokio::test]
+async fn a_second_writer_changes_zero_rows_and_leaves_nothing() {
+    let world = World::start(Store::Postgres).await;
+    let history = History::default();
+    let auditorium = create_auditorium(world.auditoriums()).await;
+    let showtime = world.showtimes().create_showtime(new_showtime(&auditorium.auditorium_id, in_hours(0))).await;
+    let showtime = showtime.expect("the slot is free").into_inner().showtime.expect("the showtime");
+    history.watch(&showtime, &auditorium);
+    let id = &showtime.showtime_id;
+    let held = history.call(world.channel(), id, Deed::reserve(id, "one", "A", 1..=1)).await.done();
+    let connection = world.ground.connect().await;
+    // As if somebody had been faster: the row is not what it was, so no row fits.
+    let overtaken = "CREATE FUNCTION overtaken() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'";
+    connection.execute_unprepared(overtaken).await.expect("a function");
+    for table in ["showtimes", "reservations"] {
+        let trigger =
+            format!("CREATE TRIGGER first BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION overtaken()");
+        connection.execute_unprepared(&trigger).await.expect("a trigger");
+        let request = ConfirmReservationRequest { reservation_id: held.reservation_id.clone(), ..Default::default() };
+        let confirmed = ReservationsClient::new(world.channel()).confirm_reservation(request).await;
+        let status = confirmed.expect_err("it changed nothing");
+        assert_refused(&status, Code::Internal, "INTERNAL");
+        connection.execute_unprepared(&format!("DROP TRIGGER first ON {table}")).await.expect("it goes");
+    }
+    // Not a word of it is left, and everything goes on.
+    history.call(world.channel(), id, Deed::confirm(&held.reservation_id)).await.done();
+    history.call(world.channel(), id, Deed::reserve(id, "two", "A", 2..=2)).await.done();
+    history.assert_holds(&connection, &[world.channel()]).await;
+}
+
+async fn reserve(server: &Server, deed: Deed) -> Reservation {
+    let Deed::Reserve(request) = deed else { panic!("not that: {deed:?}") };
+    let answer = ReservationsClient::new(server.channel()).reserve_seats(request).await;
+    answer.expect("the seats are free").into_inner().reservation.expect("the answer has the reservation")
+}

@@ -1,0 +1,324 @@
+//! Servers are killed, the database crashes, answers are lost, locks are held: what was acknowledged stays, and nothing
+//! happens twice.
+
+use std::sync::Arc;
+
+use boxoffice::{
+    clock::Clock,
+    pb::boxoffice::v1::{
+        CancelShowtimeRequest, Reservation, reservations_client::ReservationsClient, showtimes_client::ShowtimesClient,
+    },
+};
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
+use tonic::Code;
+
+use crate::harness::{
+    Postgres, Server, Store, assert_refused, eventually,
+    fleet::Fleet,
+    history::{Deed, History, Told, clock},
+    load::{self, Load},
+    proxy::{Cut, Proxy},
+    server::Setup,
+    supervisor,
+    world::{Ground, connect},
+};
+
+/// Ten thousand calls in a changing crowd: seats, other people's seats, repetitions, reads, and an outsider who locks a
+/// showtime every now and then. Each server is killed once, and comes back; near the end a showtime is cancelled, sales and all.
+#[tokio::test]
+async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise() {
+    let ground = Ground::new(Store::Postgres).await;
+    let fleet = Arc::new(Fleet::start(3, load::options(ground.setup())).await);
+    let history = Arc::new(History::default());
+    let connection = ground.connect().await;
+    let showtimes = load::showtimes(&fleet).await;
+    let first = showtimes[0].0.showtime_id.clone();
+    let (load, all) = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).start(10_000, 32);
+    let kills = async {
+        for (at, calls) in [(1, 2_500), (2, 5_000), (0, 7_500)] {
+            load.reached(calls).await;
+            fleet.kill(at);
+            load.reached(calls + 500).await;
+            fleet.restart(at).await;
+        }
+        load.reached(9_000).await;
+        let cancel = CancelShowtimeRequest { showtime_id: first, request_id: String::new(), force: true };
+        ShowtimesClient::new(fleet.channel(1)).cancel_showtime(cancel).await.expect("it is cancelled");
+    };
+    tokio::join!(all, kills, load.interfere(&connection));
+    history.settle(fleet.channel(0)).await;
+    history.assert_holds(&connection, &fleet.channels()).await;
+    // It was no idle time.
+    for reason in [
+        "SEATS_UNAVAILABLE",
+        "RESERVATION_EXPIRED",
+        "RESERVATION_NOT_HELD",
+        "ALREADY_EXTENDED",
+        "HOLD_LIMIT",
+        "TENDER_DIFFERS",
+        "SHOWTIME_CANCELLED",
+    ] {
+        let refused = |told: &Told| matches!(told, Told::Refused(refused) if refused.reason == reason);
+        assert!(history.calls().iter().any(|call| refused(&call.told)), "nobody was refused with {reason}");
+    }
+}
+
+/// The database is killed with a batch in its hands, and while a crowd goes on.
+#[tokio::test]
+async fn a_database_that_crashes_in_the_middle_of_a_batch_leaves_it_whole_or_not_there() {
+    let folder = supervisor::folder("crash-");
+    let mut postgres = Postgres::start(supervisor::root().join("postgres-that-crashes")).await;
+    let setup = Setup::new(folder.path()).with("--database-url", postgres.url());
+    let fleet = Arc::new(Fleet::start(2, load::options(setup)).await);
+    let history = Arc::new(History::default());
+    let showtimes = load::showtimes(&fleet).await;
+    let id = showtimes[0].0.showtime_id.clone();
+    let (load, all) = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).start(3_000, 24);
+    let crash = async {
+        load.reached(1_000).await;
+        postgres.crash().await;
+        load.open(false);
+        postgres.restart().await;
+        load.open(true);
+        load.reached(2_000).await;
+        // Everybody waits for a lock.
+        let connection = connect(postgres.url()).await;
+        let lock = history.lock(&connection, &id).await;
+        lock.awaited().await;
+        postgres.crash().await;
+        load.open(false);
+        postgres.restart().await;
+        load.open(true);
+    };
+    tokio::join!(all, crash);
+    history.settle(fleet.channel(0)).await;
+    history.assert_holds(&connect(postgres.url()).await, &fleet.channels()).await;
+    let unknown = history.calls().iter().filter(|call| matches!(call.told, Told::Unknown(_))).count();
+    let away = |told: &Told| matches!(told, Told::Refused(refused) if refused.reason == "STORE_UNAVAILABLE");
+    let refused = history.calls().iter().filter(|call| away(&call.told)).count();
+    assert!(unknown + refused > 0, "nobody noticed");
+}
+
+/// The answer to a commit is lost, or the commit itself: the caller is told that nobody knows, and the same request finds
+/// out, and has one effect either way.
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_found_by_its_request_id() {
+    let ground = Ground::new(Store::Postgres).await;
+    let proxy = Proxy::start(&ground.database().url()).await;
+    let fleet = Fleet::start(1, without_sweep(ground.setup()).with("--database-url", proxy.url())).await;
+    let history = History::default();
+    let id = &history.stage(fleet.channel(0), 2, 600).await;
+    for (cut, row) in [(Cut::AfterCommit, "A"), (Cut::BeforeCommit, "B")] {
+        let lost = async |deed: Deed| {
+            proxy.set(cut);
+            let (told, ()) = tokio::join!(history.call(fleet.channel(0), id, deed.clone()), proxy.sprung());
+            let Told::Unknown(status) = told else { panic!("{told:?}") };
+            assert_refused(&status, Code::Unavailable, "OUTCOME_UNKNOWN");
+            let again = eventually("the database is back", async || {
+                Some(history.call(fleet.channel(0), id, deed.clone()).await)
+                    .filter(|told| matches!(told, Told::Done { .. }))
+            });
+            let Told::Done { reservation, replayed, .. } = again.await else { unreachable!("filtered") };
+            assert_eq!(replayed, cut == Cut::AfterCommit, "{deed:?}");
+            reservation.reservation_id
+        };
+        let sold = lost(Deed::reserve(id, "one", row, 1..=2)).await;
+        lost(Deed::extend(&sold)).await;
+        lost(Deed::confirm(&sold)).await;
+        let gone = lost(Deed::reserve(id, "two", row, 3..=4)).await;
+        lost(Deed::cancel(&gone)).await;
+    }
+    history.assert_holds(&ground.connect().await, &fleet.channels()).await;
+}
+
+/// A hold ends while everybody waits for the showtime's lock: whoever gets it then is too late, or just in time.
+#[tokio::test]
+async fn who_waits_for_the_lock_across_the_end_of_a_hold_comes_too_late() {
+    let ground = Ground::new(Store::Postgres).await;
+    let fleet = Fleet::start(3, without_sweep(ground.setup())).await;
+    let history = History::default();
+    let id = &history.stage(fleet.channel(0), 1, 1).await;
+    let connection = ground.connect().await;
+    // On a busy machine a hold may be over before it is locked: then once more.
+    let (lock, held) = eventually("a lock within the hold", async || {
+        let mut held = Vec::new();
+        for (customer, first) in [("one", 1), ("two", 3), ("three", 5)] {
+            let deed = Deed::reserve(id, customer, "A", first..=first + 1);
+            held.push(history.call(fleet.channel(0), id, deed).await.done());
+        }
+        let lock = history.lock(&connection, id).await;
+        if clock(&lock.transaction).await < expiry(&held[0]) {
+            return Some((lock, held));
+        }
+        lock.release().await;
+        None
+    })
+    .await;
+    let late = [Deed::confirm, Deed::extend, Deed::cancel];
+    let late = late
+        .iter()
+        .zip(&held)
+        .enumerate()
+        .map(|(at, (deed, held))| history.call(fleet.channel(at), id, deed(&held.reservation_id)));
+    let (told, ()) = tokio::join!(join_all(late), async {
+        lock.awaited().await;
+        lock.outlast(expiry(&held[2])).await;
+        lock.release().await;
+    });
+    for told in told {
+        told.refused("RESERVATION_EXPIRED");
+    }
+    history.call(fleet.channel(1), id, Deed::reserve(id, "late", "A", 1..=6)).await.done();
+    history.assert_holds(&connection, &fleet.channels()).await;
+}
+
+/// Confirmations and thieves, both from shortly before the end of a hold to shortly after it: each is in time by the
+/// database's clock, or refused, and nobody is both sold out and robbed.
+#[tokio::test]
+async fn at_the_very_end_of_a_hold_it_is_sold_or_free_and_never_both() {
+    let ground = Ground::new(Store::Postgres).await;
+    let fleet = Fleet::start(3, without_sweep(ground.setup())).await;
+    let history = History::default();
+    let id = &history.stage(fleet.channel(0), 6, 1).await;
+    let connection = ground.connect().await;
+    let holds = (0..30_usize).map(|at| {
+        let (row, first) = (["A", "B", "C", "D", "E", "F"][at / 5], i32::try_from(at % 5).expect("small") * 2 + 1);
+        let deed = |customer: &str| Deed::reserve(id, &format!("{customer} {at}"), row, first..=first + 1);
+        let (first, thief) = (deed("first"), deed("thief"));
+        let (history, fleet) = (&history, &fleet);
+        async move {
+            let held = history.call(fleet.channel(at), id, first).await.done();
+            let left = expiry(&held) - Clock::System.now();
+            // From 30 ms before the end to 30 ms after it.
+            let offset = TimeDelta::milliseconds(2 * i64::try_from(at).expect("small") - 30);
+            tokio::time::sleep((left + offset).to_std().unwrap_or_default()).await;
+            let confirm = history.call(fleet.channel(at + 1), id, Deed::confirm(&held.reservation_id));
+            tokio::join!(confirm, history.call(fleet.channel(at + 2), id, thief))
+        }
+    });
+    for (confirmed, stolen) in join_all(holds).await {
+        match confirmed {
+            Told::Done { .. } => drop(stolen.refused("SEATS_UNAVAILABLE")),
+            other => drop(other.refused("RESERVATION_EXPIRED")),
+        }
+    }
+    history.assert_holds(&connection, &fleet.channels()).await;
+}
+
+#[tokio::test]
+async fn a_hold_ends_on_time_on_every_instance_though_nobody_sweeps() {
+    let ground = Ground::new(Store::Postgres).await;
+    let fleet = Fleet::start(3, without_sweep(ground.setup())).await;
+    let history = History::default();
+    let id = &history.stage(fleet.channel(0), 3, 1).await;
+    let connection = ground.connect().await;
+    let mut held = Vec::new();
+    for (at, row) in ["A", "B", "C"].into_iter().enumerate() {
+        let deed = Deed::reserve(id, &format!("first {row}"), row, 1..=2);
+        held.push(history.call(fleet.channel(at), id, deed).await.done());
+    }
+    outlast(&connection, expiry(&held[2])).await;
+    // Each instance made one of them, and is asked about all.
+    for at in 0..3 {
+        for held in &held {
+            for deed in [Deed::confirm, Deed::extend, Deed::cancel] {
+                history.call(fleet.channel(at), id, deed(&held.reservation_id)).await.refused("RESERVATION_EXPIRED");
+            }
+            history.call(fleet.channel(at), id, Deed::read(&held.reservation_id)).await;
+        }
+    }
+    for (at, row) in ["B", "C", "A"].into_iter().enumerate() {
+        history.call(fleet.channel(at), id, Deed::reserve(id, &format!("next {row}"), row, 1..=2)).await.done();
+    }
+    history.assert_holds(&connection, &fleet.channels()).await;
+}
+
+/// The sweep announces each end once, however many instances sweep, and frees the seats.
+#[tokio::test]
+async fn the_sweep_writes_every_lapse_down_once_on_many_instances() {
+    let ground = Ground::new(Store::Postgres).await;
+    let fleet = Fleet::start(3, ground.setup().with("--sweep-interval", "100ms")).await;
+    let history = History::default();
+    let mut ids = Vec::new();
+    for _ in 0..8 {
+        ids.push(history.stage(fleet.channel(0), 5, 1).await);
+    }
+    let holds = (0..160_usize).map(|at| {
+        let (id, row) = (&ids[at % 8], ["A", "B", "C", "D", "E"][at / 8 % 5]);
+        let first = i32::try_from(at / 40).expect("small") * 2 + 1;
+        history.call(fleet.channel(at), id, Deed::reserve(id, &format!("customer {at}"), row, first..=first + 1))
+    });
+    for told in join_all(holds).await {
+        told.done();
+    }
+    let connection = ground.connect().await;
+    eventually("all are swept", async || (count(&connection, "seat_claims").await == 0).then_some(())).await;
+    assert_eq!(count(&connection, "reservations WHERE state = 'expired'").await, 160);
+    assert_eq!(count(&connection, "showtimes WHERE next_lapse IS NOT NULL OR available_count <> 50").await, 0);
+    // That each has one event, with its seats' release, is for the checker.
+    history.assert_holds(&connection, &fleet.channels()).await;
+}
+
+/// A seat is claimed behind the ledger's back, so that writing the batch of whoever wants it fails: the others succeed.
+#[tokio::test]
+async fn a_poisoned_command_does_not_fail_its_batch_mates() {
+    let ground = Ground::new(Store::Postgres).await;
+    let server = without_sweep(ground.setup()).start().await;
+    let history = History::default();
+    let id = &history.stage(server.channel(), 2, 600).await;
+    let connection = ground.connect().await;
+    history.call(server.channel(), id, Deed::reserve(id, "first", "A", 1..=1)).await.done();
+    let lock = history.lock(&connection, id).await;
+    let ghost = format!("INSERT INTO seat_claims VALUES ('{id}', 4, gen_random_uuid())");
+    lock.transaction.execute_unprepared(&ghost).await.expect("a seat is claimed");
+    let Deed::Reserve(poisoned) = Deed::reserve(id, "poisoned", "A", 5..=5) else { unreachable!("a reservation") };
+    let mut client = ReservationsClient::new(server.channel());
+    let seats = ["A", "B"].into_iter().flat_map(|row| (1..=10).map(move |number| (row, number)));
+    let mates = seats.filter(|seat| ![("A", 1), ("A", 5)].contains(seat)).map(|(row, number)| {
+        let deed = Deed::reserve(id, &format!("customer of {row}{number}"), row, number..=number);
+        history.call(server.channel(), id, deed)
+    });
+    let everybody = async {
+        eventually("all nineteen have come", async || (active(&server).await >= 19.0).then_some(())).await;
+        lock.awaited().await;
+        lock.release().await;
+    };
+    let (refused, told, ()) = tokio::join!(client.reserve_seats(poisoned), join_all(mates), everybody);
+    assert_refused(&refused.expect_err("the seat is claimed"), Code::Internal, "INTERNAL");
+    for told in told {
+        told.done();
+    }
+    // The first may have gone alone; the others went together, and again one by one.
+    let metrics = server.metrics().await;
+    let largest = metrics.sum("boxoffice_ledger_batch_bucket", &["le=\"16\""]).expect("batches are counted");
+    let all = metrics.sum("boxoffice_ledger_batch_count", &[]).expect("batches are counted");
+    assert!(largest < all, "no batch was large");
+    connection.execute_unprepared("DELETE FROM seat_claims WHERE seat = 4").await.expect("the ghost goes");
+    history.assert_holds(&connection, &[server.channel()]).await;
+}
+
+/// Requests under way.
+async fn active(server: &Server) -> f64 {
+    server.metrics().await.sum("boxoffice_request_active", &[]).unwrap_or_default()
+}
+
+fn without_sweep(setup: Setup) -> Setup {
+    setup.with("--sweep", "false")
+}
+
+fn expiry(held: &Reservation) -> DateTime<Utc> {
+    let time = held.expire_time.as_ref().expect("a hold ends");
+    DateTime::from_timestamp(time.seconds, time.nanos.cast_unsigned()).expect("a time")
+}
+
+async fn outlast(connection: &DatabaseConnection, time: DateTime<Utc>) {
+    eventually("it is over", async || (clock(connection).await > time).then_some(())).await;
+}
+
+async fn count(connection: &DatabaseConnection, what: &str) -> i64 {
+    let statement = Statement::from_string(DbBackend::Postgres, format!("SELECT count(*) AS rows FROM {what}"));
+    let row = connection.query_one_raw(statement).await.expect("the table is there").expect("one row");
+    row.try_get("", "rows").expect("a number")
+}

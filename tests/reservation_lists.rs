@@ -1,0 +1,163 @@
+//! Lists of reservations: a customer's history, a showtime's seats, by what they are now.
+
+use boxoffice::pb::boxoffice::v1::{
+    CreateShowtimeRequest, ListReservationsRequest, ListReservationsResponse, Reservation, ReservationState, Showtime,
+};
+use tonic::Status;
+
+use crate::harness::{
+    Server, World, assert_violates, eventually, in_hours,
+    requests::seconds,
+    seats::{HALL, best, cancel, confirm, get, instant, lasting, reserve, showtime, showtime_with, state, these},
+    tampered,
+};
+
+on_both_stores!(
+    with |setup| setup.with("--sweep", "false");
+    a_list_is_of_a_customer_or_a_showtime_or_both,
+    pages_join_to_the_whole_list_the_newest_first,
+    a_state_is_as_of_now,
+    a_list_of_everything_is_refused,
+    a_token_is_good_for_its_own_list_only,
+    customers_are_told_apart_to_the_letter,
+);
+
+async fn a_list_is_of_a_customer_or_a_showtime_or_both(world: World) {
+    let (one, other) = (showtime(&world).await, showtime(&world).await);
+    let mut made = Vec::new();
+    for (showtime, customer) in [(&one, "ada"), (&other, "ada"), (&one, "bob"), (&one, "ada")] {
+        made.push(reserve(&world, best(showtime, customer, 2)).await.expect("some are free"));
+    }
+    let of = async |filter| -> Vec<usize> {
+        let found = list(&world, filter).await.expect("a list").reservations;
+        let place = |found: &Reservation| made.iter().position(|made| made.reservation_id == found.reservation_id);
+        found.iter().map(|found| place(found).expect("it was made here")).collect()
+    };
+    assert_eq!(of(customers("ada")).await, [3, 1, 0]);
+    assert_eq!(of(customers("bob")).await, [2]);
+    assert_eq!(of(customers("cyd")).await, [0; 0]);
+    assert_eq!(of(showtimes(&one)).await, [3, 2, 0]);
+    assert_eq!(of(ListReservationsRequest { customer_id: "ada".to_owned(), ..showtimes(&one) }).await, [3, 0]);
+    // Each is told in full.
+    let listed = list(&world, customers("bob")).await.expect("a list").reservations;
+    assert_eq!(listed.into_iter().map(lasting).collect::<Vec<_>>(), [lasting(made[2].clone())]);
+}
+
+async fn pages_join_to_the_whole_list_the_newest_first(world: World) {
+    let showtimes = [showtime(&world).await, showtime(&world).await];
+    for number in 0..14 {
+        reserve(&world, best(&showtimes[number % 2], "ada", 1)).await.expect("some are free");
+    }
+    let whole = list(&world, customers("ada")).await.expect("a list").reservations;
+    assert_eq!(whole.len(), 14);
+    let order = |one: &Reservation| (instant(one.create_time), one.reservation_id.clone());
+    assert!(whole.windows(2).all(|pair| order(&pair[0]) > order(&pair[1])), "not the newest first");
+    for page_size in [1, 3, 13, 14, 200] {
+        let mut joined = Vec::new();
+        let mut request = ListReservationsRequest { page_size, ..customers("ada") };
+        loop {
+            let page = list(&world, request.clone()).await.expect("a page");
+            assert!(page.reservations.len() <= usize::try_from(page_size).expect("a size"), "{page:?}");
+            joined.extend(page.reservations.into_iter().map(|one| one.reservation_id));
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+            // What is made meanwhile is newer, and on no later page.
+            reserve(&world, best(&showtimes[0], &request.page_token, 1)).await.expect("some are free");
+        }
+        let ids: Vec<_> = whole.iter().map(|one| one.reservation_id.clone()).collect();
+        assert_eq!(joined, ids, "in pages of {page_size}");
+    }
+}
+
+async fn a_state_is_as_of_now(world: World) {
+    let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(2)), ..request };
+    let showtime = showtime_with(&world, &HALL, in_hours(0), brief).await;
+    let [sold, gone, over] = ["A1", "A2", "A3"];
+    let sold = reserve(&world, these(&showtime, "ada", sold)).await.expect("it is free");
+    confirm(&world, &sold).await.expect("it is held");
+    let gone = reserve(&world, these(&showtime, "ada", gone)).await.expect("it is free");
+    cancel(&world, &gone).await.expect("it is held");
+    let over = reserve(&world, these(&showtime, "ada", over)).await.expect("it is free");
+    eventually("it is over", async || (state(&world, &over).await == ReservationState::Expired).then_some(())).await;
+    // Of another showtime, so that it is held for longer.
+    let held = reserve(&world, these(&crate::harness::seats::showtime(&world).await, "ada", "A1")).await;
+    let held = held.expect("it is free");
+    for (state, expected) in [
+        (ReservationState::Held, vec![&held]),
+        (ReservationState::Confirmed, vec![&sold]),
+        (ReservationState::Cancelled, vec![&gone]),
+        // Nobody has written it down.
+        (ReservationState::Expired, vec![&over]),
+        (ReservationState::Unspecified, vec![&held, &over, &gone, &sold]),
+    ] {
+        let filter = ListReservationsRequest { state: state.into(), ..customers("ada") };
+        let found = list(&world, filter).await.expect("a list").reservations;
+        let ids = |list: Vec<&Reservation>| list.iter().map(|one| one.reservation_id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(found.iter().collect()), ids(expected), "{state:?}");
+        for one in found {
+            let single = get(&world, &one).await.expect("it is found");
+            assert_eq!(one.time_left.is_some(), one.state() == ReservationState::Held, "{one:?}");
+            assert_eq!(lasting(one), lasting(single));
+        }
+    }
+}
+
+async fn a_list_of_everything_is_refused(world: World) {
+    let nothing = ListReservationsRequest::default();
+    assert_violates(&list(&world, nothing).await.expect_err("of whom?"), &["customer_id"]);
+    let flawed = ListReservationsRequest {
+        customer_id: "x".repeat(129),
+        showtime_id: "no".to_owned(),
+        state: 5,
+        page_size: -1,
+        page_token: "x".repeat(513),
+    };
+    let status = list(&world, flawed).await.expect_err("it has flaws");
+    assert_violates(&status, &["customer_id", "showtime_id", "state", "page_size", "page_token"]);
+}
+
+async fn a_token_is_good_for_its_own_list_only(world: World) {
+    let showtime = showtime(&world).await;
+    for _ in 0..2 {
+        reserve(&world, best(&showtime, "ada", 1)).await.expect("some are free");
+    }
+    let mine = ListReservationsRequest { page_size: 1, ..customers("ada") };
+    let token = list(&world, mine.clone()).await.expect("a page").next_page_token;
+    let next = ListReservationsRequest { page_token: token.clone(), ..mine.clone() };
+    assert_eq!(list(&world, next.clone()).await.expect("a page").reservations.len(), 1);
+    for other in [
+        ListReservationsRequest { customer_id: "bob".to_owned(), ..next.clone() },
+        ListReservationsRequest { showtime_id: showtime.showtime_id.clone(), ..next.clone() },
+        ListReservationsRequest { state: ReservationState::Held.into(), ..next.clone() },
+        ListReservationsRequest { page_token: tampered(&token, 3), ..next },
+    ] {
+        assert_violates(&list(&world, other).await.expect_err("another list"), &["page_token"]);
+    }
+}
+
+/// Names are the caller's own: nothing is folded, trimmed or taken for a pattern.
+async fn customers_are_told_apart_to_the_letter(world: World) {
+    let showtime = showtime(&world).await;
+    let names = ["ada", "Ada", "ada ", "%", "ada|held", "Jos\u{e9}", "Jose\u{301}", "'; --", &"x".repeat(128)];
+    for name in names {
+        reserve(&world, best(&showtime, name, 1)).await.expect("some are free");
+    }
+    for name in names {
+        let found = list(&world, customers(name)).await.expect("a list").reservations;
+        assert_eq!(found.iter().map(|one| &*one.customer_id).collect::<Vec<_>>(), [name]);
+    }
+}
+
+fn customers(customer_id: &str) -> ListReservationsRequest {
+    ListReservationsRequest { customer_id: customer_id.to_owned(), ..Default::default() }
+}
+
+fn showtimes(showtime: &Showtime) -> ListReservationsRequest {
+    ListReservationsRequest { showtime_id: showtime.showtime_id.clone(), ..Default::default() }
+}
+
+async fn list(server: &Server, request: ListReservationsRequest) -> Result<ListReservationsResponse, Status> {
+    Ok(server.reservations().list_reservations(request).await?.into_inner())
+}

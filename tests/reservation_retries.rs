@@ -1,0 +1,220 @@
+//! A retry of a change to seats has one effect, whatever happened in between, and on whichever method.
+
+use std::collections::BTreeSet;
+
+use boxoffice::pb::boxoffice::v1::{
+    CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest, CreateShowtimeRequest,
+    ExtendReservationRequest, Reservation, ReservationState, ReserveSeatsRequest, ReserveSeatsResponse, Tender,
+};
+use futures_util::future::join_all;
+use tonic::{Code, Request, Response, Status};
+
+use crate::harness::{
+    Server, World, assert_refused, eventually, in_hours, request_id,
+    requests::seconds,
+    seats::{
+        HALL, assert_unavailable, best, cancel, confirm, extend, lasting, names, reserve, showtime, showtime_now,
+        showtime_with, state, these,
+    },
+};
+
+on_both_stores!(
+    with |setup| setup.with("--sweep", "false");
+    a_repeated_reserve_answers_as_the_first_did,
+    a_repeated_reserve_of_the_best_seats_gets_the_same,
+    a_repeat_after_the_end_of_the_hold_answers_as_the_first_did,
+    an_id_used_with_other_content_is_refused,
+    a_refusal_is_not_kept,
+    every_change_can_be_repeated,
+    ids_belong_to_their_methods,
+    an_idempotency_key_is_a_request_id,
+    concurrent_repeats_have_one_effect,
+    answers_are_kept_over_a_restart,
+);
+
+async fn a_repeated_reserve_answers_as_the_first_did(world: World) {
+    let showtime = showtime(&world).await;
+    let request = keyed(these(&showtime, "ada", "A1 A2"));
+    let first = ask(&world, request.clone()).await.expect("they are free");
+    assert!(!is_replay(&first), "{first:?}");
+    let (first, revision) = parts(first);
+    // Whatever became of it since.
+    let again = async || {
+        let answer = ask(&world, request.clone()).await.expect("a retry is harmless");
+        assert!(is_replay(&answer), "{answer:?}");
+        let (again, repeated) = parts(answer);
+        assert!(again.time_left.is_some(), "{again:?}");
+        assert_eq!((lasting(again), repeated), (lasting(first.clone()), revision));
+    };
+    again().await;
+    extend(&world, &first).await.expect("it is held");
+    again().await;
+    confirm(&world, &first).await.expect("it is held");
+    again().await;
+    assert_eq!(state(&world, &first).await, ReservationState::Confirmed);
+    assert_eq!(showtime_now(&world, &showtime).await.revision, 4, "repeats are no changes");
+}
+
+async fn a_repeated_reserve_of_the_best_seats_gets_the_same(world: World) {
+    let showtime = showtime(&world).await;
+    let request = keyed(best(&showtime, "ada", 3));
+    let (first, _) = parts(ask(&world, request.clone()).await.expect("some are free"));
+    let (again, _) = parts(ask(&world, request).await.expect("a retry is harmless"));
+    assert_eq!(names(&again.seats), names(&first.seats));
+    assert_eq!(showtime_now(&world, &showtime).await.available_count, 31);
+}
+
+async fn a_repeat_after_the_end_of_the_hold_answers_as_the_first_did(world: World) {
+    let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(1)), ..request };
+    let showtime = showtime_with(&world, &HALL, in_hours(0), brief).await;
+    let request = keyed(these(&showtime, "ada", "A1"));
+    let (first, revision) = parts(ask(&world, request.clone()).await.expect("it is free"));
+    let taken = eventually("it is over", async || reserve(&world, these(&showtime, "bob", "A1")).await.ok()).await;
+    let (again, repeated) = parts(ask(&world, request).await.expect("a retry is harmless"));
+    // A hold it was. That it is over is for GetReservation to tell.
+    assert_eq!((again.state(), again.time_left), (ReservationState::Held, Some(seconds(0))));
+    assert_eq!((lasting(again), repeated), (lasting(first.clone()), revision));
+    assert_eq!(state(&world, &first).await, ReservationState::Expired);
+    assert_ne!(taken.reservation_id, first.reservation_id);
+}
+
+async fn an_id_used_with_other_content_is_refused(world: World) {
+    let showtime = showtime(&world).await;
+    let request = keyed(these(&showtime, "ada", "A1 A2"));
+    let (held, _) = parts(ask(&world, request.clone()).await.expect("they are free"));
+    for other in [
+        ReserveSeatsRequest { customer_id: "bob".to_owned(), ..request.clone() },
+        ReserveSeatsRequest { seats: these(&showtime, "", "A1").seats, ..request.clone() },
+        ReserveSeatsRequest { seats: Vec::new(), seat_count: 2, ..request.clone() },
+    ] {
+        let status = ask(&world, other.clone()).await.expect_err("it is another request");
+        assert_refused(&status, Code::InvalidArgument, "REQUEST_ID_REUSED");
+    }
+    let confirm = ConfirmReservationRequest {
+        reservation_id: held.reservation_id.clone(),
+        request_id: request_id(),
+        ..Default::default()
+    };
+    world.reservations().confirm_reservation(confirm.clone()).await.expect("it is held");
+    let tender = Some(Tender { method: "cash".to_owned(), transaction_id: String::new() });
+    let other = ConfirmReservationRequest { tender, ..confirm };
+    let status = world.reservations().confirm_reservation(other).await.expect_err("it is another request");
+    assert_refused(&status, Code::InvalidArgument, "REQUEST_ID_REUSED");
+}
+
+async fn a_refusal_is_not_kept(world: World) {
+    let showtime = showtime(&world).await;
+    let held = reserve(&world, these(&showtime, "ada", "A1")).await.expect("it is free");
+    let request = keyed(these(&showtime, "bob", "A1"));
+    assert_unavailable(&ask(&world, request.clone()).await.expect_err("it is held"), "SEATS_UNAVAILABLE");
+    cancel(&world, &held).await.expect("it is held");
+    let answer = ask(&world, request).await.expect("it is free again");
+    assert!(!is_replay(&answer), "{answer:?}");
+}
+
+/// Confirming, giving up, prolonging, cancelling the showtime: each repeated after what came later.
+async fn every_change_can_be_repeated(world: World) {
+    let showtime = showtime(&world).await;
+    let sold = reserve(&world, these(&showtime, "ada", "A1")).await.expect("it is free");
+    let gone = reserve(&world, these(&showtime, "ada", "A2")).await.expect("it is free");
+    let mut client = world.reservations();
+    let reservation_id = sold.reservation_id.clone();
+    let tender = Some(Tender { method: "cash".to_owned(), transaction_id: "7".to_owned() });
+    let extend = ExtendReservationRequest { reservation_id, request_id: request_id(), ..Default::default() };
+    let reservation_id = sold.reservation_id.clone();
+    let confirm = ConfirmReservationRequest { reservation_id, request_id: request_id(), tender, ..Default::default() };
+    let reservation_id = gone.reservation_id.clone();
+    let cancel = CancelReservationRequest { reservation_id, request_id: request_id(), ..Default::default() };
+    let extended = client.extend_reservation(extend.clone()).await.expect("it is held");
+    let confirmed = client.confirm_reservation(confirm.clone()).await.expect("it is held");
+    let cancelled = client.cancel_reservation(cancel.clone()).await.expect("it is held");
+    let off =
+        CancelShowtimeRequest { showtime_id: showtime.showtime_id.clone(), request_id: request_id(), force: true };
+    let over = world.showtimes().cancel_showtime(off.clone()).await.expect("it is forced");
+    assert!(![is_replay(&extended), is_replay(&confirmed), is_replay(&cancelled), is_replay(&over)].contains(&true));
+
+    let (first, again) = (extended.into_inner(), client.extend_reservation(extend).await.expect("a retry is harmless"));
+    assert!(is_replay(&again), "{again:?}");
+    let again = again.into_inner();
+    assert_eq!((again.reservation.map(lasting), again.revision), (first.reservation.map(lasting), first.revision));
+    let again = client.confirm_reservation(confirm).await.expect("a retry is harmless");
+    assert!(is_replay(&again), "{again:?}");
+    assert_eq!(again.into_inner(), confirmed.into_inner());
+    let again = client.cancel_reservation(cancel).await.expect("a retry is harmless");
+    assert!(is_replay(&again), "{again:?}");
+    assert_eq!(again.into_inner(), cancelled.into_inner());
+    let again = world.showtimes().cancel_showtime(off.clone()).await.expect("a retry is harmless");
+    assert!(is_replay(&again), "{again:?}");
+    assert_eq!(again.into_inner(), over.into_inner());
+    let mild = CancelShowtimeRequest { force: false, ..off };
+    let status = world.showtimes().cancel_showtime(mild).await.expect_err("it is another request");
+    assert_refused(&status, Code::InvalidArgument, "REQUEST_ID_REUSED");
+    assert_eq!(state(&world, &sold).await, ReservationState::Cancelled);
+}
+
+async fn ids_belong_to_their_methods(world: World) {
+    let showtime = showtime(&world).await;
+    let request = keyed(these(&showtime, "ada", "A1"));
+    let (held, _) = parts(ask(&world, request.clone()).await.expect("it is free"));
+    let (reservation_id, request_id) = (held.reservation_id.clone(), request.request_id);
+    let request = ConfirmReservationRequest { reservation_id, request_id, ..Default::default() };
+    let answer = world.reservations().confirm_reservation(request).await.expect("another method, another wish");
+    assert!(!is_replay(&answer), "{answer:?}");
+    assert_eq!(state(&world, &held).await, ReservationState::Confirmed);
+}
+
+async fn an_idempotency_key_is_a_request_id(world: World) {
+    let showtime = showtime(&world).await;
+    let request = keyed(these(&showtime, "ada", "A1"));
+    let (held, _) = parts(ask(&world, request.clone()).await.expect("it is free"));
+    let mut by_metadata = Request::new(ReserveSeatsRequest { request_id: String::new(), ..request.clone() });
+    by_metadata.metadata_mut().insert("idempotency-key", request.request_id.parse().expect("a UUID is ASCII"));
+    let again = world.reservations().reserve_seats(by_metadata).await.expect("a retry is harmless");
+    assert!(is_replay(&again), "{again:?}");
+    assert_eq!(parts(again).0.reservation_id, held.reservation_id);
+}
+
+async fn concurrent_repeats_have_one_effect(world: World) {
+    let showtime = showtime(&world).await;
+    let request = keyed(best(&showtime, "ada", 2));
+    let asked = join_all((0..24).map(|_| ask(&world, request.clone()))).await;
+    let answers: Vec<_> = asked.into_iter().map(|answer| answer.expect("all are answered")).collect();
+    assert_eq!(answers.iter().filter(|answer| !is_replay(answer)).count(), 1);
+    let ids: BTreeSet<_> = answers.into_iter().map(|answer| parts(answer).0.reservation_id).collect();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    assert_eq!(showtime_now(&world, &showtime).await.available_count, 32);
+}
+
+async fn answers_are_kept_over_a_restart(world: World) {
+    let showtime = showtime(&world).await;
+    let request = keyed(these(&showtime, "ada", "A1"));
+    let (held, _) = parts(ask(&world, request.clone()).await.expect("it is free"));
+    let reservation_id = held.reservation_id.clone();
+    let confirm = ConfirmReservationRequest { reservation_id, request_id: request_id(), ..Default::default() };
+    let sold = world.reservations().confirm_reservation(confirm.clone()).await.expect("it is held").into_inner();
+    let world = world.restart().await;
+    let again = ask(&world, request).await.expect("a retry is harmless");
+    assert!(is_replay(&again), "{again:?}");
+    assert_eq!(lasting(parts(again).0), lasting(held));
+    let again = world.reservations().confirm_reservation(confirm).await.expect("a retry is harmless");
+    assert!(is_replay(&again), "{again:?}");
+    assert_eq!(again.into_inner(), sold);
+}
+
+fn keyed(request: ReserveSeatsRequest) -> ReserveSeatsRequest {
+    ReserveSeatsRequest { request_id: request_id(), ..request }
+}
+
+async fn ask(server: &Server, request: ReserveSeatsRequest) -> Result<Response<ReserveSeatsResponse>, Status> {
+    server.reservations().reserve_seats(request).await
+}
+
+/// The reservation, and the revision that made it.
+fn parts(answer: Response<ReserveSeatsResponse>) -> (Reservation, i64) {
+    let ReserveSeatsResponse { reservation, revision } = answer.into_inner();
+    (reservation.expect("the answer has the reservation"), revision)
+}
+
+fn is_replay<T>(answer: &Response<T>) -> bool {
+    answer.metadata().get("idempotent-replayed").is_some_and(|value| value == "true")
+}
