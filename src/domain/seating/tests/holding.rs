@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Command, EXTENSION, HOLD, MICRO, Phase, Refusal, Reservation, Stage, close, customer, minutes, opening, tender,
+    Command, EXTENSION, HOLD, MICRO, Phase, Refusal, Reservation, Stage, TimeDelta, close, customer, minutes, opening,
+    tender,
 };
 use crate::domain::{
     ids::ReservationId,
@@ -177,9 +178,11 @@ fn a_cut_off_that_was_moved_ends_sales_and_not_holds() {
 
 #[test]
 fn a_span_that_nobody_lives_to_see_is_cut_by_the_close_of_sales() {
-    let (mut stage, held) = held();
-    stage.rules.extension = Duration::MAX;
-    assert_eq!(stage.extend(&held).unwrap().expire_time, close());
+    for long in [Duration::MAX, TimeDelta::MAX.to_std().unwrap()] {
+        let (mut stage, held) = held();
+        stage.rules.extension = long;
+        assert_eq!(stage.extend(&held).unwrap().expire_time, close());
+    }
 }
 
 #[test]

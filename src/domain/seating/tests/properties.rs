@@ -194,8 +194,8 @@ fn stranding() -> impl Strategy<Value = Strands> {
 
 fn wild_rules() -> impl Strategy<Value = Rules> {
     let spans = || {
-        let known = [Duration::ZERO, Duration::from_nanos(1), Duration::from_mins(10), Duration::MAX];
-        select(known.to_vec())
+        let long = TimeDelta::MAX.to_std().unwrap();
+        select(vec![Duration::ZERO, Duration::from_nanos(1), Duration::from_mins(10), long, Duration::MAX])
     };
     let some = || prop_oneof![4 => 0..8_u16, 1 => Just(u16::MAX)];
     (some(), some(), spans(), spans(), stranding()).prop_map(
