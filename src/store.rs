@@ -22,7 +22,10 @@ mod settings;
 mod showtimes;
 mod transactions;
 
-use std::{fs::File, sync::Arc};
+use std::{
+    fs::File,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 pub use auditoriums::{AuditoriumCreated, auditorium_listing_statement};
 pub use errors::Error;
@@ -46,6 +49,8 @@ struct Inner {
     writes: Pool,
     /// For the ledger's transactions.
     ledger: Pool,
+    /// Transactions of the ledger so far.
+    batches: AtomicU64,
     facts: facts::Facts,
     houses: plans::Houses,
     reader: reader::Reader,
@@ -69,7 +74,7 @@ impl Store {
         let facts = facts::Facts::new(options.cached_showtimes);
         let houses = plans::Houses::new(plans::HOUSES);
         let reader = reader::Reader::start(&reads, &facts);
-        Ok(Self(Arc::new(Inner { reads, writes, ledger, facts, houses, reader, _lock: lock })))
+        Ok(Self(Arc::new(Inner { reads, writes, ledger, batches: AtomicU64::new(0), facts, houses, reader, _lock: lock })))
     }
 
     /// Brings the schema up to date and closes the database again. Answers how many migrations it took.

@@ -69,8 +69,9 @@ const SQLITE_READERS: u32 = 4;
 /// KiB of pages that a connection keeps; a negative number says that they are not pages. With `SQLite`'s own 2 MiB, a batch
 /// reads most of what it writes to from the file again.
 const SQLITE_CACHE: &str = "-65536";
-/// Pages in the log before they are copied into the file: 64 MiB, many batches. With `SQLite`'s own 1,000 it is every batch.
-const SQLITE_CHECKPOINT: &str = "16384";
+/// Pages in the log before they are copied into the file: 256 MiB, many batches, which mostly write to the same pages. With
+/// `SQLite`'s own 1,000 it is every batch.
+const SQLITE_CHECKPOINT: &str = "65536";
 /// A connection that lay idle for so long is asked whether it still lives before it is used.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(10);
 /// How long closing a pool may take.

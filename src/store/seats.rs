@@ -7,7 +7,11 @@
 mod postgres;
 mod sqlite;
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{DbBackend, FromQueryResult as _, Statement};
@@ -132,6 +136,10 @@ impl Store {
     pub async fn begin_seats(&self) -> Result<SeatBatch, Error> {
         let begun = Instant::now();
         let tx = self.begin_on(&self.0.ledger).await?;
+        if self.has_clock() && plans_are_old(self.0.batches.fetch_add(1, Ordering::Relaxed)) {
+            let forget = sea_orm::ConnectionTrait::execute_unprepared(&tx.inner, "DISCARD PLANS");
+            bounded(tx.limit, forget).await?;
+        }
         Ok(SeatBatch { tx, begun })
     }
 
@@ -164,6 +172,16 @@ pub fn lapsed_statement(backend: DbBackend, now: Option<DateTime<Utc>>, limit: u
     };
     let sql = format!("SELECT showtime_id FROM showtimes WHERE next_lapse <= {clock} ORDER BY next_lapse LIMIT $1");
     Statement::from_sql_and_values(backend, sql, values)
+}
+
+/// Whether to have this batch's statements planned anew. A plan is kept for as long as its connection, and one that was made
+/// while a table was nearly empty reads all of it for ever after. So plans are made anew whenever the tables may have
+/// doubled, and now and then; each time for a few batches on end, so that every connection has its turn.
+fn plans_are_old(batch: u64) -> bool {
+    const ON_END: u64 = 16;
+    const NOW_AND_THEN: u64 = 8_192;
+    let since = if batch < NOW_AND_THEN { batch - (batch + 1).next_power_of_two() / 2 } else { batch % NOW_AND_THEN };
+    since < ON_END
 }
 
 #[derive(sea_orm::FromQueryResult)]
