@@ -96,7 +96,7 @@ impl InMemory {
 /// Databases on which many showtimes are played, one after the other.
 pub(super) struct Stores {
     stores: Vec<Store>,
-    /// Of the stores, not of the showtimes.
+    /// Goes after them.
     _ground: Ground,
 }
 
