@@ -74,7 +74,16 @@ impl Store {
         let facts = facts::Facts::new(options.cached_showtimes);
         let houses = plans::Houses::new(plans::HOUSES);
         let reader = reader::Reader::start(&reads, &facts);
-        Ok(Self(Arc::new(Inner { reads, writes, ledger, batches: AtomicU64::new(0), facts, houses, reader, _lock: lock })))
+        Ok(Self(Arc::new(Inner {
+            reads,
+            writes,
+            ledger,
+            batches: AtomicU64::new(0),
+            facts,
+            houses,
+            reader,
+            _lock: lock,
+        })))
     }
 
     /// Brings the schema up to date and closes the database again. Answers how many migrations it took.

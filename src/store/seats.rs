@@ -6,6 +6,7 @@
 
 mod postgres;
 mod sqlite;
+mod writes;
 
 use std::{
     collections::BTreeSet,
@@ -33,6 +34,8 @@ use crate::{
     },
     telemetry::metrics,
 };
+
+pub use writes::{Step, Writes};
 
 /// An open transaction of the ledger. Dropped, it is rolled back.
 pub struct SeatBatch {
@@ -66,66 +69,6 @@ pub struct MadeBefore {
     pub fingerprint: Vec<u8>,
     /// and what it made, as it is now.
     pub reservation: Reservation,
-}
-
-/// What was decided, to be written in one go.
-#[derive(Debug, Default)]
-pub struct Writes {
-    /// New reservations, and the requests that made them.
-    pub made: Vec<(Arc<Reservation>, Option<RequestKey>)>,
-    /// Reservations that were there, as they are now.
-    pub changed: Vec<Arc<Reservation>>,
-    /// Those whose seats become free.
-    pub released: Vec<Arc<Reservation>>,
-    /// Each showtime's step.
-    pub steps: Vec<Step>,
-    /// Answers to be kept: whose, the revision, the reservation.
-    pub answers: Vec<(RequestKey, i64, Option<Arc<Reservation>>)>,
-    /// Showtimes of which only the next lapse was learnt.
-    pub lapses: Vec<(ShowtimeId, Option<DateTime<Utc>>)>,
-}
-
-/// A showtime from one revision to another.
-#[derive(Debug)]
-pub struct Step {
-    /// Which.
-    pub showtime_id: ShowtimeId,
-    /// The revision under the lock.
-    pub before: i64,
-    /// The new one.
-    pub revision: i64,
-    /// Seats without a claim.
-    pub available_count: i32,
-    /// No hold ends before this.
-    pub next_lapse: Option<DateTime<Utc>>,
-    /// When it was decided.
-    pub decide_time: DateTime<Utc>,
-    /// Set if the showtime was cancelled.
-    pub cancel_time: Option<DateTime<Utc>>,
-    /// What others are told, encoded.
-    pub events: Vec<u8>,
-}
-
-impl Writes {
-    /// Whether there is nothing to write.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.lapses.is_empty()
-    }
-
-    /// A reservation that was there is another now. Of several changes the last one stands.
-    ///
-    /// # Errors
-    /// It is only being made: that belongs into two transactions.
-    pub fn change(&mut self, reservation: &Arc<Reservation>) -> Result<(), Error> {
-        let id = reservation.reservation_id;
-        if self.made.iter().any(|(made, _)| made.reservation_id == id) {
-            return Err(Error::Fenced("a reservation"));
-        }
-        self.changed.retain(|changed| changed.reservation_id != id);
-        self.changed.push(Arc::clone(reservation));
-        Ok(())
-    }
 }
 
 impl Store {

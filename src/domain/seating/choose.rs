@@ -1,6 +1,6 @@
 //! Choosing seats for people: which block is the best, which comes nearest, which leaves somebody's seat alone.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
+use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 
@@ -63,20 +63,22 @@ impl<'a> Free<'a> {
     /// that leave a seat alone come last, if they come at all.
     pub(super) fn offers(&self, wanted: Block, strands: Strands) -> Vec<Block> {
         let target = Target { middle: middle(self.house, wanted), kinds: kinds(self.house, wanted) };
-        let count = wanted.count;
-        let mut ranked: BinaryHeap<_> = self.blocks(count).map(|block| Reverse(self.rank(block, &target))).collect();
-        let refused = strands == Strands::Refused && ranked.peek().is_some_and(|Reverse(best)| !best.strands);
-        let mut offers: Vec<Block> = Vec::with_capacity(OFFERS);
-        while let Some(Reverse(next)) = ranked.pop()
-            && offers.len() < OFFERS
-            && !(refused && next.strands)
-        {
-            let block = Block { first: next.first, count };
-            if offers.iter().all(|offer| !offer.overlaps(block)) {
-                offers.push(block);
+        let mut runs: Vec<_> = self.house.runs().iter().map(|run| (self.row_distance(run, &target), run)).collect();
+        runs.sort_unstable_by_key(|(distance, run)| (*distance, run.start));
+        let mut ranked: Vec<Rank> = Vec::new();
+        // From the nearest rows outwards, until no row further away can have anything better.
+        for rows in runs.chunk_by(|one, next| one.0 == next.0) {
+            let beyond = |worst: &Rank| !worst.strands && worst.misfits == 0 && worst.distance < rows[0].0;
+            if nearest(&mut ranked, wanted.count).get(OFFERS - 1).is_some_and(beyond) {
+                break;
             }
+            let blocks = rows.iter().flat_map(|(_, run)| self.blocks_of(run, wanted.count));
+            ranked.extend(blocks.map(|block| self.rank(block, &target)));
         }
-        offers
+        let nearest = nearest(&mut ranked, wanted.count);
+        let refused = strands == Strands::Refused && nearest.first().is_some_and(|best| !best.strands);
+        let offered = nearest.into_iter().take_while(|rank| !(refused && rank.strands));
+        offered.map(|rank| Block { first: rank.first, count: wanted.count }).collect()
     }
 
     /// Whether some block of this size leaves no seat alone.
@@ -101,25 +103,47 @@ impl<'a> Free<'a> {
 
     /// Every block of this size that is free from end to end.
     fn blocks(&self, count: u16) -> impl Iterator<Item = Block> {
-        self.house.runs().iter().flat_map(move |run| {
-            // How many free seats end here.
-            let mut length = 0;
-            run.clone().filter_map(move |seat| {
-                length = if self.is_free(seat) { length + 1 } else { 0 };
-                (count > 0 && length >= count).then(|| Block { first: seat + 1 - count, count })
-            })
+        self.house.runs().iter().flat_map(move |run| self.blocks_of(run, count))
+    }
+
+    fn blocks_of(&self, run: &Range<u16>, count: u16) -> impl Iterator<Item = Block> {
+        // How many free seats end here.
+        let mut length = 0;
+        run.clone().filter_map(move |seat| {
+            length = if self.is_free(seat) { length + 1 } else { 0 };
+            (count > 0 && length >= count).then(|| Block { first: seat + 1 - count, count })
         })
+    }
+
+    /// The least distance that a block of this run can have.
+    fn row_distance(&self, run: &Range<u16>, target: &Target) -> i32 {
+        // Rows are about twice as far apart as seats.
+        let rows = 2 * (2 * i32::from(self.house.spot(run.start).row) - target.middle.0);
+        rows * rows
     }
 
     fn rank(&self, block: Block, target: &Target) -> Rank {
         let kinds = kinds(self.house, block).into_iter().zip(target.kinds);
         let misfits = kinds.map(|(has, should)| has.abs_diff(should)).sum();
-        let (row, column) = middle(self.house, block);
-        // Rows are about twice as far apart as seats.
-        let (rows, columns) = (2 * (row - target.middle.0), column - target.middle.1);
-        let distance = rows * rows + columns * columns;
+        let columns = middle(self.house, block).1 - target.middle.1;
+        let distance = self.row_distance(&block.seats(), target) + columns * columns;
         Rank { strands: self.strands(block), misfits, distance, first: block.first }
     }
+}
+
+/// The best that share no seat with each other.
+fn nearest(ranked: &mut [Rank], count: u16) -> Vec<Rank> {
+    ranked.sort_unstable();
+    let mut nearest: Vec<Rank> = Vec::with_capacity(OFFERS);
+    for rank in ranked {
+        if nearest.len() == OFFERS {
+            break;
+        }
+        if nearest.iter().all(|other| other.first.abs_diff(rank.first) >= count) {
+            nearest.push(*rank);
+        }
+    }
+    nearest
 }
 
 /// Twice the middle of a block: its row, and its column.
