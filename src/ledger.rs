@@ -101,7 +101,7 @@ struct Inner {
 /// Commands that may wait for one writer; beyond it there is too much going on.
 const QUEUED: usize = 8_192;
 /// Showtimes that the sweep looks after at a time.
-const SWEPT: usize = 256;
+const SWEPT: usize = 64;
 
 impl Ledger {
     /// Starts the writers. They end when the last clone is dropped.
@@ -165,8 +165,10 @@ impl Ledger {
                 trace_id: None,
             };
             let asked = lapsed.into_iter().map(|showtime_id| self.ask(expire(showtime_id)));
-            for told in futures_util::future::join_all(asked).await {
-                told?;
+            // One that fails keeps nobody from the others of its turn.
+            let told = futures_util::future::join_all(asked).await;
+            if let Some(error) = told.into_iter().find_map(Result::err) {
+                return Err(error);
             }
             swept += more;
             if last {

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tonic::{Code, Request, Response, Status};
 
 use crate::harness::{
-    Server, World, assert_refused, eventually, in_hours, request_id,
+    Server, World, assert_refused, assert_violates, eventually, in_hours, request_id,
     requests::seconds,
     seats::{
         HALL, assert_unavailable, best, cancel, confirm, extend, lasting, names, reserve, showtime, showtime_now,
@@ -28,6 +28,7 @@ on_both_stores!(
     every_change_can_be_repeated,
     ids_belong_to_their_methods,
     an_idempotency_key_is_a_request_id,
+    an_id_that_is_no_id_is_refused,
     concurrent_repeats_have_one_effect,
     answers_are_kept_over_a_restart,
 );
@@ -53,6 +54,15 @@ async fn a_repeated_reserve_answers_as_the_first_did(world: World) {
     again().await;
     assert_eq!(state(&world, &first).await, ReservationState::Confirmed);
     assert_eq!(showtime_now(&world, &showtime).await.revision, 4, "repeats are no changes");
+}
+
+async fn an_id_that_is_no_id_is_refused(world: World) {
+    let showtime = showtime(&world).await;
+    let nil = "00000000-0000-0000-0000-000000000000".to_owned();
+    let request = ReserveSeatsRequest { request_id: nil, ..these(&showtime, "ada", "A1 A2") };
+    let refused = ask(&world, request).await.expect_err("everybody's id is nobody's");
+    assert_violates(&refused, &["request_id"]);
+    assert_eq!(showtime_now(&world, &showtime).await.revision, 1, "nothing was held");
 }
 
 async fn a_repeated_reserve_of_the_best_seats_gets_the_same(world: World) {

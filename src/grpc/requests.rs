@@ -38,6 +38,9 @@ pub(super) fn key(
         (None, None) => return Ok(None),
         (Some(id), _) | (None, Some(id)) => id,
     };
+    if request_id.0.is_nil() {
+        return Err(Violations::one("request_id", "must not be the nil UUID"));
+    }
     let fingerprint = Sha256::digest(content.encode_to_vec()).into();
     Ok(Some(RequestKey { caller: ANYONE.to_owned(), method, request_id, fingerprint }))
 }

@@ -339,7 +339,7 @@ impl<'a> Decided<'a> {
         outbox::add_changes(&mut writes.steps[step].events, plan, revision, now, ask.trace_id, changes);
         for change in changes {
             match change {
-                Change::Reserved(made) => writes.made.push((Arc::clone(made), ask.key.clone())),
+                Change::Reserved(made) => writes.make(made, ask.key.clone()),
                 Change::Confirmed(now) | Change::Extended(now) => writes.change(now)?,
                 Change::Cancelled(gone) | Change::Expired(gone) => {
                     writes.change(gone)?;

@@ -79,8 +79,8 @@ impl Writer {
                     let _gone = job.tell.send(Ok(reply));
                 }
             }
-            Err(error) if error.is_conflict() => {
-                tracing::debug!(%error, commands = jobs.len(), "a batch met a conflict and is taken apart");
+            Err(error) if error.is_conflict() || jobs.len() > 1 && error.is_about_data() => {
+                tracing::debug!(%error, commands = jobs.len(), "a batch is taken apart");
                 for job in jobs.drain(..) {
                     let reply = self.decide_alone(&job.ask).await;
                     let _gone = job.tell.send(reply);

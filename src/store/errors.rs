@@ -92,6 +92,13 @@ impl Error {
         Self::Unknown(DbErr::Custom(what.to_owned()))
     }
 
+    /// Whether what was read or written is what this program does not understand: it concerns one of several changes, and
+    /// nothing was written.
+    #[must_use]
+    pub fn is_about_data(&self) -> bool {
+        matches!(self, Self::Broken(_) | Self::Unreadable { .. })
+    }
+
     /// Whether the data said no to what was written: somebody else may have been quicker, or one of several changes was
     /// wrong. Nothing was written.
     #[must_use]

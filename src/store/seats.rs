@@ -111,7 +111,8 @@ pub fn lapsed_statement(backend: DbBackend, now: Option<DateTime<Utc>>, limit: u
     let limit = sea_orm::Value::from(limit as i64);
     let (clock, values) = match now {
         Some(now) => ("$2", vec![limit, now.into()]),
-        None => ("clock_timestamp()", vec![limit]),
+        // Not `clock_timestamp()`: no index can be searched for what may be another value for each row.
+        None => ("statement_timestamp()", vec![limit]),
     };
     let sql = format!("SELECT showtime_id FROM showtimes WHERE next_lapse <= {clock} ORDER BY next_lapse LIMIT $1");
     Statement::from_sql_and_values(backend, sql, values)

@@ -13,6 +13,9 @@ use crate::domain::{
     showtime,
 };
 
+/// Holds that are written down as over by one command: what is left is there for the next.
+const LAPSED_AT_ONCE: usize = 200;
+
 impl Seating {
     /// What comes of a command at a moment: [`Seating::moment`] says which moments there are.
     ///
@@ -186,7 +189,7 @@ impl Seating {
     fn expire(&self, now: DateTime<Utc>) -> Decision {
         let revision = self.revision + 1;
         let lapsed = self.places.iter().flatten().filter(|place| place.lapsed(now));
-        let changes = lapsed.map(|place| expired(&place.reservation, revision)).collect();
+        let changes = lapsed.take(LAPSED_AT_ONCE).map(|place| expired(&place.reservation, revision)).collect();
         Decision { changes, reservation: None }
     }
 

@@ -87,14 +87,15 @@ const KEEP: &str = "INSERT INTO requests (caller, method, request_id, fingerprin
     SELECT n.caller, n.method, n.request_id, decode(n.fingerprint, 'hex'), n.answer, clock_timestamp() \
     FROM jsonb_to_recordset($1::jsonb) AS n (caller text, method text, request_id uuid, fingerprint text, answer jsonb)";
 const CANCEL_SHOWTIME: &str = "UPDATE showtimes SET state = 'cancelled', cancel_time = $2 WHERE showtime_id = $1";
-const SET_LAPSE: &str = "UPDATE showtimes SET next_lapse = $2 WHERE showtime_id = $1";
+const SET_LAPSES: &str = "UPDATE showtimes s SET next_lapse = nullif(n.next_lapse, 'epoch') \
+    FROM unnest($1::uuid[], $2::timestamptz[]) AS n (showtime_id, next_lapse) WHERE s.showtime_id = n.showtime_id";
 
 pub(super) async fn write(batch: &SeatBatch, writes: &Writes) -> Result<(), Error> {
     if !writes.released.is_empty() {
         release(batch, writes).await?;
     }
     if !writes.changed.is_empty() {
-        let rows: Vec<_> = writes.changed.iter().map(|reservation| ReservationRow::of(reservation)).collect();
+        let rows: Vec<_> = writes.changed.values().map(|reservation| ReservationRow::of(reservation)).collect();
         let json = serde_json::to_value(rows).unwrap_or_default();
         let changed = batch.run(batch.statement(CHANGE, [Value::from(json)])).await?;
         expect(changed, writes.changed.len(), "a reservation")?;
@@ -112,8 +113,12 @@ pub(super) async fn write(batch: &SeatBatch, writes: &Writes) -> Result<(), Erro
         let values = [step.showtime_id.0.into(), step.cancel_time.into()];
         batch.run(batch.statement(CANCEL_SHOWTIME, values)).await?;
     }
-    for (id, lapse) in &writes.lapses {
-        batch.run(batch.statement(SET_LAPSE, [id.0.into(), (*lapse).into()])).await?;
+    if !writes.lapses.is_empty() {
+        let values = [
+            column(writes.lapses.iter(), |(id, _)| id.0),
+            column(writes.lapses.iter(), |(_, lapse)| lapse.unwrap_or(DateTime::UNIX_EPOCH)),
+        ];
+        batch.run(batch.statement(SET_LAPSES, values)).await?;
     }
     if writes.steps.is_empty() {
         return Ok(());

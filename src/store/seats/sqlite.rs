@@ -87,7 +87,7 @@ pub(super) async fn write(batch: &SeatBatch, writes: &Writes) -> Result<(), Erro
         expect(rows(batch, RELEASE, gone).await?, seats, "a claim")?;
     }
     if !writes.changed.is_empty() {
-        let changed: Vec<_> = writes.changed.iter().map(|reservation| changed(reservation)).collect();
+        let changed: Vec<_> = writes.changed.values().map(|reservation| changed(reservation)).collect();
         expect(rows(batch, CHANGE, changed).await?, writes.changed.len(), "a reservation")?;
     }
     for (id, lapse) in &writes.lapses {

@@ -1,11 +1,17 @@
 //! What a batch comes to, before it is written.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use chrono::{DateTime, Utc};
 
 use crate::{
-    domain::{ids::ShowtimeId, reservation::Reservation},
+    domain::{
+        ids::{ReservationId, ShowtimeId},
+        reservation::Reservation,
+    },
     store::{Error, RequestKey},
 };
 
@@ -14,8 +20,10 @@ use crate::{
 pub struct Writes {
     /// New reservations, and the requests that made them.
     pub made: Vec<(Arc<Reservation>, Option<RequestKey>)>,
+    /// Which they are.
+    made_ids: HashSet<ReservationId>,
     /// Reservations that were there, as they are now.
-    pub changed: Vec<Arc<Reservation>>,
+    pub changed: HashMap<ReservationId, Arc<Reservation>>,
     /// Those whose seats become free.
     pub released: Vec<Arc<Reservation>>,
     /// Each showtime's step.
@@ -59,12 +67,16 @@ impl Writes {
     /// # Errors
     /// It is only being made: that belongs into two transactions.
     pub fn change(&mut self, reservation: &Arc<Reservation>) -> Result<(), Error> {
-        let id = reservation.reservation_id;
-        if self.made.iter().any(|(made, _)| made.reservation_id == id) {
+        if self.made_ids.contains(&reservation.reservation_id) {
             return Err(Error::Fenced("a reservation"));
         }
-        self.changed.retain(|changed| changed.reservation_id != id);
-        self.changed.push(Arc::clone(reservation));
+        self.changed.insert(reservation.reservation_id, Arc::clone(reservation));
         Ok(())
+    }
+
+    /// A new reservation, made by a request that may have had an id.
+    pub fn make(&mut self, reservation: &Arc<Reservation>, key: Option<RequestKey>) {
+        self.made_ids.insert(reservation.reservation_id);
+        self.made.push((Arc::clone(reservation), key));
     }
 }
