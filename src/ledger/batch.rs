@@ -62,12 +62,11 @@ impl Writer {
         }
         let batch = self.store.begin_seats().await?;
         let locked = batch.lock(&ids).await?;
-        let known = self.look(&batch, asks, locked).await?;
+        let mut known = self.look(&batch, asks, locked).await?;
         self.load_seatings(&batch, &known).await?;
         self.recall(&batch, asks).await?;
 
         let mut decided = Decided::default();
-        let mut known = known;
         let mut told = Vec::with_capacity(asks.len());
         for ask in asks {
             told.push(self.tell(ask, &mut known, &mut decided)?);

@@ -35,9 +35,9 @@ pub enum Database {
 pub struct Options {
     /// Where it is.
     pub database: Database,
-    /// Connections at the most.
+    /// Connections at the most, besides the ledger's.
     pub connections: u32,
-    /// Of them, those that are the ledger's own. SQLite has one writer, whoever writes.
+    /// The ledger's own. `SQLite` has one writer, whoever writes.
     pub ledger_connections: u32,
     /// For getting a connection, and for one statement.
     pub timeout: Duration,
