@@ -66,11 +66,8 @@ pub(super) const RESERVATION_COLUMNS: &str = "r.reservation_id, r.showtime_id, r
     r.seat_count, s.currency, r.total_minor, r.create_time, r.first_expire_time, r.expire_time, r.first_revision, r.state, \
     r.revision, r.confirm_time, r.tender_method, r.tender_transaction, r.cancel_time";
 
-/// What to select for a `ReservationRow`.
-pub(super) const SELECT_RESERVATIONS: &str = "SELECT r.reservation_id, r.showtime_id, r.customer_id, r.first_seat, \
-    r.seat_count, s.currency, r.total_minor, r.create_time, r.first_expire_time, r.expire_time, r.first_revision, r.state, \
-    r.revision, r.confirm_time, r.tender_method, r.tender_transaction, r.cancel_time \
-    FROM reservations r JOIN showtimes s ON s.showtime_id = r.showtime_id";
+/// Where those columns come from.
+pub(super) const FROM_RESERVATIONS: &str = "FROM reservations r JOIN showtimes s ON s.showtime_id = r.showtime_id";
 
 impl ReservationRow {
     pub(super) fn of(reservation: &Reservation) -> Self {
@@ -207,10 +204,7 @@ impl Asked {
 
     fn statement(self, condition: &str) -> Statement {
         let moment = self.moment;
-        let sql = format!(
-            "SELECT {RESERVATION_COLUMNS}, {moment} AS now \
-             FROM reservations r JOIN showtimes s ON s.showtime_id = r.showtime_id WHERE {condition}"
-        );
+        let sql = format!("SELECT {RESERVATION_COLUMNS}, {moment} AS now {FROM_RESERVATIONS} WHERE {condition}");
         Statement::from_sql_and_values(self.backend, sql, self.values)
     }
 }

@@ -23,7 +23,7 @@ use super::{
     pools::bounded,
     reader::{ids_among, texts, texts_among},
     requests::AnswerRow,
-    reservations::{ReservationRow, SELECT_RESERVATIONS},
+    reservations::{FROM_RESERVATIONS, RESERVATION_COLUMNS, ReservationRow},
     transactions::{Tx, Verdict, outcome},
 };
 use crate::{
@@ -200,7 +200,7 @@ impl SeatBatch {
     /// The database cannot be asked.
     pub async fn live(&self, ids: &[ShowtimeId]) -> Result<Vec<Reservation>, Error> {
         let sql = format!(
-            "{SELECT_RESERVATIONS} WHERE r.reservation_id IN \
+            "SELECT {RESERVATION_COLUMNS} {FROM_RESERVATIONS} WHERE r.reservation_id IN \
              (SELECT c.reservation_id FROM seat_claims c WHERE c.showtime_id {})",
             ids_among(self.tx.backend, 1)
         );
@@ -224,7 +224,10 @@ impl SeatBatch {
     /// # Errors
     /// The database cannot be asked.
     pub async fn reservations(&self, ids: &[ReservationId]) -> Result<Vec<Reservation>, Error> {
-        let sql = format!("{SELECT_RESERVATIONS} WHERE r.reservation_id {}", ids_among(self.tx.backend, 1));
+        let sql = format!(
+            "SELECT {RESERVATION_COLUMNS} {FROM_RESERVATIONS} WHERE r.reservation_id {}",
+            ids_among(self.tx.backend, 1)
+        );
         self.read_reservations(sql, self.ids(ids.iter().map(|id| id.0))).await
     }
 

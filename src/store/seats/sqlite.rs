@@ -11,7 +11,7 @@ use crate::{
     domain::reservation::Reservation,
     store::{
         Error, RequestKey,
-        reservations::{RESERVATION_COLUMNS, ReservationRow},
+        reservations::{FROM_RESERVATIONS, RESERVATION_COLUMNS, ReservationRow},
     },
 };
 
@@ -34,7 +34,7 @@ pub(super) async fn look(
     }
     let sql = format!(
         "SELECT r.request_id, r.caller, r.fingerprint, {RESERVATION_COLUMNS} \
-         FROM reservations r JOIN showtimes s ON s.showtime_id = r.showtime_id \
+         {FROM_RESERVATIONS} \
          WHERE r.request_id IN (SELECT unhex(value) FROM json_each($1))"
     );
     let rows = batch.timed(MadeRow::find_by_statement(batch.statement(sql, [ids])).all(&batch.tx.inner)).await?;
