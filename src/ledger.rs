@@ -110,23 +110,25 @@ impl Ledger {
         let writers = (0..options.writers.max(1)).map(|_| {
             let (send, receive) = mpsc::channel(QUEUED);
             let memory = Memory::new(options.memory / options.writers.max(1));
-            let writer = Writer { store: store.clone(), time: time.clone(), rules: options.rules.clone(), memory };
+            let writer = Writer::new(&store, time.clone(), options.rules.clone(), memory);
             tokio::spawn(writer.run(receive));
             send
         });
         Self(Arc::new(Inner { writers: writers.collect(), store, time }))
     }
 
-    /// Has a command decided. `None`: there is no such showtime. Once this was called the command is carried out, whether
-    /// or not anybody waits for the answer.
+    /// Has a command decided. `None`: there is no such showtime. Once it is queued, which takes no time for a showtime that
+    /// is known, the command is carried out, whether or not anybody waits for the answer.
     ///
     /// # Errors
     /// The store could not be asked, or `Busy`: too many commands are waiting.
     pub async fn ask(&self, ask: Ask) -> Result<Option<Told>, Arc<Error>> {
+        // Whoever wants what has to be read first waits for it alone, and holds up no writer.
+        let Some(plan) = self.0.store.plan(ask.showtime_id).await? else { return Ok(None) };
         let (tell, told) = oneshot::channel();
         // Ids end in random bits.
         let writer = ask.showtime_id.0.as_u128() as usize % self.0.writers.len();
-        if self.0.writers[writer].try_send(Message::Job(Box::new(Job { ask, tell }))).is_err() {
+        if self.0.writers[writer].try_send(Message::Job(Box::new(Job { ask, plan, tell }))).is_err() {
             return Err(Arc::new(Error::overloaded("too many commands are waiting")));
         }
         told.await.unwrap_or_else(|_| Err(Arc::new(Error::unknown("a writer ended before it answered"))))

@@ -22,10 +22,7 @@ mod settings;
 mod showtimes;
 mod transactions;
 
-use std::{
-    fs::File,
-    sync::{Arc, atomic::AtomicU64},
-};
+use std::{fs::File, sync::Arc};
 
 pub use auditoriums::{AuditoriumCreated, auditorium_listing_statement};
 pub use errors::Error;
@@ -33,10 +30,10 @@ pub use pools::{Database, Options};
 pub use reader::{standings_statement, whole_statement};
 pub use requests::{KEPT_FOR_EVER, RequestKey};
 pub use reservations::{Found, ReservationCursor, reservation_listing_statement};
-pub use seats::{Answered, Happened, Locked, MadeBefore, SeatBatch, Step, Writes, lapsed_statement};
+pub use seats::{Answered, Happened, Line, Locked, Looked, MadeBefore, Patience, SeatBatch, Step, Writes, lapsed_statement};
 pub use showtimes::{Cursor, Schedule, ShowtimeScheduled, listing_statement};
 
-use pools::{Pool, Pools};
+use pools::{Ledger, Pool, Pools};
 
 /// A way to the database, cheap to clone.
 #[derive(Clone)]
@@ -48,9 +45,7 @@ struct Inner {
     /// For transactions that change something. On SQLite it has one connection, on Postgres it is the same pool.
     writes: Pool,
     /// For the ledger's transactions.
-    ledger: Pool,
-    /// Transactions of the ledger so far.
-    batches: AtomicU64,
+    ledger: Ledger,
     facts: facts::Facts,
     houses: plans::Houses,
     reader: reader::Reader,
@@ -78,7 +73,6 @@ impl Store {
             reads,
             writes,
             ledger,
-            batches: AtomicU64::new(0),
             facts,
             houses,
             reader,
@@ -105,7 +99,6 @@ impl Store {
 
     /// Closes all connections; on SQLite this also folds the write-ahead log into the file.
     pub async fn close(&self) {
-        self.0.ledger.close().await;
         self.0.writes.close().await;
         self.0.reads.close().await;
     }

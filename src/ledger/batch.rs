@@ -15,7 +15,7 @@ use crate::{
         seating::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating},
     },
     store::{
-        Answered, Error, Locked, MadeBefore, RequestKey, SeatBatch, Step, Writes, outbox,
+        Answered, Error, Locked, Looked, MadeBefore, Patience, RequestKey, SeatBatch, Step, Writes, outbox,
         planted::{self, Bug},
     },
 };
@@ -53,64 +53,56 @@ struct Decided<'a> {
 }
 
 impl Writer {
-    pub(super) async fn transact(&mut self, asks: &[&Ask]) -> Result<Vec<Option<Told>>, Error> {
-        let wanted: BTreeSet<_> = asks.iter().map(|ask| ask.showtime_id).collect();
-        self.load_plans(&wanted).await?;
-        let ids: Vec<_> = wanted.into_iter().filter(|id| self.memory.plan(*id).is_some()).collect();
-        if ids.is_empty() {
-            return Ok(asks.iter().map(|_| None).collect());
-        }
-        let batch = self.store.begin_seats().await?;
-        let locked = batch.lock(&ids).await?;
-        let mut known = self.look(&batch, asks, locked).await?;
-        self.load_seatings(&batch, &known).await?;
-        self.recall(&batch, asks).await?;
-
-        let mut decided = Decided::default();
-        let mut told = Vec::with_capacity(asks.len());
-        for ask in asks {
-            told.push(self.tell(ask, &mut known, &mut decided)?);
-        }
-        self.finish(&known, &mut decided, asks);
-        if decided.writes.is_empty() {
-            batch.leave().await?;
-        } else {
-            batch.write(&decided.writes).await?;
-            if planted::has(Bug::AnswerBeforeCommit) {
-                tokio::spawn(async move {
-                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-                    batch.commit().await
-                });
-            } else {
-                batch.commit().await?;
-            }
-        }
-        Ok(told)
-    }
-
-    /// Learns what never changes about these showtimes.
-    async fn load_plans(&mut self, ids: &BTreeSet<ShowtimeId>) -> Result<(), Error> {
-        let unknown: Vec<_> = ids.iter().copied().filter(|id| self.memory.plan(*id).is_none()).collect();
-        if !unknown.is_empty() {
-            for plan in self.store.plans(&unknown).await? {
-                self.memory.learn_plan(plan);
-            }
-        }
-        Ok(())
-    }
-
-    async fn look<'a>(&self, batch: &SeatBatch, asks: &[&'a Ask], locked: Vec<Locked>) -> Result<Known<'a>, Error> {
+    pub(super) async fn transact(&mut self, asks: &[&Ask], patience: Patience) -> Result<Vec<Option<Told>>, Error> {
+        let ids: BTreeSet<_> = asks.iter().map(|ask| ask.showtime_id).collect();
+        let ids: Vec<_> = ids.into_iter().collect();
         let keyed = || asks.iter().filter(|ask| !ask.validate_only).filter_map(|ask| Some((*ask, ask.key.as_ref()?)));
         let is_reserve = |ask: &Ask| matches!(ask.command, Command::Reserve { .. });
         let reserving: Vec<_> = keyed().filter(|(ask, _)| is_reserve(ask)).map(|(_, key)| key).collect();
         let others: Vec<_> = keyed().filter(|(ask, _)| !is_reserve(ask)).map(|(_, key)| key).collect();
-        let (database_time, made) = batch.look(&reserving).await?;
+
+        let (mut batch, looked) = self.line.begin(&ids, &reserving, patience).await?;
+        let mut known = self.know(looked, &reserving);
+        let done = async {
+            Self::recall_answers(&mut batch, &others, &mut known).await?;
+            self.load_seatings(&mut batch, &known).await?;
+            self.recall(&mut batch, asks).await?;
+            let mut decided = Decided::default();
+            let mut told = Vec::with_capacity(asks.len());
+            for ask in asks {
+                told.push(self.tell(ask, &mut known, &mut decided)?);
+            }
+            self.finish(&known, &mut decided, asks);
+            if !decided.writes.is_empty() {
+                batch.write(&decided.writes).await?;
+            }
+            Ok((told, decided.writes.is_empty()))
+        };
+        match done.await {
+            Ok((told, true)) => batch.leave().await.map(|()| told),
+            Ok((told, false)) if planted::has(Bug::AnswerBeforeCommit) => {
+                tokio::spawn(async move {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                    batch.commit().await
+                });
+                Ok(told)
+            }
+            Ok((told, false)) => batch.commit().await.map(|()| told),
+            Err(error) => {
+                batch.fail(&error).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts together what was found out with the locks.
+    fn know<'a>(&self, looked: Looked, reserving: &[&'a RequestKey]) -> Known<'a> {
         let clock = match &self.time {
-            Time::Database(clock) => database_time.unwrap_or_else(|| clock.now()),
+            Time::Database(clock) => looked.now.unwrap_or_else(|| clock.now()),
             Time::Given(clock) => clock.now(),
         };
         let mut answers = HashMap::new();
-        for MadeBefore { caller, request_id, fingerprint, reservation } in made {
+        for MadeBefore { caller, request_id, fingerprint, reservation } in looked.made {
             let asked = |key: &&&RequestKey| key.request_id.0 == request_id && key.caller == caller;
             if let Some(key) = reserving.iter().find(asked) {
                 let reservation = reservation.as_made();
@@ -118,22 +110,30 @@ impl Writer {
                 answers.insert(key_of(key), Kept { fingerprint, revision, reservation: Some(Arc::new(reservation)) });
             }
         }
-        if !others.is_empty() {
-            for Answered { caller, method, request_id, fingerprint, revision, reservation } in
-                batch.answers(&others).await?
-            {
-                let asked = |key: &&&RequestKey| key_of(key) == (caller.as_str(), method.as_str(), request_id);
-                if let Some(key) = others.iter().find(asked) {
-                    answers.insert(key_of(key), Kept { fingerprint, revision, reservation });
-                }
+        let locked = looked.locked.into_iter().map(|locked| (locked.showtime_id, locked)).collect();
+        Known { clock, answers, locked }
+    }
+
+    /// Learns what was answered to these requests, if they were made before.
+    async fn recall_answers<'a>(
+        batch: &mut SeatBatch,
+        keys: &[&'a RequestKey],
+        known: &mut Known<'a>,
+    ) -> Result<(), Error> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        for Answered { caller, method, request_id, fingerprint, revision, reservation } in batch.answers(keys).await? {
+            let asked = |key: &&&RequestKey| key_of(key) == (caller.as_str(), method.as_str(), request_id);
+            if let Some(key) = keys.iter().find(asked) {
+                known.answers.insert(key_of(key), Kept { fingerprint, revision, reservation });
             }
         }
-        let locked = locked.into_iter().map(|locked| (locked.showtime_id, locked)).collect();
-        Ok(Known { clock, answers, locked })
+        Ok(())
     }
 
     /// Learns who has which seat, where that is not known as of the revision that is locked.
-    async fn load_seatings(&mut self, batch: &SeatBatch, known: &Known<'_>) -> Result<(), Error> {
+    async fn load_seatings(&mut self, batch: &mut SeatBatch, known: &Known<'_>) -> Result<(), Error> {
         self.catch_up(batch, known).await?;
         let stale: Vec<_> = known.locked.values().filter(|locked| self.behind(locked) != Some(0)).copied().collect();
         if stale.is_empty() {
@@ -163,7 +163,7 @@ impl Writer {
 
     /// Follows what other instances did, change by change, where that is little. Only they can have done anything, so there
     /// is nothing to follow on `SQLite`.
-    async fn catch_up(&mut self, batch: &SeatBatch, known: &Known<'_>) -> Result<(), Error> {
+    async fn catch_up(&mut self, batch: &mut SeatBatch, known: &Known<'_>) -> Result<(), Error> {
         let near = |locked: &&Locked| self.behind(locked).is_some_and(|behind| (1..=FOLLOWED).contains(&behind));
         let near = known.locked.values().filter(near);
         let near: Vec<_> =
@@ -183,7 +183,7 @@ impl Writer {
     }
 
     /// Learns of reservations that are asked about and are not live.
-    async fn recall(&mut self, batch: &SeatBatch, asks: &[&Ask]) -> Result<(), Error> {
+    async fn recall(&mut self, batch: &mut SeatBatch, asks: &[&Ask]) -> Result<(), Error> {
         let mut unknown = Vec::new();
         for ask in asks {
             let Some(id) = named(&ask.command) else { continue };

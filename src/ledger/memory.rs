@@ -41,9 +41,10 @@ impl Memory {
         self.showtimes.get(&id).map(|remembered| &remembered.plan)
     }
 
-    pub(super) fn learn_plan(&mut self, plan: Arc<Plan>) {
+    pub(super) fn learn_plan(&mut self, plan: &Arc<Plan>) {
         let (id, used) = (plan.facts.showtime_id, self.tick);
-        self.showtimes.entry(id).or_insert(Remembered { plan, seating: None, bytes: 0, used });
+        let remembered = || Remembered { plan: Arc::clone(plan), seating: None, bytes: 0, used };
+        self.showtimes.entry(id).or_insert_with(remembered);
     }
 
     pub(super) fn seating(&mut self, id: ShowtimeId) -> Option<&mut Seating> {

@@ -1,16 +1,23 @@
 //! A writer: takes what is queued, has it decided and written together, and answers.
 //!
 //! There is no lingering: one command alone is a batch of one. A batch whose writing meets a conflict is taken apart, so
-//! that whoever caused it is the only one to be refused.
+//! that whoever caused it is the only one to be refused; and so is one of whose showtimes somebody else has the lock.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Ask, Time, Told, memory::Memory};
 use crate::{
-    domain::seating::{Command, Rules},
-    store::{Error, Store},
+    domain::{
+        ids::ShowtimeId,
+        seating::{Command, Plan, Rules},
+    },
+    store::{Error, Line, Patience, Store},
     telemetry::{metrics, panics},
 };
 
@@ -20,6 +27,9 @@ const TOGETHER: usize = 512;
 const ATTEMPTS: u32 = 4;
 /// And so much later, times the number of the attempt.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// Showtimes that are remembered as stuck, at most.
+const STUCK: usize = 1_024;
 
 pub(super) type Reply = Result<Option<Told>, Arc<Error>>;
 
@@ -32,18 +42,26 @@ pub(super) enum Message {
 
 pub(super) struct Job {
     pub(super) ask: Ask,
+    pub(super) plan: Arc<Plan>,
     pub(super) tell: oneshot::Sender<Reply>,
 }
 
 /// Decides for the showtimes that are its own.
 pub(super) struct Writer {
     pub(super) store: Store,
+    pub(super) line: Line,
     pub(super) time: Time,
     pub(super) rules: Rules,
     pub(super) memory: Memory,
+    /// Showtimes whose locks somebody had for too long: nobody waits for them again before they were had once.
+    stuck: HashSet<ShowtimeId>,
 }
 
 impl Writer {
+    pub(super) fn new(store: &Store, time: Time, rules: Rules, memory: Memory) -> Self {
+        Self { store: store.clone(), line: store.line(), time, rules, memory, stuck: HashSet::new() }
+    }
+
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
         let mut messages = Vec::with_capacity(TOGETHER);
         let mut jobs = Vec::with_capacity(TOGETHER);
@@ -67,58 +85,112 @@ impl Writer {
         }
     }
 
-    /// Decides these commands and answers them: together, or, if that meets a conflict, one by one.
+    /// Decides these commands and answers them.
     async fn decide(&mut self, jobs: &mut Vec<Job>) {
         if jobs.is_empty() {
             return;
         }
         metrics::batch(jobs.len());
-        match self.attempt(jobs.iter().map(|job| &job.ask).collect()).await {
+        let stuck = jobs.extract_if(.., |job| self.stuck.contains(&job.ask.showtime_id)).collect();
+        self.decide_together(std::mem::take(jobs)).await;
+        self.decide_by_showtime(stuck).await;
+    }
+
+    async fn decide_together(&mut self, jobs: Vec<Job>) {
+        if jobs.is_empty() {
+            return;
+        }
+        match self.attempt(&jobs, Patience::Some).await {
+            // Somebody has one of the locks, and keeps it. The others need not suffer for it.
+            Err(error @ Error::Busy(_)) if self.store.locks_rows() => {
+                tracing::debug!(%error, commands = jobs.len(), "a batch is decided by showtime");
+                self.decide_by_showtime(jobs).await;
+            }
+            done => self.answer(jobs, done).await,
+        }
+    }
+
+    /// Decides the commands of one showtime after those of the other, and waits for no lock.
+    async fn decide_by_showtime(&mut self, jobs: Vec<Job>) {
+        let mut showtimes = BTreeMap::<_, Vec<_>>::new();
+        for job in jobs {
+            showtimes.entry(job.ask.showtime_id).or_default().push(job);
+        }
+        for (id, jobs) in showtimes {
+            let attempts = if self.stuck.contains(&id) { 1 } else { ATTEMPTS };
+            let done = self.insist(&jobs, attempts, Patience::None).await;
+            if let Err(Error::Busy(_)) = done {
+                if self.stuck.len() >= STUCK {
+                    self.stuck.clear();
+                }
+                self.stuck.insert(id);
+            } else {
+                self.stuck.remove(&id);
+            }
+            self.answer(jobs, done).await;
+        }
+    }
+
+    /// Answers, or takes apart what cannot be done together.
+    async fn answer(&mut self, jobs: Vec<Job>, done: Result<Vec<Option<Told>>, Error>) {
+        match done {
             Ok(replies) => {
-                for (job, reply) in jobs.drain(..).zip(replies) {
+                for (job, reply) in jobs.into_iter().zip(replies) {
                     let _gone = job.tell.send(Ok(reply));
                 }
             }
-            Err(error) if error.is_conflict() || jobs.len() > 1 && error.is_about_data() => {
+            Err(error) if error.is_about_one() && jobs.len() > 1 => {
                 tracing::debug!(%error, commands = jobs.len(), "a batch is taken apart");
-                for job in jobs.drain(..) {
-                    let reply = self.decide_alone(&job.ask).await;
-                    let _gone = job.tell.send(reply);
+                for job in jobs {
+                    let job = [job];
+                    let done = self.insist(&job, ATTEMPTS, Patience::Some).await;
+                    let reply = done.map(|mut replies| replies.pop().flatten()).map_err(Arc::new);
+                    let [Job { tell, .. }] = job;
+                    let _gone = tell.send(reply);
                 }
             }
             Err(error) => {
                 let error = Arc::new(error);
-                for job in jobs.drain(..) {
+                for job in jobs {
                     let _gone = job.tell.send(Err(Arc::clone(&error)));
                 }
             }
         }
     }
 
-    async fn decide_alone(&mut self, ask: &Ask) -> Reply {
+    /// Tries again what meets a conflict.
+    async fn insist(
+        &mut self,
+        jobs: &[Job],
+        attempts: u32,
+        patience: Patience,
+    ) -> Result<Vec<Option<Told>>, Error> {
         let mut attempt = 1;
         loop {
-            match self.attempt(vec![ask]).await {
-                Ok(mut replies) => return Ok(replies.pop().flatten()),
-                Err(error) if error.is_conflict() && attempt < ATTEMPTS => {
+            match self.attempt(jobs, patience).await {
+                Err(error) if error.is_conflict() && attempt < attempts => {
                     tokio::time::sleep(PAUSE * attempt).await;
                     attempt += 1;
                 }
-                Err(error) => return Err(Arc::new(error)),
+                done => return done,
             }
         }
     }
 
     /// One transaction. What was decided and not written is forgotten, however it came to that.
-    async fn attempt(&mut self, asks: Vec<&Ask>) -> Result<Vec<Option<Told>>, Error> {
+    async fn attempt(&mut self, jobs: &[Job], patience: Patience) -> Result<Vec<Option<Told>>, Error> {
+        let asks: Vec<_> = jobs.iter().map(|job| &job.ask).collect();
         let ids: Vec<_> = asks.iter().map(|ask| ask.showtime_id).collect();
-        let done = match panics::caught(std::pin::pin!(self.transact(&asks))).await {
+        for job in jobs {
+            self.memory.learn_plan(&job.plan);
+        }
+        let done = match panics::caught(std::pin::pin!(self.transact(&asks, patience))).await {
             Ok(done) => done,
             Err(panic) => {
                 panics::tell(&panic);
                 // Alone, whoever caused it will be told; nobody else has to know.
                 let what = "a rule panicked";
-                Err(if asks.len() > 1 { Error::overloaded(what) } else { Error::Panicked(panic) })
+                Err(if asks.len() > 1 { Error::Fenced(what) } else { Error::Panicked(panic) })
             }
         };
         if done.is_err() {

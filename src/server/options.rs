@@ -19,7 +19,6 @@ pub(super) fn store(config: &Config) -> store::Options {
             Database::Postgres { url } => store::Database::Postgres(url.expose().to_owned()),
         },
         connections: config.database.connections,
-        ledger_connections: config.ledger.writers,
         timeout: config.database.timeout,
         migrate: config.database.migrate == Migrate::Auto,
         cached_showtimes: config.showtime_cache,

@@ -92,11 +92,11 @@ impl Error {
         Self::Unknown(DbErr::Custom(what.to_owned()))
     }
 
-    /// Whether what was read or written is what this program does not understand: it concerns one of several changes, and
-    /// nothing was written.
+    /// Whether one of several changes may be the cause, and the others may do without it: a conflict, or what this program
+    /// does not understand. Nothing was written.
     #[must_use]
-    pub fn is_about_data(&self) -> bool {
-        matches!(self, Self::Broken(_) | Self::Unreadable { .. })
+    pub fn is_about_one(&self) -> bool {
+        matches!(self, Self::Constraint(_) | Self::Fenced(_) | Self::Broken(_) | Self::Unreadable { .. })
     }
 
     /// Whether the data said no to what was written: somebody else may have been quicker, or one of several changes was

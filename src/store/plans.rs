@@ -17,25 +17,33 @@ use crate::domain::{
 };
 
 /// The seats of auditoriums in memory: bounded, the least used forgotten first.
-pub(super) type Houses = moka::sync::Cache<AuditoriumId, Arc<House>>;
+pub(super) type Houses = moka::future::Cache<AuditoriumId, Arc<House>>;
 
 /// A house of 2,000 seats takes about 100 KB.
 pub(super) const HOUSES: u64 = 500;
 
 impl Store {
-    /// The plan of a showtime, if there is one.
+    /// The plan of a showtime, if there is one. A crowd that asks for what is not in memory shares the question.
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn plan(&self, id: ShowtimeId) -> Result<Option<Arc<Plan>>, Error> {
-        Ok(self.plans(&[id]).await?.pop())
+    pub async fn plan(&self, id: ShowtimeId) -> Result<Option<Arc<Plan>>, Arc<Error>> {
+        let facts = match self.0.facts.get(id) {
+            Some(facts) => facts,
+            None => match self.0.reader.read(id).await? {
+                Some(showtime) => showtime.facts,
+                None => return Ok(None),
+            },
+        };
+        let house = self.house(facts.auditorium.auditorium_id).await?;
+        Ok(house.map(|house| Arc::new(Plan { facts, house })))
     }
 
     /// The plans of these showtimes, as far as there are any.
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn plans(&self, ids: &[ShowtimeId]) -> Result<Vec<Arc<Plan>>, Error> {
+    pub async fn plans(&self, ids: &[ShowtimeId]) -> Result<Vec<Arc<Plan>>, Arc<Error>> {
         let mut facts = HashMap::with_capacity(ids.len());
         let mut unknown = Vec::new();
         for id in ids {
@@ -62,15 +70,20 @@ impl Store {
         Ok(plans)
     }
 
-    async fn house(&self, id: AuditoriumId) -> Result<Option<Arc<House>>, Error> {
-        if let Some(house) = self.0.houses.get(&id) {
+    /// The seats of an auditorium; one question is under way for all who want the same.
+    async fn house(&self, id: AuditoriumId) -> Result<Option<Arc<House>>, Arc<Error>> {
+        if let Some(house) = self.0.houses.get(&id).await {
             return Ok(Some(house));
         }
-        let auditorium = self.auditorium(id).await?;
-        let house = auditorium.and_then(|auditorium| auditorium.layout).map(|layout| Arc::new(House::new(&layout)));
-        if let Some(house) = &house {
-            self.0.houses.insert(id, Arc::clone(house));
+        // There is no house, or it is not known whether there is one.
+        let load = async {
+            let auditorium = self.auditorium(id).await.map_err(|error| Some(Arc::new(error)))?;
+            let layout = auditorium.and_then(|auditorium| auditorium.layout).ok_or(None)?;
+            Ok(Arc::new(House::new(&layout)))
+        };
+        match self.0.houses.try_get_with::<_, Option<Arc<Error>>>(id, load).await {
+            Ok(house) => Ok(Some(house)),
+            Err(why) => (*why).clone().map_or(Ok(None), Err),
         }
-        Ok(house)
     }
 }

@@ -11,14 +11,17 @@ use sea_orm::{
     ConnectOptions, Database as Orm, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
     sqlx::{
-        self,
+        self, ConnectOptions as _,
         postgres::PgConnectOptions,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Error;
+use super::{
+    Error,
+    seats::{Lines, PREPARE},
+};
 use crate::telemetry::metrics;
 
 /// Which database.
@@ -35,10 +38,8 @@ pub enum Database {
 pub struct Options {
     /// Where it is.
     pub database: Database,
-    /// Connections at the most, besides the ledger's.
+    /// Connections at the most, besides those of the ledger's writers.
     pub connections: u32,
-    /// The ledger's own. `SQLite` has one writer, whoever writes.
-    pub ledger_connections: u32,
     /// For getting a connection, and for one statement.
     pub timeout: Duration,
     /// Whether opening brings the schema up to date.
@@ -74,6 +75,10 @@ const SQLITE_CACHE: &str = "-65536";
 const SQLITE_CHECKPOINT: &str = "65536";
 /// A connection that lay idle for so long is asked whether it still lives before it is used.
 const DOUBTFUL_AFTER: Duration = Duration::from_secs(10);
+/// A statement may take this part of the timeout, so that the server ends it before we give up on the connection.
+const STATEMENT: f64 = 0.8;
+/// For a lock the ledger waits this part of it: those who share the batch wait, too.
+const LEDGER_PATIENCE: f64 = 0.3;
 /// How long closing a pool may take.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -175,18 +180,29 @@ pub(super) struct Pools {
     pub(super) reads: Pool,
     /// For transactions that change something. On Postgres it is the same pool, on SQLite the one writer.
     pub(super) writes: Pool,
-    /// For the ledger. On Postgres it has connections of its own, so that no crowd of readers holds it up.
-    pub(super) ledger: Pool,
+    /// For the ledger. On Postgres its writers have connections of their own, so that no crowd of readers holds them up.
+    pub(super) ledger: Ledger,
     /// Keeps a second process off an SQLite file.
     pub(super) lock: Option<File>,
+}
+
+/// What the ledger writes through.
+pub(super) enum Ledger {
+    /// The one writer.
+    Sqlite(Pool),
+    /// However many connections there are writers.
+    Postgres(Lines),
 }
 
 /// Connects.
 pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
     match &options.database {
         Database::Postgres(url) => {
-            let pool = open_postgres(url, "read", options.connections, options).await?;
-            let ledger = open_postgres(url, "ledger", options.ledger_connections, options).await?;
+            let pool = open_postgres(url, options).await?;
+            let settings = settings(options.timeout, options.timeout.mul_f64(LEDGER_PATIENCE));
+            let connect = url.parse::<PgConnectOptions>().map_err(|error| Error::Url(error.to_string()))?;
+            let connect = connect.options(settings).application_name("boxoffice").disable_statement_logging();
+            let ledger = Ledger::Postgres(Lines { options: connect, limit: options.timeout, prepare: &PREPARE });
             // Writers may have to wait for each other's locks; a part of the connections is not theirs to hold meanwhile.
             let theirs = options.connections - (options.connections / 4).max(1).min(options.connections - 1);
             let writes = Pool::new("write", pool.connection.clone(), theirs, options.timeout);
@@ -197,41 +213,45 @@ pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
             // The writer first: it creates the file and puts it in WAL mode.
             let writes = open_sqlite(path, "write", 1, options).await?;
             let reads = open_sqlite(path, "read", SQLITE_READERS.min(options.connections), options).await?;
-            Ok(Pools { reads, ledger: writes.clone(), writes, lock: Some(lock) })
+            Ok(Pools { reads, ledger: Ledger::Sqlite(writes.clone()), writes, lock: Some(lock) })
         }
     }
 }
 
-async fn open_postgres(url: &str, name: &'static str, size: u32, options: &Options) -> Result<Pool, Error> {
-    let statement_timeout = options.timeout.mul_f64(0.8);
+async fn open_postgres(url: &str, options: &Options) -> Result<Pool, Error> {
+    let settings = settings(options.timeout, options.timeout.mul_f64(STATEMENT));
     let mut connect = ConnectOptions::new(url);
     connect
-        .max_connections(size)
+        .max_connections(options.connections)
         .connect_timeout(options.timeout)
         .acquire_timeout(patience(options.timeout))
         .test_before_acquire(false)
         .test_before_acquire_if_idle_for(DOUBTFUL_AFTER)
         .set_application_name("boxoffice")
         .sqlx_logging(false)
-        .map_sqlx_postgres_opts(move |postgres| {
-            let millis = |limit: Duration| limit.as_millis().max(1).to_string();
-            postgres.options([
-                ("statement_timeout", millis(statement_timeout)),
-                ("lock_timeout", millis(statement_timeout)),
-                ("idle_in_transaction_session_timeout", millis(statement_timeout * 4)),
-                // Acknowledged means durable, whatever the server's default is.
-                ("synchronous_commit", "on".to_owned()),
-                ("plan_cache_mode", "force_generic_plan".to_owned()),
-                ("jit", "off".to_owned()),
-                // A plan is made once for each connection, often while the tables are still empty, and then kept. Every query
-                // here has its index; whatever looks cheaper than that in an empty table is ruinous in a full one.
-                ("enable_seqscan", "off".to_owned()),
-                ("enable_hashjoin", "off".to_owned()),
-                ("enable_mergejoin", "off".to_owned()),
-            ])
-        });
+        .map_sqlx_postgres_opts(move |postgres| postgres.options(settings.clone()));
     let connection = bounded(options.timeout * 2, Orm::connect(connect)).await?;
-    Ok(Pool::new(name, connection, size, options.timeout))
+    Ok(Pool::new("read", connection, options.connections, options.timeout))
+}
+
+/// What every connection to Postgres asks for.
+fn settings(timeout: Duration, lock_timeout: Duration) -> [(&'static str, String); 9] {
+    let millis = |limit: Duration| limit.as_millis().max(1).to_string();
+    let statement_timeout = timeout.mul_f64(STATEMENT);
+    [
+        ("statement_timeout", millis(statement_timeout)),
+        ("lock_timeout", millis(lock_timeout)),
+        ("idle_in_transaction_session_timeout", millis(statement_timeout * 4)),
+        // Acknowledged means durable, whatever the server's default is.
+        ("synchronous_commit", "on".to_owned()),
+        ("plan_cache_mode", "force_generic_plan".to_owned()),
+        ("jit", "off".to_owned()),
+        // A plan is made once for each connection, often while the tables are still empty, and then kept. Every query here
+        // has its index; whatever looks cheaper than that in an empty table is ruinous in a full one.
+        ("enable_seqscan", "off".to_owned()),
+        ("enable_hashjoin", "off".to_owned()),
+        ("enable_mergejoin", "off".to_owned()),
+    ]
 }
 
 async fn open_sqlite(path: &Path, name: &'static str, size: u32, options: &Options) -> Result<Pool, Error> {

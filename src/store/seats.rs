@@ -4,23 +4,20 @@
 //! of ids, so two batches never wait for each other, and the time is read by a statement of its own after it: one in the
 //! locking statement may be from before the wait.
 
+mod line;
 mod postgres;
 mod sqlite;
 mod writes;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, atomic::Ordering},
-    time::Instant,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use chrono::{DateTime, Utc};
-use sea_orm::{DbBackend, FromQueryResult as _, Statement};
+use sea_orm::{DbBackend, Statement};
 
 use super::{
     Error, RequestKey, Store,
     facts::StandingRow,
-    pools::bounded,
+    pools::{Ledger, bounded},
     reader::{ids_among, texts, texts_among},
     requests::AnswerRow,
     reservations::{FROM_RESERVATIONS, RESERVATION_COLUMNS, ReservationRow},
@@ -35,12 +32,45 @@ use crate::{
     telemetry::metrics,
 };
 
+pub(super) use line::Lines;
+pub(super) use postgres::PREPARE;
 pub use writes::{Step, Writes};
+
+/// A writer's way to the database: its own, for one transaction after the other.
+pub struct Line {
+    store: Store,
+    slot: line::Slot,
+}
 
 /// An open transaction of the ledger. Dropped, it is rolled back.
 pub struct SeatBatch {
-    tx: Tx,
+    over: Over,
     begun: Instant,
+}
+
+enum Over {
+    Sqlite(Tx),
+    Postgres(line::Open),
+}
+
+/// Whether to wait for a lock that somebody else has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// For a while.
+    Some,
+    /// Not at all.
+    None,
+}
+
+/// What is found out when the locks are had.
+#[derive(Debug)]
+pub struct Looked {
+    /// The showtimes. Those that are not there are missing.
+    pub locked: Vec<Locked>,
+    /// The database's time, after the locks were had. `SQLite` has no clock of its own.
+    pub now: Option<DateTime<Utc>>,
+    /// Reservations that were made under the request ids that were asked for.
+    pub made: Vec<MadeBefore>,
 }
 
 /// A showtime whose lock is held.
@@ -72,24 +102,22 @@ pub struct MadeBefore {
 }
 
 impl Store {
-    /// Begins a transaction of the ledger.
-    ///
-    /// # Errors
-    /// The database cannot be asked.
-    pub async fn begin_seats(&self) -> Result<SeatBatch, Error> {
-        let begun = Instant::now();
-        let tx = self.begin_on(&self.0.ledger).await?;
-        if self.has_clock() && plans_are_old(self.0.batches.fetch_add(1, Ordering::Relaxed)) {
-            let forget = sea_orm::ConnectionTrait::execute_unprepared(&tx.inner, "DISCARD PLANS");
-            bounded(tx.limit, forget).await?;
-        }
-        Ok(SeatBatch { tx, begun })
+    /// A way to the database for one writer of the ledger.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        Line { store: self.clone(), slot: line::Slot::default() }
     }
 
     /// Whether the database has a clock that all instances go by.
     #[must_use]
     pub fn has_clock(&self) -> bool {
-        self.0.ledger.backend() == DbBackend::Postgres
+        matches!(self.0.ledger, Ledger::Postgres(_))
+    }
+
+    /// Whether a showtime can be locked by itself; or else a transaction locks all there is.
+    #[must_use]
+    pub fn locks_rows(&self) -> bool {
+        self.has_clock()
     }
 
     /// Showtimes in which a hold may have ended by `now`, the longest overdue first. On Postgres the database's clock
@@ -118,16 +146,6 @@ pub fn lapsed_statement(backend: DbBackend, now: Option<DateTime<Utc>>, limit: u
     Statement::from_sql_and_values(backend, sql, values)
 }
 
-/// Whether to have this batch's statements planned anew. A plan is kept for as long as its connection, and one that was made
-/// while a table was nearly empty reads all of it for ever after. So plans are made anew whenever the tables may have
-/// doubled, and now and then; each time for a few batches on end, so that every connection has its turn.
-fn plans_are_old(batch: u64) -> bool {
-    const ON_END: u64 = 16;
-    const NOW_AND_THEN: u64 = 8_192;
-    let since = if batch < NOW_AND_THEN { batch - (batch + 1).next_power_of_two() / 2 } else { batch % NOW_AND_THEN };
-    since < ON_END
-}
-
 #[derive(sea_orm::FromQueryResult)]
 struct LockedRow {
     #[sea_orm(nested)]
@@ -136,49 +154,62 @@ struct LockedRow {
     next_lapse: Option<DateTime<Utc>>,
 }
 
-impl SeatBatch {
-    /// Waits for the locks of these showtimes. Those that are not there are not in the answer.
+impl LockedRow {
+    fn locked(self) -> Result<Locked, Error> {
+        let standing = self.standing.standing()?;
+        Ok(Locked {
+            showtime_id: ShowtimeId(self.standing.showtime_id),
+            state: standing.state,
+            revision: standing.revision,
+            decide_time: self.decide_time,
+            next_lapse: self.next_lapse,
+        })
+    }
+}
+
+impl Line {
+    /// Begins a transaction: takes the locks of these showtimes, and then looks at the time and for what was made under
+    /// these request ids.
     ///
     /// # Errors
-    /// The database cannot be asked, or the wait is too long.
-    pub async fn lock(&self, ids: &[ShowtimeId]) -> Result<Vec<Locked>, Error> {
-        let lock = if self.is_postgres() { postgres::locking() } else { "" };
-        let sql = format!(
-            "SELECT s.showtime_id, s.state, s.cancel_time, s.available_count, s.revision, s.decide_time, s.next_lapse \
-             FROM showtimes s WHERE s.showtime_id {}{lock}",
-            ids_among(self.tx.backend, 1)
-        );
-        let statement = self.statement(sql, [self.ids(ids.iter().map(|id| id.0))]);
-        let rows = self.timed(LockedRow::find_by_statement(statement).all(&self.tx.inner)).await?;
-        let locked = |row: LockedRow| {
-            let standing = row.standing.standing()?;
-            Ok(Locked {
-                showtime_id: ShowtimeId(row.standing.showtime_id),
-                state: standing.state,
-                revision: standing.revision,
-                decide_time: row.decide_time,
-                next_lapse: row.next_lapse,
-            })
+    /// The database cannot be asked, or `Busy`: somebody else has a lock.
+    pub async fn begin(
+        &self,
+        ids: &[ShowtimeId],
+        keys: &[&RequestKey],
+        patience: Patience,
+    ) -> Result<(SeatBatch, Looked), Error> {
+        let begun = Instant::now();
+        let started = async {
+            match &self.store.0.ledger {
+                Ledger::Sqlite(pool) => {
+                    let tx = self.store.begin_on(pool).await?;
+                    let looked = sqlite::look(&tx, ids, keys).await?;
+                    Ok((Over::Sqlite(tx), looked))
+                }
+                Ledger::Postgres(lines) => {
+                    let (open, looked) = postgres::begin(lines, &self.slot, ids, keys, patience).await?;
+                    Ok((Over::Postgres(open), looked))
+                }
+            }
         };
-        rows.into_iter().map(locked).collect()
+        match started.await {
+            Ok((over, looked)) => Ok((SeatBatch { over, begun }, looked)),
+            Err(error) => {
+                metrics::transaction("decide_seats", outcome::<(), _>(&Err(&error)), begun.elapsed());
+                Err(error)
+            }
+        }
     }
+}
 
-    /// The database's time, after the locks were had, and the reservations that were made under these request ids. SQLite
-    /// has no clock of its own.
-    ///
-    /// # Errors
-    /// The database cannot be asked.
-    pub async fn look(&self, keys: &[&RequestKey]) -> Result<(Option<DateTime<Utc>>, Vec<MadeBefore>), Error> {
-        let ids = self.ids(keys.iter().map(|key| key.request_id.0));
-        if self.is_postgres() { postgres::look(self, ids).await } else { sqlite::look(self, ids, keys.len()).await }
-    }
-
+impl SeatBatch {
     /// The answers that were kept under these request ids, of methods other than reserving.
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn answers(&self, keys: &[&RequestKey]) -> Result<Vec<Answered>, Error> {
-        let backend = self.tx.backend;
+    pub async fn answers(&mut self, keys: &[&RequestKey]) -> Result<Vec<Answered>, Error> {
+        let backend = self.backend();
         let sql = format!(
             "SELECT caller, method, request_id, fingerprint, answer FROM requests \
              WHERE caller {} AND method {} AND request_id {}",
@@ -190,7 +221,7 @@ impl SeatBatch {
         let methods: BTreeSet<_> = keys.iter().map(|key| key.method).collect();
         let ids = self.ids(keys.iter().map(|key| key.request_id.0));
         let statement = self.statement(sql, [texts(backend, callers), texts(backend, methods), ids]);
-        let rows = self.timed(AnswerRow::find_by_statement(statement).all(&self.tx.inner)).await?;
+        let rows = self.all::<AnswerRow>(statement).await?;
         rows.into_iter().map(Answered::read).collect()
     }
 
@@ -198,11 +229,11 @@ impl SeatBatch {
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn live(&self, ids: &[ShowtimeId]) -> Result<Vec<Reservation>, Error> {
+    pub async fn live(&mut self, ids: &[ShowtimeId]) -> Result<Vec<Reservation>, Error> {
         let sql = format!(
             "SELECT {RESERVATION_COLUMNS} {FROM_RESERVATIONS} WHERE r.reservation_id IN \
              (SELECT c.reservation_id FROM seat_claims c WHERE c.showtime_id {})",
-            ids_among(self.tx.backend, 1)
+            ids_among(self.backend(), 1)
         );
         self.read_reservations(sql, self.ids(ids.iter().map(|id| id.0))).await
     }
@@ -211,22 +242,22 @@ impl SeatBatch {
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn since(&self, known: &[(ShowtimeId, i64)]) -> Result<Vec<Happened>, Error> {
+    pub async fn since(&mut self, known: &[(ShowtimeId, i64)]) -> Result<Vec<Happened>, Error> {
         let sql = "SELECT o.aggregate, o.seq, o.events FROM unnest($1::uuid[], $2::bigint[]) AS known (aggregate, revision) \
             JOIN outbox o ON o.aggregate = known.aggregate AND o.seq > known.revision ORDER BY o.aggregate, o.seq";
         let revisions: Vec<_> = known.iter().map(|(_, revision)| *revision).collect();
         let statement = self.statement(sql, [self.ids(known.iter().map(|(id, _)| id.0)), revisions.into()]);
-        self.timed(Happened::find_by_statement(statement).all(&self.tx.inner)).await
+        self.all(statement).await
     }
 
     /// These reservations, as far as there are any.
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn reservations(&self, ids: &[ReservationId]) -> Result<Vec<Reservation>, Error> {
+    pub async fn reservations(&mut self, ids: &[ReservationId]) -> Result<Vec<Reservation>, Error> {
         let sql = format!(
             "SELECT {RESERVATION_COLUMNS} {FROM_RESERVATIONS} WHERE r.reservation_id {}",
-            ids_among(self.tx.backend, 1)
+            ids_among(self.backend(), 1)
         );
         self.read_reservations(sql, self.ids(ids.iter().map(|id| id.0))).await
     }
@@ -236,8 +267,11 @@ impl SeatBatch {
     ///
     /// # Errors
     /// `Constraint` by its name, `Fenced`, or the database cannot be asked.
-    pub async fn write(&self, writes: &Writes) -> Result<(), Error> {
-        if self.is_postgres() { postgres::write(self, writes).await } else { sqlite::write(self, writes).await }
+    pub async fn write(&mut self, writes: &Writes) -> Result<(), Error> {
+        match &mut self.over {
+            Over::Sqlite(tx) => sqlite::write(tx, writes).await,
+            Over::Postgres(open) => postgres::write(open, writes).await,
+        }
     }
 
     /// Makes it durable.
@@ -245,48 +279,63 @@ impl SeatBatch {
     /// # Errors
     /// `Unknown`, if the answer did not come.
     pub async fn commit(self) -> Result<(), Error> {
-        self.end(Verdict::Commit(())).await
-    }
-
-    /// Leaves no trace.
-    ///
-    /// # Errors
-    /// The database cannot be told; then it finds out by itself.
-    pub async fn leave(self) -> Result<(), Error> {
-        self.end(Verdict::Refuse(())).await
-    }
-
-    async fn end(self, verdict: Verdict<()>) -> Result<(), Error> {
-        let done = self.tx.end(verdict).await;
+        let done = match self.over {
+            Over::Sqlite(tx) => tx.end(Verdict::Commit(())).await,
+            Over::Postgres(open) => match open.end("COMMIT").await {
+                Err(Error::Unavailable(error)) => Err(Error::Unknown(error)),
+                done => done,
+            },
+        };
         metrics::transaction("decide_seats", outcome(&done), self.begun.elapsed());
         done
     }
 
-    fn is_postgres(&self) -> bool {
-        self.tx.backend == DbBackend::Postgres
+    /// Leaves no trace, since there is nothing to write.
+    ///
+    /// # Errors
+    /// The database cannot be told; then it finds out by itself.
+    pub async fn leave(self) -> Result<(), Error> {
+        let done = match self.over {
+            Over::Sqlite(tx) => tx.end(Verdict::Refuse(())).await,
+            Over::Postgres(open) => open.end("ROLLBACK").await,
+        };
+        metrics::transaction("decide_seats", outcome(&done), self.begun.elapsed());
+        done
+    }
+
+    /// Leaves no trace, since this went wrong.
+    pub async fn fail(self, error: &Error) {
+        if let Over::Postgres(open) = self.over {
+            open.give_up(error).await;
+        }
+        metrics::transaction("decide_seats", outcome::<(), _>(&Err(error)), self.begun.elapsed());
+    }
+
+    fn backend(&self) -> DbBackend {
+        match self.over {
+            Over::Sqlite(_) => DbBackend::Sqlite,
+            Over::Postgres(_) => DbBackend::Postgres,
+        }
     }
 
     fn statement<const N: usize>(&self, sql: impl Into<String>, values: [sea_orm::Value; N]) -> Statement {
-        Statement::from_sql_and_values(self.tx.backend, sql, values)
+        Statement::from_sql_and_values(self.backend(), sql, values)
     }
 
     fn ids(&self, ids: impl Iterator<Item = uuid::Uuid>) -> sea_orm::Value {
-        super::reader::ids(self.tx.backend, ids)
+        super::reader::ids(self.backend(), ids)
     }
 
-    async fn timed<T, E: Into<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, Error> {
-        bounded(self.tx.limit, work).await
+    async fn all<R: sea_orm::FromQueryResult>(&mut self, statement: Statement) -> Result<Vec<R>, Error> {
+        match &mut self.over {
+            Over::Sqlite(tx) => bounded(tx.limit, R::find_by_statement(statement).all(&tx.inner)).await,
+            Over::Postgres(open) => open.all(statement).await,
+        }
     }
 
-    /// Runs a statement, and answers how many rows it concerned.
-    async fn run(&self, statement: Statement) -> Result<u64, Error> {
-        let done = self.timed(sea_orm::ConnectionTrait::execute_raw(&self.tx.inner, statement)).await?;
-        Ok(done.rows_affected())
-    }
-
-    async fn read_reservations(&self, sql: String, ids: sea_orm::Value) -> Result<Vec<Reservation>, Error> {
+    async fn read_reservations(&mut self, sql: String, ids: sea_orm::Value) -> Result<Vec<Reservation>, Error> {
         let statement = self.statement(sql, [ids]);
-        let rows = self.timed(ReservationRow::find_by_statement(statement).all(&self.tx.inner)).await?;
+        let rows = self.all::<ReservationRow>(statement).await?;
         rows.into_iter().map(ReservationRow::reservation).collect()
     }
 }

@@ -124,8 +124,8 @@ pub(super) async fn timed<T>(
 }
 
 /// How a transaction ended, as the metrics name it.
-pub(super) fn outcome<T>(done: &Result<T, Error>) -> &'static str {
-    match done {
+pub(super) fn outcome<T, E: std::borrow::Borrow<Error>>(done: &Result<T, E>) -> &'static str {
+    match done.as_ref().map_err(std::borrow::Borrow::borrow) {
         Ok(_) => "done",
         Err(Error::Unknown(_)) => "unknown",
         Err(Error::Busy(_)) => "busy",

@@ -111,7 +111,6 @@ impl Stores {
         let options = store::Options {
             database,
             connections: 4,
-            ledger_connections: 1,
             timeout: Duration::from_secs(20),
             migrate: true,
             cached_showtimes: 100,

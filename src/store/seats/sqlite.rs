@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use sea_orm::{FromQueryResult, Value};
+use sea_orm::{DbBackend, FromQueryResult, Statement, Value};
 use serde_json::{Value as Json, json};
 
-use super::{MadeBefore, SeatBatch, Step, Writes, expect, hex, kept, short};
+use super::{LockedRow, Looked, MadeBefore, Step, Writes, expect, hex, kept, short};
 use crate::{
-    domain::reservation::Reservation,
+    domain::{ids::ShowtimeId, reservation::Reservation},
     store::{
         Error, RequestKey,
+        pools::bounded,
+        reader,
         reservations::{FROM_RESERVATIONS, RESERVATION_COLUMNS, ReservationRow},
+        transactions::Tx,
     },
 };
 
@@ -24,21 +27,23 @@ struct MadeRow {
     reservation: ReservationRow,
 }
 
-pub(super) async fn look(
-    batch: &SeatBatch,
-    ids: Value,
-    count: usize,
-) -> Result<(Option<DateTime<Utc>>, Vec<MadeBefore>), Error> {
-    if count == 0 {
-        return Ok((None, Vec::new()));
+pub(super) async fn look(tx: &Tx, ids: &[ShowtimeId], keys: &[&RequestKey]) -> Result<Looked, Error> {
+    let sql = "SELECT s.showtime_id, s.state, s.cancel_time, s.available_count, s.revision, s.decide_time, s.next_lapse \
+         FROM showtimes s WHERE s.showtime_id IN (SELECT unhex(value) FROM json_each($1))";
+    let locked = statement(sql, [reader::ids(tx.backend, ids.iter().map(|id| id.0))]);
+    let locked = bounded(tx.limit, LockedRow::find_by_statement(locked).all(&tx.inner)).await?;
+    let locked = locked.into_iter().map(LockedRow::locked).collect::<Result<_, _>>()?;
+    if keys.is_empty() {
+        return Ok(Looked { locked, now: None, made: Vec::new() });
     }
     let sql = format!(
         "SELECT r.request_id, r.caller, r.fingerprint, {RESERVATION_COLUMNS} \
          {FROM_RESERVATIONS} \
          WHERE r.request_id IN (SELECT unhex(value) FROM json_each($1))"
     );
-    let rows = batch.timed(MadeRow::find_by_statement(batch.statement(sql, [ids])).all(&batch.tx.inner)).await?;
-    let made = rows.into_iter().map(|row| {
+    let made = statement(&sql, [reader::ids(tx.backend, keys.iter().map(|key| key.request_id.0))]);
+    let made = bounded(tx.limit, MadeRow::find_by_statement(made).all(&tx.inner)).await?;
+    let made = made.into_iter().map(|row| {
         Ok(MadeBefore {
             caller: row.caller.unwrap_or_default(),
             request_id: row.request_id,
@@ -46,7 +51,17 @@ pub(super) async fn look(
             reservation: row.reservation.reservation()?,
         })
     });
-    Ok((None, made.collect::<Result<_, Error>>()?))
+    Ok(Looked { locked, now: None, made: made.collect::<Result<_, Error>>()? })
+}
+
+fn statement<const N: usize>(sql: &str, values: [Value; N]) -> Statement {
+    Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
+}
+
+/// Runs a statement, and answers how many rows it concerned.
+async fn run<const N: usize>(tx: &Tx, sql: &str, values: [Value; N]) -> Result<u64, Error> {
+    let done = bounded(tx.limit, sea_orm::ConnectionTrait::execute_raw(&tx.inner, statement(sql, values)));
+    Ok(done.await?.rows_affected())
 }
 
 const RELEASE: &str = "DELETE FROM seat_claims WHERE (showtime_id, seat, reservation_id) IN \
@@ -80,18 +95,18 @@ const STEP: &str = "UPDATE showtimes SET revision = n.revision, available_count 
     WHERE showtimes.showtime_id = n.showtime_id AND showtimes.revision = n.before";
 const SET_LAPSE: &str = "UPDATE showtimes SET next_lapse = $2 WHERE showtime_id = $1";
 
-pub(super) async fn write(batch: &SeatBatch, writes: &Writes) -> Result<(), Error> {
+pub(super) async fn write(tx: &Tx, writes: &Writes) -> Result<(), Error> {
     if !writes.released.is_empty() {
         let gone = claims(writes.released.iter());
         let seats = gone.len();
-        expect(rows(batch, RELEASE, gone).await?, seats, "a claim")?;
+        expect(rows(tx, RELEASE, gone).await?, seats, "a claim")?;
     }
     if !writes.changed.is_empty() {
         let changed: Vec<_> = writes.changed.values().map(|reservation| changed(reservation)).collect();
-        expect(rows(batch, CHANGE, changed).await?, writes.changed.len(), "a reservation")?;
+        expect(rows(tx, CHANGE, changed).await?, writes.changed.len(), "a reservation")?;
     }
     for (id, lapse) in &writes.lapses {
-        batch.run(batch.statement(SET_LAPSE, [id.0.into(), (*lapse).into()])).await?;
+        run(tx, SET_LAPSE, [id.0.into(), (*lapse).into()]).await?;
     }
     let Some(now) = writes.steps.first().map(|step| text(step.decide_time)) else { return Ok(()) };
     if !writes.answers.is_empty() {
@@ -99,21 +114,21 @@ pub(super) async fn write(batch: &SeatBatch, writes: &Writes) -> Result<(), Erro
             let answer = kept(*revision, reservation.as_deref());
             json!([key.caller, key.method, key.request_id.0.simple(), hex(&key.fingerprint), answer, now])
         });
-        rows(batch, KEEP, answers.collect()).await?;
+        rows(tx, KEEP, answers.collect()).await?;
     }
     if !writes.made.is_empty() {
         let made = writes.made.iter().map(|(reservation, key)| made(reservation, key.as_ref()));
-        rows(batch, MAKE, made.collect()).await?;
-        rows(batch, CLAIM, claims(writes.made.iter().map(|(reservation, _)| reservation))).await?;
+        rows(tx, MAKE, made.collect()).await?;
+        rows(tx, CLAIM, claims(writes.made.iter().map(|(reservation, _)| reservation))).await?;
     }
     let steps: Vec<_> = writes.steps.iter().map(step).collect();
-    rows(batch, TELL, steps.clone()).await?;
-    expect(rows(batch, STEP, steps).await?, writes.steps.len(), "a showtime")
+    rows(tx, TELL, steps.clone()).await?;
+    expect(rows(tx, STEP, steps).await?, writes.steps.len(), "a showtime")
 }
 
-/// Runs a statement on rows, and answers how many it concerned.
-async fn rows(batch: &SeatBatch, sql: &str, rows: Vec<Json>) -> Result<u64, Error> {
-    batch.run(batch.statement(sql, [Value::from(Json::from(rows).to_string())])).await
+/// The same with rows.
+async fn rows(tx: &Tx, sql: &str, rows: Vec<Json>) -> Result<u64, Error> {
+    run(tx, sql, [Value::from(Json::from(rows).to_string())]).await
 }
 
 fn claims<'a>(reservations: impl Iterator<Item = &'a Arc<Reservation>>) -> Vec<Json> {
