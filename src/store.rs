@@ -30,7 +30,7 @@ pub use pools::{Database, Options};
 pub use reader::{standings_statement, whole_statement};
 pub use requests::{KEPT_FOR_EVER, RequestKey};
 pub use reservations::{Found, ReservationCursor, reservation_listing_statement};
-pub use seats::{Answered, Happened, Line, Locked, Looked, MadeBefore, Patience, SeatBatch, Step, Writes, lapsed_statement};
+pub use seats::{Answered, Happened, Line, Locked, Looked, MadeBefore, Patience, SeatBatch, Stand, Step, Writes, lapsed_statement};
 pub use showtimes::{Cursor, Schedule, ShowtimeScheduled, listing_statement};
 
 use pools::{Ledger, Pool, Pools};
@@ -48,6 +48,7 @@ struct Inner {
     ledger: Ledger,
     facts: facts::Facts,
     houses: plans::Houses,
+    plans: plans::Plans,
     reader: reader::Reader,
     /// Held for as long as the process uses an SQLite file.
     _lock: Option<File>,
@@ -68,6 +69,7 @@ impl Store {
         }
         let facts = facts::Facts::new(options.cached_showtimes);
         let houses = plans::Houses::new(plans::HOUSES);
+        let plans = plans::Plans::new(plans::PLANS);
         let reader = reader::Reader::start(&reads, &facts);
         Ok(Self(Arc::new(Inner {
             reads,
@@ -75,6 +77,7 @@ impl Store {
             ledger,
             facts,
             houses,
+            plans,
             reader,
             _lock: lock,
         })))

@@ -240,3 +240,30 @@ async fn reserve(server: &Server, deed: Deed) -> Reservation {
     let answer = ReservationsClient::new(server.channel()).reserve_seats(request).await;
     answer.expect("the seats are free").into_inner().reservation.expect("the answer has the reservation")
 }
+
+/// Somebody locks one showtime's row and keeps it, be it by hand. Commands for it are refused in the end, and may be asked again;
+/// all others are decided, those of the same batch and of the same writer among them.
+#[tokio::test]
+async fn a_showtime_that_somebody_locks_holds_up_no_other() {
+    let ground = Ground::new(Store::Postgres).await;
+    let setup = ground.setup().with("--ledger-writers", "1").with("--database-timeout", "1s").with("--sweep", "false");
+    let fleet = Fleet::start(1, setup).await;
+    let history = History::default();
+    let locked = &history.stage(fleet.channel(0), 3, 600).await;
+    let other = &history.stage(fleet.channel(0), 3, 600).await;
+    let lock = history.lock(&ground.connect().await, locked).await;
+    for (row, customer) in [("A", "one"), ("B", "two")] {
+        let ask = |id, first| history.call(fleet.channel(0), id, Deed::reserve(id, customer, row, first..=first));
+        let asked = (1..=5).flat_map(|first| [ask(locked, first), ask(other, first)]);
+        for (at, told) in join_all(asked).await.into_iter().enumerate() {
+            if at % 2 == 0 {
+                told.refused("OVERLOADED");
+            } else {
+                told.done();
+            }
+        }
+    }
+    lock.release().await;
+    history.call(fleet.channel(0), locked, Deed::reserve(locked, "one", "A", 1..=5)).await.done();
+    history.assert_holds(&ground.connect().await, &fleet.channels()).await;
+}

@@ -137,7 +137,8 @@ async fn a_commit_whose_answer_is_lost_is_found_by_its_request_id() {
 #[tokio::test]
 async fn who_waits_for_the_lock_across_the_end_of_a_hold_comes_too_late() {
     let ground = Ground::new(Store::Postgres).await;
-    let fleet = Fleet::start(3, without_sweep(ground.setup())).await;
+    // A lock is waited for as long as a part of it.
+    let fleet = Fleet::start(3, without_sweep(ground.setup()).with("--database-timeout", "30s")).await;
     let history = History::default();
     let id = &history.stage(fleet.channel(0), 1, 1).await;
     let connection = ground.connect().await;

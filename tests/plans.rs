@@ -67,7 +67,7 @@ async fn crowded(store: Store) -> (World, String) {
              SELECT i + 1, (i + 1) / {ROOMS} * 60 FROM n WHERE i < {SHOWTIMES} - 1) \
          INSERT INTO showtimes SELECT {}, {}, 'tt' || (i % 50), movie, {}, {}, {}, {date}, currency, price_minor, hold_us, \
          create_time, CASE i % 10 WHEN 0 THEN 'cancelled' ELSE 'scheduled' END, \
-         CASE i % 10 WHEN 0 THEN create_time END, available_count, revision, NULL, NULL FROM n, showtimes",
+         CASE i % 10 WHEN 0 THEN create_time END FROM n, showtimes",
         id(&format!("{FIRST} + i")),
         id(&format!("i % {ROOMS}")),
         minute("m"),
@@ -90,8 +90,10 @@ async fn crowded(store: Store) -> (World, String) {
         RESERVATIONS / 10,
     );
     let claims = "INSERT INTO seat_claims SELECT showtime_id, first_seat, reservation_id FROM reservations";
-    let lapses = format!("UPDATE showtimes SET next_lapse = start_time WHERE showtime_id < {}", id("1000500"));
-    for statement in [&*rooms, &*showtimes, &*reservations, claims, &*lapses, "ANALYZE"] {
+    let standings = "INSERT INTO standings SELECT showtime_id, 10, 2, NULL, NULL FROM showtimes \
+         WHERE showtime_id NOT IN (SELECT showtime_id FROM standings)";
+    let lapses = format!("UPDATE standings SET next_lapse = {} WHERE showtime_id < {}", minute("1"), id("1000500"));
+    for statement in [&*rooms, &*showtimes, standings, &*reservations, claims, &*lapses, "ANALYZE"] {
         world.ground.sql(statement).await.unwrap_or_else(|error| panic!("{error}: {statement}"));
     }
     (world, room)

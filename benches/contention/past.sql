@@ -7,9 +7,7 @@ CREATE TEMPORARY TABLE past AS
         generate_series(0, (current_setting('bench.past')::integer - 1) / 1000) house;
 UPDATE past SET
     showtime_id = gen_random_uuid(),
-    start_time = start_time - (2 + house / 6) * interval '1 day' - house % 6 * interval '4 hours' - interval '60 days',
-    available_count = 0,
-    revision = 2001;
+    start_time = start_time - (2 + house / 6) * interval '1 day' - house % 6 * interval '4 hours' - interval '60 days';
 UPDATE past SET
     end_time = start_time + interval '2 hours',
     free_again = start_time + interval '3 hours',
@@ -34,4 +32,5 @@ INSERT INTO outbox (aggregate, seq, last_seq, events, create_time, publish_time,
     FROM sold;
 ALTER TABLE past DROP COLUMN house;
 INSERT INTO showtimes SELECT * FROM past;
+INSERT INTO standings SELECT showtime_id, 0, 2001, NULL, start_time FROM past;
 DROP TABLE past, sold;

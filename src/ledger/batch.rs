@@ -12,10 +12,11 @@ use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
         reservation::{Reservation, State},
+        showtime,
         seating::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating},
     },
     store::{
-        Answered, Error, Locked, Looked, MadeBefore, Patience, RequestKey, SeatBatch, Step, Writes, outbox,
+        Answered, Error, Locked, Looked, MadeBefore, Patience, RequestKey, SeatBatch, Stand, Step, Writes, outbox,
         planted::{self, Bug},
     },
 };
@@ -61,10 +62,13 @@ impl Writer {
         let reserving: Vec<_> = keyed().filter(|(ask, _)| is_reserve(ask)).map(|(_, key)| key).collect();
         let others: Vec<_> = keyed().filter(|(ask, _)| !is_reserve(ask)).map(|(_, key)| key).collect();
 
-        let (mut batch, looked) = self.line.begin(&ids, &reserving, patience).await?;
-        let mut known = self.know(looked, &reserving);
+        let (mut batch, looked) = self.line.begin(&ids, patience).await?;
+        let mut known = self.know(looked);
         let done = async {
             Self::recall_answers(&mut batch, &others, &mut known).await?;
+            if self.wary > 0 {
+                Self::recall_made(&mut batch, &reserving, &mut known).await?;
+            }
             self.load_seatings(&mut batch, &known).await?;
             self.recall(&mut batch, asks).await?;
             let mut decided = Decided::default();
@@ -72,7 +76,8 @@ impl Writer {
             for ask in asks {
                 told.push(self.tell(ask, &mut known, &mut decided)?);
             }
-            self.finish(&known, &mut decided, asks);
+            Self::replay_refused(&mut batch, asks, &mut told, &mut known).await?;
+            self.finish(&mut decided, asks);
             if !decided.writes.is_empty() {
                 batch.write(&decided.writes).await?;
             }
@@ -96,22 +101,57 @@ impl Writer {
     }
 
     /// Puts together what was found out with the locks.
-    fn know<'a>(&self, looked: Looked, reserving: &[&'a RequestKey]) -> Known<'a> {
+    fn know<'a>(&self, looked: Looked) -> Known<'a> {
         let clock = match &self.time {
             Time::Database(clock) => looked.now.unwrap_or_else(|| clock.now()),
             Time::Given(clock) => clock.now(),
         };
-        let mut answers = HashMap::new();
-        for MadeBefore { caller, request_id, fingerprint, reservation } in looked.made {
+        let locked = looked.locked.into_iter().map(|locked| (locked.showtime_id, locked)).collect();
+        Known { clock, answers: HashMap::new(), locked }
+    }
+
+    /// Learns what was reserved by these requests, if they were made before.
+    async fn recall_made<'a>(
+        batch: &mut SeatBatch,
+        keys: &[&'a RequestKey],
+        known: &mut Known<'a>,
+    ) -> Result<(), Error> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        for MadeBefore { caller, request_id, fingerprint, reservation } in batch.made_before(keys).await? {
             let asked = |key: &&&RequestKey| key.request_id.0 == request_id && key.caller == caller;
-            if let Some(key) = reserving.iter().find(asked) {
+            if let Some(key) = keys.iter().find(asked) {
                 let reservation = reservation.as_made();
                 let revision = reservation.revision;
-                answers.insert(key_of(key), Kept { fingerprint, revision, reservation: Some(Arc::new(reservation)) });
+                known.answers.insert(key_of(key), Kept { fingerprint, revision, reservation: Some(Arc::new(reservation)) });
             }
         }
-        let locked = looked.locked.into_iter().map(|locked| (locked.showtime_id, locked)).collect();
-        Known { clock, answers, locked }
+        Ok(())
+    }
+
+    /// Looks whether those that were refused were made before, and then answers what they were answered then. What had been
+    /// made before and was not refused cannot be made twice: its key says no, and all is done again, with a look first.
+    async fn replay_refused<'a>(
+        batch: &mut SeatBatch,
+        asks: &[&'a Ask],
+        told: &mut [Option<Told>],
+        known: &mut Known<'a>,
+    ) -> Result<(), Error> {
+        let is_reserve = |ask: &Ask| matches!(ask.command, Command::Reserve { .. }) && !ask.validate_only;
+        let refused = asks.iter().zip(told).filter_map(|(ask, told)| {
+            let (key, told) = (ask.key.as_ref().filter(|_| is_reserve(ask))?, told.as_mut()?);
+            matches!(told.outcome, Outcome::Refused(_)).then_some((key, told))
+        });
+        let refused: Vec<_> = refused.collect();
+        let keys: Vec<_> = refused.iter().map(|(key, _)| *key).collect();
+        Self::recall_made(batch, &keys, known).await?;
+        for (key, told) in refused {
+            if let Some((revision, outcome)) = known.replay(key) {
+                (told.revision, told.outcome) = (revision, outcome);
+            }
+        }
+        Ok(())
     }
 
     /// Learns what was answered to these requests, if they were made before.
@@ -139,19 +179,22 @@ impl Writer {
         if stale.is_empty() {
             return Ok(());
         }
-        // A showtime that nobody has ever reserved in has nothing to read.
+        // A showtime that is as it was scheduled has nothing to read.
         let ids: Vec<_> = stale.iter().filter(|locked| locked.revision > 1).map(|locked| locked.showtime_id).collect();
-        let mut live: HashMap<ShowtimeId, Vec<Reservation>> = HashMap::new();
+        let (mut stands, mut live) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
         if !ids.is_empty() {
+            stands.extend(batch.stands(&ids).await?);
             for reservation in batch.live(&ids).await? {
                 live.entry(reservation.showtime_id).or_default().push(reservation);
             }
         }
-        for Locked { showtime_id, state, revision, decide_time, .. } in stale {
+        const NEW: Stand = Stand { state: showtime::State::Scheduled, decide_time: None, next_lapse: None };
+        for Locked { showtime_id, revision } in stale {
             let Some(plan) = self.memory.plan(showtime_id).cloned() else { continue };
+            let Stand { state, decide_time, next_lapse } = stands.get(&showtime_id).copied().unwrap_or(NEW);
             let latest = decide_time.unwrap_or(plan.facts.create_time);
             let live = live.remove(&showtime_id).unwrap_or_default();
-            self.memory.learn(Seating::new(plan, state, revision, latest, live));
+            self.memory.learn(Seating::new(plan, state, revision, latest, live), next_lapse);
         }
         Ok(())
     }
@@ -178,6 +221,11 @@ impl Writer {
             {
                 self.memory.forget([id].into_iter());
             }
+        }
+        for (id, _) in near {
+            let next = self.memory.seating(id).and_then(|seating| seating.next_lapse());
+            let before = self.memory.next_lapse(id);
+            self.memory.learn_lapse(id, [before, next].into_iter().flatten().min());
         }
         Ok(())
     }
@@ -223,11 +271,9 @@ impl Writer {
         let told = |revision, outcome| Some(Told { plan: Arc::clone(&plan), revision, now, outcome });
         let key = ask.key.as_ref().filter(|_| !ask.validate_only);
         if let Some(key) = key
-            && let Some(kept) = known.answers.get(&key_of(key))
+            && let Some((revision, outcome)) = known.replay(key)
         {
-            let same = key.fingerprint.starts_with(&kept.fingerprint) && !kept.fingerprint.is_empty();
-            let outcome = if same { Outcome::Replayed(kept.reservation.clone()) } else { Outcome::RequestReused };
-            return Ok(told(kept.revision, outcome));
+            return Ok(told(revision, outcome));
         }
         let decision = match decided.decide(seating, &ask.command, &self.rules, now) {
             Ok(decision) => decision,
@@ -252,33 +298,46 @@ impl Writer {
     }
 
     /// Completes the steps with where they lead to.
-    fn finish(&mut self, known: &Known<'_>, decided: &mut Decided<'_>, asks: &[&Ask]) {
+    fn finish(&mut self, decided: &mut Decided<'_>, asks: &[&Ask]) {
         let mut first_ends: HashMap<ShowtimeId, DateTime<Utc>> = HashMap::new();
         for (made, _) in &decided.writes.made {
             let first = first_ends.entry(made.showtime_id).or_insert(made.expire_time);
             *first = made.expire_time.min(*first);
         }
         for step in &mut decided.writes.steps {
+            let before = self.memory.next_lapse(step.showtime_id);
             let Some(seating) = self.memory.seating(step.showtime_id) else { continue };
             step.revision = seating.revision();
             step.available_count = seating.unclaimed_count();
             // It may be too early: it is corrected by the sweep that finds nothing. Being constant, it spares an index.
-            let before = known.locked.get(&step.showtime_id).and_then(|locked| locked.next_lapse);
             step.next_lapse = match before {
                 Some(before) => first_ends.get(&step.showtime_id).map(|first| before.min(*first)).or(Some(before)),
                 None => seating.next_lapse(),
             };
+            self.memory.learn_lapse(step.showtime_id, step.next_lapse);
         }
         for ask in asks.iter().filter(|ask| matches!(ask.command, Command::Expire)) {
             let id = ask.showtime_id;
-            let (Some(seating), Some(locked)) = (self.memory.seating(id), known.locked.get(&id)) else { continue };
+            let before = self.memory.next_lapse(id);
+            let Some(seating) = self.memory.seating(id) else { continue };
             let next = seating.next_lapse();
             match decided.steps.get(&id) {
                 Some(step) => decided.writes.steps[*step].next_lapse = next,
-                None if next != locked.next_lapse => decided.writes.lapses.push((id, next)),
+                None if next != before => decided.writes.lapses.push((id, next)),
                 None => {}
             }
+            self.memory.learn_lapse(id, next);
         }
+    }
+}
+
+impl Known<'_> {
+    /// What this request was answered, if it was made before.
+    fn replay(&self, key: &RequestKey) -> Option<(i64, Outcome)> {
+        let kept = self.answers.get(&key_of(key))?;
+        let same = key.fingerprint.starts_with(&kept.fingerprint) && !kept.fingerprint.is_empty();
+        let outcome = if same { Outcome::Replayed(kept.reservation.clone()) } else { Outcome::RequestReused };
+        Some((kept.revision, outcome))
     }
 }
 

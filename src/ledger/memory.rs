@@ -5,6 +5,8 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use chrono::{DateTime, Utc};
+
 use crate::domain::{
     ids::ShowtimeId,
     seating::{Plan, Seating},
@@ -28,6 +30,8 @@ pub(super) struct Memory {
 struct Remembered {
     plan: Arc<Plan>,
     seating: Option<Seating>,
+    /// What is written down as the time before which no hold ends; here it may be earlier, and never later.
+    next_lapse: Option<DateTime<Utc>>,
     bytes: usize,
     used: u64,
 }
@@ -43,7 +47,7 @@ impl Memory {
 
     pub(super) fn learn_plan(&mut self, plan: &Arc<Plan>) {
         let (id, used) = (plan.facts.showtime_id, self.tick);
-        let remembered = || Remembered { plan: Arc::clone(plan), seating: None, bytes: 0, used };
+        let remembered = || Remembered { plan: Arc::clone(plan), seating: None, next_lapse: None, bytes: 0, used };
         self.showtimes.entry(id).or_insert_with(remembered);
     }
 
@@ -56,9 +60,19 @@ impl Memory {
         self.showtimes.get(&id)?.seating.as_ref().map(Seating::revision)
     }
 
-    pub(super) fn learn(&mut self, seating: Seating) {
+    pub(super) fn learn(&mut self, seating: Seating, next_lapse: Option<DateTime<Utc>>) {
         if let Some(remembered) = self.showtimes.get_mut(&seating.plan().facts.showtime_id) {
-            remembered.seating = Some(seating);
+            (remembered.seating, remembered.next_lapse) = (Some(seating), next_lapse);
+        }
+    }
+
+    pub(super) fn next_lapse(&self, id: ShowtimeId) -> Option<DateTime<Utc>> {
+        self.showtimes.get(&id)?.next_lapse
+    }
+
+    pub(super) fn learn_lapse(&mut self, id: ShowtimeId, next_lapse: Option<DateTime<Utc>>) {
+        if let Some(remembered) = self.showtimes.get_mut(&id) {
+            remembered.next_lapse = next_lapse;
         }
     }
 

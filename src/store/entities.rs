@@ -65,12 +65,47 @@ pub(super) mod showtime {
         pub create_time: ChronoDateTimeUtc,
         pub state: String,
         pub cancel_time: Option<ChronoDateTimeUtc>,
-        pub available_count: i32,
-        pub revision: i64,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
+    pub enum Relation {
+        #[sea_orm(has_one = "super::standing::Entity")]
+        Standing,
+    }
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// `standings`
+pub(super) mod standing {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "standings")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub showtime_id: Uuid,
+        pub available_count: i32,
+        pub revision: i64,
+        pub next_lapse: Option<ChronoDateTimeUtc>,
+        pub decide_time: Option<ChronoDateTimeUtc>,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {
+        #[sea_orm(
+            belongs_to = "super::showtime::Entity",
+            from = "Column::ShowtimeId",
+            to = "super::showtime::Column::ShowtimeId"
+        )]
+        Showtime,
+    }
+
+    impl Related<super::showtime::Entity> for Entity {
+        fn to() -> RelationDef {
+            Relation::Showtime.def()
+        }
+    }
 
     impl ActiveModelBehavior for ActiveModel {}
 }

@@ -45,9 +45,10 @@ pub(super) struct ShowtimeRow {
 
 /// What to select for a `ShowtimeRow`.
 pub(super) const SELECT_SHOWTIMES: &str = "SELECT s.showtime_id, s.auditorium_id, s.movie, s.start_time, s.end_time, \
-    s.local_date, s.currency, s.price_minor, s.hold_us, s.create_time, s.state, s.cancel_time, s.available_count, \
-    s.revision, a.name AS auditorium_name, a.cinema, a.time_zone, a.seat_count, a.create_time AS auditorium_create_time \
-    FROM showtimes s JOIN auditoriums a ON a.auditorium_id = s.auditorium_id";
+    s.local_date, s.currency, s.price_minor, s.hold_us, s.create_time, s.state, s.cancel_time, n.available_count, \
+    n.revision, a.name AS auditorium_name, a.cinema, a.time_zone, a.seat_count, a.create_time AS auditorium_create_time \
+    FROM showtimes s JOIN standings n ON n.showtime_id = s.showtime_id \
+    JOIN auditoriums a ON a.auditorium_id = s.auditorium_id";
 
 /// The columns that change.
 #[derive(Clone, Debug, FromQueryResult)]

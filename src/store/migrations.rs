@@ -26,7 +26,8 @@ macro_rules! migration {
 }
 
 /// Append here, and nowhere else.
-const MIGRATIONS: [Migration; 2] = [migration!(1, "0001_ground_floor"), migration!(2, "0002_reservations")];
+const MIGRATIONS: [Migration; 3] =
+    [migration!(1, "0001_ground_floor"), migration!(2, "0002_reservations"), migration!(3, "0003_standings")];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version     bigint PRIMARY KEY,

@@ -16,6 +16,12 @@ use crate::domain::{
     seating::Plan,
 };
 
+/// Plans in memory, of showtimes that are sold: bounded, as each keeps a house.
+pub(super) type Plans = moka::sync::Cache<ShowtimeId, Arc<Plan>>;
+
+/// With as many houses of 200 seats it is 40 MB; mostly they have houses in common.
+pub(super) const PLANS: u64 = 4_000;
+
 /// The seats of auditoriums in memory: bounded, the least used forgotten first.
 pub(super) type Houses = moka::future::Cache<AuditoriumId, Arc<House>>;
 
@@ -28,6 +34,9 @@ impl Store {
     /// # Errors
     /// The database cannot be asked.
     pub async fn plan(&self, id: ShowtimeId) -> Result<Option<Arc<Plan>>, Arc<Error>> {
+        if let Some(plan) = self.0.plans.get(&id) {
+            return Ok(Some(plan));
+        }
         let facts = match self.0.facts.get(id) {
             Some(facts) => facts,
             None => match self.0.reader.read(id).await? {
@@ -36,7 +45,11 @@ impl Store {
             },
         };
         let house = self.house(facts.auditorium.auditorium_id).await?;
-        Ok(house.map(|house| Arc::new(Plan { facts, house })))
+        let plan = house.map(|house| Arc::new(Plan { facts, house }));
+        if let Some(plan) = &plan {
+            self.0.plans.insert(id, Arc::clone(plan));
+        }
+        Ok(plan)
     }
 
     /// The plans of these showtimes, as far as there are any.

@@ -126,7 +126,8 @@ async fn load(pool: &Pool, facts: &Facts, wanted: &HashSet<ShowtimeId>) -> Resul
 }
 
 const SELECT_STANDINGS: &str =
-    "SELECT s.showtime_id, s.state, s.cancel_time, s.available_count, s.revision FROM showtimes s";
+    "SELECT s.showtime_id, s.state, s.cancel_time, n.available_count, n.revision \
+    FROM showtimes s JOIN standings n ON n.showtime_id = s.showtime_id";
 
 /// One text for any number of ids, so that it is prepared once.
 pub(super) fn by_ids(backend: DbBackend, select: &str, wanted: &[ShowtimeId]) -> Statement {

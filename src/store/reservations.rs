@@ -191,10 +191,10 @@ struct Asked {
 impl Asked {
     fn new(backend: DbBackend, now: DateTime<Utc>) -> Self {
         if backend == DbBackend::Postgres {
-            let moment = "GREATEST(statement_timestamp(), s.decide_time)".to_owned();
+            let moment = "GREATEST(statement_timestamp(), n.decide_time)".to_owned();
             return Self { backend, values: Vec::new(), moment };
         }
-        Self { backend, values: vec![now.into()], moment: "max($1, coalesce(s.decide_time, $1))".to_owned() }
+        Self { backend, values: vec![now.into()], moment: "max($1, coalesce(n.decide_time, $1))".to_owned() }
     }
 
     fn bind(&mut self, value: impl Into<Value>) -> String {
@@ -204,7 +204,8 @@ impl Asked {
 
     fn statement(self, condition: &str) -> Statement {
         let moment = self.moment;
-        let sql = format!("SELECT {RESERVATION_COLUMNS}, {moment} AS now {FROM_RESERVATIONS} WHERE {condition}");
+        let sql = format!("SELECT {RESERVATION_COLUMNS}, {moment} AS now {FROM_RESERVATIONS} \
+             JOIN standings n ON n.showtime_id = r.showtime_id WHERE {condition}");
         Statement::from_sql_and_values(self.backend, sql, self.values)
     }
 }

@@ -69,8 +69,6 @@ pub struct Looked {
     pub locked: Vec<Locked>,
     /// The database's time, after the locks were had. `SQLite` has no clock of its own.
     pub now: Option<DateTime<Utc>>,
-    /// Reservations that were made under the request ids that were asked for.
-    pub made: Vec<MadeBefore>,
 }
 
 /// A showtime whose lock is held.
@@ -78,10 +76,15 @@ pub struct Looked {
 pub struct Locked {
     /// Which.
     pub showtime_id: ShowtimeId,
-    /// Where it is in its life.
-    pub state: showtime::State,
     /// Its revision: nobody raises it while the lock is held.
     pub revision: i64,
+}
+
+/// How a showtime's seats stand, besides who has them.
+#[derive(Clone, Copy, Debug)]
+pub struct Stand {
+    /// Where it is in its life.
+    pub state: showtime::State,
     /// When its seats last changed.
     pub decide_time: Option<DateTime<Utc>>,
     /// No hold ends before this.
@@ -142,53 +145,43 @@ pub fn lapsed_statement(backend: DbBackend, now: Option<DateTime<Utc>>, limit: u
         // Not `clock_timestamp()`: no index can be searched for what may be another value for each row.
         None => ("statement_timestamp()", vec![limit]),
     };
-    let sql = format!("SELECT showtime_id FROM showtimes WHERE next_lapse <= {clock} ORDER BY next_lapse LIMIT $1");
+    let sql = format!("SELECT showtime_id FROM standings WHERE next_lapse <= {clock} ORDER BY next_lapse LIMIT $1");
     Statement::from_sql_and_values(backend, sql, values)
 }
 
 #[derive(sea_orm::FromQueryResult)]
-struct LockedRow {
+struct StandRow {
     #[sea_orm(nested)]
     standing: StandingRow,
     decide_time: Option<DateTime<Utc>>,
     next_lapse: Option<DateTime<Utc>>,
 }
 
-impl LockedRow {
-    fn locked(self) -> Result<Locked, Error> {
-        let standing = self.standing.standing()?;
-        Ok(Locked {
-            showtime_id: ShowtimeId(self.standing.showtime_id),
-            state: standing.state,
-            revision: standing.revision,
-            decide_time: self.decide_time,
-            next_lapse: self.next_lapse,
-        })
-    }
+#[derive(sea_orm::FromQueryResult)]
+struct MadeRow {
+    request_id: uuid::Uuid,
+    caller: Option<String>,
+    fingerprint: Option<Vec<u8>>,
+    #[sea_orm(nested)]
+    reservation: ReservationRow,
 }
 
 impl Line {
-    /// Begins a transaction: takes the locks of these showtimes, and then looks at the time and for what was made under
-    /// these request ids.
+    /// Begins a transaction: takes the locks of these showtimes, and then looks at the time.
     ///
     /// # Errors
     /// The database cannot be asked, or `Busy`: somebody else has a lock.
-    pub async fn begin(
-        &self,
-        ids: &[ShowtimeId],
-        keys: &[&RequestKey],
-        patience: Patience,
-    ) -> Result<(SeatBatch, Looked), Error> {
+    pub async fn begin(&self, ids: &[ShowtimeId], patience: Patience) -> Result<(SeatBatch, Looked), Error> {
         let begun = Instant::now();
         let started = async {
             match &self.store.0.ledger {
                 Ledger::Sqlite(pool) => {
                     let tx = self.store.begin_on(pool).await?;
-                    let looked = sqlite::look(&tx, ids, keys).await?;
+                    let looked = sqlite::look(&tx, ids).await?;
                     Ok((Over::Sqlite(tx), looked))
                 }
                 Ledger::Postgres(lines) => {
-                    let (open, looked) = postgres::begin(lines, &self.slot, ids, keys, patience).await?;
+                    let (open, looked) = postgres::begin(lines, &self.slot, ids, patience).await?;
                     Ok((Over::Postgres(open), looked))
                 }
             }
@@ -223,6 +216,49 @@ impl SeatBatch {
         let statement = self.statement(sql, [texts(backend, callers), texts(backend, methods), ids]);
         let rows = self.all::<AnswerRow>(statement).await?;
         rows.into_iter().map(Answered::read).collect()
+    }
+
+    /// How these showtimes stand.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn stands(&mut self, ids: &[ShowtimeId]) -> Result<Vec<(ShowtimeId, Stand)>, Error> {
+        let sql = format!(
+            "SELECT s.showtime_id, s.state, s.cancel_time, n.available_count, n.revision, n.decide_time, n.next_lapse \
+             FROM showtimes s JOIN standings n ON n.showtime_id = s.showtime_id WHERE s.showtime_id {}",
+            ids_among(self.backend(), 1)
+        );
+        let ids = self.ids(ids.iter().map(|id| id.0));
+        let rows = self.all::<StandRow>(self.statement(sql, [ids])).await?;
+        let stand = |row: StandRow| {
+            let StandRow { standing, decide_time, next_lapse } = row;
+            let stand = Stand { state: standing.standing()?.state, decide_time, next_lapse };
+            Ok((ShowtimeId(standing.showtime_id), stand))
+        };
+        rows.into_iter().map(stand).collect()
+    }
+
+    /// The reservations that were made under these request ids.
+    ///
+    /// # Errors
+    /// The database cannot be asked.
+    pub async fn made_before(&mut self, keys: &[&RequestKey]) -> Result<Vec<MadeBefore>, Error> {
+        let sql = format!(
+            "SELECT r.request_id, r.caller, r.fingerprint, {RESERVATION_COLUMNS} {FROM_RESERVATIONS} \
+             WHERE r.request_id {}",
+            ids_among(self.backend(), 1)
+        );
+        let ids = self.ids(keys.iter().map(|key| key.request_id.0));
+        let rows = self.all::<MadeRow>(self.statement(sql, [ids])).await?;
+        let made = |row: MadeRow| {
+            Ok(MadeBefore {
+                caller: row.caller.unwrap_or_default(),
+                request_id: row.request_id,
+                fingerprint: row.fingerprint.unwrap_or_default(),
+                reservation: row.reservation.reservation()?,
+            })
+        };
+        rows.into_iter().map(made).collect()
     }
 
     /// Every reservation of these showtimes that has a claim.

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sea_orm::{
-    ColumnTrait as _, DbBackend, EntityTrait as _, FromQueryResult as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select, Set, Statement,
+    ColumnTrait as _, DbBackend, EntityTrait as _, FromQueryResult as _, JoinType, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, RelationTrait as _, Select, Set, Statement,
     sea_query::{Expr, ExprTrait as _, LockType},
 };
 
@@ -14,7 +14,8 @@ use super::{
     auditoriums::AuditoriumRow,
     entities::{
         auditorium,
-        showtime::{ActiveModel, Column, Entity},
+        showtime::{ActiveModel, Column, Entity, Relation},
+        standing,
     },
     facts::{SELECT_SHOWTIMES, ShowtimeRow, StandingRow},
     outbox,
@@ -188,7 +189,9 @@ impl Store {
 fn listing(filter: &Filter, after: Option<Cursor>, limit: u64) -> Select<Entity> {
     let mut query = Entity::find()
         .select_only()
-        .columns([Column::ShowtimeId, Column::State, Column::CancelTime, Column::AvailableCount, Column::Revision])
+        .columns([Column::ShowtimeId, Column::State, Column::CancelTime])
+        .columns([standing::Column::AvailableCount, standing::Column::Revision])
+        .join(JoinType::InnerJoin, Relation::Standing.def())
         .order_by_asc(Column::StartTime)
         .order_by_asc(Column::ShowtimeId)
         .limit(limit);
@@ -298,8 +301,14 @@ async fn insert(tx: &Tx, plan: &Schedule<'_>, row: &ShowtimeRow) -> Result<(), E
         create_time: Set(row.create_time),
         state: Set(row.state.clone()),
         cancel_time: Set(row.cancel_time),
+    });
+    insert.exec_without_returning(&tx.inner).await?;
+    let insert = standing::Entity::insert(standing::ActiveModel {
+        showtime_id: Set(row.showtime_id),
         available_count: Set(row.available_count),
         revision: Set(row.revision),
+        next_lapse: Set(None),
+        decide_time: Set(None),
     });
     insert.exec_without_returning(&tx.inner).await?;
     Ok(())

@@ -151,7 +151,7 @@ impl History {
     pub(crate) async fn lock(&self, connection: &DatabaseConnection, showtime_id: &str) -> Lock<'_> {
         let begun = self.now();
         let transaction = connection.begin().await.expect("a transaction begins");
-        let lock = format!("SELECT revision FROM showtimes WHERE showtime_id = '{showtime_id}' FOR UPDATE");
+        let lock = format!("SELECT revision FROM standings WHERE showtime_id = '{showtime_id}' FOR UPDATE");
         let row = transaction.query_one_raw(plain(lock)).await.expect("the row is locked").expect("there is a row");
         let revision = row.try_get("", "revision").expect("a revision");
         let from = clock(&transaction).await;

@@ -66,7 +66,7 @@ impl Slot {
 
 impl Lines {
     /// Begins a transaction with these statements, and answers with the rows of each of them.
-    pub(super) async fn begin(&self, slot: &Slot, statements: &[String]) -> Result<(Open, Vec<Vec<PgRow>>), Error> {
+    pub(super) async fn begin(&self, slot: &Slot, statements: &[&str]) -> Result<(Open, Vec<Vec<PgRow>>), Error> {
         if let Some(mut wire) = slot.take()
             && wire.made.elapsed() < LIFE
             && (wire.used.elapsed() < DOUBTFUL_AFTER || self.lives(&mut wire).await)
@@ -98,7 +98,7 @@ impl Lines {
         &self,
         mut wire: Wire,
         slot: &Slot,
-        statements: &[String],
+        statements: &[&str],
     ) -> Result<(Open, Vec<Vec<PgRow>>), Error> {
         let mut sql = String::new();
         if plans_are_old(wire.begun) {
@@ -181,7 +181,7 @@ async fn answers(connection: &mut PgConnection, sql: String) -> Result<Vec<Vec<P
     Ok(answers)
 }
 
-pub(super) fn read<R: FromQueryResult>(row: PgRow) -> Result<R, Error> {
+fn read<R: FromQueryResult>(row: PgRow) -> Result<R, Error> {
     Ok(R::from_query_result(&QueryResult::from(row), "")?)
 }
 
@@ -196,7 +196,7 @@ pub(super) fn literal(ids: impl Iterator<Item = Uuid>) -> String {
     literal
 }
 
-fn query_error(error: sqlx::Error) -> DbErr {
+pub(super) fn query_error(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 

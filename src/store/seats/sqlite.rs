@@ -6,52 +6,31 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use sea_orm::{DbBackend, FromQueryResult, Statement, Value};
 use serde_json::{Value as Json, json};
 
-use super::{LockedRow, Looked, MadeBefore, Step, Writes, expect, hex, kept, short};
+use super::{Locked, Looked, Step, Writes, expect, hex, kept, short};
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation},
     store::{
         Error, RequestKey,
         pools::bounded,
         reader,
-        reservations::{FROM_RESERVATIONS, RESERVATION_COLUMNS, ReservationRow},
+        reservations::ReservationRow,
         transactions::Tx,
     },
 };
 
 #[derive(FromQueryResult)]
-struct MadeRow {
-    request_id: uuid::Uuid,
-    caller: Option<String>,
-    fingerprint: Option<Vec<u8>>,
-    #[sea_orm(nested)]
-    reservation: ReservationRow,
+struct LockedRow {
+    showtime_id: uuid::Uuid,
+    revision: i64,
 }
 
-pub(super) async fn look(tx: &Tx, ids: &[ShowtimeId], keys: &[&RequestKey]) -> Result<Looked, Error> {
-    let sql = "SELECT s.showtime_id, s.state, s.cancel_time, s.available_count, s.revision, s.decide_time, s.next_lapse \
-         FROM showtimes s WHERE s.showtime_id IN (SELECT unhex(value) FROM json_each($1))";
+pub(super) async fn look(tx: &Tx, ids: &[ShowtimeId]) -> Result<Looked, Error> {
+    let sql = "SELECT showtime_id, revision FROM standings WHERE showtime_id IN (SELECT unhex(value) FROM json_each($1))";
     let locked = statement(sql, [reader::ids(tx.backend, ids.iter().map(|id| id.0))]);
-    let locked = bounded(tx.limit, LockedRow::find_by_statement(locked).all(&tx.inner)).await?;
-    let locked = locked.into_iter().map(LockedRow::locked).collect::<Result<_, _>>()?;
-    if keys.is_empty() {
-        return Ok(Looked { locked, now: None, made: Vec::new() });
-    }
-    let sql = format!(
-        "SELECT r.request_id, r.caller, r.fingerprint, {RESERVATION_COLUMNS} \
-         {FROM_RESERVATIONS} \
-         WHERE r.request_id IN (SELECT unhex(value) FROM json_each($1))"
-    );
-    let made = statement(&sql, [reader::ids(tx.backend, keys.iter().map(|key| key.request_id.0))]);
-    let made = bounded(tx.limit, MadeRow::find_by_statement(made).all(&tx.inner)).await?;
-    let made = made.into_iter().map(|row| {
-        Ok(MadeBefore {
-            caller: row.caller.unwrap_or_default(),
-            request_id: row.request_id,
-            fingerprint: row.fingerprint.unwrap_or_default(),
-            reservation: row.reservation.reservation()?,
-        })
-    });
-    Ok(Looked { locked, now: None, made: made.collect::<Result<_, Error>>()? })
+    let locked = bounded(tx.limit, LockedRow::find_by_statement(locked).all(&tx.inner)).await?.into_iter();
+    let locked =
+        locked.map(|LockedRow { showtime_id, revision }| Locked { showtime_id: ShowtimeId(showtime_id), revision });
+    Ok(Looked { locked: locked.collect(), now: None })
 }
 
 fn statement<const N: usize>(sql: &str, values: [Value; N]) -> Statement {
@@ -85,15 +64,13 @@ const CLAIM: &str = "INSERT INTO seat_claims (showtime_id, seat, reservation_id)
     SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each($1)";
 const TELL: &str = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
     SELECT unhex(value ->> 0), (value ->> 1) + 1, value ->> 2, unhex(value ->> 6), value ->> 5 FROM json_each($1)";
-const STEP: &str = "UPDATE showtimes SET revision = n.revision, available_count = n.available_count, \
-        next_lapse = n.next_lapse, decide_time = n.decide_time, \
-        state = CASE WHEN n.cancel_time IS NULL THEN showtimes.state ELSE 'cancelled' END, \
-        cancel_time = coalesce(n.cancel_time, showtimes.cancel_time) \
+const STEP: &str = "UPDATE standings SET revision = n.revision, available_count = n.available_count, \
+        next_lapse = n.next_lapse, decide_time = n.decide_time \
     FROM (SELECT unhex(value ->> 0) AS showtime_id, value ->> 1 AS before, value ->> 2 AS revision, \
-        value ->> 3 AS available_count, value ->> 4 AS next_lapse, value ->> 5 AS decide_time, value ->> 7 AS cancel_time \
-        FROM json_each($1)) AS n \
-    WHERE showtimes.showtime_id = n.showtime_id AND showtimes.revision = n.before";
-const SET_LAPSE: &str = "UPDATE showtimes SET next_lapse = $2 WHERE showtime_id = $1";
+        value ->> 3 AS available_count, value ->> 4 AS next_lapse, value ->> 5 AS decide_time FROM json_each($1)) AS n \
+    WHERE standings.showtime_id = n.showtime_id AND standings.revision = n.before";
+const CANCEL_SHOWTIME: &str = "UPDATE showtimes SET state = 'cancelled', cancel_time = $2 WHERE showtime_id = $1";
+const SET_LAPSE: &str = "UPDATE standings SET next_lapse = $2 WHERE showtime_id = $1";
 
 pub(super) async fn write(tx: &Tx, writes: &Writes) -> Result<(), Error> {
     if !writes.released.is_empty() {
@@ -104,6 +81,9 @@ pub(super) async fn write(tx: &Tx, writes: &Writes) -> Result<(), Error> {
     if !writes.changed.is_empty() {
         let changed: Vec<_> = writes.changed.values().map(|reservation| changed(reservation)).collect();
         expect(rows(tx, CHANGE, changed).await?, writes.changed.len(), "a reservation")?;
+    }
+    for step in writes.steps.iter().filter(|step| step.cancel_time.is_some()) {
+        run(tx, CANCEL_SHOWTIME, [step.showtime_id.0.into(), step.cancel_time.into()]).await?;
     }
     for (id, lapse) in &writes.lapses {
         run(tx, SET_LAPSE, [id.0.into(), (*lapse).into()]).await?;
@@ -178,8 +158,7 @@ fn step(step: &Step) -> Json {
         step.available_count,
         step.next_lapse.map(text),
         text(step.decide_time),
-        hex(&step.events),
-        step.cancel_time.map(text)
+        hex(&step.events)
     ])
 }
 

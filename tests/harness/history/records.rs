@@ -69,7 +69,7 @@ impl Records {
         };
         connection.execute_unprepared(begin).await.expect("a snapshot");
         let records = Self {
-            showtimes: rows(connection, "SELECT * FROM showtimes").await,
+            showtimes: rows(connection, "SELECT * FROM showtimes JOIN standings USING (showtime_id)").await,
             reservations: rows(connection, "SELECT * FROM reservations ORDER BY first_revision").await,
             claims: rows(connection, "SELECT * FROM seat_claims").await,
             outbox: rows(connection, "SELECT * FROM outbox ORDER BY aggregate, seq").await,
