@@ -30,7 +30,9 @@ pub use pools::{Database, Options};
 pub use reader::{standings_statement, whole_statement};
 pub use requests::{KEPT_FOR_EVER, RequestKey};
 pub use reservations::{Found, ReservationCursor, reservation_listing_statement};
-pub use seats::{Answered, Happened, Line, Locked, Looked, MadeBefore, Patience, SeatBatch, Stand, Step, Writes, lapsed_statement};
+pub use seats::{
+    Answered, Happened, Line, Locked, Looked, MadeBefore, Patience, SeatBatch, Stand, Step, Writes, lapsed_statement,
+};
 pub use showtimes::{Cursor, Schedule, ShowtimeScheduled, listing_statement};
 
 use pools::{Ledger, Pool, Pools};
@@ -71,16 +73,7 @@ impl Store {
         let houses = plans::Houses::new(plans::HOUSES);
         let plans = plans::Plans::new(plans::PLANS);
         let reader = reader::Reader::start(&reads, &facts);
-        Ok(Self(Arc::new(Inner {
-            reads,
-            writes,
-            ledger,
-            facts,
-            houses,
-            plans,
-            reader,
-            _lock: lock,
-        })))
+        Ok(Self(Arc::new(Inner { reads, writes, ledger, facts, houses, plans, reader, _lock: lock })))
     }
 
     /// Brings the schema up to date and closes the database again. Answers how many migrations it took.

@@ -30,6 +30,8 @@ on_both_stores!(
     an_idempotency_key_is_a_request_id,
     an_id_that_is_no_id_is_refused,
     concurrent_repeats_have_one_effect,
+    an_id_counts_once_over_all_showtimes_and_servers,
+    a_repeat_among_strangers_is_no_trouble_for_them,
     answers_are_kept_over_a_restart,
 );
 
@@ -193,6 +195,47 @@ async fn concurrent_repeats_have_one_effect(world: World) {
     let ids: BTreeSet<_> = answers.into_iter().map(|answer| parts(answer).0.reservation_id).collect();
     assert_eq!(ids.len(), 1, "{ids:?}");
     assert_eq!(showtime_now(&world, &showtime).await.available_count, 32);
+}
+
+/// Showtimes are decided apart from each other, and by several servers: of one id there is one reservation all the same.
+async fn an_id_counts_once_over_all_showtimes_and_servers(world: World) {
+    let mut others = Vec::new();
+    if world.ground.is_postgres() {
+        others.extend([world.setup().clone().start().await, world.setup().clone().start().await]);
+    }
+    let servers: Vec<&Server> = std::iter::once(&*world).chain(&others).collect();
+    let request_id = request_id();
+    let mut requests = Vec::new();
+    for _ in 0..4 {
+        requests
+            .push(ReserveSeatsRequest { request_id: request_id.clone(), ..best(&showtime(&world).await, "ada", 2) });
+    }
+    let asked = (0..24).map(|at| ask(servers[at % servers.len()], requests[at % 4].clone()));
+    let (mut made, mut replayed) = (Vec::new(), Vec::new());
+    for answer in join_all(asked).await {
+        match answer {
+            Ok(answer) if is_replay(&answer) => replayed.push(parts(answer).0.reservation_id),
+            Ok(answer) => made.push(parts(answer).0.reservation_id),
+            Err(status) => assert_refused(&status, Code::InvalidArgument, "REQUEST_ID_REUSED"),
+        }
+    }
+    assert_eq!((made.len(), replayed), (1, vec![made[0].clone(); 5]));
+}
+
+/// A repetition is found out when it is written, together with what others want: they get it, at the first try.
+async fn a_repeat_among_strangers_is_no_trouble_for_them(world: World) {
+    let showtime = showtime(&world).await;
+    let given_up = keyed(these(&showtime, "ada", "A1"));
+    let (first, _) = parts(ask(&world, given_up.clone()).await.expect("it is free"));
+    cancel(&world, &first).await.expect("it is held");
+    let repeats = (0..8).map(|_| given_up.clone());
+    let strangers = (1..=8).map(|number| keyed(these(&showtime, &format!("stranger {number}"), &format!("B{number}"))));
+    let asked = join_all(repeats.chain(strangers).map(|request| ask(&world, request))).await;
+    for (at, answer) in asked.into_iter().enumerate() {
+        let answer = answer.expect("a retry is harmless, and so it is for others");
+        assert_eq!(is_replay(&answer), at < 8, "{answer:?}");
+    }
+    assert_eq!(state(&world, &first).await, ReservationState::Cancelled);
 }
 
 async fn answers_are_kept_over_a_restart(world: World) {

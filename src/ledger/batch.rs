@@ -12,8 +12,8 @@ use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
         reservation::{Reservation, State},
-        showtime,
         seating::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating},
+        showtime,
     },
     store::{
         Answered, Error, Locked, Looked, MadeBefore, Patience, RequestKey, SeatBatch, Stand, Step, Writes, outbox,
@@ -23,6 +23,9 @@ use crate::{
 
 /// Revisions that are followed change by change. Beyond it, reading who has which seat is less work.
 const FOLLOWED: i64 = 256;
+
+/// How a showtime stands that is as it was scheduled.
+const NEW: Stand = Stand { state: showtime::State::Scheduled, decide_time: None, next_lapse: None };
 
 /// Tells requests apart.
 type KeyOf<'a> = (&'a str, &'a str, uuid::Uuid);
@@ -106,8 +109,8 @@ impl Writer {
             Time::Database(clock) => looked.now.unwrap_or_else(|| clock.now()),
             Time::Given(clock) => clock.now(),
         };
-        let locked = looked.locked.into_iter().map(|locked| (locked.showtime_id, locked)).collect();
-        Known { clock, answers: HashMap::new(), locked }
+        let by_id = |locked: Locked| (locked.showtime_id, locked);
+        Known { clock, answers: HashMap::new(), locked: looked.locked.into_iter().map(by_id).collect() }
     }
 
     /// Learns what was reserved by these requests, if they were made before.
@@ -124,7 +127,9 @@ impl Writer {
             if let Some(key) = keys.iter().find(asked) {
                 let reservation = reservation.as_made();
                 let revision = reservation.revision;
-                known.answers.insert(key_of(key), Kept { fingerprint, revision, reservation: Some(Arc::new(reservation)) });
+                known
+                    .answers
+                    .insert(key_of(key), Kept { fingerprint, revision, reservation: Some(Arc::new(reservation)) });
             }
         }
         Ok(())
@@ -188,7 +193,6 @@ impl Writer {
                 live.entry(reservation.showtime_id).or_default().push(reservation);
             }
         }
-        const NEW: Stand = Stand { state: showtime::State::Scheduled, decide_time: None, next_lapse: None };
         for Locked { showtime_id, revision } in stale {
             let Some(plan) = self.memory.plan(showtime_id).cloned() else { continue };
             let Stand { state, decide_time, next_lapse } = stands.get(&showtime_id).copied().unwrap_or(NEW);

@@ -174,12 +174,7 @@ impl Writer {
     }
 
     /// Tries again what meets a conflict.
-    async fn insist(
-        &mut self,
-        jobs: &[Job],
-        attempts: u32,
-        patience: Patience,
-    ) -> Result<Vec<Option<Told>>, Error> {
+    async fn insist(&mut self, jobs: &[Job], attempts: u32, patience: Patience) -> Result<Vec<Option<Told>>, Error> {
         let mut attempt = 1;
         loop {
             match self.attempt(jobs, patience).await {

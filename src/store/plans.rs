@@ -37,6 +37,11 @@ impl Store {
         if let Some(plan) = self.0.plans.get(&id) {
             return Ok(Some(plan));
         }
+        // Every request waits in a future with room for this: on the heap, so that only those who load it pay for it.
+        Box::pin(self.load_plan(id)).await
+    }
+
+    async fn load_plan(&self, id: ShowtimeId) -> Result<Option<Arc<Plan>>, Arc<Error>> {
         let facts = match self.0.facts.get(id) {
             Some(facts) => facts,
             None => match self.0.reader.read(id).await? {
@@ -94,7 +99,7 @@ impl Store {
             let layout = auditorium.and_then(|auditorium| auditorium.layout).ok_or(None)?;
             Ok(Arc::new(House::new(&layout)))
         };
-        match self.0.houses.try_get_with::<_, Option<Arc<Error>>>(id, load).await {
+        match Box::pin(self.0.houses.try_get_with::<_, Option<Arc<Error>>>(id, load)).await {
             Ok(house) => Ok(Some(house)),
             Err(why) => (*why).clone().map_or(Ok(None), Err),
         }

@@ -191,7 +191,7 @@ pub(super) enum Ledger {
     /// The one writer.
     Sqlite(Pool),
     /// However many connections there are writers.
-    Postgres(Lines),
+    Postgres(Box<Lines>),
 }
 
 /// Connects.
@@ -202,7 +202,8 @@ pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
             let settings = settings(options.timeout, options.timeout.mul_f64(LEDGER_PATIENCE));
             let connect = url.parse::<PgConnectOptions>().map_err(|error| Error::Url(error.to_string()))?;
             let connect = connect.options(settings).application_name("boxoffice").disable_statement_logging();
-            let ledger = Ledger::Postgres(Lines { options: connect, limit: options.timeout, prepare: &PREPARE });
+            let lines = Lines { options: connect, limit: options.timeout, prepare: &PREPARE };
+            let ledger = Ledger::Postgres(Box::new(lines));
             // Writers may have to wait for each other's locks; a part of the connections is not theirs to hold meanwhile.
             let theirs = options.connections - (options.connections / 4).max(1).min(options.connections - 1);
             let writes = Pool::new("write", pool.connection.clone(), theirs, options.timeout);

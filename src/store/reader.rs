@@ -125,8 +125,7 @@ async fn load(pool: &Pool, facts: &Facts, wanted: &HashSet<ShowtimeId>) -> Resul
     Ok(found)
 }
 
-const SELECT_STANDINGS: &str =
-    "SELECT s.showtime_id, s.state, s.cancel_time, n.available_count, n.revision \
+const SELECT_STANDINGS: &str = "SELECT s.showtime_id, s.state, s.cancel_time, n.available_count, n.revision \
     FROM showtimes s JOIN standings n ON n.showtime_id = s.showtime_id";
 
 /// One text for any number of ids, so that it is prepared once.

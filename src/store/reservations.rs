@@ -204,8 +204,10 @@ impl Asked {
 
     fn statement(self, condition: &str) -> Statement {
         let moment = self.moment;
-        let sql = format!("SELECT {RESERVATION_COLUMNS}, {moment} AS now {FROM_RESERVATIONS} \
-             JOIN standings n ON n.showtime_id = r.showtime_id WHERE {condition}");
+        let sql = format!(
+            "SELECT {RESERVATION_COLUMNS}, {moment} AS now {FROM_RESERVATIONS} \
+             JOIN standings n ON n.showtime_id = r.showtime_id WHERE {condition}"
+        );
         Statement::from_sql_and_values(self.backend, sql, self.values)
     }
 }

@@ -167,13 +167,9 @@ fn command(binaries: &Path, folder: &Path, tool: &str) -> Command {
 
 fn spawn(binaries: &Path, folder: &Path, port: u16) -> Process {
     let mut postgres = command(binaries, folder, "postgres");
-    for setting in [
-        "listen_addresses=127.0.0.1",
-        &format!("port={port}"),
-        "unix_socket_directories=",
-        "max_connections=300",
-        "shared_buffers=64MB",
-    ] {
+    for setting in
+        ["listen_addresses=127.0.0.1", &format!("port={port}"), "unix_socket_directories=", "max_connections=300"]
+    {
         postgres.args(["-c", setting]);
     }
     Process::spawn("Postgres", postgres, Signal::QUIT)

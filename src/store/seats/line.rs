@@ -94,12 +94,7 @@ impl Lines {
         bounded(self.limit.mul_f64(0.4), asked).await.is_ok()
     }
 
-    async fn open(
-        &self,
-        mut wire: Wire,
-        slot: &Slot,
-        statements: &[&str],
-    ) -> Result<(Open, Vec<Vec<PgRow>>), Error> {
+    async fn open(&self, mut wire: Wire, slot: &Slot, statements: &[&str]) -> Result<(Open, Vec<Vec<PgRow>>), Error> {
         let mut sql = String::new();
         if plans_are_old(wire.begun) {
             sql.push_str("DISCARD PLANS; ");

@@ -45,12 +45,11 @@ pub(super) async fn begin(
     };
     let lock = format!("EXECUTE {lock} ({})", literal(ids.iter().map(|id| id.0)));
     let (open, mut answers) = lines.begin(slot, &[&lock, "EXECUTE look"]).await?;
-    let (looked, locked) = (answers.pop().unwrap_or_default(), answers.pop().unwrap_or_default());
+    let (times, rows) = (answers.pop().unwrap_or_default(), answers.pop().unwrap_or_default());
     let read = || {
-        let locked = locked.iter().map(|row| {
-            Ok(Locked { showtime_id: ShowtimeId(row.try_get(0)?), revision: row.try_get(1)? })
-        });
-        let now = looked.first().map(|row| row.try_get::<DateTime<Utc>, _>(0)).transpose()?;
+        let locked =
+            rows.iter().map(|row| Ok(Locked { showtime_id: ShowtimeId(row.try_get(0)?), revision: row.try_get(1)? }));
+        let now = times.first().map(|row| row.try_get::<DateTime<Utc>, _>(0)).transpose()?;
         Ok(Looked { locked: locked.collect::<Result<_, sqlx::Error>>()?, now })
     };
     let looked = read().map_err(query_error)?;

@@ -9,13 +9,7 @@ use serde_json::{Value as Json, json};
 use super::{Locked, Looked, Step, Writes, expect, hex, kept, short};
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation},
-    store::{
-        Error, RequestKey,
-        pools::bounded,
-        reader,
-        reservations::ReservationRow,
-        transactions::Tx,
-    },
+    store::{Error, RequestKey, pools::bounded, reader, reservations::ReservationRow, transactions::Tx},
 };
 
 #[derive(FromQueryResult)]
@@ -25,7 +19,8 @@ struct LockedRow {
 }
 
 pub(super) async fn look(tx: &Tx, ids: &[ShowtimeId]) -> Result<Looked, Error> {
-    let sql = "SELECT showtime_id, revision FROM standings WHERE showtime_id IN (SELECT unhex(value) FROM json_each($1))";
+    let sql =
+        "SELECT showtime_id, revision FROM standings WHERE showtime_id IN (SELECT unhex(value) FROM json_each($1))";
     let locked = statement(sql, [reader::ids(tx.backend, ids.iter().map(|id| id.0))]);
     let locked = bounded(tx.limit, LockedRow::find_by_statement(locked).all(&tx.inner)).await?.into_iter();
     let locked =
