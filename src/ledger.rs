@@ -5,6 +5,7 @@
 //! transaction, and only then answers. Commands that were queued are carried out whatever becomes of those who asked.
 
 mod batch;
+mod decided;
 mod memory;
 mod writer;
 

@@ -66,8 +66,8 @@ async fn what_is_changed_behind_everybodys_back_is_found(world: World) {
         ("reservations", "tender_method = 'card'", "first_revision = 2", "tender_method = 'cash'"),
         ("reservations", "revision = 9", "first_revision = 6", "revision = 6"),
         ("seat_claims", "seat = 7", "seat IN (0, 7)", "seat = 0"),
-        ("showtimes", "revision = 7", "revision >= 6", "revision = 6"),
-        ("showtimes", "available_count = 1", "revision = 6", "available_count = 15"),
+        ("standings", "revision = 7", "revision >= 6", "revision = 6"),
+        ("standings", "available_count = 1", "revision = 6", "available_count = 15"),
         ("outbox", "last_seq = 7", "seq = 6", "last_seq = 6"),
         ("outbox", "seq = 7, last_seq = 7", "seq >= 6", "seq = 6, last_seq = 6"),
     ] {

@@ -219,7 +219,7 @@ async fn a_second_writer_changes_zero_rows_and_leaves_nothing() {
     // As if somebody had been faster: the row is not what it was, so no row fits.
     let overtaken = "CREATE FUNCTION overtaken() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'";
     connection.execute_unprepared(overtaken).await.expect("a function");
-    for table in ["showtimes", "reservations"] {
+    for table in ["standings", "reservations"] {
         let trigger =
             format!("CREATE TRIGGER first BEFORE UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION overtaken()");
         connection.execute_unprepared(&trigger).await.expect("a trigger");

@@ -257,7 +257,7 @@ async fn the_sweep_writes_every_lapse_down_once_on_many_instances() {
     let connection = ground.connect().await;
     eventually("all are swept", async || (count(&connection, "seat_claims").await == 0).then_some(())).await;
     assert_eq!(count(&connection, "reservations WHERE state = 'expired'").await, 160);
-    assert_eq!(count(&connection, "showtimes WHERE next_lapse IS NOT NULL OR available_count <> 50").await, 0);
+    assert_eq!(count(&connection, "standings WHERE next_lapse IS NOT NULL OR available_count <> 50").await, 0);
     // That each has one event, with its seats' release, is for the checker.
     history.assert_holds(&connection, &fleet.channels()).await;
 }

@@ -7,16 +7,16 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use super::{Ask, Outcome, Time, Told, writer::Writer};
+use super::{Ask, Outcome, Time, Told, decided::Decided, writer::Writer};
 use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
         reservation::{Reservation, State},
-        seating::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating},
+        seating::{Command, Seating},
         showtime,
     },
     store::{
-        Answered, Error, Locked, Looked, MadeBefore, Patience, RequestKey, SeatBatch, Stand, Step, Writes, outbox,
+        Answered, Error, Locked, Looked, MadeBefore, Patience, RequestKey, SeatBatch, Stand, outbox,
         planted::{self, Bug},
     },
 };
@@ -44,16 +44,6 @@ struct Kept {
     fingerprint: Vec<u8>,
     revision: i64,
     reservation: Option<Arc<Reservation>>,
-}
-
-/// What is decided, put together for writing.
-#[derive(Default)]
-struct Decided<'a> {
-    writes: Writes,
-    /// Which of the steps is a showtime's.
-    steps: HashMap<ShowtimeId, usize>,
-    /// The last refusal of a choice of seats, for those who want the same.
-    refused: HashMap<ShowtimeId, (i64, &'a Choice, Arc<Refusal>)>,
 }
 
 impl Writer {
@@ -196,7 +186,7 @@ impl Writer {
         for Locked { showtime_id, revision } in stale {
             let Some(plan) = self.memory.plan(showtime_id).cloned() else { continue };
             let Stand { state, decide_time, next_lapse } = stands.get(&showtime_id).copied().unwrap_or(NEW);
-            let latest = decide_time.unwrap_or(plan.facts.create_time);
+            let latest = decide_time.max(self.memory.latest(showtime_id)).unwrap_or(plan.facts.create_time);
             let live = live.remove(&showtime_id).unwrap_or_default();
             self.memory.learn(Seating::new(plan, state, revision, latest, live), next_lapse);
         }
@@ -342,75 +332,6 @@ impl Known<'_> {
         let same = key.fingerprint.starts_with(&kept.fingerprint) && !kept.fingerprint.is_empty();
         let outcome = if same { Outcome::Replayed(kept.reservation.clone()) } else { Outcome::RequestReused };
         Some((kept.revision, outcome))
-    }
-}
-
-impl<'a> Decided<'a> {
-    /// Decides; of many who want the same seats, only the first refusal is thought through.
-    fn decide(
-        &mut self,
-        seating: &Seating,
-        command: &'a Command,
-        rules: &Rules,
-        now: DateTime<Utc>,
-    ) -> Result<Decision, Arc<Refusal>> {
-        let Command::Reserve { choice, .. } = command else {
-            return seating.decide(command, rules, now).map_err(Arc::new);
-        };
-        let (id, revision) = (seating.plan().facts.showtime_id, seating.revision());
-        if let Some((at, refused, refusal)) = self.refused.get(&id)
-            && *at == revision
-            && *refused == choice
-        {
-            return Err(Arc::clone(refusal));
-        }
-        seating.decide(command, rules, now).map_err(|refusal| {
-            let depends_on_seats_alone = matches!(refusal, Refusal::Unavailable(_) | Refusal::Strands(_));
-            let refusal = Arc::new(refusal);
-            if depends_on_seats_alone {
-                self.refused.insert(id, (revision, choice, Arc::clone(&refusal)));
-            }
-            refusal
-        })
-    }
-
-    /// Notes the changes of one command.
-    fn note(
-        &mut self,
-        plan: &Plan,
-        locked: &Locked,
-        now: DateTime<Utc>,
-        revision: i64,
-        ask: &Ask,
-        changes: &[Change],
-    ) -> Result<(), Error> {
-        let writes = &mut self.writes;
-        let step = *self.steps.entry(ask.showtime_id).or_insert_with(|| {
-            writes.steps.push(Step {
-                showtime_id: ask.showtime_id,
-                before: locked.revision,
-                revision,
-                available_count: 0,
-                next_lapse: None,
-                decide_time: now,
-                cancel_time: None,
-                events: Vec::new(),
-            });
-            writes.steps.len() - 1
-        });
-        outbox::add_changes(&mut writes.steps[step].events, plan, revision, now, ask.trace_id, changes);
-        for change in changes {
-            match change {
-                Change::Reserved(made) => writes.make(made, ask.key.clone()),
-                Change::Confirmed(now) | Change::Extended(now) => writes.change(now)?,
-                Change::Cancelled(gone) | Change::Expired(gone) => {
-                    writes.change(gone)?;
-                    writes.released.push(Arc::clone(gone));
-                }
-                Change::ShowtimeCancelled { at, .. } => writes.steps[step].cancel_time = Some(*at),
-            }
-        }
-        Ok(())
     }
 }
 

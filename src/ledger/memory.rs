@@ -32,6 +32,8 @@ struct Remembered {
     seating: Option<Seating>,
     /// What is written down as the time before which no hold ends; here it may be earlier, and never later.
     next_lapse: Option<DateTime<Utc>>,
+    /// No decision was made later than this, as far as it was known when its seating was forgotten.
+    latest: DateTime<Utc>,
     bytes: usize,
     used: u64,
 }
@@ -46,8 +48,9 @@ impl Memory {
     }
 
     pub(super) fn learn_plan(&mut self, plan: &Arc<Plan>) {
-        let (id, used) = (plan.facts.showtime_id, self.tick);
-        let remembered = || Remembered { plan: Arc::clone(plan), seating: None, next_lapse: None, bytes: 0, used };
+        let (id, used, latest) = (plan.facts.showtime_id, self.tick, plan.facts.create_time);
+        let remembered =
+            || Remembered { plan: Arc::clone(plan), seating: None, next_lapse: None, latest, bytes: 0, used };
         self.showtimes.entry(id).or_insert_with(remembered);
     }
 
@@ -76,13 +79,21 @@ impl Memory {
         }
     }
 
-    /// Forgets who has which seat, since that was decided and then not written.
+    /// Forgets who has which seat, since that was decided and then not written. How late it was is not forgotten: what
+    /// somebody was told to be over stays over.
     pub(super) fn forget(&mut self, ids: impl Iterator<Item = ShowtimeId>) {
         for id in ids {
-            if let Some(remembered) = self.showtimes.get_mut(&id) {
-                remembered.seating = None;
+            if let Some(remembered) = self.showtimes.get_mut(&id)
+                && let Some(seating) = remembered.seating.take()
+            {
+                remembered.latest = seating.latest();
             }
         }
+    }
+
+    /// When a showtime was last decided on, at the earliest.
+    pub(super) fn latest(&self, id: ShowtimeId) -> Option<DateTime<Utc>> {
+        self.showtimes.get(&id).map(|remembered| remembered.latest)
     }
 
     /// Notes that these were just used, and forgets others if there is no more room.

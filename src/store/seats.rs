@@ -4,12 +4,14 @@
 //! of ids, so two batches never wait for each other, and the time is read by a statement of its own after it: one in the
 //! locking statement may be from before the wait.
 
+mod kept;
 mod line;
 mod postgres;
 mod sqlite;
+mod sweep;
 mod writes;
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, time::Instant};
 
 use chrono::{DateTime, Utc};
 use sea_orm::{DbBackend, Statement};
@@ -32,8 +34,10 @@ use crate::{
     telemetry::metrics,
 };
 
+pub use kept::Answered;
 pub(super) use line::Lines;
 pub(super) use postgres::PREPARE;
+pub use sweep::lapsed_statement;
 pub use writes::{Step, Writes};
 
 /// A writer's way to the database: its own, for one transaction after the other.
@@ -122,31 +126,6 @@ impl Store {
     pub fn locks_rows(&self) -> bool {
         self.has_clock()
     }
-
-    /// Showtimes in which a hold may have ended by `now`, the longest overdue first. On Postgres the database's clock
-    /// decides.
-    ///
-    /// # Errors
-    /// The database cannot be asked.
-    pub async fn lapsed(&self, now: Option<DateTime<Utc>>, limit: u64) -> Result<Vec<ShowtimeId>, Error> {
-        let held = self.0.reads.acquire().await?;
-        let statement = lapsed_statement(self.0.reads.backend(), now, limit);
-        let rows = held.read(sea_orm::ConnectionTrait::query_all_raw(held.connection, statement)).await?;
-        rows.iter().map(|row| Ok(ShowtimeId(row.try_get("", "showtime_id")?))).collect()
-    }
-}
-
-/// The query behind the sweep.
-#[must_use]
-pub fn lapsed_statement(backend: DbBackend, now: Option<DateTime<Utc>>, limit: u64) -> Statement {
-    let limit = sea_orm::Value::from(limit as i64);
-    let (clock, values) = match now {
-        Some(now) => ("$2", vec![limit, now.into()]),
-        // Not `clock_timestamp()`: no index can be searched for what may be another value for each row.
-        None => ("statement_timestamp()", vec![limit]),
-    };
-    let sql = format!("SELECT showtime_id FROM standings WHERE next_lapse <= {clock} ORDER BY next_lapse LIMIT $1");
-    Statement::from_sql_and_values(backend, sql, values)
 }
 
 #[derive(sea_orm::FromQueryResult)]
@@ -385,52 +364,6 @@ pub struct Happened {
     pub seq: i64,
     /// encoded.
     pub events: Vec<u8>,
-}
-
-/// An answer that was kept.
-#[derive(Clone, Debug)]
-pub struct Answered {
-    /// Whose request it was,
-    pub caller: String,
-    /// for what,
-    pub method: String,
-    /// with which id,
-    pub request_id: uuid::Uuid,
-    /// what it asked for, in short,
-    pub fingerprint: Vec<u8>,
-    /// the revision that it was answered with,
-    pub revision: i64,
-    /// and the reservation as it was then.
-    pub reservation: Option<Arc<Reservation>>,
-}
-
-/// An answer as it is kept.
-#[derive(serde::Serialize, serde::Deserialize)]
-struct KeptAnswer {
-    revision: i64,
-    reservation: Option<ReservationRow>,
-}
-
-impl Answered {
-    fn read(row: AnswerRow) -> Result<Self, Error> {
-        let unreadable = |why: String| Error::Unreadable { table: "requests", key: row.request_id.to_string(), why };
-        let json = row.answer.clone().unwrap_or_default();
-        let kept: KeptAnswer = serde_json::from_value(json).map_err(|error| unreadable(error.to_string()))?;
-        let reservation = kept.reservation.map(ReservationRow::reservation).transpose()?.map(Arc::new);
-        Ok(Self {
-            caller: row.caller,
-            method: row.method,
-            request_id: row.request_id,
-            fingerprint: row.fingerprint,
-            revision: kept.revision,
-            reservation,
-        })
-    }
-}
-
-fn kept(revision: i64, reservation: Option<&Reservation>) -> serde_json::Value {
-    let reservation = reservation.map(ReservationRow::of);
-    serde_json::to_value(KeptAnswer { revision, reservation }).unwrap_or_default()
 }
 
 /// A statement that concerned other rows than it was meant for met what is not as it was locked.

@@ -215,7 +215,8 @@ fn listing(filter: &Filter, after: Option<Cursor>, limit: u64) -> Select<Entity>
     }
     if let Some(Cursor { start_time, showtime_id }) = after {
         let last = Expr::tuple([Expr::value(start_time), Expr::value(showtime_id.0)]);
-        query = query.filter(Expr::tuple([Expr::col(Column::StartTime), Expr::col(Column::ShowtimeId)]).gt(last));
+        let this = [Column::StartTime, Column::ShowtimeId].map(|column| Expr::col((Entity, column)));
+        query = query.filter(Expr::tuple(this).gt(last));
     }
     query
 }

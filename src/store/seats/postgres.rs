@@ -7,7 +7,8 @@ use sea_orm::sqlx::{self, Arguments as _, Encode, Postgres, Row as _, Type, post
 use uuid::Uuid;
 
 use super::{
-    Locked, Looked, Patience, Writes, expect, kept,
+    Locked, Looked, Patience, Writes, expect,
+    kept::kept,
     line::{Lines, Open, Slot, literal, query_error},
     short,
 };

@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use sea_orm::{DbBackend, FromQueryResult, Statement, Value};
 use serde_json::{Value as Json, json};
 
-use super::{Locked, Looked, Step, Writes, expect, hex, kept, short};
+use super::{Locked, Looked, Step, Writes, expect, hex, kept::kept, short};
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation},
     store::{Error, RequestKey, pools::bounded, reader, reservations::ReservationRow, transactions::Tx},

@@ -1,0 +1,93 @@
+//! What a batch decided, put together for writing.
+
+use std::{collections::HashMap, sync::Arc};
+
+use chrono::{DateTime, Utc};
+
+use super::Ask;
+use crate::{
+    domain::{
+        ids::ShowtimeId,
+        seating::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating},
+    },
+    store::{Error, Locked, Step, Writes, outbox},
+};
+
+/// What is decided, put together for writing.
+#[derive(Default)]
+pub(super) struct Decided<'a> {
+    pub(super) writes: Writes,
+    /// Which of the steps is a showtime's.
+    pub(super) steps: HashMap<ShowtimeId, usize>,
+    /// The last refusal of a choice of seats, for those who want the same.
+    refused: HashMap<ShowtimeId, (i64, &'a Choice, Arc<Refusal>)>,
+}
+
+impl<'a> Decided<'a> {
+    /// Decides; of many who want the same seats, only the first refusal is thought through.
+    pub(super) fn decide(
+        &mut self,
+        seating: &Seating,
+        command: &'a Command,
+        rules: &Rules,
+        now: DateTime<Utc>,
+    ) -> Result<Decision, Arc<Refusal>> {
+        let Command::Reserve { choice, .. } = command else {
+            return seating.decide(command, rules, now).map_err(Arc::new);
+        };
+        let (id, revision) = (seating.plan().facts.showtime_id, seating.revision());
+        if let Some((at, refused, refusal)) = self.refused.get(&id)
+            && *at == revision
+            && *refused == choice
+        {
+            return Err(Arc::clone(refusal));
+        }
+        seating.decide(command, rules, now).map_err(|refusal| {
+            let depends_on_seats_alone = matches!(refusal, Refusal::Unavailable(_) | Refusal::Strands(_));
+            let refusal = Arc::new(refusal);
+            if depends_on_seats_alone {
+                self.refused.insert(id, (revision, choice, Arc::clone(&refusal)));
+            }
+            refusal
+        })
+    }
+
+    /// Notes the changes of one command.
+    pub(super) fn note(
+        &mut self,
+        plan: &Plan,
+        locked: &Locked,
+        now: DateTime<Utc>,
+        revision: i64,
+        ask: &Ask,
+        changes: &[Change],
+    ) -> Result<(), Error> {
+        let writes = &mut self.writes;
+        let step = *self.steps.entry(ask.showtime_id).or_insert_with(|| {
+            writes.steps.push(Step {
+                showtime_id: ask.showtime_id,
+                before: locked.revision,
+                revision,
+                available_count: 0,
+                next_lapse: None,
+                decide_time: now,
+                cancel_time: None,
+                events: Vec::new(),
+            });
+            writes.steps.len() - 1
+        });
+        outbox::add_changes(&mut writes.steps[step].events, plan, revision, now, ask.trace_id, changes);
+        for change in changes {
+            match change {
+                Change::Reserved(made) => writes.make(made, ask.key.clone()),
+                Change::Confirmed(now) | Change::Extended(now) => writes.change(now)?,
+                Change::Cancelled(gone) | Change::Expired(gone) => {
+                    writes.change(gone)?;
+                    writes.released.push(Arc::clone(gone));
+                }
+                Change::ShowtimeCancelled { at, .. } => writes.steps[step].cancel_time = Some(*at),
+            }
+        }
+        Ok(())
+    }
+}
