@@ -108,9 +108,11 @@ impl Ledger {
     /// Starts the writers. They end when the last clone is dropped.
     #[must_use]
     pub fn start(store: Store, time: Time, options: &Options) -> Self {
-        let writers = (0..options.writers.max(1)).map(|_| {
+        // Where a transaction locks all there is, several writers would only take turns, with smaller batches.
+        let count = if store.locks_rows() { options.writers.max(1) } else { 1 };
+        let writers = (0..count).map(|_| {
             let (send, receive) = mpsc::channel(QUEUED);
-            let memory = Memory::new(options.memory / options.writers.max(1));
+            let memory = Memory::new(options.memory / count);
             let writer = Writer::new(&store, time.clone(), options.rules.clone(), memory);
             tokio::spawn(writer.run(receive));
             send
