@@ -109,9 +109,6 @@ impl Writer {
         keys: &[&'a RequestKey],
         known: &mut Known<'a>,
     ) -> Result<(), Error> {
-        if keys.is_empty() {
-            return Ok(());
-        }
         for MadeBefore { caller, request_id, fingerprint, reservation } in batch.made_before(keys).await? {
             let asked = |key: &&&RequestKey| key.request_id.0 == request_id && key.caller == caller;
             if let Some(key) = keys.iter().find(asked) {
@@ -155,9 +152,6 @@ impl Writer {
         keys: &[&'a RequestKey],
         known: &mut Known<'a>,
     ) -> Result<(), Error> {
-        if keys.is_empty() {
-            return Ok(());
-        }
         for Answered { caller, method, request_id, fingerprint, revision, reservation } in batch.answers(keys).await? {
             let asked = |key: &&&RequestKey| key_of(key) == (caller.as_str(), method.as_str(), request_id);
             if let Some(key) = keys.iter().find(asked) {

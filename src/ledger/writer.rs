@@ -210,9 +210,7 @@ impl Writer {
             Ok(done) => done,
             Err(panic) => {
                 panics::tell(&panic);
-                // Alone, whoever caused it will be told; nobody else has to know.
-                let what = "a rule panicked";
-                Err(if asks.len() > 1 { Error::Fenced(what) } else { Error::Panicked(panic) })
+                Err(Error::Panicked(panic))
             }
         };
         if done.is_err() {

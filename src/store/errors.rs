@@ -92,11 +92,14 @@ impl Error {
         Self::Unknown(DbErr::Custom(what.to_owned()))
     }
 
-    /// Whether one of several changes may be the cause, and the others may do without it: a conflict, or what this program
-    /// does not understand. Nothing was written.
+    /// Whether one of several changes may be the cause, and the others may do without it: a conflict, what this program does
+    /// not understand, or a defect of its own. Nothing was written.
     #[must_use]
     pub fn is_about_one(&self) -> bool {
-        matches!(self, Self::Constraint(_) | Self::Fenced(_) | Self::Broken(_) | Self::Unreadable { .. })
+        matches!(
+            self,
+            Self::Constraint(_) | Self::Fenced(_) | Self::Broken(_) | Self::Unreadable { .. } | Self::Panicked(_)
+        )
     }
 
     /// Whether the data said no to what was written: somebody else may have been quicker, or one of several changes was

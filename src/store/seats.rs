@@ -181,6 +181,9 @@ impl SeatBatch {
     /// # Errors
     /// The database cannot be asked.
     pub async fn answers(&mut self, keys: &[&RequestKey]) -> Result<Vec<Answered>, Error> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let backend = self.backend();
         let sql = format!(
             "SELECT caller, method, request_id, fingerprint, answer FROM requests \
@@ -222,6 +225,9 @@ impl SeatBatch {
     /// # Errors
     /// The database cannot be asked.
     pub async fn made_before(&mut self, keys: &[&RequestKey]) -> Result<Vec<MadeBefore>, Error> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let sql = format!(
             "SELECT r.request_id, r.caller, r.fingerprint, {RESERVATION_COLUMNS} {FROM_RESERVATIONS} \
              WHERE r.request_id {}",
