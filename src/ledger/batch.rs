@@ -109,8 +109,8 @@ impl Writer {
         keys: &[&'a RequestKey],
         known: &mut Known<'a>,
     ) -> Result<(), Error> {
-        for MadeBefore { caller, request_id, fingerprint, reservation } in batch.made_before(keys).await? {
-            let asked = |key: &&&RequestKey| key.request_id.0 == request_id && key.caller == caller;
+        for MadeBefore { caller, kept_as, fingerprint, reservation } in batch.made_before(keys).await? {
+            let asked = |key: &&&RequestKey| key.kept_as() == kept_as && key.caller == caller;
             if let Some(key) = keys.iter().find(asked) {
                 let reservation = reservation.as_made();
                 let revision = reservation.revision;

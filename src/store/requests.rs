@@ -6,6 +6,8 @@ use sea_orm::{
     sea_query::OnConflict,
 };
 use serde::{Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+use uuid::{Builder, Uuid};
 
 use super::{
     Error, Store,
@@ -32,6 +34,21 @@ pub struct RequestKey {
     pub request_id: RequestId,
     /// A digest of the content.
     pub fingerprint: [u8; 32],
+}
+
+impl RequestKey {
+    /// The id as it is kept with a reservation: itself for those without a name, and for each of the others another one. So
+    /// ids of different callers do not meet, and a narrow index finds them.
+    #[must_use]
+    pub fn kept_as(&self) -> Uuid {
+        if self.caller.is_empty() {
+            return self.request_id.0;
+        }
+        let digest = Sha256::new().chain_update(&self.caller).chain_update(self.request_id.0).finalize();
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        Builder::from_custom_bytes(id).into_uuid()
+    }
 }
 
 /// A row of the answers.
@@ -156,5 +173,27 @@ impl Store {
             tx.end(Commit(old.len() as u64)).await
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_different_callers_do_not_meet() {
+        let id = RequestId(Uuid::from_u128(7));
+        let key = |caller: &str| RequestKey {
+            caller: caller.to_owned(),
+            method: "ReserveSeats",
+            request_id: id,
+            fingerprint: [0; 32],
+        };
+        let kept = ["", "ada", "bob", "adab"].map(|caller| key(caller).kept_as());
+        assert_eq!(kept[0], id.0, "nobody's are kept as they are");
+        for (at, one) in kept.iter().enumerate() {
+            assert!(!kept[..at].contains(one), "{kept:?}");
+            assert_eq!(*one, key(["", "ada", "bob", "adab"][at]).kept_as(), "and always the same");
+        }
     }
 }

@@ -100,8 +100,8 @@ pub struct Stand {
 pub struct MadeBefore {
     /// Whose request it was,
     pub caller: String,
-    /// with which id,
-    pub request_id: uuid::Uuid,
+    /// under which id (see [`RequestKey::kept_as`]),
+    pub kept_as: uuid::Uuid,
     /// what it asked for, in short,
     pub fingerprint: Vec<u8>,
     /// and what it made, as it is now.
@@ -233,12 +233,12 @@ impl SeatBatch {
              WHERE r.request_id {}",
             ids_among(self.backend(), 1)
         );
-        let ids = self.ids(keys.iter().map(|key| key.request_id.0));
+        let ids = self.ids(keys.iter().map(|key| key.kept_as()));
         let rows = self.all::<MadeRow>(self.statement(sql, [ids])).await?;
         let made = |row: MadeRow| {
             Ok(MadeBefore {
                 caller: row.caller.unwrap_or_default(),
-                request_id: row.request_id,
+                kept_as: row.request_id,
                 fingerprint: row.fingerprint.unwrap_or_default(),
                 reservation: row.reservation.reservation()?,
             })

@@ -1,6 +1,9 @@
 //! The ledger's statements for Postgres: lock and look in one go, arrays in, one statement to write with.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    fmt::{self, Display, Write as _},
+    sync::{Arc, LazyLock, OnceLock},
+};
 
 use chrono::{DateTime, Utc};
 use sea_orm::sqlx::{self, Arguments as _, Encode, Postgres, Row as _, Type, postgres::PgArguments};
@@ -15,7 +18,7 @@ use super::{
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation},
     store::{
-        Error,
+        Error, RequestKey,
         planted::{self, Bug},
         reservations::ReservationRow,
     },
@@ -57,38 +60,80 @@ pub(super) async fn begin(
     Ok((open, looked))
 }
 
-/// A statement that is put together, and what it binds.
-#[derive(Default)]
+/// The text of a statement, once it was put together.
+type Known = OnceLock<Arc<str>>;
+
+static CANCEL: Known = Known::new();
+static LAPSE: Known = Known::new();
+static RELEASE: Known = Known::new();
+/// With each set of the parts that it may have.
+static STEP: [Known; 8] = [const { Known::new() }; 8];
+
+/// A statement, and what it binds.
 struct Sql {
+    known: &'static Known,
     text: String,
     values: PgArguments,
 }
 
+/// A value that is bound: its number.
+#[derive(Clone, Copy)]
+struct Bound(usize);
+
+/// A column of rows that is bound.
+#[derive(Clone, Copy)]
+struct Column(Bound);
+
+impl Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "${}", self.0)
+    }
+}
+
+/// In a list of what is selected, columns of one length go side by side; as a table of `FROM unnest(...)` each of them
+/// would be written down first.
+impl Display for Column {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unnest({})", self.0)
+    }
+}
+
 impl Sql {
-    fn add(&mut self, text: &str) {
-        self.text.push_str(text);
+    fn new(known: &'static Known) -> Self {
+        Self { known, text: String::new(), values: PgArguments::default() }
     }
 
-    /// Another value: its name in the text.
-    fn bind<'v>(&mut self, value: impl Encode<'v, Postgres> + Type<Postgres>) -> Result<String, Error> {
+    fn add(&mut self, text: fmt::Arguments<'_>) {
+        if self.known.get().is_none() {
+            let _written = self.text.write_fmt(text);
+        }
+    }
+
+    /// Another part of what goes with the statement.
+    fn with(&mut self, part: fmt::Arguments<'_>) {
+        self.add(format_args!("{}", if self.text.is_empty() { "WITH " } else { ", " }));
+        self.add(part);
+    }
+
+    /// Another value.
+    fn bind<'v>(&mut self, value: impl Encode<'v, Postgres> + Type<Postgres>) -> Result<Bound, Error> {
         let unbound = |error: Box<dyn std::error::Error + Send + Sync>| sea_orm::DbErr::Custom(error.to_string());
         self.values.add(value).map_err(unbound)?;
-        Ok(format!("${}", self.values.len()))
+        Ok(Bound(self.values.len()))
     }
 
-    /// Another column of rows. In a list of what is selected, columns of one length go side by side; as a table of
-    /// `FROM unnest(...)` each of them would be written down first.
-    fn column<'v, R, V>(&mut self, rows: &'v [R], value: impl FnMut(&'v R) -> V) -> Result<String, Error>
+    /// Another column.
+    fn column<'v, R, V>(&mut self, rows: &'v [R], value: impl FnMut(&'v R) -> V) -> Result<Column, Error>
     where
         Vec<V>: Encode<'v, Postgres> + Type<Postgres>,
     {
-        let name = self.bind(rows.iter().map(value).collect::<Vec<V>>())?;
-        Ok(format!("unnest({name})"))
+        Ok(Column(self.bind(rows.iter().map(value).collect::<Vec<V>>())?))
     }
 
     /// Runs it, and answers how many rows it concerned.
     async fn run(self, open: &mut Open) -> Result<u64, Error> {
-        open.run(self.text, self.values).await
+        let text = self.known.get_or_init(|| self.text.into());
+        open.run(Arc::clone(text), self.values).await
     }
 }
 
@@ -97,16 +142,18 @@ pub(super) async fn write(open: &mut Open, writes: &Writes) -> Result<(), Error>
         release(open, writes).await?;
     }
     for step in writes.steps.iter().filter(|step| step.cancel_time.is_some()) {
-        let mut sql = Sql::default();
+        let mut sql = Sql::new(&CANCEL);
         let (time, id) = (sql.bind(step.cancel_time)?, sql.bind(step.showtime_id.0)?);
-        sql.add(&format!("UPDATE showtimes SET state = 'cancelled', cancel_time = {time} WHERE showtime_id = {id}"));
+        sql.add(format_args!(
+            "UPDATE showtimes SET state = 'cancelled', cancel_time = {time} WHERE showtime_id = {id}"
+        ));
         sql.run(open).await?;
     }
     if !writes.lapses.is_empty() {
-        let mut sql = Sql::default();
+        let mut sql = Sql::new(&LAPSE);
         let ids = sql.column(&writes.lapses, |(id, _)| id.0)?;
         let lapses = sql.column(&writes.lapses, |(_, lapse)| *lapse)?;
-        sql.add(&format!(
+        sql.add(format_args!(
             "UPDATE standings s SET next_lapse = n.next_lapse \
             FROM (SELECT {ids} AS showtime_id, {lapses} AS next_lapse) n WHERE s.showtime_id = n.showtime_id"
         ));
@@ -115,21 +162,23 @@ pub(super) async fn write(open: &mut Open, writes: &Writes) -> Result<(), Error>
     if writes.steps.is_empty() {
         return Ok(());
     }
-    let (mut sql, update) = steps(writes)?;
-    if !writes.made.is_empty() {
+    let (made, changed) = (!writes.made.is_empty(), !writes.changed.is_empty());
+    let answers = !writes.answers.is_empty();
+    let mut sql = Sql::new(&STEP[usize::from(made) | usize::from(changed) << 1 | usize::from(answers) << 2]);
+    if made {
         make(&mut sql, writes)?;
     }
-    if !writes.changed.is_empty() {
+    if changed {
         change(&mut sql, writes)?;
     }
-    if !writes.answers.is_empty() {
+    if answers {
         keep(&mut sql, writes)?;
     }
-    sql.add(&update);
-    if !writes.changed.is_empty() {
+    steps(&mut sql, writes)?;
+    if changed {
         // If one of them was not there, nothing was.
         let count = sql.bind(writes.changed.len() as i64)?;
-        sql.add(&format!(" AND (SELECT count(*) FROM changed) = {count}"));
+        sql.add(format_args!(" AND (SELECT count(*) FROM changed) = {count}"));
     }
     expect(sql.run(open).await?, writes.steps.len(), "a showtime")
 }
@@ -137,11 +186,11 @@ pub(super) async fn write(open: &mut Open, writes: &Writes) -> Result<(), Error>
 /// Takes the claims of ended reservations away. It is a statement of its own, before the one that may claim the same seats.
 async fn release(open: &mut Open, writes: &Writes) -> Result<(), Error> {
     let seats: Vec<_> = claims(writes.released.iter()).collect();
-    let mut sql = Sql::default();
+    let mut sql = Sql::new(&RELEASE);
     let showtime = sql.column(&seats, |claim| claim.showtime_id)?;
     let seat = sql.column(&seats, |claim| claim.seat)?;
     let reservation = sql.column(&seats, |claim| claim.reservation_id)?;
-    sql.add(&format!(
+    sql.add(format_args!(
         "DELETE FROM seat_claims c \
         USING (SELECT {showtime} AS showtime_id, {seat} AS seat, {reservation} AS reservation_id) AS gone \
         WHERE c.showtime_id = gone.showtime_id AND c.seat = gone.seat AND c.reservation_id = gone.reservation_id"
@@ -149,10 +198,9 @@ async fn release(open: &mut Open, writes: &Writes) -> Result<(), Error> {
     expect(sql.run(open).await?, seats.len(), "a claim")
 }
 
-/// What every statement that writes begins with: what others are told; and how it ends: where showtimes get to.
-fn steps(writes: &Writes) -> Result<(Sql, String), Error> {
+/// What others are told; and where showtimes get to, which is the statement itself.
+fn steps(sql: &mut Sql, writes: &Writes) -> Result<(), Error> {
     let steps = &writes.steps;
-    let mut sql = Sql::default();
     let id = sql.column(steps, |step| step.showtime_id.0)?;
     let before = sql.column(steps, |step| step.before)?;
     let first = sql.column(steps, |step| step.before + 1)?;
@@ -161,18 +209,18 @@ fn steps(writes: &Writes) -> Result<(Sql, String), Error> {
     let lapse = sql.column(steps, |step| step.next_lapse)?;
     let time = sql.column(steps, |step| step.decide_time)?;
     let events = sql.column(steps, |step| &*step.events)?;
-    sql.add(&format!(
-        "WITH told AS (INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
+    sql.with(format_args!(
+        "told AS (INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
             SELECT {id}, {first}, {revision}, {events}, {time})"
     ));
-    let update = format!(
+    sql.add(format_args!(
         " UPDATE standings s SET revision = n.revision, available_count = n.available_count, \
             next_lapse = n.next_lapse, decide_time = n.decide_time \
         FROM (SELECT {id} AS showtime_id, {before} AS before, {revision} AS revision, {count} AS available_count, \
             {lapse} AS next_lapse, {time} AS decide_time) AS n \
         WHERE s.showtime_id = n.showtime_id AND s.revision = n.before"
-    );
-    Ok((sql, update))
+    ));
+    Ok(())
 }
 
 /// Reservations that are new, and their claims.
@@ -187,15 +235,15 @@ fn make(sql: &mut Sql, writes: &Writes) -> Result<(), Error> {
     let create = sql.column(made, |(made, _)| made.create_time)?;
     let expire = sql.column(made, |(made, _)| made.expire_time)?;
     let revision = sql.column(made, |(made, _)| made.revision)?;
-    let request = sql.column(made, |(_, key)| key.as_ref().map(|key| key.request_id.0))?;
+    let request = sql.column(made, |(_, key)| key.as_ref().map(RequestKey::kept_as))?;
     let caller = sql.column(made, |(_, key)| key.as_ref().map(|key| key.caller.as_str()))?;
     let fingerprint = sql.column(made, |(_, key)| key.as_ref().map(|key| short(&key.fingerprint)))?;
     let seats: Vec<_> = claims(made.iter().map(|(made, _)| made)).collect();
     let in_showtime = sql.column(&seats, |claim| claim.showtime_id)?;
     let seat = sql.column(&seats, |claim| claim.seat)?;
     let by = sql.column(&seats, |claim| claim.reservation_id)?;
-    sql.add(&format!(
-        ", made AS (INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, \
+    sql.with(format_args!(
+        "made AS (INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, \
                 total_minor, create_time, first_expire_time, expire_time, first_revision, revision, state, request_id, \
                 caller, fingerprint) \
             SELECT {id}, {showtime}, {customer}, {first}, {count}, {total}, {create}, {expire}, {expire}, {revision}, \
@@ -216,8 +264,8 @@ fn change(sql: &mut Sql, writes: &Writes) -> Result<(), Error> {
     let method = sql.column(&rows, |row| row.tender_method.as_deref())?;
     let transaction = sql.column(&rows, |row| row.tender_transaction.as_deref())?;
     let cancel = sql.column(&rows, |row| row.cancel_time)?;
-    sql.add(&format!(
-        ", changed AS (UPDATE reservations r SET state = n.state, revision = n.revision, expire_time = n.expire_time, \
+    sql.with(format_args!(
+        "changed AS (UPDATE reservations r SET state = n.state, revision = n.revision, expire_time = n.expire_time, \
             confirm_time = n.confirm_time, tender_method = n.tender_method, tender_transaction = n.tender_transaction, \
             cancel_time = n.cancel_time \
         FROM (SELECT {id} AS reservation_id, {state} AS state, {revision} AS revision, {expire} AS expire_time, \
@@ -236,8 +284,8 @@ fn keep(sql: &mut Sql, writes: &Writes) -> Result<(), Error> {
     let request = sql.column(answers, |(key, ..)| key.request_id.0)?;
     let fingerprint = sql.column(answers, |(key, ..)| &key.fingerprint[..])?;
     let answer = sql.column(answers, |(_, revision, made)| kept(*revision, made.as_deref()).to_string())?;
-    sql.add(&format!(
-        ", kept AS (INSERT INTO requests (caller, method, request_id, fingerprint, answer, create_time) \
+    sql.with(format_args!(
+        "kept AS (INSERT INTO requests (caller, method, request_id, fingerprint, answer, create_time) \
         SELECT {caller}, {method}, {request}, {fingerprint}, {answer}::jsonb, clock_timestamp())"
     ));
     Ok(())

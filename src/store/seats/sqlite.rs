@@ -139,7 +139,7 @@ fn made(reservation: &Reservation, key: Option<&RequestKey>) -> Json {
         text(reservation.create_time),
         text(reservation.expire_time),
         reservation.revision,
-        key.map(|key| key.request_id.0.simple()),
+        key.map(|key| key.kept_as().simple()),
         key.map(|key| key.caller.as_str()),
         key.map(|key| hex(&short(&key.fingerprint)))
     ])
