@@ -11,6 +11,7 @@ mod health;
 pub mod limits;
 pub mod listener;
 mod options;
+pub mod together;
 
 use std::{net::SocketAddr, sync::Arc};
 
