@@ -3,6 +3,7 @@
 //! The bench runs itself again under the name of a role; what the role finds out comes back as a line on its output.
 
 pub(crate) mod echo;
+pub(crate) mod line;
 pub(crate) mod load;
 pub(crate) mod service;
 
@@ -11,61 +12,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use bytes::{Buf as _, BufMut as _, Bytes};
 use rustix::process::{Pid, Signal};
 use serde::{Serialize, de::DeserializeOwned};
-use tonic::{
-    Status,
-    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-};
 
 use crate::harness::supervisor;
-
-/// Bytes as they are: the load pays the same for every method, and the least.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.put(item);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::default()
-    }
-}
 
 /// This program again, in another role, which ends when it is dropped, or with the bench.
 pub(crate) struct Role(Child);

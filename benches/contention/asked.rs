@@ -8,6 +8,8 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
 use uuid::{Builder, Uuid};
 
+use crate::wire::line;
+
 /// Rows of a house, "A" to "T".
 pub(crate) const ROWS: usize = 20;
 /// Seats in each of them: as many as a layout may have.
@@ -85,7 +87,7 @@ pub(crate) fn customer(dice: &mut Dice) -> String {
 
 /// A `ReserveSeatsRequest`.
 pub(crate) fn reserve(showtime_id: &str, seats: Block, customer_id: &str, request_id: Option<Uuid>) -> Bytes {
-    let mut message = BytesMut::with_capacity(160);
+    let mut message = line::begin(160);
     text(&mut message, 1, showtime_id);
     for place in seats.first..seats.first + seats.count {
         // A seat: its row in one letter, and its number below 128.
@@ -94,15 +96,15 @@ pub(crate) fn reserve(showtime_id: &str, seats: Block, customer_id: &str, reques
     }
     text(&mut message, 4, customer_id);
     identify(&mut message, 5, request_id);
-    message.freeze()
+    line::prefixed(message)
 }
 
 /// A `ConfirmReservationRequest` or a `CancelReservationRequest`, which begin alike.
 pub(crate) fn settle(reservation_id: &str, request_id: Option<Uuid>) -> Bytes {
-    let mut message = BytesMut::with_capacity(80);
+    let mut message = line::begin(80);
     text(&mut message, 1, reservation_id);
     identify(&mut message, 2, request_id);
-    message.freeze()
+    line::prefixed(message)
 }
 
 fn text(message: &mut BytesMut, field: u8, value: &str) {

@@ -8,14 +8,14 @@ use std::sync::{
 };
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
-use tonic::{Code, Status, client::Grpc, transport::Channel};
+use tonic::{Code, Status};
 
 use super::asked::{self, Block, Dice, Marks, PLACES, SEATS};
 use crate::wire::{
     self, echo,
-    load::{Answer, Caller, Outcome, connect, drive, unary},
+    line::{Line, Method},
+    load::{Answer, Caller, Outcome, connect, drive},
 };
 
 const RESERVE: &str = "/boxoffice.v1.Reservations/ReserveSeats";
@@ -74,9 +74,13 @@ impl Plan {
 pub(crate) async fn run(file: &str) {
     let plan: Plan = wire::instructions(file);
     let common = Arc::new(Common::new(&plan));
-    let connections = connect(&plan.addresses, plan.in_flight).await.into_iter().enumerate();
-    let asking = connections.map(|(caller, grpc)| Asking {
-        grpc,
+    let lines = connect(&plan.addresses, plan.in_flight).await.into_iter().enumerate();
+    let path = |method| if plan.echo { echo::PATH } else { method };
+    let asking = lines.map(|(caller, line)| Asking {
+        reserve: line.method(path(RESERVE)),
+        confirm: line.method(path(CONFIRM)),
+        cancel: line.method(path(CANCEL)),
+        line,
         caller,
         dice: Dice::new(plan.seed, caller),
         wave: 0,
@@ -94,9 +98,6 @@ pub(crate) async fn run(file: &str) {
 struct Common {
     shape: Shape,
     echo: bool,
-    reserve: PathAndQuery,
-    confirm: PathAndQuery,
-    cancel: PathAndQuery,
     showtimes: Vec<String>,
     marks: Marks,
     /// Of a crowd: how many got the seats of each wave, and how many waves were begun.
@@ -106,15 +107,10 @@ struct Common {
 
 impl Common {
     fn new(plan: &Plan) -> Self {
-        let path = |method| if plan.echo { echo::PATH } else { method };
-        let path = |method| PathAndQuery::from_static(path(method));
         let waves = if plan.shape == Shape::Crowd { plan.showtimes.len() * SEATS / 2 } else { 0 };
         Self {
             shape: plan.shape,
             echo: plan.echo,
-            reserve: path(RESERVE),
-            confirm: path(CONFIRM),
-            cancel: path(CANCEL),
             showtimes: plan.showtimes.clone(),
             marks: Marks::new(plan.showtimes.len(), plan.first),
             winners: (0..waves).map(|_| AtomicU32::new(0)).collect(),
@@ -134,7 +130,10 @@ impl Common {
 
 /// One who asks.
 struct Asking {
-    grpc: Grpc<Channel>,
+    line: Line,
+    reserve: Method,
+    confirm: Method,
+    cancel: Method,
     caller: usize,
     dice: Dice,
     wave: usize,
@@ -219,14 +218,14 @@ impl Asking {
         let request_id = (self.common.shape != Shape::ReserveUnnamed).then(|| self.dice.uuid());
         let customer = asked::customer(&mut self.dice);
         let message = asked::reserve(&self.common.showtimes[house], block, &customer, request_id);
-        unary(&mut self.grpc, &self.common.reserve, message).await
+        self.line.unary(&self.reserve, message).await
     }
 
     /// Confirms or cancels.
     async fn settle(&mut self, held: &str, confirm: bool) -> usize {
         let message = asked::settle(held, Some(self.dice.uuid()));
-        let path = if confirm { &self.common.confirm } else { &self.common.cancel };
-        unary(&mut self.grpc, path, message).await.unwrap_or_else(|status| panic!("{status:?}")).len()
+        let method = if confirm { &self.confirm } else { &self.cancel };
+        self.line.unary(method, message).await.unwrap_or_else(|status| panic!("{status:?}")).len()
     }
 }
 

@@ -2,17 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes};
 use hdrhistogram::Histogram;
-use http::uri::PathAndQuery;
 use serde::{Deserialize, Serialize};
-use tonic::{
-    Status,
-    client::Grpc,
-    transport::{Channel, Endpoint},
-};
 
-use super::Raw;
+use super::line::{self, Line, Method};
 
 /// What to do.
 #[derive(Clone, Serialize, Deserialize)]
@@ -74,30 +68,27 @@ impl Plan {
 /// Does what the plan in this file says, and prints the outcome.
 pub(crate) async fn run(file: &str) {
     let plan: Plan = super::instructions(file);
-    let path = PathAndQuery::try_from(plan.path).expect("a path");
-    let messages: Vec<_> = plan.messages.into_iter().map(Bytes::from).collect();
-    let connections = connect(&[plan.address], plan.in_flight).await.into_iter().enumerate();
-    let callers = connections.map(|(caller, grpc)| {
+    let messages = plan.messages.iter().map(|content| {
+        let mut message = line::begin(content.len());
+        message.put_slice(content);
+        line::prefixed(message)
+    });
+    let messages: Vec<_> = messages.collect();
+    let lines = connect(&[plan.address], plan.in_flight).await.into_iter().enumerate();
+    let callers = lines.map(|(caller, line)| {
         let next = caller * 31 % messages.len();
-        Repeating { grpc, path: path.clone(), messages: messages.clone(), next }
+        Repeating { method: line.method(&plan.path), line, messages: messages.clone(), next }
     });
     println!("{}", serde_json::to_string(&drive(plan.seconds, callers.collect()).await).expect("an outcome as text"));
 }
 
 /// A way to the server for each of so many callers: as in a few busy clients, up to 32 share a connection.
-pub(crate) async fn connect(addresses: &[String], callers: usize) -> Vec<Grpc<Channel>> {
-    let mut connections = Vec::new();
+pub(crate) async fn connect(addresses: &[String], callers: usize) -> Vec<Line> {
+    let mut lines = Vec::new();
     for at in 0..callers.div_ceil(32).next_multiple_of(addresses.len()) {
-        let endpoint = Endpoint::try_from(format!("http://{}", addresses[at % addresses.len()])).expect("an address");
-        connections.push(Grpc::new(endpoint.tcp_nodelay(true).connect().await.expect("a connection")));
+        lines.push(Line::connect(&addresses[at % addresses.len()]).await);
     }
-    (0..callers).map(|caller| connections[caller % connections.len()].clone()).collect()
-}
-
-/// One call.
-pub(crate) async fn unary(grpc: &mut Grpc<Channel>, path: &PathAndQuery, message: Bytes) -> Result<Bytes, Status> {
-    grpc.ready().await.expect("a connection that lives");
-    Ok(grpc.unary(tonic::Request::new(message), path.clone(), Raw).await?.into_inner())
+    (0..callers).map(|caller| lines[caller % lines.len()].clone()).collect()
 }
 
 /// Lets them all ask for so long, after a warm-up of a fifth of it.
@@ -166,8 +157,8 @@ impl Tally {
 
 /// Sends its messages again and again.
 struct Repeating {
-    grpc: Grpc<Channel>,
-    path: PathAndQuery,
+    line: Line,
+    method: Method,
     messages: Vec<Bytes>,
     next: usize,
 }
@@ -176,7 +167,7 @@ impl Caller for Repeating {
     async fn call(&mut self) -> Option<Answer> {
         let message = self.messages[self.next].clone();
         self.next = (self.next + 1) % self.messages.len();
-        match unary(&mut self.grpc, &self.path, message).await {
+        match self.line.unary(&self.method, message).await {
             Ok(answer) => Some(Answer { bytes: answer.len(), failed: false }),
             Err(_) => Some(Answer { bytes: 0, failed: true }),
         }
