@@ -159,7 +159,7 @@ const LEDGER: Group = Group {
         row(
             "ledger-writers",
             Kind::Count(1, 16),
-            "4",
+            "2",
             "Writers of seats, each with showtimes and a database connection of its own; SQLite has one, whatever is said here",
         ),
         row("ledger-memory", Kind::Count(1, 1_048_576), "256", "MiB for the seats of showtimes in use, about"),

@@ -200,6 +200,8 @@ pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
         Database::Postgres(url) => {
             let pool = open_postgres(url, options).await?;
             let settings = settings(options.timeout, options.timeout.mul_f64(LEDGER_PATIENCE));
+            // The locks are taken in the order of the index, without a sort.
+            let settings = settings.into_iter().chain([("enable_bitmapscan", "off".to_owned())]);
             let connect = url.parse::<PgConnectOptions>().map_err(|error| Error::Url(error.to_string()))?;
             let connect = connect.options(settings).application_name("boxoffice").disable_statement_logging();
             let lines = Lines { options: connect, limit: options.timeout, prepare: &PREPARE };
