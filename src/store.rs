@@ -26,7 +26,7 @@ use std::{fs::File, sync::Arc};
 
 pub use auditoriums::{AuditoriumCreated, auditorium_listing_statement};
 pub use errors::Error;
-pub use pools::{Database, Options};
+pub use pools::{Database, Options, PLANNING};
 pub use reader::{standings_statement, whole_statement};
 pub use requests::{KEPT_FOR_EVER, RequestKey};
 pub use reservations::{Found, ReservationCursor, reservation_listing_statement};

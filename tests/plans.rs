@@ -15,7 +15,7 @@ use boxoffice::{
         ListAuditoriumsRequest, ListReservationsRequest, ListShowtimesRequest, ReserveSeatsRequest, Showtime,
     },
     store::{
-        Cursor, ReservationCursor, auditorium_listing_statement, lapsed_statement, listing_statement,
+        Cursor, PLANNING, ReservationCursor, auditorium_listing_statement, lapsed_statement, listing_statement,
         reservation_listing_statement, standings_statement, whole_statement,
     },
 };
@@ -210,6 +210,19 @@ async fn postgres_follows_an_index_for_every_query() {
         let arguments = if nothing.is_empty() { String::new() } else { format!("({nothing})") };
         let explain = Statement::from_string(DbBackend::Postgres, format!("EXPLAIN EXECUTE it{arguments}"));
         indexed(&format!("{name}, generic"), &lines(&connection, explain, "QUERY PLAN").await);
+        connection.execute_unprepared("DEALLOCATE it").await.expect("it was prepared");
+    }
+    // As the service has it planned. A customer may have many more reservations than most: they come in order.
+    for (setting, value) in PLANNING {
+        connection.execute_unprepared(&format!("SET {setting} = {value}")).await.expect("a setting");
+    }
+    for (name, Statement { sql, values, .. }) in reservation_statements(DbBackend::Postgres) {
+        let nothing = vec!["NULL"; values.map_or(0, |values| values.0.len())].join(", ");
+        connection.execute_unprepared(&format!("PREPARE it AS {sql}")).await.expect("it is a statement");
+        let explain = Statement::from_string(DbBackend::Postgres, format!("EXPLAIN EXECUTE it ({nothing})"));
+        let plan = lines(&connection, explain, "QUERY PLAN").await;
+        let sorts = |line: &String| line.contains("Sort  (") && !line.contains("Incremental Sort");
+        assert!(!plan.iter().any(sorts), "{name}: {plan:#?}");
         connection.execute_unprepared("DEALLOCATE it").await.expect("it was prepared");
     }
     connection.close().await.expect("a connection closes");

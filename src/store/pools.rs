@@ -200,8 +200,6 @@ pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
         Database::Postgres(url) => {
             let pool = open_postgres(url, options).await?;
             let settings = settings(options.timeout, options.timeout.mul_f64(LEDGER_PATIENCE));
-            // The locks are taken in the order of the index, without a sort.
-            let settings = settings.into_iter().chain([("enable_bitmapscan", "off".to_owned())]);
             let connect = url.parse::<PgConnectOptions>().map_err(|error| Error::Url(error.to_string()))?;
             let connect = connect.options(settings).application_name("boxoffice").disable_statement_logging();
             let lines = Lines { options: connect, limit: options.timeout, prepare: &PREPARE };
@@ -237,24 +235,31 @@ async fn open_postgres(url: &str, options: &Options) -> Result<Pool, Error> {
     Ok(Pool::new("read", connection, options.connections, options.timeout))
 }
 
+/// How Postgres is to plan. A plan is made once for each connection, often while the tables are still empty, and then kept.
+/// Every query here has its index, which ends in its order; whatever looks cheaper than that in an empty table is ruinous in
+/// a full one. What remains to be sorted is sorted as it comes.
+pub const PLANNING: [(&str, &str); 7] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("jit", "off"),
+    ("enable_seqscan", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_sort", "off"),
+];
+
 /// What every connection to Postgres asks for.
-fn settings(timeout: Duration, lock_timeout: Duration) -> [(&'static str, String); 9] {
+fn settings(timeout: Duration, lock_timeout: Duration) -> Vec<(&'static str, String)> {
     let millis = |limit: Duration| limit.as_millis().max(1).to_string();
     let statement_timeout = timeout.mul_f64(STATEMENT);
-    [
+    let settings = [
         ("statement_timeout", millis(statement_timeout)),
         ("lock_timeout", millis(lock_timeout)),
         ("idle_in_transaction_session_timeout", millis(statement_timeout * 4)),
         // Acknowledged means durable, whatever the server's default is.
         ("synchronous_commit", "on".to_owned()),
-        ("plan_cache_mode", "force_generic_plan".to_owned()),
-        ("jit", "off".to_owned()),
-        // A plan is made once for each connection, often while the tables are still empty, and then kept. Every query here
-        // has its index; whatever looks cheaper than that in an empty table is ruinous in a full one.
-        ("enable_seqscan", "off".to_owned()),
-        ("enable_hashjoin", "off".to_owned()),
-        ("enable_mergejoin", "off".to_owned()),
-    ]
+    ];
+    settings.into_iter().chain(PLANNING.map(|(name, value)| (name, value.to_owned()))).collect()
 }
 
 async fn open_sqlite(path: &Path, name: &'static str, size: u32, options: &Options) -> Result<Pool, Error> {

@@ -212,7 +212,8 @@ impl Asked {
     }
 }
 
-/// The query behind the lists. For a customer and for a showtime there is an index that ends in its order.
+/// The query behind the lists. For a customer and for a showtime there is an index that ends in its order, but for those
+/// that were made in one microsecond.
 #[must_use]
 pub fn reservation_listing_statement(
     backend: DbBackend,
