@@ -26,11 +26,12 @@ macro_rules! migration {
 }
 
 /// Append here, and nowhere else.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     migration!(1, "0001_ground_floor"),
     migration!(2, "0002_reservations"),
     migration!(3, "0003_standings"),
     migration!(4, "0004_slim_indexes"),
+    migration!(5, "0005_customer_digest"),
 ];
 
 const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -1,0 +1,2 @@
+-- SQLite has no such digest, and keeps the index over the names themselves.
+SELECT 1;
