@@ -19,6 +19,7 @@ mod idempotency;
 mod lifecycle;
 mod limits;
 mod listing;
+mod little_memory;
 mod model;
 mod movies;
 mod outages;

@@ -162,7 +162,7 @@ const LEDGER: Group = Group {
             "2",
             "Writers of seats, each with showtimes and a database connection of its own; SQLite has one, whatever is said here",
         ),
-        row("ledger-memory", Kind::Count(1, 1_048_576), "256", "MiB for the seats of showtimes in use, about"),
+        row("ledger-memory", Kind::Count(1, 1_048_576), "512", "MiB for the seats of showtimes in use, about"),
         row("sweep", Kind::Switch, "true", "Write holds that are over down as such; they are over anyhow"),
         row(
             "sweep-interval",

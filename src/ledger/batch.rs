@@ -19,6 +19,7 @@ use crate::{
         Answered, Error, Locked, Looked, MadeBefore, Patience, RequestKey, SeatBatch, Stand, outbox,
         planted::{self, Bug},
     },
+    telemetry::metrics,
 };
 
 /// Revisions that are followed change by change. Beyond it, reading who has which seat is less work.
@@ -172,6 +173,7 @@ impl Writer {
         let ids: Vec<_> = stale.iter().filter(|locked| locked.revision > 1).map(|locked| locked.showtime_id).collect();
         let (mut stands, mut live) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
         if !ids.is_empty() {
+            metrics::seatings_read(ids.len());
             stands.extend(batch.stands(&ids).await?);
             for reservation in batch.live(&ids).await? {
                 live.entry(reservation.showtime_id).or_default().push(reservation);

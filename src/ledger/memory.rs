@@ -3,20 +3,29 @@
 //! What is remembered is used only after the lock confirmed its revision; to forget something costs a read, and is always
 //! right.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::{
-    ids::ShowtimeId,
-    seating::{Plan, Seating},
+use crate::{
+    domain::{
+        ids::ShowtimeId,
+        seating::{Plan, Seating},
+    },
+    telemetry::metrics,
 };
 
 /// About what a showtime takes, besides its seats and reservations.
 const SHOWTIME_BYTES: usize = 1_024;
 const SEAT_BYTES: usize = 2;
-/// A reservation with its index entries and its customer's name.
-const RESERVATION_BYTES: usize = 400;
+/// A reservation with its index entries and its customer's name, and what the allocator loses between them.
+const RESERVATION_BYTES: usize = 500;
+/// No more than one line about a lack of room in this time.
+const HUSH: Duration = Duration::from_secs(60);
 
 /// Bounded: the longest unused is forgotten first.
 pub(super) struct Memory {
@@ -25,6 +34,8 @@ pub(super) struct Memory {
     bytes: usize,
     /// Counts the batches.
     tick: u64,
+    /// When a lack of room was last spoken of.
+    told: Option<Instant>,
 }
 
 struct Remembered {
@@ -40,7 +51,7 @@ struct Remembered {
 
 impl Memory {
     pub(super) fn new(limit: usize) -> Self {
-        Self { showtimes: HashMap::new(), limit, bytes: 0, tick: 0 }
+        Self { showtimes: HashMap::new(), limit, bytes: 0, tick: 0, told: None }
     }
 
     pub(super) fn plan(&self, id: ShowtimeId) -> Option<&Arc<Plan>> {
@@ -120,12 +131,23 @@ impl Memory {
         let mut oldest: Vec<_> =
             self.showtimes.iter().map(|(id, remembered)| (remembered.used, remembered.bytes, *id)).collect();
         oldest.sort_unstable();
+        let before = self.showtimes.len();
         for (_, bytes, id) in oldest {
             if self.bytes <= self.limit / 4 * 3 {
                 break;
             }
             self.showtimes.remove(&id);
             self.bytes -= bytes;
+        }
+        let forgotten = before - self.showtimes.len();
+        metrics::seatings_forgotten(forgotten);
+        // It is as it should be when these are no longer sold, and slow when they are.
+        if self.told.is_none_or(|told| told.elapsed() >= HUSH) {
+            self.told = Some(Instant::now());
+            tracing::info!(
+                forgotten,
+                "the seats of the showtimes longest unused are forgotten: --ledger-memory is full"
+            );
         }
     }
 }

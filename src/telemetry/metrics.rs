@@ -22,6 +22,8 @@ struct Instruments {
     transactions: Histogram<f64>,
     pool_waits: Histogram<f64>,
     batches: Histogram<u64>,
+    seatings_read: Counter<u64>,
+    seatings_forgotten: Counter<u64>,
     cache_lookups: Counter<u64>,
     cache_calls: Histogram<f64>,
     provider_calls: Histogram<f64>,
@@ -65,6 +67,8 @@ impl Instruments {
                 .with_description("Commands for seats that were decided together")
                 .with_boundaries(vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0])
                 .build(),
+            seatings_read: count("boxoffice.ledger.read", "Showtimes whose seats a writer read from the database"),
+            seatings_forgotten: count("boxoffice.ledger.forgotten", "Showtimes whose seats it forgot for lack of room"),
             cache_calls: seconds("boxoffice.cache.duration", "Time spent on one call to the movie cache"),
             provider_calls: seconds("boxoffice.provider.duration", "Time of one attempt at the movie provider"),
             streams: level("boxoffice.request.active", "Requests under way"),
@@ -146,6 +150,16 @@ pub fn transaction(name: &'static str, outcome: &'static str, elapsed: Duration)
 /// So many commands for seats are decided together.
 pub fn batch(commands: usize) {
     record(|all| all.batches.record(commands as u64, &[]));
+}
+
+/// The seats of so many showtimes were read from the database.
+pub fn seatings_read(showtimes: usize) {
+    record(|all| all.seatings_read.add(showtimes as u64, &[]));
+}
+
+/// The seats of so many showtimes were forgotten, since there was no more room for them.
+pub fn seatings_forgotten(showtimes: usize) {
+    record(|all| all.seatings_forgotten.add(showtimes as u64, &[]));
 }
 
 /// Somebody waited for a connection of this pool: `read` or `write`.
