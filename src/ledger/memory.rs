@@ -25,7 +25,7 @@ const SEAT_BYTES: usize = 2;
 /// A reservation with its index entries and its customer's name, and what the allocator loses between them.
 const RESERVATION_BYTES: usize = 500;
 /// No more than one line about a lack of room in this time.
-const HUSH: Duration = Duration::from_secs(60);
+const HUSH: Duration = Duration::from_mins(1);
 
 /// Bounded: the longest unused is forgotten first.
 pub(super) struct Memory {
