@@ -32,6 +32,7 @@ pub use requests::{KEPT_FOR_EVER, RequestKey};
 pub use reservations::{Found, ReservationCursor, reservation_listing_statement};
 pub use seats::{
     Answered, Happened, Line, Locked, Looked, MadeBefore, Patience, SeatBatch, Stand, Step, Writes, lapsed_statement,
+    since_statement,
 };
 pub use showtimes::{Cursor, Schedule, ShowtimeScheduled, listing_statement};
 
