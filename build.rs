@@ -34,9 +34,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".buf.validate", "::prost_types")
         .extern_path(".google.rpc", "::tonic_types::pb");
     // Ours are read with a codec that refuses by name. The second pass writes what is not ours anew, with tonic's own.
-    build.clone().codec_path("crate::grpc::codec::Codec").compile_fds(descriptors.clone())?;
-    let mut others = descriptors;
+    let ours = build.clone().codec_path("crate::grpc::codec::Codec");
+    ours.clone().build_server(false).compile_fds(descriptors.clone())?;
+    let (mut services, mut others) = (descriptors.clone(), descriptors);
     others.file.retain(|file| file.package() != "boxoffice.v1");
     build.compile_fds(others)?;
+    // The third is our services' side of ours: what is shown to many is in bytes before it is sent.
+    services.file.retain(|file| file.package() == "boxoffice.v1");
+    let folder = Path::new(&out).join("services");
+    fs::create_dir_all(&folder)?;
+    let mut server = ours.build_client(false).extern_path(".boxoffice.v1", "crate::pb::boxoffice::v1");
+    for message in ["GetSeatMapResponse", "WatchSeatMapResponse"] {
+        server = server.extern_path(format!(".boxoffice.v1.{message}"), "crate::grpc::ready::Ready");
+    }
+    server.out_dir(folder).compile_fds(services)?;
     Ok(())
 }

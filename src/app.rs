@@ -9,6 +9,7 @@ mod movies;
 mod pages;
 mod reservations;
 mod sample;
+mod seat_maps;
 mod showtimes;
 mod whereabouts;
 
@@ -22,8 +23,11 @@ pub use errors::{Error, Kind};
 pub use movies::MoviePage;
 pub use pages::PageRequest;
 pub use reservations::{Decided, Named, Origin, Refused, ReservationPage, Reserve, Shown};
+pub use seat_maps::Ended;
 pub use showtimes::ShowtimePage;
 
+/// Seat maps, as they are shown.
+pub use crate::ledger::{Form, Frame, Said, Snapshot, Watch};
 /// What a caller is named by so that a mutation's retry finds the answer of the first try.
 pub use crate::store::RequestKey;
 

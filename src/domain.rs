@@ -10,6 +10,7 @@ pub mod layout;
 pub mod money;
 pub mod movie;
 pub mod reservation;
+pub mod seat_map;
 pub mod seating;
 pub mod showtime;
 pub mod violations;

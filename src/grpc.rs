@@ -5,10 +5,12 @@ pub mod codec;
 mod convert;
 pub mod layers;
 mod movies;
+pub mod ready;
 mod requests;
 mod reservations;
+mod seat_maps;
 mod services;
 mod showtimes;
 mod status;
 
-pub use services::{SERVICES, routes};
+pub use services::{SERVICES, Watching, routes};

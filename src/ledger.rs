@@ -7,6 +7,7 @@
 mod batch;
 mod decided;
 mod memory;
+mod views;
 mod writer;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::{
     store::{Error, RequestKey, Store},
 };
 use memory::Memory;
+pub use views::{Form, Frame, NoWatch, Said, Snapshot, Views, Watch};
 use writer::{Job, Message, Writer};
 
 /// A command, and all that goes with it.
@@ -87,6 +89,8 @@ pub struct Options {
     pub writers: usize,
     /// About how many bytes of memory may be used for showtimes, in all.
     pub memory: usize,
+    /// How many may watch seat maps at once.
+    pub max_watchers: usize,
 }
 
 /// The way to ask. Cheap to clone.
@@ -97,6 +101,7 @@ struct Inner {
     writers: Vec<mpsc::Sender<Message>>,
     store: Store,
     time: Time,
+    views: Views,
 }
 
 /// Commands that may wait for one writer; beyond it there is too much going on.
@@ -110,14 +115,22 @@ impl Ledger {
     pub fn start(store: Store, time: Time, options: &Options) -> Self {
         // Where a transaction locks all there is, several writers would only take turns, with smaller batches.
         let count = if store.locks_rows() { options.writers.max(1) } else { 1 };
+        let views = Views::start(store.clone(), time.clone(), options.max_watchers);
         let writers = (0..count).map(|_| {
             let (send, receive) = mpsc::channel(QUEUED);
             let memory = Memory::new(options.memory / count);
-            let writer = Writer::new(&store, time.clone(), options.rules.clone(), memory);
+            let writer = Writer::new(&store, time.clone(), options.rules.clone(), memory, views.clone());
             tokio::spawn(writer.run(receive));
             send
         });
-        Self(Arc::new(Inner { writers: writers.collect(), store, time }))
+        let writers = writers.collect();
+        Self(Arc::new(Inner { writers, store, time, views }))
+    }
+
+    /// Seat maps, for those who only look.
+    #[must_use]
+    pub fn views(&self) -> &Views {
+        &self.0.views
     }
 
     /// Has a command decided. `None`: there is no such showtime. Once it is queued, which takes no time for a showtime that
@@ -137,8 +150,9 @@ impl Ledger {
         told.await.unwrap_or_else(|_| Err(Arc::new(Error::unknown("a writer ended before it answered"))))
     }
 
-    /// Waits for every command that was asked before.
+    /// Waits for every command that was asked before. Seat maps are no longer kept up.
     pub async fn drained(&self) {
+        self.0.views.close();
         for writer in &self.0.writers {
             let (tell, told) = oneshot::channel();
             if writer.send(Message::Flush(tell)).await.is_ok() {

@@ -33,6 +33,7 @@
 //! - Two scheduled showtimes of one auditorium never overlap, turnaround included, over any number of instances.
 //! - What was acknowledged is durable, and a change is whole or not there.
 //! - A mutation that is repeated with its request id has one effect and one answer.
+//! - Watchers of a seat map see every revision, alone or joined with its neighbours, without a gap and without a repeat.
 //! - A read of a showtime is as of a moment after it was asked for; it is never served from before.
 //! - A bad request is refused with every violation named by its field; nothing that is sent makes the server panic.
 //! - The provider and Redis may fail: answers say how old they are, and what can be answered is.
@@ -52,7 +53,8 @@
 //! - A change runs in a task of its own or is the ledger's: deadlines and lost connections end the wait for it, never the
 //!   change.
 //! - No read is answered from a row in memory that can change: in memory are facts that cannot, and movies with the time of
-//!   their fetching.
+//!   their fetching. Seat maps are: they say of which revision they are, and nobody shows one that was not compared with the
+//!   database of late.
 //! - An error has one code and one reason, given in `grpc/status.rs`, or, where no service is reached, in
 //!   `grpc/layers/refusal.rs` and `grpc/codec.rs`.
 //!

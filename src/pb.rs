@@ -7,6 +7,7 @@ pub mod boxoffice {
     /// Version 1.
     pub mod v1 {
         tonic::include_proto!("boxoffice.v1");
+        include!(concat!(env!("OUT_DIR"), "/services/boxoffice.v1.rs"));
     }
     /// What happened, as others are told.
     pub mod events {

@@ -17,6 +17,7 @@ mod pools;
 mod reader;
 mod requests;
 mod reservations;
+mod seat_maps;
 mod seats;
 mod settings;
 mod showtimes;
@@ -30,6 +31,7 @@ pub use pools::{Database, Options, PLANNING};
 pub use reader::{standings_statement, whole_statement};
 pub use requests::{KEPT_FOR_EVER, RequestKey};
 pub use reservations::{Found, ReservationCursor, reservation_listing_statement};
+pub use seat_maps::{ReadMap, Revisions, revisions_statement, seat_map_statement};
 pub use seats::{
     Answered, Happened, Line, Locked, Looked, MadeBefore, Patience, SeatBatch, Stand, Step, Writes, lapsed_statement,
     since_statement,

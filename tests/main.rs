@@ -33,6 +33,7 @@ mod reservation_lists;
 mod reservation_retries;
 mod reservations;
 mod retries;
+mod seat_maps;
 mod seat_refusals;
 mod seen;
 mod sequences;

@@ -16,7 +16,8 @@ use boxoffice::{
     },
     store::{
         Cursor, PLANNING, ReservationCursor, auditorium_listing_statement, lapsed_statement, listing_statement,
-        reservation_listing_statement, since_statement, standings_statement, whole_statement,
+        reservation_listing_statement, revisions_statement, seat_map_statement, since_statement, standings_statement,
+        whole_statement,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -149,6 +150,8 @@ fn statements(backend: DbBackend) -> Vec<(String, Statement)> {
     }
     let some = [ShowtimeId(id(FIRST + 1)), ShowtimeId(id(FIRST + 2))];
     statements.push(("standings by id".to_owned(), standings_statement(backend, &some)));
+    statements.push(("revisions by id".to_owned(), revisions_statement(backend, &some)));
+    statements.push(("a seat map".to_owned(), seat_map_statement(backend, some[0])));
     statements.push(("showtimes by id".to_owned(), whole_statement(backend, &some)));
     let now = (backend == DbBackend::Sqlite).then(beginning);
     statements.push(("showtimes with a lapse".to_owned(), lapsed_statement(backend, now, 256)));

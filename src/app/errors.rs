@@ -54,6 +54,9 @@ pub enum Error {
         /// What there is.
         reached: i64,
     },
+    /// There are as many watchers as there may be.
+    #[error("too many watch already")]
+    TooManyWatchers,
     /// The provider fails and nothing usable is cached.
     #[error("the movie provider is unavailable")]
     ProviderUnavailable {

@@ -232,6 +232,8 @@ fn ledger(from: &mut Settings) -> LedgerConfig {
         writers: from.must("ledger-writers"),
         memory_mib: from.must("ledger-memory"),
         sweep: if sweeps { Some(interval) } else { None },
+        max_watchers: from.must("max-watchers"),
+        watch_heartbeat: from.must("watch-heartbeat"),
     }
 }
 

@@ -170,6 +170,13 @@ const LEDGER: Group = Group {
             "1s",
             "Pause between two looks for holds that are over",
         ),
+        row("max-watchers", Kind::Count(1, 1_000_000), "10000", "Watchers of seat maps at once, over all connections"),
+        row(
+            "watch-heartbeat",
+            Kind::Duration(Duration::from_millis(100), HOUR),
+            "10s",
+            "Silence after which a watcher of a seat map gets a sign of life",
+        ),
     ],
 };
 

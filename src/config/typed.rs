@@ -59,6 +59,10 @@ pub struct LedgerConfig {
     pub memory_mib: usize,
     /// The pause between two looks for holds that are over; none: nobody looks.
     pub sweep: Option<Duration>,
+    /// Watchers of seat maps at once.
+    pub max_watchers: usize,
+    /// How long a watcher hears nothing, at most.
+    pub watch_heartbeat: Duration,
 }
 
 /// The database, and how it is used.

@@ -9,7 +9,7 @@ mod tests;
 use std::{collections::HashMap, fmt, ops::Range};
 
 use super::{
-    layout::{Layout, Place, SeatKind},
+    layout::{Layout, Place, RowPlan, SeatKind},
     violations::Violations,
 };
 
@@ -123,6 +123,8 @@ pub(super) struct Spot {
 /// All seats of an auditorium.
 #[derive(Debug)]
 pub struct House {
+    /// As it was written.
+    plan: Vec<RowPlan>,
     spots: Vec<Spot>,
     /// Seats without anything between them, from aisle to aisle.
     runs: Vec<Range<u16>>,
@@ -135,7 +137,8 @@ impl House {
     /// Counts the seats of a layout.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
-        let mut house = Self { spots: Vec::new(), runs: Vec::new(), by_name: HashMap::new(), centre: (0, 0) };
+        let plan = layout.plan().to_vec();
+        let mut house = Self { plan, spots: Vec::new(), runs: Vec::new(), by_name: HashMap::new(), centre: (0, 0) };
         for (row, plan) in layout.rows().iter().enumerate() {
             // A layout was checked when it was made.
             let Ok(label) = RowLabel::parse(&plan.label) else { continue };
@@ -164,6 +167,12 @@ impl House {
         }
         self.by_name.insert(name, seat);
         self.spots.push(Spot { name, kind, row, column, run: self.runs.len() as u16 - 1 });
+    }
+
+    /// The layout as it was written.
+    #[must_use]
+    pub fn plan(&self) -> &[RowPlan] {
+        &self.plan
     }
 
     /// How many people can sit.

@@ -8,7 +8,7 @@ mod choose;
 mod decide;
 mod refusal;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     collections::HashMap,

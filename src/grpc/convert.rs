@@ -6,12 +6,14 @@
 mod auditoriums;
 mod movies;
 mod reservations;
+mod seat_maps;
 mod showtimes;
 mod values;
 
 pub(super) use auditoriums::{auditorium, new_auditorium};
 pub(super) use movies::movie;
 pub(super) use reservations::{named, reservation, reservation_filter, reserve, seat, seats, tender, validated};
+pub(super) use seat_maps::{seat_map, seat_map_delta};
 pub(super) use showtimes::{filter, new_showtime, showtime, showtime_id};
 pub(super) use values::timestamp;
 

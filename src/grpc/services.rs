@@ -1,5 +1,8 @@
 //! All services on one router, each with its limits.
 
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 use tonic::{Response, metadata::MetadataValue, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
@@ -18,6 +21,16 @@ use crate::{
 #[derive(Clone)]
 pub(super) struct Service {
     pub(super) app: App,
+    pub(super) watching: Watching,
+}
+
+/// How seat maps are watched.
+#[derive(Clone, Debug)]
+pub struct Watching {
+    /// The longest silence.
+    pub heartbeat: Duration,
+    /// Cancelled when watchers are to be told that the server ends.
+    pub ending: CancellationToken,
 }
 
 /// The names under which the services are known, to health checks among others.
@@ -41,8 +54,9 @@ pub fn routes(
     app: App,
     health: HealthServer<impl Health>,
     max_message: usize,
+    watching: Watching,
 ) -> Result<axum::Router, tonic_reflection::server::Error> {
-    let service = Service { app };
+    let service = Service { app, watching };
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)

@@ -1,12 +1,17 @@
 //! `boxoffice.v1.Showtimes`
 
+use std::pin::Pin;
+
+use futures_util::Stream;
 use tonic::{Request, Response, Status};
 
 use super::{
     convert::{self, finish},
+    ready::Ready,
     requests,
     reservations::origin,
-    services::{Service, answered},
+    seat_maps,
+    services::{Service, Watching, answered},
     status,
 };
 use crate::{
@@ -86,5 +91,43 @@ impl Showtimes for Service {
         let answer = asked.await.map_err(|error| status::of(&error, &context))?;
         let showtime = Some(convert::showtime(&answer.value));
         Ok(answered(&answer, pb::CancelShowtimeResponse { showtime }))
+    }
+
+    async fn get_seat_map(&self, request: Request<pb::GetSeatMapRequest>) -> Result<Response<Ready>, Status> {
+        let (_, context, message) = request.into_parts();
+        let asked = async {
+            let mut violations = Violations::new();
+            let id = convert::showtime_id(&message.showtime_id, &mut violations);
+            if message.at_least_revision < 0 {
+                violations.add("at_least_revision", "must not be negative");
+            }
+            self.app.seat_map(finish(violations, id)?, message.at_least_revision).await
+        };
+        let snapshot = asked.await.map_err(|error| status::of(&error, &context))?;
+        Ok(Response::new(seat_maps::answer(&snapshot, message.include_seats)))
+    }
+
+    type WatchSeatMapStream = Pin<Box<dyn Stream<Item = Result<Ready, Status>> + Send>>;
+
+    async fn watch_seat_map(
+        &self,
+        request: Request<pb::WatchSeatMapRequest>,
+    ) -> Result<Response<Self::WatchSeatMapStream>, Status> {
+        let (_, context, message) = request.into_parts();
+        let asked = async {
+            let mut violations = Violations::new();
+            let id = convert::showtime_id(&message.showtime_id, &mut violations);
+            if message.from_revision < 0 {
+                violations.add("from_revision", "must not be negative");
+            }
+            if message.epoch.chars().count() > 64 {
+                violations.add("epoch", "must have at most 64 characters");
+            }
+            let from = (message.from_revision > 0).then_some((message.from_revision, &*message.epoch));
+            self.app.watch_seat_map(finish(violations, id)?, from).await
+        };
+        let watch = asked.await.map_err(|error| status::of(&error, &context))?;
+        let Watching { heartbeat, ending } = self.watching.clone();
+        Ok(Response::new(Box::pin(seat_maps::stream(watch, heartbeat, ending, context))))
     }
 }

@@ -29,6 +29,9 @@ const STORE_RETRY: Duration = Duration::from_secs(1);
 /// When a store that is busy may be.
 const BUSY_RETRY: Duration = Duration::from_millis(100);
 
+/// When there may be room for a watcher again.
+const WATCH_RETRY: Duration = Duration::from_secs(5);
+
 /// What an answer may say of a bad request. It all travels in trailers, in base64, the message twice; clients give up on
 /// trailers over 8 KiB (grpc-java, grpc's C core) or 16 KiB (tonic), and then nobody reads anything.
 const LISTED_BYTES: usize = 4_096;
@@ -50,6 +53,12 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
             "the showtime has never been at that revision",
             [("at_least_revision", asked.to_string()), ("revision", reached.to_string())],
         ),
+        Error::TooManyWatchers => {
+            let mut details = reasoned("TOO_MANY_WATCHERS", []);
+            details.set_retry_info(Some(WATCH_RETRY));
+            let what = "this server has as many watchers as it takes";
+            Status::with_error_details(Code::ResourceExhausted, what, details)
+        }
         Error::ProviderUnavailable { retry_after } => unavailable(
             "PROVIDER_UNAVAILABLE",
             "the movie provider does not answer and nothing usable is cached",

@@ -75,22 +75,33 @@ impl Writer {
             if !decided.writes.is_empty() {
                 batch.write(&decided.writes).await?;
             }
-            Ok((told, decided.writes.is_empty()))
+            Ok((told, decided))
         };
         match done.await {
-            Ok((told, true)) => batch.leave().await.map(|()| told),
-            Ok((told, false)) if planted::has(Bug::AnswerBeforeCommit) => {
+            Ok((told, decided)) if decided.writes.is_empty() => batch.leave().await.map(|()| told),
+            Ok((told, _)) if planted::has(Bug::AnswerBeforeCommit) => {
                 tokio::spawn(async move {
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                     batch.commit().await
                 });
                 Ok(told)
             }
-            Ok((told, false)) => batch.commit().await.map(|()| told),
+            Ok((told, decided)) => {
+                batch.commit().await?;
+                self.show(decided);
+                Ok(told)
+            }
             Err(error) => {
                 batch.fail(&error).await;
                 Err(error)
             }
+        }
+    }
+
+    /// Shows what was committed to those who look.
+    fn show(&self, decided: Decided<'_>) {
+        for (step, delta) in decided.writes.steps.iter().zip(decided.shown) {
+            self.views.tell(step.showtime_id, delta, step.decide_time);
         }
     }
 

@@ -8,6 +8,7 @@ use super::Ask;
 use crate::{
     domain::{
         ids::ShowtimeId,
+        seat_map::Delta,
         seating::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating},
     },
     store::{Error, Locked, Step, Writes, outbox},
@@ -17,6 +18,8 @@ use crate::{
 #[derive(Default)]
 pub(super) struct Decided<'a> {
     pub(super) writes: Writes,
+    /// What each of its steps shows.
+    pub(super) shown: Vec<Delta>,
     /// Which of the steps is a showtime's.
     pub(super) steps: HashMap<ShowtimeId, usize>,
     /// The last refusal of a choice of seats, for those who want the same.
@@ -63,7 +66,9 @@ impl<'a> Decided<'a> {
         changes: &[Change],
     ) -> Result<(), Error> {
         let writes = &mut self.writes;
+        let shown = &mut self.shown;
         let step = *self.steps.entry(ask.showtime_id).or_insert_with(|| {
+            shown.push(Delta::from(locked.revision));
             writes.steps.push(Step {
                 showtime_id: ask.showtime_id,
                 before: locked.revision,
@@ -77,7 +82,9 @@ impl<'a> Decided<'a> {
             writes.steps.len() - 1
         });
         outbox::add_changes(&mut writes.steps[step].events, plan, revision, now, ask.trace_id, changes);
+        shown[step].revision = revision;
         for change in changes {
+            shown[step].note(change);
             match change {
                 Change::Reserved(made) => writes.make(made, ask.key.clone()),
                 Change::Confirmed(now) | Change::Extended(now) => writes.change(now)?,

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Ask, Time, Told, memory::Memory};
+use super::{Ask, Time, Told, memory::Memory, views::Views};
 use crate::{
     domain::{
         ids::ShowtimeId,
@@ -57,6 +57,7 @@ pub(super) struct Writer {
     pub(super) time: Time,
     pub(super) rules: Rules,
     pub(super) memory: Memory,
+    pub(super) views: Views,
     /// Showtimes whose locks somebody had for too long: nobody waits for them again before they were had once.
     stuck: HashSet<ShowtimeId>,
     /// For so many batches more, requests to reserve are looked for before they are decided: of late some were made twice.
@@ -64,8 +65,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(store: &Store, time: Time, rules: Rules, memory: Memory) -> Self {
-        Self { store: store.clone(), line: store.line(), time, rules, memory, stuck: HashSet::new(), wary: 0 }
+    pub(super) fn new(store: &Store, time: Time, rules: Rules, memory: Memory, views: Views) -> Self {
+        let (line, stuck) = (store.line(), HashSet::new());
+        Self { store: store.clone(), line, time, rules, memory, views, stuck, wary: 0 }
     }
 
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Message>) {

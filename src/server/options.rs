@@ -65,6 +65,7 @@ pub(super) fn ledger(config: &Config) -> ledger::Options {
         rules: config.seating.clone(),
         writers: config.ledger.writers as usize,
         memory: config.ledger.memory_mib << 20,
+        max_watchers: config.ledger.max_watchers,
     }
 }
 

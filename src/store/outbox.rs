@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-pub use replay::catch_up;
+pub use replay::{catch_up, delta};
 
 /// Adds one step's events to those of a commit.
 pub fn add_changes(
@@ -62,6 +62,7 @@ pub fn add_changes(
             Change::Extended(held) => step.add(Payload::ReservationExtended(pb::ReservationExtended {
                 reservation_id: held.reservation_id.to_string(),
                 expire_time: Some(timestamp(held.expire_time)),
+                seats: seats(house, held.block),
             })),
             Change::Cancelled(gone) => {
                 step.add(Payload::ReservationCancelled(pb::ReservationCancelled {

@@ -4,9 +4,9 @@ use boxoffice::pb::{
     self,
     boxoffice::v1::{
         CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest, CreateAuditoriumRequest,
-        CreateShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, GetReservationRequest, GetShowtimeRequest,
-        Layout, ListAuditoriumsRequest, ListReservationsRequest, ListShowtimesRequest, ReservationState,
-        ReserveSeatsRequest, Row, SearchMoviesRequest, Seat, Tender,
+        CreateShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, GetReservationRequest, GetSeatMapRequest,
+        GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListReservationsRequest, ListShowtimesRequest,
+        ReservationState, ReserveSeatsRequest, Row, SearchMoviesRequest, Seat, Tender, WatchSeatMapRequest,
     },
 };
 use prost::Message as _;
@@ -98,6 +98,12 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
         }
         "GetReservationRequest" => {
             GetReservationRequest { reservation_id: id(), customer_id: "ada".to_owned() }.encode_to_vec()
+        }
+        "GetSeatMapRequest" => {
+            GetSeatMapRequest { showtime_id: id(), at_least_revision: 1, include_seats: true }.encode_to_vec()
+        }
+        "WatchSeatMapRequest" => {
+            WatchSeatMapRequest { showtime_id: id(), from_revision: 1, epoch: "e".to_owned() }.encode_to_vec()
         }
         "ListReservationsRequest" => ListReservationsRequest {
             customer_id: "ada".to_owned(),

@@ -4,7 +4,7 @@ use super::values::timestamp;
 use crate::{
     domain::{
         auditorium::{Auditorium, NewAuditorium},
-        layout::{Layout, RowPlan},
+        layout::RowPlan,
         violations::Violations,
     },
     pb::boxoffice::v1 as pb,
@@ -25,13 +25,13 @@ pub(crate) fn auditorium(auditorium: &Auditorium) -> pb::Auditorium {
         name: auditorium.name.clone(),
         cinema: auditorium.cinema.clone(),
         time_zone: auditorium.time_zone.name().to_owned(),
-        layout: auditorium.layout.as_ref().map(layout),
+        layout: auditorium.layout.as_ref().map(|known| layout(known.plan())),
         seat_count: auditorium.seat_count,
         create_time: Some(timestamp(auditorium.create_time)),
     }
 }
 
-fn layout(layout: &Layout) -> pb::Layout {
-    let rows = layout.plan().iter().cloned();
+pub(super) fn layout(plan: &[RowPlan]) -> pb::Layout {
+    let rows = plan.iter().cloned();
     pb::Layout { rows: rows.map(|RowPlan { label, places, numbers }| pb::Row { label, places, numbers }).collect() }
 }

@@ -23,9 +23,11 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::{
+    grpc::ready::Ready,
     pb::boxoffice::v1::{
         CancelShowtimeRequest, CancelShowtimeResponse, CreateShowtimeRequest, CreateShowtimeResponse,
-        GetShowtimeRequest, GetShowtimeResponse, ListShowtimesRequest, ListShowtimesResponse,
+        GetSeatMapRequest, GetShowtimeRequest, GetShowtimeResponse, ListShowtimesRequest, ListShowtimesResponse,
+        WatchSeatMapRequest,
         showtimes_client::ShowtimesClient,
         showtimes_server::{Showtimes, ShowtimesServer},
     },
@@ -66,6 +68,13 @@ impl Showtimes for Obedient {
         Err(Status::aborted(""))
     }
     async fn cancel_showtime(&self, _: Call<CancelShowtimeRequest>) -> Result<Answer<CancelShowtimeResponse>, Status> {
+        Err(Status::aborted(""))
+    }
+    async fn get_seat_map(&self, _: Call<GetSeatMapRequest>) -> Result<Answer<Ready>, Status> {
+        Err(Status::aborted(""))
+    }
+    type WatchSeatMapStream = futures_util::stream::Empty<Result<Ready, Status>>;
+    async fn watch_seat_map(&self, _: Call<WatchSeatMapRequest>) -> Result<Answer<Self::WatchSeatMapStream>, Status> {
         Err(Status::aborted(""))
     }
 }

@@ -1,0 +1,66 @@
+//! Seat maps: shown, and watched.
+
+use std::sync::Arc;
+
+use super::{App, Error, Kind, Refused};
+use crate::{
+    domain::{ids::ShowtimeId, seating::Refusal},
+    ledger::{Frame, NoWatch, Snapshot, Watch},
+};
+
+impl App {
+    /// Who has which seat, with this revision in it.
+    ///
+    /// # Errors
+    /// There is no such showtime, it is cancelled, it has never been at that revision, or the store fails.
+    pub async fn seat_map(&self, id: ShowtimeId, at_least_revision: i64) -> Result<Arc<Snapshot>, Error> {
+        let found = self.0.ledger.views().seat_map(id, at_least_revision).await?;
+        let snapshot = found.ok_or_else(|| no_showtime(id))?;
+        if snapshot.revision < at_least_revision {
+            return Err(Error::RevisionNotReached { asked: at_least_revision, reached: snapshot.revision });
+        }
+        match snapshot.ended() {
+            Some(end) => Err(end),
+            None => Ok(snapshot),
+        }
+    }
+
+    /// Watches a showtime's seats: from a revision of an epoch on, if that is given and still kept.
+    ///
+    /// # Errors
+    /// There is no such showtime, there are too many watchers, or the store fails.
+    pub async fn watch_seat_map(&self, id: ShowtimeId, from: Option<(i64, &str)>) -> Result<Watch, Error> {
+        self.0.ledger.views().watch(id, from).await.map_err(|why| match why {
+            NoWatch::NoShowtime => no_showtime(id),
+            NoWatch::TooMany => Error::TooManyWatchers,
+            NoWatch::Store(error) => error.into(),
+        })
+    }
+}
+
+/// What is shown ends when its showtime is cancelled.
+pub trait Ended {
+    /// Why there is no more to be seen.
+    fn ended(&self) -> Option<Error>;
+}
+
+impl Ended for Snapshot {
+    fn ended(&self) -> Option<Error> {
+        let at = self.cancelled?;
+        let (why, plan) = (Arc::new(Refusal::ShowtimeCancelled { at }), Arc::clone(&self.plan));
+        Some(Error::Refused(Refused { why, plan, revision: self.revision, now: self.at, reservation_id: None }))
+    }
+}
+
+impl Ended for Frame {
+    fn ended(&self) -> Option<Error> {
+        let at = self.delta.cancelled?;
+        let (why, plan) = (Arc::new(Refusal::ShowtimeCancelled { at }), Arc::clone(&self.plan));
+        let (revision, now) = (self.delta.revision, self.at);
+        Some(Error::Refused(Refused { why, plan, revision, now, reservation_id: None }))
+    }
+}
+
+fn no_showtime(id: ShowtimeId) -> Error {
+    Error::NotFound { kind: Kind::Showtime, id: id.to_string() }
+}

@@ -1,0 +1,358 @@
+//! One showtime's seat map in memory, and what was lately told of it.
+//!
+//! Whatever is said of it is put into words once, by whoever says it first, and shared: the words are kept here as bytes
+//! that mean nothing to this room.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+
+use crate::domain::{
+    seat_map::{Delta, Followed, SeatMap, Status},
+    seating::Plan,
+};
+
+/// How old a snapshot may be that is handed out again: its time is to be near to now.
+const FRESH: chrono::TimeDelta = chrono::TimeDelta::milliseconds(250);
+/// Deltas that are kept for those who come late, at most,
+const KEPT: usize = 512;
+/// and seats in all of them together.
+const KEPT_SEATS: usize = 16_384;
+
+/// A seat map at a moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Of this showtime,
+    pub plan: Arc<Plan>,
+    /// in this epoch,
+    pub epoch: Arc<str>,
+    /// as of this change
+    pub revision: i64,
+    /// and this moment.
+    pub at: DateTime<Utc>,
+    /// Every seat.
+    pub seats: Vec<Status>,
+    /// Since when the showtime is cancelled, if it is.
+    pub cancelled: Option<DateTime<Utc>>,
+    said: [OnceLock<Bytes>; 3],
+    /// What it is before.
+    number: u64,
+    /// When the first hold ends; then it shows something else.
+    until: Option<DateTime<Utc>>,
+}
+
+/// Ways to say a snapshot.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// In short,
+    Compact,
+    /// seat by seat,
+    Listed,
+    /// or to a watcher.
+    Watched,
+}
+
+impl Snapshot {
+    /// Its words, found once.
+    pub fn said(&self, form: Form, say: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.said[form as usize].get_or_init(|| say(self)).clone()
+    }
+}
+
+/// What watchers are told of one commit, of several, or of a hold that has ended.
+#[derive(Debug)]
+pub struct Frame {
+    /// Of this showtime,
+    pub plan: Arc<Plan>,
+    /// what changed, as it shows
+    pub delta: Delta,
+    /// at this moment.
+    pub at: DateTime<Utc>,
+    said: OnceLock<Bytes>,
+}
+
+impl Frame {
+    fn new(plan: &Arc<Plan>, mut delta: Delta, at: DateTime<Utc>) -> Arc<Self> {
+        for (_, status) in &mut delta.seats {
+            *status = status.at(at);
+        }
+        Arc::new(Self { plan: Arc::clone(plan), delta, at, said: OnceLock::new() })
+    }
+
+    /// Its words, found once.
+    pub fn said(&self, say: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.said.get_or_init(|| say(self)).clone()
+    }
+}
+
+/// What a watcher has to be told next.
+pub(super) enum Next {
+    Nothing,
+    Frame(Arc<Frame>),
+    /// So much that everything is simpler.
+    Everything,
+}
+
+/// The view of one showtime.
+pub(super) struct View {
+    epoch: Arc<str>,
+    inner: Mutex<Inner>,
+    /// The number of the frame to come: rung after every change.
+    bell: watch::Sender<u64>,
+    watchers: AtomicUsize,
+    kept_awake: AtomicBool,
+}
+
+struct Inner {
+    map: SeatMap,
+    /// Holds that ended by then were told.
+    told: DateTime<Utc>,
+    frames: VecDeque<Arc<Frame>>,
+    /// Seats in all of them.
+    weight: usize,
+    /// Of the frame to come.
+    number: u64,
+    snapshot: Option<Arc<Snapshot>>,
+    /// What was last put together for those who are behind: from which frame, and up to which.
+    joined: Option<(u64, u64, Arc<Frame>)>,
+    /// When the database last said that it is so.
+    vouched: Instant,
+    used: Instant,
+}
+
+impl View {
+    pub(super) fn new(map: SeatMap, epoch: Arc<str>, now: DateTime<Utc>, vouched: Instant) -> Self {
+        let inner = Inner {
+            map,
+            told: now,
+            frames: VecDeque::new(),
+            weight: 0,
+            number: 0,
+            snapshot: None,
+            joined: None,
+            vouched,
+            used: vouched,
+        };
+        let (watchers, kept_awake) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Self { epoch, inner: Mutex::new(inner), bell: watch::Sender::new(0), watchers, kept_awake }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        // Nothing in here panics half-way.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn epoch(&self) -> Arc<str> {
+        Arc::clone(&self.epoch)
+    }
+
+    pub(super) fn plan(&self) -> Arc<Plan> {
+        Arc::clone(self.inner().map.plan())
+    }
+
+    pub(super) fn revision(&self) -> i64 {
+        self.inner().map.revision()
+    }
+
+    /// The database said so when it was asked then.
+    pub(super) fn vouch(&self, asked: Instant) {
+        let mut inner = self.inner();
+        inner.vouched = inner.vouched.max(asked);
+    }
+
+    /// For how long nobody has vouched for it.
+    pub(super) fn unvouched(&self) -> Duration {
+        self.inner().vouched.elapsed()
+    }
+
+    /// Nobody watches it, and nobody has read it for so long.
+    pub(super) fn idle(&self) -> Option<Duration> {
+        (self.watchers.load(Ordering::SeqCst) == 0).then(|| self.inner().used.elapsed())
+    }
+
+    /// As it stands.
+    pub(super) fn snapshot(&self, now: DateTime<Utc>) -> Arc<Snapshot> {
+        let mut inner = self.inner();
+        inner.used = Instant::now();
+        self.taken(&mut inner, now)
+    }
+
+    fn taken(&self, inner: &mut Inner, now: DateTime<Utc>) -> Arc<Snapshot> {
+        if let Some(snapshot) = &inner.snapshot {
+            let same = snapshot.number == inner.number && snapshot.until.is_none_or(|until| now < until);
+            if same && now - snapshot.at < FRESH {
+                return Arc::clone(snapshot);
+            }
+        }
+        // Time goes forwards, whatever the clock says.
+        let at = inner.snapshot.as_ref().map_or(now, |before| before.at.max(now));
+        let map = &inner.map;
+        let snapshot = Arc::new(Snapshot {
+            plan: Arc::clone(map.plan()),
+            epoch: Arc::clone(&self.epoch),
+            revision: map.revision(),
+            at,
+            seats: map.at(at).collect(),
+            cancelled: map.cancelled(),
+            said: Default::default(),
+            number: inner.number,
+            until: map.next_lapse(at),
+        });
+        inner.snapshot = Some(Arc::clone(&snapshot));
+        snapshot
+    }
+
+    /// Takes in what came next, and tells it.
+    pub(super) fn follow(&self, delta: Delta, now: DateTime<Utc>, asked: Instant) -> Followed {
+        let mut inner = self.inner();
+        let followed = inner.map.follow(&delta);
+        if followed == Followed::Done {
+            inner.vouched = inner.vouched.max(asked);
+            inner.tell(delta, now);
+            self.bell.send_replace(inner.number);
+        }
+        followed
+    }
+
+    /// Takes in all of it, read anew. What is older than what is known is not believed.
+    pub(super) fn replace(&self, map: SeatMap, now: DateTime<Utc>, asked: Instant) {
+        let mut inner = self.inner();
+        if map.revision() < inner.map.revision() {
+            return;
+        }
+        inner.vouched = inner.vouched.max(asked);
+        if map.revision() > inner.map.revision() {
+            let delta = inner.map.towards(&map);
+            inner.map = map;
+            inner.tell(delta, now);
+            self.bell.send_replace(inner.number);
+        }
+    }
+
+    /// Tells which holds have ended by now. Answers when the next one will.
+    pub(super) fn lapse(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let mut inner = self.inner();
+        let revision = inner.map.revision();
+        let seats: Vec<_> = inner.map.lapsed(inner.told, now).map(|seat| (seat, Status::Free)).collect();
+        inner.told = inner.told.max(now);
+        if !seats.is_empty() {
+            inner.tell(Delta { seats, ..Delta::from(revision) }, now);
+            self.bell.send_replace(inner.number);
+        }
+        inner.map.next_lapse(now)
+    }
+
+    /// What comes after the frames before this number, and the number after it.
+    pub(super) fn after(&self, number: u64, now: DateTime<Utc>) -> (Next, u64) {
+        let mut inner = self.inner();
+        let last = inner.number;
+        let first = last - inner.frames.len() as u64;
+        if number == last {
+            return (Next::Nothing, last);
+        }
+        if number < first || number > last {
+            return (Next::Everything, last);
+        }
+        (Next::Frame(inner.joined(number, now)), last)
+    }
+
+    /// Everything, and where to go on.
+    pub(super) fn everything(&self, now: DateTime<Utc>) -> (Arc<Snapshot>, u64) {
+        let mut inner = self.inner();
+        (self.taken(&mut inner, now), inner.number)
+    }
+
+    /// What followed this revision, if that is still known, and where to go on. Holds that have ended are told again:
+    /// whether they were told before the watcher left is not known.
+    pub(super) fn since(&self, revision: i64, epoch: &str, now: DateTime<Utc>) -> Option<(Arc<Frame>, u64)> {
+        let inner = self.inner();
+        if *self.epoch != *epoch {
+            return None;
+        }
+        let mut delta = Delta::from(revision);
+        let from = inner.frames.iter().position(|frame| frame.delta.before == revision);
+        match from {
+            Some(from) => inner.frames.iter().skip(from).for_each(|frame| delta.join(&frame.delta)),
+            None if revision == inner.map.revision() => {}
+            None => return None,
+        }
+        let ended: Vec<_> = inner.map.lapsed(DateTime::UNIX_EPOCH, now).map(|seat| (seat, Status::Free)).collect();
+        delta.seats.extend(ended);
+        delta.settle();
+        delta.cancelled = inner.map.cancelled();
+        Some((Frame::new(inner.map.plan(), delta, now), inner.number))
+    }
+
+    /// Somebody watches from now on. `true`: and it has to be kept awake.
+    pub(super) fn watched(&self) -> bool {
+        self.watchers.fetch_add(1, Ordering::SeqCst);
+        self.inner().used = Instant::now();
+        !self.kept_awake.swap(true, Ordering::SeqCst)
+    }
+
+    /// Somebody has gone.
+    pub(super) fn left(&self) {
+        self.watchers.fetch_sub(1, Ordering::SeqCst);
+        self.inner().used = Instant::now();
+    }
+
+    /// Whether it may fall asleep, since nobody watches.
+    pub(super) fn may_sleep(&self) -> bool {
+        if self.watchers.load(Ordering::SeqCst) > 0 {
+            return false;
+        }
+        self.kept_awake.store(false, Ordering::SeqCst);
+        // Whoever came in between either sees it asleep, or is seen here.
+        self.watchers.load(Ordering::SeqCst) == 0 || self.kept_awake.swap(true, Ordering::SeqCst)
+    }
+
+    pub(super) fn bell(&self) -> watch::Receiver<u64> {
+        self.bell.subscribe()
+    }
+}
+
+impl Inner {
+    fn tell(&mut self, delta: Delta, now: DateTime<Utc>) {
+        self.weight += delta.seats.len();
+        self.frames.push_back(Frame::new(self.map.plan(), delta, now));
+        self.number += 1;
+        while self.frames.len() > KEPT || self.weight > KEPT_SEATS {
+            let Some(gone) = self.frames.pop_front() else { break };
+            self.weight -= gone.delta.seats.len();
+        }
+    }
+
+    /// All frames from this number on as one. Many who are equally behind share it.
+    fn joined(&mut self, number: u64, now: DateTime<Utc>) -> Arc<Frame> {
+        let first = self.number - self.frames.len() as u64;
+        let mut behind = self.frames.iter().skip((number - first) as usize);
+        let (Some(next), more) = (behind.next(), self.number - number > 1) else {
+            return Frame::new(self.map.plan(), Delta::from(self.map.revision()), now);
+        };
+        if !more {
+            return Arc::clone(next);
+        }
+        if let Some((from, to, frame)) = &self.joined
+            && (*from, *to) == (number, self.number)
+        {
+            return Arc::clone(frame);
+        }
+        let mut delta = next.delta.clone();
+        for frame in behind {
+            delta.join(&frame.delta);
+        }
+        delta.settle();
+        let frame = Frame::new(self.map.plan(), delta, now);
+        self.joined = Some((number, self.number, Arc::clone(&frame)));
+        frame
+    }
+}

@@ -1,0 +1,305 @@
+//! Seat maps show what is so, and watchers are told of every change, in order.
+
+use std::collections::BTreeMap;
+
+use boxoffice::pb::boxoffice::v1::{
+    CancelShowtimeRequest, CreateShowtimeRequest, GetSeatMapRequest, SeatMap, SeatState, Showtime, WatchSeatMapRequest,
+    WatchSeatMapResponse, showtimes_client::ShowtimesClient, watch_seat_map_response::Event,
+};
+use futures_util::future::join_all;
+use tonic::{Code, Status, Streaming, transport::Channel};
+
+use crate::harness::{
+    Server, Store, World, assert_not_found, assert_refused, assert_violates, eventually, in_hours, request_id,
+    requests::seconds,
+    seats::{HALL, best, cancel, confirm, extend, instant, name, reserve, showtime, showtime_with, these},
+    world::Ground,
+};
+
+on_both_stores!(
+    with |setup| setup.with("--sweep", "false").with("--watch-heartbeat", "200ms").with("--max-watchers", "3");
+    a_map_shows_what_is_held_and_sold,
+    a_hold_shows_as_free_when_it_ends_though_nobody_sweeps,
+    a_map_of_what_is_not_there_is_refused_by_name,
+    a_watcher_sees_every_change_and_arrives_at_the_map,
+    a_watcher_goes_on_where_it_left,
+    a_cancelled_showtime_ends_its_watchers_by_name,
+    there_are_no_more_watchers_than_are_allowed,
+    a_silent_showtime_gives_signs_of_life,
+    draining_tells_every_watcher_where_to_go_on,
+);
+
+/// A seat's state, by its name.
+type States = BTreeMap<String, SeatState>;
+
+async fn a_map_shows_what_is_held_and_sold(world: World) {
+    let showtime = showtime(&world).await;
+    let (mut client, id) = (world.showtimes(), &showtime.showtime_id);
+    let empty = map(&mut client, id, 0).await;
+    assert_eq!((empty.revision, empty.states.len()), (1, 34), "{empty:?}");
+    assert!(states(&empty).values().all(|state| *state == SeatState::Free));
+    let held = reserve(&world, these(&showtime, "ada", "A1 A2")).await.expect("they are free");
+    let sold = reserve(&world, these(&showtime, "bob", "D8")).await.expect("it is free");
+    confirm(&world, &sold).await.expect("it is held");
+    let gone = reserve(&world, these(&showtime, "eve", "B1")).await.expect("it is free");
+    let gone = cancel(&world, &gone).await.expect("it is held");
+    let full = map(&mut client, id, gone.revision).await;
+    assert_eq!((full.revision, full.epoch), (gone.revision, empty.epoch));
+    for seat in &full.seats {
+        let (expected, until) = match name(seat.seat.as_ref().expect("a seat has a name")).as_str() {
+            "A1" | "A2" => (SeatState::Held, held.expire_time),
+            "D8" => (SeatState::Sold, None),
+            _ => (SeatState::Free, None),
+        };
+        assert_eq!((seat.state(), seat.held_until), (expected, until), "{seat:?}");
+    }
+    let in_short: Vec<_> = full.seats.iter().map(|seat| u8::try_from(seat.state).expect("a small number")).collect();
+    let request = GetSeatMapRequest { showtime_id: id.clone(), ..Default::default() };
+    let short = client.get_seat_map(request).await.expect("there is one").into_inner().seat_map.expect("the map");
+    assert_eq!((short.states, short.seats), (in_short, Vec::new()));
+    assert_eq!(short.layout.expect("the layout").rows[1].places, HALL[1].1);
+}
+
+async fn a_hold_shows_as_free_when_it_ends_though_nobody_sweeps(world: World) {
+    let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(2)), ..request };
+    let showtime = showtime_with(&world, &HALL, in_hours(0), brief).await;
+    let mut watch = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
+    let mut seen = Seen::begin(&mut watch).await;
+    let held = reserve(&world, these(&showtime, "ada", "A1 A2")).await.expect("they are free");
+    seen.read_until(&mut watch, held.revision).await;
+    assert_eq!(seen.states["A1"], SeatState::Held);
+    // No revision is raised for it, and no message of anybody else is waited for.
+    while seen.states["A1"] == SeatState::Held {
+        seen.read(&mut watch).await;
+    }
+    assert_eq!((seen.revision, seen.states["A2"]), (held.revision, SeatState::Free));
+    assert!(seen.at >= instant(held.expire_time), "{:?} is before {:?}", seen.at, held.expire_time);
+    let map = map(&mut world.showtimes(), &showtime.showtime_id, 0).await;
+    assert_eq!((states(&map), map.revision), (seen.states, held.revision));
+}
+
+async fn a_map_of_what_is_not_there_is_refused_by_name(world: World) {
+    let mut client = world.showtimes();
+    let nowhere = request_id();
+    let request = GetSeatMapRequest { showtime_id: nowhere.clone(), ..Default::default() };
+    let refused = client.get_seat_map(request.clone()).await.expect_err("there is none");
+    assert_not_found(&refused, "SHOWTIME_NOT_FOUND", &nowhere);
+    let refused = watch(&client, &nowhere, 0, "").await.expect_err("there is none");
+    assert_not_found(&refused, "SHOWTIME_NOT_FOUND", &nowhere);
+    let wrong = GetSeatMapRequest { showtime_id: "A1".to_owned(), at_least_revision: -1, include_seats: false };
+    let refused = client.get_seat_map(wrong).await.expect_err("it is wrong");
+    assert_violates(&refused, &["at_least_revision", "showtime_id"]);
+    let refused = watch(&client, "A1", -1, &"e".repeat(65)).await.expect_err("it is wrong");
+    assert_violates(&refused, &["epoch", "from_revision", "showtime_id"]);
+    let showtime = showtime(&world).await;
+    let newer = GetSeatMapRequest { showtime_id: showtime.showtime_id, at_least_revision: 2, ..request };
+    let refused = client.get_seat_map(newer).await.expect_err("nothing has happened yet");
+    assert_refused(&refused, Code::FailedPrecondition, "REVISION_NOT_REACHED");
+}
+
+async fn a_watcher_sees_every_change_and_arrives_at_the_map(world: World) {
+    let showtime = showtime(&world).await;
+    let mut watch = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
+    let mut seen = Seen::begin(&mut watch).await;
+    follow_a_crowd(&[&world], &world, &showtime, &mut seen, &mut watch).await;
+}
+
+/// A crowd reserves, prolongs, sells and gives up at these servers, while somebody watches, and compares at the end.
+async fn follow_a_crowd(
+    servers: &[&Server],
+    at: &Server,
+    showtime: &Showtime,
+    seen: &mut Seen,
+    watch: &mut Streaming<WatchSeatMapResponse>,
+) {
+    let crowd = join_all((0..24).map(async |caller: usize| {
+        let server = servers[caller % servers.len()];
+        let mine = best(showtime, &format!("caller {caller}"), 1 + (caller % 3) as i32);
+        let Ok(held) = reserve(server, mine).await else { return 0 };
+        let after = match caller % 4 {
+            0 => confirm(server, &held).await,
+            1 => cancel(server, &held).await,
+            2 => extend(server, &held).await,
+            _ => Ok(held),
+        };
+        after.expect("it is held").revision
+    }));
+    let last = crowd.await.into_iter().max().expect("some were served");
+    seen.read_until(watch, last).await;
+    let map = map(&mut at.showtimes(), &showtime.showtime_id, last).await;
+    assert_eq!((seen.revision, &seen.states), (map.revision, &states(&map)));
+}
+
+async fn a_watcher_goes_on_where_it_left(world: World) {
+    let showtime = showtime(&world).await;
+    let (client, id) = (world.showtimes(), &showtime.showtime_id);
+    let mut first = watch(&client, id, 0, "").await.expect("it is there");
+    let mut seen = Seen::begin(&mut first).await;
+    drop(first);
+    for seat in ["A1", "B1", "C1"] {
+        reserve(&world, these(&showtime, "ada", seat)).await.expect("it is free");
+    }
+    let epoch = seen.epoch.clone();
+    let mut second = watch(&client, id, seen.revision, &epoch).await.expect("it is there");
+    // Not everything again: one step, from there to here.
+    assert!(matches!(seen.read(&mut second).await, Event::Delta(delta) if delta.seats.len() == 3));
+    assert_eq!((seen.revision, &seen.states), (4, &states(&map(&mut world.showtimes(), id, 4).await)));
+    drop(second);
+    // What is not known, or is of another database, begins anew.
+    for (revision, epoch) in [(seen.revision, "another"), (99, &*epoch)] {
+        let mut other = watch(&client, id, revision, epoch).await.expect("it is there");
+        assert_eq!(Seen::begin(&mut other).await.states, seen.states);
+    }
+}
+
+async fn a_cancelled_showtime_ends_its_watchers_by_name(world: World) {
+    let showtime = showtime(&world).await;
+    let held = reserve(&world, these(&showtime, "ada", "A1")).await.expect("it is free");
+    let mut watching = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
+    let mut seen = Seen::begin(&mut watching).await;
+    let id = showtime.showtime_id.clone();
+    let cancel = CancelShowtimeRequest { showtime_id: id.clone(), request_id: request_id(), force: true };
+    world.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
+    seen.read_until(&mut watching, held.revision + 1).await;
+    assert_eq!(seen.states["A1"], SeatState::Free);
+    let end = watching.message().await.expect_err("it is over");
+    assert_refused(&end, Code::FailedPrecondition, "SHOWTIME_CANCELLED");
+    let request = GetSeatMapRequest { showtime_id: id.clone(), ..Default::default() };
+    let refused = world.showtimes().get_seat_map(request).await.expect_err("it will not play");
+    assert_refused(&refused, Code::FailedPrecondition, "SHOWTIME_CANCELLED");
+}
+
+async fn there_are_no_more_watchers_than_are_allowed(world: World) {
+    let showtime = showtime(&world).await;
+    let client = world.showtimes();
+    let mut watchers = Vec::new();
+    for _ in 0..3 {
+        watchers.push(watch(&client, &showtime.showtime_id, 0, "").await.expect("there is room"));
+    }
+    let refused = watch(&client, &showtime.showtime_id, 0, "").await.expect_err("there is no more room");
+    assert_refused(&refused, Code::ResourceExhausted, "TOO_MANY_WATCHERS");
+    // One who leaves makes room.
+    watchers.pop();
+    eventually("there is room again", async || watch(&client, &showtime.showtime_id, 0, "").await.ok()).await;
+}
+
+async fn a_silent_showtime_gives_signs_of_life(world: World) {
+    let showtime = showtime(&world).await;
+    let mut watching = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
+    let seen = Seen::begin(&mut watching).await;
+    for _ in 0..2 {
+        let Some(Event::Heartbeat(sign)) = next(&mut watching).await else { panic!("nothing happened") };
+        assert_eq!((sign.revision, sign.stale_since_time), (seen.revision, None));
+        assert!(instant(sign.as_of_time) >= seen.at);
+    }
+}
+
+async fn draining_tells_every_watcher_where_to_go_on(world: World) {
+    let showtime = showtime(&world).await;
+    let mut watching = Vec::new();
+    for _ in 0..3 {
+        let mut one = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
+        let seen = Seen::begin(&mut one).await;
+        watching.push((one, seen));
+    }
+    world.stop().await;
+    for (mut one, seen) in watching {
+        let last = loop {
+            match next(&mut one).await {
+                Some(Event::Heartbeat(_)) => {}
+                other => break other,
+            }
+        };
+        let Some(Event::Draining(goodbye)) = last else { panic!("{last:?} is no goodbye") };
+        assert_eq!((goodbye.revision, goodbye.epoch), (seen.revision, seen.epoch));
+        assert!(next(&mut one).await.is_none(), "nothing comes after a goodbye");
+    }
+}
+
+#[tokio::test]
+async fn a_watcher_sees_what_other_processes_do() {
+    let ground = Ground::new(Store::Postgres).await;
+    let (one, other) = (ground.setup().start().await, ground.setup().start().await);
+    let servers = [&one, &other];
+    for at in servers {
+        let showtime = showtime(&one).await;
+        let mut watching = watch(&at.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
+        let mut seen = Seen::begin(&mut watching).await;
+        follow_a_crowd(&servers, at, &showtime, &mut seen, &mut watching).await;
+    }
+}
+
+/// What somebody who watches has put together.
+struct Seen {
+    revision: i64,
+    epoch: String,
+    at: chrono::DateTime<chrono::Utc>,
+    states: States,
+}
+
+impl Seen {
+    async fn begin(watch: &mut Streaming<WatchSeatMapResponse>) -> Self {
+        let Some(Event::Snapshot(map)) = next(watch).await else { panic!("everything comes first") };
+        let (revision, at, states) = (map.revision, instant(map.as_of_time), states(&map));
+        Self { revision, epoch: map.epoch, at, states }
+    }
+
+    /// One word, which must follow on the last.
+    async fn read(&mut self, watch: &mut Streaming<WatchSeatMapResponse>) -> Event {
+        let event = next(watch).await.expect("it goes on");
+        match &event {
+            Event::Delta(delta) => {
+                assert_eq!(delta.base_revision, self.revision, "a gap, or a repetition: {delta:?}");
+                for seat in &delta.seats {
+                    let name = name(seat.seat.as_ref().expect("a seat has a name"));
+                    assert!(self.states.insert(name, seat.state()).is_some(), "an unknown seat: {seat:?}");
+                }
+                assert!(instant(delta.as_of_time) >= self.at, "time runs back: {delta:?}");
+                (self.revision, self.at) = (delta.revision, instant(delta.as_of_time));
+            }
+            Event::Heartbeat(sign) => assert_eq!(sign.revision, self.revision),
+            Event::Snapshot(_) | Event::Draining(_) => panic!("unexpected: {event:?}"),
+        }
+        event
+    }
+
+    async fn read_until(&mut self, watch: &mut Streaming<WatchSeatMapResponse>, revision: i64) {
+        while self.revision < revision {
+            self.read(watch).await;
+        }
+    }
+}
+
+async fn next(watch: &mut Streaming<WatchSeatMapResponse>) -> Option<Event> {
+    let read = tokio::time::timeout(crate::harness::DEADLINE, watch.message());
+    let message = read.await.expect("it says something").expect("it does not fail");
+    message.map(|message| message.event.expect("it says what"))
+}
+
+async fn watch(
+    client: &ShowtimesClient<Channel>,
+    showtime_id: &str,
+    from_revision: i64,
+    epoch: &str,
+) -> Result<Streaming<WatchSeatMapResponse>, Status> {
+    let (showtime_id, epoch) = (showtime_id.to_owned(), epoch.to_owned());
+    let request = WatchSeatMapRequest { showtime_id, from_revision, epoch };
+    client.clone().watch_seat_map(request).await.map(tonic::Response::into_inner)
+}
+
+/// With every seat listed.
+async fn map(client: &mut ShowtimesClient<Channel>, showtime_id: &str, at_least_revision: i64) -> SeatMap {
+    let request = GetSeatMapRequest { showtime_id: showtime_id.to_owned(), at_least_revision, include_seats: true };
+    client.get_seat_map(request).await.expect("there is one").into_inner().seat_map.expect("the map")
+}
+
+/// As the bytes say, by the names of the layout.
+fn states(map: &SeatMap) -> States {
+    let rows = &map.layout.as_ref().expect("the layout").rows;
+    let seats = rows.iter().flat_map(|row| {
+        let numbered = row.places.chars().filter(|place| *place != '_').zip(1..);
+        numbered.filter(|(place, _)| *place != '.').map(|(_, number)| format!("{}{number}", row.label))
+    });
+    let state = |byte: &u8| SeatState::try_from(i32::from(*byte)).expect("a state");
+    seats.zip(map.states.iter().map(state)).collect()
+}
