@@ -40,6 +40,9 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// By then every connection has had its goodbye, and brings no new requests.
 const GOODBYE: std::time::Duration = std::time::Duration::from_millis(100);
 
+/// Those who watch have taken their last word by then, or their stream is cut.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// What runs beside the requests, and the tokens that end it.
 #[derive(Default)]
 struct Running {
@@ -173,7 +176,7 @@ async fn end(
             let drained = async {
                 let served = tokio::select! {
                     served = &mut serving => served,
-                    () = tokio::time::sleep(GOODBYE) => {
+                    () = goodbyes(app) => {
                         running.parting.cancel();
                         serving.await
                     }
@@ -193,6 +196,12 @@ async fn end(
     // What runs beside the requests has nothing to lose.
     let _late = tokio::time::timeout(std::time::Duration::from_secs(2), running.tasks.wait()).await;
     Ok(served??)
+}
+
+/// Everybody has been told; those who watch are given a while to hear it.
+async fn goodbyes(app: &App) {
+    tokio::time::sleep(GOODBYE).await;
+    let _deaf = tokio::time::timeout(LAST_WORDS, app.unwatched()).await;
 }
 
 /// The first signal asks to end, the second ends the process.

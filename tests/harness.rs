@@ -25,6 +25,7 @@ pub(crate) mod requests;
 pub(crate) mod seats;
 pub(crate) mod server;
 pub(crate) mod supervisor;
+pub(crate) mod watching;
 
 use std::time::Duration;
 

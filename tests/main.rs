@@ -40,4 +40,5 @@ mod sequences;
 mod showtimes;
 mod tidy;
 mod traces;
+mod watching;
 mod wire;

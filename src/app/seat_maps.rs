@@ -38,6 +38,13 @@ impl App {
     }
 }
 
+impl App {
+    /// Waits until nobody watches any more.
+    pub async fn unwatched(&self) {
+        self.0.ledger.views().unwatched().await;
+    }
+}
+
 /// What is shown ends when its showtime is cancelled.
 pub trait Ended {
     /// Why there is no more to be seen.

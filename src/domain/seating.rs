@@ -8,7 +8,7 @@ mod choose;
 mod decide;
 mod refusal;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::HashMap,

@@ -66,8 +66,9 @@ pub(super) fn stream(
 impl Telling {
     async fn word(&mut self) -> (Bytes, Last) {
         let said = tokio::select! {
-            said = self.watch.next(self.heartbeat) => said,
+            biased;
             () = self.ending.cancelled() => return (self.goodbye(), Last::Goodbye),
+            said = self.watch.next(self.heartbeat) => said,
         };
         let refusal = |end: Option<Error>| end.map_or(Last::Word, |end| Last::Refusal(Box::new(end)));
         match said {

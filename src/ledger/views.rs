@@ -4,6 +4,7 @@
 //! a second; a view that nobody has vouched for of late is compared before it is shown. A view never goes back in
 //! revision, and never skips one: what cannot be followed is read anew.
 
+mod compare;
 mod view;
 mod watch;
 
@@ -11,7 +12,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, RwLock, Weak,
-        atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -21,26 +22,24 @@ use tokio::{sync::OnceCell, time};
 
 use super::Time;
 use crate::{
+    clock::Clock,
     domain::{
         ids::ShowtimeId,
         seat_map::{Delta, Followed, SeatMap},
     },
-    store::{Error, Store, outbox},
+    store::{Error, Store},
 };
 use view::View;
 pub use view::{Form, Frame, Snapshot};
 pub use watch::{Said, Watch};
 
-/// How often revisions are compared: a lost message is made up for within a second.
-const COMPARE: Duration = Duration::from_millis(500);
 /// A view that nobody has vouched for in so long is stale.
 const STALE: Duration = Duration::from_secs(2);
 /// Views are forgotten when nobody has looked at them for so long,
 const COLD: Duration = Duration::from_mins(5);
-/// or at once, the longest unused first, when there are more than this. Each takes some 50 KB in a house of 600 seats.
+/// or at once, the longest unused first, when there are more than this. Of 600 seats it takes some 50 KB, and
+/// with what is kept for those who come late up to half a megabyte.
 const VIEWS: usize = 4_000;
-/// Showtimes that are compared by one query.
-const TOGETHER: usize = 1_000;
 /// Nobody sleeps longer than this, and misses that nobody watches any more.
 const NAP: Duration = Duration::from_mins(1);
 
@@ -54,8 +53,8 @@ struct Inner {
     slots: RwLock<HashMap<ShowtimeId, Arc<Slot>>>,
     /// What the database's clock said, and when that was heard.
     heard: Mutex<Option<(DateTime<Utc>, Instant)>>,
-    epoch: OnceCell<Arc<str>>,
-    watchers: AtomicUsize,
+    epoch: Mutex<Option<Arc<str>>>,
+    watchers: tokio::sync::watch::Sender<usize>,
     most_watchers: usize,
     closed: AtomicBool,
 }
@@ -92,12 +91,12 @@ impl Views {
             time,
             slots: RwLock::default(),
             heard: Mutex::default(),
-            epoch: OnceCell::new(),
-            watchers: AtomicUsize::new(0),
+            epoch: Mutex::default(),
+            watchers: tokio::sync::watch::Sender::new(0),
             most_watchers,
             closed: AtomicBool::new(false),
         }));
-        tokio::spawn(compare(Arc::downgrade(&views.0)));
+        tokio::spawn(compare::run(Arc::downgrade(&views.0)));
         views
     }
 
@@ -112,9 +111,10 @@ impl Views {
         }
     }
 
-    fn hear(&self, now: Option<DateTime<Utc>>, asked: Instant) {
+    /// The database has just said what time it is. It was so a little while ago: a hold rather shows as free too late.
+    fn hear(&self, now: Option<DateTime<Utc>>) {
         if let Some(now) = now {
-            *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, asked));
+            *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner) = Some((now, Instant::now()));
         }
     }
 
@@ -125,9 +125,7 @@ impl Views {
     /// The store could not be asked, and nobody else can vouch for what is known.
     pub async fn seat_map(&self, id: ShowtimeId, at_least: i64) -> Result<Option<Arc<Snapshot>>, Arc<Error>> {
         let Some(view) = self.view(id).await? else { return Ok(None) };
-        if view.revision() < at_least || view.unvouched() > STALE {
-            self.refresh(&view, id).await?;
-        }
+        self.vouched(&view, id, at_least).await?;
         Ok(Some(view.snapshot(self.now())))
     }
 
@@ -136,21 +134,31 @@ impl Views {
     /// # Errors
     /// There is no such showtime, there are too many watchers, or the store could not be asked.
     pub async fn watch(&self, id: ShowtimeId, from: Option<(i64, &str)>) -> Result<Watch, NoWatch> {
-        let view = self.view(id).await?.ok_or(NoWatch::NoShowtime)?;
-        let newer = from.is_some_and(|(revision, _)| view.revision() < revision);
-        if newer || view.unvouched() > STALE {
-            self.refresh(&view, id).await?;
-        }
-        if self.0.watchers.fetch_add(1, Ordering::SeqCst) >= self.0.most_watchers {
-            self.0.watchers.fetch_sub(1, Ordering::SeqCst);
+        let mut view = self.view(id).await?.ok_or(NoWatch::NoShowtime)?;
+        self.vouched(&view, id, from.map_or(0, |(revision, _)| revision)).await?;
+        let room = |watchers: &mut usize| {
+            let room = *watchers < self.0.most_watchers;
+            *watchers += usize::from(room);
+            room
+        };
+        if !self.0.watchers.send_if_modified(room) {
             return Err(NoWatch::TooMany);
         }
-        if view.watched() {
-            tokio::spawn(keep_awake(Arc::downgrade(&self.0), Arc::clone(&view)));
+        let left = Left(self);
+        // It may just have been forgotten.
+        while !self.enlist(id, &view) {
+            view = self.view(id).await?.ok_or(NoWatch::NoShowtime)?;
         }
+        std::mem::forget(left);
         let since = from.and_then(|(revision, epoch)| view.since(revision, epoch, self.now()));
-        let (first, next) = since.map_or((None, None), |(frame, next)| (Some(frame), Some(next)));
-        Ok(Watch::new(self.clone(), view, first, next, from.map_or(0, |(revision, _)| revision)))
+        Ok(Watch::new(self.clone(), view, since, from))
+    }
+
+    /// Waits until nobody watches any more.
+    pub async fn unwatched(&self) {
+        let mut watchers = self.0.watchers.subscribe();
+        // The sender is ours.
+        let _gone = watchers.wait_for(|watchers| *watchers == 0).await;
     }
 
     /// The view, loaded if need be; those who come at once share the question.
@@ -163,18 +171,27 @@ impl Views {
         let Some(plan) = Box::pin(self.0.store.plan(id)).await? else { return Ok(None) };
         let slot = slot.unwrap_or_else(|| self.make_room_for(id));
         let load = async {
-            let asked = Instant::now();
             let epoch = self.epoch().await?;
+            let asked = Instant::now();
+            // A database that is another one by now is found out by the next comparison.
             let read = self.0.store.seat_map(id).await?.ok_or_else(|| Error::unknown("a showtime is gone"))?;
-            self.hear(read.now, asked);
+            self.hear(read.now);
             let map = SeatMap::new(plan, read.revision, read.state, read.claims);
             Ok::<_, Arc<Error>>(Arc::new(View::new(map, epoch, self.now(), asked)))
         };
         let view = Box::pin(slot.view.get_or_try_init(|| load)).await?;
-        if slot.missed.load(Ordering::SeqCst) > view.revision() {
-            self.refresh(view, id).await?;
-        }
+        self.vouched(view, id, slot.missed.load(Ordering::SeqCst)).await?;
         Ok(Some(Arc::clone(view)))
+    }
+
+    /// Has a view count one more watcher, if others still know it: from then on it is not forgotten.
+    fn enlist(&self, id: ShowtimeId, view: &Arc<View>) -> bool {
+        let slots = self.0.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let known = slots.get(&id).and_then(|slot| slot.view.get()).is_some_and(|known| Arc::ptr_eq(known, view));
+        if known && view.watched() {
+            tokio::spawn(keep_awake(Arc::downgrade(&self.0), Arc::clone(view)));
+        }
+        known
     }
 
     fn slot(&self, id: ShowtimeId) -> Option<Arc<Slot>> {
@@ -186,23 +203,65 @@ impl Views {
         Arc::clone(slots.entry(id).or_default())
     }
 
+    /// The epoch, read once; a comparison finds out that it is another.
     async fn epoch(&self) -> Result<Arc<str>, Arc<Error>> {
-        let find = || async {
-            let epoch = self.0.store.epoch().await?;
+        match self.known_epoch() {
+            Some(epoch) => Ok(epoch),
+            None => self.read_epoch().await,
+        }
+    }
+
+    fn known_epoch(&self) -> Option<Arc<str>> {
+        self.0.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn read_epoch(&self) -> Result<Arc<str>, Arc<Error>> {
+        let read = self.0.store.epoch().await?;
+        let mut epoch = self.0.epoch.lock().unwrap_or_else(PoisonError::into_inner);
+        let epoch = epoch.get_or_insert_default();
+        match read {
+            Some(read) if **epoch != *read => *epoch = Arc::from(read),
             // Without one this process is its own epoch.
-            let own = || format!("{:032x}", crate::clock::Clock::System.new_id().as_u128());
-            Ok::<_, Error>(Arc::from(epoch.unwrap_or_else(own)))
-        };
-        self.0.epoch.get_or_try_init(find).await.cloned().map_err(Arc::new)
+            None if epoch.is_empty() => *epoch = Arc::from(format!("{:032x}", Clock::System.new_id().as_u128())),
+            Some(_) | None => {}
+        }
+        Ok(Arc::clone(epoch))
+    }
+
+    /// Makes sure that the view is of late, and has this revision in it if the showtime has reached it. Those who want that at
+    /// once wait for the first of them.
+    async fn vouched(&self, view: &View, id: ShowtimeId, at_least: i64) -> Result<(), Arc<Error>> {
+        let fine = || view.revision() >= at_least && view.unvouched() <= STALE;
+        if fine() {
+            return Ok(());
+        }
+        let _reading = view.reading.lock().await;
+        if fine() {
+            return Ok(());
+        }
+        let asked = Instant::now();
+        let known = view.revision();
+        let there = self.0.store.revisions(&[id]).await?;
+        self.hear(there.now);
+        if there.at.first().is_some_and(|(_, revision)| *revision == known) {
+            view.vouch(asked);
+            return Ok(());
+        }
+        self.refresh(view, id).await
     }
 
     /// Reads a view anew.
     async fn refresh(&self, view: &View, id: ShowtimeId) -> Result<(), Arc<Error>> {
         let asked = Instant::now();
-        let read = self.0.store.seat_map(id).await?;
-        if let Some(read) = read {
-            self.hear(read.now, asked);
-            view.replace(SeatMap::new(view.plan(), read.revision, read.state, read.claims), self.now(), asked);
+        let known = view.revision();
+        let read = self.0.store.seat_map(id).await?.ok_or_else(|| Error::unknown("a showtime is gone"))?;
+        self.hear(read.now);
+        let map = SeatMap::new(view.plan(), read.revision, read.state, read.claims);
+        if map.revision() < known {
+            tracing::warn!(showtime_id = %id, known, there = map.revision(), "the database has gone back");
+            view.begin_anew(map, self.read_epoch().await?, asked);
+        } else {
+            view.replace(map, self.now(), asked);
         }
         Ok(())
     }
@@ -214,67 +273,10 @@ impl Views {
         slot.missed.fetch_max(delta.revision, Ordering::SeqCst);
         if let Some(view) = slot.view.get() {
             // After a gap it is compared; whoever wants to have what was just committed says so.
-            let _followed = view.follow(delta, self.now().max(now), Instant::now());
-        }
-    }
-
-    /// Compares all views with the database, and brings them up to it.
-    async fn catch_up(&self) -> Result<(), Arc<Error>> {
-        let views: HashMap<_, _> = {
-            let slots = self.0.slots.read().unwrap_or_else(PoisonError::into_inner);
-            let loaded = slots.iter().filter_map(|(id, slot)| Some((*id, Arc::clone(slot.view.get()?))));
-            loaded.collect()
-        };
-        let ids: Vec<_> = views.keys().copied().collect();
-        for ids in ids.chunks(TOGETHER) {
-            let asked = Instant::now();
-            let revisions = self.0.store.revisions(ids).await?;
-            self.hear(revisions.now, asked);
-            let mut behind = Vec::new();
-            for (id, revision) in revisions.at {
-                let Some(view) = views.get(&id) else { continue };
-                let known = view.revision();
-                if known < revision {
-                    behind.push((id, known));
-                } else {
-                    view.vouch(asked);
-                }
-            }
-            if !behind.is_empty() {
-                self.follow(&behind, &views, asked).await?;
+            if view.follow(delta, self.now().max(now)) == Followed::Done {
+                view.vouch(Instant::now());
             }
         }
-        Ok(())
-    }
-
-    /// Follows what happened since, commit by commit, and reads anew what cannot be followed.
-    async fn follow(
-        &self,
-        behind: &[(ShowtimeId, i64)],
-        views: &HashMap<ShowtimeId, Arc<View>>,
-        asked: Instant,
-    ) -> Result<(), Arc<Error>> {
-        let mut lost: Vec<ShowtimeId> = Vec::new();
-        if self.0.store.has_clock() {
-            for happened in self.0.store.happened_since(behind).await? {
-                let id = ShowtimeId(happened.aggregate);
-                let Some(view) = views.get(&id) else { continue };
-                let delta = outbox::delta(&view.plan().house, &happened.events);
-                let followed = delta.map(|delta| view.follow(delta, self.now(), asked));
-                if !matches!(followed, Some(Followed::Done | Followed::Known)) {
-                    lost.push(id);
-                }
-            }
-        }
-        let still = behind.iter().filter(|(id, known)| views.get(id).is_some_and(|view| view.revision() == *known));
-        lost.extend(still.map(|(id, _)| *id));
-        lost.dedup();
-        for id in lost {
-            if let Some(view) = views.get(&id) {
-                self.refresh(view, id).await?;
-            }
-        }
-        Ok(())
     }
 
     /// The store is about to close: nothing is compared any more.
@@ -283,14 +285,16 @@ impl Views {
     }
 
     fn watcher_left(&self) {
-        self.0.watchers.fetch_sub(1, Ordering::SeqCst);
+        self.0.watchers.send_modify(|watchers| *watchers -= 1);
     }
 
     /// Forgets what nobody looks at.
     fn tidy(&self) {
         let mut slots = self.0.slots.write().unwrap_or_else(PoisonError::into_inner);
         let idle = |slot: &Slot| slot.view.get().and_then(|view| view.idle());
-        slots.retain(|_, slot| idle(slot).is_none_or(|idle| idle < COLD));
+        // One that has no view, and that nobody is loading, could not be loaded.
+        let wanted = |slot: &Arc<Slot>| slot.view.initialized() || Arc::strong_count(slot) > 1;
+        slots.retain(|_, slot| wanted(slot) && idle(slot).is_none_or(|idle| idle < COLD));
         if slots.len() > VIEWS {
             let mut idle: Vec<_> = slots.iter().filter_map(|(id, slot)| Some((idle(slot)?, *id))).collect();
             idle.sort_unstable_by(|one, other| other.cmp(one));
@@ -301,24 +305,12 @@ impl Views {
     }
 }
 
-/// Compares again and again, until the views are gone.
-async fn compare(views: Weak<Inner>) {
-    let mut failing = false;
-    loop {
-        time::sleep(COMPARE).await;
-        let Some(views) = views.upgrade().map(Views) else { return };
-        if views.0.closed.load(Ordering::SeqCst) {
-            return;
-        }
-        match views.catch_up().await {
-            Ok(()) => failing = false,
-            Err(error) if !failing => {
-                failing = true;
-                tracing::warn!(error = &error as &dyn std::error::Error, "seat maps cannot be compared");
-            }
-            Err(_) => {}
-        }
-        views.tidy();
+/// Makes room for another watcher when it is dropped.
+struct Left<'a>(&'a Views);
+
+impl Drop for Left<'_> {
+    fn drop(&mut self) {
+        self.0.watcher_left();
     }
 }
 

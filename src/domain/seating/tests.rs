@@ -38,7 +38,7 @@ fn opening() -> DateTime<Utc> {
 }
 
 /// A showtime in a house of these rows, A, B, C …: it plays six hours after opening, for two hours, and a seat costs 9.50.
-pub(in crate::domain) fn plan(rows: &[&str]) -> Arc<Plan> {
+pub(crate) fn plan(rows: &[&str]) -> Arc<Plan> {
     let labelled = ('A'..='Z').zip(rows);
     let rows = labelled.map(|(label, places)| RowPlan {
         label: label.to_string(),

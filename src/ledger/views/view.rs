@@ -3,6 +3,9 @@
 //! Whatever is said of it is put into words once, by whoever says it first, and shared: the words are kept here as bytes
 //! that mean nothing to this room.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::VecDeque,
     sync::{
@@ -24,9 +27,9 @@ use crate::domain::{
 /// How old a snapshot may be that is handed out again: its time is to be near to now.
 const FRESH: chrono::TimeDelta = chrono::TimeDelta::milliseconds(250);
 /// Deltas that are kept for those who come late, at most,
-const KEPT: usize = 512;
+const KEPT: usize = 256;
 /// and seats in all of them together.
-const KEPT_SEATS: usize = 16_384;
+const KEPT_SEATS: usize = 8_192;
 
 /// A seat map at a moment.
 #[derive(Debug)]
@@ -104,7 +107,8 @@ pub(super) enum Next {
 
 /// The view of one showtime.
 pub(super) struct View {
-    epoch: Arc<str>,
+    /// Held by whoever reads it anew: the others wait for what comes of it.
+    pub(super) reading: tokio::sync::Mutex<()>,
     inner: Mutex<Inner>,
     /// The number of the frame to come: rung after every change.
     bell: watch::Sender<u64>,
@@ -113,9 +117,12 @@ pub(super) struct View {
 }
 
 struct Inner {
+    epoch: Arc<str>,
     map: SeatMap,
     /// Holds that ended by then were told.
     told: DateTime<Utc>,
+    /// The latest moment that anything was said of. Time goes forwards, whatever a clock says.
+    latest: DateTime<Utc>,
     frames: VecDeque<Arc<Frame>>,
     /// Seats in all of them.
     weight: usize,
@@ -132,8 +139,10 @@ struct Inner {
 impl View {
     pub(super) fn new(map: SeatMap, epoch: Arc<str>, now: DateTime<Utc>, vouched: Instant) -> Self {
         let inner = Inner {
+            epoch,
             map,
             told: now,
+            latest: now,
             frames: VecDeque::new(),
             weight: 0,
             number: 0,
@@ -143,16 +152,13 @@ impl View {
             used: vouched,
         };
         let (watchers, kept_awake) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Self { epoch, inner: Mutex::new(inner), bell: watch::Sender::new(0), watchers, kept_awake }
+        let (reading, bell) = (tokio::sync::Mutex::new(()), watch::Sender::new(0));
+        Self { reading, inner: Mutex::new(inner), bell, watchers, kept_awake }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
         // Nothing in here panics half-way.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn epoch(&self) -> Arc<str> {
-        Arc::clone(&self.epoch)
     }
 
     pub(super) fn plan(&self) -> Arc<Plan> {
@@ -169,6 +175,11 @@ impl View {
         inner.vouched = inner.vouched.max(asked);
     }
 
+    /// Not before anything that was said of it.
+    pub(super) fn moment(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.inner().moment(now)
+    }
+
     /// For how long nobody has vouched for it.
     pub(super) fn unvouched(&self) -> Duration {
         self.inner().vouched.elapsed()
@@ -183,44 +194,25 @@ impl View {
     pub(super) fn snapshot(&self, now: DateTime<Utc>) -> Arc<Snapshot> {
         let mut inner = self.inner();
         inner.used = Instant::now();
-        self.taken(&mut inner, now)
-    }
-
-    fn taken(&self, inner: &mut Inner, now: DateTime<Utc>) -> Arc<Snapshot> {
-        if let Some(snapshot) = &inner.snapshot {
-            let same = snapshot.number == inner.number && snapshot.until.is_none_or(|until| now < until);
-            if same && now - snapshot.at < FRESH {
-                return Arc::clone(snapshot);
-            }
-        }
-        // Time goes forwards, whatever the clock says.
-        let at = inner.snapshot.as_ref().map_or(now, |before| before.at.max(now));
-        let map = &inner.map;
-        let snapshot = Arc::new(Snapshot {
-            plan: Arc::clone(map.plan()),
-            epoch: Arc::clone(&self.epoch),
-            revision: map.revision(),
-            at,
-            seats: map.at(at).collect(),
-            cancelled: map.cancelled(),
-            said: Default::default(),
-            number: inner.number,
-            until: map.next_lapse(at),
-        });
-        inner.snapshot = Some(Arc::clone(&snapshot));
-        snapshot
+        inner.taken(now)
     }
 
     /// Takes in what came next, and tells it.
-    pub(super) fn follow(&self, delta: Delta, now: DateTime<Utc>, asked: Instant) -> Followed {
+    pub(super) fn follow(&self, delta: Delta, now: DateTime<Utc>) -> Followed {
         let mut inner = self.inner();
         let followed = inner.map.follow(&delta);
         if followed == Followed::Done {
-            inner.vouched = inner.vouched.max(asked);
             inner.tell(delta, now);
-            self.bell.send_replace(inner.number);
+            self.ring(inner);
         }
         followed
+    }
+
+    /// Wakes those who wait, who will want the lock.
+    fn ring(&self, inner: MutexGuard<'_, Inner>) {
+        let number = inner.number;
+        drop(inner);
+        self.bell.send_replace(number);
     }
 
     /// Takes in all of it, read anew. What is older than what is known is not believed.
@@ -234,21 +226,32 @@ impl View {
             let delta = inner.map.towards(&map);
             inner.map = map;
             inner.tell(delta, now);
-            self.bell.send_replace(inner.number);
+            self.ring(inner);
         }
+    }
+
+    /// Begins anew with what there is now, though it be older: the database is not what it was. Everybody is told everything.
+    pub(super) fn begin_anew(&self, map: SeatMap, epoch: Arc<str>, asked: Instant) {
+        let mut inner = self.inner();
+        (inner.map, inner.epoch, inner.vouched) = (map, epoch, asked);
+        inner.frames.clear();
+        (inner.weight, inner.joined, inner.snapshot) = (0, None, None);
+        inner.number += 1;
+        self.ring(inner);
     }
 
     /// Tells which holds have ended by now. Answers when the next one will.
     pub(super) fn lapse(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let mut inner = self.inner();
-        let revision = inner.map.revision();
+        let (now, revision) = (inner.moment(now), inner.map.revision());
         let seats: Vec<_> = inner.map.lapsed(inner.told, now).map(|seat| (seat, Status::Free)).collect();
-        inner.told = inner.told.max(now);
+        inner.told = now;
+        let next = inner.map.next_lapse(now);
         if !seats.is_empty() {
             inner.tell(Delta { seats, ..Delta::from(revision) }, now);
-            self.bell.send_replace(inner.number);
+            self.ring(inner);
         }
-        inner.map.next_lapse(now)
+        next
     }
 
     /// What comes after the frames before this number, and the number after it.
@@ -268,14 +271,15 @@ impl View {
     /// Everything, and where to go on.
     pub(super) fn everything(&self, now: DateTime<Utc>) -> (Arc<Snapshot>, u64) {
         let mut inner = self.inner();
-        (self.taken(&mut inner, now), inner.number)
+        (inner.taken(now), inner.number)
     }
 
     /// What followed this revision, if that is still known, and where to go on. Holds that have ended are told again:
     /// whether they were told before the watcher left is not known.
     pub(super) fn since(&self, revision: i64, epoch: &str, now: DateTime<Utc>) -> Option<(Arc<Frame>, u64)> {
-        let inner = self.inner();
-        if *self.epoch != *epoch {
+        let mut inner = self.inner();
+        let now = inner.moment(now);
+        if *inner.epoch != *epoch {
             return None;
         }
         let mut delta = Delta::from(revision);
@@ -321,7 +325,37 @@ impl View {
 }
 
 impl Inner {
+    fn taken(&mut self, now: DateTime<Utc>) -> Arc<Snapshot> {
+        let at = self.moment(now);
+        if let Some(snapshot) = &self.snapshot {
+            let same = snapshot.number == self.number && snapshot.until.is_none_or(|until| at < until);
+            if same && at - snapshot.at < FRESH {
+                return Arc::clone(snapshot);
+            }
+        }
+        let map = &self.map;
+        let snapshot = Arc::new(Snapshot {
+            plan: Arc::clone(map.plan()),
+            epoch: Arc::clone(&self.epoch),
+            revision: map.revision(),
+            at,
+            seats: map.at(at).collect(),
+            cancelled: map.cancelled(),
+            said: Default::default(),
+            number: self.number,
+            until: map.next_lapse(at),
+        });
+        self.snapshot = Some(Arc::clone(&snapshot));
+        snapshot
+    }
+
+    fn moment(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
+        self.latest = self.latest.max(now);
+        self.latest
+    }
+
     fn tell(&mut self, delta: Delta, now: DateTime<Utc>) {
+        let now = self.moment(now);
         self.weight += delta.seats.len();
         self.frames.push_back(Frame::new(self.map.plan(), delta, now));
         self.number += 1;
@@ -333,6 +367,7 @@ impl Inner {
 
     /// All frames from this number on as one. Many who are equally behind share it.
     fn joined(&mut self, number: u64, now: DateTime<Utc>) -> Arc<Frame> {
+        let now = self.moment(now);
         let first = self.number - self.frames.len() as u64;
         let mut behind = self.frames.iter().skip((number - first) as usize);
         let (Some(next), more) = (behind.next(), self.number - number > 1) else {

@@ -36,19 +36,21 @@ pub struct Watch {
     /// The number of the next frame; `None` before the first word.
     next: Option<u64>,
     first: Option<Arc<Frame>>,
-    /// The last revision that was told of.
-    revision: i64,
+    /// The last revision that was told of, and its epoch; 0 before the first word.
+    place: (i64, Arc<str>),
 }
 
 impl Watch {
+    /// `since`: what to begin with, and where to go on then; the place is where the watcher comes from.
     pub(super) fn new(
         views: Views,
         view: Arc<View>,
-        first: Option<Arc<Frame>>,
-        next: Option<u64>,
-        revision: i64,
+        since: Option<(Arc<Frame>, u64)>,
+        place: Option<(i64, &str)>,
     ) -> Self {
-        Self { views, bell: view.bell(), view, next, first, revision }
+        let place = place.filter(|_| since.is_some()).map_or((0, Arc::from("")), |(at, epoch)| (at, Arc::from(epoch)));
+        let (first, next) = since.map_or((None, None), |(frame, next)| (Some(frame), Some(next)));
+        Self { views, bell: view.bell(), view, next, first, place }
     }
 
     /// What comes next, or that nothing did for so long.
@@ -58,7 +60,6 @@ impl Watch {
             return self.changed(frame);
         }
         let Some(next) = self.next else { return self.everything() };
-        // One who waits already counts from the last word.
         let silence = time::sleep(patience);
         tokio::pin!(silence);
         loop {
@@ -82,24 +83,24 @@ impl Watch {
     /// Where somebody else can go on: the last revision that was told, and its epoch.
     #[must_use]
     pub fn place(&self) -> (i64, Arc<str>) {
-        (self.revision, self.view.epoch())
+        (self.place.0, Arc::clone(&self.place.1))
     }
 
     fn everything(&mut self) -> Said {
         let (snapshot, next) = self.view.everything(self.views.now());
-        (self.next, self.revision) = (Some(next), snapshot.revision);
+        (self.next, self.place) = (Some(next), (snapshot.revision, Arc::clone(&snapshot.epoch)));
         Said::Everything(snapshot)
     }
 
     fn changed(&mut self, frame: Arc<Frame>) -> Said {
-        self.revision = frame.delta.revision;
+        self.place.0 = frame.delta.revision;
         Said::Changed(frame)
     }
 
     fn quiet(&self) -> Said {
-        let (now, unvouched) = (self.views.now(), self.view.unvouched());
+        let (now, unvouched) = (self.view.moment(self.views.now()), self.view.unvouched());
         let stale_since = (unvouched > STALE).then(|| now - unvouched);
-        Said::Quiet { revision: self.revision, now, stale_since }
+        Said::Quiet { revision: self.place.0, now, stale_since }
     }
 }
 

@@ -1,0 +1,137 @@
+//! Views are compared with the database, and brought up to it.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, PoisonError, Weak, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use tokio::time;
+
+use super::{Inner, Views, view::View};
+use crate::{
+    domain::{
+        ids::ShowtimeId,
+        seat_map::{Followed, SeatMap},
+    },
+    store::{Error, outbox},
+};
+
+/// How often revisions are compared: a lost message is made up for within a second.
+const COMPARE: Duration = Duration::from_millis(500);
+/// Showtimes that are compared by one query.
+const TOGETHER: usize = 1_000;
+/// Revisions that are followed commit by commit. Beyond it, reading the whole map is less work.
+const FOLLOWED: i64 = 256;
+
+impl Views {
+    /// Compares all views with the database, and brings them up to it. What goes wrong with one keeps nobody from the others.
+    async fn catch_up(&self) -> Result<(), Arc<Error>> {
+        let views: HashMap<_, _> = {
+            let slots = self.0.slots.read().unwrap_or_else(PoisonError::into_inner);
+            let loaded = slots.iter().filter_map(|(id, slot)| Some((*id, Arc::clone(slot.view.get()?))));
+            loaded.collect()
+        };
+        if views.is_empty() {
+            return Ok(());
+        }
+        let before = self.epoch().await?;
+        let other = self.read_epoch().await? != before;
+        let mut failed = Ok(());
+        let all: Vec<_> = views.iter().collect();
+        for some in all.chunks(TOGETHER) {
+            let done = if other { self.begin_anew(some).await } else { self.compare(some).await };
+            failed = failed.and(done);
+        }
+        failed
+    }
+
+    /// The database is another one.
+    async fn begin_anew(&self, views: &[(&ShowtimeId, &Arc<View>)]) -> Result<(), Arc<Error>> {
+        let epoch = self.epoch().await?;
+        for (id, view) in views {
+            let asked = Instant::now();
+            if let Some(read) = self.0.store.seat_map(**id).await? {
+                let map = SeatMap::new(view.plan(), read.revision, read.state, read.claims);
+                view.begin_anew(map, Arc::clone(&epoch), asked);
+            }
+        }
+        Ok(())
+    }
+
+    async fn compare(&self, views: &[(&ShowtimeId, &Arc<View>)]) -> Result<(), Arc<Error>> {
+        let asked = Instant::now();
+        let known: HashMap<_, _> = views.iter().map(|(id, view)| (**id, (*view, view.revision()))).collect();
+        let ids: Vec<_> = known.keys().copied().collect();
+        let there = self.0.store.revisions(&ids).await?;
+        self.hear(there.now);
+        let (mut near, mut far) = (Vec::new(), Vec::new());
+        for (id, revision) in there.at {
+            let Some((view, known)) = known.get(&id) else { continue };
+            match revision - known {
+                0 => view.vouch(asked),
+                1..=FOLLOWED if self.0.store.has_clock() => near.push((id, *known)),
+                _ => far.push(id),
+            }
+        }
+        far.extend(self.follow(&near, &known, asked).await);
+        let mut failed = Ok(());
+        for id in far {
+            if let Some((view, _)) = known.get(&id) {
+                let _reading = view.reading.lock().await;
+                failed = failed.and(self.refresh(view, id).await);
+            }
+        }
+        failed
+    }
+
+    /// Follows what happened since, commit by commit. Answers whom it cannot bring up to date.
+    async fn follow(
+        &self,
+        behind: &[(ShowtimeId, i64)],
+        views: &HashMap<ShowtimeId, (&Arc<View>, i64)>,
+        asked: Instant,
+    ) -> Vec<ShowtimeId> {
+        let mut left: HashSet<_> = behind.iter().map(|(id, _)| *id).collect();
+        if left.is_empty() {
+            return Vec::new();
+        }
+        // If it cannot be asked, reading anew fails by name, or is less.
+        let happened = self.0.store.happened_since(behind).await.unwrap_or_default();
+        for together in happened.chunk_by(|one, next| one.aggregate == next.aggregate) {
+            let id = ShowtimeId(together[0].aggregate);
+            let Some((view, _)) = views.get(&id) else { continue };
+            let house = &view.plan().house;
+            let followed = together.iter().all(|happened| {
+                let delta = outbox::delta(house, &happened.events);
+                delta.is_some_and(|delta| view.follow(delta, self.now()) != Followed::Gap)
+            });
+            if followed {
+                view.vouch(asked);
+                left.remove(&id);
+            }
+        }
+        left.into_iter().collect()
+    }
+}
+
+/// Compares again and again, until the views are gone.
+pub(super) async fn run(views: Weak<Inner>) {
+    let mut failing = false;
+    loop {
+        time::sleep(COMPARE).await;
+        let Some(views) = views.upgrade().map(Views) else { return };
+        if views.0.closed.load(Ordering::SeqCst) {
+            return;
+        }
+        match views.catch_up().await {
+            Ok(()) => failing = false,
+            Err(error) if !failing => {
+                failing = true;
+                tracing::warn!(error = &error as &dyn std::error::Error, "seat maps cannot be compared");
+            }
+            Err(_) => {}
+        }
+        views.tidy();
+    }
+}

@@ -1,0 +1,110 @@
+//! A view without a database: what those are told who come late, read slowly, or have a clock that is set back.
+
+use chrono::TimeDelta;
+
+use super::*;
+use crate::domain::{house::Block, seating, showtime};
+
+const NOON: i64 = 12 * 3_600;
+
+fn at(second: i64) -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH + TimeDelta::seconds(NOON + second)
+}
+
+fn view() -> View {
+    let map = SeatMap::new(seating::tests::plan(&["ssssssssss"]), 1, showtime::State::Scheduled, []);
+    View::new(map, "epoch".into(), at(0), Instant::now())
+}
+
+/// One commit, after which this seat stands like this.
+fn commit(view: &View, seat: u16, status: Status, now: i64) {
+    let before = view.revision();
+    let mut delta = Delta { revision: before + 1, ..Delta::from(before) };
+    delta.set(Block { first: seat, count: 1 }, status);
+    assert_eq!(view.follow(delta, at(now)), Followed::Done);
+}
+
+fn frame(next: (Next, u64)) -> (Arc<Frame>, u64) {
+    match next {
+        (Next::Frame(frame), number) => (frame, number),
+        (Next::Nothing | Next::Everything, _) => panic!("there is a delta"),
+    }
+}
+
+#[test]
+fn those_who_are_equally_behind_share_one_delta() {
+    let view = view();
+    let (_, start) = view.everything(at(0));
+    assert!(matches!(view.after(start, at(0)), (Next::Nothing, _)));
+    for seat in [3, 4, 3] {
+        commit(&view, seat, if seat == 4 { Status::Sold } else { Status::Held { until: at(60) } }, 1);
+    }
+    commit(&view, 3, Status::Free, 2);
+    let (one, end) = frame(view.after(start, at(3)));
+    let (other, _) = frame(view.after(start, at(3)));
+    assert!(Arc::ptr_eq(&one, &other));
+    assert_eq!((one.delta.before, one.delta.revision), (1, 5));
+    assert_eq!(one.delta.seats, [(3, Status::Free), (4, Status::Sold)]);
+    assert!(matches!(view.after(end, at(3)), (Next::Nothing, _)));
+    // Who is one step behind gets that step.
+    assert_eq!(frame(view.after(end - 1, at(3))).0.delta.before, 4);
+}
+
+#[test]
+fn who_is_too_far_behind_gets_everything_and_nothing_is_kept_for_him() {
+    let view = view();
+    let (_, start) = view.everything(at(0));
+    for step in 0..KEPT as i64 {
+        commit(&view, 1, Status::Held { until: at(1_000 + step) }, 1);
+    }
+    assert!(matches!(view.after(start, at(1)), (Next::Frame(_), _)));
+    commit(&view, 1, Status::Sold, 1);
+    assert!(matches!(view.after(start, at(1)), (Next::Everything, _)));
+    assert_eq!(view.inner().frames.len(), KEPT);
+    assert!(view.since(1, "epoch", at(1)).is_none());
+    assert_eq!(view.since(2, "epoch", at(1)).expect("it is kept").0.delta.seats, [(1, Status::Sold)]);
+}
+
+#[test]
+fn the_end_of_a_hold_is_told_once_and_again_to_those_who_come_back() {
+    let view = view();
+    commit(&view, 1, Status::Held { until: at(10) }, 0);
+    let (_, start) = view.everything(at(0));
+    assert_eq!(view.lapse(at(9)), Some(at(10)));
+    assert!(matches!(view.after(start, at(9)), (Next::Nothing, _)));
+    assert_eq!(view.lapse(at(10)), None);
+    let (told, end) = frame(view.after(start, at(10)));
+    assert_eq!((told.delta.before, told.delta.revision, &*told.delta.seats), (2, 2, &[(1, Status::Free)][..]));
+    view.lapse(at(11));
+    assert!(matches!(view.after(end, at(11)), (Next::Nothing, _)));
+    assert_eq!(view.since(2, "epoch", at(11)).expect("it is here").0.delta.seats, [(1, Status::Free)]);
+    assert!(view.since(2, "another", at(11)).is_none());
+}
+
+#[test]
+fn a_clock_that_is_set_back_takes_nothing_back() {
+    let view = view();
+    commit(&view, 1, Status::Held { until: at(10) }, 0);
+    view.lapse(at(12));
+    let snapshot = view.snapshot(at(5));
+    assert_eq!((snapshot.at, snapshot.seats[1]), (at(12), Status::Free));
+    commit(&view, 2, Status::Held { until: at(11) }, 6);
+    let last = view.inner().number - 1;
+    let (told, _) = frame(view.after(last, at(6)));
+    assert_eq!((told.at, &*told.delta.seats), (at(12), &[(2, Status::Free)][..]));
+}
+
+#[test]
+fn a_database_that_went_back_is_shown_as_it_is() {
+    let view = view();
+    let (_, start) = view.everything(at(0));
+    commit(&view, 1, Status::Sold, 1);
+    let older = SeatMap::new(view.plan(), 1, showtime::State::Scheduled, []);
+    view.replace(older.clone(), at(2), Instant::now());
+    assert_eq!(view.revision(), 2, "an answer that was late is not believed");
+    view.begin_anew(older, "later".into(), Instant::now());
+    assert!(matches!(view.after(start, at(2)), (Next::Everything, _)));
+    let (snapshot, _) = view.everything(at(2));
+    assert_eq!((snapshot.revision, &*snapshot.epoch, snapshot.seats[1]), (1, "later", Status::Free));
+    assert!(view.since(2, "epoch", at(2)).is_none());
+}

@@ -1,0 +1,106 @@
+//! Watchers on several instances of one Postgres, and while it is away.
+
+use boxoffice::pb::boxoffice::v1::{
+    CreateShowtimeRequest, GetSeatMapRequest, SeatState, watch_seat_map_response::Event,
+};
+use tonic::Code;
+
+use crate::harness::{
+    Postgres, Store, assert_refused, eventually, in_hours,
+    requests::seconds,
+    seats::{HALL, reserve, showtime, showtime_with, these},
+    server::Setup,
+    supervisor,
+    watching::{Seen, follow_a_crowd, map, next, states, watch},
+    world::Ground,
+};
+
+#[tokio::test]
+async fn a_watcher_sees_what_other_processes_do() {
+    let ground = Ground::new(Store::Postgres).await;
+    let (one, other) = (ground.setup().start().await, ground.setup().start().await);
+    let servers = [&one, &other];
+    for at in servers {
+        let showtime = showtime(&one).await;
+        let mut watching = watch(&at.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
+        let mut seen = Seen::begin(&mut watching).await;
+        follow_a_crowd(&servers, at, &showtime, &mut seen, &mut watching).await;
+    }
+}
+
+#[tokio::test]
+async fn a_map_has_what_was_done_elsewhere_if_that_is_asked_for() {
+    let ground = Ground::new(Store::Postgres).await;
+    let (one, other) = (ground.setup().start().await, ground.setup().start().await);
+    let showtime = showtime(&one).await;
+    map(&mut other.showtimes(), &showtime.showtime_id, 0).await;
+    for seat in ["A1", "A2", "A3", "B1", "B2", "C1", "D1", "D8"] {
+        let held = reserve(&one, these(&showtime, seat, seat)).await.expect("it is free");
+        let map = map(&mut other.showtimes(), &showtime.showtime_id, held.revision).await;
+        assert_eq!((map.revision, states(&map)[seat]), (held.revision, SeatState::Held));
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_hold_reaches_watchers_elsewhere_though_nobody_sweeps() {
+    let ground = Ground::new(Store::Postgres).await;
+    let setup = ground.setup().with("--sweep", "false");
+    let (one, other) = (setup.clone().start().await, setup.start().await);
+    let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(3)), ..request };
+    let showtime = showtime_with(&one, &HALL, in_hours(0), brief).await;
+    let mut watching = watch(&other.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
+    let mut seen = Seen::begin(&mut watching).await;
+    let held = reserve(&one, these(&showtime, "ada", "A1")).await.expect("it is free");
+    seen.read_until(&mut watching, held.revision).await;
+    assert_eq!(seen.states["A1"], SeatState::Held);
+    while seen.states["A1"] == SeatState::Held {
+        seen.read(&mut watching).await;
+    }
+    assert_eq!(seen.revision, held.revision, "nobody wrote it down");
+}
+
+#[tokio::test]
+async fn a_watcher_whose_server_ends_goes_on_at_another() {
+    let ground = Ground::new(Store::Postgres).await;
+    let (one, other) = (ground.setup().start().await, ground.setup().start().await);
+    let showtime = showtime(&one).await;
+    map(&mut other.showtimes(), &showtime.showtime_id, 0).await;
+    let mut watching = watch(&one.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
+    let mut seen = Seen::begin(&mut watching).await;
+    one.stop().await;
+    let Some(Event::Draining(place)) = next(&mut watching).await else { panic!("a goodbye is said") };
+    let held = reserve(&other, these(&showtime, "ada", "A1")).await.expect("it is free");
+    let mut again =
+        watch(&other.showtimes(), &showtime.showtime_id, place.revision, &place.epoch).await.expect("it is there");
+    seen.read_until(&mut again, held.revision).await;
+    assert_eq!(seen.states["A1"], SeatState::Held);
+}
+
+#[tokio::test]
+async fn without_its_database_no_map_is_shown_and_watchers_are_told_since_when() {
+    let folder = supervisor::folder("unseen-");
+    let mut postgres = Postgres::start(supervisor::root().join("postgres-unseen")).await;
+    let setup = Setup::new(folder.path()).with("--database-url", postgres.url()).with("--watch-heartbeat", "200ms");
+    let server = setup.start().await;
+    let showtime = showtime(&server).await;
+    let mut watching = watch(&server.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
+    let mut seen = Seen::begin(&mut watching).await;
+    postgres.crash().await;
+    let request = GetSeatMapRequest { showtime_id: showtime.showtime_id.clone(), ..Default::default() };
+    let ask = async || server.showtimes().get_seat_map(request.clone()).await;
+    let refused = eventually("nobody can vouch for it", async || ask().await.err()).await;
+    assert_refused(&refused, Code::Unavailable, "STORE_UNAVAILABLE");
+    loop {
+        if let Event::Heartbeat(sign) = seen.read(&mut watching).await
+            && sign.stale_since_time.is_some()
+        {
+            break;
+        }
+    }
+    postgres.restart().await;
+    eventually("it is shown again", async || ask().await.ok()).await;
+    let held = eventually("seats are sold again", async || reserve(&server, these(&showtime, "ada", "A1")).await.ok());
+    let held = held.await;
+    seen.read_until(&mut watching, held.revision).await;
+    assert_eq!(seen.states["A1"], SeatState::Held);
+}
