@@ -62,9 +62,7 @@ async fn a_hold_shows_as_free_when_it_ends_though_nobody_sweeps(world: World) {
     seen.read_until(&mut watch, held.revision).await;
     assert_eq!(seen.states["A1"], SeatState::Held);
     // No revision is raised for it, and no message of anybody else is waited for.
-    while seen.states["A1"] == SeatState::Held {
-        seen.read(&mut watch).await;
-    }
+    seen.read_while(&mut watch, |seen| seen.states["A1"] == SeatState::Held).await;
     assert_eq!((seen.revision, seen.states["A2"]), (held.revision, SeatState::Free));
     assert!(seen.at >= instant(held.expire_time), "{:?} is before {:?}", seen.at, held.expire_time);
     let map = map(&mut world.showtimes(), &showtime.showtime_id, 0).await;

@@ -6,7 +6,7 @@ use boxoffice::pb::boxoffice::v1::{
 use tonic::Code;
 
 use crate::harness::{
-    Postgres, Store, assert_refused, eventually, in_hours,
+    DEADLINE, Postgres, Store, assert_refused, eventually, in_hours,
     requests::seconds,
     seats::{HALL, reserve, showtime, showtime_with, these},
     server::Setup,
@@ -53,9 +53,7 @@ async fn the_end_of_a_hold_reaches_watchers_elsewhere_though_nobody_sweeps() {
     let held = reserve(&one, these(&showtime, "ada", "A1")).await.expect("it is free");
     seen.read_until(&mut watching, held.revision).await;
     assert_eq!(seen.states["A1"], SeatState::Held);
-    while seen.states["A1"] == SeatState::Held {
-        seen.read(&mut watching).await;
-    }
+    seen.read_while(&mut watching, |seen| seen.states["A1"] == SeatState::Held).await;
     assert_eq!(seen.revision, held.revision, "nobody wrote it down");
 }
 
@@ -90,13 +88,10 @@ async fn without_its_database_no_map_is_shown_and_watchers_are_told_since_when()
     let ask = async || server.showtimes().get_seat_map(request.clone()).await;
     let refused = eventually("nobody can vouch for it", async || ask().await.err()).await;
     assert_refused(&refused, Code::Unavailable, "STORE_UNAVAILABLE");
-    loop {
-        if let Event::Heartbeat(sign) = seen.read(&mut watching).await
-            && sign.stale_since_time.is_some()
-        {
-            break;
-        }
-    }
+    let told = async {
+        while !matches!(seen.read(&mut watching).await, Event::Heartbeat(sign) if sign.stale_since_time.is_some()) {}
+    };
+    tokio::time::timeout(DEADLINE, told).await.expect("it is told");
     postgres.restart().await;
     eventually("it is shown again", async || ask().await.ok()).await;
     let held = eventually("seats are sold again", async || reserve(&server, these(&showtime, "ada", "A1")).await.ok());

@@ -79,9 +79,21 @@ impl Seen {
     }
 
     pub(crate) async fn read_until(&mut self, watch: &mut Streaming<WatchSeatMapResponse>, revision: i64) {
-        while self.revision < revision {
-            self.read(watch).await;
-        }
+        self.read_while(watch, |seen| seen.revision < revision).await;
+    }
+
+    /// However many signs of life come meanwhile, it does not last for ever.
+    pub(crate) async fn read_while(
+        &mut self,
+        watch: &mut Streaming<WatchSeatMapResponse>,
+        waits: impl Fn(&Self) -> bool,
+    ) {
+        let read = async {
+            while waits(self) {
+                self.read(watch).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, read).await.expect("it comes in time");
     }
 }
 
