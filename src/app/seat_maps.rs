@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{App, Error, Kind, Refused};
+use chrono::{DateTime, Utc};
+
+use super::{App, Error, Refused, showtimes::no_showtime};
 use crate::{
-    domain::{ids::ShowtimeId, seating::Refusal},
+    domain::{
+        ids::ShowtimeId,
+        seating::{Plan, Refusal},
+    },
     ledger::{Frame, NoWatch, Snapshot, Watch},
 };
 
@@ -36,9 +41,7 @@ impl App {
             NoWatch::Store(error) => error.into(),
         })
     }
-}
 
-impl App {
     /// Waits until nobody watches any more.
     pub async fn unwatched(&self) {
         self.0.ledger.views().unwatched().await;
@@ -53,21 +56,17 @@ pub trait Ended {
 
 impl Ended for Snapshot {
     fn ended(&self) -> Option<Error> {
-        let at = self.cancelled?;
-        let (why, plan) = (Arc::new(Refusal::ShowtimeCancelled { at }), Arc::clone(&self.plan));
-        Some(Error::Refused(Refused { why, plan, revision: self.revision, now: self.at, reservation_id: None }))
+        Some(over(self.cancelled?, &self.plan, self.revision, self.at))
     }
 }
 
 impl Ended for Frame {
     fn ended(&self) -> Option<Error> {
-        let at = self.delta.cancelled?;
-        let (why, plan) = (Arc::new(Refusal::ShowtimeCancelled { at }), Arc::clone(&self.plan));
-        let (revision, now) = (self.delta.revision, self.at);
-        Some(Error::Refused(Refused { why, plan, revision, now, reservation_id: None }))
+        Some(over(self.delta.cancelled?, &self.plan, self.delta.revision, self.at))
     }
 }
 
-fn no_showtime(id: ShowtimeId) -> Error {
-    Error::NotFound { kind: Kind::Showtime, id: id.to_string() }
+fn over(cancelled: DateTime<Utc>, plan: &Arc<Plan>, revision: i64, now: DateTime<Utc>) -> Error {
+    let why = Arc::new(Refusal::ShowtimeCancelled { at: cancelled });
+    Error::Refused(Refused { why, plan: Arc::clone(plan), revision, now, reservation_id: None })
 }

@@ -138,7 +138,7 @@ fn scheduled(outcome: ShowtimeScheduled, new: &NewShowtime) -> Result<Answer<Sho
     }
 }
 
-fn no_showtime(id: ShowtimeId) -> Error {
+pub(super) fn no_showtime(id: ShowtimeId) -> Error {
     Error::NotFound { kind: Kind::Showtime, id: id.to_string() }
 }
 

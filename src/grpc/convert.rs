@@ -14,7 +14,7 @@ pub(super) use auditoriums::{auditorium, new_auditorium};
 pub(super) use movies::movie;
 pub(super) use reservations::{named, reservation, reservation_filter, reserve, seat, seats, tender, validated};
 pub(super) use seat_maps::{seat_map, seat_map_delta};
-pub(super) use showtimes::{filter, new_showtime, showtime, showtime_id};
+pub(super) use showtimes::{filter, new_showtime, revision, showtime, showtime_id};
 pub(super) use values::timestamp;
 
 use crate::{app::PageRequest, domain::violations::Violations};

@@ -47,9 +47,7 @@ impl Showtimes for Service {
         let asked = async {
             let mut violations = Violations::new();
             let id = convert::showtime_id(&message.showtime_id, &mut violations);
-            if message.at_least_revision < 0 {
-                violations.add("at_least_revision", "must not be negative");
-            }
+            convert::revision("at_least_revision", message.at_least_revision, &mut violations);
             self.app.showtime(finish(violations, id)?, message.at_least_revision).await
         };
         let showtime = asked.await.map_err(|error| status::of(&error, &context))?;
@@ -98,9 +96,7 @@ impl Showtimes for Service {
         let asked = async {
             let mut violations = Violations::new();
             let id = convert::showtime_id(&message.showtime_id, &mut violations);
-            if message.at_least_revision < 0 {
-                violations.add("at_least_revision", "must not be negative");
-            }
+            convert::revision("at_least_revision", message.at_least_revision, &mut violations);
             self.app.seat_map(finish(violations, id)?, message.at_least_revision).await
         };
         let snapshot = asked.await.map_err(|error| status::of(&error, &context))?;
@@ -117,9 +113,7 @@ impl Showtimes for Service {
         let asked = async {
             let mut violations = Violations::new();
             let id = convert::showtime_id(&message.showtime_id, &mut violations);
-            if message.from_revision < 0 {
-                violations.add("from_revision", "must not be negative");
-            }
+            convert::revision("from_revision", message.from_revision, &mut violations);
             if message.epoch.chars().count() > 64 {
                 violations.add("epoch", "must have at most 64 characters");
             }

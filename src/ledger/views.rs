@@ -205,14 +205,11 @@ impl Views {
 
     /// The epoch, read once; a comparison finds out that it is another.
     async fn epoch(&self) -> Result<Arc<str>, Arc<Error>> {
-        match self.known_epoch() {
+        let known = self.0.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match known {
             Some(epoch) => Ok(epoch),
             None => self.read_epoch().await,
         }
-    }
-
-    fn known_epoch(&self) -> Option<Arc<str>> {
-        self.0.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn read_epoch(&self) -> Result<Arc<str>, Arc<Error>> {

@@ -89,3 +89,10 @@ pub(crate) fn showtime(showtime: &Showtime) -> pb::Showtime {
 pub(crate) fn showtime_id(text: &str, violations: &mut Violations) -> Option<ShowtimeId> {
     violations.take("showtime_id", ShowtimeId::parse(text))
 }
+
+/// Looks at a revision that a reader names; 0 is none.
+pub(crate) fn revision(field: &str, revision: i64, violations: &mut Violations) {
+    if revision < 0 {
+        violations.add(field, "must not be negative");
+    }
+}

@@ -35,26 +35,25 @@ impl Views {
         if views.is_empty() {
             return Ok(());
         }
-        let before = self.epoch().await?;
-        let other = self.read_epoch().await? != before;
+        let epoch = self.read_epoch().await?;
+        let (same, other): (Vec<_>, Vec<_>) = views.iter().partition(|(_, view)| view.epoch() == epoch);
         let mut failed = Ok(());
-        let all: Vec<_> = views.iter().collect();
-        for some in all.chunks(TOGETHER) {
-            let done = if other { self.begin_anew(some).await } else { self.compare(some).await };
-            failed = failed.and(done);
+        for some in same.chunks(TOGETHER) {
+            failed = failed.and(self.compare(some).await);
+        }
+        for (id, view) in other {
+            failed = failed.and(self.begin_anew(*id, view, &epoch).await);
         }
         failed
     }
 
-    /// The database is another one.
-    async fn begin_anew(&self, views: &[(&ShowtimeId, &Arc<View>)]) -> Result<(), Arc<Error>> {
-        let epoch = self.epoch().await?;
-        for (id, view) in views {
-            let asked = Instant::now();
-            if let Some(read) = self.0.store.seat_map(**id).await? {
-                let map = SeatMap::new(view.plan(), read.revision, read.state, read.claims);
-                view.begin_anew(map, Arc::clone(&epoch), asked);
-            }
+    /// The database is another one than that of the view.
+    async fn begin_anew(&self, id: ShowtimeId, view: &View, epoch: &Arc<str>) -> Result<(), Arc<Error>> {
+        let _reading = view.reading.lock().await;
+        let asked = Instant::now();
+        if let Some(read) = self.0.store.seat_map(id).await? {
+            let map = SeatMap::new(view.plan(), read.revision, read.state, read.claims);
+            view.begin_anew(map, Arc::clone(epoch), asked);
         }
         Ok(())
     }

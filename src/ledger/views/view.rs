@@ -161,6 +161,10 @@ impl View {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(super) fn epoch(&self) -> Arc<str> {
+        Arc::clone(&self.inner().epoch)
+    }
+
     pub(super) fn plan(&self) -> Arc<Plan> {
         Arc::clone(self.inner().map.plan())
     }
