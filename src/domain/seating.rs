@@ -106,7 +106,7 @@ pub enum Command {
 }
 
 /// Seats that somebody wants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Choice {
     /// These.
     Seats(Vec<SeatName>),

@@ -72,22 +72,19 @@ impl Writer {
             }
             Self::replay_refused(&mut batch, asks, &mut told, &mut known).await?;
             self.finish(&mut decided, asks);
-            if !decided.writes.is_empty() {
-                batch.write(&decided.writes).await?;
-            }
             Ok((told, decided))
         };
         match done.await {
             Ok((told, decided)) if decided.writes.is_empty() => batch.leave().await.map(|()| told),
-            Ok((told, _)) if planted::has(Bug::AnswerBeforeCommit) => {
+            Ok((told, Decided { writes, .. })) if planted::has(Bug::AnswerBeforeCommit) => {
                 tokio::spawn(async move {
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-                    batch.commit().await
+                    batch.commit(&writes).await
                 });
                 Ok(told)
             }
             Ok((told, decided)) => {
-                batch.commit().await?;
+                batch.commit(&decided.writes).await?;
                 self.show(decided);
                 Ok(told)
             }

@@ -22,8 +22,8 @@ pub(super) struct Decided<'a> {
     pub(super) shown: Vec<Delta>,
     /// Which of the steps is a showtime's.
     pub(super) steps: HashMap<ShowtimeId, usize>,
-    /// The last refusal of a choice of seats, for those who want the same.
-    refused: HashMap<ShowtimeId, (i64, &'a Choice, Arc<Refusal>)>,
+    /// The last refusal of each choice of seats and its revision, for those who want the same.
+    refused: HashMap<(ShowtimeId, &'a Choice), (i64, Arc<Refusal>)>,
 }
 
 impl<'a> Decided<'a> {
@@ -39,9 +39,8 @@ impl<'a> Decided<'a> {
             return seating.decide(command, rules, now).map_err(Arc::new);
         };
         let (id, revision) = (seating.plan().facts.showtime_id, seating.revision());
-        if let Some((at, refused, refusal)) = self.refused.get(&id)
+        if let Some((at, refusal)) = self.refused.get(&(id, choice))
             && *at == revision
-            && *refused == choice
         {
             return Err(Arc::clone(refusal));
         }
@@ -49,7 +48,7 @@ impl<'a> Decided<'a> {
             let depends_on_seats_alone = matches!(refusal, Refusal::Unavailable(_) | Refusal::Strands(_));
             let refusal = Arc::new(refusal);
             if depends_on_seats_alone {
-                self.refused.insert(id, (revision, choice, Arc::clone(&refusal)));
+                self.refused.insert((id, choice), (revision, Arc::clone(&refusal)));
             }
             refusal
         })

@@ -28,7 +28,8 @@ const ATTEMPTS: u32 = 4;
 /// And so much later, times the number of the attempt.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// How often those who are ready are let go first. Batches are larger for it: under load it was worth a tenth.
+/// How often those who are ready are let go first, where several are at it. Batches are larger for it: under load it was
+/// worth a tenth. Somebody alone would wait for other threads to wake up and find nothing.
 const YIELDS: u32 = 2;
 /// Batches in which repetitions are expected after one was met.
 const WARY: u32 = 256;
@@ -73,9 +74,11 @@ impl Writer {
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
         let mut messages = Vec::with_capacity(TOGETHER);
         let mut jobs = Vec::with_capacity(TOGETHER);
+        let mut alone = true;
         while queue.recv_many(&mut messages, TOGETHER).await > 0 {
+            alone &= messages.len() == 1;
             // Whoever is ready to speak may do so first. Nobody is waited for.
-            for _ in 0..YIELDS {
+            for _ in 0..if alone { 0 } else { YIELDS } {
                 tokio::task::yield_now().await;
             }
             while messages.len() < TOGETHER
@@ -83,6 +86,7 @@ impl Writer {
             {
                 messages.push(message);
             }
+            alone = messages.len() == 1;
             for message in messages.drain(..) {
                 match message {
                     // It ends every reservation of its showtime, those of this batch among them: it goes by itself.

@@ -127,6 +127,7 @@ impl From<DbErr> for Error {
             Class::Unavailable => Self::Unavailable(error),
             Class::Busy => Self::Busy(error),
             Class::Constraint(name) => Self::Constraint(name),
+            Class::Fenced => Self::Fenced("a row"),
             Class::Broken => Self::Broken(error),
         }
     }
@@ -136,6 +137,7 @@ enum Class {
     Unavailable,
     Busy,
     Constraint(String),
+    Fenced,
     Broken,
 }
 
@@ -173,10 +175,11 @@ fn classify(error: &DbErr) -> Class {
 }
 
 /// SQLSTATE: serialisation failure, deadlock, lock not available (also by its timeout) → busy; integrity → the
-/// constraint; connection, resources, operator intervention (statement timeout, shutdown, still starting) → unavailable.
+/// constraint; division by zero, by which statements say that a row is not as it was locked → fenced; connection, resources, operator intervention (statement timeout, shutdown, still starting) → unavailable.
 fn classify_postgres(code: &str, constraint: Option<&str>) -> Class {
     match code {
         "40001" | "40P01" | "55P03" => Class::Busy,
+        "22012" => Class::Fenced,
         _ if code.starts_with("23") => Class::Constraint(constraint.unwrap_or(code).to_owned()),
         _ if ["08", "28", "3D", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Class::Unavailable,
         // Read-only: a standby that has not been promoted, or a primary that has been demoted.

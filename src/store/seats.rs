@@ -4,6 +4,7 @@
 //! of ids, so two batches never wait for each other, and the time is read by a statement of its own after it: one in the
 //! locking statement may be from before the wait.
 
+mod alone;
 mod kept;
 mod line;
 mod postgres;
@@ -281,29 +282,18 @@ impl SeatBatch {
         self.read_reservations(sql, self.ids(ids.iter().map(|id| id.0))).await
     }
 
-    /// Writes what was decided. The unique keys and the revision that was locked stand behind every decision: if either
-    /// says no, nothing is written.
+    /// Writes what was decided, and makes it durable. The unique keys and the revision that was locked stand behind every
+    /// decision: if either says no, nothing is written.
     ///
     /// # Errors
-    /// `Constraint` by its name, `Fenced`, or the database cannot be asked.
-    pub async fn write(&mut self, writes: &Writes) -> Result<(), Error> {
-        match &mut self.over {
-            Over::Sqlite(tx) => sqlite::write(tx, writes).await,
-            Over::Postgres(open) => postgres::write(open, writes).await,
-        }
-    }
-
-    /// Makes it durable.
-    ///
-    /// # Errors
-    /// `Unknown`, if the answer did not come.
-    pub async fn commit(self) -> Result<(), Error> {
+    /// `Constraint` by its name, `Fenced`, the database cannot be asked, or `Unknown`, if the answer did not come.
+    pub async fn commit(self, writes: &Writes) -> Result<(), Error> {
         let done = match self.over {
-            Over::Sqlite(tx) => tx.end(Verdict::Commit(())).await,
-            Over::Postgres(open) => match open.end("COMMIT").await {
-                Err(Error::Unavailable(error)) => Err(Error::Unknown(error)),
-                done => done,
+            Over::Sqlite(tx) => match sqlite::write(&tx, writes).await {
+                Ok(()) => tx.end(Verdict::Commit(())).await,
+                refused => refused,
             },
+            Over::Postgres(open) => postgres::commit(open, writes).await,
         };
         metrics::transaction("decide_seats", outcome(&done), self.begun.elapsed());
         done

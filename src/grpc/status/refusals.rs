@@ -1,9 +1,9 @@
 //! What is said when seats cannot be had, or a reservation cannot be changed.
 //!
-//! Many can want the same seats at the same time and are all refused alike: the last refusal for seats is remembered as it
-//! was said. What it holds does not depend on who asked.
+//! Many can want the same seats at the same time and are all refused alike: the last refusals for seats are remembered as
+//! they were said. What they hold does not depend on who asked.
 
-use std::{cell::RefCell, fmt::Write as _, sync::Arc};
+use std::{cell::RefCell, collections::VecDeque, fmt::Write as _, sync::Arc};
 
 use chrono::{DateTime, Utc};
 use prost::Message;
@@ -123,21 +123,27 @@ struct Said {
     status: Status,
 }
 
+/// Refusals that are remembered, at most.
+const REMEMBERED: usize = 8;
+
 thread_local! {
-    static SAID: RefCell<Option<Said>> = const { RefCell::new(None) };
+    /// The latest first.
+    static SAID: RefCell<VecDeque<Said>> = const { RefCell::new(VecDeque::new()) };
 }
 
 fn remembered(refused: &Refused, say: impl FnOnce() -> Status) -> Status {
-    SAID.with_borrow_mut(|said| {
-        if let Some(said) = said
-            && said.refused.revision == refused.revision
+    let same = |said: &&Said| {
+        said.refused.revision == refused.revision
             && said.refused.plan.facts.showtime_id == refused.plan.facts.showtime_id
             && (Arc::ptr_eq(&said.refused.why, &refused.why) || said.refused.why == refused.why)
-        {
+    };
+    SAID.with_borrow_mut(|all| {
+        if let Some(said) = all.iter().find(same) {
             return said.status.clone();
         }
         let status = say();
-        *said = Some(Said { refused: refused.clone(), status: status.clone() });
+        all.truncate(REMEMBERED - 1);
+        all.push_front(Said { refused: refused.clone(), status: status.clone() });
         status
     })
 }

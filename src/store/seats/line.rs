@@ -3,6 +3,7 @@
 //! go, and takes arrays as they lie in memory.
 
 use std::{
+    borrow::Cow,
     fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -133,9 +134,17 @@ impl Open {
         Ok(bounded(self.limit, done).await?.rows_affected())
     }
 
-    /// Ends the transaction by this word. After an error it is rolled back, unless it is the connection that failed.
-    pub(super) async fn end(mut self, word: &'static str) -> Result<(), Error> {
-        let done = self.say(word).await;
+    /// Says what ends with COMMIT. If the answer does not come, nobody knows.
+    pub(super) async fn commit(self, text: String) -> Result<(), Error> {
+        match self.end(text).await {
+            Err(Error::Unavailable(error)) => Err(Error::Unknown(error)),
+            done => done,
+        }
+    }
+
+    /// Ends the transaction by this text. After an error it is rolled back, unless it is the connection that failed.
+    pub(super) async fn end(mut self, text: impl Into<Cow<'static, str>>) -> Result<(), Error> {
+        let done = self.say(text.into()).await;
         match &done {
             Ok(()) => self.put_back(),
             Err(error) => self.give_up(error).await,
@@ -145,13 +154,14 @@ impl Open {
 
     /// Rolls back after an error, unless it is the connection that failed.
     pub(super) async fn give_up(mut self, error: &Error) {
-        if !matches!(error, Error::Unavailable(_)) && self.say("ROLLBACK").await.is_ok() {
+        if !matches!(error, Error::Unavailable(_)) && self.say("ROLLBACK".into()).await.is_ok() {
             self.put_back();
         }
     }
 
-    async fn say(&mut self, word: &'static str) -> Result<(), Error> {
-        let said = async { sqlx::raw_sql(word).execute(&mut self.wire.connection).await.map_err(query_error) };
+    async fn say(&mut self, text: Cow<'static, str>) -> Result<(), Error> {
+        let text = AssertSqlSafe(text.into_owned());
+        let said = async { sqlx::raw_sql(text).execute(&mut self.wire.connection).await.map_err(query_error) };
         bounded(self.limit, said).await.map(drop)
     }
 

@@ -10,7 +10,7 @@ use sea_orm::sqlx::{self, Arguments as _, Encode, Postgres, Row as _, Type, post
 use uuid::Uuid;
 
 use super::{
-    Locked, Looked, Patience, Writes, expect,
+    Locked, Looked, Patience, Writes, alone, expect,
     kept::kept,
     line::{Lines, Open, Slot, literal, query_error},
     short,
@@ -33,7 +33,8 @@ pub(in crate::store) static PREPARE: LazyLock<String> = LazyLock::new(|| {
     let clock = if planted::has(Bug::TimeBeforeLock) { "now" } else { "clock_timestamp" };
     format!(
         "PREPARE lock (uuid[]) AS {lock} {in_order}; PREPARE lock_now (uuid[]) AS {lock} {in_order} {or_not}; \
-         PREPARE look AS SELECT {clock}()"
+         PREPARE look AS SELECT {clock}(); {}",
+        alone::PREPARE
     )
 });
 
@@ -137,7 +138,21 @@ impl Sql {
     }
 }
 
-pub(super) async fn write(open: &mut Open, writes: &Writes) -> Result<(), Error> {
+/// Writes and commits.
+pub(super) async fn commit(mut open: Open, writes: &Writes) -> Result<(), Error> {
+    if let Some(message) = alone::message(writes) {
+        return open.commit(message).await;
+    }
+    match write(&mut open, writes).await {
+        Ok(()) => open.commit("COMMIT".to_owned()).await,
+        Err(error) => {
+            open.give_up(&error).await;
+            Err(error)
+        }
+    }
+}
+
+async fn write(open: &mut Open, writes: &Writes) -> Result<(), Error> {
     if !writes.released.is_empty() {
         release(open, writes).await?;
     }
