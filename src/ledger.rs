@@ -25,7 +25,7 @@ use crate::{
     store::{Error, RequestKey, Store},
 };
 use memory::Memory;
-pub use views::{Form, Frame, NoWatch, Said, Snapshot, Views, Watch};
+pub use views::{Feed, Form, Frame, NoWatch, Room, Said, Snapshot, Views, Watch};
 use writer::{Job, Message, Writer};
 
 /// A command, and all that goes with it.
@@ -90,7 +90,9 @@ pub struct Options {
     /// About how many bytes of memory may be used for showtimes, in all.
     pub memory: usize,
     /// How many may watch seat maps at once.
-    pub max_watchers: usize,
+    pub watchers: Room,
+    /// Over which instances tell each other of seat maps, if there is anything.
+    pub feed: Option<Feed>,
 }
 
 /// The way to ask. Cheap to clone.
@@ -115,7 +117,7 @@ impl Ledger {
     pub fn start(store: Store, time: Time, options: &Options) -> Self {
         // Where a transaction locks all there is, several writers would only take turns, with smaller batches.
         let count = if store.locks_rows() { options.writers.max(1) } else { 1 };
-        let views = Views::start(store.clone(), time.clone(), options.max_watchers);
+        let views = Views::start(store.clone(), time.clone(), options.watchers, options.feed.clone());
         let writers = (0..count).map(|_| {
             let (send, receive) = mpsc::channel(QUEUED);
             let memory = Memory::new(options.memory / count);

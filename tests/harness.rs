@@ -24,6 +24,7 @@ pub(crate) mod refusals;
 pub(crate) mod requests;
 pub(crate) mod seats;
 pub(crate) mod server;
+pub(crate) mod stage;
 pub(crate) mod supervisor;
 pub(crate) mod watching;
 
@@ -46,14 +47,19 @@ pub(crate) use self::{
 /// Nothing that a test waits for takes longer than this, even on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Asks again until the answer is `Some`: the one place that waits by asking, for what sends no event.
-pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let end = Instant::now() + DEADLINE;
+/// Asks again until the answer is `Some`.
+pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    within(DEADLINE, what, ask).await
+}
+
+/// The same for what takes its time: the one place that waits by asking, for what sends no event.
+pub(crate) async fn within<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
-        assert!(Instant::now() < end, "{what}: not within {DEADLINE:?}");
+        assert!(Instant::now() < end, "{what}: not within {limit:?}");
         sleep(Duration::from_millis(25)).await;
     }
 }

@@ -7,6 +7,7 @@ mod harness;
 
 mod annotations;
 mod auditoriums;
+mod between_instances;
 mod cancelled_showtimes;
 mod checker;
 mod clients;
@@ -20,6 +21,7 @@ mod lifecycle;
 mod limits;
 mod listing;
 mod little_memory;
+mod many_watchers;
 mod model;
 mod movies;
 mod outages;

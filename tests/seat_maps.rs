@@ -1,7 +1,8 @@
 //! Seat maps show what is so, and watchers are told of every change, in order.
 
 use boxoffice::pb::boxoffice::v1::{
-    CancelShowtimeRequest, CreateShowtimeRequest, GetSeatMapRequest, SeatState, watch_seat_map_response::Event,
+    CancelShowtimeRequest, CreateShowtimeRequest, GetSeatMapRequest, SeatState, showtimes_client::ShowtimesClient,
+    watch_seat_map_response::Event,
 };
 use tonic::Code;
 
@@ -9,15 +10,18 @@ use crate::harness::{
     World, assert_not_found, assert_refused, assert_violates, eventually, in_hours, request_id,
     requests::seconds,
     seats::{HALL, cancel, confirm, instant, name, reserve, showtime, showtime_with, these},
+    stage::Stage,
     watching::{Seen, follow_a_crowd, map, next, states, watch},
 };
 
 on_both_stores!(
-    with |setup| setup.with("--sweep", "false").with("--watch-heartbeat", "200ms").with("--max-watchers", "3");
+    with |setup| setup.with("--sweep", "false").with("--watch-heartbeat", "200ms").with("--max-watchers", "4")
+        .with("--max-caller-watchers", "3");
     a_map_shows_what_is_held_and_sold,
     a_hold_shows_as_free_when_it_ends_though_nobody_sweeps,
     a_map_of_what_is_not_there_is_refused_by_name,
     a_watcher_sees_every_change_and_arrives_at_the_map,
+    at_every_revision_a_watcher_sees_what_the_map_shows,
     a_watcher_goes_on_where_it_left,
     a_cancelled_showtime_ends_its_watchers_by_name,
     there_are_no_more_watchers_than_are_allowed,
@@ -95,6 +99,15 @@ async fn a_watcher_sees_every_change_and_arrives_at_the_map(world: World) {
     follow_a_crowd(&[&world], &world, &showtime, &mut seen, &mut watch).await;
 }
 
+async fn at_every_revision_a_watcher_sees_what_the_map_shows(world: World) {
+    let mut stage = Stage::set(vec![&world]).await;
+    for _ in 0..4 {
+        stage.act(&[0], 24).await;
+        stage.converge().await;
+    }
+    assert!(stage.compared > 16, "maps and watchers met at {} revisions", stage.compared);
+}
+
 async fn a_watcher_goes_on_where_it_left(world: World) {
     let showtime = showtime(&world).await;
     let (client, id) = (world.showtimes(), &showtime.showtime_id);
@@ -136,16 +149,19 @@ async fn a_cancelled_showtime_ends_its_watchers_by_name(world: World) {
 
 async fn there_are_no_more_watchers_than_are_allowed(world: World) {
     let showtime = showtime(&world).await;
-    let client = world.showtimes();
+    let (client, other) = (world.showtimes(), ShowtimesClient::new(world.connect_from([127, 0, 0, 2]).await));
     let mut watchers = Vec::new();
     for _ in 0..3 {
         watchers.push(watch(&client, &showtime.showtime_id, 0, "").await.expect("there is room"));
     }
-    let refused = watch(&client, &showtime.showtime_id, 0, "").await.expect_err("there is no more room");
+    let refused = watch(&client, &showtime.showtime_id, 0, "").await.expect_err("it has its share");
+    assert_refused(&refused, Code::ResourceExhausted, "WATCH_LIMIT");
+    watchers.push(watch(&other, &showtime.showtime_id, 0, "").await.expect("others have theirs"));
+    let refused = watch(&other, &showtime.showtime_id, 0, "").await.expect_err("there is no more room");
     assert_refused(&refused, Code::ResourceExhausted, "TOO_MANY_WATCHERS");
     // One who leaves makes room.
-    watchers.pop();
-    eventually("there is room again", async || watch(&client, &showtime.showtime_id, 0, "").await.ok()).await;
+    watchers.remove(0);
+    eventually("there is room again", async || watch(&other, &showtime.showtime_id, 0, "").await.ok()).await;
 }
 
 async fn a_silent_showtime_gives_signs_of_life(world: World) {

@@ -57,6 +57,12 @@ pub enum Error {
     /// There are as many watchers as there may be.
     #[error("too many watch already")]
     TooManyWatchers,
+    /// The caller watches as much as it may.
+    #[error("the caller has {most} watchers already")]
+    WatchLimit {
+        /// So many.
+        most: usize,
+    },
     /// The provider fails and nothing usable is cached.
     #[error("the movie provider is unavailable")]
     ProviderUnavailable {

@@ -1,6 +1,6 @@
 //! Seat maps: shown, and watched.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
@@ -30,14 +30,20 @@ impl App {
         }
     }
 
-    /// Watches a showtime's seats: from a revision of an epoch on, if that is given and still kept.
+    /// Watches a showtime's seats for a caller from there: from a revision of an epoch on, if that is given and still kept.
     ///
     /// # Errors
     /// There is no such showtime, there are too many watchers, or the store fails.
-    pub async fn watch_seat_map(&self, id: ShowtimeId, from: Option<(i64, &str)>) -> Result<Watch, Error> {
-        self.0.ledger.views().watch(id, from).await.map_err(|why| match why {
+    pub async fn watch_seat_map(
+        &self,
+        id: ShowtimeId,
+        from: Option<(i64, &str)>,
+        caller: Option<IpAddr>,
+    ) -> Result<Watch, Error> {
+        self.0.ledger.views().watch(id, from, caller).await.map_err(|why| match why {
             NoWatch::NoShowtime => no_showtime(id),
             NoWatch::TooMany => Error::TooManyWatchers,
+            NoWatch::TooManyOfCaller { most } => Error::WatchLimit { most },
             NoWatch::Store(error) => error.into(),
         })
     }

@@ -233,6 +233,7 @@ fn ledger(from: &mut Settings) -> LedgerConfig {
         memory_mib: from.must("ledger-memory"),
         sweep: if sweeps { Some(interval) } else { None },
         max_watchers: from.must("max-watchers"),
+        max_caller_watchers: from.must("max-caller-watchers"),
         watch_heartbeat: from.must("watch-heartbeat"),
     }
 }

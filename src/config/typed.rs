@@ -61,6 +61,8 @@ pub struct LedgerConfig {
     pub sweep: Option<Duration>,
     /// Watchers of seat maps at once.
     pub max_watchers: usize,
+    /// And those from one address.
+    pub max_caller_watchers: usize,
     /// How long a watcher hears nothing, at most.
     pub watch_heartbeat: Duration,
 }

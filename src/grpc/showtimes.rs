@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use futures_util::Stream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, transport::server::TcpConnectInfo};
 
 use super::{
     convert::{self, finish},
@@ -118,7 +118,8 @@ impl Showtimes for Service {
                 violations.add("epoch", "must have at most 64 characters");
             }
             let from = (message.from_revision > 0).then_some((message.from_revision, &*message.epoch));
-            self.app.watch_seat_map(finish(violations, id)?, from).await
+            let caller = context.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+            self.app.watch_seat_map(finish(violations, id)?, from, caller.map(|caller| caller.ip())).await
         };
         let watch = asked.await.map_err(|error| status::of(&error, &context))?;
         let Watching { heartbeat, ending } = self.watching.clone();

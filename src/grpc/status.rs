@@ -59,6 +59,12 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
             let what = "this server has as many watchers as it takes";
             Status::with_error_details(Code::ResourceExhausted, what, details)
         }
+        Error::WatchLimit { most } => {
+            let mut details = reasoned("WATCH_LIMIT", [("limit", most.to_string())]);
+            let what = format!("this server takes {most} watchers from one address");
+            details.add_quota_failure_violation("address", what.clone());
+            Status::with_error_details(Code::ResourceExhausted, what, details)
+        }
         Error::ProviderUnavailable { retry_after } => unavailable(
             "PROVIDER_UNAVAILABLE",
             "the movie provider does not answer and nothing usable is cached",

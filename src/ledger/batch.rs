@@ -97,9 +97,8 @@ impl Writer {
 
     /// Shows what was committed to those who look.
     fn show(&self, decided: Decided<'_>) {
-        for (step, delta) in decided.writes.steps.iter().zip(decided.shown) {
-            self.views.tell(step.showtime_id, delta, step.decide_time);
-        }
+        let steps = decided.writes.steps.iter().zip(decided.shown);
+        self.views.tell(steps.map(|(step, delta)| (step.showtime_id, delta, step.decide_time)).collect());
     }
 
     /// Puts together what was found out with the locks.

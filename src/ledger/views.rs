@@ -1,15 +1,20 @@
 //! Seat maps in memory: loaded when somebody asks, kept up with the database, forgotten when nobody does.
 //!
-//! What this process commits is told here before it is answered. What others commit is found by comparing revisions, twice
-//! a second; a view that nobody has vouched for of late is compared before it is shown. A view never goes back in
+//! What this process commits is told here before it is answered. What others commit is heard over Redis, where there is one,
+//! and found by comparing revisions, twice a second; a view that nobody has vouched for of late is compared before it is shown. A view never goes back in
 //! revision, and never skips one: what cannot be followed is read anew.
 
 mod compare;
+mod feed;
+mod message;
+mod places;
+mod told;
 mod view;
 mod watch;
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -29,8 +34,12 @@ use crate::{
     },
     store::{Error, Store},
 };
+pub use feed::Feed;
+use feed::Teller;
+pub use places::Room;
+use places::{NoPlace, Places};
+pub use told::{Form, Frame, Snapshot};
 use view::View;
-pub use view::{Form, Frame, Snapshot};
 pub use watch::{Said, Watch};
 
 /// A view that nobody has vouched for in so long is stale.
@@ -54,9 +63,9 @@ struct Inner {
     /// What the database's clock said, and when that was heard.
     heard: Mutex<Option<(DateTime<Utc>, Instant)>>,
     epoch: Mutex<Option<Arc<str>>>,
-    watchers: tokio::sync::watch::Sender<usize>,
-    most_watchers: usize,
+    places: Arc<Places>,
     closed: AtomicBool,
+    teller: Option<Teller>,
 }
 
 /// A place for a view that may still be on its way.
@@ -74,6 +83,11 @@ pub enum NoWatch {
     NoShowtime,
     /// There are as many watchers as there may be.
     TooMany,
+    /// The caller has as many as it may have.
+    TooManyOfCaller {
+        /// So many.
+        most: usize,
+    },
     /// The store could not be asked.
     Store(Arc<Error>),
 }
@@ -85,17 +99,23 @@ impl From<Arc<Error>> for NoWatch {
 }
 
 impl Views {
-    pub(super) fn start(store: Store, time: Time, most_watchers: usize) -> Self {
+    pub(super) fn start(store: Store, time: Time, room: Room, feed: Option<Feed>) -> Self {
+        // Where there are no other instances, there is nobody to tell.
+        let feed = feed.filter(|_| store.has_clock()).map(feed::set_up);
+        let (teller, feed) = feed.unzip();
         let views = Self(Arc::new(Inner {
             store,
             time,
             slots: RwLock::default(),
             heard: Mutex::default(),
             epoch: Mutex::default(),
-            watchers: tokio::sync::watch::Sender::new(0),
-            most_watchers,
+            places: Arc::new(Places::new(room)),
             closed: AtomicBool::new(false),
+            teller,
         }));
+        if let Some(feed) = feed {
+            feed::start(feed, &views);
+        }
         tokio::spawn(compare::run(Arc::downgrade(&views.0)));
         views
     }
@@ -129,36 +149,33 @@ impl Views {
         Ok(Some(view.snapshot(self.now())))
     }
 
-    /// Watches a showtime, from this revision of that epoch on if there is one and it is still known.
+    /// Watches a showtime for a caller from there, from this revision of that epoch on if there is one and it is still known.
     ///
     /// # Errors
     /// There is no such showtime, there are too many watchers, or the store could not be asked.
-    pub async fn watch(&self, id: ShowtimeId, from: Option<(i64, &str)>) -> Result<Watch, NoWatch> {
+    pub async fn watch(
+        &self,
+        id: ShowtimeId,
+        from: Option<(i64, &str)>,
+        caller: Option<IpAddr>,
+    ) -> Result<Watch, NoWatch> {
         let mut view = self.view(id).await?.ok_or(NoWatch::NoShowtime)?;
         self.vouched(&view, id, from.map_or(0, |(revision, _)| revision)).await?;
-        let room = |watchers: &mut usize| {
-            let room = *watchers < self.0.most_watchers;
-            *watchers += usize::from(room);
-            room
-        };
-        if !self.0.watchers.send_if_modified(room) {
-            return Err(NoWatch::TooMany);
-        }
-        let left = Left(self);
+        let place = self.0.places.take(caller).map_err(|no| match no {
+            NoPlace::Full => NoWatch::TooMany,
+            NoPlace::Enough => NoWatch::TooManyOfCaller { most: self.0.places.room().caller },
+        })?;
         // It may just have been forgotten.
         while !self.enlist(id, &view) {
             view = self.view(id).await?.ok_or(NoWatch::NoShowtime)?;
         }
-        std::mem::forget(left);
         let since = from.and_then(|(revision, epoch)| view.since(revision, epoch, self.now()));
-        Ok(Watch::new(self.clone(), view, since, from))
+        Ok(Watch::new(self.clone(), view, place, since, from))
     }
 
     /// Waits until nobody watches any more.
     pub async fn unwatched(&self) {
-        let mut watchers = self.0.watchers.subscribe();
-        // The sender is ours.
-        let _gone = watchers.wait_for(|watchers| *watchers == 0).await;
+        self.0.places.empty().await;
     }
 
     /// The view, loaded if need be; those who come at once share the question.
@@ -263,15 +280,31 @@ impl Views {
         Ok(())
     }
 
-    /// This was committed.
-    pub(super) fn tell(&self, id: ShowtimeId, mut delta: Delta, now: DateTime<Utc>) {
-        let Some(slot) = self.slot(id) else { return };
-        delta.settle();
-        slot.missed.fetch_max(delta.revision, Ordering::SeqCst);
-        if let Some(view) = slot.view.get() {
-            // After a gap it is compared; whoever wants to have what was just committed says so.
-            if view.follow(delta, self.now().max(now)) == Followed::Done {
-                view.vouch(Instant::now());
+    /// This was committed: in each showtime what changed, and when.
+    pub(super) fn tell(&self, mut changes: Vec<(ShowtimeId, Delta, DateTime<Utc>)>) {
+        changes.iter_mut().for_each(|(_, delta, _)| delta.settle());
+        if let Some(teller) = &self.0.teller {
+            teller.tell(changes.iter().map(|(id, delta, _)| (*id, delta)));
+        }
+        for (id, delta, now) in changes {
+            let Some(slot) = self.slot(id) else { continue };
+            slot.missed.fetch_max(delta.revision, Ordering::SeqCst);
+            if let Some(view) = slot.view.get() {
+                // After a gap it is compared; whoever wants to have what was just committed says so.
+                if view.follow(delta, self.now().max(now)) == Followed::Done {
+                    view.vouch(Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Others say that they committed this in that epoch. The database has not said so, hence nobody vouches for it.
+    fn hear_others(&self, epoch: &str, changes: Vec<(ShowtimeId, Delta)>) {
+        for (id, delta) in changes {
+            let Some(slot) = self.slot(id) else { continue };
+            slot.missed.fetch_max(delta.revision, Ordering::SeqCst);
+            if let Some(view) = slot.view.get().filter(|view| *view.epoch() == *epoch) {
+                view.follow(delta, self.now());
             }
         }
     }
@@ -279,10 +312,6 @@ impl Views {
     /// The store is about to close: nothing is compared any more.
     pub(super) fn close(&self) {
         self.0.closed.store(true, Ordering::SeqCst);
-    }
-
-    fn watcher_left(&self) {
-        self.0.watchers.send_modify(|watchers| *watchers -= 1);
     }
 
     /// Forgets what nobody looks at.
@@ -299,15 +328,6 @@ impl Views {
                 slots.remove(&id);
             }
         }
-    }
-}
-
-/// Makes room for another watcher when it is dropped.
-struct Left<'a>(&'a Views);
-
-impl Drop for Left<'_> {
-    fn drop(&mut self) {
-        self.0.watcher_left();
     }
 }
 

@@ -1,11 +1,12 @@
 //! What each room needs to know, taken from the configuration.
 
+use redis::{IntoConnectionInfo as _, io::tcp::TcpSettings};
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use crate::{
     app::Rules,
-    config::{Config, Cors, Database, LogFormat, Migrate, Observability, RemoteProvider, Trust},
+    config::{Config, Cors, Database, LogFormat, Migrate, Observability, RedisConfig, RemoteProvider, Trust},
     grpc::layers,
     ledger,
     server::limits,
@@ -65,8 +66,16 @@ pub(super) fn ledger(config: &Config) -> ledger::Options {
         rules: config.seating.clone(),
         writers: config.ledger.writers as usize,
         memory: config.ledger.memory_mib << 20,
-        max_watchers: config.ledger.max_watchers,
+        watchers: ledger::Room { all: config.ledger.max_watchers, caller: config.ledger.max_caller_watchers },
+        feed: config.redis.as_ref().and_then(feed),
     }
+}
+
+/// The configuration has made sure that the address can be understood.
+fn feed(redis: &RedisConfig) -> Option<ledger::Feed> {
+    let info = redis.url.expose().into_connection_info().ok()?;
+    let client = redis::Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).ok()?;
+    Some(ledger::Feed { client, timeout: redis.timeout, rest: redis.rest })
 }
 
 pub(super) fn layers(config: &Config, drain: CancellationToken) -> layers::Settings {

@@ -25,6 +25,7 @@ struct Instruments {
     seatings_read: Counter<u64>,
     seatings_forgotten: Counter<u64>,
     cache_lookups: Counter<u64>,
+    feed_messages: Counter<u64>,
     cache_calls: Histogram<f64>,
     provider_calls: Histogram<f64>,
     breaker: Gauge<u64>,
@@ -76,6 +77,7 @@ impl Instruments {
             connections_refused: count("boxoffice.connection.refused", "Connections closed at once: too many"),
             lines_dropped: count("boxoffice.console.dropped", "Console lines dropped: nobody read them in time"),
             cache_lookups: count("boxoffice.cache.lookups", "Movie look-ups by result"),
+            feed_messages: count("boxoffice.feed.messages", "Messages between instances about seat maps by outcome"),
             breaker: meter
                 .u64_gauge("boxoffice.breaker.state")
                 .with_description("0 closed, 1 half open, 2 open")
@@ -170,6 +172,11 @@ pub fn pool_wait(pool: &'static str, elapsed: Duration) {
 /// A movie look-up was answered from: `fresh`, `stale`, `absent` (a cached not-found), `live`, `none`.
 pub fn cache_lookup(kind: &'static str) {
     record(|all| all.cache_lookups.add(1, &[KeyValue::new("kind", kind)]));
+}
+
+/// A message about seat maps, to other instances or from them: `sent`, `heard`, `failed`, `lost` (it was not sent).
+pub fn feed_message(outcome: &'static str) {
+    record(|all| all.feed_messages.add(1, &[KeyValue::new("outcome", outcome)]));
 }
 
 /// A call to the cache ended: backend `redis` or `memory`, call `get` or `put`, outcome `hit`, `miss`, `stored`, `failed`,

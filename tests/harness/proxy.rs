@@ -1,4 +1,4 @@
-//! A line to Postgres that can be cut at the worst moment: when a commit has been sent.
+//! A line, mostly to Postgres, that can be cut at the worst moment, when a commit has been sent, or fall silent.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -32,6 +32,7 @@ pub(crate) struct Proxy {
 struct Trap {
     set: Mutex<Option<Cut>>,
     sprung: watch::Sender<bool>,
+    silent: watch::Sender<bool>,
 }
 
 /// One connection through the proxy.
@@ -46,11 +47,17 @@ impl Proxy {
     pub(crate) async fn start(url: &str) -> Self {
         let (before, rest) = url.split_once('@').expect("a URL with a user");
         let (target, name) = rest.split_once('/').expect("a URL with a database");
+        let Self { url: address, trap } = Self::to(target).await;
+        Self { url: format!("{before}@{address}/{name}"), trap }
+    }
+
+    /// Between whoever takes [`Proxy::url`] for an address, and whoever listens at this one.
+    pub(crate) async fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
         let trap = Arc::new(Trap::default());
         tokio::spawn(accept(listener, target.to_owned(), Arc::clone(&trap)));
-        Self { url: format!("{before}@{address}/{name}"), trap }
+        Self { url: address.to_string(), trap }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -63,7 +70,12 @@ impl Proxy {
         *self.trap.set.lock().unwrap_or_else(PoisonError::into_inner) = Some(cut);
     }
 
-    /// Waits for that.
+    /// From now on no answer comes through, until it is told otherwise.
+    pub(crate) fn silence(&self, silent: bool) {
+        self.trap.silent.send_replace(silent);
+    }
+
+    /// Waits until the trap has sprung.
     pub(crate) async fn sprung(&self) {
         self.trap.sprung.subscribe().wait_for(|sprung| *sprung).await.expect("the sender is here");
     }
@@ -91,7 +103,7 @@ async fn there(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Arc<Line>,
         if read == 0 {
             return;
         }
-        // A commit is a message of its own, too short to be torn.
+        // A commit is the end of a message that is too short to be torn.
         let commits = contains(&buffer[..read], b"COMMIT\0");
         let cut = if commits { trap.set.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
         if cut.is_some() {
@@ -120,6 +132,7 @@ async fn back(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Arc<Line>, 
         if read == 0 {
             return;
         }
+        trap.silent.subscribe().wait_for(|silent| !silent).await.expect("the sender is here");
         if line.cut.load(Ordering::SeqCst) {
             if contains(&buffer[..read], b"COMMIT\0") {
                 line.dead.notify_one();

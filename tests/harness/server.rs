@@ -189,6 +189,12 @@ impl Server {
         Endpoint::from_shared(format!("http://{}", self.address)).expect("an address").connect().await
     }
 
+    /// A connection from another address of this machine.
+    pub(crate) async fn connect_from(&self, address: [u8; 4]) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("an address");
+        endpoint.local_address(Some(address.into())).connect().await.expect("it is one of this machine's")
+    }
+
     /// A page of the admin port.
     pub(crate) async fn admin(&self, path: &str) -> Reply {
         http::get(self.admin.as_deref().expect("the admin port is on"), path).await

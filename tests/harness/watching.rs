@@ -62,7 +62,12 @@ impl Seen {
     /// One word, which must follow on the last.
     pub(crate) async fn read(&mut self, watch: &mut Streaming<WatchSeatMapResponse>) -> Event {
         let event = next(watch).await.expect("it goes on");
-        match &event {
+        self.hear(&event);
+        event
+    }
+
+    fn hear(&mut self, event: &Event) {
+        match event {
             Event::Delta(delta) => {
                 assert_eq!(delta.base_revision, self.revision, "a gap, or a repetition: {delta:?}");
                 for seat in &delta.seats {
@@ -75,7 +80,23 @@ impl Seen {
             Event::Heartbeat(sign) => assert_eq!(sign.revision, self.revision),
             Event::Snapshot(_) | Event::Draining(_) => panic!("unexpected: {event:?}"),
         }
-        event
+    }
+
+    /// Reads until this revision, though it be told everything anew on the way.
+    pub(crate) async fn catch_up(&mut self, watch: &mut Streaming<WatchSeatMapResponse>, revision: i64) {
+        let read = async {
+            while self.revision < revision {
+                match next(watch).await.expect("it goes on") {
+                    Event::Snapshot(map) => {
+                        assert!(map.revision > self.revision, "it goes back");
+                        (self.revision, self.at, self.states) =
+                            (map.revision, instant(map.as_of_time), states(&map));
+                    }
+                    event => self.hear(&event),
+                }
+            }
+        };
+        tokio::time::timeout(DEADLINE, read).await.expect("it comes in time");
     }
 
     pub(crate) async fn read_until(&mut self, watch: &mut Streaming<WatchSeatMapResponse>, revision: i64) {

@@ -1,7 +1,4 @@
 //! One showtime's seat map in memory, and what was lately told of it.
-//!
-//! Whatever is said of it is put into words once, by whoever says it first, and shared: the words are kept here as bytes
-//! that mean nothing to this room.
 
 #[cfg(test)]
 mod tests;
@@ -9,16 +6,16 @@ mod tests;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 
+use super::told::{Frame, Snapshot};
 use crate::domain::{
     seat_map::{Delta, Followed, SeatMap, Status},
     seating::Plan,
@@ -30,72 +27,8 @@ const FRESH: chrono::TimeDelta = chrono::TimeDelta::milliseconds(250);
 const KEPT: usize = 256;
 /// and seats in all of them together.
 const KEPT_SEATS: usize = 8_192;
-
-/// A seat map at a moment.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// Of this showtime,
-    pub plan: Arc<Plan>,
-    /// in this epoch,
-    pub epoch: Arc<str>,
-    /// as of this change
-    pub revision: i64,
-    /// and this moment.
-    pub at: DateTime<Utc>,
-    /// Every seat.
-    pub seats: Vec<Status>,
-    /// Since when the showtime is cancelled, if it is.
-    pub cancelled: Option<DateTime<Utc>>,
-    said: [OnceLock<Bytes>; 3],
-    /// What it is before.
-    number: u64,
-    /// When the first hold ends; then it shows something else.
-    until: Option<DateTime<Utc>>,
-}
-
-/// Ways to say a snapshot.
-#[derive(Clone, Copy, Debug)]
-pub enum Form {
-    /// In short,
-    Compact,
-    /// seat by seat,
-    Listed,
-    /// or to a watcher.
-    Watched,
-}
-
-impl Snapshot {
-    /// Its words, found once.
-    pub fn said(&self, form: Form, say: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        self.said[form as usize].get_or_init(|| say(self)).clone()
-    }
-}
-
-/// What watchers are told of one commit, of several, or of a hold that has ended.
-#[derive(Debug)]
-pub struct Frame {
-    /// Of this showtime,
-    pub plan: Arc<Plan>,
-    /// what changed, as it shows
-    pub delta: Delta,
-    /// at this moment.
-    pub at: DateTime<Utc>,
-    said: OnceLock<Bytes>,
-}
-
-impl Frame {
-    fn new(plan: &Arc<Plan>, mut delta: Delta, at: DateTime<Utc>) -> Arc<Self> {
-        for (_, status) in &mut delta.seats {
-            *status = status.at(at);
-        }
-        Arc::new(Self { plan: Arc::clone(plan), delta, at, said: OnceLock::new() })
-    }
-
-    /// Its words, found once.
-    pub fn said(&self, say: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        self.said.get_or_init(|| say(self)).clone()
-    }
-}
+/// Deltas that came before the one that they follow, and wait for it, at most.
+const EARLY: usize = 64;
 
 /// What a watcher has to be told next.
 pub(super) enum Next {
@@ -123,6 +56,8 @@ struct Inner {
     told: DateTime<Utc>,
     /// The latest moment that anything was said of. Time goes forwards, whatever a clock says.
     latest: DateTime<Utc>,
+    /// What came before its time.
+    early: Vec<Delta>,
     frames: VecDeque<Arc<Frame>>,
     /// Seats in all of them.
     weight: usize,
@@ -143,6 +78,7 @@ impl View {
             map,
             told: now,
             latest: now,
+            early: Vec::new(),
             frames: VecDeque::new(),
             weight: 0,
             number: 0,
@@ -201,13 +137,19 @@ impl View {
         inner.taken(now)
     }
 
-    /// Takes in what came next, and tells it.
+    /// Takes in what came next, and tells it. What follows something that is missing waits for it, though not in vain: it is
+    /// compared meanwhile.
     pub(super) fn follow(&self, delta: Delta, now: DateTime<Utc>) -> Followed {
         let mut inner = self.inner();
         let followed = inner.map.follow(&delta);
-        if followed == Followed::Done {
-            inner.tell(delta, now);
-            self.ring(inner);
+        match followed {
+            Followed::Done => {
+                inner.tell(delta, now);
+                inner.follow_early(now);
+                self.ring(inner);
+            }
+            Followed::Gap if inner.early.len() < EARLY => inner.early.push(delta),
+            Followed::Gap | Followed::Known => {}
         }
         followed
     }
@@ -230,6 +172,7 @@ impl View {
             let delta = inner.map.towards(&map);
             inner.map = map;
             inner.tell(delta, now);
+            inner.follow_early(now);
             self.ring(inner);
         }
     }
@@ -239,6 +182,7 @@ impl View {
         let mut inner = self.inner();
         (inner.map, inner.epoch, inner.vouched) = (map, epoch, asked);
         inner.frames.clear();
+        inner.early.clear();
         (inner.weight, inner.joined, inner.snapshot) = (0, None, None);
         inner.number += 1;
         self.ring(inner);
@@ -356,6 +300,17 @@ impl Inner {
     fn moment(&mut self, now: DateTime<Utc>) -> DateTime<Utc> {
         self.latest = self.latest.max(now);
         self.latest
+    }
+
+    /// Takes in what came too early before, as far as it is its time.
+    fn follow_early(&mut self, now: DateTime<Utc>) {
+        while let Some(next) = self.early.iter().position(|early| early.before == self.map.revision()) {
+            let delta = self.early.swap_remove(next);
+            self.map.follow(&delta);
+            self.tell(delta, now);
+        }
+        let revision = self.map.revision();
+        self.early.retain(|early| early.revision > revision);
     }
 
     fn tell(&mut self, delta: Delta, now: DateTime<Utc>) {

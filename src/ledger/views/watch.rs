@@ -7,7 +7,9 @@ use tokio::{sync::watch, time};
 
 use super::{
     STALE, Views,
-    view::{Frame, Next, Snapshot, View},
+    places::Place,
+    told::{Frame, Snapshot},
+    view::{Next, View},
 };
 
 /// What a watcher is told.
@@ -38,6 +40,7 @@ pub struct Watch {
     first: Option<Arc<Frame>>,
     /// The last revision that was told of, and its epoch; 0 before the first word.
     place: (i64, Arc<str>),
+    _seat: Place,
 }
 
 impl Watch {
@@ -45,12 +48,13 @@ impl Watch {
     pub(super) fn new(
         views: Views,
         view: Arc<View>,
+        seat: Place,
         since: Option<(Arc<Frame>, u64)>,
         place: Option<(i64, &str)>,
     ) -> Self {
         let place = place.filter(|_| since.is_some()).map_or((0, Arc::from("")), |(at, epoch)| (at, Arc::from(epoch)));
         let (first, next) = since.map_or((None, None), |(frame, next)| (Some(frame), Some(next)));
-        Self { views, bell: view.bell(), view, next, first, place }
+        Self { views, bell: view.bell(), view, next, first, place, _seat: seat }
     }
 
     /// What comes next, or that nothing did for so long.
@@ -107,6 +111,5 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.view.left();
-        self.views.watcher_left();
     }
 }

@@ -109,3 +109,27 @@ fn a_database_that_went_back_is_shown_as_it_is() {
     assert_eq!((snapshot.revision, &*snapshot.epoch, snapshot.seats[1]), (1, "later", Status::Free));
     assert!(view.since(2, "epoch", at(2)).is_none());
 }
+
+#[test]
+fn what_comes_before_its_time_waits_for_what_it_follows() {
+    let view = view();
+    let (_, start) = view.everything(at(0));
+    let step = |before: i64, seat: u16| {
+        let seats = vec![(seat, Status::Sold)];
+        Delta { revision: before + 1, seats, ..Delta::from(before) }
+    };
+    for early in [3, 2, 3] {
+        assert_eq!(view.follow(step(early, early as u16), at(1)), Followed::Gap);
+    }
+    assert!(matches!(view.after(start, at(1)), (Next::Nothing, _)));
+    assert_eq!(view.follow(step(1, 1), at(2)), Followed::Done);
+    let (all, _) = frame(view.after(start, at(2)));
+    assert_eq!((all.delta.before, all.delta.revision), (1, 4));
+    assert_eq!(all.delta.seats, [1, 2, 3].map(|seat| (seat, Status::Sold)));
+    assert!(view.inner().early.is_empty());
+    // What is missing may never come: nobody waits for it with more than this.
+    for early in 0..2 * EARLY as i64 {
+        view.follow(step(10 + early, 1), at(3));
+    }
+    assert_eq!(view.inner().early.len(), EARLY);
+}

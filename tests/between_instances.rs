@@ -1,0 +1,85 @@
+//! Instances tell each other of seat maps over Redis; and whatever fails of that, watchers miss nothing and see nothing twice.
+
+use boxoffice::pb::boxoffice::v1::SeatState;
+use rustix::process::Signal;
+
+use crate::harness::{
+    Redis, Store,
+    proxy::Proxy,
+    seats::{reserve, these},
+    server::Setup,
+    stage::Stage,
+    world::Ground,
+};
+
+fn setup(ground: &Ground, redis: &Redis) -> Setup {
+    let setup = ground.setup().with("--redis-url", redis.url()).with("--redis-rest", "100ms");
+    // Whoever is stopped for a while is not to be believed dead.
+    setup.with("--sweep", "false").with("--redis-timeout", "1s")
+}
+
+#[tokio::test]
+async fn a_change_is_heard_over_redis_though_the_database_is_silent() {
+    let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
+    let proxy = Proxy::start(&ground.database().url()).await;
+    let near = setup(&ground, &redis).start().await;
+    let far = setup(&ground, &redis).with("--database-url", proxy.url()).start().await;
+    let mut stage = Stage::set(vec![&near, &far]).await;
+    // Both hear each other by now.
+    stage.act(&[0, 1], 8).await;
+    stage.converge().await;
+    let (seen, watching) = &mut stage.watching[1];
+    proxy.silence(true);
+    for seat in ["F1", "F2", "F3"] {
+        let held = reserve(&near, these(&stage.showtime, seat, seat)).await.expect("it is free");
+        seen.read_until(watching, held.revision).await;
+        assert_eq!(seen.states[seat], SeatState::Held);
+    }
+    proxy.silence(false);
+}
+
+#[tokio::test]
+async fn nothing_is_missed_or_repeated_while_redis_is_killed_and_back() {
+    let (ground, mut redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
+    let servers = [setup(&ground, &redis).start().await, setup(&ground, &redis).start().await];
+    let mut stage = Stage::set(servers.iter().collect()).await;
+    stage.act(&[0, 1], 24).await;
+    redis.kill();
+    stage.act(&[0, 1], 24).await;
+    stage.converge().await;
+    redis.restart().await;
+    stage.act(&[0, 1], 24).await;
+    stage.converge().await;
+    assert!(stage.compared > 8, "maps and watchers met at {} revisions", stage.compared);
+}
+
+#[tokio::test]
+async fn nothing_is_missed_or_repeated_while_redis_is_a_black_hole() {
+    let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
+    let servers = [setup(&ground, &redis).start().await, setup(&ground, &redis).start().await];
+    let mut stage = Stage::set(servers.iter().collect()).await;
+    stage.act(&[0, 1], 24).await;
+    redis.pause();
+    stage.act(&[0, 1], 24).await;
+    stage.converge().await;
+    redis.resume();
+    stage.act(&[0, 1], 24).await;
+    stage.converge().await;
+}
+
+#[tokio::test]
+async fn an_instance_that_stood_still_catches_up() {
+    let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
+    for setup in [ground.setup().with("--sweep", "false"), setup(&ground, &redis)] {
+        let servers = [setup.clone().start().await, setup.start().await];
+        let mut stage = Stage::set(servers.iter().collect()).await;
+        stage.act(&[0, 1], 16).await;
+        servers[1].signal(Signal::STOP);
+        stage.act(&[0], 48).await;
+        servers[1].signal(Signal::CONT);
+        stage.converge().await;
+        stage.act(&[0, 1], 16).await;
+        stage.converge().await;
+        assert!(stage.compared > 4, "maps and watchers met at {} revisions", stage.compared);
+    }
+}

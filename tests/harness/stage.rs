@@ -1,0 +1,123 @@
+//! A crowd at one or several instances, watchers at each, and maps read meanwhile: all of them must see the same.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use boxoffice::pb::boxoffice::v1::{Showtime, WatchSeatMapResponse};
+use futures_util::future::join_all;
+use tonic::Streaming;
+
+use super::{
+    Server, in_hours,
+    seats::{best, cancel, confirm, extend, reserve, showtime_with},
+    watching::{Seen, States, map, states, watch},
+};
+
+/// Room for everybody in every act.
+const HOUSE: [(&str, &str); 6] = [
+    ("A", "ssssssssssssssssssss"),
+    ("B", "ssssssssssssssssssss"),
+    ("C", "ssssssssssssssssssss"),
+    ("D", "ssssssssssssssssssss"),
+    ("E", "ssssssssssssssssssss"),
+    ("F", "ssssssssssssssssssss"),
+];
+/// In which everybody is to know everything, whatever failed before.
+const CONVERGED: Duration = Duration::from_secs(2);
+
+/// Instances on one database, and somebody who watches at each.
+pub(crate) struct Stage<'a> {
+    servers: Vec<&'a Server>,
+    pub(crate) showtime: Showtime,
+    pub(crate) watching: Vec<(Seen, Streaming<WatchSeatMapResponse>)>,
+    /// What the watchers saw at each revision, and what maps showed.
+    seen: BTreeMap<i64, States>,
+    /// How often two of them were compared.
+    pub(crate) compared: usize,
+    last: i64,
+}
+
+impl<'a> Stage<'a> {
+    pub(crate) async fn set(servers: Vec<&'a Server>) -> Self {
+        let showtime = showtime_with(servers[0], &HOUSE, in_hours(0), |request| request).await;
+        let watching = join_all(servers.iter().map(|server| begin(server, &showtime))).await;
+        Self { servers, showtime, watching, seen: BTreeMap::new(), compared: 0, last: 1 }
+    }
+
+    /// A crowd reserves, sells, prolongs and gives up at these instances. Meanwhile maps are read at these, too.
+    pub(crate) async fn act(&mut self, at: &[usize], crowd: usize) {
+        let servers: Vec<_> = at.iter().map(|at| self.servers[*at]).collect();
+        let (showtime, over) = (&self.showtime, AtomicBool::new(false));
+        let load = async {
+            let done = join_all((0..crowd).map(|caller| customer(servers[caller % servers.len()], showtime, caller)));
+            let last = done.await.into_iter().max();
+            over.store(true, Ordering::SeqCst);
+            last.unwrap_or_default()
+        };
+        let read = servers.iter().map(async |server| {
+            let mut maps = Vec::new();
+            while !over.load(Ordering::SeqCst) {
+                maps.push(map(&mut server.showtimes(), &showtime.showtime_id, 0).await);
+            }
+            maps
+        });
+        let (last, maps) = tokio::join!(load, join_all(read));
+        self.last = self.last.max(last);
+        for map in maps.into_iter().flatten() {
+            self.note(map.revision, states(&map));
+        }
+    }
+
+    /// Every watcher arrives at what there is, and saw on its way what maps showed.
+    pub(crate) async fn converge(&mut self) {
+        let mut noted = Vec::new();
+        for (seen, watching) in &mut self.watching {
+            let arrive = async {
+                noted.push((seen.revision, seen.states.clone()));
+                while seen.revision < self.last {
+                    seen.read(watching).await;
+                    noted.push((seen.revision, seen.states.clone()));
+                }
+            };
+            tokio::time::timeout(CONVERGED, arrive).await.expect("it knows everything");
+        }
+        for server in &self.servers {
+            let map = map(&mut server.showtimes(), &self.showtime.showtime_id, self.last).await;
+            noted.push((map.revision, states(&map)));
+        }
+        for (revision, states) in noted {
+            self.note(revision, states);
+        }
+    }
+
+    /// At one revision everybody sees the same.
+    fn note(&mut self, revision: i64, states: States) {
+        match self.seen.entry(revision) {
+            Entry::Vacant(first) => drop(first.insert(states)),
+            Entry::Occupied(before) => {
+                assert_eq!(*before.get(), states, "at revision {revision}");
+                self.compared += 1;
+            }
+        }
+    }
+}
+
+async fn begin(server: &Server, showtime: &Showtime) -> (Seen, Streaming<WatchSeatMapResponse>) {
+    let mut watching = watch(&server.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
+    (Seen::begin(&mut watching).await, watching)
+}
+
+/// Answers with the last revision that it made.
+async fn customer(server: &Server, showtime: &Showtime, caller: usize) -> i64 {
+    let mine = best(showtime, &format!("caller {caller}"), 1 + (caller % 2) as i32);
+    let held = reserve(server, mine).await.expect("there is room");
+    let after = match caller % 4 {
+        0 => confirm(server, &held).await,
+        1 | 2 => cancel(server, &held).await,
+        _ => extend(server, &held).await,
+    };
+    after.expect("it is held").revision
+}

@@ -1,0 +1,88 @@
+//! Many who watch, and those who do not read what they are told.
+
+use std::time::Duration;
+
+use boxoffice::pb::boxoffice::v1::{showtimes_client::ShowtimesClient, watch_seat_map_response::Event};
+use futures_util::future::join_all;
+use tonic::transport::Endpoint;
+
+use crate::harness::{
+    Store, World, in_hours,
+    proxy::Proxy,
+    seats::{best, cancel, reserve, showtime, showtime_with},
+    watching::{Seen, next, watch},
+    within,
+};
+
+const MANY: usize = 1_000;
+/// So much more memory may be used while nobody reads what 200 are told, in MiB.
+const BOUND: u64 = 32;
+
+#[tokio::test]
+async fn a_thousand_watchers_are_told_where_to_go_on_when_the_server_ends() {
+    let world = World::start(Store::Sqlite).await;
+    let showtime = showtime(&world).await;
+    let mut watchers = Vec::new();
+    for _ in 0..MANY / 100 {
+        let client = ShowtimesClient::new(world.connect().await.expect("it listens"));
+        let begin = (0..100).map(async |_| {
+            let mut watching = watch(&client, &showtime.showtime_id, 0, "").await.expect("there is room");
+            let seen = Seen::begin(&mut watching).await;
+            (watching, seen)
+        });
+        watchers.extend(join_all(begin).await);
+    }
+    let ends = watchers.into_iter().map(async |(mut watching, seen)| {
+        let Some(Event::Draining(goodbye)) = next(&mut watching).await else { panic!("a goodbye is said") };
+        assert_eq!((goodbye.revision, goodbye.epoch), (seen.revision, seen.epoch));
+        assert!(next(&mut watching).await.is_none(), "nothing comes after a goodbye");
+    });
+    let (_, ends) = tokio::join!(world.stop(), join_all(ends));
+    assert_eq!(ends.len(), MANY);
+}
+
+#[tokio::test]
+async fn one_who_vanished_without_a_word_is_noticed() {
+    // Silence of 30 s on a connection is looked into, for 10 s.
+    const NOTICED: Duration = Duration::from_secs(90);
+    let world = World::with(Store::Sqlite, |setup| setup.with("--max-watchers", "1")).await;
+    let (showtime, proxy) = (showtime(&world).await, Proxy::to(world.address()).await);
+    let far = Endpoint::from_shared(format!("http://{}", proxy.url())).expect("an address");
+    let far = ShowtimesClient::new(far.connect().await.expect("it listens"));
+    let mut watching = watch(&far, &showtime.showtime_id, 0, "").await.expect("there is room");
+    Seen::begin(&mut watching).await;
+    proxy.silence(true);
+    let near = world.showtimes();
+    within(NOTICED, "there is room again", async || watch(&near, &showtime.showtime_id, 0, "").await.ok()).await;
+}
+
+#[tokio::test]
+async fn those_who_do_not_read_cost_little_memory_and_catch_up() {
+    let world = World::start(Store::Sqlite).await;
+    let rows = [("A", "ssssssssssssssssssssssssssssssssssssssss"); 1];
+    let showtime = showtime_with(&world, &rows, in_hours(0), |request| request).await;
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let client = ShowtimesClient::new(world.connect().await.expect("it listens"));
+        for _ in 0..50 {
+            let mut watching = watch(&client, &showtime.showtime_id, 0, "").await.expect("there is room");
+            slow.push((Seen::begin(&mut watching).await, watching));
+        }
+    }
+    let before = world.peak_memory();
+    let callers = (0..32).map(async |caller: usize| {
+        let mut last = 0;
+        for _ in 0..100 {
+            let held = reserve(&world, best(&showtime, &format!("caller {caller}"), 1)).await.expect("there is room");
+            last = cancel(&world, &held).await.expect("it is held").revision;
+        }
+        last
+    });
+    let last = join_all(callers).await.into_iter().max().expect("there are some");
+    let after = world.peak_memory();
+    assert!(after < before + BOUND, "{before} MiB became {after} MiB");
+    for (seen, watching) in &mut slow {
+        seen.catch_up(watching, last).await;
+        assert_eq!(seen.revision, last);
+    }
+}
