@@ -1,12 +1,6 @@
 //! Clients that nobody here wrote: each schedules a showtime, lists it, and reads why the second one is refused.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::LazyLock,
-};
+use std::{collections::HashMap, fs, process::Command};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD as STANDARD_NO_PAD};
 use boxoffice::pb;
@@ -16,7 +10,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tonic_types::pb::ErrorInfo;
 
-use crate::harness::{Store, World, create_auditorium, in_hours, requests::INCEPTION};
+use crate::harness::{
+    Store, World,
+    clients::{installed, source},
+    create_auditorium, in_hours,
+    requests::INCEPTION,
+};
 
 /// What a client saw.
 #[derive(Debug, Deserialize)]
@@ -60,11 +59,8 @@ async fn connect_web_from_node() {
     let (world, auditorium) = room().await;
     let descriptors = world.ground.folder().join("descriptors.bin");
     fs::write(&descriptors, pb::DESCRIPTORS).expect("a file");
-    // Node looks for packages beside the program.
-    let program = clients.node.join("client.js");
-    fs::copy(source("node/client.js"), &program).expect("a copy");
     let mut client = Command::new("node");
-    client.args([&program, &PathBuf::from(format!("http://{}", world.address())), &descriptors]);
+    client.arg(clients.beside_packages("client.js")).arg(format!("http://{}", world.address())).arg(descriptors);
     client.args([INCEPTION, &auditorium, &start()]);
     session(&mut client).check();
 }
@@ -165,41 +161,4 @@ fn session(client: &mut Command) -> Session {
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{client:?}: {}\n{stdout}\n{stderr}", output.status);
     serde_json::from_str(&stdout).unwrap_or_else(|error| panic!("{error} in {stdout}"))
-}
-
-fn source(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(path)
-}
-
-/// What the clients in other languages need.
-struct Clients {
-    python: PathBuf,
-    node: PathBuf,
-}
-
-impl Clients {
-    fn buf(&self) -> PathBuf {
-        self.node.join("node_modules/.bin/buf")
-    }
-}
-
-/// Where `scripts/clients` says that they are, which installs them first if need be.
-fn installed() -> &'static Clients {
-    static CLIENTS: LazyLock<Clients> = LazyLock::new(|| {
-        for (tool, package) in [("python3", "python3-venv"), ("npm", "npm"), ("node", "nodejs")] {
-            let found = Command::new(tool).arg("--version").output();
-            assert!(found.is_ok(), "{tool} is not installed: `apt-get install {package}` (Debian)");
-        }
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let output = Command::new(root.join("scripts/clients")).current_dir(root).output();
-        let output = output.expect("scripts/clients runs");
-        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "scripts/clients: {said}{errors}");
-        let place = |name: &str| {
-            let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            PathBuf::from(line.unwrap_or_else(|| panic!("scripts/clients does not say where {name} is: {said}")))
-        };
-        Clients { python: place("python"), node: place("node") }
-    });
-    &CLIENTS
 }

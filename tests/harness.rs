@@ -6,6 +6,7 @@
 #[macro_use]
 pub(crate) mod world;
 
+pub(crate) mod clients;
 pub(crate) mod contract;
 pub(crate) mod fleet;
 pub(crate) mod grpc_web;
