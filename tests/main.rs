@@ -8,6 +8,7 @@ mod harness;
 mod annotations;
 mod auditoriums;
 mod between_instances;
+mod browsers;
 mod cancelled_showtimes;
 mod checker;
 mod clients;
