@@ -92,7 +92,12 @@ pub(super) const SERVICE: &[Group] = &[
     Group {
         heading: "Cache",
         rows: &[
-            row("redis-url", Kind::Url, "", "redis:// or rediss:// (TLS): for movies, and between instances; none: movies are cached in the process"),
+            row(
+                "redis-url",
+                Kind::Url,
+                "",
+                "redis:// or rediss:// (TLS): for movies, and between instances; none: movies are cached in the process",
+            ),
             row("redis-timeout", Kind::Duration(MILLISECOND, MINUTE), "20ms", "Longest wait for an answer from Redis"),
             row("redis-rest", Kind::Duration(Duration::ZERO, HOUR), "1s", "How long a failing Redis is left alone"),
             row(
@@ -171,7 +176,12 @@ const LEDGER: Group = Group {
             "Pause between two looks for holds that are over",
         ),
         row("max-watchers", Kind::Count(1, 1_000_000), "10000", "Watchers of seat maps at once, over all connections"),
-        row("max-caller-watchers", Kind::Count(1, 1_000_000), "1000", "Watchers from one address (IPv6: one /64) at once"),
+        row(
+            "max-caller-watchers",
+            Kind::Count(1, 1_000_000),
+            "1000",
+            "Watchers from one address (IPv6: one /64) at once",
+        ),
         row(
             "watch-heartbeat",
             Kind::Duration(Duration::from_millis(100), HOUR),

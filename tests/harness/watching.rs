@@ -89,8 +89,7 @@ impl Seen {
                 match next(watch).await.expect("it goes on") {
                     Event::Snapshot(map) => {
                         assert!(map.revision > self.revision, "it goes back");
-                        (self.revision, self.at, self.states) =
-                            (map.revision, instant(map.as_of_time), states(&map));
+                        (self.revision, self.at, self.states) = (map.revision, instant(map.as_of_time), states(&map));
                     }
                     event => self.hear(&event),
                 }

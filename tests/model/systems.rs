@@ -147,7 +147,13 @@ impl<'a> OnStores<'a> {
         let showtime_id = schedule(&stores[0], run, scene).await;
         let clock = ManualClock::new(opening());
         let rules = scene.rules.clone();
-        let options = ledger::Options { rules, writers: 1, memory: 1 << 24, watchers: ledger::Room { all: 1, caller: 1 }, feed: None };
+        let options = ledger::Options {
+            rules,
+            writers: 1,
+            memory: 1 << 24,
+            watchers: ledger::Room { all: 1, caller: 1 },
+            feed: None,
+        };
         let time = || Time::Given(Clock::Manual(clock.clone()));
         let ledgers = stores.iter().map(|store| Ledger::start(store.clone(), time(), &options)).collect();
         let (log, records) = (Vec::new(), HashMap::new());
