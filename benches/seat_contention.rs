@@ -26,7 +26,7 @@ use contention::{
     cinema::{self, Cinema, SHOWTIMES},
     load::{self, Shape},
     past,
-    table::{self, Key, Table},
+    table::{self, Key, Ratio, Table},
     usual::{self, Way},
     usual_sqlite,
 };
@@ -143,10 +143,37 @@ async fn compare(arguments: &[String]) {
         "rounds": rounds, "seconds": seconds, "showtimes": SHOWTIMES, "seats_of_a_showtime": asked::SEATS,
         "reserve_answer_bytes": grounds.sizes[0], "refusal_bytes": grounds.sizes[1],
     });
-    let figures = table.report(&circumstances);
+    let results = table.print();
+    let ratios = table::judge("ratios", &ratios(&table));
     if only.is_empty() {
-        table::write(&figures);
+        let figures = json!({ "ratios": ratios, "results": results, "circumstances": circumstances });
+        table::write("seat_contention", &figures);
     }
+}
+
+fn ratios(table: &Table) -> Vec<Ratio> {
+    let reserve = ("reserve", 256);
+    let (usual, statement) = (("usual way", 64), ("one statement", 64));
+    let (crowd, refusals) = (("crowd", 500), ("echo, as refusals", 500));
+    let (million, ten) = (("reserve, 1,000,000 past", 256), ("reserve, 10 past", 256));
+    let (sqlite, usual_sqlite) = (("reserve, SQLite", 256), ("usual way, SQLite", 1));
+    let at_least = |name, key, with, must, aim| Ratio::at_least(name, table.ratio(key, with), must, aim);
+    vec![
+        at_least("reserve_vs_usual", reserve, usual, 3.0, 5.0),
+        at_least("reserve64_vs_usual", ("reserve", 64), usual, 2.5, 4.0),
+        at_least("reserve_vs_statement", reserve, statement, 1.4, 2.5),
+        at_least("refusals_vs_echo", crowd, refusals, 0.5, 0.8),
+        at_least("million_vs_empty", million, ten, 0.9, 0.97),
+        at_least("sqlite_reserve_vs_usual", sqlite, usual_sqlite, 4.0, 8.0),
+        Ratio::at_most("single_vs_statement_plus_echo", single(table), 2.0, 1.5),
+    ]
+}
+
+/// One reservation alone, over one statement alone and the echo of one call.
+fn single(table: &Table) -> f64 {
+    let ours = table.of(("reserve", 1)).iter();
+    let theirs = table.of(("one statement", 1)).iter().zip(table.of(("echo", 1)));
+    table::middle(ours.zip(theirs).map(|(ours, (statement, echo))| ours.p50 / (statement.p50 + echo.p50)).collect())
 }
 
 /// Whether one of the words, which commas part, is in a contestant's name and number of callers.

@@ -14,6 +14,7 @@ mod tests {
     #[expect(dead_code, unused_imports, unused_macros, reason = "the tests use all of it")]
     pub(crate) mod harness;
 }
+#[expect(dead_code, reason = "another bench uses the rest")]
 mod wire;
 
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};

@@ -54,6 +54,13 @@ pub(crate) struct Block {
     pub(crate) count: usize,
 }
 
+impl Block {
+    /// Its seats by name: rows have one letter.
+    pub(crate) fn seats(self) -> impl Iterator<Item = (u8, u8)> {
+        (self.first..self.first + self.count).map(|place| (b'A' + (place / PLACES) as u8, (place % PLACES) as u8 + 1))
+    }
+}
+
 /// Which seats of each house were asked for: all before a mark.
 pub(crate) struct Marks(Vec<AtomicU32>);
 
@@ -85,13 +92,16 @@ pub(crate) fn customer(dice: &mut Dice) -> String {
     format!("customer-{:012x}", dice.roll() >> 16)
 }
 
-/// A `ReserveSeatsRequest`.
-pub(crate) fn reserve(showtime_id: &str, seats: Block, customer_id: &str, request_id: Option<Uuid>) -> Bytes {
+/// A `ReserveSeatsRequest` for seats by the letter of their row and their number, which is below 128.
+pub(crate) fn reserve(
+    showtime_id: &str,
+    seats: impl Iterator<Item = (u8, u8)>,
+    customer_id: &str,
+    request_id: Option<Uuid>,
+) -> Bytes {
     let mut message = line::begin(160);
     text(&mut message, 1, showtime_id);
-    for place in seats.first..seats.first + seats.count {
-        // A seat: its row in one letter, and its number below 128.
-        let (row, number) = (b'A' + (place / PLACES) as u8, (place % PLACES) as u8 + 1);
+    for (row, number) in seats {
         message.put_slice(&[2 << 3 | 2, 5, 1 << 3 | 2, 1, row, 2 << 3, number]);
     }
     text(&mut message, 4, customer_id);
@@ -118,11 +128,13 @@ fn identify(message: &mut BytesMut, field: u8, id: Option<Uuid>) {
     }
 }
 
-/// As much of a `ReserveSeatsResponse` as is needed to go on.
+/// As much of a `ReserveSeatsResponse` as is needed to go on; a `CancelReservationResponse` has the same.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Reserved {
     #[prost(message, optional, tag = "1")]
     reservation: Option<Named>,
+    #[prost(int64, tag = "2")]
+    revision: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -133,6 +145,11 @@ struct Named {
 
 /// The id in the answer to `ReserveSeats`.
 pub(crate) fn reserved(answer: Bytes) -> String {
-    let reserved = Reserved::decode(answer).expect("an answer to ReserveSeats");
-    reserved.reservation.expect("a reservation").reservation_id
+    changed(answer).0
+}
+
+/// The id in the answer to `ReserveSeats` or `CancelReservation`, and the revision that the showtime has by it.
+pub(crate) fn changed(answer: Bytes) -> (String, i64) {
+    let reserved = Reserved::decode(answer).expect("an answer that names a reservation");
+    (reserved.reservation.expect("a reservation").reservation_id, reserved.revision)
 }

@@ -18,9 +18,9 @@ use crate::wire::{
     load::{Answer, Caller, Outcome, connect, drive},
 };
 
-const RESERVE: &str = "/boxoffice.v1.Reservations/ReserveSeats";
+pub(crate) const RESERVE: &str = "/boxoffice.v1.Reservations/ReserveSeats";
 const CONFIRM: &str = "/boxoffice.v1.Reservations/ConfirmReservation";
-const CANCEL: &str = "/boxoffice.v1.Reservations/CancelReservation";
+pub(crate) const CANCEL: &str = "/boxoffice.v1.Reservations/CancelReservation";
 
 /// What the callers do.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -217,7 +217,7 @@ impl Asking {
         debug_assert!(block.first % PLACES + block.count <= PLACES, "one row");
         let request_id = (self.common.shape != Shape::ReserveUnnamed).then(|| self.dice.uuid());
         let customer = asked::customer(&mut self.dice);
-        let message = asked::reserve(&self.common.showtimes[house], block, &customer, request_id);
+        let message = asked::reserve(&self.common.showtimes[house], block.seats(), &customer, request_id);
         self.line.unary(&self.reserve, message).await
     }
 

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tonic::Status;
 
 /// What comes before a message: that it is not compressed, and its length.
-const PREFIX: usize = 5;
+pub(crate) const PREFIX: usize = 5;
 /// More than is ever under way, so that nobody waits for leave to send.
 const WINDOW: u32 = 4 << 20;
 
@@ -26,10 +26,15 @@ pub(crate) struct Method(Uri);
 
 impl Line {
     pub(crate) async fn connect(address: &str) -> Self {
+        Self::with_windows(address, WINDOW, WINDOW).await
+    }
+
+    /// A connection on which so many bytes may be under way, of one stream and of all together.
+    pub(crate) async fn with_windows(address: &str, stream_window: u32, window: u32) -> Self {
         let stream = TcpStream::connect(address).await.expect("a connection");
         stream.set_nodelay(true).expect("a living socket");
         let mut client = h2::client::Builder::new();
-        client.initial_window_size(WINDOW).initial_connection_window_size(WINDOW);
+        client.initial_window_size(stream_window).initial_connection_window_size(window);
         let (send, connection) = client.handshake(Together::new(stream)).await.expect("a server of HTTP/2");
         // It ends with the server, or with the last share.
         tokio::spawn(connection);
@@ -76,7 +81,7 @@ pub(crate) async fn data(body: &mut RecvStream) -> Option<Bytes> {
 }
 
 /// What the headers say that is not OK.
-fn refusal(headers: &HeaderMap) -> Option<Status> {
+pub(crate) fn refusal(headers: &HeaderMap) -> Option<Status> {
     let code = headers.get(Status::GRPC_STATUS)?;
     if code == "0" { None } else { Status::from_header_map(headers) }
 }

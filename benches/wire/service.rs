@@ -1,7 +1,6 @@
 //! The service, as it is run: the real binary with its access lines, which nobody reads here, on a port of its own.
 
 use std::{
-    fs,
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
@@ -10,6 +9,7 @@ use rustix::process::{Pid, Signal};
 use tonic::transport::Channel;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
+use super::account;
 use crate::harness::{postgres::free_port, server::Setup, supervisor};
 
 /// A running service.
@@ -44,9 +44,12 @@ impl Service {
 
     /// Resident memory, from the system's own account.
     pub(crate) fn memory_mib(&self) -> f64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        line.split_whitespace().next().and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1_024.0
+        account::resident_kib(self.id()) / 1_024.0
+    }
+
+    /// The number of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 }
 
