@@ -25,26 +25,46 @@ mod seat_map {
     //! Those who look and those who watch, and what they look at.
 
     pub(crate) mod change;
+    pub(crate) mod fan;
+    pub(crate) mod floor;
+    pub(crate) mod frames;
     pub(crate) mod house;
+    pub(crate) mod report;
+    pub(crate) mod watcher;
 }
 
 use contention::{
     cinema::seed,
-    table::{self, Key, Ratio, Table},
+    table::{self, Key, Table},
 };
-use seat_map::{change, house::House};
+use harness::Redis;
+use seat_map::{
+    change,
+    fan::{self, PACE, Source, Told},
+    floor::{self, Pace},
+    house::House,
+    report::{self, FLOOR, FLOOR_ALL, Fans, TWO, WATCH, WATCH_ALL},
+};
 use serde_json::json;
 use tests::harness;
 use wire::{
     Role, echo,
     load::{self, Outcome},
+    service::Service,
 };
 
 const GET: &str = "/boxoffice.v1.Showtimes/GetSeatMap";
+const FOLLOW: &str = "/boxoffice.v1.Showtimes/WatchSeatMap";
 /// Changes a second of the map that is shown meanwhile: reservations and cancellations.
 const WRITES: f64 = 2_000.0;
 /// Those who make them. Each has its turn every 64 ms, and is seldom late.
 const WRITERS: usize = 128;
+/// Those who make changes for many to watch, a few a second,
+const FEW: usize = 4;
+/// or as many as it goes.
+const MANY: usize = 64;
+/// A few changes a second are watched for longer: there is little to be seen of each.
+const PATIENCE: f64 = 2.0;
 
 /// What a contestant does.
 #[derive(Clone, Copy)]
@@ -55,16 +75,38 @@ enum What {
     Show,
     /// and while the map changes.
     ShowUnderWrites,
+    /// The service, watched by many at a few changes a second,
+    Watch,
+    /// and at as many as it goes.
+    WatchAll,
+    /// The bare server of streams, the same.
+    Floor,
+    FloorAll,
+    /// One instance changes what is watched at another.
+    TwoInstances,
 }
 
 /// In the order of their turns: those who are compared are neighbours.
-const CONTESTANTS: [(Key, What); 6] = [
+const CONTESTANTS: [(Key, What); 19] = [
     (("seat map", 64), What::Show),
     (("echo", 64), What::Echo),
     (("seat map under writes", 64), What::ShowUnderWrites),
     (("seat map", 256), What::Show),
     (("echo", 256), What::Echo),
     (("seat map under writes", 256), What::ShowUnderWrites),
+    ((WATCH, 1_000), What::Watch),
+    ((FLOOR, 1_000), What::Floor),
+    ((WATCH_ALL, 1_000), What::WatchAll),
+    ((FLOOR_ALL, 1_000), What::FloorAll),
+    ((WATCH, 5_000), What::Watch),
+    ((FLOOR, 5_000), What::Floor),
+    ((WATCH_ALL, 5_000), What::WatchAll),
+    ((FLOOR_ALL, 5_000), What::FloorAll),
+    ((WATCH, 10_000), What::Watch),
+    ((FLOOR, 10_000), What::Floor),
+    ((WATCH_ALL, 10_000), What::WatchAll),
+    ((FLOOR_ALL, 10_000), What::FloorAll),
+    ((TWO, 1_000), What::TwoInstances),
 ];
 
 fn main() {
@@ -73,6 +115,8 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some("echo") => runtime.block_on(echo::serve(arguments[1].parse().expect("a size"))),
         Some("load") => runtime.block_on(load::run(&arguments[1])),
+        Some("floor") => runtime.block_on(floor::run(&arguments[1])),
+        Some("fan") => runtime.block_on(fan::run(&arguments[1])),
         Some("change") => runtime.block_on(change::run(&arguments[1])),
         _ => runtime.block_on(Box::pin(compare(&arguments))),
     }
@@ -87,22 +131,29 @@ async fn compare(arguments: &[String]) {
     let (rounds, seconds) = (number("--rounds", 5.0), number("--seconds", 2.0));
     let only = option("--only").unwrap_or_default().to_lowercase();
 
-    let mut grounds = Grounds { seconds, house: House::open().await, echo: None, bytes: 0 };
-    let mut calls = Table::default();
+    let mut grounds = Grounds::new(seconds).await;
     let mut round = 0.0;
     while round < rounds {
         round += 1.0;
         eprintln!("round {round} of {rounds}");
         for (key, what) in CONTESTANTS.iter().filter(|(key, _)| takes_part(key, &only)) {
-            Box::pin(grounds.turn(*key, *what, &mut calls)).await;
+            Box::pin(grounds.turn(*key, *what)).await;
         }
         grounds.house = House::open().await;
     }
-    let circumstances = json!({ "rounds": rounds, "seconds": seconds, "answer_bytes": grounds.bytes });
-    let results = calls.print();
-    let ratios = table::judge("ratios", &ratios(&calls));
+    let Grounds { calls, fans, bytes, message_bytes, .. } = &grounds;
+    let circumstances =
+        json!({ "rounds": rounds, "seconds": seconds, "answer_bytes": bytes, "message_bytes": message_bytes });
+    let (results, watched) = (calls.print(), fans.print());
+    let each = report::each(calls, fans);
+    let ratios = table::judge("ratios", &report::ratios(calls, fans));
+    let bounds = table::judge("bounds", &report::bounds(fans));
     if only.is_empty() {
-        let figures = json!({ "ratios": ratios, "results": results, "circumstances": circumstances });
+        let figures = json!({
+            "ratios": ratios, "each": each, "watcher_kib": bounds.get("watcher_kib"),
+            "cross_instance_p99_ms": bounds.get("cross_instance_p99_ms"), "results": results, "watched": watched,
+            "circumstances": circumstances,
+        });
         table::write("seat_map", &figures);
     }
 }
@@ -113,48 +164,55 @@ fn takes_part(key: &Key, only: &str) -> bool {
     only.split(',').any(|word| name.contains(word))
 }
 
-/// Of several, the worst.
-fn ratios(calls: &Table) -> Vec<Ratio> {
-    let lower = |name| [64, 256].map(|at| calls.ratio((name, at), ("echo", at))).into_iter().fold(f64::NAN, f64::min);
-    vec![
-        Ratio::at_least("seat_map_vs_echo", lower("seat map"), 1.2, 1.5),
-        Ratio::at_least("seat_map_under_writes_vs_echo", lower("seat map under writes"), 0.9, 1.2),
-    ]
-}
-
-/// Everything that the contestants stand on.
+/// Everything that the contestants stand on, and what came of their turns.
 struct Grounds {
     seconds: f64,
     house: House,
+    redis: Option<Redis>,
     echo: Option<(Role, String)>,
-    /// Of an answer to `GetSeatMap`.
+    /// Of an answer to `GetSeatMap`,
     bytes: usize,
+    /// and of a change as a watcher is told of it.
+    message_bytes: usize,
+    calls: Table,
+    fans: Fans,
 }
 
 impl Grounds {
-    async fn turn(&mut self, key: Key, what: What, calls: &mut Table) {
-        let outcome = match what {
-            What::Echo => self.echo(key.1).await,
-            What::Show => self.show(&self.house.serve().await.address, key.1, self.seconds),
-            What::ShowUnderWrites => {
-                let server = self.house.serve().await;
-                let (address, showtime) = (server.address.clone(), self.house.showtime.clone());
-                let plan = change::Plan { address, showtime, callers: WRITERS, pace: Some(WRITES), seed: seed() };
-                let writing = plan.begin();
-                let outcome = self.show(&server.address, key.1, self.seconds);
-                let written: Outcome = writing.finish();
-                eprintln!("  {:.0} changes/s meanwhile", written.rate);
-                calls.add(("changes meanwhile", key.1), written);
-                outcome
-            }
-        };
-        assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");
-        eprintln!("  {key:?}: {:.0}/s", outcome.rate);
-        calls.add(key, outcome);
+    async fn new(seconds: f64) -> Self {
+        let (house, calls, fans) = (House::open().await, Table::default(), Fans::default());
+        Self { seconds, house, redis: None, echo: None, bytes: 0, message_bytes: 0, calls, fans }
     }
 
-    fn show(&self, address: &str, in_flight: usize, seconds: f64) -> Outcome {
-        self.call(address, GET, in_flight, seconds)
+    async fn turn(&mut self, key: Key, what: What) {
+        match what {
+            What::Echo => {
+                let outcome = self.echo(key.1).await;
+                self.called(key, outcome);
+            }
+            What::Show => {
+                let server = self.house.serve().await;
+                self.called(key, self.call(&server.address, GET, key.1, self.seconds));
+            }
+            What::ShowUnderWrites => {
+                let server = self.house.serve().await;
+                let writing = self.changes(&server, WRITERS, Some(WRITES)).begin();
+                let outcome = self.call(&server.address, GET, key.1, self.seconds);
+                self.called(("changes meanwhile", key.1), writing.finish());
+                self.called(key, outcome);
+            }
+            What::Watch => self.watch(key, FEW, Some(PACE)).await,
+            What::WatchAll => self.watch(key, MANY, None).await,
+            What::Floor => self.floor(key, Pace::Steady).await,
+            What::FloorAll => self.floor(key, Pace::Ready).await,
+            What::TwoInstances => self.two_instances(key).await,
+        }
+    }
+
+    fn called(&mut self, key: Key, outcome: Outcome) {
+        assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");
+        eprintln!("  {key:?}: {:.0}/s", outcome.rate);
+        self.calls.add(key, outcome);
     }
 
     fn call(&self, address: &str, path: &str, in_flight: usize, seconds: f64) -> Outcome {
@@ -165,10 +223,63 @@ impl Grounds {
     /// An echo whose answers are as long as those of the service.
     async fn echo(&mut self, in_flight: usize) -> Outcome {
         if self.echo.is_none() {
-            self.bytes = self.show(&self.house.serve().await.address, 1, 0.2).bytes;
+            let server = self.house.serve().await;
+            self.bytes = self.call(&server.address, GET, 1, 0.2).bytes;
             self.echo = Some(Role::start(&["echo".to_owned(), self.bytes.to_string()]));
         }
         let address = self.echo.as_ref().map(|(_, address)| address.clone()).expect("an echo");
         self.call(&address, echo::PATH, in_flight, self.seconds)
+    }
+
+    fn changes(&self, server: &Service, callers: usize, pace: Option<f64>) -> change::Plan {
+        let (address, showtime) = (server.address.clone(), self.house.showtime.clone());
+        change::Plan { address, showtime, callers, pace, seed: seed() }
+    }
+
+    async fn watch(&mut self, key: Key, callers: usize, pace: Option<f64>) {
+        let server = self.house.serve().await;
+        let changes = self.changes(&server, callers, pace);
+        let seconds = if pace.is_some() { self.seconds * PATIENCE } else { self.seconds };
+        self.told(key, self.fan(&server, key.1, changes, seconds).run());
+    }
+
+    /// Those who watch at this service.
+    fn fan(&self, at: &Service, watchers: usize, changes: change::Plan, seconds: f64) -> fan::Plan {
+        let (address, path, message) = (at.address.clone(), FOLLOW.to_owned(), self.house.watch());
+        fan::Plan { address, path, message, watchers, server: at.id(), source: Source::Changes(changes), seconds }
+    }
+
+    /// The floor says as much at once as the service says of one change.
+    async fn floor(&mut self, key: Key, pace: Pace) {
+        if self.message_bytes == 0 {
+            let server = self.house.serve().await;
+            let changes = self.changes(&server, FEW, Some(PACE));
+            self.message_bytes = self.fan(&server, 10, changes, 2.0).run().bytes as usize;
+        }
+        let source = match pace {
+            Pace::Steady => Source::Steady,
+            Pace::Ready => Source::Ready,
+        };
+        let (floor, address) = floor::Plan { bytes: self.message_bytes, pace, streams: key.1 }.begin();
+        let seconds = if pace == Pace::Steady { self.seconds * PATIENCE } else { self.seconds };
+        let (path, message) = (floor::PATH.to_owned(), self.house.watch());
+        let (watchers, server) = (key.1, floor.id());
+        self.told(key, fan::Plan { address, path, message, watchers, server, source, seconds }.run());
+    }
+
+    async fn two_instances(&mut self, key: Key) {
+        if self.redis.is_none() {
+            self.redis = Some(Redis::start().await);
+        }
+        let redis = self.redis.as_ref().expect("it was just started");
+        let [one, other] = self.house.serve_twice(redis).await;
+        let changes = self.changes(&one, FEW, Some(PACE));
+        self.told(key, self.fan(&other, key.1, changes, self.seconds * PATIENCE).run());
+    }
+
+    fn told(&mut self, key: Key, told: Told) {
+        let Told { changes, delivered, everything, .. } = &told;
+        eprintln!("  {key:?}: {changes:.0} changes/s, {delivered:.0}/s delivered, {everything} times everything");
+        self.fans.add(key, told);
     }
 }

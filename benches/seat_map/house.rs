@@ -47,6 +47,11 @@ impl House {
         self.start(None).await
     }
 
+    /// Two of them, as they are run together.
+    pub(crate) async fn serve_twice(&self, redis: &Redis) -> [Service; 2] {
+        [self.start(Some(redis)).await, self.start(Some(redis)).await]
+    }
+
     async fn start(&self, redis: Option<&Redis>) -> Service {
         self.ground.sql("CHECKPOINT").await.expect("a checkpoint");
         let setup = self.ground.setup().with("--max-watchers", WATCHERS);
@@ -65,6 +70,11 @@ impl House {
     /// What asks for the map.
     pub(crate) fn ask(&self) -> Vec<u8> {
         GetSeatMapRequest { showtime_id: self.showtime.clone(), ..Default::default() }.encode_to_vec()
+    }
+
+    /// What asks to watch it.
+    pub(crate) fn watch(&self) -> Vec<u8> {
+        WatchSeatMapRequest { showtime_id: self.showtime.clone(), ..Default::default() }.encode_to_vec()
     }
 }
 
