@@ -54,7 +54,7 @@ impl House {
 
     async fn start(&self, redis: Option<&Redis>) -> Service {
         self.ground.sql("CHECKPOINT").await.expect("a checkpoint");
-        let setup = self.ground.setup().with("--max-watchers", WATCHERS);
+        let setup = self.ground.setup().with("--max-watchers", WATCHERS).with("--max-caller-watchers", WATCHERS);
         let server = Service::start(match redis {
             Some(redis) => setup.with("--redis-url", redis.url()),
             None => setup,
