@@ -204,7 +204,7 @@ impl Grounds {
             What::Watch => self.watch(key, FEW, Some(PACE)).await,
             What::WatchAll => self.watch(key, MANY, None).await,
             What::Floor => self.floor(key, Pace::Steady).await,
-            What::FloorAll => self.floor(key, Pace::Ready).await,
+            What::FloorAll => self.floor(key, Pace::AllItCan).await,
             What::TwoInstances => self.two_instances(key).await,
         }
     }
@@ -258,7 +258,7 @@ impl Grounds {
         }
         let source = match pace {
             Pace::Steady => Source::Steady,
-            Pace::Ready => Source::Ready,
+            Pace::AllItCan => Source::AllItCan,
         };
         let (floor, address) = floor::Plan { bytes: self.message_bytes, pace, streams: key.1 }.begin();
         let seconds = if pace == Pace::Steady { self.seconds * PATIENCE } else { self.seconds };

@@ -61,7 +61,7 @@ pub(crate) enum Source {
     /// The floor, which says something now and then,
     Steady,
     /// or all the time.
-    Ready,
+    AllItCan,
 }
 
 /// What came of it.
@@ -130,7 +130,7 @@ impl Plan {
         let (chained, sample) = match self.source {
             Source::Changes(change::Plan { pace: None, .. }) => (true, SAMPLE),
             Source::Changes(_) | Source::Steady => (true, 1),
-            Source::Ready => (false, usize::MAX),
+            Source::AllItCan => (false, usize::MAX),
         };
         let watcher = |at: usize| Arc::new(Watcher::new(chained, at % sample == sample - 1));
         let watchers: Vec<_> = (0..self.watchers).map(watcher).collect();

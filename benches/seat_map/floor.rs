@@ -10,14 +10,14 @@ use std::{
 
 use boxoffice::clock::Clock;
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, stream};
+use futures_util::{Stream, stream};
 use http::{Request, Response};
 use prost::Message as _;
 use prost_types::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{broadcast, watch},
-    time::{MissedTickBehavior, interval},
+    time::{MissedTickBehavior, interval, sleep},
 };
 use tonic::{
     Status,
@@ -35,14 +35,16 @@ use crate::wire::{self, Role, echo::Blob};
 pub(crate) const PATH: &str = "/bench.Floor/Watch";
 /// Messages that may wait for a stream. It takes more than a minute until one is missed.
 const WAITING: usize = 1_024;
+/// When the slowest has heard enough of them, others follow.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// When it says something.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Pace {
     /// So often a second, the same to all.
     Steady,
-    /// Whenever a stream takes it. The first waits until all are there.
-    Ready,
+    /// As often as the slowest stream hears it, as soon as all are there.
+    AllItCan,
 }
 
 /// On the wire it is what a `WatchSeatMapResponse` with a delta is.
@@ -67,12 +69,9 @@ struct Delta {
 
 #[derive(Clone)]
 struct Floor {
-    pace: Pace,
-    message: Told,
     told: broadcast::Sender<Told>,
-    /// Streams that there are, and that there will be.
+    /// How many streams there are.
     streams: watch::Sender<usize>,
-    all: usize,
 }
 
 impl NamedService for Floor {
@@ -86,21 +85,11 @@ impl ServerStreamingService<Blob> for Floor {
 
     fn call(&mut self, _: tonic::Request<Blob>) -> Self::Future {
         self.streams.send_modify(|streams| *streams += 1);
-        let stream: Self::ResponseStream = match self.pace {
-            Pace::Steady => Box::pin(stream::unfold(self.told.subscribe(), async |mut told| {
-                let message = told.recv().await.map_err(|error| Status::data_loss(error.to_string()));
-                Some((message, told))
-            })),
-            Pace::Ready => {
-                let (mut streams, all) = (self.streams.subscribe(), self.all);
-                let message = self.message.clone();
-                let all_there = async move {
-                    let _there = streams.wait_for(|streams| *streams >= all).await;
-                    stream::repeat(message).map(Ok)
-                };
-                Box::pin(stream::once(all_there).flatten())
-            }
-        };
+        let stream = stream::unfold(self.told.subscribe(), async |mut told| {
+            let message = told.recv().await.map_err(|error| Status::data_loss(error.to_string()));
+            Some((message, told))
+        });
+        let stream: Self::ResponseStream = Box::pin(stream);
         ready(Ok(tonic::Response::new(stream)))
     }
 }
@@ -142,10 +131,11 @@ impl Plan {
 pub(crate) async fn run(file: &str) {
     let Plan { bytes, pace, streams: all } = wire::instructions(file);
     let (told, streams) = (broadcast::Sender::new(WAITING), watch::Sender::new(0));
-    let floor = Floor { pace, message: message(1, bytes), told: told.clone(), streams, all };
-    if matches!(pace, Pace::Steady) {
-        tokio::spawn(tell(told, bytes));
-    }
+    let (there, floor) = (streams.subscribe(), Floor { told: told.clone(), streams });
+    match pace {
+        Pace::Steady => tokio::spawn(tell(told, bytes)),
+        Pace::AllItCan => tokio::spawn(tell_all_it_can(told, message(1, bytes), there, all)),
+    };
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let incoming = incoming.with_nodelay(Some(true));
     println!("{}", incoming.local_addr().expect("its own address"));
@@ -159,6 +149,16 @@ async fn tell(told: broadcast::Sender<Told>, bytes: usize) {
         ticks.tick().await;
         // It may be that nobody listens yet.
         let _listeners = told.send(message(to, bytes));
+    }
+}
+
+async fn tell_all_it_can(told: broadcast::Sender<Told>, message: Told, mut there: watch::Receiver<usize>, all: usize) {
+    drop(there.wait_for(|streams| *streams >= all).await);
+    loop {
+        while told.len() < WAITING / 2 {
+            let _listeners = told.send(message.clone());
+        }
+        sleep(LOOK).await;
     }
 }
 

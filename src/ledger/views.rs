@@ -331,7 +331,7 @@ impl Views {
     }
 }
 
-/// Tells of every hold that ends, when it ends, for as long as anybody watches.
+/// Tells of every hold that ends, when it ends, and of what could not be told at once, for as long as anybody watches.
 async fn keep_awake(views: Weak<Inner>, view: Arc<View>) {
     let mut bell = view.bell();
     loop {
@@ -342,10 +342,12 @@ async fn keep_awake(views: Weak<Inner>, view: Arc<View>) {
         bell.borrow_and_update();
         let now = views.now();
         let pause = view.lapse(now).and_then(|next| (next - now).to_std().ok()).unwrap_or(NAP).min(NAP);
+        let pause = view.ring_later().unwrap_or(pause).min(pause);
         drop(views);
         tokio::select! {
             () = time::sleep(pause) => {}
             _ = bell.changed() => {}
+            () = view.stirred() => {}
         }
     }
 }

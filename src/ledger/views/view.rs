@@ -13,7 +13,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::told::{Frame, Snapshot};
 use crate::domain::{
@@ -24,11 +24,16 @@ use crate::domain::{
 /// How old a snapshot may be that is handed out again: its time is to be near to now.
 const FRESH: chrono::TimeDelta = chrono::TimeDelta::milliseconds(250);
 /// Deltas that are kept for those who come late, at most,
-const KEPT: usize = 256;
+const KEPT: usize = 512;
 /// and seats in all of them together.
 const KEPT_SEATS: usize = 8_192;
 /// Deltas that came before the one that they follow, and wait for it, at most.
 const EARLY: usize = 64;
+/// Several times what it takes to tell one watcher something. Where changes follow on each other faster, several of them are
+/// told together, so that telling leaves most of the machine to those who buy.
+const TELLING: Duration = Duration::from_micros(20);
+/// Those who watch are not kept waiting for it for longer than this.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What a watcher has to be told next.
 pub(super) enum Next {
@@ -43,8 +48,10 @@ pub(super) struct View {
     /// Held by whoever reads it anew: the others wait for what comes of it.
     pub(super) reading: tokio::sync::Mutex<()>,
     inner: Mutex<Inner>,
-    /// The number of the frame to come: rung after every change.
+    /// The number of the frame to come: rung when there is something to be told.
     bell: watch::Sender<u64>,
+    /// Something is there that will have to be told later.
+    stirred: Notify,
     watchers: AtomicUsize,
     kept_awake: AtomicBool,
 }
@@ -63,6 +70,10 @@ struct Inner {
     weight: usize,
     /// Of the frame to come.
     number: u64,
+    /// Watchers are told those before this number,
+    rung: u64,
+    /// since then.
+    rung_at: Instant,
     snapshot: Option<Arc<Snapshot>>,
     /// What was last put together for those who are behind: from which frame, and up to which.
     joined: Option<(u64, u64, Arc<Frame>)>,
@@ -82,6 +93,8 @@ impl View {
             frames: VecDeque::new(),
             weight: 0,
             number: 0,
+            rung: 0,
+            rung_at: vouched,
             snapshot: None,
             joined: None,
             vouched,
@@ -89,7 +102,7 @@ impl View {
         };
         let (watchers, kept_awake) = (AtomicUsize::new(0), AtomicBool::new(false));
         let (reading, bell) = (tokio::sync::Mutex::new(()), watch::Sender::new(0));
-        Self { reading, inner: Mutex::new(inner), bell, watchers, kept_awake }
+        Self { reading, inner: Mutex::new(inner), bell, stirred: Notify::new(), watchers, kept_awake }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -154,11 +167,42 @@ impl View {
         followed
     }
 
-    /// Wakes those who wait, who will want the lock.
-    fn ring(&self, inner: MutexGuard<'_, Inner>) {
+    /// Wakes those who wait, who will want the lock; or has that done a little later, if it has just been done.
+    fn ring(&self, mut inner: MutexGuard<'_, Inner>) {
+        if inner.rung_at.elapsed() < self.pace() {
+            drop(inner);
+            self.stirred.notify_one();
+            return;
+        }
+        (inner.rung, inner.rung_at) = (inner.number, Instant::now());
         let number = inner.number;
         drop(inner);
         self.bell.send_replace(number);
+    }
+
+    /// Wakes those who wait if that is due. Or else answers when it will be.
+    pub(super) fn ring_later(&self) -> Option<Duration> {
+        let inner = self.inner();
+        if inner.rung == inner.number {
+            return None;
+        }
+        let left = self.pace().checked_sub(inner.rung_at.elapsed());
+        if left.is_none() {
+            self.ring(inner);
+        }
+        left
+    }
+
+    /// Waits until something is there that will have to be told later.
+    pub(super) async fn stirred(&self) {
+        self.stirred.notified().await;
+    }
+
+    /// The least time from one telling to the next.
+    fn pace(&self) -> Duration {
+        let watchers = u32::try_from(self.watchers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        // A timer is not more exact than this.
+        Some(TELLING.saturating_mul(watchers).min(PATIENCE)).filter(|pace| pace.as_millis() > 0).unwrap_or_default()
     }
 
     /// Takes in all of it, read anew. What is older than what is known is not believed.
@@ -205,15 +249,13 @@ impl View {
     /// What comes after the frames before this number, and the number after it.
     pub(super) fn after(&self, number: u64, now: DateTime<Utc>) -> (Next, u64) {
         let mut inner = self.inner();
-        let last = inner.number;
-        let first = last - inner.frames.len() as u64;
-        if number == last {
-            return (Next::Nothing, last);
+        if number >= inner.rung {
+            return (Next::Nothing, number);
         }
-        if number < first || number > last {
-            return (Next::Everything, last);
+        if number < inner.first() {
+            return (Next::Everything, number);
         }
-        (Next::Frame(inner.joined(number, now)), last)
+        (Next::Frame(inner.joined(number, now)), inner.rung)
     }
 
     /// Everything, and where to go on.
@@ -324,19 +366,24 @@ impl Inner {
         }
     }
 
-    /// All frames from this number on as one. Many who are equally behind share it.
+    /// The number of the first frame that is kept.
+    fn first(&self) -> u64 {
+        self.number - self.frames.len() as u64
+    }
+
+    /// All frames from this number on that may be told, as one. Many who are equally behind share it.
     fn joined(&mut self, number: u64, now: DateTime<Utc>) -> Arc<Frame> {
         let now = self.moment(now);
-        let first = self.number - self.frames.len() as u64;
-        let mut behind = self.frames.iter().skip((number - first) as usize);
-        let (Some(next), more) = (behind.next(), self.number - number > 1) else {
+        let (begin, count) = ((number - self.first()) as usize, (self.rung - number) as usize);
+        let mut behind = self.frames.iter().skip(begin).take(count);
+        let (Some(next), more) = (behind.next(), count > 1) else {
             return Frame::new(self.map.plan(), Delta::from(self.map.revision()), now);
         };
         if !more {
             return Arc::clone(next);
         }
         if let Some((from, to, frame)) = &self.joined
-            && (*from, *to) == (number, self.number)
+            && (*from, *to) == (number, self.rung)
         {
             return Arc::clone(frame);
         }
@@ -346,7 +393,7 @@ impl Inner {
         }
         delta.settle();
         let frame = Frame::new(self.map.plan(), delta, now);
-        self.joined = Some((number, self.number, Arc::clone(&frame)));
+        self.joined = Some((number, self.rung, Arc::clone(&frame)));
         frame
     }
 }
