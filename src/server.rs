@@ -40,8 +40,11 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// By then every connection has had its goodbye, and brings no new requests.
 const GOODBYE: std::time::Duration = std::time::Duration::from_millis(100);
 
-/// Those who watch have taken their last word by then, or their stream is cut.
+/// Those who watch have taken their last word by then, or get none. One who reads nothing at all is waited for like a request.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Commands that wait for the database are finished by then.
+const FINISH: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What runs beside the requests, and the tokens that end it.
 #[derive(Default)]
@@ -174,20 +177,23 @@ async fn end(
             tracing::info!("draining");
             health.ready(false).await;
             let drained = async {
-                let served = tokio::select! {
+                tokio::select! {
                     served = &mut serving => served,
                     () = goodbyes(app) => {
                         running.parting.cancel();
                         serving.await
                     }
-                };
-                app.drained().await;
-                served
+                }
             };
-            tokio::time::timeout(config.limits.drain_timeout, drained).await.unwrap_or_else(|_| {
+            let served = tokio::time::timeout(config.limits.drain_timeout, drained).await.unwrap_or_else(|_| {
                 tracing::warn!("some requests did not end in time; their callers will see a broken connection");
                 Ok(Ok(()))
-            })
+            });
+            // What they had begun is finished all the same.
+            if tokio::time::timeout(FINISH, app.drained()).await.is_err() {
+                tracing::warn!("some commands were not finished in time");
+            }
+            served
         }
     };
     running.ending.cancel();

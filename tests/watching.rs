@@ -3,10 +3,12 @@
 use boxoffice::pb::boxoffice::v1::{
     CreateShowtimeRequest, GetSeatMapRequest, SeatState, watch_seat_map_response::Event,
 };
+use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::harness::{
     DEADLINE, Postgres, Store, assert_refused, eventually, in_hours,
+    proxy::Proxy,
     requests::seconds,
     seats::{HALL, reserve, showtime, showtime_with, these},
     server::Setup,
@@ -98,4 +100,24 @@ async fn without_its_database_no_map_is_shown_and_watchers_are_told_since_when()
     let held = held.await;
     seen.read_until(&mut watching, held.revision).await;
     assert_eq!(seen.states["A1"], SeatState::Held);
+}
+
+#[tokio::test]
+async fn while_its_database_is_silent_all_who_want_a_map_hear_so_in_time() {
+    let ground = Ground::new(Store::Postgres).await;
+    let proxy = Proxy::start(&ground.database().url()).await;
+    let setup = ground.setup().with("--database-url", proxy.url()).with("--database-timeout", "500ms");
+    let server = setup.start().await;
+    let showtime = showtime(&server).await;
+    map(&mut server.showtimes(), &showtime.showtime_id, 0).await;
+    proxy.silence(true);
+    let request = GetSeatMapRequest { showtime_id: showtime.showtime_id.clone(), ..Default::default() };
+    let ask = async || server.showtimes().get_seat_map(request.clone()).await;
+    eventually("nobody can vouch for it", async || ask().await.err()).await;
+    for refused in join_all((0..64).map(|_| ask())).await {
+        let refused = refused.expect_err("nobody can vouch for it");
+        assert_refused(&refused, Code::Unavailable, "STORE_UNAVAILABLE");
+    }
+    proxy.silence(false);
+    eventually("it is shown again", async || ask().await.ok()).await;
 }

@@ -16,14 +16,14 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, PoisonError, RwLock, Weak,
+        Arc, Mutex, OnceLock, PoisonError, RwLock, Weak,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
-use tokio::{sync::OnceCell, time};
+use tokio::time;
 
 use super::Time;
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
     domain::{
         ids::ShowtimeId,
         seat_map::{Delta, Followed, SeatMap},
+        seating::Plan,
     },
     store::{Error, Store},
 };
@@ -71,7 +72,9 @@ struct Inner {
 /// A place for a view that may still be on its way.
 #[derive(Default)]
 struct Slot {
-    view: OnceCell<Arc<View>>,
+    view: OnceLock<Arc<View>>,
+    /// Held by whoever loads it: when that last failed, and why, for those who waited.
+    loading: tokio::sync::Mutex<Option<(Instant, Arc<Error>)>>,
     /// A revision that was told before there was a view to tell it to.
     missed: AtomicI64,
 }
@@ -159,12 +162,12 @@ impl Views {
         from: Option<(i64, &str)>,
         caller: Option<IpAddr>,
     ) -> Result<Watch, NoWatch> {
-        let mut view = self.view(id).await?.ok_or(NoWatch::NoShowtime)?;
-        self.vouched(&view, id, from.map_or(0, |(revision, _)| revision)).await?;
         let place = self.0.places.take(caller).map_err(|no| match no {
             NoPlace::Full => NoWatch::TooMany,
             NoPlace::Enough => NoWatch::TooManyOfCaller { most: self.0.places.room().caller },
         })?;
+        let mut view = self.view(id).await?.ok_or(NoWatch::NoShowtime)?;
+        self.vouched(&view, id, from.map_or(0, |(revision, _)| revision)).await?;
         // It may just have been forgotten.
         while !self.enlist(id, &view) {
             view = self.view(id).await?.ok_or(NoWatch::NoShowtime)?;
@@ -187,18 +190,40 @@ impl Views {
         // Whoever asks for what is not there leaves nothing behind.
         let Some(plan) = Box::pin(self.0.store.plan(id)).await? else { return Ok(None) };
         let slot = slot.unwrap_or_else(|| self.make_room_for(id));
-        let load = async {
+        let Some(view) = Box::pin(self.load(id, plan, &slot)).await? else { return Ok(None) };
+        self.vouched(&view, id, slot.missed.load(Ordering::SeqCst)).await?;
+        Ok(Some(view))
+    }
+
+    async fn load(&self, id: ShowtimeId, plan: Arc<Plan>, slot: &Slot) -> Result<Option<Arc<View>>, Arc<Error>> {
+        let came = Instant::now();
+        let mut failed = slot.loading.lock().await;
+        if let Some(view) = slot.view.get() {
+            return Ok(Some(Arc::clone(view)));
+        }
+        if let Some((_, error)) = failed.as_ref().filter(|(asked, _)| *asked >= came) {
+            return Err(Arc::clone(error));
+        }
+        let asked = Instant::now();
+        let read = async {
             let epoch = self.epoch().await?;
-            let asked = Instant::now();
             // A database that is another one by now is found out by the next comparison.
-            let read = self.0.store.seat_map(id).await?.ok_or_else(|| Error::unknown("a showtime is gone"))?;
-            self.hear(read.now);
-            let map = SeatMap::new(plan, read.revision, read.state, read.claims);
-            Ok::<_, Arc<Error>>(Arc::new(View::new(map, epoch, self.now(), asked)))
+            let read = self.0.store.seat_map(id).await?;
+            Ok::<_, Arc<Error>>(read.map(|read| (epoch, read)))
         };
-        let view = Box::pin(slot.view.get_or_try_init(|| load)).await?;
-        self.vouched(view, id, slot.missed.load(Ordering::SeqCst)).await?;
-        Ok(Some(Arc::clone(view)))
+        match read.await {
+            Ok(None) => Ok(None),
+            Ok(Some((epoch, read))) => {
+                self.hear(read.now);
+                let map = SeatMap::new(plan, read.revision, read.state, read.claims);
+                let view = || Arc::new(View::new(map, epoch, self.now(), asked));
+                Ok(Some(Arc::clone(slot.view.get_or_init(view))))
+            }
+            Err(error) => {
+                *failed = Some((asked, Arc::clone(&error)));
+                Err(error)
+            }
+        }
     }
 
     /// Has a view count one more watcher, if others still know it: from then on it is not forgotten.
@@ -249,11 +274,22 @@ impl Views {
         if fine() {
             return Ok(());
         }
-        let _reading = view.reading.lock().await;
+        let came = Instant::now();
+        let mut last = view.reading.lock().await;
         if fine() {
             return Ok(());
         }
+        if let Some((_, done)) = last.as_ref().filter(|(asked, _)| *asked >= came) {
+            return done.clone();
+        }
         let asked = Instant::now();
+        let done = self.ask(view, id, asked).await;
+        *last = Some((asked, done.clone()));
+        done
+    }
+
+    /// Asks the database whether a view is as it says, and else reads it anew.
+    async fn ask(&self, view: &View, id: ShowtimeId, asked: Instant) -> Result<(), Arc<Error>> {
         let known = view.revision();
         let there = self.0.store.revisions(&[id]).await?;
         self.hear(there.now);
@@ -300,11 +336,15 @@ impl Views {
 
     /// Others say that they committed this in that epoch. The database has not said so, hence nobody vouches for it.
     fn hear_others(&self, epoch: &str, changes: Vec<(ShowtimeId, Delta)>) {
+        let ours = self.0.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if ours.is_none_or(|ours| *ours != *epoch) {
+            return;
+        }
         for (id, delta) in changes {
             let Some(slot) = self.slot(id) else { continue };
             slot.missed.fetch_max(delta.revision, Ordering::SeqCst);
-            if let Some(view) = slot.view.get().filter(|view| *view.epoch() == *epoch) {
-                view.follow(delta, self.now());
+            if let Some(view) = slot.view.get() {
+                view.hear(epoch, delta, self.now());
             }
         }
     }
@@ -319,7 +359,7 @@ impl Views {
         let mut slots = self.0.slots.write().unwrap_or_else(PoisonError::into_inner);
         let idle = |slot: &Slot| slot.view.get().and_then(|view| view.idle());
         // One that has no view, and that nobody is loading, could not be loaded.
-        let wanted = |slot: &Arc<Slot>| slot.view.initialized() || Arc::strong_count(slot) > 1;
+        let wanted = |slot: &Arc<Slot>| slot.view.get().is_some() || Arc::strong_count(slot) > 1;
         slots.retain(|_, slot| wanted(slot) && idle(slot).is_none_or(|idle| idle < COLD));
         if slots.len() > VIEWS {
             let mut idle: Vec<_> = slots.iter().filter_map(|(id, slot)| Some((idle(slot)?, *id))).collect();

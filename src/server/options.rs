@@ -75,7 +75,7 @@ pub(super) fn ledger(config: &Config) -> ledger::Options {
 fn feed(redis: &RedisConfig) -> Option<ledger::Feed> {
     let info = redis.url.expose().into_connection_info().ok()?;
     let client = redis::Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).ok()?;
-    Some(ledger::Feed { client, timeout: redis.timeout, rest: redis.rest })
+    Some(ledger::Feed { client, rest: redis.rest })
 }
 
 pub(super) fn layers(config: &Config, drain: CancellationToken) -> layers::Settings {

@@ -258,6 +258,8 @@ fn settings(timeout: Duration, lock_timeout: Duration) -> Vec<(&'static str, Str
         ("idle_in_transaction_session_timeout", millis(statement_timeout * 4)),
         // Acknowledged means durable, whatever the server's default is.
         ("synchronous_commit", "on".to_owned()),
+        // A backslash in what we write as text is one.
+        ("standard_conforming_strings", "on".to_owned()),
     ];
     settings.into_iter().chain(PLANNING.map(|(name, value)| (name, value.to_owned()))).collect()
 }

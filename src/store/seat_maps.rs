@@ -134,9 +134,10 @@ impl Store {
         if backend == DbBackend::Sqlite {
             return Ok(None);
         }
-        // A restored or promoted server begins a new timeline; a dump that is read in makes a new database.
+        // A restored or promoted server begins a new timeline, in the log's name at once and in the control file with the next
+        // checkpoint; a dump that is read in makes a new database.
         let sql = "SELECT md5(concat_ws('/', (SELECT system_identifier FROM pg_control_system()), \
-                   (SELECT timeline_id FROM pg_control_checkpoint()), \
+                   CASE WHEN NOT pg_is_in_recovery() THEN left(pg_walfile_name(pg_current_wal_lsn()), 8) END, \
                    (SELECT oid FROM pg_database WHERE datname = current_database()))) AS epoch";
         let held = self.0.reads.acquire().await?;
         let row = held.read(held.connection.query_one_raw(Statement::from_string(backend, sql))).await?;

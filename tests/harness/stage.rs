@@ -1,7 +1,7 @@
 //! A crowd at one or several instances, watchers at each, and maps read meanwhile: all of them must see the same.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -35,8 +35,9 @@ pub(crate) struct Stage<'a> {
     pub(crate) watching: Vec<(Seen, Streaming<WatchSeatMapResponse>)>,
     /// What the watchers saw at each revision, and what maps showed.
     seen: BTreeMap<i64, States>,
-    /// How often two of them were compared.
-    pub(crate) compared: usize,
+    /// Revisions at which a map was read during an act, and those that somebody heard of who watches.
+    shown: BTreeSet<i64>,
+    heard: BTreeSet<i64>,
     last: i64,
 }
 
@@ -44,7 +45,15 @@ impl<'a> Stage<'a> {
     pub(crate) async fn set(servers: Vec<&'a Server>) -> Self {
         let showtime = showtime_with(servers[0], &HOUSE, in_hours(0), |request| request).await;
         let watching = join_all(servers.iter().map(|server| begin(server, &showtime))).await;
-        Self { servers, showtime, watching, seen: BTreeMap::new(), compared: 0, last: 1 }
+        Self {
+            servers,
+            showtime,
+            watching,
+            seen: BTreeMap::new(),
+            shown: BTreeSet::new(),
+            heard: BTreeSet::new(),
+            last: 1,
+        }
     }
 
     /// A crowd reserves, sells, prolongs and gives up at these instances. Meanwhile maps are read at these, too.
@@ -67,6 +76,7 @@ impl<'a> Stage<'a> {
         let (last, maps) = tokio::join!(load, join_all(read));
         self.last = self.last.max(last);
         for map in maps.into_iter().flatten() {
+            self.shown.insert(map.revision);
             self.note(map.revision, states(&map));
         }
     }
@@ -79,6 +89,7 @@ impl<'a> Stage<'a> {
                 noted.push((seen.revision, seen.states.clone()));
                 while seen.revision < self.last {
                     seen.read(watching).await;
+                    self.heard.insert(seen.revision);
                     noted.push((seen.revision, seen.states.clone()));
                 }
             };
@@ -93,14 +104,16 @@ impl<'a> Stage<'a> {
         }
     }
 
+    /// At how many revisions a map was held against what watchers had heard, while all this went on.
+    pub(crate) fn met(&self) -> usize {
+        self.shown.intersection(&self.heard).count()
+    }
+
     /// At one revision everybody sees the same.
     fn note(&mut self, revision: i64, states: States) {
         match self.seen.entry(revision) {
             Entry::Vacant(first) => drop(first.insert(states)),
-            Entry::Occupied(before) => {
-                assert_eq!(*before.get(), states, "at revision {revision}");
-                self.compared += 1;
-            }
+            Entry::Occupied(before) => assert_eq!(*before.get(), states, "at revision {revision}"),
         }
     }
 }

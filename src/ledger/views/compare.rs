@@ -15,10 +15,13 @@ use crate::{
         seat_map::{Followed, SeatMap},
     },
     store::{Error, outbox},
+    telemetry::panics,
 };
 
 /// How often revisions are compared: a lost message is made up for within a second.
 const COMPARE: Duration = Duration::from_millis(500);
+/// An answer that takes longer is not waited for: the question is asked again.
+const SOON: Duration = Duration::from_secs(1);
 /// Showtimes that are compared by one query.
 const TOGETHER: usize = 1_000;
 /// Revisions that are followed commit by commit. Beyond it, reading the whole map is less work.
@@ -36,7 +39,7 @@ impl Views {
         if views.is_empty() && self.0.teller.is_none() {
             return Ok(());
         }
-        let epoch = self.read_epoch().await?;
+        let epoch = soon(self.read_epoch()).await?;
         let (same, other): (Vec<_>, Vec<_>) = views.iter().partition(|(_, view)| view.epoch() == epoch);
         let mut failed = Ok(());
         for some in same.chunks(TOGETHER) {
@@ -50,7 +53,8 @@ impl Views {
 
     /// The database is another one than that of the view.
     async fn begin_anew(&self, id: ShowtimeId, view: &View, epoch: &Arc<str>) -> Result<(), Arc<Error>> {
-        let _reading = view.reading.lock().await;
+        // Who asks about it already finds out as well, and the next comparison comes soon.
+        let Ok(_reading) = view.reading.try_lock() else { return Ok(()) };
         let asked = Instant::now();
         if let Some(read) = self.0.store.seat_map(id).await? {
             let map = SeatMap::new(view.plan(), read.revision, read.state, read.claims);
@@ -63,7 +67,7 @@ impl Views {
         let asked = Instant::now();
         let known: HashMap<_, _> = views.iter().map(|(id, view)| (**id, (*view, view.revision()))).collect();
         let ids: Vec<_> = known.keys().copied().collect();
-        let there = self.0.store.revisions(&ids).await?;
+        let there = soon(async { Ok(self.0.store.revisions(&ids).await?) }).await?;
         self.hear(there.now);
         let (mut near, mut far) = (Vec::new(), Vec::new());
         for (id, revision) in there.at {
@@ -78,7 +82,7 @@ impl Views {
         let mut failed = Ok(());
         for id in far {
             if let Some((view, _)) = known.get(&id) {
-                let _reading = view.reading.lock().await;
+                let Ok(_reading) = view.reading.try_lock() else { continue };
                 failed = failed.and(self.refresh(view, id).await);
             }
         }
@@ -115,6 +119,12 @@ impl Views {
     }
 }
 
+/// A database that was silent and speaks again is to be heard soon.
+async fn soon<T>(answer: impl Future<Output = Result<T, Arc<Error>>>) -> Result<T, Arc<Error>> {
+    let late = |_| Err(Arc::new(Error::overloaded("no answer for a while")));
+    time::timeout(SOON, answer).await.unwrap_or_else(late)
+}
+
 /// Compares again and again, until the views are gone.
 pub(super) async fn run(views: Weak<Inner>) {
     let mut failing = false;
@@ -124,13 +134,14 @@ pub(super) async fn run(views: Weak<Inner>) {
         if views.0.closed.load(Ordering::SeqCst) {
             return;
         }
-        match views.catch_up().await {
-            Ok(()) => failing = false,
-            Err(error) if !failing => {
+        match panics::caught(std::pin::pin!(views.catch_up())).await {
+            Ok(Ok(())) => failing = false,
+            Ok(Err(error)) if !failing => {
                 failing = true;
                 tracing::warn!(error = &error as &dyn std::error::Error, "seat maps cannot be compared");
             }
-            Err(_) => {}
+            Ok(Err(_)) => {}
+            Err(panic) => panics::tell(&panic),
         }
         views.tidy();
     }

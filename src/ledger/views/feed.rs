@@ -31,7 +31,7 @@ const CHANNEL: &str = "boxoffice:seat_maps";
 const QUEUED: usize = 1_024;
 /// Commits that are told by one message, at most.
 const TOGETHER: usize = 128;
-/// Name, address, TLS, greeting.
+/// A message; or name, address, TLS, greeting.
 const CONNECT: Duration = Duration::from_secs(1);
 /// Whoever has nothing to tell gives a sign of life so often,
 const SIGN: Duration = Duration::from_secs(1);
@@ -43,8 +43,6 @@ const SILENCE: Duration = Duration::from_secs(3);
 pub struct Feed {
     /// The server.
     pub client: Client,
-    /// The most that one message may take.
-    pub timeout: Duration,
     /// For so long Redis is left alone after it failed.
     pub rest: Duration,
 }
@@ -97,6 +95,7 @@ async fn tell(feed: Feed, me: Uuid, mut queue: mpsc::Receiver<BytesMut>, views: 
     let mut waiting = Vec::new();
     loop {
         let connected = time::timeout(CONNECT, feed.client.get_multiplexed_async_connection_with_config(&config)).await;
+        let mut worked = false;
         if let Some(mut connection) = complaints.check(connected) {
             loop {
                 let received = time::timeout(SIGN, queue.recv_many(&mut waiting, TOGETHER)).await;
@@ -104,19 +103,23 @@ async fn tell(feed: Feed, me: Uuid, mut queue: mpsc::Receiver<BytesMut>, views: 
                 // Where the database cannot be asked, there is nothing to tell of.
                 let Ok(epoch) = views.epoch().await else { break };
                 let message = message(me, &epoch, waiting.drain(..));
-                let told = time::timeout(feed.timeout, publish(&mut connection, message)).await;
+                // No request waits for it.
+                let told = time::timeout(CONNECT, publish(&mut connection, message)).await;
                 if complaints.check(told).is_none() {
                     break;
                 }
+                worked = true;
             }
         }
         if views.strong_count() == 0 {
             return;
         }
-        time::sleep(feed.rest).await;
-        // By then it has been found by comparison.
-        while queue.try_recv().is_ok() {
-            metrics::feed_message("lost");
+        if !worked {
+            time::sleep(feed.rest).await;
+            // By then it has been found by comparison.
+            while queue.try_recv().is_ok() {
+                metrics::feed_message("lost");
+            }
         }
     }
 }

@@ -14,6 +14,8 @@ use crate::domain::{
 };
 
 const FORM: u8 = 1;
+/// Steps of one batch, at most.
+const TOGETHER: i64 = 512;
 const FREE: u8 = 0;
 const HELD: u8 = 1;
 const SOLD: u8 = 2;
@@ -81,6 +83,9 @@ fn uuid(bytes: &mut Bytes) -> Option<Uuid> {
 
 fn delta(bytes: &mut Bytes) -> Option<Delta> {
     let (before, revision) = (bytes.try_get_i64().ok()?, bytes.try_get_i64().ok()?);
+    if before < 1 || !(1..=TOGETHER).contains(&revision.checked_sub(before)?) {
+        return None;
+    }
     let cancelled = match bytes.try_get_i64().ok()? {
         0 => None,
         at => Some(time(at)?),
@@ -118,8 +123,8 @@ mod tests {
         let status =
             prop_oneof![Just(Status::Free), Just(Status::Sold), some_time().prop_map(|until| Status::Held { until })];
         let seats = prop::collection::vec((any::<u16>(), status), 0..20);
-        (any::<i64>(), any::<i64>(), seats, prop::option::of(some_time()))
-            .prop_map(|(before, revision, seats, cancelled)| Delta { before, revision, seats, cancelled })
+        (1..i64::MAX - TOGETHER, 1..=TOGETHER, seats, prop::option::of(some_time()))
+            .prop_map(|(before, steps, seats, cancelled)| Delta { before, revision: before + steps, seats, cancelled })
     }
 
     fn some_message() -> impl Strategy<Value = Message> {

@@ -1,5 +1,6 @@
 //! One showtime's seat map in memory, and what was lately told of it.
 
+mod ring;
 #[cfg(test)]
 mod tests;
 
@@ -16,9 +17,12 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, watch};
 
 use super::told::{Frame, Snapshot};
-use crate::domain::{
-    seat_map::{Delta, Followed, SeatMap, Status},
-    seating::Plan,
+use crate::{
+    domain::{
+        seat_map::{Delta, Followed, SeatMap, Status},
+        seating::Plan,
+    },
+    store::Error,
 };
 
 /// How old a snapshot may be that is handed out again: its time is to be near to now.
@@ -29,11 +33,6 @@ const KEPT: usize = 512;
 const KEPT_SEATS: usize = 8_192;
 /// Deltas that came before the one that they follow, and wait for it, at most.
 const EARLY: usize = 64;
-/// Several times what it takes to tell one watcher something. Where changes follow on each other faster, several of them are
-/// told together, so that telling leaves most of the machine to those who buy.
-const TELLING: Duration = Duration::from_micros(20);
-/// Those who watch are not kept waiting for it for longer than this.
-const PATIENCE: Duration = Duration::from_millis(50);
 
 /// What a watcher has to be told next.
 pub(super) enum Next {
@@ -45,8 +44,8 @@ pub(super) enum Next {
 
 /// The view of one showtime.
 pub(super) struct View {
-    /// Held by whoever reads it anew: the others wait for what comes of it.
-    pub(super) reading: tokio::sync::Mutex<()>,
+    /// Held by whoever asks the database about it: when that was last done, and what came of it, for those who waited.
+    pub(super) reading: tokio::sync::Mutex<Option<(Instant, Result<(), Arc<Error>>)>>,
     inner: Mutex<Inner>,
     /// The number of the frame to come: rung when there is something to be told.
     bell: watch::Sender<u64>,
@@ -101,7 +100,7 @@ impl View {
             used: vouched,
         };
         let (watchers, kept_awake) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let (reading, bell) = (tokio::sync::Mutex::new(()), watch::Sender::new(0));
+        let (reading, bell) = (tokio::sync::Mutex::default(), watch::Sender::new(0));
         Self { reading, inner: Mutex::new(inner), bell, stirred: Notify::new(), watchers, kept_awake }
     }
 
@@ -153,7 +152,19 @@ impl View {
     /// Takes in what came next, and tells it. What follows something that is missing waits for it, though not in vain: it is
     /// compared meanwhile.
     pub(super) fn follow(&self, delta: Delta, now: DateTime<Utc>) -> Followed {
-        let mut inner = self.inner();
+        self.follow_in(self.inner(), delta, now)
+    }
+
+    /// Takes in what somebody says came next in this epoch.
+    pub(super) fn hear(&self, epoch: &str, delta: Delta, now: DateTime<Utc>) {
+        let inner = self.inner();
+        let seats = inner.map.plan().house.seat_count();
+        if *inner.epoch == *epoch && delta.seats.iter().all(|(seat, _)| *seat < seats) {
+            self.follow_in(inner, delta, now);
+        }
+    }
+
+    fn follow_in(&self, mut inner: MutexGuard<'_, Inner>, delta: Delta, now: DateTime<Utc>) -> Followed {
         let followed = inner.map.follow(&delta);
         match followed {
             Followed::Done => {
@@ -165,44 +176,6 @@ impl View {
             Followed::Gap | Followed::Known => {}
         }
         followed
-    }
-
-    /// Wakes those who wait, who will want the lock; or has that done a little later, if it has just been done.
-    fn ring(&self, mut inner: MutexGuard<'_, Inner>) {
-        if inner.rung_at.elapsed() < self.pace() {
-            drop(inner);
-            self.stirred.notify_one();
-            return;
-        }
-        (inner.rung, inner.rung_at) = (inner.number, Instant::now());
-        let number = inner.number;
-        drop(inner);
-        self.bell.send_replace(number);
-    }
-
-    /// Wakes those who wait if that is due. Or else answers when it will be.
-    pub(super) fn ring_later(&self) -> Option<Duration> {
-        let inner = self.inner();
-        if inner.rung == inner.number {
-            return None;
-        }
-        let left = self.pace().checked_sub(inner.rung_at.elapsed());
-        if left.is_none() {
-            self.ring(inner);
-        }
-        left
-    }
-
-    /// Waits until something is there that will have to be told later.
-    pub(super) async fn stirred(&self) {
-        self.stirred.notified().await;
-    }
-
-    /// The least time from one telling to the next.
-    fn pace(&self) -> Duration {
-        let watchers = u32::try_from(self.watchers.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-        // A timer is not more exact than this.
-        Some(TELLING.saturating_mul(watchers).min(PATIENCE)).filter(|pace| pace.as_millis() > 0).unwrap_or_default()
     }
 
     /// Takes in all of it, read anew. What is older than what is known is not believed.
@@ -348,8 +321,9 @@ impl Inner {
     fn follow_early(&mut self, now: DateTime<Utc>) {
         while let Some(next) = self.early.iter().position(|early| early.before == self.map.revision()) {
             let delta = self.early.swap_remove(next);
-            self.map.follow(&delta);
-            self.tell(delta, now);
+            if self.map.follow(&delta) == Followed::Done {
+                self.tell(delta, now);
+            }
         }
         let revision = self.map.revision();
         self.early.retain(|early| early.revision > revision);

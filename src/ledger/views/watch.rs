@@ -78,6 +78,7 @@ impl Watch {
                 (Next::Nothing, _) => {}
             }
             tokio::select! {
+                biased;
                 _ = self.bell.changed() => {}
                 () = &mut silence => return self.quiet(),
             }

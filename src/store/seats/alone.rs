@@ -10,7 +10,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use super::{Step, Writes, hex, short};
 use crate::{domain::reservation::Reservation, store::RequestKey};
 
-/// The statement. What is not as it was locked is divided by zero, and then COMMIT behind it is not heard either.
+/// The statement. If the row that is locked has another revision all the same, it is divided by zero, and then COMMIT behind it
+/// is not heard either.
 pub(super) const PREPARE: &str = "PREPARE reserve (uuid, uuid, bytea, smallint, smallint, bigint, timestamptz, timestamptz, \
         bigint, uuid, bytea, bytea, bigint, integer, timestamptz, bytea) AS \
     WITH made AS (INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, \

@@ -13,6 +13,7 @@ use sea_orm::{
     DbErr, FromQueryResult, QueryResult, RuntimeErr, Statement,
     sqlx::{
         self, AssertSqlSafe, Connection as _, Either, PgConnection, Postgres,
+        error::DatabaseError,
         postgres::{PgArguments, PgConnectOptions, PgRow},
     },
 };
@@ -137,7 +138,7 @@ impl Open {
     /// Says what ends with COMMIT. If the answer does not come, nobody knows.
     pub(super) async fn commit(self, text: String) -> Result<(), Error> {
         match self.end(text).await {
-            Err(Error::Unavailable(error)) => Err(Error::Unknown(error)),
+            Err(Error::Unavailable(error)) if !is_refusal(&error) => Err(Error::Unknown(error)),
             done => done,
         }
     }
@@ -199,6 +200,13 @@ pub(super) fn literal(ids: impl Iterator<Item = Uuid>) -> String {
     }
     literal.push_str("}'");
     literal
+}
+
+/// Whether the server says that it did not do it. Only when it ends the connection, it may have done it.
+fn is_refusal(error: &DbErr) -> bool {
+    let DbErr::Query(RuntimeErr::SqlxError(error)) = error else { return false };
+    let code = error.as_database_error().and_then(DatabaseError::code);
+    code.is_some_and(|code| !code.starts_with("57P") && !code.starts_with("08"))
 }
 
 pub(super) fn query_error(error: sqlx::Error) -> DbErr {

@@ -133,3 +133,41 @@ fn what_comes_before_its_time_waits_for_what_it_follows() {
     }
     assert_eq!(view.inner().early.len(), EARLY);
 }
+
+#[test]
+fn what_others_say_of_another_epoch_or_of_seats_that_are_not_there_is_not_believed() {
+    let view = view();
+    let said = |seat: u16| Delta { revision: 2, seats: vec![(seat, Status::Sold)], ..Delta::from(1) };
+    view.hear("another", said(1), at(1));
+    view.hear("epoch", said(10), at(1));
+    assert_eq!(view.revision(), 1);
+    view.hear("epoch", said(9), at(1));
+    assert_eq!(view.revision(), 2);
+}
+
+#[test]
+fn when_many_watch_and_much_happens_it_is_told_together() {
+    let view = view();
+    for _ in 0..2_000 {
+        view.watched();
+    }
+    let (_, start) = view.everything(at(0));
+    commit(&view, 1, Status::Sold, 1);
+    // It had been quiet.
+    let waited = view.ring_later();
+    for seat in [2, 3] {
+        commit(&view, seat, Status::Sold, 1);
+    }
+    assert!(waited.is_some() || view.ring_later().is_some());
+    while let Some(left) = view.ring_later() {
+        std::thread::sleep(left);
+    }
+    let mut told = Vec::new();
+    let mut next = start;
+    while let (Next::Frame(frame), after) = view.after(next, at(2)) {
+        told.push((frame.delta.before, frame.delta.revision));
+        next = after;
+    }
+    assert!(told.len() < 3 && told.first().is_some_and(|(before, _)| *before == 1), "{told:?}");
+    assert_eq!(told.last().map(|(_, revision)| *revision), Some(4));
+}
