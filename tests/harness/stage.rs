@@ -6,13 +6,13 @@ use std::{
     time::Duration,
 };
 
-use boxoffice::pb::boxoffice::v1::{Showtime, WatchSeatMapResponse};
+use boxoffice::pb::boxoffice::v1::{Reservation, ReservationState, SeatState, Showtime, WatchSeatMapResponse};
 use futures_util::future::join_all;
 use tonic::Streaming;
 
 use super::{
     Server, in_hours,
-    seats::{best, cancel, confirm, extend, reserve, showtime_with},
+    seats::{best, cancel, confirm, extend, name, reserve, showtime_with},
     watching::{Seen, States, map, states, watch},
 };
 
@@ -38,6 +38,8 @@ pub(crate) struct Stage<'a> {
     /// Revisions at which a map was read during an act, and those that somebody heard of who watches.
     shown: BTreeSet<i64>,
     heard: BTreeSet<i64>,
+    /// How each seat stands that anybody was told about, by the answer with the highest revision.
+    answered: BTreeMap<String, (i64, SeatState)>,
     last: i64,
 }
 
@@ -52,6 +54,7 @@ impl<'a> Stage<'a> {
             seen: BTreeMap::new(),
             shown: BTreeSet::new(),
             heard: BTreeSet::new(),
+            answered: BTreeMap::new(),
             last: 1,
         }
     }
@@ -62,9 +65,9 @@ impl<'a> Stage<'a> {
         let (showtime, over) = (&self.showtime, AtomicBool::new(false));
         let load = async {
             let done = join_all((0..crowd).map(|caller| customer(servers[caller % servers.len()], showtime, caller)));
-            let last = done.await.into_iter().max();
+            let done = done.await;
             over.store(true, Ordering::SeqCst);
-            last.unwrap_or_default()
+            done
         };
         let read = servers.iter().map(async |server| {
             let mut maps = Vec::new();
@@ -73,8 +76,10 @@ impl<'a> Stage<'a> {
             }
             maps
         });
-        let (last, maps) = tokio::join!(load, join_all(read));
-        self.last = self.last.max(last);
+        let (done, maps) = tokio::join!(load, join_all(read));
+        for reservation in &done {
+            self.hear(reservation);
+        }
         for map in maps.into_iter().flatten() {
             self.shown.insert(map.revision);
             self.note(map.revision, states(&map));
@@ -97,7 +102,12 @@ impl<'a> Stage<'a> {
         }
         for server in &self.servers {
             let map = map(&mut server.showtimes(), &self.showtime.showtime_id, self.last).await;
-            noted.push((map.revision, states(&map)));
+            let states = states(&map);
+            for (seat, shown) in &states {
+                let answered = self.answered.get(seat).map_or(SeatState::Free, |(_, state)| *state);
+                assert_eq!(*shown, answered, "{seat} is not as was answered, at revision {}", map.revision);
+            }
+            noted.push((map.revision, states));
         }
         for (revision, states) in noted {
             self.note(revision, states);
@@ -107,6 +117,23 @@ impl<'a> Stage<'a> {
     /// At how many revisions a map was held against what watchers had heard, while all this went on.
     pub(crate) fn met(&self) -> usize {
         self.shown.intersection(&self.heard).count()
+    }
+
+    /// What somebody was told last about a reservation.
+    fn hear(&mut self, reservation: &Reservation) {
+        let state = match reservation.state() {
+            ReservationState::Held => SeatState::Held,
+            ReservationState::Confirmed => SeatState::Sold,
+            _ => SeatState::Free,
+        };
+        let revision = reservation.revision;
+        for seat in &reservation.seats {
+            let latest = self.answered.entry(name(seat)).or_insert((revision, state));
+            if latest.0 < revision {
+                *latest = (revision, state);
+            }
+        }
+        self.last = self.last.max(revision);
     }
 
     /// At one revision everybody sees the same.
@@ -123,8 +150,8 @@ async fn begin(server: &Server, showtime: &Showtime) -> (Seen, Streaming<WatchSe
     (Seen::begin(&mut watching).await, watching)
 }
 
-/// Answers with the last revision that it made.
-async fn customer(server: &Server, showtime: &Showtime, caller: usize) -> i64 {
+/// Answers with what it was told last.
+async fn customer(server: &Server, showtime: &Showtime, caller: usize) -> Reservation {
     let mine = best(showtime, &format!("caller {caller}"), 1 + (caller % 2) as i32);
     let held = reserve(server, mine).await.expect("there is room");
     let after = match caller % 4 {
@@ -132,5 +159,5 @@ async fn customer(server: &Server, showtime: &Showtime, caller: usize) -> i64 {
         1 | 2 => cancel(server, &held).await,
         _ => extend(server, &held).await,
     };
-    after.expect("it is held").revision
+    after.expect("it is held")
 }
