@@ -4,7 +4,7 @@ use boxoffice::pb::boxoffice::v1::SeatState;
 use rustix::process::Signal;
 
 use crate::harness::{
-    Redis, Store,
+    Redis, Server, Store, eventually,
     proxy::Proxy,
     seats::{reserve, these},
     server::Setup,
@@ -16,6 +16,12 @@ fn setup(ground: &Ground, redis: &Redis) -> Setup {
     let setup = ground.setup().with("--redis-url", redis.url()).with("--redis-rest", "100ms");
     // Whoever is stopped for a while is not to be believed dead.
     setup.with("--sweep", "false").with("--redis-timeout", "1s")
+}
+
+/// How often a server has heard anything of others.
+async fn heard(server: &Server) -> f64 {
+    let metrics = server.metrics().await;
+    metrics.sum("boxoffice_feed_messages_total", &["outcome=\"heard\""]).expect("it has heard something")
 }
 
 #[tokio::test]
@@ -47,7 +53,12 @@ async fn nothing_is_missed_or_repeated_while_redis_is_killed_and_back() {
     redis.kill();
     stage.act(&[0, 1], 24).await;
     stage.converge().await;
+    let before = (heard(&servers[0]).await, heard(&servers[1]).await);
     redis.restart().await;
+    // Both tell again, and both listen again.
+    for (server, before) in [(&servers[0], before.0), (&servers[1], before.1)] {
+        eventually("the other is heard again", async || (heard(server).await > before).then_some(())).await;
+    }
     stage.act(&[0, 1], 24).await;
     stage.converge().await;
     assert!(stage.met() > 5, "maps and watchers met at {} revisions", stage.met());
