@@ -7,11 +7,11 @@ use boxoffice::pb::boxoffice::v1::{
     reservations_client::ReservationsClient,
 };
 use futures_util::future::join_all;
-use sea_orm::ConnectionTrait as _;
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement, TransactionTrait as _};
 use tonic::Code;
 
 use crate::harness::{
-    Server, Store, World, assert_refused, create_auditorium,
+    Server, Store, World, assert_refused, create_auditorium, eventually,
     fleet::Fleet,
     history::{Deed, History, Told},
     in_hours, new_showtime,
@@ -233,6 +233,34 @@ async fn a_second_writer_changes_zero_rows_and_leaves_nothing() {
     history.call(world.channel(), id, Deed::confirm(&held.reservation_id)).await.done();
     history.call(world.channel(), id, Deed::reserve(id, "two", "A", 2..=2)).await.done();
     history.assert_holds(&connection, &[world.channel()]).await;
+}
+
+/// The same for a reservation that has its batch to itself. Only where the lock is missing can anybody be faster.
+#[tokio::test]
+async fn a_second_writer_alone_in_its_batch_leaves_nothing() {
+    let ground = Ground::new(Store::Postgres).await;
+    let server = ground.setup().with_bug("no-lock").start().await;
+    let history = History::default();
+    let id = &history.stage(server.channel(), 3, 600).await;
+    history.call(server.channel(), id, Deed::reserve(id, "one", "A", 1..=1)).await.done();
+    let (faster, onlooker) = (ground.connect().await, ground.connect().await);
+    let first = faster.begin().await.expect("a transaction begins");
+    let step = |by: i64| format!("UPDATE standings SET revision = revision + {by} WHERE showtime_id = '{id}'");
+    first.execute_unprepared(&step(1)).await.expect("the row is had");
+    let Deed::Reserve(request) = Deed::reserve(id, "two", "A", 3..=3) else { panic!("it is one") };
+    let mut second = ReservationsClient::new(server.channel());
+    let overtake = async {
+        let waits = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+            AND query LIKE 'EXECUTE reserve (%'";
+        let waits = || onlooker.query_one_raw(Statement::from_string(DbBackend::Postgres, waits));
+        eventually("it waits to write", async || waits().await.expect("an answer")).await;
+        first.commit().await.expect("it is first");
+    };
+    let (reserved, ()) = tokio::join!(second.reserve_seats(request), overtake);
+    assert_refused(&reserved.expect_err("the row is not as it was"), Code::Internal, "INTERNAL");
+    // Not a word of it is left.
+    onlooker.execute_unprepared(&step(-1)).await.expect("it is as it was");
+    history.assert_holds(&onlooker, &[server.channel()]).await;
 }
 
 async fn reserve(server: &Server, deed: Deed) -> Reservation {
