@@ -42,6 +42,38 @@ async fn a_thousand_watchers_are_told_where_to_go_on_when_the_server_ends() {
 }
 
 #[tokio::test]
+async fn at_the_end_those_who_read_slowly_are_waited_for() {
+    // Longer than it takes to tell those who read.
+    const SLOW: Duration = Duration::from_millis(700);
+    let world = World::start(Store::Sqlite).await;
+    let (showtime, near) = (showtime(&world).await, world.showtimes());
+    // Whoever does not read here takes next to nothing: the rest is the server's to keep.
+    let narrow = Endpoint::from_shared(format!("http://{}", world.address())).expect("an address");
+    let narrow = narrow.initial_stream_window_size(64).connect().await.expect("it listens");
+    let mut slow = watch(&ShowtimesClient::new(narrow), &showtime.showtime_id, 0, "").await.expect("there is room");
+    let mut quick = watch(&near, &showtime.showtime_id, 0, "").await.expect("there is room");
+    let (mut seen, mut other) = (Seen::begin(&mut slow).await, Seen::begin(&mut quick).await);
+    for customer in ["ada", "bob", "eve", "joe"] {
+        let held = reserve(&world, best(&showtime, customer, 2)).await.expect("there is room");
+        other.read_until(&mut quick, held.revision).await;
+    }
+    drop(quick);
+    let reads = async {
+        tokio::time::sleep(SLOW).await;
+        let goodbye = loop {
+            match next(&mut slow).await.expect("a goodbye is said") {
+                Event::Draining(goodbye) => break goodbye,
+                event => seen.hear(&event),
+            }
+        };
+        // What was not under way by then is not said any more.
+        assert_eq!((goodbye.revision, goodbye.epoch), (seen.revision, seen.epoch));
+        drop(slow);
+    };
+    tokio::join!(world.stop(), reads);
+}
+
+#[tokio::test]
 async fn one_who_vanished_without_a_word_is_noticed() {
     // Silence of 30 s on a connection is looked into, for 10 s.
     const NOTICED: Duration = Duration::from_secs(90);

@@ -66,7 +66,7 @@ impl Seen {
         event
     }
 
-    fn hear(&mut self, event: &Event) {
+    pub(crate) fn hear(&mut self, event: &Event) {
         match event {
             Event::Delta(delta) => {
                 assert_eq!(delta.base_revision, self.revision, "a gap, or a repetition: {delta:?}");
