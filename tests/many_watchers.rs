@@ -37,7 +37,7 @@ async fn a_thousand_watchers_are_told_where_to_go_on_when_the_server_ends() {
         assert_eq!((goodbye.revision, goodbye.epoch), (seen.revision, seen.epoch));
         assert!(next(&mut watching).await.is_none(), "nothing comes after a goodbye");
     });
-    let (_, ends) = tokio::join!(world.stop(), join_all(ends));
+    let ((), ends) = tokio::join!(world.stop(), join_all(ends));
     assert_eq!(ends.len(), MANY);
 }
 

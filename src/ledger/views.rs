@@ -318,7 +318,9 @@ impl Views {
 
     /// This was committed: in each showtime what changed, and when.
     pub(super) fn tell(&self, mut changes: Vec<(ShowtimeId, Delta, DateTime<Utc>)>) {
-        changes.iter_mut().for_each(|(_, delta, _)| delta.settle());
+        for (_, delta, _) in &mut changes {
+            delta.settle();
+        }
         if let Some(teller) = &self.0.teller {
             teller.tell(changes.iter().map(|(id, delta, _)| (*id, delta)));
         }

@@ -102,23 +102,23 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn at(address: &str) -> Option<IpAddr> {
-        Some(address.parse().unwrap())
+    fn at(address: &str) -> IpAddr {
+        address.parse().unwrap()
     }
 
     #[test]
     fn a_caller_gets_no_more_than_its_share_and_gives_it_back() {
         let places = Arc::new(Places::new(Room { all: 4, caller: 2 }));
-        let refused = |caller| places.take(at(caller)).err();
-        let first = places.take(at("192.0.2.1")).ok();
-        let _second = places.take(at("::ffff:192.0.2.1")).ok();
+        let refused = |caller| places.take(Some(at(caller))).err();
+        let first = places.take(Some(at("192.0.2.1"))).ok();
+        let _second = places.take(Some(at("::ffff:192.0.2.1"))).ok();
         assert_eq!(refused("192.0.2.1"), Some(NoPlace::Enough));
-        let _third = places.take(at("2001:db8::1")).ok();
-        let _fourth = places.take(at("2001:db8::ffff:2")).ok();
+        let _third = places.take(Some(at("2001:db8::1"))).ok();
+        let _fourth = places.take(Some(at("2001:db8::ffff:2"))).ok();
         assert_eq!(refused("2001:db8:0:0:1::3"), Some(NoPlace::Enough));
         assert_eq!(refused("2001:db8:0:1::1"), Some(NoPlace::Full));
         drop(first);
-        assert!(places.take(at("192.0.2.1")).is_ok());
+        assert!(places.take(Some(at("192.0.2.1"))).is_ok());
     }
 
     #[tokio::test]

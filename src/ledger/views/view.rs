@@ -42,10 +42,13 @@ pub(super) enum Next {
     Everything,
 }
 
+/// When the database was asked about a view, and what came of it.
+pub(super) type Asked = (Instant, Result<(), Arc<Error>>);
+
 /// The view of one showtime.
 pub(super) struct View {
     /// Held by whoever asks the database about it: when that was last done, and what came of it, for those who waited.
-    pub(super) reading: tokio::sync::Mutex<Option<(Instant, Result<(), Arc<Error>>)>>,
+    pub(super) reading: tokio::sync::Mutex<Option<Asked>>,
     inner: Mutex<Inner>,
     /// The number of the frame to come: rung when there is something to be told.
     bell: watch::Sender<u64>,

@@ -118,8 +118,8 @@ fn what_comes_before_its_time_waits_for_what_it_follows() {
         let seats = vec![(seat, Status::Sold)];
         Delta { revision: before + 1, seats, ..Delta::from(before) }
     };
-    for early in [3, 2, 3] {
-        assert_eq!(view.follow(step(early, early as u16), at(1)), Followed::Gap);
+    for (early, seat) in [(3, 3), (2, 2), (3, 3)] {
+        assert_eq!(view.follow(step(early, seat), at(1)), Followed::Gap);
     }
     assert!(matches!(view.after(start, at(1)), (Next::Nothing, _)));
     assert_eq!(view.follow(step(1, 1), at(2)), Followed::Done);
