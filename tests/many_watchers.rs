@@ -68,7 +68,7 @@ async fn at_the_end_those_who_read_slowly_are_waited_for() {
         };
         // What was not under way by then is not said any more.
         assert_eq!((goodbye.revision, goodbye.epoch), (seen.revision, seen.epoch));
-        drop(slow);
+        assert!(next(&mut slow).await.is_none(), "nothing comes after a goodbye");
     };
     tokio::join!(world.stop(), reads);
 }

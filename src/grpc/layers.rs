@@ -32,6 +32,7 @@ use tonic_web::GrpcWebLayer;
 use tower::{BoxError, Layer as _, Service, ServiceBuilder};
 
 pub use self::context::{RequestContext, TraceId};
+pub(super) use self::deadline::Kept;
 use self::{admission::Admission, deadline::Deadlines, panics::CatchPanics, record::Record, switch::Switch};
 
 /// The limits that the layers keep.

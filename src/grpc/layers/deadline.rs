@@ -8,8 +8,10 @@
 //! us first, and we look at the clock ourselves rather than wait for the timer's turn, so we are always the first to say.
 
 use std::{
+    any::Any,
     convert::Infallible,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -138,9 +140,10 @@ where
                 Poll::Ready(Ok(refusal::answer(refusal::malformed_timeout(), *protocol)))
             }
             DeadlineProjected::Running { inner, limit, streams, protocol } => {
-                if let Poll::Ready(response) = inner.poll(context)? {
+                if let Poll::Ready(mut response) = inner.poll(context)? {
                     let limit = if *streams { std::mem::take(limit) } else { Limit::default() };
-                    return Poll::Ready(Ok(response.map(|inner| DeadlineBody { inner, limit, over: false })));
+                    let kept = response.extensions_mut().remove::<Kept>();
+                    return Poll::Ready(Ok(response.map(|inner| DeadlineBody { inner, limit, over: false, kept })));
                 }
                 match limit.reached(context) {
                     Some(end) => Poll::Ready(Ok(refusal::answer(end.status(), *protocol))),
@@ -235,6 +238,19 @@ pin_project! {
         inner: B,
         limit: Limit,
         over: bool,
+        kept: Option<Kept>,
+    }
+}
+
+/// Something that an answer brings along, to be dropped when all of it has been taken or nobody takes it any more.
+#[derive(Clone)]
+pub(in crate::grpc) struct Kept {
+    _thing: Arc<dyn Any + Send + Sync>,
+}
+
+impl Kept {
+    pub(in crate::grpc) fn new(thing: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { _thing: thing }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Somebody who watches: what to say next.
 
-use std::{sync::Arc, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio::{sync::watch, time};
@@ -40,7 +40,7 @@ pub struct Watch {
     first: Option<Arc<Frame>>,
     /// The last revision that was told of, and its epoch; 0 before the first word.
     place: (i64, Arc<str>),
-    _seat: Place,
+    seat: Arc<Place>,
 }
 
 impl Watch {
@@ -54,7 +54,7 @@ impl Watch {
     ) -> Self {
         let place = place.filter(|_| since.is_some()).map_or((0, Arc::from("")), |(at, epoch)| (at, Arc::from(epoch)));
         let (first, next) = since.map_or((None, None), |(frame, next)| (Some(frame), Some(next)));
-        Self { views, bell: view.bell(), view, next, first, place, _seat: seat }
+        Self { views, bell: view.bell(), view, next, first, place, seat: Arc::new(seat) }
     }
 
     /// What comes next, or that nothing did for so long.
@@ -89,6 +89,12 @@ impl Watch {
     #[must_use]
     pub fn place(&self) -> (i64, Arc<str>) {
         (self.place.0, Arc::clone(&self.place.1))
+    }
+
+    /// To be kept for as long as the watcher has not taken its last word: its place is not given to another before.
+    #[must_use]
+    pub fn seat(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.seat) as _
     }
 
     fn everything(&mut self) -> Said {
