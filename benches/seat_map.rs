@@ -55,9 +55,9 @@ use wire::{
 
 const GET: &str = "/boxoffice.v1.Showtimes/GetSeatMap";
 const FOLLOW: &str = "/boxoffice.v1.Showtimes/WatchSeatMap";
-/// Changes a second of the map that is shown meanwhile: reservations and cancellations.
-const WRITES: f64 = 2_000.0;
-/// Those who make them. Each has its turn every 64 ms, and is seldom late.
+/// Changes a second of the map that is shown meanwhile: 2,000 reservations, and as many cancellations, which make room again.
+const WRITES: f64 = 4_000.0;
+/// Those who make them. Each has its turn every 32 ms, and is seldom late.
 const WRITERS: usize = 128;
 /// Those who make changes for many to watch, a few a second,
 const FEW: usize = 4;

@@ -161,12 +161,13 @@ impl Caller {
 
     /// The revision that came of it, and the size of the answer.
     async fn change(&mut self) -> (i64, usize) {
-        let request_id = Some(self.dice.uuid());
         let (method, message) = if let Some(held) = &self.held {
-            (&self.cancel, asked::settle(held, request_id))
+            // It only makes room for the next.
+            (&self.cancel, asked::settle(held, None))
         } else {
             let customer = asked::customer(&mut self.dice);
             let seats = house::pair(self.at).into_iter();
+            let request_id = Some(self.dice.uuid());
             (&self.reserve, asked::reserve(&self.plan.showtime, seats, &customer, request_id))
         };
         let answer = self.line.unary(method, message).await.unwrap_or_else(|status| panic!("{status:?}"));
