@@ -16,6 +16,15 @@ pub(crate) async fn call(channel: Channel, path: &str, message: impl Into<Bytes>
     Ok(client.unary(Request::new(message.into()), path, AsItIs).await?.into_inner())
 }
 
+/// The same for a method that streams: the first message, or the end.
+pub(crate) async fn first(channel: Channel, path: &str, message: impl Into<Bytes>) -> Result<Bytes, Status> {
+    let mut client = Grpc::new(channel);
+    client.ready().await.map_err(|error| Status::unavailable(format!("not connected: {error}")))?;
+    let path = path.parse().expect("a path");
+    let mut stream = client.server_streaming(Request::new(message.into()), path, AsItIs).await?.into_inner();
+    Ok(stream.message().await?.unwrap_or_default())
+}
+
 struct AsItIs;
 
 impl Codec for AsItIs {
