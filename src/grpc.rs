@@ -13,4 +13,4 @@ mod services;
 mod showtimes;
 mod status;
 
-pub use services::{SERVICES, Watching, routes};
+pub use services::{SERVICES, Services, Watching, services};

@@ -81,8 +81,8 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     let (store, ledger, app) = furnished;
 
     let watching = grpc::Watching { heartbeat: config.ledger.watch_heartbeat, ending: running.ending.clone() };
-    let routes = grpc::routes(app.clone(), health.service(), config.limits.max_message_bytes, watching)?;
-    let stack = layers::stack(routes, &options::layers(config, running.parting.clone()));
+    let services = grpc::services(app.clone(), health.service(), config.limits.max_message_bytes, watching)?;
+    let stack = layers::stack(services, &options::layers(config, running.parting.clone()));
     let asked_to_end = running.ending.clone().cancelled_owned();
     let serving =
         limits::server(options::limits(config)).serve_with_incoming_shutdown(stack, bound.listener, asked_to_end);

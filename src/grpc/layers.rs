@@ -20,9 +20,8 @@ mod web;
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, error::Error, time::Duration};
 
-use axum::Router;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
@@ -32,8 +31,8 @@ use tonic_web::GrpcWebLayer;
 use tower::{BoxError, Layer as _, Service, ServiceBuilder};
 
 pub use self::context::{RequestContext, TraceId};
-pub(super) use self::deadline::Kept;
 use self::{admission::Admission, deadline::Deadlines, panics::CatchPanics, record::Record, switch::Switch};
+pub(super) use self::{deadline::Kept, fallback::unserved};
 
 /// The limits that the layers keep.
 #[derive(Clone, Debug)]
@@ -68,10 +67,10 @@ impl Default for Settings {
     }
 }
 
-/// The services and pages of `routes`, with every layer around them. From outside in:
+/// Services and pages, with every layer around them. From outside in:
 #[must_use]
-pub fn stack(
-    routes: Router,
+pub fn stack<S, B>(
+    services: S,
     settings: &Settings,
 ) -> impl Service<
     Request<Body>,
@@ -81,7 +80,13 @@ pub fn stack(
 > + Clone
 + Send
 + Sync
-+ 'static {
++ 'static
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    B: HttpBody<Data = Bytes> + Default + Send + Unpin + 'static,
+    B::Error: Error + Send + Sync + 'static,
+{
     // The path of every native call. Nothing here is boxed; a call that goes well costs one
     // allocation, for its context.
     let native = ServiceBuilder::new()
@@ -97,8 +102,7 @@ pub fn stack(
         })
         // Innermost: a panic becomes an ordinary INTERNAL, which everything above treats like any answer.
         .layer_fn(CatchPanics::new)
-        // What nobody serves is UNIMPLEMENTED in gRPC, and 404 to a browser.
-        .service(routes.fallback(fallback::answer).with_state::<()>(()));
+        .service(services);
     // gRPC-Web is translated here, so that everything inside sees native gRPC. The translation would answer 400 to plain
     // HTTP, so only gRPC-Web passes through it; pages pass it by, and what cannot work is sent back, and told, here.
     let any = Switch::new(web::gate(settings), GrpcWebLayer::new().layer(native.clone()), native);

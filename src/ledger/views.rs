@@ -148,6 +148,9 @@ impl Views {
     /// The store could not be asked, and nobody else can vouch for what is known.
     pub async fn seat_map(&self, id: ShowtimeId, at_least: i64) -> Result<Option<Arc<Snapshot>>, Arc<Error>> {
         let Some(view) = self.view(id).await? else { return Ok(None) };
+        if let Some(snapshot) = view.current(at_least, self.now()) {
+            return Ok(Some(snapshot));
+        }
         self.vouched(&view, id, at_least).await?;
         Ok(Some(view.snapshot(self.now())))
     }
@@ -270,7 +273,7 @@ impl Views {
     /// Makes sure that the view is of late, and has this revision in it if the showtime has reached it. Those who want that at
     /// once wait for the first of them.
     async fn vouched(&self, view: &View, id: ShowtimeId, at_least: i64) -> Result<(), Arc<Error>> {
-        let fine = || view.revision() >= at_least && view.unvouched() <= STALE;
+        let fine = || view.is_current(at_least);
         if fine() {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! One console line for each request, written by hand: through the logging machinery it would cost ten times as much, and
 //! every request pays.
 
-use std::{cell::RefCell, io::Write as _, sync::OnceLock};
+use std::{cell::RefCell, io::Write as _, net::SocketAddr, sync::OnceLock, time::Duration};
 
 use chrono::{DateTime, Timelike as _, Utc};
 
@@ -36,12 +36,9 @@ pub(super) fn line(request: &Ended<'_>) {
 }
 
 fn write(line: &mut Vec<u8>, format: LogFormat, now: DateTime<Utc>, request: &Ended<'_>) {
-    let hundredths = (request.elapsed.as_nanos() + 5_000) / 10_000;
-    let (whole, part) = (hundredths / 100, hundredths % 100);
-    let trace = request.trace_id;
     let status = |line: &mut Vec<u8>| match request.outcome {
         Outcome::Grpc(_) => line.extend_from_slice(request.outcome.label().as_bytes()),
-        Outcome::Http(code) => put(line, format_args!("{code}")),
+        Outcome::Http(code) => decimal(line, code.into(), 1),
     };
     match format {
         LogFormat::Human => {
@@ -52,12 +49,16 @@ fn write(line: &mut Vec<u8>, format: LogFormat, now: DateTime<Utc>, request: &En
             line.extend_from_slice(request.method.as_bytes());
             line.extend_from_slice(b" status=");
             status(line);
-            put(line, format_args!(" ms={whole}.{part:02} peer="));
+            line.extend_from_slice(b" ms=");
+            hundredths(line, request.elapsed);
+            line.extend_from_slice(b" peer=");
             match request.peer {
-                Some(peer) => put(line, format_args!("{peer}")),
+                Some(peer) => address(line, peer),
                 None => line.push(b'-'),
             }
-            put(line, format_args!(" trace={trace:032x}\n"));
+            line.extend_from_slice(b" trace=");
+            line.extend_from_slice(&hexadecimal(request.trace_id));
+            line.push(b'\n');
         }
         LogFormat::Json => {
             line.extend_from_slice(b"{\"timestamp\":\"");
@@ -68,13 +69,59 @@ fn write(line: &mut Vec<u8>, format: LogFormat, now: DateTime<Utc>, request: &En
             escape(line, request.method);
             line.extend_from_slice(b"\",\"status\":\"");
             status(line);
-            put(line, format_args!("\",\"protocol\":\"{}\",\"ms\":{whole}.{part:02}", request.protocol.label()));
+            line.extend_from_slice(b"\",\"protocol\":\"");
+            line.extend_from_slice(request.protocol.label().as_bytes());
+            line.extend_from_slice(b"\",\"ms\":");
+            hundredths(line, request.elapsed);
             if let Some(peer) = request.peer {
-                put(line, format_args!(",\"peer\":\"{peer}\""));
+                line.extend_from_slice(b",\"peer\":\"");
+                address(line, peer);
+                line.push(b'"');
             }
-            put(line, format_args!(",\"trace\":\"{trace:032x}\",\"target\":\"{TARGET}\"}}\n"));
+            line.extend_from_slice(b",\"trace\":\"");
+            line.extend_from_slice(&hexadecimal(request.trace_id));
+            put(line, format_args!("\",\"target\":\"{TARGET}\"}}\n"));
         }
     }
+}
+
+/// Milliseconds, to the hundredth.
+fn hundredths(line: &mut Vec<u8>, elapsed: Duration) {
+    let hundredths = ((elapsed.as_nanos() + 5_000) / 10_000) as u64;
+    decimal(line, hundredths / 100, 1);
+    line.push(b'.');
+    decimal(line, hundredths % 100, 2);
+}
+
+fn address(line: &mut Vec<u8>, address: SocketAddr) {
+    let SocketAddr::V4(address) = address else { return put(line, format_args!("{address}")) };
+    for (at, octet) in address.ip().octets().into_iter().enumerate() {
+        if at > 0 {
+            line.push(b'.');
+        }
+        decimal(line, octet.into(), 1);
+    }
+    line.push(b':');
+    decimal(line, address.port().into(), 1);
+}
+
+/// With so many digits at least.
+fn decimal(line: &mut Vec<u8>, mut number: u64, least: usize) {
+    let (mut digits, mut first) = ([b'0'; 20], 20);
+    while number > 0 || digits.len() - first < least {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    line.extend_from_slice(&digits[first..]);
+}
+
+fn hexadecimal(number: u128) -> [u8; 32] {
+    let mut digits = [0; 32];
+    for (digits, byte) in digits.chunks_exact_mut(2).zip(number.to_be_bytes()) {
+        digits.copy_from_slice(&[byte >> 4, byte & 15].map(|half| b"0123456789abcdef"[usize::from(half)]));
+    }
+    digits
 }
 
 fn put(line: &mut Vec<u8>, arguments: std::fmt::Arguments<'_>) {
@@ -107,13 +154,13 @@ pub(super) fn timestamp(line: &mut Vec<u8>, now: DateTime<Utc>) {
         line.extend_from_slice(text);
     });
     // A leap second counts as the last millisecond.
-    put(line, format_args!(".{:03}Z", (now.nanosecond() / 1_000_000).min(999)));
+    line.push(b'.');
+    decimal(line, (now.nanosecond() / 1_000_000).min(999).into(), 3);
+    line.push(b'Z');
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::telemetry::request::Protocol;
 

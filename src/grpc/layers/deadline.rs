@@ -34,13 +34,14 @@ pub(super) struct Deadlines<S> {
     inner: S,
     default: Duration,
     cap: Duration,
-    drain: CancellationToken,
+    // Shared, since a token counts those who have it under a lock, and there is one of this for every request.
+    drain: Arc<CancellationToken>,
 }
 
 impl<S> Deadlines<S> {
     /// Streams end when `drain` is cancelled.
     pub(super) fn new(inner: S, default: Duration, cap: Duration, drain: CancellationToken) -> Self {
-        Self { inner, default, cap, drain }
+        Self { inner, default, cap, drain: Arc::new(drain) }
     }
 
     /// How long this request may take, if that is limited; or that its caller's wish cannot be read.

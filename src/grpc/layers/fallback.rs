@@ -1,4 +1,4 @@
-//! What nobody serves.
+//! What nobody serves is UNIMPLEMENTED in gRPC, and 404 to a browser.
 
 use axum::{body::Body, extract::Request};
 use http::{HeaderValue, Response, StatusCode, header};
@@ -6,7 +6,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::{refusal, web};
 
 /// UNIMPLEMENTED to those who speak gRPC, a page that says so to the others.
-pub(super) async fn answer(request: Request) -> Response<Body> {
+pub(in crate::grpc) async fn unserved(request: Request) -> Response<Body> {
     if web::is_grpc(request.headers()) {
         return refusal::unimplemented().into_http();
     }

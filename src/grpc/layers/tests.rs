@@ -4,6 +4,7 @@ mod bounds;
 
 use std::{net::SocketAddr, sync::Arc};
 
+use axum::Router;
 use futures_util::future::{join_all, pending};
 use http_body_util::BodyExt as _;
 use prost::Message as _;
@@ -91,6 +92,7 @@ fn routes(obedient: Obedient) -> Router {
         .add_service(ShowtimesServer::new(obedient).max_decoding_message_size(1 << 20))
         .add_service(health)
         .into_axum_router()
+        .fallback(unserved)
         .route("/page-that-panics", axum::routing::get(async || -> &'static str { panic!("told to") }))
 }
 

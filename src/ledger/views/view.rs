@@ -16,7 +16,10 @@ use std::{
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, watch};
 
-use super::told::{Frame, Snapshot};
+use super::{
+    STALE,
+    told::{Frame, Snapshot},
+};
 use crate::{
     domain::{
         seat_map::{Delta, Followed, SeatMap, Status},
@@ -143,6 +146,20 @@ impl View {
     /// Nobody watches it, and nobody has read it for so long.
     pub(super) fn idle(&self) -> Option<Duration> {
         (self.watchers.load(Ordering::SeqCst) == 0).then(|| self.inner().used.elapsed())
+    }
+
+    /// Whether it is of late, and has this revision in it.
+    pub(super) fn is_current(&self, at_least: i64) -> bool {
+        self.inner().is_current(at_least, Instant::now())
+    }
+
+    /// As it stands, if that is so.
+    pub(super) fn current(&self, at_least: i64, now: DateTime<Utc>) -> Option<Arc<Snapshot>> {
+        let (mut inner, instant) = (self.inner(), Instant::now());
+        inner.is_current(at_least, instant).then(|| {
+            inner.used = instant;
+            inner.taken(now)
+        })
     }
 
     /// As it stands.
@@ -291,6 +308,10 @@ impl View {
 }
 
 impl Inner {
+    fn is_current(&self, at_least: i64, now: Instant) -> bool {
+        self.map.revision() >= at_least && now.saturating_duration_since(self.vouched) <= STALE
+    }
+
     fn taken(&mut self, now: DateTime<Utc>) -> Arc<Snapshot> {
         let at = self.moment(now);
         if let Some(snapshot) = &self.snapshot {
