@@ -4,6 +4,7 @@
 
 pub(crate) mod account;
 pub(crate) mod echo;
+pub(crate) mod lean;
 pub(crate) mod line;
 pub(crate) mod load;
 pub(crate) mod service;

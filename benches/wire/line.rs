@@ -62,15 +62,19 @@ impl Line {
     /// A call whose answers are read by the caller.
     pub(crate) async fn open(&mut self, method: &Method, message: Bytes) -> (HeaderMap, RecvStream) {
         let mut request = Request::post(method.0.clone()).body(()).expect("a request");
-        let headers = request.headers_mut();
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers(request.headers_mut());
         std::future::poll_fn(|context| self.send.poll_ready(context)).await.expect("a connection that lives");
         let (answer, mut stream) = self.send.send_request(request, false).expect("to ask");
         stream.send_data(message, true).expect("to say what");
         let (head, body) = answer.await.expect("an answer").into_parts();
         (head.headers, body)
     }
+}
+
+/// What makes a request one of gRPC.
+pub(crate) fn headers(headers: &mut HeaderMap) {
+    headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
 }
 
 /// The next bytes of a body.

@@ -1,12 +1,19 @@
 //! The load: so many callers for so long, over a few connections; each answer makes room for the caller's next question.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use bytes::{BufMut as _, Bytes};
+use bytes::BufMut as _;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
-use super::line::{self, Line, Method};
+use super::{
+    lean::{self, Questions},
+    line::{self, Line},
+};
 
 /// What to do.
 #[derive(Clone, Serialize, Deserialize)]
@@ -67,25 +74,30 @@ impl Plan {
 
 /// Does what the plan in this file says, and prints the outcome.
 pub(crate) async fn run(file: &str) {
-    let plan: Plan = super::instructions(file);
-    let messages = plan.messages.iter().map(|content| {
+    let Plan { address, path, messages, in_flight, seconds } = super::instructions(file);
+    let messages = messages.iter().map(|content| {
         let mut message = line::begin(content.len());
         message.put_slice(content);
         line::prefixed(message)
     });
-    let messages: Vec<_> = messages.collect();
-    let lines = connect(&[plan.address], plan.in_flight).await.into_iter().enumerate();
-    let callers = lines.map(|(caller, line)| {
-        let next = caller * 31 % messages.len();
-        Repeating { method: line.method(&plan.path), line, messages: messages.clone(), next }
+    let questions = Arc::new(Questions::new(&address, &path, messages.collect()).await);
+    let connections = in_flight.div_ceil(SHARE);
+    let (start, end) = times(seconds);
+    let asking = (0..connections).map(|at| {
+        let callers = in_flight / connections + usize::from(at < in_flight % connections);
+        let first = at * 31 % questions.messages();
+        tokio::spawn(lean::ask(address.clone(), Arc::clone(&questions), callers, first, start, end))
     });
-    println!("{}", serde_json::to_string(&drive(plan.seconds, callers.collect()).await).expect("an outcome as text"));
+    println!("{}", serde_json::to_string(&all(start, asking.collect()).await).expect("an outcome as text"));
 }
 
-/// A way to the server for each of so many callers: as in a few busy clients, up to 32 share a connection.
+/// As in a few busy clients, so many share a connection.
+const SHARE: usize = 32;
+
+/// A way to the server for each of so many callers.
 pub(crate) async fn connect(addresses: &[String], callers: usize) -> Vec<Line> {
     let mut lines = Vec::new();
-    for at in 0..callers.div_ceil(32).next_multiple_of(addresses.len()) {
+    for at in 0..callers.div_ceil(SHARE).next_multiple_of(addresses.len()) {
         lines.push(Line::connect(&addresses[at % addresses.len()]).await);
     }
     (0..callers).map(|caller| lines[caller % lines.len()].clone()).collect()
@@ -93,13 +105,21 @@ pub(crate) async fn connect(addresses: &[String], callers: usize) -> Vec<Line> {
 
 /// Lets them all ask for so long, after a warm-up of a fifth of it.
 pub(crate) async fn drive<C: Caller>(seconds: f64, callers: Vec<C>) -> Outcome {
+    let (start, end) = times(seconds);
+    all(start, callers.into_iter().map(|caller| tokio::spawn(ask(caller, start, end))).collect()).await
+}
+
+/// When the warm-up ends, and when the measurement.
+fn times(seconds: f64) -> (Instant, Instant) {
     let length = Duration::from_secs_f64(seconds);
     let start = Instant::now() + length / 5;
-    let end = start + length;
-    let callers: Vec<_> = callers.into_iter().map(|caller| tokio::spawn(ask(caller, start, end))).collect();
+    (start, start + length)
+}
+
+async fn all(start: Instant, asking: Vec<JoinHandle<Tally>>) -> Outcome {
     let mut all = Tally::new(start);
-    for caller in callers {
-        all.add(&caller.await.expect("a caller to end"));
+    for asking in asking {
+        all.add(&asking.await.expect("a caller to end"));
     }
     all.outcome(start)
 }
@@ -116,8 +136,7 @@ async fn ask<C: Caller>(mut caller: C, start: Instant, end: Instant) -> Tally {
             break;
         };
         if asked >= start {
-            tally.latencies.record(asked.elapsed().as_micros() as u64).expect("a latency within bounds");
-            tally.bytes += answer.bytes as u64;
+            tally.answered(asked.elapsed(), answer.bytes);
         }
         tally.failed += u64::from(answer.failed);
     }
@@ -126,17 +145,23 @@ async fn ask<C: Caller>(mut caller: C, start: Instant, end: Instant) -> Tally {
 }
 
 /// What was counted.
-struct Tally {
+pub(super) struct Tally {
     latencies: Histogram<u64>,
     bytes: u64,
-    failed: u64,
+    pub(super) failed: u64,
     /// When the last question was asked.
     until: Instant,
 }
 
 impl Tally {
-    fn new(until: Instant) -> Self {
+    pub(super) fn new(until: Instant) -> Self {
         Self { latencies: Histogram::new(3).expect("a histogram"), bytes: 0, failed: 0, until }
+    }
+
+    /// One more, after so long, of so many bytes.
+    pub(super) fn answered(&mut self, after: Duration, bytes: usize) {
+        self.latencies.record(after.as_micros() as u64).expect("a latency within bounds");
+        self.bytes += bytes as u64;
     }
 
     fn add(&mut self, other: &Self) {
@@ -152,24 +177,5 @@ impl Tally {
         let length = self.until.duration_since(start).as_secs_f64().max(1e-3);
         let rate = self.latencies.len() as f64 / length;
         Outcome { rate, p50: quantile(0.5), p99: quantile(0.99), bytes, failed: self.failed }
-    }
-}
-
-/// Sends its messages again and again.
-struct Repeating {
-    line: Line,
-    method: Method,
-    messages: Vec<Bytes>,
-    next: usize,
-}
-
-impl Caller for Repeating {
-    async fn call(&mut self) -> Option<Answer> {
-        let message = self.messages[self.next].clone();
-        self.next = (self.next + 1) % self.messages.len();
-        match self.line.unary(&self.method, message).await {
-            Ok(answer) => Some(Answer { bytes: answer.len(), failed: false }),
-            Err(_) => Some(Answer { bytes: 0, failed: true }),
-        }
     }
 }
