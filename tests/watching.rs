@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::harness::{
-    DEADLINE, Postgres, Store, assert_refused, eventually, in_hours,
+    DEADLINE, Postgres, Store, assert_not_found, assert_refused, eventually, in_hours,
     proxy::Proxy,
     requests::seconds,
     seats::{HALL, reserve, showtime, showtime_with, these},
@@ -74,6 +74,23 @@ async fn a_watcher_whose_server_ends_goes_on_at_another() {
         watch(&other.showtimes(), &showtime.showtime_id, place.revision, &place.epoch).await.expect("it is there");
     seen.read_until(&mut again, held.revision).await;
     assert_eq!(seen.states["A1"], SeatState::Held);
+}
+
+#[tokio::test]
+async fn what_a_restored_database_does_not_have_is_gone_by_name() {
+    let ground = Ground::new(Store::Postgres).await;
+    let server = ground.setup().start().await;
+    let id = showtime(&server).await.showtime_id;
+    let mut watching = watch(&server.showtimes(), &id, 0, "").await.expect("it is there");
+    Seen::begin(&mut watching).await;
+    ground.sql("DELETE FROM standings; DELETE FROM showtimes").await.expect("as if it had never been there");
+    let end = tokio::time::timeout(DEADLINE, watching.message()).await.expect("an end").expect_err("there is none");
+    assert_not_found(&end, "SHOWTIME_NOT_FOUND", &id);
+    let request = GetSeatMapRequest { showtime_id: id.clone(), ..Default::default() };
+    let refused = server.showtimes().get_seat_map(request).await.expect_err("there is none");
+    assert_not_found(&refused, "SHOWTIME_NOT_FOUND", &id);
+    let refused = watch(&server.showtimes(), &id, 0, "").await.expect_err("there is none");
+    assert_not_found(&refused, "SHOWTIME_NOT_FOUND", &id);
 }
 
 #[tokio::test]

@@ -48,6 +48,12 @@ impl App {
         })
     }
 
+    /// Why somebody who watched is told no more, though the showtime was not cancelled.
+    #[must_use]
+    pub fn gone(watch: &Watch) -> Error {
+        no_showtime(watch.showtime_id())
+    }
+
     /// Waits until nobody watches any more.
     pub async fn unwatched(&self) {
         self.0.ledger.views().unwatched().await;

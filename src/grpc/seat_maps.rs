@@ -10,7 +10,7 @@ use tonic::{Extensions, Status};
 
 use super::{convert, ready::Ready, status};
 use crate::{
-    app::{Ended as _, Error, Form, Frame, Said, Snapshot, Watch},
+    app::{App, Ended as _, Error, Form, Frame, Said, Snapshot, Watch},
     pb::boxoffice::v1::{self as pb, watch_seat_map_response::Event},
 };
 
@@ -55,23 +55,30 @@ pub(super) fn stream(
             Last::Goodbye => None,
             Last::Refusal(error) => Some((Err(status::of(&error, &telling.context)), telling)),
             Last::Word => {
-                let (word, last) = telling.word().await;
-                telling.last = last;
-                Some((Ok(word.into()), telling))
+                let said = match telling.word().await {
+                    Ok((word, last)) => {
+                        telling.last = last;
+                        Ok(word.into())
+                    }
+                    Err(error) => Err(status::of(&error, &telling.context)),
+                };
+                Some((said, telling))
             }
         }
     })
 }
 
 impl Telling {
-    async fn word(&mut self) -> (Bytes, Last) {
+    /// The next word, and what comes after it; or why there is none.
+    async fn word(&mut self) -> Result<(Bytes, Last), Error> {
         let said = tokio::select! {
             biased;
-            () = self.ending.cancelled() => return (self.goodbye(), Last::Goodbye),
+            () = self.ending.cancelled() => return Ok((self.goodbye(), Last::Goodbye)),
             said = self.watch.next(self.heartbeat) => said,
         };
         let refusal = |end: Option<Error>| end.map_or(Last::Word, |end| Last::Refusal(Box::new(end)));
-        match said {
+        Ok(match said {
+            Said::Gone => return Err(App::gone(&self.watch)),
             Said::Everything(snapshot) => (snapshot.said(Form::Watched, everything), refusal(snapshot.ended())),
             Said::Changed(frame) => (frame.said(changed), refusal(frame.ended())),
             Said::Quiet { revision, now, stale_since } => {
@@ -82,7 +89,7 @@ impl Telling {
                 };
                 (event(Event::Heartbeat(heartbeat)), Last::Word)
             }
-        }
+        })
     }
 
     fn goodbye(&self) -> Bytes {

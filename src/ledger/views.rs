@@ -15,15 +15,13 @@ mod watch;
 use std::{
     collections::HashMap,
     net::IpAddr,
+    ptr::from_ref,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, RwLock, Weak,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::{Duration, Instant},
 };
-
-use chrono::{DateTime, Utc};
-use tokio::time;
 
 use super::Time;
 use crate::{
@@ -35,6 +33,7 @@ use crate::{
     },
     store::{Error, Store},
 };
+use chrono::{DateTime, Utc};
 pub use feed::Feed;
 use feed::Teller;
 pub use places::Room;
@@ -50,8 +49,6 @@ const COLD: Duration = Duration::from_mins(5);
 /// or at once, the longest unused first, when there are more than this. Of 600 seats it takes some 50 KB, and
 /// with what is kept for those who come late up to half a megabyte.
 const VIEWS: usize = 4_000;
-/// Nobody sleeps longer than this, and misses that nobody watches any more.
-const NAP: Duration = Duration::from_mins(1);
 
 /// All views of this process. Cheap to clone.
 #[derive(Clone)]
@@ -152,7 +149,7 @@ impl Views {
             return Ok(Some(snapshot));
         }
         self.vouched(&view, id, at_least).await?;
-        Ok(Some(view.snapshot(self.now())))
+        Ok((!view.is_gone()).then(|| view.snapshot(self.now())))
     }
 
     /// Watches a showtime for a caller from there, from this revision of that epoch on if there is one and it is still known.
@@ -176,7 +173,7 @@ impl Views {
             view = self.view(id).await?.ok_or(NoWatch::NoShowtime)?;
         }
         let since = from.and_then(|(revision, epoch)| view.since(revision, epoch, self.now()));
-        Ok(Watch::new(self.clone(), view, place, since, from))
+        Ok(Watch::new(self.clone(), (id, view), place, since, from))
     }
 
     /// Waits until nobody watches any more.
@@ -234,7 +231,7 @@ impl Views {
         let slots = self.0.slots.read().unwrap_or_else(PoisonError::into_inner);
         let known = slots.get(&id).and_then(|slot| slot.view.get()).is_some_and(|known| Arc::ptr_eq(known, view));
         if known && view.watched() {
-            tokio::spawn(keep_awake(Arc::downgrade(&self.0), Arc::clone(view)));
+            tokio::spawn(watch::keep_awake(Arc::downgrade(&self.0), Arc::clone(view)));
         }
         known
     }
@@ -307,7 +304,10 @@ impl Views {
     async fn refresh(&self, view: &View, id: ShowtimeId) -> Result<(), Arc<Error>> {
         let asked = Instant::now();
         let known = view.revision();
-        let read = self.0.store.seat_map(id).await?.ok_or_else(|| Error::unknown("a showtime is gone"))?;
+        let Some(read) = self.0.store.seat_map(id).await? else {
+            self.end(view, id);
+            return Ok(());
+        };
         self.hear(read.now);
         let map = SeatMap::new(view.plan(), read.revision, read.state, read.claims);
         if map.revision() < known {
@@ -317,6 +317,17 @@ impl Views {
             view.replace(map, self.now(), asked);
         }
         Ok(())
+    }
+
+    /// Nobody deletes a showtime; but a database that was restored need not have it.
+    fn end(&self, view: &View, id: ShowtimeId) {
+        tracing::warn!(showtime_id = %id, "the database has gone back to before this showtime");
+        let mut slots = self.0.slots.write().unwrap_or_else(PoisonError::into_inner);
+        if slots.get(&id).and_then(|slot| slot.view.get()).is_some_and(|known| Arc::as_ptr(known) == from_ref(view)) {
+            slots.remove(&id);
+        }
+        drop(slots);
+        view.end();
     }
 
     /// This was committed: in each showtime what changed, and when.
@@ -372,27 +383,6 @@ impl Views {
             for (_, id) in idle.into_iter().take(slots.len() - VIEWS) {
                 slots.remove(&id);
             }
-        }
-    }
-}
-
-/// Tells of every hold that ends, when it ends, and of what could not be told at once, for as long as anybody watches.
-async fn keep_awake(views: Weak<Inner>, view: Arc<View>) {
-    let mut bell = view.bell();
-    loop {
-        let Some(views) = views.upgrade().map(Views) else { return };
-        if view.may_sleep() {
-            return;
-        }
-        bell.borrow_and_update();
-        let now = views.now();
-        let pause = view.lapse(now).and_then(|next| (next - now).to_std().ok()).unwrap_or(NAP).min(NAP);
-        let pause = view.ring_later().unwrap_or(pause).min(pause);
-        drop(views);
-        tokio::select! {
-            () = time::sleep(pause) => {}
-            _ = bell.changed() => {}
-            () = view.stirred() => {}
         }
     }
 }

@@ -56,9 +56,12 @@ impl Views {
         // Who asks about it already finds out as well, and the next comparison comes soon.
         let Ok(_reading) = view.reading.try_lock() else { return Ok(()) };
         let asked = Instant::now();
-        if let Some(read) = self.0.store.seat_map(id).await? {
-            let map = SeatMap::new(view.plan(), read.revision, read.state, read.claims);
-            view.begin_anew(map, Arc::clone(epoch), asked);
+        match self.0.store.seat_map(id).await? {
+            Some(read) => {
+                let map = SeatMap::new(view.plan(), read.revision, read.state, read.claims);
+                view.begin_anew(map, Arc::clone(epoch), asked);
+            }
+            None => self.end(view, id),
         }
         Ok(())
     }
@@ -70,7 +73,9 @@ impl Views {
         let there = soon(async { Ok(self.0.store.revisions(&ids).await?) }).await?;
         self.hear(there.now);
         let (mut near, mut far) = (Vec::new(), Vec::new());
+        let mut missing: HashSet<_> = ids.into_iter().collect();
         for (id, revision) in there.at {
+            missing.remove(&id);
             let Some((view, known)) = known.get(&id) else { continue };
             match revision - known {
                 0 => view.vouch(asked),
@@ -79,6 +84,7 @@ impl Views {
             }
         }
         far.extend(self.follow(&near, &known, asked).await);
+        far.extend(missing);
         let mut failed = Ok(());
         for id in far {
             if let Some((view, _)) = known.get(&id) {

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     clock::Clock,
     domain::{ids::ShowtimeId, seat_map::Delta},
-    telemetry::metrics,
+    telemetry::{metrics, panics},
 };
 
 const CHANNEL: &str = "boxoffice:seat_maps";
@@ -83,13 +83,24 @@ pub(super) fn set_up(feed: Feed) -> (Teller, Setup) {
 
 /// Begins to tell and to listen, until the views are gone.
 pub(super) fn start(setup: Setup, views: &Views) {
-    let Setup { feed, queue } = setup;
-    let me = Clock::System.new_id();
-    tokio::spawn(listen(feed.clone(), me, Arc::downgrade(&views.0)));
-    tokio::spawn(tell(feed, me, queue, Arc::downgrade(&views.0)));
+    let Setup { feed, mut queue } = setup;
+    let (me, views) = (Clock::System.new_id(), Arc::downgrade(&views.0));
+    let (listening, heard) = (feed.clone(), Weak::clone(&views));
+    tokio::spawn(async move {
+        while let Err(panic) = panics::caught(listen(&listening, me, &heard)).await {
+            panics::tell(&panic);
+            time::sleep(listening.rest).await;
+        }
+    });
+    tokio::spawn(async move {
+        while let Err(panic) = panics::caught(tell(&feed, me, &mut queue, &views)).await {
+            panics::tell(&panic);
+            time::sleep(feed.rest).await;
+        }
+    });
 }
 
-async fn tell(feed: Feed, me: Uuid, mut queue: mpsc::Receiver<BytesMut>, views: Weak<Inner>) {
+async fn tell(feed: &Feed, me: Uuid, queue: &mut mpsc::Receiver<BytesMut>, views: &Weak<Inner>) {
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
     let mut complaints = Complaints::about("told");
     let mut waiting = Vec::new();
@@ -136,7 +147,7 @@ async fn publish(connection: &mut MultiplexedConnection, message: Bytes) -> Resu
     Ok(())
 }
 
-async fn listen(feed: Feed, me: Uuid, views: Weak<Inner>) {
+async fn listen(feed: &Feed, me: Uuid, views: &Weak<Inner>) {
     let mut complaints = Complaints::about("heard");
     loop {
         let subscribed = time::timeout(CONNECT, async {

@@ -1,5 +1,6 @@
 //! One showtime's seat map in memory, and what was lately told of it.
 
+mod crowd;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -8,7 +9,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize},
     },
     time::{Duration, Instant},
 };
@@ -59,6 +60,8 @@ pub(super) struct View {
     stirred: Notify,
     watchers: AtomicUsize,
     kept_awake: AtomicBool,
+    /// The database knows of no such showtime any more.
+    gone: AtomicBool,
 }
 
 struct Inner {
@@ -105,9 +108,9 @@ impl View {
             vouched,
             used: vouched,
         };
-        let (watchers, kept_awake) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (watchers, kept_awake, gone) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
         let (reading, bell) = (tokio::sync::Mutex::default(), watch::Sender::new(0));
-        Self { reading, inner: Mutex::new(inner), bell, stirred: Notify::new(), watchers, kept_awake }
+        Self { reading, inner: Mutex::new(inner), bell, stirred: Notify::new(), watchers, kept_awake, gone }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -141,11 +144,6 @@ impl View {
     /// For how long nobody has vouched for it.
     pub(super) fn unvouched(&self) -> Duration {
         self.inner().vouched.elapsed()
-    }
-
-    /// Nobody watches it, and nobody has read it for so long.
-    pub(super) fn idle(&self) -> Option<Duration> {
-        (self.watchers.load(Ordering::SeqCst) == 0).then(|| self.inner().used.elapsed())
     }
 
     /// Whether it is of late, and has this revision in it.
@@ -277,33 +275,6 @@ impl View {
         delta.settle();
         delta.cancelled = inner.map.cancelled();
         Some((Frame::new(inner.map.plan(), delta, now), inner.number))
-    }
-
-    /// Somebody watches from now on. `true`: and it has to be kept awake.
-    pub(super) fn watched(&self) -> bool {
-        self.watchers.fetch_add(1, Ordering::SeqCst);
-        self.inner().used = Instant::now();
-        !self.kept_awake.swap(true, Ordering::SeqCst)
-    }
-
-    /// Somebody has gone.
-    pub(super) fn left(&self) {
-        self.watchers.fetch_sub(1, Ordering::SeqCst);
-        self.inner().used = Instant::now();
-    }
-
-    /// Whether it may fall asleep, since nobody watches.
-    pub(super) fn may_sleep(&self) -> bool {
-        if self.watchers.load(Ordering::SeqCst) > 0 {
-            return false;
-        }
-        self.kept_awake.store(false, Ordering::SeqCst);
-        // Whoever came in between either sees it asleep, or is seen here.
-        self.watchers.load(Ordering::SeqCst) == 0 || self.kept_awake.swap(true, Ordering::SeqCst)
-    }
-
-    pub(super) fn bell(&self) -> watch::Receiver<u64> {
-        self.bell.subscribe()
     }
 }
 

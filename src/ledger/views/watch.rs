@@ -1,16 +1,26 @@
 //! Somebody who watches: what to say next.
 
-use std::{any::Any, sync::Arc, time::Duration};
+use std::{
+    any::Any,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
 use tokio::{sync::watch, time};
 
 use super::{
-    STALE, Views,
+    Inner, STALE, Views,
     places::Place,
     told::{Frame, Snapshot},
     view::{Next, View},
 };
+use crate::{domain::ids::ShowtimeId, telemetry::panics};
+
+/// Nobody sleeps longer than this, and misses that nobody watches any more.
+const NAP: Duration = Duration::from_mins(1);
+/// After a panic, it goes on as soon as that.
+const RECOVERY: Duration = Duration::from_secs(1);
 
 /// What a watcher is told.
 #[derive(Clone, Debug)]
@@ -28,11 +38,14 @@ pub enum Said {
         /// Since when nobody has vouched for it, if that is long ago.
         stale_since: Option<DateTime<Utc>>,
     },
+    /// There is no such showtime any more.
+    Gone,
 }
 
 /// Somebody who is told of every change of one showtime's seats.
 pub struct Watch {
     views: Views,
+    id: ShowtimeId,
     view: Arc<View>,
     bell: watch::Receiver<u64>,
     /// The number of the next frame; `None` before the first word.
@@ -47,14 +60,20 @@ impl Watch {
     /// `since`: what to begin with, and where to go on then; the place is where the watcher comes from.
     pub(super) fn new(
         views: Views,
-        view: Arc<View>,
+        (id, view): (ShowtimeId, Arc<View>),
         seat: Place,
         since: Option<(Arc<Frame>, u64)>,
         place: Option<(i64, &str)>,
     ) -> Self {
         let place = place.filter(|_| since.is_some()).map_or((0, Arc::from("")), |(at, epoch)| (at, Arc::from(epoch)));
         let (first, next) = since.map_or((None, None), |(frame, next)| (Some(frame), Some(next)));
-        Self { views, bell: view.bell(), view, next, first, place, seat: Arc::new(seat) }
+        Self { views, id, bell: view.bell(), view, next, first, place, seat: Arc::new(seat) }
+    }
+
+    /// Which showtime is watched.
+    #[must_use]
+    pub fn showtime_id(&self) -> ShowtimeId {
+        self.id
     }
 
     /// What comes next, or that nothing did for so long.
@@ -68,6 +87,9 @@ impl Watch {
         tokio::pin!(silence);
         loop {
             self.bell.borrow_and_update();
+            if self.view.is_gone() {
+                return Said::Gone;
+            }
             let now = self.views.now();
             match self.view.after(next, now) {
                 (Next::Frame(frame), after) => {
@@ -118,5 +140,33 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         self.view.left();
+    }
+}
+
+/// Tells of every hold that ends, when it ends, and of what could not be told at once, for as long as anybody watches.
+pub(super) async fn keep_awake(views: Weak<Inner>, view: Arc<View>) {
+    while let Err(panic) = panics::caught(stay_awake(&views, &view)).await {
+        panics::tell(&panic);
+        time::sleep(RECOVERY).await;
+    }
+}
+
+async fn stay_awake(views: &Weak<Inner>, view: &View) {
+    let mut bell = view.bell();
+    loop {
+        let Some(views) = views.upgrade().map(Views) else { return };
+        if view.may_sleep() {
+            return;
+        }
+        bell.borrow_and_update();
+        let now = views.now();
+        let pause = view.lapse(now).and_then(|next| (next - now).to_std().ok()).unwrap_or(NAP).min(NAP);
+        let pause = view.ring_later().unwrap_or(pause).min(pause);
+        drop(views);
+        tokio::select! {
+            () = time::sleep(pause) => {}
+            _ = bell.changed() => {}
+            () = view.stirred() => {}
+        }
     }
 }
