@@ -22,11 +22,18 @@ const LIST: &str = "/boxoffice.v1.Auditoriums/ListAuditoriums";
 #[tokio::test]
 async fn an_unknown_path_is_unimplemented_and_an_unknown_page_is_404() {
     let world = World::start(Store::Sqlite).await;
-    for path in ["/boxoffice.v1.Showtimes/SellEverything", "/no.such.Service/Method", "/nothing"] {
-        let status = raw::call(world.channel(), path, vec![]).await.expect_err("there is no such method");
-        assert_eq!(status.code(), Code::Unimplemented, "{path}: {status:?}");
-        let web = grpc_web::call(world.address(), path, &(), &[]).await;
-        assert_eq!(web.result.expect_err("there is no such method").code(), Code::Unimplemented, "{path}");
+    for path in [
+        "/boxoffice.v1.Showtimes/SellEverything",
+        "/boxoffice.v1.Showtimes/",
+        "/boxoffice.v1.Showtimes",
+        "/no.such.Service/Method",
+        "//boxoffice.v1.Showtimes/GetShowtime",
+        "/nothing",
+    ] {
+        let refused = raw::call(world.channel(), path, vec![]).await.expect_err("there is no such method");
+        assert_refused(&refused, Code::Unimplemented, "METHOD_UNKNOWN");
+        let refused = grpc_web::call(world.address(), path, &(), &[]).await.result.expect_err("there is none");
+        assert_refused(&refused, Code::Unimplemented, "METHOD_UNKNOWN");
         assert_eq!(http::get(world.address(), path).await.status, 404, "{path}");
     }
     assert_eq!(world.admin("/nothing").await.status, 404);

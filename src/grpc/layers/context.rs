@@ -40,6 +40,12 @@ impl RequestContext {
         extensions.get()
     }
 
+    /// The full name of the service that is called; none that a contract has, if the method is unknown.
+    #[must_use]
+    pub fn service(&self) -> &'static str {
+        &self.route.service
+    }
+
     /// The request's id as it is written.
     #[must_use]
     pub fn request_name(&self) -> String {
