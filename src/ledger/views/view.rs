@@ -216,10 +216,14 @@ impl View {
     pub(super) fn begin_anew(&self, map: SeatMap, epoch: Arc<str>, asked: Instant) {
         let mut inner = self.inner();
         (inner.map, inner.epoch, inner.vouched) = (map, epoch, asked);
-        inner.frames.clear();
-        inner.early.clear();
-        (inner.weight, inner.joined, inner.snapshot) = (0, None, None);
-        inner.number += 1;
+        inner.tell_everything();
+        self.ring(inner);
+    }
+
+    /// Something may have been told by halves.
+    pub(super) fn recover(&self) {
+        let mut inner = self.inner();
+        inner.tell_everything();
         self.ring(inner);
     }
 
@@ -333,6 +337,13 @@ impl Inner {
             let Some(gone) = self.frames.pop_front() else { break };
             self.weight -= gone.delta.seats.len();
         }
+    }
+
+    fn tell_everything(&mut self) {
+        self.frames.clear();
+        self.early.clear();
+        (self.weight, self.joined, self.snapshot) = (0, None, None);
+        self.number += 1;
     }
 
     /// The number of the first frame that is kept.

@@ -78,6 +78,9 @@ impl Watch {
 
     /// What comes next, or that nothing did for so long.
     pub async fn next(&mut self, patience: Duration) -> Said {
+        if self.view.is_gone() {
+            return Said::Gone;
+        }
         // Nothing may have happened since the watcher left.
         if let Some(frame) = self.first.take().filter(|frame| !frame.delta.is_empty()) {
             return self.changed(frame);
@@ -148,6 +151,7 @@ pub(super) async fn keep_awake(views: Weak<Inner>, view: Arc<View>) {
     while let Err(panic) = panics::caught(stay_awake(&views, &view)).await {
         panics::tell(&panic);
         time::sleep(RECOVERY).await;
+        view.recover();
     }
 }
 
