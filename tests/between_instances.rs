@@ -49,6 +49,7 @@ async fn nothing_is_missed_or_repeated_while_redis_is_killed_and_back() {
     let (ground, mut redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
     let servers = [setup(&ground, &redis).start().await, setup(&ground, &redis).start().await];
     let mut stage = Stage::set(servers.iter().collect()).await;
+    stage.act_in_turn(&[0, 1], 12).await;
     stage.act(&[0, 1], 24).await;
     redis.kill();
     stage.act(&[0, 1], 24).await;

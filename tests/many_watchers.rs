@@ -39,6 +39,8 @@ async fn a_thousand_watchers_are_told_where_to_go_on_when_the_server_ends() {
     });
     let ((), ends) = tokio::join!(world.stop(), join_all(ends));
     assert_eq!(ends.len(), MANY);
+    let cut_short = world.console().lines().into_iter().find(|line| line.contains("did not end in time"));
+    assert_eq!(cut_short, None, "what takes longer than --drain-timeout is told");
 }
 
 #[tokio::test]

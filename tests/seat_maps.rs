@@ -101,6 +101,7 @@ async fn a_watcher_sees_every_change_and_arrives_at_the_map(world: World) {
 
 async fn at_every_revision_a_watcher_sees_what_the_map_shows(world: World) {
     let mut stage = Stage::set(vec![&world]).await;
+    stage.act_in_turn(&[0], 12).await;
     for _ in 0..4 {
         stage.act(&[0], 24).await;
         stage.converge().await;

@@ -2,11 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use boxoffice::pb::boxoffice::v1::{Reservation, ReservationState, SeatState, Showtime, WatchSeatMapResponse};
+use boxoffice::{
+    clock::Clock,
+    pb::boxoffice::v1::{Reservation, ReservationState, SeatState, Showtime, WatchSeatMapResponse},
+};
 use futures_util::future::join_all;
 use tonic::Streaming;
 
@@ -41,10 +45,15 @@ pub(crate) struct Stage<'a> {
     /// How each seat stands that anybody was told about, by the answer with the highest revision.
     answered: BTreeMap<String, (i64, SeatState)>,
     last: i64,
+    /// Where chance begins in the next act.
+    seed: u64,
 }
 
 impl<'a> Stage<'a> {
     pub(crate) async fn set(servers: Vec<&'a Server>) -> Self {
+        let seed = Clock::System.new_id().as_u64_pair().1;
+        // It is shown if this goes wrong.
+        println!("chance begins at {seed}");
         let showtime = showtime_with(servers[0], &HOUSE, in_hours(0), |request| request).await;
         let watching = join_all(servers.iter().map(|server| begin(server, &showtime))).await;
         Self {
@@ -56,15 +65,37 @@ impl<'a> Stage<'a> {
             heard: BTreeSet::new(),
             answered: BTreeMap::new(),
             last: 1,
+            seed,
+        }
+    }
+
+    /// So many reserve one after the other, and do something with what they have. After each change everybody arrives at just
+    /// that revision.
+    pub(crate) async fn act_in_turn(&mut self, at: &[usize], crowd: usize) {
+        self.seed = self.seed.wrapping_add(1);
+        for caller in 0..crowd {
+            let server = self.servers[at[caller % at.len()]];
+            let customer = Customer::new(self.seed, caller);
+            let held = customer.begin(server, &self.showtime).await;
+            self.hear(&held);
+            self.converge().await;
+            self.hear(&customer.go_on(server, &held).await);
+            self.converge().await;
         }
     }
 
     /// A crowd reserves, sells, prolongs and gives up at these instances. Meanwhile maps are read at these, too.
     pub(crate) async fn act(&mut self, at: &[usize], crowd: usize) {
+        self.seed = self.seed.wrapping_add(1);
         let servers: Vec<_> = at.iter().map(|at| self.servers[*at]).collect();
+        let seed = self.seed;
         let (showtime, over) = (&self.showtime, AtomicBool::new(false));
         let load = async {
-            let done = join_all((0..crowd).map(|caller| customer(servers[caller % servers.len()], showtime, caller)));
+            let done = join_all((0..crowd).map(async |caller| {
+                let (server, customer) = (servers[caller % servers.len()], Customer::new(seed, caller));
+                let held = customer.begin(server, showtime).await;
+                customer.go_on(server, &held).await
+            }));
             let done = done.await;
             over.store(true, Ordering::SeqCst);
             done
@@ -88,18 +119,18 @@ impl<'a> Stage<'a> {
 
     /// Every watcher arrives at what there is, and saw on its way what maps showed.
     pub(crate) async fn converge(&mut self) {
-        let mut noted = Vec::new();
-        for (seen, watching) in &mut self.watching {
-            let arrive = async {
+        let last = self.last;
+        let arrive = self.watching.iter_mut().map(async |(seen, watching)| {
+            let mut noted = vec![(seen.revision, seen.states.clone())];
+            while seen.revision < last {
+                seen.read(watching).await;
                 noted.push((seen.revision, seen.states.clone()));
-                while seen.revision < self.last {
-                    seen.read(watching).await;
-                    self.heard.insert(seen.revision);
-                    noted.push((seen.revision, seen.states.clone()));
-                }
-            };
-            tokio::time::timeout(CONVERGED, arrive).await.expect("it knows everything");
-        }
+            }
+            noted
+        });
+        let arrived = tokio::time::timeout(CONVERGED, join_all(arrive)).await.expect("everybody knows everything");
+        let mut noted: Vec<_> = arrived.into_iter().flatten().collect();
+        self.heard.extend(noted.iter().map(|(revision, _)| *revision));
         for server in &self.servers {
             let map = map(&mut server.showtimes(), &self.showtime.showtime_id, self.last).await;
             let states = states(&map);
@@ -150,14 +181,31 @@ async fn begin(server: &Server, showtime: &Showtime) -> (Seen, Streaming<WatchSe
     (Seen::begin(&mut watching).await, watching)
 }
 
-/// Answers with what it was told last.
-async fn customer(server: &Server, showtime: &Showtime, caller: usize) -> Reservation {
-    let mine = best(showtime, &format!("caller {caller}"), 1 + (caller % 2) as i32);
-    let held = reserve(server, mine).await.expect("there is room");
-    let after = match caller % 4 {
-        0 => confirm(server, &held).await,
-        1 | 2 => cancel(server, &held).await,
-        _ => extend(server, &held).await,
-    };
-    after.expect("it is held")
+/// Who wants what it wants by chance.
+struct Customer {
+    name: String,
+    dice: u64,
+}
+
+impl Customer {
+    fn new(seed: u64, caller: usize) -> Self {
+        let mut dice = DefaultHasher::new();
+        (seed, caller).hash(&mut dice);
+        Self { name: format!("caller {caller} of {seed}"), dice: dice.finish() }
+    }
+
+    async fn begin(&self, server: &Server, showtime: &Showtime) -> Reservation {
+        let mine = best(showtime, &self.name, 1 + (self.dice % 2) as i32);
+        reserve(server, mine).await.expect("there is room")
+    }
+
+    /// Answers with what it was told last.
+    async fn go_on(&self, server: &Server, held: &Reservation) -> Reservation {
+        let after = match self.dice / 2 % 4 {
+            0 => confirm(server, held).await,
+            1 | 2 => cancel(server, held).await,
+            _ => extend(server, held).await,
+        };
+        after.expect("it is held")
+    }
 }
