@@ -70,7 +70,7 @@ impl Table {
             let median = |field| self.median((name, *in_flight), field);
             let (rate, p50, p99) = (median(|o| o.rate), median(|o| o.p50), median(|o| o.p99));
             let bytes = median(|outcome| outcome.bytes as f64);
-            println!("{name:<28} {in_flight:>9} {rate:>12.0} {p50:>9.3} {p99:>9.3} {bytes:>8.0}");
+            println!("{name:<28} {in_flight:>9} {rate:>12.0} {:>9} {:>9} {bytes:>8.0}", shown(p50), shown(p99));
             let rounds: Vec<_> = outcomes.iter().map(|outcome| outcome.rate.round()).collect();
             results.push(json!({
                 "name": name, "in_flight": in_flight, "rate": rate, "p50_ms": p50, "p99_ms": p99,
@@ -103,6 +103,11 @@ pub(crate) fn write(bench: &str, figures: &Value) {
     fs::create_dir_all(&folder).expect("a folder for the figures");
     let text = serde_json::to_string_pretty(figures).expect("figures as text");
     fs::write(folder.join(format!("{bench}.json")), text).expect("the figures to be written");
+}
+
+/// Milliseconds, if there are any.
+pub(crate) fn shown(milliseconds: f64) -> String {
+    if milliseconds.is_nan() { "-".to_owned() } else { format!("{milliseconds:.2}") }
 }
 
 /// The one in the middle.

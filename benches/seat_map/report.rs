@@ -3,10 +3,13 @@
 use serde_json::{Map, Value, json};
 
 use super::fan::{Latency, Told};
-use crate::contention::table::{Key, Ratio, Table, middle};
+use crate::contention::table::{Key, Ratio, Table, middle, shown};
 
 /// How many watch.
 pub(crate) const CROWDS: [usize; 3] = [1_000, 5_000, 10_000];
+/// What a second of the server's processor time is good for.
+pub(crate) const SHOW_CPU: &str = "seat map, of a processor";
+pub(crate) const ECHO_CPU: &str = "echo, of a processor";
 pub(crate) const WATCH: &str = "watch";
 pub(crate) const FLOOR: &str = "floor";
 pub(crate) const WATCH_ALL: &str = "watch, all it can";
@@ -145,8 +148,11 @@ pub(crate) fn bounds(fans: &Fans) -> Vec<Ratio> {
 pub(crate) fn each(calls: &Table, fans: &Fans) -> Map<String, Value> {
     let of_calls = [64, 256].into_iter().flat_map(|at| {
         let of = move |name| calls.ratio((name, at), ("echo", at));
-        let under_writes = of("seat map under writes");
-        [(format!("seat_map_vs_echo_{at}"), of("seat map")), (format!("under_writes_vs_echo_{at}"), under_writes)]
+        [
+            (format!("seat_map_vs_echo_{at}"), of("seat map")),
+            (format!("seat_map_vs_echo_of_a_processor_{at}"), calls.ratio((SHOW_CPU, at), (ECHO_CPU, at))),
+            (format!("under_writes_vs_echo_{at}"), of("seat map under writes")),
+        ]
     });
     let of_fans = CROWDS.into_iter().flat_map(|watchers| {
         let (rate, cost) = (fans.rate(watchers), fans.cost(watchers));
@@ -155,11 +161,7 @@ pub(crate) fn each(calls: &Table, fans: &Fans) -> Map<String, Value> {
     let all: Vec<_> = of_calls.chain(of_fans).filter(|(_, value)| !value.is_nan()).collect();
     println!("\nof which the worst was taken, or that of most watchers");
     for (name, value) in &all {
-        println!("{name:<32} {value:>8.2}");
+        println!("{name:<38} {value:>8.2}");
     }
     all.into_iter().map(|(name, value)| (name, json!(value))).collect()
-}
-
-fn shown(milliseconds: f64) -> String {
-    if milliseconds.is_nan() { "-".to_owned() } else { format!("{milliseconds:.2}") }
 }

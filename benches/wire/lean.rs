@@ -1,7 +1,11 @@
 //! A client that asks the same again and again, and costs next to nothing, for it shares the machine with what it measures: it
 //! says what h2 would say, frame by frame, and looks only for where answers begin and end.
 
-use std::{mem, sync::Arc, time::Instant};
+use std::{
+    mem,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use h2::client;
@@ -9,6 +13,7 @@ use http::Request;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
     net::TcpStream,
+    time::timeout_at,
 };
 
 use super::{
@@ -35,6 +40,8 @@ const USUAL: u32 = (1 << 16) - 1;
 /// So much is taken before more is asked for.
 const MUCH: u32 = 1 << 29;
 const ROOM: usize = 1 << 16;
+/// Nobody waits for longer after the end.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is asked over and over.
 pub(crate) struct Questions {
@@ -61,7 +68,7 @@ impl Questions {
         let mut said = BytesMut::new();
         let mut blocks = Vec::new();
         while blocks.len() < calls.len() {
-            far.read_buf(&mut said).await.expect("what it says");
+            assert_ne!(far.read_buf(&mut said).await.expect("what it says"), 0, "it says no more");
             if said.starts_with(PREFACE) {
                 said.advance(PREFACE.len());
             }
@@ -102,7 +109,8 @@ pub(super) async fn ask(
         stream.write_all(&asking.say).await.expect("a server that listens");
         asking.say.clear();
         came.reserve(ROOM);
-        assert_ne!(stream.read_buf(&mut came).await.expect("a server that answers"), 0, "the server has gone");
+        let read = timeout_at((end + PATIENCE).into(), stream.read_buf(&mut came)).await.expect("an answer in time");
+        assert_ne!(read.expect("a server that answers"), 0, "the server has gone");
         while let Some(frame) = Frame::next(&mut came) {
             asking.hear(&frame, start, end);
         }
@@ -126,8 +134,10 @@ struct Asking<'q> {
 struct Call {
     stream: u32,
     asked: Instant,
-    /// Of its answer.
+    /// Of its answer,
     bytes: usize,
+    /// and as many as there should be.
+    announced: Option<usize>,
 }
 
 impl<'q> Asking<'q> {
@@ -147,7 +157,7 @@ impl<'q> Asking<'q> {
         frame(&mut self.say, HEADERS, WHOLE, stream, if stream == 1 { first } else { others });
         frame(&mut self.say, DATA, LAST, stream, &messages[self.next]);
         self.next = (self.next + 1) % messages.len();
-        self.open.push(Call { stream, asked: now, bytes: 0 });
+        self.open.push(Call { stream, asked: now, bytes: 0, announced: None });
     }
 
     fn hear(&mut self, frame: &Frame, start: Instant, end: Instant) {
@@ -155,34 +165,48 @@ impl<'q> Asking<'q> {
         match kind {
             DATA => {
                 self.taken += content.len() as u32;
-                if let Some(call) = self.open.iter_mut().find(|call| call.stream == stream) {
-                    call.bytes += content.len();
-                }
                 if self.taken > MUCH {
                     self::frame(&mut self.say, WINDOW, 0, 0, &mem::take(&mut self.taken).to_be_bytes());
                 }
+                if let Some(call) = self.open.iter_mut().find(|call| call.stream == stream) {
+                    call.announced = call.announced.or_else(|| announced(content));
+                    call.bytes += content.len();
+                }
+                if flags & LAST != 0 {
+                    self.ended(stream, false, start, end);
+                }
             }
             HEADERS if flags & LAST == 0 => {}
-            HEADERS | RESET => {
-                let at = self.open.iter().position(|call| call.stream == stream).expect("an answer to what was asked");
-                let Call { asked, bytes, .. } = self.open.swap_remove(at);
-                // What is refused has no message.
-                let answered = kind == HEADERS && bytes > 0;
-                let now = Instant::now();
-                if asked >= start {
-                    self.tally.answered(now - asked, bytes.saturating_sub(PREFIX));
-                }
-                self.tally.failed += u64::from(!answered);
-                if now < end {
-                    self.ask(now);
-                }
-            }
+            HEADERS => self.ended(stream, true, start, end),
+            RESET => self.ended(stream, false, start, end),
             SETTINGS if flags & ACKNOWLEDGED == 0 => self::frame(&mut self.say, SETTINGS, ACKNOWLEDGED, 0, &[]),
             PING if flags & ACKNOWLEDGED == 0 => self::frame(&mut self.say, PING, ACKNOWLEDGED, 0, content),
             SETTINGS | PING | WINDOW => {}
             _ => panic!("a frame of kind {kind}: {content:?}"),
         }
     }
+
+    /// An answer has ended. It was one if it had one message, whole, and then a status: what is refused has none, and after a
+    /// message nobody refuses.
+    fn ended(&mut self, stream: u32, in_order: bool, start: Instant, end: Instant) {
+        // What was refused early may be reset as well.
+        let Some(at) = self.open.iter().position(|call| call.stream == stream) else { return };
+        let Call { asked, bytes, announced, .. } = self.open.swap_remove(at);
+        let now = Instant::now();
+        if asked >= start {
+            self.tally.answered(now - asked, bytes.saturating_sub(PREFIX));
+        }
+        self.tally.failed += u64::from(!in_order || announced != Some(bytes));
+        if now < end {
+            self.ask(now);
+        }
+    }
+}
+
+/// How long the message is that begins here, with its prefix.
+fn announced(content: &[u8]) -> Option<usize> {
+    let [_, length @ ..] = *content.first_chunk::<PREFIX>()?;
+    Some(PREFIX + u32::from_be_bytes(length) as usize)
 }
 
 /// A frame that came.
@@ -206,8 +230,9 @@ impl Frame {
     }
 }
 
-/// Adds a frame to what is said.
+/// Adds a frame to what is said. A longer one would need leave.
 fn frame(say: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, content: &[u8]) {
+    assert!(content.len() <= 1 << 14, "too much for a frame");
     say.extend_from_slice(&(content.len() as u32).to_be_bytes()[1..]);
     say.extend_from_slice(&[kind, flags]);
     say.extend_from_slice(&stream.to_be_bytes());

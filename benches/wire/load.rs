@@ -26,7 +26,7 @@ pub(crate) struct Plan {
     pub(crate) messages: Vec<Vec<u8>>,
     /// Calls at once.
     pub(crate) in_flight: usize,
-    /// For so long, after a warm-up of a fifth of it.
+    /// For so long, after a warm-up.
     pub(crate) seconds: f64,
 }
 
@@ -80,7 +80,11 @@ pub(crate) async fn run(file: &str) {
         message.put_slice(content);
         line::prefixed(message)
     });
-    let questions = Arc::new(Questions::new(&address, &path, messages.collect()).await);
+    let messages: Vec<_> = messages.collect();
+    // The lean client does not read what a status says.
+    let mut line = Line::connect(&address).await;
+    line.unary(&line.method(&path), messages[0].clone()).await.expect("an answer");
+    let questions = Arc::new(Questions::new(&address, &path, messages).await);
     let connections = in_flight.div_ceil(SHARE);
     let (start, end) = times(seconds);
     let asking = (0..connections).map(|at| {
@@ -90,6 +94,9 @@ pub(crate) async fn run(file: &str) {
     });
     println!("{}", serde_json::to_string(&all(start, asking.collect()).await).expect("an outcome as text"));
 }
+
+/// The part of a measurement's time that comes before it.
+pub(crate) const WARM_UP: f64 = 0.2;
 
 /// As in a few busy clients, so many share a connection.
 const SHARE: usize = 32;
@@ -103,7 +110,7 @@ pub(crate) async fn connect(addresses: &[String], callers: usize) -> Vec<Line> {
     (0..callers).map(|caller| lines[caller % lines.len()].clone()).collect()
 }
 
-/// Lets them all ask for so long, after a warm-up of a fifth of it.
+/// Lets them all ask for so long, after a warm-up.
 pub(crate) async fn drive<C: Caller>(seconds: f64, callers: Vec<C>) -> Outcome {
     let (start, end) = times(seconds);
     all(start, callers.into_iter().map(|caller| tokio::spawn(ask(caller, start, end))).collect()).await
@@ -112,7 +119,7 @@ pub(crate) async fn drive<C: Caller>(seconds: f64, callers: Vec<C>) -> Outcome {
 /// When the warm-up ends, and when the measurement.
 fn times(seconds: f64) -> (Instant, Instant) {
     let length = Duration::from_secs_f64(seconds);
-    let start = Instant::now() + length / 5;
+    let start = Instant::now() + length.mul_f64(WARM_UP);
     (start, start + length)
 }
 
