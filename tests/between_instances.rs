@@ -2,6 +2,7 @@
 
 use boxoffice::pb::boxoffice::v1::SeatState;
 use rustix::process::Signal;
+use uuid::Uuid;
 
 use crate::harness::{
     Redis, Server, Store, eventually,
@@ -42,6 +43,41 @@ async fn a_change_is_heard_over_redis_though_the_database_is_silent() {
         assert_eq!(seen.states[seat], SeatState::Held);
     }
     proxy.silence(false);
+}
+
+#[tokio::test]
+async fn what_is_said_wrongly_over_redis_does_no_harm() {
+    let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
+    let servers = [setup(&ground, &redis).start().await, setup(&ground, &redis).start().await];
+    let mut stage = Stage::set(servers.iter().collect()).await;
+    stage.act(&[0, 1], 8).await;
+    stage.converge().await;
+    let (at, epoch) = (stage.watching[0].0.revision, stage.watching[0].0.epoch.clone());
+    let id = Uuid::try_parse(&stage.showtime.showtime_id).expect("an id");
+    // That a seat was sold.
+    let said = |epoch: &str, before: i64, seat: u16| {
+        let head = [&[1][..], &[7; 16], &[epoch.len() as u8], epoch.as_bytes(), id.as_bytes()].concat();
+        let step = [before.to_be_bytes(), (before + 1).to_be_bytes(), 0_i64.to_be_bytes()].concat();
+        [head, step, vec![0, 1], seat.to_be_bytes().to_vec(), vec![2]].concat()
+    };
+    let mut wrong = vec![
+        Vec::new(),
+        b"nonsense".to_vec(),
+        [&[9], &said(&epoch, at, 0)[1..]].concat(),
+        said(&epoch, at, 0)[..60].to_vec(),
+        said("another", at, 0),
+        said(&epoch, at, 9_999),
+        said(&epoch, at - 1, 0),
+        said(&epoch, i64::MAX - 1, 0),
+    ];
+    wrong.extend((1_000..1_100).map(|later| said(&epoch, at + later, 0)));
+    for message in wrong {
+        let escaped: String = message.iter().map(|byte| format!("\\{byte:03}")).collect();
+        let publish = format!("return redis.call('PUBLISH', 'boxoffice:seat_maps', '{escaped}')");
+        assert_eq!(redis.ask(&["EVAL", &publish, "0"]).trim(), "2", "both listen");
+    }
+    stage.act(&[0, 1], 24).await;
+    stage.converge().await;
 }
 
 #[tokio::test]
