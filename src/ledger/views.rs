@@ -8,6 +8,7 @@ mod compare;
 mod feed;
 mod message;
 mod places;
+mod tidy;
 mod told;
 mod view;
 mod watch;
@@ -44,12 +45,6 @@ pub use watch::{Said, Watch};
 
 /// A view that nobody has vouched for in so long is stale.
 const STALE: Duration = Duration::from_secs(2);
-/// Views are forgotten when nobody has looked at them for so long,
-const COLD: Duration = Duration::from_mins(5);
-/// or at once, the longest unused first, when there are more than this. Of 600 seats it takes some 50 KB, and
-/// with what is kept for those who come late up to half a megabyte.
-const VIEWS: usize = 4_000;
-
 /// All views of this process. Cheap to clone.
 #[derive(Clone)]
 pub struct Views(Arc<Inner>);
@@ -368,21 +363,5 @@ impl Views {
     /// The store is about to close: nothing is compared any more.
     pub(super) fn close(&self) {
         self.0.closed.store(true, Ordering::SeqCst);
-    }
-
-    /// Forgets what nobody looks at.
-    fn tidy(&self) {
-        let mut slots = self.0.slots.write().unwrap_or_else(PoisonError::into_inner);
-        let idle = |slot: &Slot| slot.view.get().and_then(|view| view.idle());
-        // One that has no view, and that nobody is loading, could not be loaded.
-        let wanted = |slot: &Arc<Slot>| slot.view.get().is_some() || Arc::strong_count(slot) > 1;
-        slots.retain(|_, slot| wanted(slot) && idle(slot).is_none_or(|idle| idle < COLD));
-        if slots.len() > VIEWS {
-            let mut idle: Vec<_> = slots.iter().filter_map(|(id, slot)| Some((idle(slot)?, *id))).collect();
-            idle.sort_unstable_by(|one, other| other.cmp(one));
-            for (_, id) in idle.into_iter().take(slots.len() - VIEWS) {
-                slots.remove(&id);
-            }
-        }
     }
 }
