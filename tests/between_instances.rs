@@ -72,7 +72,7 @@ async fn what_is_said_wrongly_over_redis_does_no_harm() {
     ];
     wrong.extend((1_000..1_100).map(|later| said(&epoch, at + later, 0)));
     for message in wrong {
-        let escaped: String = message.iter().map(|byte| format!("\\{byte:03}")).collect();
+        let escaped = message.iter().map(|byte| format!("\\{byte:03}")).collect::<Vec<_>>().concat();
         let publish = format!("return redis.call('PUBLISH', 'boxoffice:seat_maps', '{escaped}')");
         assert_eq!(redis.ask(&["EVAL", &publish, "0"]).trim(), "2", "both listen");
     }

@@ -4,6 +4,7 @@ use boxoffice::pb::boxoffice::v1::{
     CancelShowtimeRequest, CreateShowtimeRequest, GetSeatMapRequest, SeatState, showtimes_client::ShowtimesClient,
     watch_seat_map_response::Event,
 };
+use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::harness::{
@@ -19,6 +20,8 @@ on_both_stores!(
         .with("--max-caller-watchers", "3");
     a_map_shows_what_is_held_and_sold,
     a_hold_shows_as_free_when_it_ends_though_nobody_sweeps,
+    a_hold_shows_as_free_when_it_ends_though_nobody_watches,
+    a_map_is_read_once_for_all_who_ask,
     a_map_of_what_is_not_there_is_refused_by_name,
     a_watcher_sees_every_change_and_arrives_at_the_map,
     at_every_revision_a_watcher_sees_what_the_map_shows,
@@ -71,6 +74,31 @@ async fn a_hold_shows_as_free_when_it_ends_though_nobody_sweeps(world: World) {
     assert!(seen.at >= instant(held.expire_time), "{:?} is before {:?}", seen.at, held.expire_time);
     let map = map(&mut world.showtimes(), &showtime.showtime_id, 0).await;
     assert_eq!((states(&map), map.revision), (seen.states, held.revision));
+}
+
+async fn a_hold_shows_as_free_when_it_ends_though_nobody_watches(world: World) {
+    let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(2)), ..request };
+    let showtime = showtime_with(&world, &HALL, in_hours(0), brief).await;
+    let held = reserve(&world, these(&showtime, "ada", "A1 A2")).await.expect("they are free");
+    let (client, id, end) = (world.showtimes(), &showtime.showtime_id, instant(held.expire_time));
+    eventually("they are free again", async || {
+        let map = map(&mut client.clone(), id, held.revision).await;
+        let free = states(&map)["A1"] == SeatState::Free;
+        assert_eq!(free, instant(map.as_of_time) >= end, "{map:?}");
+        free.then_some(())
+    })
+    .await;
+}
+
+async fn a_map_is_read_once_for_all_who_ask(world: World) {
+    let showtime = showtime(&world).await;
+    let ask = || async { map(&mut world.showtimes(), &showtime.showtime_id, 0).await.revision };
+    let shown = join_all((0..64).map(|_| ask())).await;
+    reserve(&world, these(&showtime, "ada", "A1")).await.expect("it is free");
+    let later = join_all((0..64).map(|_| ask())).await;
+    assert_eq!((shown, later), (vec![1; 64], vec![2; 64]));
+    let read = world.metrics().await.sum("boxoffice_transaction_duration_seconds_count", &["name=\"get_seat_map\""]);
+    assert_eq!(read, Some(1.0));
 }
 
 async fn a_map_of_what_is_not_there_is_refused_by_name(world: World) {
