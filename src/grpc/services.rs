@@ -47,6 +47,10 @@ pub struct Watching {
 pub const SERVICES: [&str; 4] =
     ["boxoffice.v1.Auditoriums", "boxoffice.v1.Movies", "boxoffice.v1.Reservations", "boxoffice.v1.Showtimes"];
 
+/// Those that are not ours.
+const OTHERS: [&str; 3] =
+    ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
+
 /// An answer's message; a replay says that it is one.
 pub(super) fn answered<T, M>(answer: &Answer<T>, message: M) -> tonic::Response<M> {
     let mut response = tonic::Response::new(message);
@@ -82,9 +86,11 @@ pub fn services(
 ) -> Result<Services, tonic_reflection::server::Error> {
     let service = Service { app, watching };
     let reflection = || {
-        tonic_reflection::server::Builder::configure()
+        let described = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        // The provider's contracts are among the descriptors, and nobody serves them here.
+        SERVICES.into_iter().chain(OTHERS).fold(described, tonic_reflection::server::Builder::with_service_name)
     };
     let limit = max_message;
     let others = Routes::new(health.max_decoding_message_size(limit))
