@@ -77,11 +77,15 @@ impl<'a> Stage<'a> {
             let server = self.servers[at[caller % at.len()]];
             let customer = Customer::new(self.seed, caller);
             let held = customer.begin(server, &self.showtime).await;
-            self.hear(&held);
-            self.converge().await;
-            self.hear(&customer.go_on(server, &held).await);
-            self.converge().await;
+            self.arrive_at(&held).await;
+            self.arrive_at(&customer.go_on(server, &held).await).await;
         }
+    }
+
+    async fn arrive_at(&mut self, changed: &Reservation) {
+        self.hear(changed);
+        self.converge().await;
+        assert!(self.watching.iter().all(|(seen, _)| seen.revision == changed.revision), "nobody else does anything");
     }
 
     /// A crowd reserves, sells, prolongs and gives up at these instances. Meanwhile maps are read at these, too.
@@ -129,8 +133,9 @@ impl<'a> Stage<'a> {
             noted
         });
         let arrived = tokio::time::timeout(CONVERGED, join_all(arrive)).await.expect("everybody knows everything");
+        // Where somebody was before is nothing that was heard now.
+        self.heard.extend(arrived.iter().flat_map(|noted| &noted[1..]).map(|(revision, _)| *revision));
         let mut noted: Vec<_> = arrived.into_iter().flatten().collect();
-        self.heard.extend(noted.iter().map(|(revision, _)| *revision));
         for server in &self.servers {
             let map = map(&mut server.showtimes(), &self.showtime.showtime_id, self.last).await;
             let states = states(&map);
