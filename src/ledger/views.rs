@@ -24,6 +24,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::{DateTime, Utc};
+
 use super::Time;
 use crate::{
     clock::Clock,
@@ -34,7 +36,6 @@ use crate::{
     },
     store::{Error, Store},
 };
-use chrono::{DateTime, Utc};
 pub use feed::Feed;
 use feed::Teller;
 pub use places::Room;
@@ -45,6 +46,7 @@ pub use watch::{Said, Watch};
 
 /// A view that nobody has vouched for in so long is stale.
 const STALE: Duration = Duration::from_secs(2);
+
 /// All views of this process. Cheap to clone.
 #[derive(Clone)]
 pub struct Views(Arc<Inner>);

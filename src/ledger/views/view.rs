@@ -114,7 +114,7 @@ impl View {
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        // Nothing in here panics half-way.
+        // Nothing in here should panic half-way. If it does, see `recover`.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -66,6 +66,23 @@ fn who_is_too_far_behind_gets_everything_and_nothing_is_kept_for_him() {
 }
 
 #[test]
+fn after_a_panic_everybody_is_told_everything() {
+    let view = view();
+    let (_, start) = view.everything(at(0));
+    commit(&view, 1, Status::Sold, 1);
+    let (_, heard) = frame(view.after(start, at(1)));
+    assert!(matches!(view.after(heard, at(1)), (Next::Nothing, _)));
+    view.recover();
+    for before in [start, heard] {
+        assert!(matches!(view.after(before, at(1)), (Next::Everything, _)));
+    }
+    let (snapshot, end) = view.everything(at(1));
+    assert_eq!((snapshot.revision, snapshot.seats[1]), (2, Status::Sold));
+    commit(&view, 2, Status::Sold, 2);
+    assert_eq!(frame(view.after(end, at(2))).0.delta.before, 2);
+}
+
+#[test]
 fn the_end_of_a_hold_is_told_once_and_again_to_those_who_come_back() {
     let view = view();
     commit(&view, 1, Status::Held { until: at(10) }, 0);
