@@ -7,11 +7,11 @@ mod auditoriums;
 mod errors;
 mod movies;
 mod pages;
+mod reservation_index;
 mod reservations;
 mod sample;
 mod seat_maps;
 mod showtimes;
-mod whereabouts;
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,18 +22,18 @@ pub use auditoriums::AuditoriumPage;
 pub use errors::{Error, Kind};
 pub use movies::MoviePage;
 pub use pages::PageRequest;
-pub use reservations::{Decided, Named, Origin, Refused, ReservationPage, Reserve, Shown};
+pub use reservations::{Origin, Refused, ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve};
 pub use seat_maps::Ended;
 pub use showtimes::ShowtimePage;
 
 /// Seat maps, as they are shown.
-pub use crate::ledger::{Form, Frame, Said, Snapshot, Watch};
+pub use crate::ledger::{Encoding, Frame, Snapshot, Watch, WatchMessage};
 /// What a caller is named by so that a mutation's retry finds the answer of the first try.
 pub use crate::store::RequestKey;
 
 use crate::{clock::Clock, ledger::Ledger, store::Store, telemetry::panics, upstream::Movies};
 use pages::Pages;
-use whereabouts::Whereabouts;
+use reservation_index::ReservationIndex;
 
 /// What a deployment decides about its house.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ struct Inner {
     clock: Clock,
     rules: Rules,
     pages: Pages,
-    whereabouts: Whereabouts,
+    reservation_index: ReservationIndex,
     tasks: TaskTracker,
 }
 
@@ -78,8 +78,8 @@ impl App {
     /// The store cannot be asked for what all instances share.
     pub async fn new(store: Store, movies: Movies, ledger: Ledger, clock: Clock, rules: Rules) -> Result<Self, Error> {
         let pages = Pages::new(&store.settle(PAGE_KEY, &clock.secret()).await?);
-        let (whereabouts, tasks) = (Whereabouts::new(), TaskTracker::new());
-        Ok(Self(Arc::new(Inner { store, movies, ledger, clock, rules, pages, whereabouts, tasks })))
+        let (reservation_index, tasks) = (ReservationIndex::new(), TaskTracker::new());
+        Ok(Self(Arc::new(Inner { store, movies, ledger, clock, rules, pages, reservation_index, tasks })))
     }
 
     /// The clock that everything here goes by.

@@ -4,12 +4,12 @@
 //! constructors, which report every violation at once; whoever holds one of these values can rely on it.
 
 pub mod auditorium;
-pub mod house;
 pub mod ids;
 pub mod layout;
 pub mod money;
 pub mod movie;
 pub mod reservation;
+pub mod seat_index;
 pub mod seat_map;
 pub mod seating;
 pub mod showtime;

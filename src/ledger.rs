@@ -5,7 +5,7 @@
 //! transaction, and only then answers. Commands that were queued are carried out whatever becomes of those who asked.
 
 mod batch;
-mod decided;
+mod decision;
 mod memory;
 mod views;
 mod writer;
@@ -20,17 +20,17 @@ use crate::{
     domain::{
         ids::ShowtimeId,
         reservation::Reservation,
-        seating::{Command, Plan, Refusal, Rules},
+        seating::{Command, Refusal, Rules, ShowtimePlan},
     },
     store::{Error, RequestKey, Store},
 };
 use memory::Memory;
-pub use views::{Feed, Form, Frame, NoWatch, Room, Said, Snapshot, Views, Watch};
-use writer::{Job, Message, Writer};
+pub use views::{DeltaChannel, Encoding, Frame, Snapshot, Views, Watch, WatchError, WatchMessage, WatchQuota};
+use writer::{Message, QueuedRequest, Writer};
 
 /// A command, and all that goes with it.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct Request {
     /// For this showtime.
     pub showtime_id: ShowtimeId,
     /// What is wanted.
@@ -47,9 +47,9 @@ pub struct Ask {
 
 /// What came of it.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct Reply {
     /// The showtime, without what changes.
-    pub plan: Arc<Plan>,
+    pub plan: Arc<ShowtimePlan>,
     /// Its revision at which this was decided or, for a repetition, was decided at first.
     pub revision: i64,
     /// When it was decided, by the database's clock.
@@ -73,7 +73,7 @@ pub enum Outcome {
 
 /// Whose clock decides when a hold is over.
 #[derive(Clone, Debug)]
-pub enum Time {
+pub enum TimeSource {
     /// The database's. `SQLite` has none: it is the file of one process, and that process's clock will do.
     Database(Clock),
     /// This one, whatever the database thinks: a test that holds the time in its hand.
@@ -90,9 +90,9 @@ pub struct Options {
     /// About how many bytes of memory may be used for showtimes, in all.
     pub memory: usize,
     /// How many may watch seat maps at once.
-    pub watchers: Room,
+    pub watchers: WatchQuota,
     /// Over which instances tell each other of seat maps, if there is anything.
-    pub feed: Option<Feed>,
+    pub feed: Option<DeltaChannel>,
 }
 
 /// The way to ask. Cheap to clone.
@@ -102,7 +102,7 @@ pub struct Ledger(Arc<Inner>);
 struct Inner {
     writers: Vec<mpsc::Sender<Message>>,
     store: Store,
-    time: Time,
+    time: TimeSource,
     views: Views,
 }
 
@@ -114,7 +114,7 @@ const SWEPT: usize = 64;
 impl Ledger {
     /// Starts the writers. They end when the last clone is dropped.
     #[must_use]
-    pub fn start(store: Store, time: Time, options: &Options) -> Self {
+    pub fn start(store: Store, time: TimeSource, options: &Options) -> Self {
         // Where a transaction locks all there is, several writers would only take turns, with smaller batches.
         let count = if store.locks_rows() { options.writers.max(1) } else { 1 };
         let views = Views::start(store.clone(), time.clone(), options.watchers, options.feed.clone());
@@ -140,13 +140,14 @@ impl Ledger {
     ///
     /// # Errors
     /// The store could not be asked, or `Busy`: too many commands are waiting.
-    pub async fn ask(&self, ask: Ask) -> Result<Option<Told>, Arc<Error>> {
+    pub async fn ask(&self, ask: Request) -> Result<Option<Reply>, Arc<Error>> {
         // Whoever wants what has to be read first waits for it alone, and holds up no writer.
         let Some(plan) = self.0.store.plan(ask.showtime_id).await? else { return Ok(None) };
         let (tell, told) = oneshot::channel();
         // Ids end in random bits.
         let writer = ask.showtime_id.0.as_u128() as usize % self.0.writers.len();
-        if self.0.writers[writer].try_send(Message::Job(Box::new(Job { ask, plan, tell }))).is_err() {
+        if self.0.writers[writer].try_send(Message::QueuedRequest(Box::new(QueuedRequest { ask, plan, tell }))).is_err()
+        {
             return Err(Arc::new(Error::overloaded("too many commands are waiting")));
         }
         told.await.unwrap_or_else(|_| Err(Arc::new(Error::unknown("a writer ended before it answered"))))
@@ -170,14 +171,14 @@ impl Ledger {
     /// The store could not be asked.
     pub async fn sweep(&self) -> Result<usize, Arc<Error>> {
         let now = match &self.0.time {
-            Time::Database(_) if self.0.store.has_clock() => None,
-            Time::Database(clock) | Time::Given(clock) => Some(clock.now()),
+            TimeSource::Database(_) if self.0.store.has_clock() => None,
+            TimeSource::Database(clock) | TimeSource::Given(clock) => Some(clock.now()),
         };
         let mut swept = 0;
         loop {
             let lapsed = self.0.store.lapsed(now, SWEPT as u64).await?;
             let (last, more) = (lapsed.len() < SWEPT, lapsed.len());
-            let expire = |showtime_id| Ask {
+            let expire = |showtime_id| Request {
                 showtime_id,
                 command: Command::Expire,
                 key: None,

@@ -26,7 +26,7 @@ use crate::{
     clock::Clock,
     config::Config,
     grpc::{self, layers},
-    ledger::{Ledger, Time},
+    ledger::{Ledger, TimeSource},
     store::Store,
     telemetry,
     upstream::{Movies, demo},
@@ -111,7 +111,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
 async fn furnish(config: &Config, provider: &str, health: &Health) -> Result<(Store, Ledger, App), Failure> {
     let store = Store::open(&options::store(config)).await?;
     let movies = Movies::new(&options::upstream(config, provider)?, Clock::System)?;
-    let ledger = Ledger::start(store.clone(), Time::Database(Clock::System), &options::ledger(config));
+    let ledger = Ledger::start(store.clone(), TimeSource::Database(Clock::System), &options::ledger(config));
     let rules = options::rules(config);
     let app = App::new(store.clone(), movies.clone(), ledger.clone(), Clock::System, rules).await?;
     health.watch(store.clone(), movies);

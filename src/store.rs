@@ -11,6 +11,7 @@ mod auditoriums;
 mod entities;
 mod errors;
 mod facts;
+mod ledger;
 mod migrations;
 mod plans;
 mod pools;
@@ -18,7 +19,6 @@ mod reader;
 mod requests;
 mod reservations;
 mod seat_maps;
-mod seats;
 mod settings;
 mod showtimes;
 mod transactions;
@@ -27,18 +27,18 @@ use std::{fs::File, sync::Arc};
 
 pub use auditoriums::{AuditoriumCreated, auditorium_listing_statement};
 pub use errors::Error;
+pub use ledger::{
+    LedgerConnection, LedgerTx, LedgerWrites, LockWait, LockedShowtime, LockedShowtimes, OutboxRow, PriorReservation,
+    ShowtimeStep, Stand, StoredAnswer, lapsed_statement, since_statement,
+};
 pub use pools::{Database, Options, PLANNING};
 pub use reader::{standings_statement, whole_statement};
 pub use requests::{KEPT_FOR_EVER, RequestKey};
-pub use reservations::{Found, ReservationCursor, reservation_listing_statement};
+pub use reservations::{ReservationAt, ReservationCursor, reservation_listing_statement};
 pub use seat_maps::{ReadMap, Revisions, revisions_statement, seat_map_statement};
-pub use seats::{
-    Answered, Happened, Line, Locked, Looked, MadeBefore, Patience, SeatBatch, Stand, Step, Writes, lapsed_statement,
-    since_statement,
-};
 pub use showtimes::{Cursor, Schedule, ShowtimeScheduled, listing_statement};
 
-use pools::{Ledger, Pool, Pools};
+use pools::{LedgerPool, Pool, Pools};
 
 /// A way to the database, cheap to clone.
 #[derive(Clone)]
@@ -50,9 +50,9 @@ struct Inner {
     /// For transactions that change something. On SQLite it has one connection, on Postgres it is the same pool.
     writes: Pool,
     /// For the ledger's transactions.
-    ledger: Ledger,
+    ledger: LedgerPool,
     facts: facts::Facts,
-    houses: plans::Houses,
+    seat_indexes: plans::SeatIndexes,
     plans: plans::Plans,
     reader: reader::Reader,
     /// Held for as long as the process uses an SQLite file.
@@ -73,10 +73,10 @@ impl Store {
             migrations::check(&reads).await?;
         }
         let facts = facts::Facts::new(options.cached_showtimes);
-        let houses = plans::Houses::new(plans::HOUSES);
+        let seat_indexes = plans::SeatIndexes::new(plans::SEAT_INDEXES);
         let plans = plans::Plans::new(plans::PLANS);
         let reader = reader::Reader::start(&reads, &facts);
-        Ok(Self(Arc::new(Inner { reads, writes, ledger, facts, houses, plans, reader, _lock: lock })))
+        Ok(Self(Arc::new(Inner { reads, writes, ledger, facts, seat_indexes, plans, reader, _lock: lock })))
     }
 
     /// Brings the schema up to date and closes the database again. Answers how many migrations it took.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use boxoffice::domain::{
-    layout::{Layout, MAX_PLACES, MAX_ROWS, MAX_SEATS, Place, RowPlan},
+    layout::{Layout, LayoutCell, LayoutRow, MAX_PLACES, MAX_ROWS, MAX_SEATS},
     money::{Currency, Money},
     showtime::Slot,
 };
@@ -27,14 +27,14 @@ proptest! {
         match Layout::new(plan.clone()) {
             Ok(layout) => {
                 prop_assert!(is_fine(&plan), "let through: {plan:?}");
-                prop_assert_eq!(layout.plan(), &*plan);
+                prop_assert_eq!(layout.rows_as_written(), &*plan);
                 let labels: HashSet<&str> = layout.rows().iter().map(|row| &*row.label).collect();
                 prop_assert_eq!(labels.len(), layout.rows().len());
                 let mut seats = 0;
                 for (row, plan) in layout.rows().iter().zip(&plan) {
                     prop_assert_eq!(&row.label, &plan.label);
-                    prop_assert_eq!(row.places.len(), plan.places.len());
-                    let numbers: Vec<i32> = row.places.iter().copied().filter_map(number).collect();
+                    prop_assert_eq!(row.cells.len(), plan.places.len());
+                    let numbers: Vec<i32> = row.cells.iter().copied().filter_map(number).collect();
                     prop_assert_eq!(numbers.iter().collect::<HashSet<_>>().len(), numbers.len());
                     prop_assert!(numbers.iter().all(|number| (1..=999).contains(number)), "{numbers:?}");
                     prop_assert!(plan.numbers.is_empty() || plan.numbers == numbers, "{numbers:?}");
@@ -43,7 +43,7 @@ proptest! {
                 prop_assert_eq!(usize::try_from(layout.seat_count()), Ok(seats));
                 prop_assert!((1..=MAX_SEATS).contains(&seats));
                 // What was written reads the same again.
-                prop_assert_eq!(Layout::new(layout.plan().to_vec()), Ok(layout));
+                prop_assert_eq!(Layout::new(layout.rows_as_written().to_vec()), Ok(layout));
             }
             Err(violations) => {
                 prop_assert!(!is_fine(&plan), "refused: {violations} in {plan:?}");
@@ -90,15 +90,15 @@ proptest! {
 }
 
 /// Mostly good rows, so that good plans come about, and each kind of bad one.
-fn plans() -> impl Strategy<Value = Vec<RowPlan>> {
+fn plans() -> impl Strategy<Value = Vec<LayoutRow>> {
     let few = vec(rows(), 0..8);
-    let bare = || RowPlan { label: String::new(), places: "s".repeat(MAX_PLACES), numbers: vec![] };
+    let bare = || LayoutRow { label: String::new(), places: "s".repeat(MAX_PLACES), numbers: vec![] };
     // Around the limits of rows and of seats.
     let many = prop_oneof![19..23_usize, 99..103_usize].prop_map(move |count| {
-        (0..count).map(|index| RowPlan { label: lettered(index), ..bare() }).collect::<Vec<_>>()
+        (0..count).map(|index| LayoutRow { label: lettered(index), ..bare() }).collect::<Vec<_>>()
     });
     let thin = (99..103_usize).prop_map(|count| {
-        let row = |index| RowPlan { label: lettered(index), places: "s".to_owned(), numbers: vec![] };
+        let row = |index| LayoutRow { label: lettered(index), places: "s".to_owned(), numbers: vec![] };
         (0..count).map(row).collect::<Vec<_>>()
     });
     prop_oneof![8 => few, 1 => many, 1 => thin]
@@ -113,7 +113,7 @@ fn lettered(index: usize) -> String {
         .to_uppercase()
 }
 
-fn rows() -> impl Strategy<Value = RowPlan> {
+fn rows() -> impl Strategy<Value = LayoutRow> {
     let label = prop_oneof![12 => "[A-Z]{1,4}", 1 => "[a-z]{0,2}", 1 => "[0-9A-Z]{1,6}", 1 => Just("Ä".to_owned())];
     let places = prop_oneof![12 => "[sac_.]{1,12}", 1 => "[sac_.]{95,104}", 1 => "[sx ü]{0,4}"];
     (label, places, 0..5_u8, any::<u32>(), vec(-1..1002, 0..6)).prop_map(|(label, places, kind, seed, wild)| {
@@ -125,15 +125,15 @@ fn rows() -> impl Strategy<Value = RowPlan> {
             2 if seed % 4 == 0 => wild,
             _ => vec![],
         };
-        RowPlan { label, places, numbers }
+        LayoutRow { label, places, numbers }
     })
 }
 
 /// The rules once more, as they are told in the contract.
-fn is_fine(plan: &[RowPlan]) -> bool {
+fn is_fine(plan: &[LayoutRow]) -> bool {
     let labels: HashSet<&str> = plan.iter().map(|row| &*row.label).collect();
-    let seats = |row: &RowPlan| row.places.chars().filter(|place| "sac".contains(*place)).count();
-    let row = |row: &RowPlan| {
+    let seats = |row: &LayoutRow| row.places.chars().filter(|place| "sac".contains(*place)).count();
+    let row = |row: &LayoutRow| {
         let label = row.label.as_bytes();
         let letters = !label.is_empty() && label.iter().all(u8::is_ascii_uppercase);
         let numbers: HashSet<i32> = row.numbers.iter().copied().filter(|number| (1..=999).contains(number)).collect();
@@ -152,7 +152,7 @@ fn is_fine(plan: &[RowPlan]) -> bool {
 }
 
 /// Whether this plan has such a field.
-fn exists(path: &str, plan: &[RowPlan]) -> bool {
+fn exists(path: &str, plan: &[LayoutRow]) -> bool {
     if path == "rows" {
         return true;
     }
@@ -165,10 +165,10 @@ fn exists(path: &str, plan: &[RowPlan]) -> bool {
     }
 }
 
-fn number(place: Place) -> Option<i32> {
+fn number(place: LayoutCell) -> Option<i32> {
     match place {
-        Place::Seat { number, .. } => Some(number),
-        Place::Aisle | Place::Missing => None,
+        LayoutCell::Seat { number, .. } => Some(number),
+        LayoutCell::Aisle | LayoutCell::Missing => None,
     }
 }
 

@@ -11,10 +11,10 @@ use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
         reservation::{CustomerId, Filter, Phase, Reservation, State, Tender},
-        seating::{Choice, Command, Plan, Refusal},
+        seating::{Choice, Command, Refusal, ShowtimePlan},
     },
-    ledger::{Ask, Outcome, Told},
-    store::{Found, ReservationCursor},
+    ledger::{Outcome, Reply, Request},
+    store::{ReservationAt, ReservationCursor},
 };
 
 /// What goes with a change, besides what is wanted.
@@ -41,7 +41,7 @@ pub struct Reserve {
 
 /// A reservation that exists, named by somebody.
 #[derive(Clone, Debug)]
-pub struct Named {
+pub struct ReservationRef {
     /// Which one,
     pub reservation_id: ReservationId,
     /// and whose it must be, if that is said.
@@ -50,11 +50,11 @@ pub struct Named {
 
 /// A reservation with what belongs to it.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct ReservationView {
     /// What was reserved, by whom.
     pub reservation: Arc<Reservation>,
     /// Of which showtime, in which house.
-    pub plan: Arc<Plan>,
+    pub plan: Arc<ShowtimePlan>,
     /// Where it is in its life.
     pub phase: Phase,
     /// When that was so.
@@ -63,9 +63,9 @@ pub struct Shown {
 
 /// A reservation after a change.
 #[derive(Clone, Debug)]
-pub struct Decided {
+pub struct ReservationChange {
     /// As it then is.
-    pub shown: Shown,
+    pub shown: ReservationView,
     /// The showtime's revision with this change.
     pub revision: i64,
 }
@@ -76,7 +76,7 @@ pub struct Refused {
     /// Why.
     pub why: Arc<Refusal>,
     /// Of which showtime, in which house.
-    pub plan: Arc<Plan>,
+    pub plan: Arc<ShowtimePlan>,
     /// The showtime's revision at which it was decided,
     pub revision: i64,
     /// and when.
@@ -88,7 +88,7 @@ pub struct Refused {
 /// A page of reservations.
 pub struct ReservationPage {
     /// The newest first.
-    pub reservations: Vec<Shown>,
+    pub reservations: Vec<ReservationView>,
     /// Empty on the last page.
     pub next: String,
 }
@@ -100,16 +100,16 @@ impl App {
     ///
     /// # Errors
     /// There is no such showtime, the seats cannot be had, or the store fails.
-    pub async fn reserve(&self, wanted: Reserve, origin: Origin) -> Result<Answer<Decided>, Error> {
+    pub async fn reserve(&self, wanted: Reserve, origin: Origin) -> Result<Answer<ReservationChange>, Error> {
         let Reserve { showtime_id, customer_id, choice, validate_only } = wanted;
         let reservation_id = ReservationId(self.0.clock.new_id());
         let command = Command::Reserve { reservation_id, customer_id, choice };
         let Origin { key, trace_id } = origin;
-        let told = self.ask(Ask { showtime_id, command, key, record: None, validate_only, trace_id }).await?;
+        let told = self.ask(Request { showtime_id, command, key, record: None, validate_only, trace_id }).await?;
         let told = told.ok_or_else(|| Error::NotFound { kind: Kind::Showtime, id: showtime_id.to_string() })?;
         let decided = decided(told, None)?;
         if !validate_only {
-            self.0.whereabouts.note(decided.value.shown.reservation.reservation_id, showtime_id);
+            self.0.reservation_index.note(decided.value.shown.reservation.reservation_id, showtime_id);
         }
         Ok(decided)
     }
@@ -120,11 +120,11 @@ impl App {
     /// There is no such reservation, it is not held any more, or the store fails.
     pub async fn confirm(
         &self,
-        named: Named,
+        named: ReservationRef,
         tender: Option<Tender>,
         origin: Origin,
-    ) -> Result<Answer<Decided>, Error> {
-        self.change(named, origin, |Named { reservation_id, customer_id }| Command::Confirm {
+    ) -> Result<Answer<ReservationChange>, Error> {
+        self.change(named, origin, |ReservationRef { reservation_id, customer_id }| Command::Confirm {
             reservation_id,
             customer_id,
             tender,
@@ -136,8 +136,8 @@ impl App {
     ///
     /// # Errors
     /// There is no such reservation, it is not held any more, or the store fails.
-    pub async fn cancel(&self, named: Named, origin: Origin) -> Result<Answer<Decided>, Error> {
-        let cancel = |Named { reservation_id, customer_id }| Command::Cancel { reservation_id, customer_id };
+    pub async fn cancel(&self, named: ReservationRef, origin: Origin) -> Result<Answer<ReservationChange>, Error> {
+        let cancel = |ReservationRef { reservation_id, customer_id }| Command::Cancel { reservation_id, customer_id };
         self.change(named, origin, cancel).await
     }
 
@@ -145,8 +145,8 @@ impl App {
     ///
     /// # Errors
     /// There is no such reservation, it is not held any more or was prolonged before, or the store fails.
-    pub async fn extend(&self, named: Named, origin: Origin) -> Result<Answer<Decided>, Error> {
-        let extend = |Named { reservation_id, customer_id }| Command::Extend { reservation_id, customer_id };
+    pub async fn extend(&self, named: ReservationRef, origin: Origin) -> Result<Answer<ReservationChange>, Error> {
+        let extend = |ReservationRef { reservation_id, customer_id }| Command::Extend { reservation_id, customer_id };
         self.change(named, origin, extend).await
     }
 
@@ -154,8 +154,8 @@ impl App {
     ///
     /// # Errors
     /// There is none, it is somebody else's, or the store fails.
-    pub async fn reservation(&self, named: &Named) -> Result<Shown, Error> {
-        let Found { reservation, now } = self.find(named).await?;
+    pub async fn reservation(&self, named: &ReservationRef) -> Result<ReservationView, Error> {
+        let ReservationAt { reservation, now } = self.find(named).await?;
         let plan = self.0.store.plan(reservation.showtime_id).await?.ok_or_else(|| missing(named))?;
         Ok(shown(reservation, plan, now))
     }
@@ -181,7 +181,7 @@ impl App {
         showtimes.dedup();
         let plans = self.0.store.plans(&showtimes).await?.into_iter();
         let plans: HashMap<_, _> = plans.map(|plan| (plan.facts.showtime_id, plan)).collect();
-        let with_plan = |Found { reservation, now }| {
+        let with_plan = |ReservationAt { reservation, now }| {
             let plan = plans.get(&reservation.showtime_id)?;
             Some(shown(reservation, Arc::clone(plan), now))
         };
@@ -189,7 +189,7 @@ impl App {
     }
 
     /// Puts a command to the ledger. A caller's trace shows the wait; the transaction is shared with others.
-    pub(super) async fn ask(&self, ask: Ask) -> Result<Option<Told>, Error> {
+    pub(super) async fn ask(&self, ask: Request) -> Result<Option<Reply>, Error> {
         let wait = tracing::info_span!("decide", otel.kind = "internal");
         Ok(self.0.ledger.ask(ask).instrument(wait).await?)
     }
@@ -197,11 +197,11 @@ impl App {
     /// Has something done to a reservation that exists.
     async fn change(
         &self,
-        named: Named,
+        named: ReservationRef,
         origin: Origin,
-        command: impl FnOnce(Named) -> Command,
-    ) -> Result<Answer<Decided>, Error> {
-        let (showtime_id, record) = if let Some(showtime_id) = self.0.whereabouts.find(named.reservation_id) {
+        command: impl FnOnce(ReservationRef) -> Command,
+    ) -> Result<Answer<ReservationChange>, Error> {
+        let (showtime_id, record) = if let Some(showtime_id) = self.0.reservation_index.find(named.reservation_id) {
             (showtime_id, None)
         } else {
             let reservation = self.find(&named).await?.reservation;
@@ -210,36 +210,36 @@ impl App {
         let not_found = missing(&named);
         let reservation_id = named.reservation_id;
         let Origin { key, trace_id } = origin;
-        let ask = Ask { showtime_id, command: command(named), key, record, validate_only: false, trace_id };
+        let ask = Request { showtime_id, command: command(named), key, record, validate_only: false, trace_id };
         match self.ask(ask).await? {
-            Some(Told { outcome: Outcome::Refused(why), .. }) if *why == Refusal::NoReservation => Err(not_found),
+            Some(Reply { outcome: Outcome::Refused(why), .. }) if *why == Refusal::NoReservation => Err(not_found),
             Some(told) => decided(told, Some(reservation_id)),
             None => Err(not_found),
         }
     }
 
     /// The reservation in the store, if it is there and theirs.
-    async fn find(&self, named: &Named) -> Result<Found, Error> {
+    async fn find(&self, named: &ReservationRef) -> Result<ReservationAt, Error> {
         let found = self.0.store.reservation(named.reservation_id, self.0.clock.now()).await?;
-        let theirs = |found: &Found| {
+        let theirs = |found: &ReservationAt| {
             named.customer_id.as_ref().is_none_or(|customer| found.reservation.customer_id == *customer)
         };
         found.filter(theirs).ok_or_else(|| missing(named))
     }
 }
 
-fn missing(named: &Named) -> Error {
+fn missing(named: &ReservationRef) -> Error {
     Error::NotFound { kind: Kind::Reservation, id: named.reservation_id.to_string() }
 }
 
-fn shown(reservation: Reservation, plan: Arc<Plan>, as_of: DateTime<Utc>) -> Shown {
+fn shown(reservation: Reservation, plan: Arc<ShowtimePlan>, as_of: DateTime<Utc>) -> ReservationView {
     let phase = reservation.phase(as_of);
-    Shown { reservation: Arc::new(reservation), plan, phase, as_of }
+    ReservationView { reservation: Arc::new(reservation), plan, phase, as_of }
 }
 
 /// What the ledger told, as the answer to a request that is about one reservation.
-fn decided(told: Told, reservation_id: Option<ReservationId>) -> Result<Answer<Decided>, Error> {
-    let Told { plan, revision, now, outcome } = told;
+fn decided(told: Reply, reservation_id: Option<ReservationId>) -> Result<Answer<ReservationChange>, Error> {
+    let Reply { plan, revision, now, outcome } = told;
     let (reservation, replayed) = match outcome {
         Outcome::Done(Some(reservation)) => (reservation, false),
         Outcome::Replayed(Some(reservation)) => (reservation, true),
@@ -256,7 +256,10 @@ fn decided(told: Told, reservation_id: Option<ReservationId>) -> Result<Answer<D
         State::Cancelled { .. } => Phase::Cancelled,
         State::Expired => Phase::Expired,
     };
-    Ok(Answer { value: Decided { shown: Shown { reservation, plan, phase, as_of: now }, revision }, replayed })
+    Ok(Answer {
+        value: ReservationChange { shown: ReservationView { reservation, plan, phase, as_of: now }, revision },
+        replayed,
+    })
 }
 
 /// The filter as text, the same in every version of this program: what a page token is signed with.

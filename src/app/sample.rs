@@ -13,7 +13,7 @@ use super::{App, Error, RequestKey};
 use crate::domain::{
     auditorium::{Auditorium, NewAuditorium},
     ids::RequestId,
-    layout::RowPlan,
+    layout::LayoutRow,
     money::Money,
     movie::MovieId,
     showtime::NewShowtime,
@@ -57,7 +57,8 @@ impl App {
     }
 
     async fn sample_auditorium(&self, name: &str, rows: u8, seats: usize) -> Result<Auditorium, Error> {
-        let plan = (0..rows).map(|row| RowPlan { label: label(row), places: places(row, seats), numbers: Vec::new() });
+        let plan =
+            (0..rows).map(|row| LayoutRow { label: label(row), places: places(row, seats), numbers: Vec::new() });
         let new = NewAuditorium::check(name.to_owned(), CINEMA.to_owned(), TIME_ZONE, Some(plan.collect()))?;
         Ok(self.create_auditorium(new, Some(sample_key("CreateAuditorium", name))).await?.value)
     }

@@ -8,9 +8,9 @@ use super::{App, Error, Refused, showtimes::no_showtime};
 use crate::{
     domain::{
         ids::ShowtimeId,
-        seating::{Plan, Refusal},
+        seating::{Refusal, ShowtimePlan},
     },
-    ledger::{Frame, NoWatch, Snapshot, Watch},
+    ledger::{Frame, Snapshot, Watch, WatchError},
 };
 
 impl App {
@@ -41,10 +41,10 @@ impl App {
         caller: Option<IpAddr>,
     ) -> Result<Watch, Error> {
         self.0.ledger.views().watch(id, from, caller).await.map_err(|why| match why {
-            NoWatch::NoShowtime => no_showtime(id),
-            NoWatch::TooMany => Error::TooManyWatchers,
-            NoWatch::TooManyOfCaller { most } => Error::WatchLimit { most },
-            NoWatch::Store(error) => error.into(),
+            WatchError::NoShowtime => no_showtime(id),
+            WatchError::TooMany => Error::TooManyWatchers,
+            WatchError::TooManyOfCaller { most } => Error::WatchLimit { most },
+            WatchError::Store(error) => error.into(),
         })
     }
 
@@ -78,7 +78,7 @@ impl Ended for Frame {
     }
 }
 
-fn over(cancelled: DateTime<Utc>, plan: &Arc<Plan>, revision: i64, now: DateTime<Utc>) -> Error {
+fn over(cancelled: DateTime<Utc>, plan: &Arc<ShowtimePlan>, revision: i64, now: DateTime<Utc>) -> Error {
     let why = Arc::new(Refusal::ShowtimeCancelled { at: cancelled });
     Error::Refused(Refused { why, plan: Arc::clone(plan), revision, now, reservation_id: None })
 }

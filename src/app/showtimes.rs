@@ -11,7 +11,7 @@ use crate::{
         seating::Command,
         showtime::{Filter, NewShowtime, Showtime},
     },
-    ledger::{Ask, Outcome, Told},
+    ledger::{Outcome, Reply, Request},
     store::{Cursor, Schedule, ShowtimeScheduled},
 };
 
@@ -102,8 +102,8 @@ impl App {
     ) -> Result<Answer<Showtime>, Error> {
         let Origin { key, trace_id } = origin;
         let command = Command::CancelShowtime { force };
-        let ask = Ask { showtime_id: id, command, key, record: None, validate_only: false, trace_id };
-        let Told { plan, revision, now, outcome } = self.ask(ask).await?.ok_or_else(|| no_showtime(id))?;
+        let ask = Request { showtime_id: id, command, key, record: None, validate_only: false, trace_id };
+        let Reply { plan, revision, now, outcome } = self.ask(ask).await?.ok_or_else(|| no_showtime(id))?;
         let replayed = match outcome {
             Outcome::Done(_) => false,
             Outcome::Replayed(_) => true,

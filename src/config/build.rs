@@ -222,7 +222,7 @@ fn seating(from: &mut Settings) -> Rules {
         max_customer_seats: from.must("max-customer-seats"),
         closing: from.must("sales-closing"),
         extension: from.must("hold-extension"),
-        strands: from.must::<Orphans>("orphan-seats").0,
+        orphan_rule: from.must::<Orphans>("orphan-seats").0,
     }
 }
 

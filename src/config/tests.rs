@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use super::{Command, Config, Cors, Database, Migrate, Stop, Trust, cli, from, options::Row, table, variables};
-use crate::domain::seating::{Rules, Strands};
+use crate::domain::seating::{OrphanRule, Rules};
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
@@ -46,7 +46,7 @@ fn defaults_make_the_embedded_service() {
     assert_eq!(config.limits.max_message_bytes, 1_048_576);
     assert_eq!(config.cors, Cors::Listed(Vec::new()));
     assert_eq!((config.seating.max_seats, config.seating.max_customer_seats), (10, 10));
-    assert_eq!(config.seating.strands, Strands::Allowed);
+    assert_eq!(config.seating.orphan_rule, OrphanRule::Allow);
     assert_eq!(config.ledger.sweep, Some(Duration::from_secs(1)));
 }
 
@@ -55,8 +55,8 @@ fn the_rules_of_the_house_are_the_operators() {
     let line = "--max-seats 4 --max-customer-seats 20 --sales-closing 15m --hold-extension 30s --orphan-seats refuse";
     let rules = config(line, &[]).seating;
     let (closing, extension) = (Duration::from_mins(15), Duration::from_secs(30));
-    let strands = Strands::Refused;
-    assert_eq!(rules, Rules { max_seats: 4, max_customer_seats: 20, closing, extension, strands });
+    let orphan_rule = OrphanRule::Refuse;
+    assert_eq!(rules, Rules { max_seats: 4, max_customer_seats: 20, closing, extension, orphan_rule });
     assert_eq!(config("--sweep=false --sweep-interval 5s", &[]).ledger.sweep, None);
 }
 

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use url::Url;
 
 use super::{Cors, LogFormat, Migrate, Secret, SecretUrl, options::Kind};
-use crate::domain::seating::Strands;
+use crate::domain::seating::OrphanRule;
 
 /// A value that an option can have.
 pub(super) trait Value: Sized {
@@ -108,17 +108,17 @@ impl Value for Wish {
 
 /// What may happen to single seats.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Orphans(pub(super) Strands);
+pub(super) struct Orphans(pub(super) OrphanRule);
 
 impl Default for Orphans {
     fn default() -> Self {
-        Self(Strands::Allowed)
+        Self(OrphanRule::Allow)
     }
 }
 
 impl Value for Orphans {
     fn read(text: &str, _: Kind) -> Result<Self, String> {
-        choose(text, &[("allow", Self(Strands::Allowed)), ("refuse", Self(Strands::Refused))])
+        choose(text, &[("allow", Self(OrphanRule::Allow)), ("refuse", Self(OrphanRule::Refuse))])
     }
 }
 

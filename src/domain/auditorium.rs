@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use super::{
     ids::AuditoriumId,
-    layout::{Layout, RowPlan},
+    layout::{Layout, LayoutRow},
     violations::{Violations, printable},
 };
 
@@ -30,7 +30,7 @@ impl NewAuditorium {
     ///
     /// # Errors
     /// Names every flaw under its field of `CreateAuditoriumRequest`.
-    pub fn check(name: String, cinema: String, zone: &str, plan: Option<Vec<RowPlan>>) -> Result<Self, Violations> {
+    pub fn check(name: String, cinema: String, zone: &str, plan: Option<Vec<LayoutRow>>) -> Result<Self, Violations> {
         let mut violations = Violations::new();
         violations.take("name", printable(&name, MAX_NAME));
         violations.take("cinema", printable(&cinema, MAX_NAME));

@@ -1,6 +1,6 @@
 //! Where the seats of an auditorium are.
 //!
-//! A layout is written as a plan, a few strings that people can read, and read into places. Both forms are kept: the plan
+//! A layout is written as a written, a few strings that people can read, and read into places. Both forms are kept: the written
 //! is what callers wrote and get back, the places are what decisions are made on.
 
 use std::collections::HashSet;
@@ -19,7 +19,7 @@ const MAX_NUMBER: i32 = 999;
 
 /// One row as it is written: see `Row` in `auditoriums.proto`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RowPlan {
+pub struct LayoutRow {
     /// "A"
     pub label: String,
     /// `sssss_sssss`
@@ -42,7 +42,7 @@ pub enum SeatKind {
 
 /// One step along a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum LayoutCell {
     /// Somebody can sit here.
     Seat {
         /// The number on it.
@@ -62,51 +62,51 @@ pub struct Row {
     /// The letter on it.
     pub label: String,
     /// From left to right.
-    pub places: Vec<Place>,
+    pub cells: Vec<LayoutCell>,
 }
 
 /// A layout that holds: labels and numbers are unique, every row has a seat, and everything is within its limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
-    plan: Vec<RowPlan>,
+    written: Vec<LayoutRow>,
     rows: Vec<Row>,
     seat_count: i32,
 }
 
 impl Layout {
-    /// Reads a plan.
+    /// Reads a written.
     ///
     /// # Errors
     /// Names every flaw of every row.
-    pub fn new(plan: Vec<RowPlan>) -> Result<Self, Violations> {
+    pub fn new(written: Vec<LayoutRow>) -> Result<Self, Violations> {
         let mut violations = Violations::new();
-        if plan.is_empty() || plan.len() > MAX_ROWS {
+        if written.is_empty() || written.len() > MAX_ROWS {
             violations.add("rows", format!("must have 1 to {MAX_ROWS} rows"));
             return Err(violations);
         }
         let mut labels = HashSet::new();
-        let mut rows = Vec::with_capacity(plan.len());
+        let mut rows = Vec::with_capacity(written.len());
         let mut seat_count = 0;
-        for (index, row) in plan.iter().enumerate() {
+        for (index, row) in written.iter().enumerate() {
             let path = format!("rows[{index}]");
             if !labels.insert(row.label.as_str()) {
                 violations.add(format!("{path}.label"), "must be unique in the layout");
             }
-            if let Some(places) = violations.take(&path, read_row(row)) {
-                seat_count += places.iter().filter(|place| matches!(place, Place::Seat { .. })).count();
-                rows.push(Row { label: row.label.clone(), places });
+            if let Some(cells) = violations.take(&path, read_row(row)) {
+                seat_count += cells.iter().filter(|cell| matches!(cell, LayoutCell::Seat { .. })).count();
+                rows.push(Row { label: row.label.clone(), cells });
             }
         }
         if seat_count > MAX_SEATS {
             violations.add("rows", format!("must have at most {MAX_SEATS} seats altogether"));
         }
-        if violations.is_empty() { Ok(Self { plan, rows, seat_count: seat_count as i32 }) } else { Err(violations) }
+        if violations.is_empty() { Ok(Self { written, rows, seat_count: seat_count as i32 }) } else { Err(violations) }
     }
 
     /// The layout as it was written.
     #[must_use]
-    pub fn plan(&self) -> &[RowPlan] {
-        &self.plan
+    pub fn rows_as_written(&self) -> &[LayoutRow] {
+        &self.written
     }
 
     /// From the screen to the back.
@@ -122,15 +122,15 @@ impl Layout {
     }
 }
 
-fn read_row(row: &RowPlan) -> Result<Vec<Place>, Violations> {
+fn read_row(row: &LayoutRow) -> Result<Vec<LayoutCell>, Violations> {
     let mut violations = Violations::new();
     if !fits_label(&row.label) {
         violations.add("label", "must have 1 to 4 upper-case letters");
     }
     violations.take("numbers", check_numbers(&row.numbers));
-    let places = violations.take("", read_places(row));
-    match places {
-        Some(places) if violations.is_empty() => Ok(places),
+    let cells = violations.take("", read_cells(row));
+    match cells {
+        Some(cells) if violations.is_empty() => Ok(cells),
         _ => Err(violations),
     }
 }
@@ -159,7 +159,7 @@ fn check_numbers(numbers: &[i32]) -> Result<(), Violations> {
 }
 
 /// Reads the characters of a row. A missing seat uses up its number where numbers are counted.
-fn read_places(row: &RowPlan) -> Result<Vec<Place>, Violations> {
+fn read_cells(row: &LayoutRow) -> Result<Vec<LayoutCell>, Violations> {
     let length = row.places.chars().count();
     if length == 0 || length > MAX_PLACES {
         return Err(Violations::one("places", format!("must have 1 to {MAX_PLACES} places")));
@@ -167,26 +167,26 @@ fn read_places(row: &RowPlan) -> Result<Vec<Place>, Violations> {
     let mut given = row.numbers.iter().copied();
     let mut counted = 0;
     let mut seats = 0;
-    let mut places = Vec::with_capacity(length);
+    let mut cells = Vec::with_capacity(length);
     for character in row.places.chars() {
         let kind = match character {
             's' => SeatKind::Standard,
             'a' => SeatKind::Accessible,
             'c' => SeatKind::Companion,
             '_' => {
-                places.push(Place::Aisle);
+                cells.push(LayoutCell::Aisle);
                 continue;
             }
             '.' => {
                 counted += 1;
-                places.push(Place::Missing);
+                cells.push(LayoutCell::Missing);
                 continue;
             }
             _ => return Err(Violations::one("places", "must be made of s, a, c, _ and . only")),
         };
         counted += 1;
         seats += 1;
-        places.push(Place::Seat { number: given.next().unwrap_or(counted), kind });
+        cells.push(LayoutCell::Seat { number: given.next().unwrap_or(counted), kind });
     }
     if seats == 0 {
         return Err(Violations::one("places", "must have at least one seat"));
@@ -195,5 +195,5 @@ fn read_places(row: &RowPlan) -> Result<Vec<Place>, Violations> {
         let what = format!("must be one for each of the row's {seats} seats, or left out");
         return Err(Violations::one("numbers", what));
     }
-    Ok(places)
+    Ok(cells)
 }

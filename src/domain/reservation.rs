@@ -8,9 +8,9 @@ use std::{fmt, sync::Arc};
 use chrono::{DateTime, Utc};
 
 use super::{
-    house::Block,
     ids::{ReservationId, ShowtimeId},
     money::Money,
+    seat_index::Block,
     violations::{Violations, printable},
 };
 

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::{
-    house::Block,
     reservation::{Reservation, State},
-    seating::{Change, Plan},
+    seat_index::Block,
+    seating::{Change, ShowtimePlan},
     showtime,
 };
 
@@ -124,7 +124,7 @@ pub enum Followed {
 /// The seats of a showtime as they stand at a revision.
 #[derive(Clone, Debug)]
 pub struct SeatMap {
-    plan: Arc<Plan>,
+    plan: Arc<ShowtimePlan>,
     revision: i64,
     seats: Vec<Status>,
     cancelled: Option<DateTime<Utc>>,
@@ -134,7 +134,7 @@ impl SeatMap {
     /// What is claimed; every other seat is free.
     #[must_use]
     pub fn new(
-        plan: Arc<Plan>,
+        plan: Arc<ShowtimePlan>,
         revision: i64,
         state: showtime::State,
         claims: impl IntoIterator<Item = (u16, Status)>,
@@ -143,7 +143,7 @@ impl SeatMap {
             showtime::State::Scheduled => None,
             showtime::State::Cancelled { at } => Some(at),
         };
-        let seats = vec![Status::Free; usize::from(plan.house.seat_count())];
+        let seats = vec![Status::Free; usize::from(plan.seat_index.seat_count())];
         let mut map = Self { plan, revision, seats, cancelled };
         for (seat, status) in claims {
             map.set(seat, status);
@@ -153,7 +153,7 @@ impl SeatMap {
 
     /// What never changes about it.
     #[must_use]
-    pub fn plan(&self) -> &Arc<Plan> {
+    pub fn plan(&self) -> &Arc<ShowtimePlan> {
         &self.plan
     }
 

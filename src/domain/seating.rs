@@ -20,9 +20,9 @@ use std::{
 use chrono::{DateTime, Utc};
 
 use super::{
-    house::{House, SeatName},
     ids::ReservationId,
     reservation::{CustomerId, Reservation, State, Tender},
+    seat_index::{SeatIndex, SeatName},
     showtime,
 };
 
@@ -40,25 +40,25 @@ pub struct Rules {
     /// How much longer a hold lasts when it is prolonged.
     pub extension: Duration,
     /// Whether a choice may leave a single seat alone.
-    pub strands: Strands,
+    pub orphan_rule: OrphanRule,
 }
 
 /// The orphan rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Strands {
+pub enum OrphanRule {
     /// Anybody may sit anywhere.
-    Allowed,
+    Allow,
     /// A choice that leaves a single free seat is refused if another of its size does not.
-    Refused,
+    Refuse,
 }
 
 /// What never changes about the showtime that is seated.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct ShowtimePlan {
     /// What, where and when.
     pub facts: Arc<showtime::Facts>,
     /// Its seats.
-    pub house: Arc<House>,
+    pub seat_index: Arc<SeatIndex>,
 }
 
 /// What somebody wants.
@@ -147,7 +147,7 @@ pub struct Decision {
 
 /// A live reservation, with what is looked at most beside it.
 #[derive(Clone, Debug)]
-struct Place {
+struct Claim {
     /// A digest of the customer.
     customer: u64,
     /// When the hold ends; `None`: it is sold.
@@ -158,7 +158,7 @@ struct Place {
 /// The seats of a showtime as they stand at a revision.
 #[derive(Clone, Debug)]
 pub struct Seating {
-    plan: Arc<Plan>,
+    plan: Arc<ShowtimePlan>,
     state: showtime::State,
     revision: i64,
     /// No decision was made later than this, and none will be made earlier.
@@ -167,9 +167,9 @@ pub struct Seating {
     seats: Vec<u16>,
     /// How many of them are 0.
     unclaimed: u16,
-    places: Vec<Option<Place>>,
+    claims: Vec<Option<Claim>>,
     /// Places that nobody has any more.
-    empty: Vec<u16>,
+    free_slots: Vec<u16>,
     live: HashMap<ReservationId, u16>,
     /// Reservations that are no longer live and that somebody asks about.
     ended: HashMap<ReservationId, Arc<Reservation>>,
@@ -179,17 +179,18 @@ impl Seating {
     /// A showtime with all that is held or sold. `latest` is when it was last decided on.
     #[must_use]
     pub fn new(
-        plan: Arc<Plan>,
+        plan: Arc<ShowtimePlan>,
         state: showtime::State,
         revision: i64,
         latest: DateTime<Utc>,
         live: impl IntoIterator<Item = Reservation>,
     ) -> Self {
-        let unclaimed = plan.house.seat_count();
+        let unclaimed = plan.seat_index.seat_count();
         let seats = vec![0; usize::from(unclaimed)];
-        let (places, empty) = (Vec::new(), Vec::new());
+        let (claims, free_slots) = (Vec::new(), Vec::new());
         let (index, ended) = (HashMap::new(), HashMap::new());
-        let mut seating = Self { plan, state, revision, latest, seats, unclaimed, places, empty, live: index, ended };
+        let mut seating =
+            Self { plan, state, revision, latest, seats, unclaimed, claims, free_slots, live: index, ended };
         for reservation in live {
             seating.seat(Arc::new(reservation));
         }
@@ -198,7 +199,7 @@ impl Seating {
 
     /// What never changes.
     #[must_use]
-    pub fn plan(&self) -> &Arc<Plan> {
+    pub fn plan(&self) -> &Arc<ShowtimePlan> {
         &self.plan
     }
 
@@ -230,7 +231,7 @@ impl Seating {
     #[must_use]
     pub fn reservation(&self, id: ReservationId) -> Option<&Arc<Reservation>> {
         match self.live.get(&id) {
-            Some(place) => self.places[usize::from(*place)].as_ref().map(|place| &place.reservation),
+            Some(claim) => self.claims[usize::from(*claim)].as_ref().map(|claim| &claim.reservation),
             None => self.ended.get(&id),
         }
     }
@@ -243,7 +244,7 @@ impl Seating {
 
     /// All that is held or sold, lapsed or not.
     pub fn live(&self) -> impl Iterator<Item = &Arc<Reservation>> {
-        self.places.iter().flatten().map(|place| &place.reservation)
+        self.claims.iter().flatten().map(|claim| &claim.reservation)
     }
 
     /// Makes a reservation known that is over, so that it can be refused by name. One that says it were not, and is not live
@@ -271,29 +272,29 @@ impl Seating {
     /// When the first of the holds ends, or ended, if nobody has written it down.
     #[must_use]
     pub fn next_lapse(&self) -> Option<DateTime<Utc>> {
-        self.places.iter().flatten().filter_map(|place| place.until).min()
+        self.claims.iter().flatten().filter_map(|claim| claim.until).min()
     }
 
     /// Who has a seat, and until when, as far as anything was written down.
-    fn place(&self, seat: u16) -> Option<&Place> {
-        let place = self.seats[usize::from(seat)].checked_sub(1)?;
-        self.places[usize::from(place)].as_ref()
+    fn claim(&self, seat: u16) -> Option<&Claim> {
+        let claim = self.seats[usize::from(seat)].checked_sub(1)?;
+        self.claims[usize::from(claim)].as_ref()
     }
 
     fn is_free(&self, seat: u16, now: DateTime<Utc>) -> bool {
-        self.place(seat).is_none_or(|place| place.lapsed(now))
+        self.claim(seat).is_none_or(|claim| claim.lapsed(now))
     }
 
     /// Seats that the customer holds or has bought, and when the first of the holds ends.
     fn customer_seats(&self, customer: &CustomerId, now: DateTime<Utc>) -> (u16, Option<DateTime<Utc>>) {
         let digest = digest(customer);
-        let theirs = |place: &&Place| {
-            place.customer == digest && !place.lapsed(now) && place.reservation.customer_id == *customer
+        let theirs = |claim: &&Claim| {
+            claim.customer == digest && !claim.lapsed(now) && claim.reservation.customer_id == *customer
         };
-        let theirs = self.places.iter().flatten().filter(theirs);
-        theirs.fold((0, None), |(count, first), place| {
-            let first = [first, place.until].into_iter().flatten().min();
-            (count + place.reservation.block.count, first)
+        let theirs = self.claims.iter().flatten().filter(theirs);
+        theirs.fold((0, None), |(count, first), claim| {
+            let first = [first, claim.until].into_iter().flatten().min();
+            (count + claim.reservation.block.count, first)
         })
     }
 
@@ -316,28 +317,28 @@ impl Seating {
     }
 
     fn seat(&mut self, reservation: Arc<Reservation>) {
-        let place = self.live.get(&reservation.reservation_id).copied();
-        let place = place.or_else(|| self.empty.pop()).unwrap_or_else(|| {
-            self.places.push(None);
-            self.places.len() as u16 - 1
+        let claim = self.live.get(&reservation.reservation_id).copied();
+        let claim = claim.or_else(|| self.free_slots.pop()).unwrap_or_else(|| {
+            self.claims.push(None);
+            self.claims.len() as u16 - 1
         });
         for seat in reservation.block.seats() {
-            let before = std::mem::replace(&mut self.seats[usize::from(seat)], place + 1);
+            let before = std::mem::replace(&mut self.seats[usize::from(seat)], claim + 1);
             self.unclaimed -= u16::from(before == 0);
         }
-        self.live.insert(reservation.reservation_id, place);
+        self.live.insert(reservation.reservation_id, claim);
         let until = match reservation.state {
             State::Held => Some(reservation.expire_time),
             State::Confirmed(_) | State::Cancelled { .. } | State::Expired => None,
         };
         let customer = digest(&reservation.customer_id);
-        self.places[usize::from(place)] = Some(Place { customer, until, reservation });
+        self.claims[usize::from(claim)] = Some(Claim { customer, until, reservation });
     }
 
     fn unseat(&mut self, reservation: &Arc<Reservation>) {
-        if let Some(place) = self.live.remove(&reservation.reservation_id) {
-            self.places[usize::from(place)] = None;
-            self.empty.push(place);
+        if let Some(claim) = self.live.remove(&reservation.reservation_id) {
+            self.claims[usize::from(claim)] = None;
+            self.free_slots.push(claim);
             for seat in reservation.block.seats() {
                 let before = std::mem::take(&mut self.seats[usize::from(seat)]);
                 self.unclaimed += u16::from(before != 0);
@@ -347,7 +348,7 @@ impl Seating {
     }
 }
 
-impl Place {
+impl Claim {
     /// Whether this is a hold that is over.
     fn lapsed(&self, now: DateTime<Utc>) -> bool {
         self.until.is_some_and(|until| until <= now)

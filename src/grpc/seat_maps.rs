@@ -10,18 +10,18 @@ use tonic::{Extensions, Status};
 
 use super::{convert, ready::Ready, status};
 use crate::{
-    app::{App, Ended as _, Error, Form, Frame, Said, Snapshot, Watch},
+    app::{App, Encoding, Ended as _, Error, Frame, Snapshot, Watch, WatchMessage},
     pb::boxoffice::v1::{self as pb, watch_seat_map_response::Event},
 };
 
 /// A seat map's answer, put into bytes by whoever asks first.
 pub(super) fn answer(snapshot: &Snapshot, include_seats: bool) -> Ready {
-    let form = if include_seats { Form::Listed } else { Form::Compact };
+    let form = if include_seats { Encoding::Listed } else { Encoding::Compact };
     let say = |snapshot: &Snapshot| {
         let seat_map = Some(convert::seat_map(snapshot, include_seats));
         pb::GetSeatMapResponse { seat_map }.encode_to_vec().into()
     };
-    snapshot.said(form, say).into()
+    snapshot.encoded(form, say).into()
 }
 
 /// Where a stream of words is.
@@ -78,10 +78,12 @@ impl Telling {
         };
         let refusal = |end: Option<Error>| end.map_or(Last::Word, |end| Last::Refusal(Box::new(end)));
         Ok(match said {
-            Said::Gone => return Err(App::gone(&self.watch)),
-            Said::Everything(snapshot) => (snapshot.said(Form::Watched, everything), refusal(snapshot.ended())),
-            Said::Changed(frame) => (frame.said(changed), refusal(frame.ended())),
-            Said::Quiet { revision, now, stale_since } => {
+            WatchMessage::Gone => return Err(App::gone(&self.watch)),
+            WatchMessage::Snapshot(snapshot) => {
+                (snapshot.encoded(Encoding::Watch, everything), refusal(snapshot.ended()))
+            }
+            WatchMessage::Delta(frame) => (frame.encoded(changed), refusal(frame.ended())),
+            WatchMessage::Heartbeat { revision, now, stale_since } => {
                 let heartbeat = pb::SeatMapHeartbeat {
                     revision,
                     as_of_time: Some(convert::timestamp(now)),

@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use super::{Ask, Outcome, Time, Told, decided::Decided, writer::Writer};
+use super::{Outcome, Reply, Request, TimeSource, decision::BatchDecision, writer::Writer};
 use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
@@ -16,7 +16,8 @@ use crate::{
         showtime,
     },
     store::{
-        Answered, Error, Locked, Looked, MadeBefore, Patience, RequestKey, SeatBatch, Stand, outbox,
+        Error, LedgerTx, LockWait, LockedShowtime, LockedShowtimes, PriorReservation, RequestKey, Stand, StoredAnswer,
+        outbox,
         planted::{self, Bug},
     },
     telemetry::metrics,
@@ -32,40 +33,44 @@ const NEW: Stand = Stand { state: showtime::State::Scheduled, decide_time: None,
 type KeyOf<'a> = (&'a str, &'a str, uuid::Uuid);
 
 /// What was found out after the locks were had.
-struct Known<'a> {
+struct Lookup<'a> {
     /// The time to decide by.
     clock: DateTime<Utc>,
     /// By whose request and which id: what was answered, and to what.
-    answers: HashMap<KeyOf<'a>, Kept>,
-    locked: HashMap<ShowtimeId, Locked>,
+    answers: HashMap<KeyOf<'a>, AnswerOnRecord>,
+    locked: HashMap<ShowtimeId, LockedShowtime>,
 }
 
 /// An answer to a request that had an effect.
-struct Kept {
+struct AnswerOnRecord {
     fingerprint: Vec<u8>,
     revision: i64,
     reservation: Option<Arc<Reservation>>,
 }
 
 impl Writer {
-    pub(super) async fn transact(&mut self, asks: &[&Ask], patience: Patience) -> Result<Vec<Option<Told>>, Error> {
+    pub(super) async fn transact(
+        &mut self,
+        asks: &[&Request],
+        lock_wait: LockWait,
+    ) -> Result<Vec<Option<Reply>>, Error> {
         let ids: BTreeSet<_> = asks.iter().map(|ask| ask.showtime_id).collect();
         let ids: Vec<_> = ids.into_iter().collect();
         let keyed = || asks.iter().filter(|ask| !ask.validate_only).filter_map(|ask| Some((*ask, ask.key.as_ref()?)));
-        let is_reserve = |ask: &Ask| matches!(ask.command, Command::Reserve { .. });
+        let is_reserve = |ask: &Request| matches!(ask.command, Command::Reserve { .. });
         let reserving: Vec<_> = keyed().filter(|(ask, _)| is_reserve(ask)).map(|(_, key)| key).collect();
         let others: Vec<_> = keyed().filter(|(ask, _)| !is_reserve(ask)).map(|(_, key)| key).collect();
 
-        let (mut batch, looked) = self.line.begin(&ids, patience).await?;
+        let (mut batch, looked) = self.line.begin(&ids, lock_wait).await?;
         let mut known = self.know(looked);
         let done = async {
             Self::recall_answers(&mut batch, &others, &mut known).await?;
-            if self.wary > 0 {
+            if self.duplicate_checks > 0 {
                 Self::recall_made(&mut batch, &reserving, &mut known).await?;
             }
             self.load_seatings(&mut batch, &known).await?;
             self.recall(&mut batch, asks).await?;
-            let mut decided = Decided::default();
+            let mut decided = BatchDecision::default();
             let mut told = Vec::with_capacity(asks.len());
             for ask in asks {
                 told.push(self.tell(ask, &mut known, &mut decided)?);
@@ -76,7 +81,7 @@ impl Writer {
         };
         match done.await {
             Ok((told, decided)) if decided.writes.is_empty() => batch.leave().await.map(|()| told),
-            Ok((told, Decided { writes, .. })) if planted::has(Bug::AnswerBeforeCommit) => {
+            Ok((told, BatchDecision { writes, .. })) if planted::has(Bug::AnswerBeforeCommit) => {
                 tokio::spawn(async move {
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                     batch.commit(&writes).await
@@ -96,35 +101,36 @@ impl Writer {
     }
 
     /// Shows what was committed to those who look.
-    fn show(&self, decided: Decided<'_>) {
+    fn show(&self, decided: BatchDecision<'_>) {
         let steps = decided.writes.steps.iter().zip(decided.shown);
         self.views.tell(steps.map(|(step, delta)| (step.showtime_id, delta, step.decide_time)).collect());
     }
 
     /// Puts together what was found out with the locks.
-    fn know<'a>(&self, looked: Looked) -> Known<'a> {
+    fn know<'a>(&self, looked: LockedShowtimes) -> Lookup<'a> {
         let clock = match &self.time {
-            Time::Database(clock) => looked.now.unwrap_or_else(|| clock.now()),
-            Time::Given(clock) => clock.now(),
+            TimeSource::Database(clock) => looked.now.unwrap_or_else(|| clock.now()),
+            TimeSource::Given(clock) => clock.now(),
         };
-        let by_id = |locked: Locked| (locked.showtime_id, locked);
-        Known { clock, answers: HashMap::new(), locked: looked.locked.into_iter().map(by_id).collect() }
+        let by_id = |locked: LockedShowtime| (locked.showtime_id, locked);
+        Lookup { clock, answers: HashMap::new(), locked: looked.locked.into_iter().map(by_id).collect() }
     }
 
     /// Learns what was reserved by these requests, if they were made before.
     async fn recall_made<'a>(
-        batch: &mut SeatBatch,
+        batch: &mut LedgerTx,
         keys: &[&'a RequestKey],
-        known: &mut Known<'a>,
+        known: &mut Lookup<'a>,
     ) -> Result<(), Error> {
-        for MadeBefore { caller, kept_as, fingerprint, reservation } in batch.made_before(keys).await? {
-            let asked = |key: &&&RequestKey| key.kept_as() == kept_as && key.caller == caller;
+        for PriorReservation { caller, scoped_id, fingerprint, reservation } in batch.made_before(keys).await? {
+            let asked = |key: &&&RequestKey| key.scoped_id() == scoped_id && key.caller == caller;
             if let Some(key) = keys.iter().find(asked) {
                 let reservation = reservation.as_made();
                 let revision = reservation.revision;
-                known
-                    .answers
-                    .insert(key_of(key), Kept { fingerprint, revision, reservation: Some(Arc::new(reservation)) });
+                known.answers.insert(
+                    key_of(key),
+                    AnswerOnRecord { fingerprint, revision, reservation: Some(Arc::new(reservation)) },
+                );
             }
         }
         Ok(())
@@ -133,12 +139,12 @@ impl Writer {
     /// Looks whether those that were refused were made before, and then answers what they were answered then. What had been
     /// made before and was not refused cannot be made twice: its key says no, and all is done again, with a look first.
     async fn replay_refused<'a>(
-        batch: &mut SeatBatch,
-        asks: &[&'a Ask],
-        told: &mut [Option<Told>],
-        known: &mut Known<'a>,
+        batch: &mut LedgerTx,
+        asks: &[&'a Request],
+        told: &mut [Option<Reply>],
+        known: &mut Lookup<'a>,
     ) -> Result<(), Error> {
-        let is_reserve = |ask: &Ask| matches!(ask.command, Command::Reserve { .. }) && !ask.validate_only;
+        let is_reserve = |ask: &Request| matches!(ask.command, Command::Reserve { .. }) && !ask.validate_only;
         let refused = asks.iter().zip(told).filter_map(|(ask, told)| {
             let (key, told) = (ask.key.as_ref().filter(|_| is_reserve(ask))?, told.as_mut()?);
             matches!(told.outcome, Outcome::Refused(_)).then_some((key, told))
@@ -156,21 +162,23 @@ impl Writer {
 
     /// Learns what was answered to these requests, if they were made before.
     async fn recall_answers<'a>(
-        batch: &mut SeatBatch,
+        batch: &mut LedgerTx,
         keys: &[&'a RequestKey],
-        known: &mut Known<'a>,
+        known: &mut Lookup<'a>,
     ) -> Result<(), Error> {
-        for Answered { caller, method, request_id, fingerprint, revision, reservation } in batch.answers(keys).await? {
+        for StoredAnswer { caller, method, request_id, fingerprint, revision, reservation } in
+            batch.answers(keys).await?
+        {
             let asked = |key: &&&RequestKey| key_of(key) == (caller.as_str(), method.as_str(), request_id);
             if let Some(key) = keys.iter().find(asked) {
-                known.answers.insert(key_of(key), Kept { fingerprint, revision, reservation });
+                known.answers.insert(key_of(key), AnswerOnRecord { fingerprint, revision, reservation });
             }
         }
         Ok(())
     }
 
     /// Learns who has which seat, where that is not known as of the revision that is locked.
-    async fn load_seatings(&mut self, batch: &mut SeatBatch, known: &Known<'_>) -> Result<(), Error> {
+    async fn load_seatings(&mut self, batch: &mut LedgerTx, known: &Lookup<'_>) -> Result<(), Error> {
         self.catch_up(batch, known).await?;
         let stale: Vec<_> = known.locked.values().filter(|locked| self.behind(locked) != Some(0)).copied().collect();
         if stale.is_empty() {
@@ -186,7 +194,7 @@ impl Writer {
                 live.entry(reservation.showtime_id).or_default().push(reservation);
             }
         }
-        for Locked { showtime_id, revision } in stale {
+        for LockedShowtime { showtime_id, revision } in stale {
             let Some(plan) = self.memory.plan(showtime_id).cloned() else { continue };
             let Stand { state, decide_time, next_lapse } = stands.get(&showtime_id).copied().unwrap_or(NEW);
             let latest = decide_time.max(self.memory.latest(showtime_id)).unwrap_or(plan.facts.create_time);
@@ -197,14 +205,15 @@ impl Writer {
     }
 
     /// How many revisions the memory of a showtime is behind, if there is any.
-    fn behind(&self, locked: &Locked) -> Option<i64> {
+    fn behind(&self, locked: &LockedShowtime) -> Option<i64> {
         Some(locked.revision - self.memory.seating_at(locked.showtime_id)?)
     }
 
     /// Follows what other instances did, change by change, where that is little. Only they can have done anything, so there
     /// is nothing to follow on `SQLite`.
-    async fn catch_up(&mut self, batch: &mut SeatBatch, known: &Known<'_>) -> Result<(), Error> {
-        let near = |locked: &&Locked| self.behind(locked).is_some_and(|behind| (1..=FOLLOWED).contains(&behind));
+    async fn catch_up(&mut self, batch: &mut LedgerTx, known: &Lookup<'_>) -> Result<(), Error> {
+        let near =
+            |locked: &&LockedShowtime| self.behind(locked).is_some_and(|behind| (1..=FOLLOWED).contains(&behind));
         let near = known.locked.values().filter(near);
         let near: Vec<_> =
             near.filter_map(|at| Some((at.showtime_id, self.memory.seating_at(at.showtime_id)?))).collect();
@@ -228,7 +237,7 @@ impl Writer {
     }
 
     /// Learns of reservations that are asked about and are not live.
-    async fn recall(&mut self, batch: &mut SeatBatch, asks: &[&Ask]) -> Result<(), Error> {
+    async fn recall(&mut self, batch: &mut LedgerTx, asks: &[&Request]) -> Result<(), Error> {
         let mut unknown = Vec::new();
         for ask in asks {
             let Some(id) = named(&ask.command) else { continue };
@@ -257,15 +266,15 @@ impl Writer {
     /// Decides one command, after all that came before it.
     fn tell<'a>(
         &mut self,
-        ask: &'a Ask,
-        known: &mut Known<'a>,
-        decided: &mut Decided<'a>,
-    ) -> Result<Option<Told>, Error> {
+        ask: &'a Request,
+        known: &mut Lookup<'a>,
+        decided: &mut BatchDecision<'a>,
+    ) -> Result<Option<Reply>, Error> {
         let id = ask.showtime_id;
         let (Some(seating), Some(locked)) = (self.memory.seating(id), known.locked.get(&id)) else { return Ok(None) };
         let now = seating.moment(known.clock);
         let plan = Arc::clone(seating.plan());
-        let told = |revision, outcome| Some(Told { plan: Arc::clone(&plan), revision, now, outcome });
+        let told = |revision, outcome| Some(Reply { plan: Arc::clone(&plan), revision, now, outcome });
         let key = ask.key.as_ref().filter(|_| !ask.validate_only);
         if let Some(key) = key
             && let Some((revision, outcome)) = known.replay(key)
@@ -285,7 +294,8 @@ impl Writer {
         let revision = seating.revision();
         decided.note(&plan, locked, now, revision, ask, &decision.changes)?;
         if let Some(key) = key {
-            let kept = Kept { fingerprint: key.fingerprint.to_vec(), revision, reservation: reservation.clone() };
+            let kept =
+                AnswerOnRecord { fingerprint: key.fingerprint.to_vec(), revision, reservation: reservation.clone() };
             known.answers.insert(key_of(key), kept);
             if !matches!(ask.command, Command::Reserve { .. }) {
                 decided.writes.answers.push((key.clone(), revision, reservation.clone()));
@@ -295,7 +305,7 @@ impl Writer {
     }
 
     /// Completes the steps with where they lead to.
-    fn finish(&mut self, decided: &mut Decided<'_>, asks: &[&Ask]) {
+    fn finish(&mut self, decided: &mut BatchDecision<'_>, asks: &[&Request]) {
         let mut first_ends: HashMap<ShowtimeId, DateTime<Utc>> = HashMap::new();
         for (made, _) in &decided.writes.made {
             let first = first_ends.entry(made.showtime_id).or_insert(made.expire_time);
@@ -328,7 +338,7 @@ impl Writer {
     }
 }
 
-impl Known<'_> {
+impl Lookup<'_> {
     /// What this request was answered, if it was made before.
     fn replay(&self, key: &RequestKey) -> Option<(i64, Outcome)> {
         let kept = self.answers.get(&key_of(key))?;

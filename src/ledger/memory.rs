@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     domain::{
         ids::ShowtimeId,
-        seating::{Plan, Seating},
+        seating::{Seating, ShowtimePlan},
     },
     telemetry::metrics,
 };
@@ -39,7 +39,7 @@ pub(super) struct Memory {
 }
 
 struct Remembered {
-    plan: Arc<Plan>,
+    plan: Arc<ShowtimePlan>,
     seating: Option<Seating>,
     /// What is written down as the time before which no hold ends; here it may be earlier, and never later.
     next_lapse: Option<DateTime<Utc>>,
@@ -54,11 +54,11 @@ impl Memory {
         Self { showtimes: HashMap::new(), limit, bytes: 0, tick: 0, told: None }
     }
 
-    pub(super) fn plan(&self, id: ShowtimeId) -> Option<&Arc<Plan>> {
+    pub(super) fn plan(&self, id: ShowtimeId) -> Option<&Arc<ShowtimePlan>> {
         self.showtimes.get(&id).map(|remembered| &remembered.plan)
     }
 
-    pub(super) fn learn_plan(&mut self, plan: &Arc<Plan>) {
+    pub(super) fn learn_plan(&mut self, plan: &Arc<ShowtimePlan>) {
         let (id, used, latest) = (plan.facts.showtime_id, self.tick, plan.facts.create_time);
         let remembered =
             || Remembered { plan: Arc::clone(plan), seating: None, next_lapse: None, latest, bytes: 0, used };
@@ -114,7 +114,7 @@ impl Memory {
             let Some(remembered) = self.showtimes.get_mut(&id) else { continue };
             let bytes = remembered.seating.as_mut().map_or(0, |seating| {
                 seating.forget_ended();
-                let seats = usize::from(seating.plan().house.seat_count());
+                let seats = usize::from(seating.plan().seat_index.seat_count());
                 seats * SEAT_BYTES + seating.live_count() * RESERVATION_BYTES
             });
             let bytes = bytes + SHOWTIME_BYTES;

@@ -4,12 +4,12 @@
 //! and found by comparing revisions, twice a second; a view that nobody has vouched for of late is compared before it is shown. A view never goes back in
 //! revision, and never skips one: what cannot be followed is read anew.
 
+mod channel;
 mod compare;
-mod feed;
+mod evict;
+mod frames;
 mod message;
-mod places;
-mod tidy;
-mod told;
+mod permits;
 mod view;
 mod watch;
 
@@ -26,23 +26,23 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use super::Time;
+use super::TimeSource;
 use crate::{
     clock::Clock,
     domain::{
         ids::ShowtimeId,
         seat_map::{Delta, Followed, SeatMap},
-        seating::Plan,
+        seating::ShowtimePlan,
     },
     store::{Error, Store},
 };
-pub use feed::Feed;
-use feed::Teller;
-pub use places::Room;
-use places::{NoPlace, Places};
-pub use told::{Form, Frame, Snapshot};
+pub use channel::DeltaChannel;
+use channel::DeltaPublisher;
+pub use frames::{Encoding, Frame, Snapshot};
+pub use permits::WatchQuota;
+use permits::{QuotaExceeded, WatchPermits};
 use view::View;
-pub use watch::{Said, Watch};
+pub use watch::{Watch, WatchMessage};
 
 /// A view that nobody has vouched for in so long is stale.
 const STALE: Duration = Duration::from_secs(2);
@@ -53,19 +53,19 @@ pub struct Views(Arc<Inner>);
 
 struct Inner {
     store: Store,
-    time: Time,
-    slots: RwLock<HashMap<ShowtimeId, Arc<Slot>>>,
+    time: TimeSource,
+    slots: RwLock<HashMap<ShowtimeId, Arc<ViewSlot>>>,
     /// What the database's clock said, and when that was heard.
     heard: Mutex<Option<(DateTime<Utc>, Instant)>>,
     epoch: Mutex<Option<Arc<str>>>,
-    places: Arc<Places>,
+    places: Arc<WatchPermits>,
     closed: AtomicBool,
-    teller: Option<Teller>,
+    publisher: Option<DeltaPublisher>,
 }
 
 /// A place for a view that may still be on its way.
 #[derive(Default)]
-struct Slot {
+struct ViewSlot {
     view: OnceLock<Arc<View>>,
     /// Held by whoever loads it: when that last failed, and why, for those who waited.
     loading: tokio::sync::Mutex<Option<(Instant, Arc<Error>)>>,
@@ -75,7 +75,7 @@ struct Slot {
 
 /// Why there is no watch.
 #[derive(Debug)]
-pub enum NoWatch {
+pub enum WatchError {
     /// There is no such showtime.
     NoShowtime,
     /// There are as many watchers as there may be.
@@ -89,29 +89,29 @@ pub enum NoWatch {
     Store(Arc<Error>),
 }
 
-impl From<Arc<Error>> for NoWatch {
+impl From<Arc<Error>> for WatchError {
     fn from(error: Arc<Error>) -> Self {
         Self::Store(error)
     }
 }
 
 impl Views {
-    pub(super) fn start(store: Store, time: Time, room: Room, feed: Option<Feed>) -> Self {
+    pub(super) fn start(store: Store, time: TimeSource, room: WatchQuota, feed: Option<DeltaChannel>) -> Self {
         // Where there are no other instances, there is nobody to tell.
-        let feed = feed.filter(|_| store.has_clock()).map(feed::set_up);
-        let (teller, feed) = feed.unzip();
+        let feed = feed.filter(|_| store.has_clock()).map(channel::set_up);
+        let (publisher, feed) = feed.unzip();
         let views = Self(Arc::new(Inner {
             store,
             time,
             slots: RwLock::default(),
             heard: Mutex::default(),
             epoch: Mutex::default(),
-            places: Arc::new(Places::new(room)),
+            places: Arc::new(WatchPermits::new(room)),
             closed: AtomicBool::new(false),
-            teller,
+            publisher,
         }));
         if let Some(feed) = feed {
-            feed::start(feed, &views);
+            channel::start(feed, &views);
         }
         tokio::spawn(compare::run(Arc::downgrade(&views.0)));
         views
@@ -120,8 +120,8 @@ impl Views {
     /// The time by which holds end: the database's, as it was last heard.
     fn now(&self) -> DateTime<Utc> {
         match &self.0.time {
-            Time::Given(clock) => clock.now(),
-            Time::Database(clock) => {
+            TimeSource::Given(clock) => clock.now(),
+            TimeSource::Database(clock) => {
                 let heard = *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
                 heard.map_or_else(|| clock.now(), |(then, at)| then + at.elapsed())
             }
@@ -145,7 +145,7 @@ impl Views {
         if let Some(snapshot) = view.current(at_least, self.now()) {
             return Ok(Some(snapshot));
         }
-        self.vouched(&view, id, at_least).await?;
+        self.confirmed_at(&view, id, at_least).await?;
         Ok((!view.is_gone()).then(|| view.snapshot(self.now())))
     }
 
@@ -158,16 +158,16 @@ impl Views {
         id: ShowtimeId,
         from: Option<(i64, &str)>,
         caller: Option<IpAddr>,
-    ) -> Result<Watch, NoWatch> {
+    ) -> Result<Watch, WatchError> {
         let place = self.0.places.take(caller).map_err(|no| match no {
-            NoPlace::Full => NoWatch::TooMany,
-            NoPlace::Enough => NoWatch::TooManyOfCaller { most: self.0.places.room().caller },
+            QuotaExceeded::Full => WatchError::TooMany,
+            QuotaExceeded::Enough => WatchError::TooManyOfCaller { most: self.0.places.room().caller },
         })?;
-        let mut view = self.view(id).await?.ok_or(NoWatch::NoShowtime)?;
-        self.vouched(&view, id, from.map_or(0, |(revision, _)| revision)).await?;
+        let mut view = self.view(id).await?.ok_or(WatchError::NoShowtime)?;
+        self.confirmed_at(&view, id, from.map_or(0, |(revision, _)| revision)).await?;
         // It may just have been forgotten.
         while !self.enlist(id, &view) {
-            view = self.view(id).await?.ok_or(NoWatch::NoShowtime)?;
+            view = self.view(id).await?.ok_or(WatchError::NoShowtime)?;
         }
         let since = from.and_then(|(revision, epoch)| view.since(revision, epoch, self.now()));
         Ok(Watch::new(self.clone(), (id, view), place, since, from))
@@ -188,11 +188,16 @@ impl Views {
         let Some(plan) = Box::pin(self.0.store.plan(id)).await? else { return Ok(None) };
         let slot = slot.unwrap_or_else(|| self.make_room_for(id));
         let Some(view) = Box::pin(self.load(id, plan, &slot)).await? else { return Ok(None) };
-        self.vouched(&view, id, slot.missed.load(Ordering::SeqCst)).await?;
+        self.confirmed_at(&view, id, slot.missed.load(Ordering::SeqCst)).await?;
         Ok(Some(view))
     }
 
-    async fn load(&self, id: ShowtimeId, plan: Arc<Plan>, slot: &Slot) -> Result<Option<Arc<View>>, Arc<Error>> {
+    async fn load(
+        &self,
+        id: ShowtimeId,
+        plan: Arc<ShowtimePlan>,
+        slot: &ViewSlot,
+    ) -> Result<Option<Arc<View>>, Arc<Error>> {
         let came = Instant::now();
         let mut failed = slot.loading.lock().await;
         if let Some(view) = slot.view.get() {
@@ -228,16 +233,16 @@ impl Views {
         let slots = self.0.slots.read().unwrap_or_else(PoisonError::into_inner);
         let known = slots.get(&id).and_then(|slot| slot.view.get()).is_some_and(|known| Arc::ptr_eq(known, view));
         if known && view.watched() {
-            tokio::spawn(watch::keep_awake(Arc::downgrade(&self.0), Arc::clone(view)));
+            tokio::spawn(watch::announce_lapses(Arc::downgrade(&self.0), Arc::clone(view)));
         }
         known
     }
 
-    fn slot(&self, id: ShowtimeId) -> Option<Arc<Slot>> {
+    fn slot(&self, id: ShowtimeId) -> Option<Arc<ViewSlot>> {
         self.0.slots.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    fn make_room_for(&self, id: ShowtimeId) -> Arc<Slot> {
+    fn make_room_for(&self, id: ShowtimeId) -> Arc<ViewSlot> {
         let mut slots = self.0.slots.write().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(slots.entry(id).or_default())
     }
@@ -266,7 +271,7 @@ impl Views {
 
     /// Makes sure that the view is of late, and has this revision in it if the showtime has reached it. Those who want that at
     /// once wait for the first of them.
-    async fn vouched(&self, view: &View, id: ShowtimeId, at_least: i64) -> Result<(), Arc<Error>> {
+    async fn confirmed_at(&self, view: &View, id: ShowtimeId, at_least: i64) -> Result<(), Arc<Error>> {
         let fine = || view.is_current(at_least);
         if fine() {
             return Ok(());
@@ -291,7 +296,7 @@ impl Views {
         let there = self.0.store.revisions(&[id]).await?;
         self.hear(there.now);
         if there.at.first().is_some_and(|(_, revision)| *revision == known) {
-            view.vouch(asked);
+            view.confirm(asked);
             return Ok(());
         }
         self.refresh(view, id).await
@@ -332,8 +337,8 @@ impl Views {
         for (_, delta, _) in &mut changes {
             delta.settle();
         }
-        if let Some(teller) = &self.0.teller {
-            teller.tell(changes.iter().map(|(id, delta, _)| (*id, delta)));
+        if let Some(publisher) = &self.0.publisher {
+            publisher.tell(changes.iter().map(|(id, delta, _)| (*id, delta)));
         }
         for (id, delta, now) in changes {
             let Some(slot) = self.slot(id) else { continue };
@@ -341,7 +346,7 @@ impl Views {
             if let Some(view) = slot.view.get() {
                 // After a gap it is compared; whoever wants to have what was just committed says so.
                 if view.follow(delta, self.now().max(now)) == Followed::Done {
-                    view.vouch(Instant::now());
+                    view.confirm(Instant::now());
                 }
             }
         }

@@ -11,13 +11,13 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Ask, Time, Told, memory::Memory, views::Views};
+use super::{Reply, Request, TimeSource, memory::Memory, views::Views};
 use crate::{
     domain::{
         ids::ShowtimeId,
-        seating::{Command, Plan, Rules},
+        seating::{Command, Rules, ShowtimePlan},
     },
-    store::{Error, Line, Patience, Store},
+    store::{Error, LedgerConnection, LockWait, Store},
     telemetry::{metrics, panics},
 };
 
@@ -32,43 +32,43 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// worth a tenth. Somebody alone would wait for other threads to wake up and find nothing.
 const YIELDS: u32 = 2;
 /// Batches in which repetitions are expected after one was met.
-const WARY: u32 = 256;
+const DUPLICATE_CHECK_BATCHES: u32 = 256;
 /// Showtimes that are remembered as stuck, at most.
 const STUCK: usize = 1_024;
 
-pub(super) type Reply = Result<Option<Told>, Arc<Error>>;
+pub(super) type ReplyResult = Result<Option<Reply>, Arc<Error>>;
 
 /// What comes through a writer's queue.
 pub(super) enum Message {
-    Job(Box<Job>),
+    QueuedRequest(Box<QueuedRequest>),
     /// Everything before this is done when it is answered.
     Flush(oneshot::Sender<()>),
 }
 
-pub(super) struct Job {
-    pub(super) ask: Ask,
-    pub(super) plan: Arc<Plan>,
-    pub(super) tell: oneshot::Sender<Reply>,
+pub(super) struct QueuedRequest {
+    pub(super) ask: Request,
+    pub(super) plan: Arc<ShowtimePlan>,
+    pub(super) tell: oneshot::Sender<ReplyResult>,
 }
 
 /// Decides for the showtimes that are its own.
 pub(super) struct Writer {
     pub(super) store: Store,
-    pub(super) line: Line,
-    pub(super) time: Time,
+    pub(super) line: LedgerConnection,
+    pub(super) time: TimeSource,
     pub(super) rules: Rules,
     pub(super) memory: Memory,
     pub(super) views: Views,
     /// Showtimes whose locks somebody had for too long: nobody waits for them again before they were had once.
     stuck: HashSet<ShowtimeId>,
     /// For so many batches more, requests to reserve are looked for before they are decided: of late some were made twice.
-    pub(super) wary: u32,
+    pub(super) duplicate_checks: u32,
 }
 
 impl Writer {
-    pub(super) fn new(store: &Store, time: Time, rules: Rules, memory: Memory, views: Views) -> Self {
+    pub(super) fn new(store: &Store, time: TimeSource, rules: Rules, memory: Memory, views: Views) -> Self {
         let (line, stuck) = (store.line(), HashSet::new());
-        Self { store: store.clone(), line, time, rules, memory, views, stuck, wary: 0 }
+        Self { store: store.clone(), line, time, rules, memory, views, stuck, duplicate_checks: 0 }
     }
 
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
@@ -90,12 +90,12 @@ impl Writer {
             for message in messages.drain(..) {
                 match message {
                     // It ends every reservation of its showtime, those of this batch among them: it goes by itself.
-                    Message::Job(job) if matches!(job.ask.command, Command::CancelShowtime { .. }) => {
+                    Message::QueuedRequest(job) if matches!(job.ask.command, Command::CancelShowtime { .. }) => {
                         self.decide(&mut jobs).await;
                         jobs.push(*job);
                         self.decide(&mut jobs).await;
                     }
-                    Message::Job(job) => jobs.push(*job),
+                    Message::QueuedRequest(job) => jobs.push(*job),
                     Message::Flush(tell) => {
                         self.decide(&mut jobs).await;
                         let _gone = tell.send(());
@@ -107,7 +107,7 @@ impl Writer {
     }
 
     /// Decides these commands and answers them.
-    async fn decide(&mut self, jobs: &mut Vec<Job>) {
+    async fn decide(&mut self, jobs: &mut Vec<QueuedRequest>) {
         if jobs.is_empty() {
             return;
         }
@@ -117,11 +117,11 @@ impl Writer {
         self.decide_by_showtime(stuck).await;
     }
 
-    async fn decide_together(&mut self, jobs: Vec<Job>) {
+    async fn decide_together(&mut self, jobs: Vec<QueuedRequest>) {
         if jobs.is_empty() {
             return;
         }
-        match self.attempt(&jobs, Patience::Some).await {
+        match self.attempt(&jobs, LockWait::Bounded).await {
             // Somebody has one of the locks, and keeps it. The others need not suffer for it.
             Err(error @ Error::Busy(_)) if self.store.locks_rows() => {
                 tracing::debug!(%error, commands = jobs.len(), "a batch is decided by showtime");
@@ -132,14 +132,14 @@ impl Writer {
     }
 
     /// Decides the commands of one showtime after those of the other, and waits for no lock.
-    async fn decide_by_showtime(&mut self, jobs: Vec<Job>) {
+    async fn decide_by_showtime(&mut self, jobs: Vec<QueuedRequest>) {
         let mut showtimes = BTreeMap::<_, Vec<_>>::new();
         for job in jobs {
             showtimes.entry(job.ask.showtime_id).or_default().push(job);
         }
         for (id, jobs) in showtimes {
             let attempts = if self.stuck.contains(&id) { 1 } else { ATTEMPTS };
-            let done = self.insist(&jobs, attempts, Patience::None).await;
+            let done = self.insist(&jobs, attempts, LockWait::NoWait).await;
             if let Err(Error::Busy(_)) = done {
                 if self.stuck.len() >= STUCK {
                     self.stuck.clear();
@@ -153,7 +153,7 @@ impl Writer {
     }
 
     /// Answers, or takes apart what cannot be done together.
-    async fn answer(&mut self, jobs: Vec<Job>, done: Result<Vec<Option<Told>>, Error>) {
+    async fn answer(&mut self, jobs: Vec<QueuedRequest>, done: Result<Vec<Option<Reply>>, Error>) {
         match done {
             Ok(replies) => {
                 for (job, reply) in jobs.into_iter().zip(replies) {
@@ -164,9 +164,9 @@ impl Writer {
                 tracing::debug!(%error, commands = jobs.len(), "a batch is taken apart");
                 for job in jobs {
                     let job = [job];
-                    let done = self.insist(&job, ATTEMPTS, Patience::Some).await;
+                    let done = self.insist(&job, ATTEMPTS, LockWait::Bounded).await;
                     let reply = done.map(|mut replies| replies.pop().flatten()).map_err(Arc::new);
-                    let [Job { tell, .. }] = job;
+                    let [QueuedRequest { tell, .. }] = job;
                     let _gone = tell.send(reply);
                 }
             }
@@ -180,10 +180,15 @@ impl Writer {
     }
 
     /// Tries again what meets a conflict.
-    async fn insist(&mut self, jobs: &[Job], attempts: u32, patience: Patience) -> Result<Vec<Option<Told>>, Error> {
+    async fn insist(
+        &mut self,
+        jobs: &[QueuedRequest],
+        attempts: u32,
+        lock_wait: LockWait,
+    ) -> Result<Vec<Option<Reply>>, Error> {
         let mut attempt = 1;
         loop {
-            match self.attempt(jobs, patience).await {
+            match self.attempt(jobs, lock_wait).await {
                 Err(error) if error.is_conflict() && attempt < attempts => {
                     tokio::time::sleep(PAUSE * attempt).await;
                     attempt += 1;
@@ -194,25 +199,25 @@ impl Writer {
     }
 
     /// One transaction; or two, if the first one met a request that had been made before.
-    async fn attempt(&mut self, jobs: &[Job], patience: Patience) -> Result<Vec<Option<Told>>, Error> {
-        let unsuspecting = self.wary == 0;
-        let mut done = self.attempt_once(jobs, patience).await;
+    async fn attempt(&mut self, jobs: &[QueuedRequest], lock_wait: LockWait) -> Result<Vec<Option<Reply>>, Error> {
+        let unsuspecting = self.duplicate_checks == 0;
+        let mut done = self.attempt_once(jobs, lock_wait).await;
         if unsuspecting && matches!(done, Err(Error::Constraint(_))) {
-            self.wary = WARY;
-            done = self.attempt_once(jobs, patience).await;
+            self.duplicate_checks = DUPLICATE_CHECK_BATCHES;
+            done = self.attempt_once(jobs, lock_wait).await;
         }
-        self.wary = self.wary.saturating_sub(1);
+        self.duplicate_checks = self.duplicate_checks.saturating_sub(1);
         done
     }
 
     /// What was decided and not written is forgotten, however it came to that.
-    async fn attempt_once(&mut self, jobs: &[Job], patience: Patience) -> Result<Vec<Option<Told>>, Error> {
+    async fn attempt_once(&mut self, jobs: &[QueuedRequest], lock_wait: LockWait) -> Result<Vec<Option<Reply>>, Error> {
         let asks: Vec<_> = jobs.iter().map(|job| &job.ask).collect();
         let ids: Vec<_> = asks.iter().map(|ask| ask.showtime_id).collect();
         for job in jobs {
             self.memory.learn_plan(&job.plan);
         }
-        let done = match panics::caught(std::pin::pin!(self.transact(&asks, patience))).await {
+        let done = match panics::caught(std::pin::pin!(self.transact(&asks, lock_wait))).await {
             Ok(done) => done,
             Err(panic) => {
                 panics::tell(&panic);

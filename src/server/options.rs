@@ -66,16 +66,16 @@ pub(super) fn ledger(config: &Config) -> ledger::Options {
         rules: config.seating.clone(),
         writers: config.ledger.writers as usize,
         memory: config.ledger.memory_mib << 20,
-        watchers: ledger::Room { all: config.ledger.max_watchers, caller: config.ledger.max_caller_watchers },
+        watchers: ledger::WatchQuota { all: config.ledger.max_watchers, caller: config.ledger.max_caller_watchers },
         feed: config.redis.as_ref().and_then(feed),
     }
 }
 
 /// The configuration has made sure that the address can be understood.
-fn feed(redis: &RedisConfig) -> Option<ledger::Feed> {
+fn feed(redis: &RedisConfig) -> Option<ledger::DeltaChannel> {
     let info = redis.url.expose().into_connection_info().ok()?;
     let client = redis::Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).ok()?;
-    Some(ledger::Feed { client, rest: redis.rest })
+    Some(ledger::DeltaChannel { client, rest: redis.rest })
 }
 
 pub(super) fn layers(config: &Config, drain: CancellationToken) -> layers::Settings {

@@ -21,7 +21,7 @@ use super::{
 use crate::domain::{
     auditorium::{Auditorium, NewAuditorium},
     ids::AuditoriumId,
-    layout::{Layout, RowPlan},
+    layout::{Layout, LayoutRow},
 };
 
 /// What became of a wish for an auditorium.
@@ -52,7 +52,7 @@ impl AuditoriumRow {
         let broken = |why: String| Error::Unreadable { table: "auditoriums", key: id.to_string(), why };
         let layout = match self.layout {
             Some(json) => {
-                let plan: Vec<RowPlan> = serde_json::from_value(json).map_err(|error| broken(error.to_string()))?;
+                let plan: Vec<LayoutRow> = serde_json::from_value(json).map_err(|error| broken(error.to_string()))?;
                 Some(Layout::new(plan).map_err(|flaws| broken(flaws.to_string()))?)
             }
             None => None,
@@ -86,7 +86,7 @@ impl Store {
             name: new.name.clone(),
             cinema: new.cinema.clone(),
             time_zone: new.time_zone.name().to_owned(),
-            layout: Some(serde_json::json!(new.layout.plan())),
+            layout: Some(serde_json::json!(new.layout.rows_as_written())),
             seat_count: new.layout.seat_count(),
             create_time: now,
         };

@@ -10,11 +10,11 @@ use sea_orm::{ConnectionTrait as _, Statement};
 use super::{Error, transactions::Tx};
 use crate::{
     domain::{
-        house::{Block, House},
         ids::ShowtimeId,
         money::Money,
         reservation::{Reservation, Tender},
-        seating::{Change, Plan},
+        seat_index::{Block, SeatIndex},
+        seating::{Change, ShowtimePlan},
         showtime::Showtime,
     },
     pb::{
@@ -28,7 +28,7 @@ pub use replay::{catch_up, delta};
 /// Adds one step's events to those of a commit.
 pub fn add_changes(
     events: &mut Vec<u8>,
-    plan: &Plan,
+    plan: &ShowtimePlan,
     revision: i64,
     now: DateTime<Utc>,
     trace_id: Option<u128>,
@@ -42,27 +42,27 @@ pub fn add_changes(
         trace_id: trace_id.map(|id| format!("{id:032x}")).unwrap_or_default(),
         ordinal: 0,
     };
-    let house = plan.house.as_ref();
+    let seat_index = plan.seat_index.as_ref();
     for change in changes {
         match change {
             Change::Reserved(made) => step.add(Payload::ReservationCreated(pb::ReservationCreated {
                 reservation_id: made.reservation_id.to_string(),
                 customer_id: made.customer_id.to_string(),
-                seats: seats(house, made.block),
+                seats: seats(seat_index, made.block),
                 total_price: Some(money(made.total)),
                 expire_time: Some(timestamp(made.expire_time)),
             })),
             Change::Confirmed(sold) => step.add(Payload::ReservationConfirmed(pb::ReservationConfirmed {
                 reservation_id: sold.reservation_id.to_string(),
                 customer_id: sold.customer_id.to_string(),
-                seats: seats(house, sold.block),
+                seats: seats(seat_index, sold.block),
                 total_price: Some(money(sold.total)),
                 tender: tender(sold),
             })),
             Change::Extended(held) => step.add(Payload::ReservationExtended(pb::ReservationExtended {
                 reservation_id: held.reservation_id.to_string(),
                 expire_time: Some(timestamp(held.expire_time)),
-                seats: seats(house, held.block),
+                seats: seats(seat_index, held.block),
             })),
             Change::Cancelled(gone) => {
                 step.add(Payload::ReservationCancelled(pb::ReservationCancelled {
@@ -70,7 +70,7 @@ pub fn add_changes(
                     customer_id: gone.customer_id.to_string(),
                     was_confirmed: gone.sale().is_some(),
                 }));
-                step.add(released(house, gone));
+                step.add(released(seat_index, gone));
             }
             Change::Expired(gone) => {
                 step.add(Payload::ReservationExpired(pb::ReservationExpired {
@@ -78,7 +78,7 @@ pub fn add_changes(
                     customer_id: gone.customer_id.to_string(),
                     expire_time: Some(timestamp(gone.expire_time)),
                 }));
-                step.add(released(house, gone));
+                step.add(released(seat_index, gone));
             }
             Change::ShowtimeCancelled { confirmed_count, .. } => {
                 let confirmed_count = *confirmed_count;
@@ -141,9 +141,9 @@ impl OneStep<'_> {
     }
 }
 
-fn released(house: &House, gone: &Reservation) -> Payload {
+fn released(seat_index: &SeatIndex, gone: &Reservation) -> Payload {
     let reservation_id = gone.reservation_id.to_string();
-    Payload::SeatsReleased(pb::SeatsReleased { reservation_id, seats: seats(house, gone.block) })
+    Payload::SeatsReleased(pb::SeatsReleased { reservation_id, seats: seats(seat_index, gone.block) })
 }
 
 fn tender(sold: &Reservation) -> Option<pb::Tender> {
@@ -151,8 +151,8 @@ fn tender(sold: &Reservation) -> Option<pb::Tender> {
     Some(pb::Tender { method, transaction_id })
 }
 
-fn seats(house: &House, block: Block) -> Vec<pb::Seat> {
-    house.names(block).map(|name| pb::Seat { row: name.row.to_string(), number: name.number }).collect()
+fn seats(seat_index: &SeatIndex, block: Block) -> Vec<pb::Seat> {
+    seat_index.names(block).map(|name| pb::Seat { row: name.row.to_string(), number: name.number }).collect()
 }
 
 fn money(money: Money) -> PbMoney {

@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     Error,
-    seats::{Lines, PREPARE},
+    ledger::{LedgerConnector, PREPARE},
 };
 use crate::telemetry::metrics;
 
@@ -92,7 +92,7 @@ pub(super) struct Pool {
 }
 
 /// The right to use one connection of a pool.
-pub(super) struct Held<'p> {
+pub(super) struct PoolConnection<'p> {
     pub(super) connection: &'p DatabaseConnection,
     timeout: Duration,
     permit: OwnedSemaphorePermit,
@@ -107,12 +107,12 @@ impl Pool {
         self.connection.get_database_backend()
     }
 
-    pub(super) async fn acquire(&self) -> Result<Held<'_>, Error> {
+    pub(super) async fn acquire(&self) -> Result<PoolConnection<'_>, Error> {
         let asked = Instant::now();
         let permit = tokio::time::timeout(patience(self.timeout), Arc::clone(&self.gate).acquire_owned()).await;
         metrics::pool_wait(self.name, asked.elapsed());
         match permit {
-            Ok(Ok(permit)) => Ok(Held { connection: &self.connection, timeout: self.timeout, permit }),
+            Ok(Ok(permit)) => Ok(PoolConnection { connection: &self.connection, timeout: self.timeout, permit }),
             _ => Err(Error::Unavailable(timed_out("no connection came free in time"))),
         }
     }
@@ -130,7 +130,7 @@ impl Pool {
     }
 }
 
-impl Held<'_> {
+impl PoolConnection<'_> {
     /// Begins a transaction that will write. On SQLite it takes the write lock at once, so that it cannot fail to later.
     pub(super) async fn begin(self) -> Result<(DatabaseTransaction, OwnedSemaphorePermit), Error> {
         let options = TransactionOptions {
@@ -181,17 +181,17 @@ pub(super) struct Pools {
     /// For transactions that change something. On Postgres it is the same pool, on SQLite the one writer.
     pub(super) writes: Pool,
     /// For the ledger. On Postgres its writers have connections of their own, so that no crowd of readers holds them up.
-    pub(super) ledger: Ledger,
+    pub(super) ledger: LedgerPool,
     /// Keeps a second process off an SQLite file.
     pub(super) lock: Option<File>,
 }
 
 /// What the ledger writes through.
-pub(super) enum Ledger {
+pub(super) enum LedgerPool {
     /// The one writer.
     Sqlite(Pool),
     /// However many connections there are writers.
-    Postgres(Box<Lines>),
+    Postgres(Box<LedgerConnector>),
 }
 
 /// Connects.
@@ -202,8 +202,8 @@ pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
             let settings = settings(options.timeout, options.timeout.mul_f64(LEDGER_PATIENCE));
             let connect = url.parse::<PgConnectOptions>().map_err(|error| Error::Url(error.to_string()))?;
             let connect = connect.options(settings).application_name("boxoffice").disable_statement_logging();
-            let lines = Lines { options: connect, limit: options.timeout, prepare: &PREPARE };
-            let ledger = Ledger::Postgres(Box::new(lines));
+            let lines = LedgerConnector { options: connect, limit: options.timeout, prepare: &PREPARE };
+            let ledger = LedgerPool::Postgres(Box::new(lines));
             // Writers may have to wait for each other's locks; a part of the connections is not theirs to hold meanwhile.
             let theirs = options.connections - (options.connections / 4).max(1).min(options.connections - 1);
             let writes = Pool::new("write", pool.connection.clone(), theirs, options.timeout);
@@ -214,7 +214,7 @@ pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
             // The writer first: it creates the file and puts it in WAL mode.
             let writes = open_sqlite(path, "write", 1, options).await?;
             let reads = open_sqlite(path, "read", SQLITE_READERS.min(options.connections), options).await?;
-            Ok(Pools { reads, ledger: Ledger::Sqlite(writes.clone()), writes, lock: Some(lock) })
+            Ok(Pools { reads, ledger: LedgerPool::Sqlite(writes.clone()), writes, lock: Some(lock) })
         }
     }
 }

@@ -40,7 +40,7 @@ impl RequestKey {
     /// The id as it is kept with a reservation: itself for those without a name, and for each of the others another one. So
     /// ids of different callers do not meet, and a narrow index finds them.
     #[must_use]
-    pub fn kept_as(&self) -> Uuid {
+    pub fn scoped_id(&self) -> Uuid {
         if self.caller.is_empty() {
             return self.request_id.0;
         }
@@ -189,11 +189,11 @@ mod tests {
             request_id: id,
             fingerprint: [0; 32],
         };
-        let kept = ["", "ada", "bob", "adab"].map(|caller| key(caller).kept_as());
+        let kept = ["", "ada", "bob", "adab"].map(|caller| key(caller).scoped_id());
         assert_eq!(kept[0], id.0, "nobody's are kept as they are");
         for (at, one) in kept.iter().enumerate() {
             assert!(!kept[..at].contains(one), "{kept:?}");
-            assert_eq!(*one, key(["", "ada", "bob", "adab"][at]).kept_as(), "and always the same");
+            assert_eq!(*one, key(["", "ada", "bob", "adab"][at]).scoped_id(), "and always the same");
         }
     }
 }

@@ -8,15 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{Error, Store, transactions::look};
 use crate::domain::{
-    house::Block,
     ids::{ReservationId, ShowtimeId},
     money::{Currency, Money},
     reservation::{CustomerId, Filter, Phase, Reservation, Sale, State, Tender},
+    seat_index::Block,
 };
 
 /// A reservation that was read.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct ReservationAt {
     /// As it was last written down,
     pub reservation: Reservation,
     /// and the time by which to judge it.
@@ -137,8 +137,8 @@ impl ReservationRow {
 }
 
 impl FoundRow {
-    fn found(self) -> Result<Found, Error> {
-        Ok(Found { reservation: self.row.reservation()?, now: self.now })
+    fn found(self) -> Result<ReservationAt, Error> {
+        Ok(ReservationAt { reservation: self.row.reservation()?, now: self.now })
     }
 }
 
@@ -147,7 +147,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn reservation(&self, id: ReservationId, now: DateTime<Utc>) -> Result<Option<Found>, Error> {
+    pub async fn reservation(&self, id: ReservationId, now: DateTime<Utc>) -> Result<Option<ReservationAt>, Error> {
         look("get_reservation", async {
             let held = self.0.reads.acquire().await?;
             let mut asked = Asked::new(self.0.reads.backend(), now);
@@ -169,7 +169,7 @@ impl Store {
         after: Option<ReservationCursor>,
         limit: u64,
         now: DateTime<Utc>,
-    ) -> Result<Vec<Found>, Error> {
+    ) -> Result<Vec<ReservationAt>, Error> {
         look("list_reservations", async {
             let held = self.0.reads.acquire().await?;
             let statement = reservation_listing_statement(self.0.reads.backend(), filter, after, limit, now);

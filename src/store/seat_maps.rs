@@ -4,9 +4,9 @@ use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait as _, DbBackend, FromQueryResult, Statement};
 
 use super::{
-    Error, Happened, Store,
+    Error, OutboxRow, Store,
+    ledger::since_statement,
     reader::{ids, ids_among},
-    seats::since_statement,
     transactions::look,
 };
 use crate::domain::{ids::ShowtimeId, seat_map::Status, showtime};
@@ -113,10 +113,10 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn happened_since(&self, known: &[(ShowtimeId, i64)]) -> Result<Vec<Happened>, Error> {
+    pub async fn happened_since(&self, known: &[(ShowtimeId, i64)]) -> Result<Vec<OutboxRow>, Error> {
         look("get_events", async {
             let held = self.0.reads.acquire().await?;
-            let rows = Happened::find_by_statement(since_statement(known));
+            let rows = OutboxRow::find_by_statement(since_statement(known));
             let mut rows = held.read(rows.all(held.connection)).await?;
             rows.sort_unstable_by_key(|happened| (happened.aggregate, happened.seq));
             Ok(rows)

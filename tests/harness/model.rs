@@ -9,12 +9,12 @@ mod room;
 use std::time::Duration;
 
 use boxoffice::domain::{
-    house::{BadChoice, BadKind, Block, SeatName},
     ids::ReservationId,
     layout::Layout,
     money::Money,
     reservation::{CustomerId, Phase, Reservation, Sale, State, Tender},
-    seating::{Choice, Command, Obstacle, Refusal, Rules, Strands, Unavailable},
+    seat_index::{BadChoice, BadKind, Block, SeatName},
+    seating::{Choice, Command, Obstacle, OrphanRule, Refusal, Rules, Unavailable},
     showtime::{self, Facts},
     violations::Violations,
 };
@@ -205,9 +205,9 @@ impl Model {
         let free = self.free(now);
         let alone = self.room.left_alone(&free, block);
         let all_do = self.room.free_blocks(&free, block.count).iter().all(|other| self.room.strands(&free, *other));
-        if self.rules.strands == Strands::Refused && !alone.is_empty() && !all_do {
-            let alone = alone.into_iter().map(|seat| (seat, Obstacle::Alone)).collect();
-            return Err(Refusal::Strands(self.instead(alone, block, now)));
+        if self.rules.orphan_rule == OrphanRule::Refuse && !alone.is_empty() && !all_do {
+            let alone = alone.into_iter().map(|seat| (seat, Obstacle::Orphan)).collect();
+            return Err(Refusal::LeavesOrphan(self.instead(alone, block, now)));
         }
         Ok(block)
     }
@@ -217,7 +217,7 @@ impl Model {
         let free = self.free(now);
         let mut left = self.room.free_blocks(&free, wanted.count);
         let all_strand = left.iter().all(|block| self.room.strands(&free, *block));
-        if self.rules.strands == Strands::Refused && !all_strand {
+        if self.rules.orphan_rule == OrphanRule::Refuse && !all_strand {
             left.retain(|block| !self.room.strands(&free, *block));
         }
         let mut offers: Vec<Block> = Vec::new();

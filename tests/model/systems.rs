@@ -12,14 +12,14 @@ use std::{
 use boxoffice::{
     clock::{Clock, ManualClock},
     domain::{
-        house::{BadChoice, House},
         ids::{AuditoriumId, RequestId, ReservationId, ShowtimeId},
         reservation::{Reservation, State},
-        seating::{Command, Decision, Plan, Refusal, Seating},
+        seat_index::{BadChoice, SeatIndex},
+        seating::{Command, Decision, Refusal, Seating, ShowtimePlan},
         showtime::{self, NewShowtime, Standing},
         violations::Violations,
     },
-    ledger::{self, Ask, Ledger, Outcome, Time, Told},
+    ledger::{self, Ledger, Outcome, Reply, Request, TimeSource},
     store::{self, AuditoriumCreated, Database, RequestKey, Schedule, ShowtimeScheduled, Store},
 };
 use chrono::{DateTime, Utc};
@@ -54,8 +54,8 @@ pub(super) struct InMemory {
 
 impl InMemory {
     pub(super) fn new(scene: &Scene) -> Self {
-        let house = Arc::new(House::new(&scene.auditorium.layout));
-        let plan = Arc::new(Plan { facts: Arc::new(scene.facts.clone()), house });
+        let seat_index = Arc::new(SeatIndex::new(&scene.auditorium.layout));
+        let plan = Arc::new(ShowtimePlan { facts: Arc::new(scene.facts.clone()), seat_index });
         let seating = Seating::new(plan, showtime::State::Scheduled, 1, opening(), []);
         Self { scene: scene.clone(), seating }
     }
@@ -133,7 +133,7 @@ pub(super) struct OnStores<'a> {
     /// Which showtime of this process it is: ids are unique in a database, and the model does not know it.
     run: u128,
     /// Requests that had an effect, and what was said.
-    log: Vec<(Ask, Said)>,
+    log: Vec<(Request, Said)>,
     /// Reservations as they were in the last answer that told of them; since then, they may have changed.
     records: HashMap<ReservationId, Arc<Reservation>>,
     asked: usize,
@@ -151,10 +151,10 @@ impl<'a> OnStores<'a> {
             rules,
             writers: 1,
             memory: 1 << 24,
-            watchers: ledger::Room { all: 1, caller: 1 },
+            watchers: ledger::WatchQuota { all: 1, caller: 1 },
             feed: None,
         };
-        let time = || Time::Given(Clock::Manual(clock.clone()));
+        let time = || TimeSource::Given(Clock::Manual(clock.clone()));
         let ledgers = stores.iter().map(|store| Ledger::start(store.clone(), time(), &options)).collect();
         let (log, records) = (Vec::new(), HashMap::new());
         Self { stores, ledgers, clock, showtime_id, scene: scene.clone(), run, log, records, asked: 0 }
@@ -176,7 +176,7 @@ impl<'a> OnStores<'a> {
         let command = self.theirs(&turn.command);
         let record = named(&command).and_then(|id| self.records.get(&id).cloned());
         let (showtime_id, validate_only) = (self.showtime_id, turn.validate_only);
-        let ask = Ask { showtime_id, command, key: Some(key), record, validate_only, trace_id: None };
+        let ask = Request { showtime_id, command, key: Some(key), record, validate_only, trace_id: None };
         let before = self.last_revision();
         let (said, replayed) = self.ask(&ask).await;
         assert!(!replayed, "{ask:?}");
@@ -200,19 +200,19 @@ impl<'a> OnStores<'a> {
         assert!(replayed, "{ask:?}");
         assert_eq!((again.revision, again.outcome), (first.revision, first.outcome), "{ask:?}");
         let other = RequestKey { fingerprint: [8; 32], ..ask.key.clone().expect("it has a key") };
-        let told = self.tell(&Ask { key: Some(other), ..ask }).await;
+        let told = self.tell(&Request { key: Some(other), ..ask }).await;
         assert!(matches!(told.outcome, Outcome::RequestReused), "{told:?}");
     }
 
-    async fn tell(&mut self, ask: &Ask) -> Told {
+    async fn tell(&mut self, ask: &Request) -> Reply {
         self.asked += 1;
         let ledger = &self.ledgers[self.asked % self.ledgers.len()];
         ledger.ask(ask.clone()).await.expect("the ledger answers").expect("there is such a showtime")
     }
 
     /// Asks, and answers in the model's terms; and whether it was a replay.
-    async fn ask(&mut self, ask: &Ask) -> (Said, bool) {
-        let Told { revision, now, outcome, .. } = self.tell(ask).await;
+    async fn ask(&mut self, ask: &Request) -> (Said, bool) {
+        let Reply { revision, now, outcome, .. } = self.tell(ask).await;
         let (outcome, replayed) = match outcome {
             Outcome::Done(reservation) => (Ok(reservation), false),
             Outcome::Replayed(reservation) => (Ok(reservation), true),

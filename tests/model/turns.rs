@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use boxoffice::domain::{
     auditorium::{Auditorium, NewAuditorium},
-    house::{RowLabel, SeatName},
     ids::{AuditoriumId, ReservationId, ShowtimeId},
-    layout::{Layout, RowPlan},
+    layout::{Layout, LayoutRow},
     money::Money,
     movie::{Movie, MovieId, Source, Sourced},
     reservation::{CustomerId, State, Tender},
-    seating::{Choice, Command, Rules, Strands},
+    seat_index::{RowLabel, SeatName},
+    seating::{Choice, Command, OrphanRule, Rules},
     showtime::Facts,
 };
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
@@ -118,11 +118,11 @@ fn scenes() -> impl Strategy<Value = Scene> {
     let limits = (select(vec![1, 3, 4, 5]), select(vec![2, 5, 8, 20]));
     let hold = select(vec![30, 60, 300, 600]).prop_map(Duration::from_secs);
     let spans = (select(vec![0, 300]), select(vec![0, 1, 60, 60, 7200]));
-    let strands = prop_oneof![Just(Strands::Allowed), Just(Strands::Refused)];
-    (rows, limits, hold, spans, strands).prop_map(
-        |(rows, (max_seats, max_customer_seats), hold_duration, (closing, extension), strands)| {
+    let orphan_rule = prop_oneof![Just(OrphanRule::Allow), Just(OrphanRule::Refuse)];
+    (rows, limits, hold, spans, orphan_rule).prop_map(
+        |(rows, (max_seats, max_customer_seats), hold_duration, (closing, extension), orphan_rule)| {
             let (closing, extension) = (Duration::from_secs(closing), Duration::from_secs(extension));
-            let rules = Rules { max_seats, max_customer_seats, closing, extension, strands };
+            let rules = Rules { max_seats, max_customer_seats, closing, extension, orphan_rule };
             let auditorium = auditorium(rows);
             Scene { facts: facts(&auditorium, hold_duration), auditorium, rules }
         },
@@ -131,7 +131,7 @@ fn scenes() -> impl Strategy<Value = Scene> {
 
 fn auditorium(rows: Vec<String>) -> NewAuditorium {
     let labelled = ["A", "B", "C", "D"].into_iter().zip(rows);
-    let rows = labelled.map(|(label, places)| RowPlan { label: label.to_owned(), places, numbers: Vec::new() });
+    let rows = labelled.map(|(label, places)| LayoutRow { label: label.to_owned(), places, numbers: Vec::new() });
     NewAuditorium {
         name: "Screen 1".to_owned(),
         cinema: "Grand Palace".to_owned(),

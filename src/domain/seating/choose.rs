@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 
-use super::{Seating, Strands};
+use super::{OrphanRule, Seating};
 use crate::domain::{
-    house::{Block, House},
     layout::SeatKind,
+    seat_index::{Block, SeatIndex},
 };
 
 /// So many other blocks are offered.
@@ -17,7 +17,7 @@ const OFFERS: usize = 3;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     /// It leaves a seat alone.
-    strands: bool,
+    leaves_orphan: bool,
     /// So many seats are of a kind that others need more, or not of the kind that is needed.
     misfits: u16,
     /// From where it should be, squared.
@@ -39,14 +39,14 @@ type Kinds = [u16; 2];
 
 /// The seats of a house that can be had at a moment.
 pub(super) struct Free<'a> {
-    house: &'a House,
+    seat_index: &'a SeatIndex,
     free: Vec<bool>,
 }
 
 impl<'a> Free<'a> {
     pub(super) fn of(seating: &'a Seating, now: DateTime<Utc>) -> Self {
-        let house = seating.plan.house.as_ref();
-        Self { house, free: (0..house.seat_count()).map(|seat| seating.is_free(seat, now)).collect() }
+        let seat_index = seating.plan.seat_index.as_ref();
+        Self { seat_index, free: (0..seat_index.seat_count()).map(|seat| seating.is_free(seat, now)).collect() }
     }
 
     fn is_free(&self, seat: u16) -> bool {
@@ -55,20 +55,21 @@ impl<'a> Free<'a> {
 
     /// The best block of this size, if there is any.
     pub(super) fn best(&self, count: u16) -> Option<Block> {
-        let target = Target { middle: self.house.centre, kinds: [0, 0] };
+        let target = Target { middle: self.seat_index.centre, kinds: [0, 0] };
         self.blocks(count).min_by_key(|block| self.rank(*block, &target))
     }
 
     /// Blocks that could be had instead of this one: as large, sharing no seat with each other, the nearest first. Those
     /// that leave a seat alone come last, if they come at all.
-    pub(super) fn offers(&self, wanted: Block, strands: Strands) -> Vec<Block> {
-        let target = Target { middle: middle(self.house, wanted), kinds: kinds(self.house, wanted) };
-        let mut runs: Vec<_> = self.house.runs().iter().map(|run| (self.row_distance(run, &target), run)).collect();
+    pub(super) fn offers(&self, wanted: Block, orphan_rule: OrphanRule) -> Vec<Block> {
+        let target = Target { middle: middle(self.seat_index, wanted), kinds: kinds(self.seat_index, wanted) };
+        let mut runs: Vec<_> =
+            self.seat_index.runs().iter().map(|run| (self.row_distance(run, &target), run)).collect();
         runs.sort_unstable_by_key(|(distance, run)| (*distance, run.start));
         let mut ranked: Vec<Rank> = Vec::new();
         // From the nearest rows outwards, until no row further away can have anything better.
         for rows in runs.chunk_by(|one, next| one.0 == next.0) {
-            let beyond = |worst: &Rank| !worst.strands && worst.misfits == 0 && worst.distance < rows[0].0;
+            let beyond = |worst: &Rank| !worst.leaves_orphan && worst.misfits == 0 && worst.distance < rows[0].0;
             if nearest(&mut ranked, wanted.count).get(OFFERS - 1).is_some_and(beyond) {
                 break;
             }
@@ -76,19 +77,19 @@ impl<'a> Free<'a> {
             ranked.extend(blocks.map(|block| self.rank(block, &target)));
         }
         let nearest = nearest(&mut ranked, wanted.count);
-        let refused = strands == Strands::Refused && nearest.first().is_some_and(|best| !best.strands);
-        let offered = nearest.into_iter().take_while(|rank| !(refused && rank.strands));
+        let refused = orphan_rule == OrphanRule::Refuse && nearest.first().is_some_and(|best| !best.leaves_orphan);
+        let offered = nearest.into_iter().take_while(|rank| !(refused && rank.leaves_orphan));
         offered.map(|rank| Block { first: rank.first, count: wanted.count }).collect()
     }
 
     /// Whether some block of this size leaves no seat alone.
-    pub(super) fn has_neat(&self, count: u16) -> bool {
-        self.blocks(count).any(|block| !self.strands(block))
+    pub(super) fn has_without_orphan(&self, count: u16) -> bool {
+        self.blocks(count).any(|block| !self.leaves_orphan(block))
     }
 
     /// The free seats that a free block would leave alone: they have no free neighbour beside it.
-    pub(super) fn stranded(&self, block: Block) -> impl Iterator<Item = u16> {
-        let run = self.house.run_of(block.first);
+    pub(super) fn orphans(&self, block: Block) -> impl Iterator<Item = u16> {
+        let run = self.seat_index.run_of(block.first);
         let (first, end) = (block.first, block.first + block.count);
         let free = |seat: Option<u16>| seat.is_some_and(|seat| run.contains(&seat) && self.is_free(seat));
         let before = |seat: u16, by: u16| seat.checked_sub(by);
@@ -97,13 +98,13 @@ impl<'a> Free<'a> {
         left.into_iter().chain(right)
     }
 
-    fn strands(&self, block: Block) -> bool {
-        self.stranded(block).next().is_some()
+    fn leaves_orphan(&self, block: Block) -> bool {
+        self.orphans(block).next().is_some()
     }
 
     /// Every block of this size that is free from end to end.
     fn blocks(&self, count: u16) -> impl Iterator<Item = Block> {
-        self.house.runs().iter().flat_map(move |run| self.blocks_of(run, count))
+        self.seat_index.runs().iter().flat_map(move |run| self.blocks_of(run, count))
     }
 
     fn blocks_of(&self, run: &Range<u16>, count: u16) -> impl Iterator<Item = Block> {
@@ -118,16 +119,16 @@ impl<'a> Free<'a> {
     /// The least distance that a block of this run can have.
     fn row_distance(&self, run: &Range<u16>, target: &Target) -> i32 {
         // Rows are about twice as far apart as seats.
-        let rows = 2 * (2 * i32::from(self.house.spot(run.start).row) - target.middle.0);
+        let rows = 2 * (2 * i32::from(self.seat_index.position(run.start).row) - target.middle.0);
         rows * rows
     }
 
     fn rank(&self, block: Block, target: &Target) -> Rank {
-        let kinds = kinds(self.house, block).into_iter().zip(target.kinds);
+        let kinds = kinds(self.seat_index, block).into_iter().zip(target.kinds);
         let misfits = kinds.map(|(has, should)| has.abs_diff(should)).sum();
-        let columns = middle(self.house, block).1 - target.middle.1;
+        let columns = middle(self.seat_index, block).1 - target.middle.1;
         let distance = self.row_distance(&block.seats(), target) + columns * columns;
-        Rank { strands: self.strands(block), misfits, distance, first: block.first }
+        Rank { leaves_orphan: self.leaves_orphan(block), misfits, distance, first: block.first }
     }
 }
 
@@ -147,15 +148,15 @@ fn nearest(ranked: &mut [Rank], count: u16) -> Vec<Rank> {
 }
 
 /// Twice the middle of a block: its row, and its column.
-fn middle(house: &House, block: Block) -> (i32, i32) {
-    let (first, last) = (house.spot(block.first), house.spot(block.first + block.count - 1));
+fn middle(seat_index: &SeatIndex, block: Block) -> (i32, i32) {
+    let (first, last) = (seat_index.position(block.first), seat_index.position(block.first + block.count - 1));
     (2 * i32::from(first.row), i32::from(first.column) + i32::from(last.column))
 }
 
-fn kinds(house: &House, block: Block) -> Kinds {
+fn kinds(seat_index: &SeatIndex, block: Block) -> Kinds {
     let mut kinds = [0, 0];
     for seat in block.seats() {
-        match house.spot(seat).kind {
+        match seat_index.position(seat).kind {
             SeatKind::Standard => {}
             SeatKind::Accessible => kinds[0] += 1,
             SeatKind::Companion => kinds[1] += 1,

@@ -4,12 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Change, Choice, Command, Decision, Obstacle, Refusal, Rules, Seating, Strands, Unavailable, choose::Free};
+use super::{
+    Change, Choice, Command, Decision, Obstacle, OrphanRule, Refusal, Rules, Seating, Unavailable, choose::Free,
+};
 use crate::domain::{
-    house::{BadChoice, Block, SeatName},
     ids::ReservationId,
     money::Money,
     reservation::{CustomerId, Phase, Reservation, Sale, State, Tender},
+    seat_index::{BadChoice, Block, SeatName},
     showtime,
 };
 
@@ -107,21 +109,24 @@ impl Seating {
 
     /// The block that was asked for, if it can be had.
     fn named_block(&self, names: &[SeatName], rules: &Rules, now: DateTime<Utc>) -> Result<Block, Refusal> {
-        let block = self.plan.house.block(names, rules.max_seats).map_err(Refusal::BadChoice)?;
+        let block = self.plan.seat_index.block(names, rules.max_seats).map_err(Refusal::BadChoice)?;
         let obstacle = |seat| {
-            let place = self.place(seat).filter(|place| !place.lapsed(now))?;
-            Some((seat, place.until.map_or(Obstacle::Sold, |until| Obstacle::Held { until })))
+            let claim = self.claim(seat).filter(|claim| !claim.lapsed(now))?;
+            Some((seat, claim.until.map_or(Obstacle::Sold, |until| Obstacle::Held { until })))
         };
         let seats: Vec<_> = block.seats().filter_map(obstacle).collect();
         if !seats.is_empty() {
-            let offers = Free::of(self, now).offers(block, rules.strands);
+            let offers = Free::of(self, now).offers(block, rules.orphan_rule);
             return Err(Refusal::Unavailable(Unavailable { seats, offers }));
         }
-        if rules.strands == Strands::Refused {
+        if rules.orphan_rule == OrphanRule::Refuse {
             let free = Free::of(self, now);
-            let seats: Vec<_> = free.stranded(block).map(|seat| (seat, Obstacle::Alone)).collect();
-            if !seats.is_empty() && free.has_neat(block.count) {
-                return Err(Refusal::Strands(Unavailable { seats, offers: free.offers(block, rules.strands) }));
+            let seats: Vec<_> = free.orphans(block).map(|seat| (seat, Obstacle::Orphan)).collect();
+            if !seats.is_empty() && free.has_without_orphan(block.count) {
+                return Err(Refusal::LeavesOrphan(Unavailable {
+                    seats,
+                    offers: free.offers(block, rules.orphan_rule),
+                }));
             }
         }
         Ok(block)
@@ -131,10 +136,10 @@ impl Seating {
     fn lapsed_in(&self, block: Block, revision: i64) -> Vec<Change> {
         let mut over: Vec<&Arc<Reservation>> = Vec::new();
         for seat in block.seats() {
-            if let Some(place) = self.place(seat)
-                && over.last().is_none_or(|last| last.reservation_id != place.reservation.reservation_id)
+            if let Some(claim) = self.claim(seat)
+                && over.last().is_none_or(|last| last.reservation_id != claim.reservation.reservation_id)
             {
-                over.push(&place.reservation);
+                over.push(&claim.reservation);
             }
         }
         over.into_iter().map(|reservation| expired(reservation, revision)).collect()
@@ -188,8 +193,8 @@ impl Seating {
 
     fn expire(&self, now: DateTime<Utc>) -> Decision {
         let revision = self.revision + 1;
-        let lapsed = self.places.iter().flatten().filter(|place| place.lapsed(now));
-        let changes = lapsed.take(LAPSED_AT_ONCE).map(|place| expired(&place.reservation, revision)).collect();
+        let lapsed = self.claims.iter().flatten().filter(|claim| claim.lapsed(now));
+        let changes = lapsed.take(LAPSED_AT_ONCE).map(|claim| expired(&claim.reservation, revision)).collect();
         Decision { changes, reservation: None }
     }
 

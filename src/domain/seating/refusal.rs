@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use crate::domain::{
-    house::{BadChoice, Block},
     reservation::Phase,
+    seat_index::{BadChoice, Block},
 };
 
 /// Why not. Seats are counted through the house.
@@ -15,7 +15,7 @@ pub enum Refusal {
     /// Others are in the way.
     Unavailable(Unavailable),
     /// It would leave these seats alone, and another choice would not.
-    Strands(Unavailable),
+    LeavesOrphan(Unavailable),
     /// The customer would have too many seats.
     CustomerLimit {
         /// Seats that they have,
@@ -83,5 +83,5 @@ pub enum Obstacle {
     /// Somebody bought it.
     Sold,
     /// Nothing, but it would be left alone.
-    Alone,
+    Orphan,
 }

@@ -11,15 +11,15 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating, Strands};
+use super::{Change, Choice, Command, Decision, OrphanRule, Refusal, Rules, Seating, ShowtimePlan};
 use crate::domain::{
     auditorium::Auditorium,
-    house::{Block, House, RowLabel, SeatName},
     ids::{AuditoriumId, ReservationId, ShowtimeId},
-    layout::{Layout, RowPlan},
+    layout::{Layout, LayoutRow},
     money::Money,
     movie::{Movie, MovieId, Source, Sourced},
     reservation::{CustomerId, Phase, Reservation, Tender},
+    seat_index::{Block, RowLabel, SeatIndex, SeatName},
     showtime::{Facts, State},
 };
 
@@ -38,9 +38,9 @@ fn opening() -> DateTime<Utc> {
 }
 
 /// A showtime in a house of these rows, A, B, C …: it plays six hours after opening, for two hours, and a seat costs 9.50.
-pub(crate) fn plan(rows: &[&str]) -> Arc<Plan> {
+pub(crate) fn plan(rows: &[&str]) -> Arc<ShowtimePlan> {
     let labelled = ('A'..='Z').zip(rows);
-    let rows = labelled.map(|(label, places)| RowPlan {
+    let rows = labelled.map(|(label, places)| LayoutRow {
         label: label.to_string(),
         places: (*places).to_owned(),
         numbers: Vec::new(),
@@ -78,7 +78,7 @@ pub(crate) fn plan(rows: &[&str]) -> Arc<Plan> {
         hold_duration: HOLD,
         create_time: opening(),
     };
-    Arc::new(Plan { facts: Arc::new(facts), house: Arc::new(House::new(&layout)) })
+    Arc::new(ShowtimePlan { facts: Arc::new(facts), seat_index: Arc::new(SeatIndex::new(&layout)) })
 }
 
 /// When a showtime of [`plan`] is no longer sold.
@@ -87,7 +87,13 @@ fn close() -> DateTime<Utc> {
 }
 
 fn rules() -> Rules {
-    Rules { max_seats: 10, max_customer_seats: 10, closing: CLOSING, extension: EXTENSION, strands: Strands::Allowed }
+    Rules {
+        max_seats: 10,
+        max_customer_seats: 10,
+        closing: CLOSING,
+        extension: EXTENSION,
+        orphan_rule: OrphanRule::Allow,
+    }
 }
 
 fn customer(name: &str) -> CustomerId {
@@ -181,7 +187,7 @@ impl Stage {
     }
 
     fn labels(&self, block: Block) -> String {
-        let names: Vec<_> = self.seating.plan().house.names(block).map(|name| name.to_string()).collect();
+        let names: Vec<_> = self.seating.plan().seat_index.names(block).map(|name| name.to_string()).collect();
         names.join(" ")
     }
 
@@ -191,7 +197,7 @@ impl Stage {
 
     /// The number through the house.
     fn number(&self, label: &str) -> u16 {
-        self.seating.plan().house.block(&[seat(label)], 1).unwrap().first
+        self.seating.plan().seat_index.block(&[seat(label)], 1).unwrap().first
     }
 }
 
@@ -216,11 +222,11 @@ fn check(seating: &Seating) {
         }
         assert!(seating.reservation(id).is_some_and(|found| Arc::ptr_eq(found, reservation)));
     }
-    for seat in 0..seating.plan().house.seat_count() {
-        let place = seating.place(seat).map(|place| place.reservation.reservation_id);
-        assert_eq!(place, claimed.get(&seat).copied(), "seat {seat} points at its claim");
+    for seat in 0..seating.plan().seat_index.seat_count() {
+        let claim = seating.claim(seat).map(|claim| claim.reservation.reservation_id);
+        assert_eq!(claim, claimed.get(&seat).copied(), "seat {seat} points at its claim");
     }
-    assert_eq!(seating.unclaimed_count(), i32::from(seating.plan().house.seat_count()) - claimed.len() as i32);
+    assert_eq!(seating.unclaimed_count(), i32::from(seating.plan().seat_index.seat_count()) - claimed.len() as i32);
     assert_eq!(seating.live_count(), seating.live().count());
     let held = seating.live().filter(|one| one.phase(DateTime::<Utc>::MIN_UTC) == Phase::Held);
     assert_eq!(seating.next_lapse(), held.map(|one| one.expire_time).min());
@@ -229,8 +235,8 @@ fn check(seating: &Seating) {
 impl Seating {
     /// The block is within the house and unbroken.
     fn house_has(&self, block: Block) -> bool {
-        let house = &self.plan.house;
+        let seat_index = &self.plan.seat_index;
         let (first, end) = (block.first, block.first + block.count);
-        block.count > 0 && house.runs().iter().any(|run| run.start <= first && end <= run.end)
+        block.count > 0 && seat_index.runs().iter().any(|run| run.start <= first && end <= run.end)
     }
 }

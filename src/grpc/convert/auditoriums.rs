@@ -4,7 +4,7 @@ use super::values::timestamp;
 use crate::{
     domain::{
         auditorium::{Auditorium, NewAuditorium},
-        layout::RowPlan,
+        layout::LayoutRow,
         violations::Violations,
     },
     pb::boxoffice::v1 as pb,
@@ -15,8 +15,8 @@ pub(crate) fn new_auditorium(request: pb::CreateAuditoriumRequest) -> Result<New
     NewAuditorium::check(request.name, request.cinema, &request.time_zone, plan)
 }
 
-fn row_plan(pb::Row { label, places, numbers }: pb::Row) -> RowPlan {
-    RowPlan { label, places, numbers }
+fn row_plan(pb::Row { label, places, numbers }: pb::Row) -> LayoutRow {
+    LayoutRow { label, places, numbers }
 }
 
 pub(crate) fn auditorium(auditorium: &Auditorium) -> pb::Auditorium {
@@ -25,13 +25,13 @@ pub(crate) fn auditorium(auditorium: &Auditorium) -> pb::Auditorium {
         name: auditorium.name.clone(),
         cinema: auditorium.cinema.clone(),
         time_zone: auditorium.time_zone.name().to_owned(),
-        layout: auditorium.layout.as_ref().map(|known| layout(known.plan())),
+        layout: auditorium.layout.as_ref().map(|known| layout(known.rows_as_written())),
         seat_count: auditorium.seat_count,
         create_time: Some(timestamp(auditorium.create_time)),
     }
 }
 
-pub(super) fn layout(plan: &[RowPlan]) -> pb::Layout {
+pub(super) fn layout(plan: &[LayoutRow]) -> pb::Layout {
     let rows = plan.iter().cloned();
-    pb::Layout { rows: rows.map(|RowPlan { label, places, numbers }| pb::Row { label, places, numbers }).collect() }
+    pb::Layout { rows: rows.map(|LayoutRow { label, places, numbers }| pb::Row { label, places, numbers }).collect() }
 }

@@ -7,11 +7,11 @@ use super::{
     values::{money, optional, timestamp},
 };
 use crate::{
-    app::{Named, Reserve, Shown},
+    app::{ReservationRef, ReservationView, Reserve},
     domain::{
-        house::{Block, House, RowLabel, SeatName},
         ids::{ReservationId, ShowtimeId},
         reservation::{CustomerId, Filter, Phase, State, Tender},
+        seat_index::{Block, RowLabel, SeatIndex, SeatName},
         seating::Choice,
         violations::Violations,
     },
@@ -79,12 +79,12 @@ fn seat_name(seat: &pb::Seat) -> Result<SeatName, Violations> {
 }
 
 /// The reservation that somebody names, and whose it must be.
-pub(crate) fn named(reservation_id: &str, customer_id: &str) -> Result<Named, Violations> {
+pub(crate) fn named(reservation_id: &str, customer_id: &str) -> Result<ReservationRef, Violations> {
     let mut violations = Violations::new();
     let reservation_id = violations.take("reservation_id", ReservationId::parse(reservation_id));
     let customer_id = violations.take("customer_id", optional(customer_id, CustomerId::parse));
     let named = reservation_id.zip(customer_id);
-    finish(violations, named.map(|(reservation_id, customer_id)| Named { reservation_id, customer_id }))
+    finish(violations, named.map(|(reservation_id, customer_id)| ReservationRef { reservation_id, customer_id }))
 }
 
 pub(crate) fn tender(tender: Option<pb::Tender>) -> Result<Option<Tender>, Violations> {
@@ -126,8 +126,8 @@ pub(crate) fn state(phase: Phase) -> pb::ReservationState {
     }
 }
 
-pub(crate) fn reservation(shown: &Shown) -> pb::Reservation {
-    let Shown { reservation, plan, phase, as_of } = shown;
+pub(crate) fn reservation(shown: &ReservationView) -> pb::Reservation {
+    let ReservationView { reservation, plan, phase, as_of } = shown;
     let (facts, sale) = (&plan.facts, reservation.sale());
     let cancel_time = match &reservation.state {
         State::Cancelled { at, .. } => Some(timestamp(*at)),
@@ -138,7 +138,7 @@ pub(crate) fn reservation(shown: &Shown) -> pb::Reservation {
         showtime_id: reservation.showtime_id.to_string(),
         customer_id: reservation.customer_id.as_str().to_owned(),
         state: state(*phase).into(),
-        seats: seats(&plan.house, reservation.block),
+        seats: seats(&plan.seat_index, reservation.block),
         seat_count: reservation.block.count.into(),
         auditorium: Some(super::auditorium(&facts.auditorium)),
         movie: Some(super::movie(&facts.movie.value, facts.movie.source, facts.movie.fetch_time)),
@@ -158,12 +158,12 @@ pub(crate) fn reservation(shown: &Shown) -> pb::Reservation {
 }
 
 /// What a request would have made.
-pub(crate) fn validated(shown: &Shown) -> pb::Reservation {
+pub(crate) fn validated(shown: &ReservationView) -> pb::Reservation {
     pb::Reservation { reservation_id: String::new(), revision: 0, ..reservation(shown) }
 }
 
-pub(crate) fn seats(house: &House, block: Block) -> Vec<pb::Seat> {
-    house.names(block).map(seat).collect()
+pub(crate) fn seats(seat_index: &SeatIndex, block: Block) -> Vec<pb::Seat> {
+    seat_index.names(block).map(seat).collect()
 }
 
 pub(crate) fn seat(name: SeatName) -> pb::Seat {

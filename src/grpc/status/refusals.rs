@@ -15,8 +15,8 @@ use super::{DOMAIN, LISTED_BYTES, MESSAGE_BYTES, listed, reasoned, shown};
 use crate::{
     app::Refused,
     domain::{
-        house::{BadChoice, BadKind, Block, House},
         reservation::Phase,
+        seat_index::{BadChoice, BadKind, Block, SeatIndex},
         seating::{Obstacle, Refusal, Unavailable},
         violations::Violations,
     },
@@ -29,7 +29,7 @@ pub(super) fn of(refused: &Refused) -> Status {
     match refused.why.as_ref() {
         Refusal::BadChoice(bad) => bad_choice(refused, bad),
         Refusal::Unavailable(unavailable) => remembered(refused, || seats(refused, "SEATS_UNAVAILABLE", unavailable)),
-        Refusal::Strands(stranded) => remembered(refused, || seats(refused, "SEAT_STRANDED", stranded)),
+        Refusal::LeavesOrphan(orphans) => remembered(refused, || seats(refused, "SEAT_STRANDED", orphans)),
         Refusal::CustomerLimit { has, most, until } => customer_limit(refused, *has, *most, *until),
         Refusal::ShowtimeCancelled { at } => {
             told(refused, "SHOWTIME_CANCELLED", "the showtime is cancelled", [("cancel_time", shown(*at))])
@@ -149,11 +149,11 @@ fn remembered(refused: &Refused, say: impl FnOnce() -> Status) -> Status {
 }
 
 fn seats(refused: &Refused, name: &str, unavailable: &Unavailable) -> Status {
-    let house = &refused.plan.house;
-    let what = sentence(house, unavailable);
+    let seat_index = &refused.plan.seat_index;
+    let what = sentence(seat_index, unavailable);
     let mut room = Room(LISTED_BYTES);
     let ours = in_the_way(refused, unavailable, &mut room);
-    let standard = precondition(house, unavailable, &mut room);
+    let standard = precondition(seat_index, unavailable, &mut room);
     let info = rpc::ErrorInfo {
         reason: name.to_owned(),
         domain: DOMAIN.to_owned(),
@@ -192,34 +192,34 @@ impl Room {
 }
 
 fn in_the_way(refused: &Refused, unavailable: &Unavailable, room: &mut Room) -> pb::SeatsUnavailable {
-    let house = &refused.plan.house;
+    let seat_index = &refused.plan.seat_index;
     let seat = |(seat, obstacle): &(u16, Obstacle)| {
         let (state, held_until) = match obstacle {
             Obstacle::Held { until } => (pb::SeatState::Held, Some(convert::timestamp(*until))),
             Obstacle::Sold => (pb::SeatState::Sold, None),
-            Obstacle::Alone => (pb::SeatState::Free, None),
+            Obstacle::Orphan => (pb::SeatState::Free, None),
         };
-        pb::UnavailableSeat { seat: Some(convert::seat(house.name(*seat))), state: state.into(), held_until }
+        pb::UnavailableSeat { seat: Some(convert::seat(seat_index.name(*seat))), state: state.into(), held_until }
     };
     let seats: Vec<_> = unavailable.seats.iter().map(seat).collect();
     for seat in &seats {
         room.takes(seat);
     }
-    let offers = unavailable.offers.iter().map(|block| pb::SeatBlock { seats: convert::seats(house, *block) });
+    let offers = unavailable.offers.iter().map(|block| pb::SeatBlock { seats: convert::seats(seat_index, *block) });
     let offers = offers.take_while(|offer| room.takes(offer)).collect();
     pb::SeatsUnavailable { seats, offers, revision: refused.revision }
 }
 
-fn precondition(house: &House, unavailable: &Unavailable, room: &mut Room) -> rpc::PreconditionFailure {
+fn precondition(seat_index: &SeatIndex, unavailable: &Unavailable, room: &mut Room) -> rpc::PreconditionFailure {
     let violation = |(seat, obstacle): &(u16, Obstacle)| {
         let (kind, description) = match obstacle {
             Obstacle::Held { until } => ("SEAT_HELD", format!("held until {}", shown(*until))),
             Obstacle::Sold => ("SEAT_SOLD", "sold".to_owned()),
-            Obstacle::Alone => ("SEAT_ALONE", "would be left alone".to_owned()),
+            Obstacle::Orphan => ("SEAT_ALONE", "would be left alone".to_owned()),
         };
         rpc::precondition_failure::Violation {
             r#type: kind.to_owned(),
-            subject: house.name(*seat).to_string(),
+            subject: seat_index.name(*seat).to_string(),
             description,
         }
     };
@@ -228,16 +228,16 @@ fn precondition(house: &House, unavailable: &Unavailable, room: &mut Room) -> rp
 }
 
 /// "F7, F8 are held until 2027-01-20T20:00:00Z, F9 is sold; free instead: G7-G9, E7-E9"
-fn sentence(house: &House, unavailable: &Unavailable) -> String {
+fn sentence(seat_index: &SeatIndex, unavailable: &Unavailable) -> String {
     let mut sentence = Sentence::default();
     let alike = unavailable.seats.chunk_by(|(_, one), (_, other)| one == other);
     let whole = alike.into_iter().all(|seats| {
-        let names: Vec<_> = seats.iter().map(|(seat, _)| house.name(*seat).to_string()).collect();
+        let names: Vec<_> = seats.iter().map(|(seat, _)| seat_index.name(*seat).to_string()).collect();
         let is = if names.len() == 1 { "is" } else { "are" };
         let how = match seats[0].1 {
             Obstacle::Held { until } => format!("{is} held until {}", shown(until)),
             Obstacle::Sold => format!("{is} sold"),
-            Obstacle::Alone => "would be left alone".to_owned(),
+            Obstacle::Orphan => "would be left alone".to_owned(),
         };
         sentence.add(", ", &format!("{} {how}", names.join(", ")))
     });
@@ -245,15 +245,15 @@ fn sentence(house: &House, unavailable: &Unavailable) -> String {
         sentence.add("", "so many neighbouring seats are not free");
     }
     if whole && !unavailable.offers.is_empty() {
-        let offers: Vec<_> = unavailable.offers.iter().map(|block| label(house, *block)).collect();
+        let offers: Vec<_> = unavailable.offers.iter().map(|block| label(seat_index, *block)).collect();
         sentence.add("; ", &format!("free instead: {}", offers.join(", ")));
     }
     sentence.0
 }
 
 /// "G7-G9"
-fn label(house: &House, block: Block) -> String {
-    let (first, last) = (house.name(block.first), house.name(block.first + block.count - 1));
+fn label(seat_index: &SeatIndex, block: Block) -> String {
+    let (first, last) = (seat_index.name(block.first), seat_index.name(block.first + block.count - 1));
     if block.count == 1 { first.to_string() } else { format!("{first}-{last}") }
 }
 

@@ -36,7 +36,7 @@ impl Views {
             loaded.collect()
         };
         // Others are told in which epoch something happened.
-        if views.is_empty() && self.0.teller.is_none() {
+        if views.is_empty() && self.0.publisher.is_none() {
             return Ok(());
         }
         let epoch = soon(self.read_epoch()).await?;
@@ -78,7 +78,7 @@ impl Views {
             missing.remove(&id);
             let Some((view, known)) = known.get(&id) else { continue };
             match revision - known {
-                0 => view.vouch(asked),
+                0 => view.confirm(asked),
                 1..=FOLLOWED if self.0.store.has_clock() => near.push((id, *known)),
                 _ => far.push(id),
             }
@@ -111,13 +111,13 @@ impl Views {
         for together in happened.chunk_by(|one, next| one.aggregate == next.aggregate) {
             let id = ShowtimeId(together[0].aggregate);
             let Some((view, _)) = views.get(&id) else { continue };
-            let house = &view.plan().house;
+            let seat_index = &view.plan().seat_index;
             let followed = together.iter().all(|happened| {
-                let delta = outbox::delta(house, &happened.events);
+                let delta = outbox::delta(seat_index, &happened.events);
                 delta.is_some_and(|delta| view.follow(delta, self.now()) != Followed::Gap)
             });
             if followed {
-                view.vouch(asked);
+                view.confirm(asked);
                 left.remove(&id);
             }
         }
@@ -149,6 +149,6 @@ pub(super) async fn run(views: Weak<Inner>) {
             Ok(Err(_)) => {}
             Err(panic) => panics::tell(&panic),
         }
-        views.tidy();
+        views.evict();
     }
 }

@@ -1,7 +1,7 @@
 //! One showtime's seat map in memory, and what was lately told of it.
 
-mod crowd;
-mod ring;
+mod announce;
+mod subscribers;
 #[cfg(test)]
 mod tests;
 
@@ -19,12 +19,12 @@ use tokio::sync::{Notify, watch};
 
 use super::{
     STALE,
-    told::{Frame, Snapshot},
+    frames::{Frame, Snapshot},
 };
 use crate::{
     domain::{
         seat_map::{Delta, Followed, SeatMap, Status},
-        seating::Plan,
+        seating::ShowtimePlan,
     },
     store::Error,
 };
@@ -55,11 +55,11 @@ pub(super) struct View {
     pub(super) reading: tokio::sync::Mutex<Option<Asked>>,
     inner: Mutex<Inner>,
     /// The number of the frame to come: rung when there is something to be told.
-    bell: watch::Sender<u64>,
+    wakeups: watch::Sender<u64>,
     /// Something is there that will have to be told later.
-    stirred: Notify,
+    pending: Notify,
     watchers: AtomicUsize,
-    kept_awake: AtomicBool,
+    announcing: AtomicBool,
     /// The database knows of no such showtime any more.
     gone: AtomicBool,
 }
@@ -79,19 +79,19 @@ struct Inner {
     /// Of the frame to come.
     number: u64,
     /// Watchers are told those before this number,
-    rung: u64,
+    announced: u64,
     /// since then.
-    rung_at: Instant,
+    announced_at: Instant,
     snapshot: Option<Arc<Snapshot>>,
     /// What was last put together for those who are behind: from which frame, and up to which.
     joined: Option<(u64, u64, Arc<Frame>)>,
     /// When the database last said that it is so.
-    vouched: Instant,
+    confirmed_at: Instant,
     used: Instant,
 }
 
 impl View {
-    pub(super) fn new(map: SeatMap, epoch: Arc<str>, now: DateTime<Utc>, vouched: Instant) -> Self {
+    pub(super) fn new(map: SeatMap, epoch: Arc<str>, now: DateTime<Utc>, confirmed_at: Instant) -> Self {
         let inner = Inner {
             epoch,
             map,
@@ -101,16 +101,16 @@ impl View {
             frames: VecDeque::new(),
             weight: 0,
             number: 0,
-            rung: 0,
-            rung_at: vouched,
+            announced: 0,
+            announced_at: confirmed_at,
             snapshot: None,
             joined: None,
-            vouched,
-            used: vouched,
+            confirmed_at,
+            used: confirmed_at,
         };
-        let (watchers, kept_awake, gone) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
-        let (reading, bell) = (tokio::sync::Mutex::default(), watch::Sender::new(0));
-        Self { reading, inner: Mutex::new(inner), bell, stirred: Notify::new(), watchers, kept_awake, gone }
+        let (watchers, announcing, gone) = (AtomicUsize::new(0), AtomicBool::new(false), AtomicBool::new(false));
+        let (reading, wakeups) = (tokio::sync::Mutex::default(), watch::Sender::new(0));
+        Self { reading, inner: Mutex::new(inner), wakeups, pending: Notify::new(), watchers, announcing, gone }
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -122,7 +122,7 @@ impl View {
         Arc::clone(&self.inner().epoch)
     }
 
-    pub(super) fn plan(&self) -> Arc<Plan> {
+    pub(super) fn plan(&self) -> Arc<ShowtimePlan> {
         Arc::clone(self.inner().map.plan())
     }
 
@@ -131,9 +131,9 @@ impl View {
     }
 
     /// The database said so when it was asked then.
-    pub(super) fn vouch(&self, asked: Instant) {
+    pub(super) fn confirm(&self, asked: Instant) {
         let mut inner = self.inner();
-        inner.vouched = inner.vouched.max(asked);
+        inner.confirmed_at = inner.confirmed_at.max(asked);
     }
 
     /// Not before anything that was said of it.
@@ -142,8 +142,8 @@ impl View {
     }
 
     /// For how long nobody has vouched for it.
-    pub(super) fn unvouched(&self) -> Duration {
-        self.inner().vouched.elapsed()
+    pub(super) fn unconfirmed_for(&self) -> Duration {
+        self.inner().confirmed_at.elapsed()
     }
 
     /// Whether it is of late, and has this revision in it.
@@ -176,7 +176,7 @@ impl View {
     /// Takes in what somebody says came next in this epoch.
     pub(super) fn hear(&self, epoch: &str, delta: Delta, now: DateTime<Utc>) {
         let inner = self.inner();
-        let seats = inner.map.plan().house.seat_count();
+        let seats = inner.map.plan().seat_index.seat_count();
         if *inner.epoch == *epoch && delta.seats.iter().all(|(seat, _)| *seat < seats) {
             self.follow_in(inner, delta, now);
         }
@@ -188,7 +188,7 @@ impl View {
             Followed::Done => {
                 inner.tell(delta, now);
                 inner.follow_early(now);
-                self.ring(inner);
+                self.announce(inner);
             }
             Followed::Gap if inner.early.len() < EARLY => inner.early.push(delta),
             Followed::Gap | Followed::Known => {}
@@ -202,29 +202,29 @@ impl View {
         if map.revision() < inner.map.revision() {
             return;
         }
-        inner.vouched = inner.vouched.max(asked);
+        inner.confirmed_at = inner.confirmed_at.max(asked);
         if map.revision() > inner.map.revision() {
             let delta = inner.map.towards(&map);
             inner.map = map;
             inner.tell(delta, now);
             inner.follow_early(now);
-            self.ring(inner);
+            self.announce(inner);
         }
     }
 
     /// Begins anew with what there is now, though it be older: the database is not what it was. Everybody is told everything.
     pub(super) fn begin_anew(&self, map: SeatMap, epoch: Arc<str>, asked: Instant) {
         let mut inner = self.inner();
-        (inner.map, inner.epoch, inner.vouched) = (map, epoch, asked);
+        (inner.map, inner.epoch, inner.confirmed_at) = (map, epoch, asked);
         inner.tell_everything();
-        self.ring(inner);
+        self.announce(inner);
     }
 
     /// Something may have been told by halves.
     pub(super) fn recover(&self) {
         let mut inner = self.inner();
         inner.tell_everything();
-        self.ring(inner);
+        self.announce(inner);
     }
 
     /// Tells which holds have ended by now. Answers when the next one will.
@@ -236,7 +236,7 @@ impl View {
         let next = inner.map.next_lapse(now);
         if !seats.is_empty() {
             inner.tell(Delta { seats, ..Delta::from(revision) }, now);
-            self.ring(inner);
+            self.announce(inner);
         }
         next
     }
@@ -244,13 +244,13 @@ impl View {
     /// What comes after the frames before this number, and the number after it.
     pub(super) fn after(&self, number: u64, now: DateTime<Utc>) -> (Next, u64) {
         let mut inner = self.inner();
-        if number >= inner.rung {
+        if number >= inner.announced {
             return (Next::Nothing, number);
         }
         if number < inner.first() {
             return (Next::Everything, number);
         }
-        (Next::Frame(inner.joined(number, now)), inner.rung)
+        (Next::Frame(inner.joined(number, now)), inner.announced)
     }
 
     /// Everything, and where to go on.
@@ -284,7 +284,7 @@ impl View {
 
 impl Inner {
     fn is_current(&self, at_least: i64, now: Instant) -> bool {
-        self.map.revision() >= at_least && now.saturating_duration_since(self.vouched) <= STALE
+        self.map.revision() >= at_least && now.saturating_duration_since(self.confirmed_at) <= STALE
     }
 
     fn taken(&mut self, now: DateTime<Utc>) -> Arc<Snapshot> {
@@ -303,7 +303,7 @@ impl Inner {
             at,
             seats: map.at(at).collect(),
             cancelled: map.cancelled(),
-            said: Default::default(),
+            encoded: Default::default(),
             number: self.number,
             until: map.next_lapse(at),
         });
@@ -354,7 +354,7 @@ impl Inner {
     /// All frames from this number on that may be told, as one. Many who are equally behind share it.
     fn joined(&mut self, number: u64, now: DateTime<Utc>) -> Arc<Frame> {
         let now = self.moment(now);
-        let (begin, count) = ((number - self.first()) as usize, (self.rung - number) as usize);
+        let (begin, count) = ((number - self.first()) as usize, (self.announced - number) as usize);
         let mut behind = self.frames.iter().skip(begin).take(count);
         let (Some(next), more) = (behind.next(), count > 1) else {
             return Frame::new(self.map.plan(), Delta::from(self.map.revision()), now);
@@ -363,7 +363,7 @@ impl Inner {
             return Arc::clone(next);
         }
         if let Some((from, to, frame)) = &self.joined
-            && (*from, *to) == (number, self.rung)
+            && (*from, *to) == (number, self.announced)
         {
             return Arc::clone(frame);
         }
@@ -373,7 +373,7 @@ impl Inner {
         }
         delta.settle();
         let frame = Frame::new(self.map.plan(), delta, now);
-        self.joined = Some((number, self.rung, Arc::clone(&frame)));
+        self.joined = Some((number, self.announced, Arc::clone(&frame)));
         frame
     }
 }

@@ -11,8 +11,8 @@ use tokio::{sync::watch, time};
 
 use super::{
     Inner, STALE, Views,
-    places::Place,
-    told::{Frame, Snapshot},
+    frames::{Frame, Snapshot},
+    permits::WatchPermit,
     view::{Next, View},
 };
 use crate::{domain::ids::ShowtimeId, telemetry::panics};
@@ -24,13 +24,13 @@ const RECOVERY: Duration = Duration::from_secs(1);
 
 /// What a watcher is told.
 #[derive(Clone, Debug)]
-pub enum Said {
+pub enum WatchMessage {
     /// Everything as it stands.
-    Everything(Arc<Snapshot>),
+    Snapshot(Arc<Snapshot>),
     /// What changed.
-    Changed(Arc<Frame>),
+    Delta(Arc<Frame>),
     /// Nothing changed for a while.
-    Quiet {
+    Heartbeat {
         /// At this revision
         revision: i64,
         /// until now.
@@ -47,13 +47,13 @@ pub struct Watch {
     views: Views,
     id: ShowtimeId,
     view: Arc<View>,
-    bell: watch::Receiver<u64>,
+    wakeups: watch::Receiver<u64>,
     /// The number of the next frame; `None` before the first word.
     next: Option<u64>,
     first: Option<Arc<Frame>>,
     /// The last revision that was told of, and its epoch; 0 before the first word.
     place: (i64, Arc<str>),
-    seat: Arc<Place>,
+    seat: Arc<WatchPermit>,
 }
 
 impl Watch {
@@ -61,13 +61,13 @@ impl Watch {
     pub(super) fn new(
         views: Views,
         (id, view): (ShowtimeId, Arc<View>),
-        seat: Place,
+        seat: WatchPermit,
         since: Option<(Arc<Frame>, u64)>,
         place: Option<(i64, &str)>,
     ) -> Self {
         let place = place.filter(|_| since.is_some()).map_or((0, Arc::from("")), |(at, epoch)| (at, Arc::from(epoch)));
         let (first, next) = since.map_or((None, None), |(frame, next)| (Some(frame), Some(next)));
-        Self { views, id, bell: view.bell(), view, next, first, place, seat: Arc::new(seat) }
+        Self { views, id, wakeups: view.wakeups(), view, next, first, place, seat: Arc::new(seat) }
     }
 
     /// Which showtime is watched.
@@ -77,9 +77,9 @@ impl Watch {
     }
 
     /// What comes next, or that nothing did for so long.
-    pub async fn next(&mut self, patience: Duration) -> Said {
+    pub async fn next(&mut self, patience: Duration) -> WatchMessage {
         if self.view.is_gone() {
-            return Said::Gone;
+            return WatchMessage::Gone;
         }
         // Nothing may have happened since the watcher left.
         if let Some(frame) = self.first.take().filter(|frame| !frame.delta.is_empty()) {
@@ -89,9 +89,9 @@ impl Watch {
         let silence = time::sleep(patience);
         tokio::pin!(silence);
         loop {
-            self.bell.borrow_and_update();
+            self.wakeups.borrow_and_update();
             if self.view.is_gone() {
-                return Said::Gone;
+                return WatchMessage::Gone;
             }
             let now = self.views.now();
             match self.view.after(next, now) {
@@ -104,7 +104,7 @@ impl Watch {
             }
             tokio::select! {
                 biased;
-                _ = self.bell.changed() => {}
+                _ = self.wakeups.changed() => {}
                 () = &mut silence => return self.quiet(),
             }
         }
@@ -122,21 +122,21 @@ impl Watch {
         Arc::clone(&self.seat) as _
     }
 
-    fn everything(&mut self) -> Said {
+    fn everything(&mut self) -> WatchMessage {
         let (snapshot, next) = self.view.everything(self.views.now());
         (self.next, self.place) = (Some(next), (snapshot.revision, Arc::clone(&snapshot.epoch)));
-        Said::Everything(snapshot)
+        WatchMessage::Snapshot(snapshot)
     }
 
-    fn changed(&mut self, frame: Arc<Frame>) -> Said {
+    fn changed(&mut self, frame: Arc<Frame>) -> WatchMessage {
         self.place.0 = frame.delta.revision;
-        Said::Changed(frame)
+        WatchMessage::Delta(frame)
     }
 
-    fn quiet(&self) -> Said {
-        let (now, unvouched) = (self.view.moment(self.views.now()), self.view.unvouched());
-        let stale_since = (unvouched > STALE).then(|| now - unvouched);
-        Said::Quiet { revision: self.place.0, now, stale_since }
+    fn quiet(&self) -> WatchMessage {
+        let (now, unconfirmed_for) = (self.view.moment(self.views.now()), self.view.unconfirmed_for());
+        let stale_since = (unconfirmed_for > STALE).then(|| now - unconfirmed_for);
+        WatchMessage::Heartbeat { revision: self.place.0, now, stale_since }
     }
 }
 
@@ -147,30 +147,30 @@ impl Drop for Watch {
 }
 
 /// Tells of every hold that ends, when it ends, and of what could not be told at once, for as long as anybody watches.
-pub(super) async fn keep_awake(views: Weak<Inner>, view: Arc<View>) {
-    while let Err(panic) = panics::caught(stay_awake(&views, &view)).await {
+pub(super) async fn announce_lapses(views: Weak<Inner>, view: Arc<View>) {
+    while let Err(panic) = panics::caught(run_announcements(&views, &view)).await {
         panics::tell(&panic);
         time::sleep(RECOVERY).await;
         view.recover();
     }
 }
 
-async fn stay_awake(views: &Weak<Inner>, view: &View) {
-    let mut bell = view.bell();
+async fn run_announcements(views: &Weak<Inner>, view: &View) {
+    let mut wakeups = view.wakeups();
     loop {
         let Some(views) = views.upgrade().map(Views) else { return };
-        if view.may_sleep() {
+        if view.may_stop() {
             return;
         }
-        bell.borrow_and_update();
+        wakeups.borrow_and_update();
         let now = views.now();
         let pause = view.lapse(now).and_then(|next| (next - now).to_std().ok()).unwrap_or(NAP).min(NAP);
-        let pause = view.ring_later().unwrap_or(pause).min(pause);
+        let pause = view.announce_later().unwrap_or(pause).min(pause);
         drop(views);
         tokio::select! {
             () = time::sleep(pause) => {}
-            _ = bell.changed() => {}
-            () = view.stirred() => {}
+            _ = wakeups.changed() => {}
+            () = view.pending() => {}
         }
     }
 }

@@ -7,10 +7,10 @@ use prost::Message as _;
 
 use crate::{
     domain::{
-        house::{Block, House, RowLabel, SeatName},
         ids::ReservationId,
         money::{Currency, Money},
         reservation::{CustomerId, Reservation, Sale, State, Tender},
+        seat_index::{Block, RowLabel, SeatIndex, SeatName},
         seat_map::{Delta, Status},
         seating::{Change, Seating},
     },
@@ -49,7 +49,7 @@ pub fn catch_up(seating: &mut Seating, events: &[u8]) -> bool {
 /// What these events of one commit change of a seat map. `None`: it is not to be seen from them, and the map is to be read
 /// anew.
 #[must_use]
-pub fn delta(house: &House, events: &[u8]) -> Option<Delta> {
+pub fn delta(seat_index: &SeatIndex, events: &[u8]) -> Option<Delta> {
     let pb::Events { events } = pb::Events::decode(events).ok()?;
     let mut delta = Delta::from(events.first()?.revision - 1);
     for event in &events {
@@ -59,13 +59,13 @@ pub fn delta(house: &House, events: &[u8]) -> Option<Delta> {
         delta.revision = event.revision;
         match event.payload.as_ref()? {
             Payload::ReservationCreated(made) => {
-                delta.set(block(house, &made.seats)?, Status::Held { until: time(made.expire_time)? });
+                delta.set(block(seat_index, &made.seats)?, Status::Held { until: time(made.expire_time)? });
             }
             Payload::ReservationExtended(held) => {
-                delta.set(block(house, &held.seats)?, Status::Held { until: time(held.expire_time)? });
+                delta.set(block(seat_index, &held.seats)?, Status::Held { until: time(held.expire_time)? });
             }
-            Payload::ReservationConfirmed(sold) => delta.set(block(house, &sold.seats)?, Status::Sold),
-            Payload::SeatsReleased(gone) => delta.set(block(house, &gone.seats)?, Status::Free),
+            Payload::ReservationConfirmed(sold) => delta.set(block(seat_index, &sold.seats)?, Status::Sold),
+            Payload::SeatsReleased(gone) => delta.set(block(seat_index, &gone.seats)?, Status::Free),
             Payload::ShowtimeCancelled(_) => delta.cancelled = Some(time(event.time)?),
             // Their seats are released beside them.
             Payload::ReservationCancelled(_) | Payload::ReservationExpired(_) => {}
@@ -122,7 +122,7 @@ fn created(seating: &Seating, made: &pb::ReservationCreated, revision: i64, now:
         reservation_id: id_of(&made.reservation_id)?,
         showtime_id: seating.plan().facts.showtime_id,
         customer_id: CustomerId::parse(&made.customer_id).ok()?,
-        block: block(&seating.plan().house, &made.seats)?,
+        block: block(&seating.plan().seat_index, &made.seats)?,
         total: money(made.total_price.as_ref()?)?,
         create_time: now,
         first_expire_time: expire_time,
@@ -133,10 +133,10 @@ fn created(seating: &Seating, made: &pb::ReservationCreated, revision: i64, now:
     })
 }
 
-fn block(house: &House, seats: &[pb::Seat]) -> Option<Block> {
+fn block(seat_index: &SeatIndex, seats: &[pb::Seat]) -> Option<Block> {
     let name = |seat: &pb::Seat| Some(SeatName { row: RowLabel::parse(&seat.row).ok()?, number: seat.number });
     let names = seats.iter().map(name).collect::<Option<Vec<_>>>()?;
-    house.block(&names, u16::MAX).ok()
+    seat_index.block(&names, u16::MAX).ok()
 }
 
 fn id_of(text: &str) -> Option<ReservationId> {

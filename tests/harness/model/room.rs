@@ -1,8 +1,8 @@
 //! The room of the model: its seats, one by one, and what lies beside what.
 
 use boxoffice::domain::{
-    house::{BadKind, Block, RowLabel, SeatName},
-    layout::{Layout, Place, SeatKind},
+    layout::{Layout, LayoutCell, SeatKind},
+    seat_index::{BadKind, Block, RowLabel, SeatName},
 };
 
 /// A seat, and where it stands.
@@ -27,9 +27,9 @@ impl Room {
         let mut seats = Vec::new();
         let mut columns = 0;
         for (row, plan) in (0..).zip(layout.rows()) {
-            for (column, place) in (0..).zip(&plan.places) {
+            for (column, place) in (0..).zip(&plan.cells) {
                 columns = columns.max(column + 1);
-                if let Place::Seat { number, kind } = *place {
+                if let LayoutCell::Seat { number, kind } = *place {
                     let name = SeatName { row: RowLabel::parse(&plan.label).expect("a label of a layout"), number };
                     seats.push(Seat { name, kind, row, column });
                 }

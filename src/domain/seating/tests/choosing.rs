@@ -1,6 +1,6 @@
 //! The best seats, and the next best.
 
-use super::{Refusal, Stage, Strands};
+use super::{OrphanRule, Refusal, Stage};
 use crate::domain::seating::{Obstacle, Unavailable};
 
 fn best(stage: &mut Stage, count: u16) -> String {
@@ -44,22 +44,22 @@ fn the_best_seats_have_nothing_between_them() {
 
 #[test]
 fn the_best_seats_leave_nobody_alone_where_others_do_not() {
-    for strands in [Strands::Allowed, Strands::Refused] {
+    for strands in [OrphanRule::Allow, OrphanRule::Refuse] {
         // The middle of five would leave a seat alone on either side.
-        let mut stage = Stage::with(&["sssss"], |rules| rules.strands = strands);
+        let mut stage = Stage::with(&["sssss"], |rules| rules.orphan_rule = strands);
         assert_eq!(best(&mut stage, 3), "A1 A2 A3");
         // The middle of four leaves two alone, the sides none.
-        let mut stage = Stage::with(&["ssss"], |rules| rules.strands = strands);
+        let mut stage = Stage::with(&["ssss"], |rules| rules.orphan_rule = strands);
         assert_eq!(best(&mut stage, 2), "A1 A2");
         // Where it cannot be helped, it is no reason to refuse.
-        let mut stage = Stage::with(&["sss"], |rules| rules.strands = strands);
+        let mut stage = Stage::with(&["sss"], |rules| rules.orphan_rule = strands);
         assert_eq!(best(&mut stage, 2), "A1 A2");
     }
 }
 
 #[test]
 fn a_seat_that_was_alone_before_is_not_left_alone_by_the_next() {
-    let mut stage = Stage::with(&["s_sss"], |rules| rules.strands = Strands::Refused);
+    let mut stage = Stage::with(&["s_sss"], |rules| rules.orphan_rule = OrphanRule::Refuse);
     stage.reserve("ann", "A1").expect("it has no neighbours");
     stage.reserve("ann", "A2").expect("A3 still has one");
     stage.reserve("ann", "A3 A4").unwrap();
@@ -67,10 +67,10 @@ fn a_seat_that_was_alone_before_is_not_left_alone_by_the_next() {
 
 #[test]
 fn a_lapsed_hold_is_a_free_neighbour() {
-    let mut stage = Stage::with(&["ssss", "sss"], |rules| rules.strands = Strands::Refused);
+    let mut stage = Stage::with(&["ssss", "sss"], |rules| rules.orphan_rule = OrphanRule::Refuse);
     let held = stage.reserve("ann", "A1 A2").unwrap();
-    let Err(Refusal::Strands(alone)) = stage.reserve("bob", "A4") else { panic!("A3 would be left alone") };
-    assert_eq!(alone.seats, [(2, Obstacle::Alone)]);
+    let Err(Refusal::LeavesOrphan(alone)) = stage.reserve("bob", "A4") else { panic!("A3 would be left alone") };
+    assert_eq!(alone.seats, [(2, Obstacle::Orphan)]);
     assert_eq!(stage.offered(&alone.offers), ["B3", "B1"]);
     stage.now = held.expire_time;
     stage.reserve("bob", "A4").unwrap();
@@ -106,13 +106,13 @@ fn offers_are_the_nearest_blocks_and_share_no_seat() {
 #[test]
 fn offers_that_leave_a_seat_alone_come_last_or_not_at_all() {
     let taken = |strands| {
-        let mut stage = Stage::with(&["sss_ssss"], |rules| rules.strands = strands);
+        let mut stage = Stage::with(&["sss_ssss"], |rules| rules.orphan_rule = strands);
         stage.reserve("ann", "A1").unwrap_or_else(|refusal| panic!("{refusal:?}"));
         stage
     };
     // A2 A3 and the outer pairs of four leave nobody alone.
-    assert_eq!(offers(&mut taken(Strands::Allowed), "A1 A2"), ["A2 A3", "A4 A5", "A6 A7"]);
+    assert_eq!(offers(&mut taken(OrphanRule::Allow), "A1 A2"), ["A2 A3", "A4 A5", "A6 A7"]);
     // One of A2 A3 leaves the other alone.
-    assert_eq!(offers(&mut taken(Strands::Allowed), "A1"), ["A4", "A7", "A2"]);
-    assert_eq!(offers(&mut taken(Strands::Refused), "A1"), ["A4", "A7"]);
+    assert_eq!(offers(&mut taken(OrphanRule::Allow), "A1"), ["A4", "A7", "A2"]);
+    assert_eq!(offers(&mut taken(OrphanRule::Refuse), "A1"), ["A4", "A7"]);
 }

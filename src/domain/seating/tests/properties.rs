@@ -11,8 +11,10 @@ use proptest::{
 };
 use uuid::Uuid;
 
-use super::{Block, Choice, Command, Decision, Refusal, ReservationId, Rules, Stage, Strands, customer, seat, tender};
-use crate::domain::{house::SeatName, reservation::Phase, seating::Unavailable};
+use super::{
+    Block, Choice, Command, Decision, OrphanRule, Refusal, ReservationId, Rules, Stage, customer, seat, tender,
+};
+use crate::domain::{reservation::Phase, seat_index::SeatName, seating::Unavailable};
 
 fn config() -> ProptestConfig {
     ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() }
@@ -45,7 +47,7 @@ proptest! {
             Ok(block) => {
                 prop_assert_eq!(block.count, count);
                 prop_assert!(free.contains(&block), "{:?} is not free", stage.labels(block));
-                prop_assert!(!strands(&stage, block) || free.iter().all(|other| strands(&stage, *other)));
+                prop_assert!(!orphan_rule(&stage, block) || free.iter().all(|other| orphan_rule(&stage, *other)));
             }
             Err(refusal) => {
                 prop_assert_eq!(refusal, Refusal::Unavailable(Unavailable { seats: vec![], offers: vec![] }));
@@ -57,16 +59,16 @@ proptest! {
     #[test]
     fn one_orphan_rule_decides_what_may_be_named_and_what_is_given((mut stage, count) in (played(), 1..6_u16)) {
         let free = every_block(&stage, count);
-        let neat = free.iter().any(|block| !strands(&stage, *block));
+        let neat = free.iter().any(|block| !orphan_rule(&stage, *block));
         for block in &free {
-            let refused = stage.rules.strands == Strands::Refused && neat && strands(&stage, *block);
+            let refused = stage.rules.orphan_rule == OrphanRule::Refuse && neat && orphan_rule(&stage, *block);
             let named = Choice::Seats(names(&stage, *block));
             match ask(&mut stage, named) {
                 Ok(given) => prop_assert!(!refused && given == *block),
-                Err(Refusal::Strands(why)) => {
+                Err(Refusal::LeavesOrphan(why)) => {
                     prop_assert!(refused);
                     let seats: Vec<u16> = why.seats.iter().map(|(seat, _)| *seat).collect();
-                    prop_assert_eq!(seats, stranded(&stage, *block));
+                    prop_assert_eq!(seats, orphans(&stage, *block));
                 }
                 Err(other) => prop_assert!(false, "{:?}", other),
             }
@@ -87,7 +89,7 @@ proptest! {
         let choice = Choice::Seats(names(&stage, wanted));
         let offers = match ask(&mut stage, choice) {
             Ok(_) => return Ok(()),
-            Err(Refusal::Unavailable(why) | Refusal::Strands(why)) => {
+            Err(Refusal::Unavailable(why) | Refusal::LeavesOrphan(why)) => {
                 prop_assert!(!why.seats.is_empty());
                 why.offers
             }
@@ -146,8 +148,8 @@ fn follow(stage: &mut Stage, step: &Step) {
     // Also one that was never made.
     let ids = stage.last_id + 2 - 100;
     let of = |index: &Index| ReservationId(Uuid::from_u128(100 + index.index(ids as usize) as u128));
-    let count = stage.seating.plan().house.seat_count();
-    let name = |seat: u16| stage.seating.plan().house.name(seat % count);
+    let count = stage.seating.plan().seat_index.seat_count();
+    let name = |seat: u16| stage.seating.plan().seat_index.name(seat % count);
     let choice = match step {
         Step::Named(_, seats) => {
             let place = |(index, known): &(Index, bool)| match known {
@@ -188,8 +190,8 @@ fn rows() -> impl Strategy<Value = Vec<String>> {
     vec("[s]{0,3}[s_]{0,3}[sac_.]{0,3}s", 1..4)
 }
 
-fn stranding() -> impl Strategy<Value = Strands> {
-    prop_oneof![Just(Strands::Allowed), Just(Strands::Refused)]
+fn stranding() -> impl Strategy<Value = OrphanRule> {
+    prop_oneof![Just(OrphanRule::Allow), Just(OrphanRule::Refuse)]
 }
 
 fn wild_rules() -> impl Strategy<Value = Rules> {
@@ -199,12 +201,12 @@ fn wild_rules() -> impl Strategy<Value = Rules> {
     };
     let some = || prop_oneof![4 => 0..8_u16, 1 => Just(u16::MAX)];
     (some(), some(), spans(), spans(), stranding()).prop_map(
-        |(max_seats, max_customer_seats, closing, extension, strands)| Rules {
+        |(max_seats, max_customer_seats, closing, extension, orphan_rule)| Rules {
             max_seats,
             max_customer_seats,
             closing,
             extension,
-            strands,
+            orphan_rule,
         },
     )
 }
@@ -225,8 +227,8 @@ fn stage(rows: &[String], rules: Rules) -> Stage {
 /// A showtime on sale in which some seats are held, sold and lapsed.
 fn played() -> impl Strategy<Value = Stage> {
     let busy = || steps().prop_filter("it goes on", |step| !matches!(step, Step::CancelShowtime(_)));
-    (rows(), stranding(), vec((busy(), 0..5_i64), 0..12)).prop_map(|(rows, strands, steps)| {
-        let mut stage = stage(&rows, Rules { max_customer_seats: 100, strands, ..super::rules() });
+    (rows(), stranding(), vec((busy(), 0..5_i64), 0..12)).prop_map(|(rows, orphan_rule, steps)| {
+        let mut stage = stage(&rows, Rules { max_customer_seats: 100, orphan_rule, ..super::rules() });
         for (step, minutes) in &steps {
             stage.now += TimeDelta::minutes(*minutes);
             follow(&mut stage, step);
@@ -245,12 +247,12 @@ fn ask(stage: &mut Stage, choice: Choice) -> Result<Block, Refusal> {
 }
 
 fn names(stage: &Stage, block: Block) -> Vec<SeatName> {
-    stage.seating.plan().house.names(block).collect()
+    stage.seating.plan().seat_index.names(block).collect()
 }
 
 /// Every block of this size, taken or not.
 fn blocks(stage: &Stage, count: u16) -> Vec<Block> {
-    let all = 0..stage.seating.plan().house.seat_count();
+    let all = 0..stage.seating.plan().seat_index.seat_count();
     all.map(|first| Block { first, count }).filter(|block| stage.seating.house_has(*block)).collect()
 }
 
@@ -273,10 +275,10 @@ fn lonely(stage: &Stage, taken: Option<Block>) -> BTreeSet<u16> {
 }
 
 /// The seats that this block leaves alone and that were not alone before.
-fn stranded(stage: &Stage, block: Block) -> Vec<u16> {
+fn orphans(stage: &Stage, block: Block) -> Vec<u16> {
     lonely(stage, Some(block)).difference(&lonely(stage, None)).copied().collect()
 }
 
-fn strands(stage: &Stage, block: Block) -> bool {
-    !stranded(stage, block).is_empty()
+fn orphan_rule(stage: &Stage, block: Block) -> bool {
+    !orphans(stage, block).is_empty()
 }

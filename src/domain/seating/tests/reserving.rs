@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Choice, HOLD, MICRO, Phase, Refusal, Stage, Strands, check, close, customer, minutes, opening, plan};
+use super::{Choice, HOLD, MICRO, OrphanRule, Phase, Refusal, Stage, check, close, customer, minutes, opening, plan};
 use crate::domain::{
-    house::BadKind,
     reservation::State,
+    seat_index::BadKind,
     seating::{Change, Command, Decision, Obstacle, Seating, Unavailable},
     showtime,
 };
@@ -73,7 +73,7 @@ fn a_seat_that_is_not_there_is_refused() {
     let mut stage = Stage::new(&["s.s"]);
     for labels in ["A2", "A4", "C1", "AA1", "A0", "A-1"] {
         let (kind, flaws) = bad(&stage.reserve("ann", labels).unwrap_err());
-        assert_eq!((kind, flaws), (BadKind::Unknown, vec![format!("seats[0] {labels} is not in the house")]));
+        assert_eq!((kind, flaws), (BadKind::Unknown, vec![format!("seats[0] {labels} is not in the seat_index")]));
     }
 }
 
@@ -95,7 +95,7 @@ fn every_flaw_of_a_choice_is_named() {
     assert_eq!(flaws, expected);
     let (kind, flaws) = bad(&stage.reserve("ann", "A1 A1 Z1 A5").unwrap_err());
     assert_eq!(kind, BadKind::Unknown, "the gravest, though not the first");
-    let expected = ["seats[1] A1 is named twice", "seats[2] Z1 is not in the house", "seats must be at most 2"];
+    let expected = ["seats[1] A1 is named twice", "seats[2] Z1 is not in the seat_index", "seats must be at most 2"];
     assert_eq!(flaws, expected);
     assert_eq!(bad(&stage.reserve("ann", "").unwrap_err()).1, ["seats must name a seat"]);
 }
@@ -229,11 +229,11 @@ fn without_a_cut_off_a_showtime_is_sold_until_it_starts() {
 
 #[test]
 fn a_choice_that_strands_a_seat_is_refused_where_another_does_not() {
-    let mut stage = Stage::with(&["ssssss"], |rules| rules.strands = Strands::Refused);
-    let Err(Refusal::Strands(Unavailable { seats, offers })) = stage.reserve("ann", "A2 A3") else {
+    let mut stage = Stage::with(&["ssssss"], |rules| rules.orphan_rule = OrphanRule::Refuse);
+    let Err(Refusal::LeavesOrphan(Unavailable { seats, offers })) = stage.reserve("ann", "A2 A3") else {
         panic!("A1 would be left alone")
     };
-    assert_eq!(seats, [(0, Obstacle::Alone)]);
+    assert_eq!(seats, [(0, Obstacle::Orphan)]);
     assert_eq!(stage.offered(&offers), ["A1 A2", "A3 A4", "A5 A6"]);
     assert_eq!(stage.seating.unclaimed_count(), 6);
     stage.reserve("ann", "A3 A4").unwrap();
@@ -241,7 +241,7 @@ fn a_choice_that_strands_a_seat_is_refused_where_another_does_not() {
 
 #[test]
 fn where_every_choice_strands_a_seat_all_are_allowed_and_offered() {
-    let mut stage = Stage::with(&["ssss"], |rules| rules.strands = Strands::Refused);
+    let mut stage = Stage::with(&["ssss"], |rules| rules.orphan_rule = OrphanRule::Refuse);
     stage.reserve("ann", "A1").unwrap();
     let refusal = in_the_way(stage.reserve("bob", "A1 A2").unwrap_err());
     assert_eq!(stage.offered(&refusal.offers), ["A2 A3"], "it leaves A4 alone, as A3 A4 would leave A2");

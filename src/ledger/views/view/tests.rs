@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use super::*;
-use crate::domain::{house::Block, seating, showtime};
+use crate::domain::{seat_index::Block, seating, showtime};
 
 const NOON: i64 = 12 * 3_600;
 
@@ -171,12 +171,12 @@ fn when_many_watch_and_much_happens_it_is_told_together() {
     let (_, start) = view.everything(at(0));
     commit(&view, 1, Status::Sold, 1);
     // It had been quiet.
-    let waited = view.ring_later();
+    let waited = view.announce_later();
     for seat in [2, 3] {
         commit(&view, seat, Status::Sold, 1);
     }
-    assert!(waited.is_some() || view.ring_later().is_some());
-    while view.ring_later().is_some() {
+    assert!(waited.is_some() || view.announce_later().is_some());
+    while view.announce_later().is_some() {
         std::thread::yield_now();
     }
     let mut told = Vec::new();

@@ -4,10 +4,10 @@
 //! of ids, so two batches never wait for each other, and the time is read by a statement of its own after it: one in the
 //! locking statement may be from before the wait.
 
-mod alone;
-mod kept;
-mod line;
+mod answers;
+mod connection;
 mod postgres;
+mod single;
 mod sqlite;
 mod sweep;
 mod writes;
@@ -20,7 +20,7 @@ use sea_orm::{DbBackend, Statement};
 use super::{
     Error, RequestKey, Store,
     facts::StandingRow,
-    pools::{Ledger, bounded},
+    pools::{LedgerPool, bounded},
     reader::{ids_among, texts, texts_among},
     requests::AnswerRow,
     reservations::{FROM_RESERVATIONS, RESERVATION_COLUMNS, ReservationRow},
@@ -35,50 +35,50 @@ use crate::{
     telemetry::metrics,
 };
 
-pub use kept::Answered;
-pub(super) use line::Lines;
+pub use answers::StoredAnswer;
+pub(super) use connection::LedgerConnector;
 pub(super) use postgres::PREPARE;
 pub use sweep::lapsed_statement;
-pub use writes::{Step, Writes};
+pub use writes::{LedgerWrites, ShowtimeStep};
 
 /// A writer's way to the database: its own, for one transaction after the other.
-pub struct Line {
+pub struct LedgerConnection {
     store: Store,
-    slot: line::Slot,
+    slot: connection::ConnectionSlot,
 }
 
 /// An open transaction of the ledger. Dropped, it is rolled back.
-pub struct SeatBatch {
-    over: Over,
+pub struct LedgerTx {
+    over: TxKind,
     begun: Instant,
 }
 
-enum Over {
+enum TxKind {
     Sqlite(Tx),
-    Postgres(line::Open),
+    Postgres(connection::PostgresTx),
 }
 
 /// Whether to wait for a lock that somebody else has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
+pub enum LockWait {
     /// For a while.
-    Some,
+    Bounded,
     /// Not at all.
-    None,
+    NoWait,
 }
 
 /// What is found out when the locks are had.
 #[derive(Debug)]
-pub struct Looked {
+pub struct LockedShowtimes {
     /// The showtimes. Those that are not there are missing.
-    pub locked: Vec<Locked>,
+    pub locked: Vec<LockedShowtime>,
     /// The database's time, after the locks were had. `SQLite` has no clock of its own.
     pub now: Option<DateTime<Utc>>,
 }
 
 /// A showtime whose lock is held.
 #[derive(Clone, Copy, Debug)]
-pub struct Locked {
+pub struct LockedShowtime {
     /// Which.
     pub showtime_id: ShowtimeId,
     /// Its revision: nobody raises it while the lock is held.
@@ -98,11 +98,11 @@ pub struct Stand {
 
 /// A reservation that was made by a request with an id.
 #[derive(Clone, Debug)]
-pub struct MadeBefore {
+pub struct PriorReservation {
     /// Whose request it was,
     pub caller: String,
-    /// under which id (see [`RequestKey::kept_as`]),
-    pub kept_as: uuid::Uuid,
+    /// under which id (see [`RequestKey::scoped_id`]),
+    pub scoped_id: uuid::Uuid,
     /// what it asked for, in short,
     pub fingerprint: Vec<u8>,
     /// and what it made, as it is now.
@@ -112,14 +112,14 @@ pub struct MadeBefore {
 impl Store {
     /// A way to the database for one writer of the ledger.
     #[must_use]
-    pub fn line(&self) -> Line {
-        Line { store: self.clone(), slot: line::Slot::default() }
+    pub fn line(&self) -> LedgerConnection {
+        LedgerConnection { store: self.clone(), slot: connection::ConnectionSlot::default() }
     }
 
     /// Whether the database has a clock that all instances go by.
     #[must_use]
     pub fn has_clock(&self) -> bool {
-        matches!(self.0.ledger, Ledger::Postgres(_))
+        matches!(self.0.ledger, LedgerPool::Postgres(_))
     }
 
     /// Whether a showtime can be locked by itself; or else a transaction locks all there is.
@@ -146,28 +146,28 @@ struct MadeRow {
     reservation: ReservationRow,
 }
 
-impl Line {
+impl LedgerConnection {
     /// Begins a transaction: takes the locks of these showtimes, and then looks at the time.
     ///
     /// # Errors
     /// The database cannot be asked, or `Busy`: somebody else has a lock.
-    pub async fn begin(&self, ids: &[ShowtimeId], patience: Patience) -> Result<(SeatBatch, Looked), Error> {
+    pub async fn begin(&self, ids: &[ShowtimeId], lock_wait: LockWait) -> Result<(LedgerTx, LockedShowtimes), Error> {
         let begun = Instant::now();
         let started = async {
             match &self.store.0.ledger {
-                Ledger::Sqlite(pool) => {
+                LedgerPool::Sqlite(pool) => {
                     let tx = self.store.begin_on(pool).await?;
                     let looked = sqlite::look(&tx, ids).await?;
-                    Ok((Over::Sqlite(tx), looked))
+                    Ok((TxKind::Sqlite(tx), looked))
                 }
-                Ledger::Postgres(lines) => {
-                    let (open, looked) = postgres::begin(lines, &self.slot, ids, patience).await?;
-                    Ok((Over::Postgres(open), looked))
+                LedgerPool::Postgres(lines) => {
+                    let (open, looked) = postgres::begin(lines, &self.slot, ids, lock_wait).await?;
+                    Ok((TxKind::Postgres(open), looked))
                 }
             }
         };
         match started.await {
-            Ok((over, looked)) => Ok((SeatBatch { over, begun }, looked)),
+            Ok((over, looked)) => Ok((LedgerTx { over, begun }, looked)),
             Err(error) => {
                 metrics::transaction("decide_seats", outcome::<(), _>(&Err(&error)), begun.elapsed());
                 Err(error)
@@ -176,12 +176,12 @@ impl Line {
     }
 }
 
-impl SeatBatch {
+impl LedgerTx {
     /// The answers that were kept under these request ids, of methods other than reserving.
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn answers(&mut self, keys: &[&RequestKey]) -> Result<Vec<Answered>, Error> {
+    pub async fn answers(&mut self, keys: &[&RequestKey]) -> Result<Vec<StoredAnswer>, Error> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -198,7 +198,7 @@ impl SeatBatch {
         let ids = self.ids(keys.iter().map(|key| key.request_id.0));
         let statement = self.statement(sql, [texts(backend, callers), texts(backend, methods), ids]);
         let rows = self.all::<AnswerRow>(statement).await?;
-        rows.into_iter().map(Answered::read).collect()
+        rows.into_iter().map(StoredAnswer::read).collect()
     }
 
     /// How these showtimes stand.
@@ -225,7 +225,7 @@ impl SeatBatch {
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn made_before(&mut self, keys: &[&RequestKey]) -> Result<Vec<MadeBefore>, Error> {
+    pub async fn made_before(&mut self, keys: &[&RequestKey]) -> Result<Vec<PriorReservation>, Error> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -234,12 +234,12 @@ impl SeatBatch {
              WHERE r.request_id {}",
             ids_among(self.backend(), 1)
         );
-        let ids = self.ids(keys.iter().map(|key| key.kept_as()));
+        let ids = self.ids(keys.iter().map(|key| key.scoped_id()));
         let rows = self.all::<MadeRow>(self.statement(sql, [ids])).await?;
         let made = |row: MadeRow| {
-            Ok(MadeBefore {
+            Ok(PriorReservation {
                 caller: row.caller.unwrap_or_default(),
-                kept_as: row.request_id,
+                scoped_id: row.request_id,
                 fingerprint: row.fingerprint.unwrap_or_default(),
                 reservation: row.reservation.reservation()?,
             })
@@ -264,8 +264,8 @@ impl SeatBatch {
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn since(&mut self, known: &[(ShowtimeId, i64)]) -> Result<Vec<Happened>, Error> {
-        let mut happened: Vec<Happened> = self.all(since_statement(known)).await?;
+    pub async fn since(&mut self, known: &[(ShowtimeId, i64)]) -> Result<Vec<OutboxRow>, Error> {
+        let mut happened: Vec<OutboxRow> = self.all(since_statement(known)).await?;
         happened.sort_unstable_by_key(|happened| (happened.aggregate, happened.seq));
         Ok(happened)
     }
@@ -282,18 +282,18 @@ impl SeatBatch {
         self.read_reservations(sql, self.ids(ids.iter().map(|id| id.0))).await
     }
 
-    /// Writes what was decided, and makes it durable. The unique keys and the revision that was locked stand behind every
+    /// LedgerWrites what was decided, and makes it durable. The unique keys and the revision that was locked stand behind every
     /// decision: if either says no, nothing is written.
     ///
     /// # Errors
     /// `Constraint` by its name, `Fenced`, the database cannot be asked, or `Unknown`, if the answer did not come.
-    pub async fn commit(self, writes: &Writes) -> Result<(), Error> {
+    pub async fn commit(self, writes: &LedgerWrites) -> Result<(), Error> {
         let done = match self.over {
-            Over::Sqlite(tx) => match sqlite::write(&tx, writes).await {
+            TxKind::Sqlite(tx) => match sqlite::write(&tx, writes).await {
                 Ok(()) => tx.end(Verdict::Commit(())).await,
                 refused => refused,
             },
-            Over::Postgres(open) => postgres::commit(open, writes).await,
+            TxKind::Postgres(open) => postgres::commit(open, writes).await,
         };
         metrics::transaction("decide_seats", outcome(&done), self.begun.elapsed());
         done
@@ -305,8 +305,8 @@ impl SeatBatch {
     /// The database cannot be told; then it finds out by itself.
     pub async fn leave(self) -> Result<(), Error> {
         let done = match self.over {
-            Over::Sqlite(tx) => tx.end(Verdict::Refuse(())).await,
-            Over::Postgres(open) => open.end("ROLLBACK").await,
+            TxKind::Sqlite(tx) => tx.end(Verdict::Refuse(())).await,
+            TxKind::Postgres(open) => open.end("ROLLBACK").await,
         };
         metrics::transaction("decide_seats", outcome(&done), self.begun.elapsed());
         done
@@ -314,7 +314,7 @@ impl SeatBatch {
 
     /// Leaves no trace, since this went wrong.
     pub async fn fail(self, error: &Error) {
-        if let Over::Postgres(open) = self.over {
+        if let TxKind::Postgres(open) = self.over {
             open.give_up(error).await;
         }
         metrics::transaction("decide_seats", outcome::<(), _>(&Err(error)), self.begun.elapsed());
@@ -322,8 +322,8 @@ impl SeatBatch {
 
     fn backend(&self) -> DbBackend {
         match self.over {
-            Over::Sqlite(_) => DbBackend::Sqlite,
-            Over::Postgres(_) => DbBackend::Postgres,
+            TxKind::Sqlite(_) => DbBackend::Sqlite,
+            TxKind::Postgres(_) => DbBackend::Postgres,
         }
     }
 
@@ -337,8 +337,8 @@ impl SeatBatch {
 
     async fn all<R: sea_orm::FromQueryResult>(&mut self, statement: Statement) -> Result<Vec<R>, Error> {
         match &mut self.over {
-            Over::Sqlite(tx) => bounded(tx.limit, R::find_by_statement(statement).all(&tx.inner)).await,
-            Over::Postgres(open) => open.all(statement).await,
+            TxKind::Sqlite(tx) => bounded(tx.limit, R::find_by_statement(statement).all(&tx.inner)).await,
+            TxKind::Postgres(open) => open.all(statement).await,
         }
     }
 
@@ -351,7 +351,7 @@ impl SeatBatch {
 
 /// Events of one commit.
 #[derive(Debug, sea_orm::FromQueryResult)]
-pub struct Happened {
+pub struct OutboxRow {
     /// Of this showtime,
     pub aggregate: uuid::Uuid,
     /// from this revision on,

@@ -10,10 +10,10 @@ use sea_orm::sqlx::{self, Arguments as _, Encode, Postgres, Row as _, Type, post
 use uuid::Uuid;
 
 use super::{
-    Locked, Looked, Patience, Writes, alone, expect,
-    kept::kept,
-    line::{Lines, Open, Slot, literal, query_error},
-    short,
+    LedgerWrites, LockWait, LockedShowtime, LockedShowtimes,
+    answers::encode,
+    connection::{ConnectionSlot, LedgerConnector, PostgresTx, literal, query_error},
+    expect, short, single,
 };
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation},
@@ -34,28 +34,29 @@ pub(in crate::store) static PREPARE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "PREPARE lock (uuid[]) AS {lock} {in_order}; PREPARE lock_now (uuid[]) AS {lock} {in_order} {or_not}; \
          PREPARE look AS SELECT {clock}(); {}",
-        alone::PREPARE
+        single::PREPARE
     )
 });
 
 pub(super) async fn begin(
-    lines: &Lines,
-    slot: &Slot,
+    lines: &LedgerConnector,
+    slot: &ConnectionSlot,
     ids: &[ShowtimeId],
-    patience: Patience,
-) -> Result<(Open, Looked), Error> {
-    let lock = match patience {
-        Patience::Some => "lock",
-        Patience::None => "lock_now",
+    lock_wait: LockWait,
+) -> Result<(PostgresTx, LockedShowtimes), Error> {
+    let lock = match lock_wait {
+        LockWait::Bounded => "lock",
+        LockWait::NoWait => "lock_now",
     };
     let lock = format!("EXECUTE {lock} ({})", literal(ids.iter().map(|id| id.0)));
     let (open, mut answers) = lines.begin(slot, &[&lock, "EXECUTE look"]).await?;
     let (times, rows) = (answers.pop().unwrap_or_default(), answers.pop().unwrap_or_default());
     let read = || {
-        let locked =
-            rows.iter().map(|row| Ok(Locked { showtime_id: ShowtimeId(row.try_get(0)?), revision: row.try_get(1)? }));
+        let locked = rows
+            .iter()
+            .map(|row| Ok(LockedShowtime { showtime_id: ShowtimeId(row.try_get(0)?), revision: row.try_get(1)? }));
         let now = times.first().map(|row| row.try_get::<DateTime<Utc>, _>(0)).transpose()?;
-        Ok(Looked { locked: locked.collect::<Result<_, sqlx::Error>>()?, now })
+        Ok(LockedShowtimes { locked: locked.collect::<Result<_, sqlx::Error>>()?, now })
     };
     let looked = read().map_err(query_error)?;
     Ok((open, looked))
@@ -132,15 +133,15 @@ impl Sql {
     }
 
     /// Runs it, and answers how many rows it concerned.
-    async fn run(self, open: &mut Open) -> Result<u64, Error> {
+    async fn run(self, open: &mut PostgresTx) -> Result<u64, Error> {
         let text = self.known.get_or_init(|| self.text.into());
         open.run(Arc::clone(text), self.values).await
     }
 }
 
-/// Writes and commits.
-pub(super) async fn commit(mut open: Open, writes: &Writes) -> Result<(), Error> {
-    if let Some(message) = alone::message(writes) {
+/// LedgerWrites and commits.
+pub(super) async fn commit(mut open: PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
+    if let Some(message) = single::message(writes) {
         return open.commit(message).await;
     }
     match write(&mut open, writes).await {
@@ -152,7 +153,7 @@ pub(super) async fn commit(mut open: Open, writes: &Writes) -> Result<(), Error>
     }
 }
 
-async fn write(open: &mut Open, writes: &Writes) -> Result<(), Error> {
+async fn write(open: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
     if !writes.released.is_empty() {
         release(open, writes).await?;
     }
@@ -199,7 +200,7 @@ async fn write(open: &mut Open, writes: &Writes) -> Result<(), Error> {
 }
 
 /// Takes the claims of ended reservations away. It is a statement of its own, before the one that may claim the same seats.
-async fn release(open: &mut Open, writes: &Writes) -> Result<(), Error> {
+async fn release(open: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
     let seats: Vec<_> = claims(writes.released.iter()).collect();
     let mut sql = Sql::new(&RELEASE);
     let showtime = sql.column(&seats, |claim| claim.showtime_id)?;
@@ -214,7 +215,7 @@ async fn release(open: &mut Open, writes: &Writes) -> Result<(), Error> {
 }
 
 /// What others are told; and where showtimes get to, which is the statement itself.
-fn steps(sql: &mut Sql, writes: &Writes) -> Result<(), Error> {
+fn steps(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let steps = &writes.steps;
     let id = sql.column(steps, |step| step.showtime_id.0)?;
     let before = sql.column(steps, |step| step.before)?;
@@ -239,7 +240,7 @@ fn steps(sql: &mut Sql, writes: &Writes) -> Result<(), Error> {
 }
 
 /// Reservations that are new, and their claims.
-fn make(sql: &mut Sql, writes: &Writes) -> Result<(), Error> {
+fn make(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let made = &writes.made;
     let id = sql.column(made, |(made, _)| made.reservation_id.0)?;
     let showtime = sql.column(made, |(made, _)| made.showtime_id.0)?;
@@ -250,7 +251,7 @@ fn make(sql: &mut Sql, writes: &Writes) -> Result<(), Error> {
     let create = sql.column(made, |(made, _)| made.create_time)?;
     let expire = sql.column(made, |(made, _)| made.expire_time)?;
     let revision = sql.column(made, |(made, _)| made.revision)?;
-    let request = sql.column(made, |(_, key)| key.as_ref().map(RequestKey::kept_as))?;
+    let request = sql.column(made, |(_, key)| key.as_ref().map(RequestKey::scoped_id))?;
     let caller = sql.column(made, |(_, key)| key.as_ref().map(|key| key.caller.as_str()))?;
     let fingerprint = sql.column(made, |(_, key)| key.as_ref().map(|key| short(&key.fingerprint)))?;
     let seats: Vec<_> = claims(made.iter().map(|(made, _)| made)).collect();
@@ -269,7 +270,7 @@ fn make(sql: &mut Sql, writes: &Writes) -> Result<(), Error> {
 }
 
 /// Reservations as they are now.
-fn change(sql: &mut Sql, writes: &Writes) -> Result<(), Error> {
+fn change(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let rows: Vec<_> = writes.changed.values().map(|reservation| ReservationRow::of(reservation)).collect();
     let id = sql.column(&rows, |row| row.reservation_id)?;
     let state = sql.column(&rows, |row| row.state.as_str())?;
@@ -292,13 +293,13 @@ fn change(sql: &mut Sql, writes: &Writes) -> Result<(), Error> {
 }
 
 /// Answers, for those who ask again.
-fn keep(sql: &mut Sql, writes: &Writes) -> Result<(), Error> {
+fn keep(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let answers = &writes.answers;
     let caller = sql.column(answers, |(key, ..)| key.caller.as_str())?;
     let method = sql.column(answers, |(key, ..)| key.method)?;
     let request = sql.column(answers, |(key, ..)| key.request_id.0)?;
     let fingerprint = sql.column(answers, |(key, ..)| &key.fingerprint[..])?;
-    let answer = sql.column(answers, |(_, revision, made)| kept(*revision, made.as_deref()).to_string())?;
+    let answer = sql.column(answers, |(_, revision, made)| encode(*revision, made.as_deref()).to_string())?;
     sql.with(format_args!(
         "kept AS (INSERT INTO requests (caller, method, request_id, fingerprint, answer, create_time) \
         SELECT {caller}, {method}, {request}, {fingerprint}, {answer}::jsonb, clock_timestamp())"

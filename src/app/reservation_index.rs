@@ -9,11 +9,11 @@ const SLOTS: usize = 1 << 15;
 
 /// Each reservation has one place in which it can be remembered; the next one that comes there takes it. That forgets at
 /// random, costs no more than looking, and is never wrong: a reservation stays with its showtime.
-pub(super) struct Whereabouts(Box<[Place]>);
+pub(super) struct ReservationIndex(Box<[Slot]>);
 
-type Place = Mutex<Option<(ReservationId, ShowtimeId)>>;
+type Slot = Mutex<Option<(ReservationId, ShowtimeId)>>;
 
-impl Whereabouts {
+impl ReservationIndex {
     pub(super) fn new() -> Self {
         Self((0..SLOTS).map(|_| Mutex::new(None)).collect())
     }
@@ -28,7 +28,7 @@ impl Whereabouts {
     }
 
     /// Ids end in random bits.
-    fn place(&self, reservation: ReservationId) -> &Place {
+    fn place(&self, reservation: ReservationId) -> &Slot {
         &self.0[reservation.0.as_u128() as usize % SLOTS]
     }
 }
@@ -41,13 +41,13 @@ mod tests {
 
     #[test]
     fn one_is_found_until_another_takes_its_place() {
-        let whereabouts = Whereabouts::new();
+        let reservation_index = ReservationIndex::new();
         let [one, other] = [7, 7 + SLOTS as u128].map(|id| ReservationId(Uuid::from_u128(id)));
         let [here, there] = [1, 2].map(|id| ShowtimeId(Uuid::from_u128(id)));
-        assert_eq!(whereabouts.find(one), None);
-        whereabouts.note(one, here);
-        assert_eq!((whereabouts.find(one), whereabouts.find(other)), (Some(here), None));
-        whereabouts.note(other, there);
-        assert_eq!((whereabouts.find(one), whereabouts.find(other)), (None, Some(there)));
+        assert_eq!(reservation_index.find(one), None);
+        reservation_index.note(one, here);
+        assert_eq!((reservation_index.find(one), reservation_index.find(other)), (Some(here), None));
+        reservation_index.note(other, there);
+        assert_eq!((reservation_index.find(one), reservation_index.find(other)), (None, Some(there)));
     }
 }

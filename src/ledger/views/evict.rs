@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Slot, Views};
+use super::{ViewSlot, Views};
 use crate::domain::ids::ShowtimeId;
 
 /// Views are forgotten when nobody has looked at them for so long,
@@ -16,10 +16,10 @@ const VIEWS: usize = 4_000;
 
 impl Views {
     /// Forgets what nobody looks at.
-    pub(super) fn tidy(&self) {
+    pub(super) fn evict(&self) {
         let mut slots = self.0.slots.write().unwrap_or_else(PoisonError::into_inner);
         // One that has no view, and that nobody is loading, could not be loaded.
-        slots.retain(|_, slot: &mut Arc<Slot>| slot.view.get().is_some() || Arc::strong_count(slot) > 1);
+        slots.retain(|_, slot: &mut Arc<ViewSlot>| slot.view.get().is_some() || Arc::strong_count(slot) > 1);
         let idle = slots.iter().filter_map(|(id, slot)| Some((slot.view.get()?.idle()?, *id)));
         for id in forgettable(idle.collect(), slots.len()) {
             slots.remove(&id);

@@ -9,7 +9,7 @@ use crate::{
 
 /// An answer that was kept.
 #[derive(Clone, Debug)]
-pub struct Answered {
+pub struct StoredAnswer {
     /// Whose request it was,
     pub caller: String,
     /// for what,
@@ -26,16 +26,16 @@ pub struct Answered {
 
 /// An answer as it is kept.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct KeptAnswer {
+struct AnswerJson {
     revision: i64,
     reservation: Option<ReservationRow>,
 }
 
-impl Answered {
+impl StoredAnswer {
     pub(super) fn read(row: AnswerRow) -> Result<Self, Error> {
         let unreadable = |why: String| Error::Unreadable { table: "requests", key: row.request_id.to_string(), why };
         let json = row.answer.clone().unwrap_or_default();
-        let kept: KeptAnswer = serde_json::from_value(json).map_err(|error| unreadable(error.to_string()))?;
+        let kept: AnswerJson = serde_json::from_value(json).map_err(|error| unreadable(error.to_string()))?;
         let reservation = kept.reservation.map(ReservationRow::reservation).transpose()?.map(Arc::new);
         Ok(Self {
             caller: row.caller,
@@ -48,7 +48,7 @@ impl Answered {
     }
 }
 
-pub(super) fn kept(revision: i64, reservation: Option<&Reservation>) -> serde_json::Value {
+pub(super) fn encode(revision: i64, reservation: Option<&Reservation>) -> serde_json::Value {
     let reservation = reservation.map(ReservationRow::of);
-    serde_json::to_value(KeptAnswer { revision, reservation }).unwrap_or_default()
+    serde_json::to_value(AnswerJson { revision, reservation }).unwrap_or_default()
 }

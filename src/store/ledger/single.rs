@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::{Step, Writes, hex, short};
+use super::{LedgerWrites, ShowtimeStep, hex, short};
 use crate::{domain::reservation::Reservation, store::RequestKey};
 
 /// The statement. If the row that is locked has another revision all the same, it is divided by zero, and then COMMIT behind it
@@ -26,23 +26,23 @@ pub(super) const PREPARE: &str = "PREPARE reserve (uuid, uuid, bytea, smallint, 
         next_lapse = $15, decide_time = $7 WHERE showtime_id = $2";
 
 /// The message that writes this and commits, if it is a reservation by itself and nothing more.
-pub(super) fn message(writes: &Writes) -> Option<String> {
-    let Writes { made, changed, released, steps, answers, lapses, .. } = writes;
+pub(super) fn message(writes: &LedgerWrites) -> Option<String> {
+    let LedgerWrites { made, changed, released, steps, answers, lapses, .. } = writes;
     let ([(made, key)], [step]) = (&made[..], &steps[..]) else { return None };
     let alone = changed.is_empty() && released.is_empty() && answers.is_empty() && lapses.is_empty();
     (alone && step.cancel_time.is_none()).then(|| reserve(made, key.as_ref(), step))
 }
 
 /// Digits and letters of our own: nothing in it would have to be quoted.
-fn reserve(made: &Reservation, key: Option<&RequestKey>, step: &Step) -> String {
+fn reserve(made: &Reservation, key: Option<&RequestKey>, step: &ShowtimeStep) -> String {
     let Reservation { reservation_id, showtime_id, customer_id, block, total, create_time, expire_time, .. } = made;
     let (id, showtime, customer) = (reservation_id.0, showtime_id.0, bytes(customer_id.as_str().as_bytes()));
     let (first, count, total) = (block.first, block.count, total.minor);
     let (create, expire) = (time(*create_time), time(*expire_time));
-    let request = key.map_or_else(null, |key| format!("'{}'", key.kept_as()));
+    let request = key.map_or_else(null, |key| format!("'{}'", key.scoped_id()));
     let caller = key.map_or_else(null, |key| bytes(key.caller.as_bytes()));
     let fingerprint = key.map_or_else(null, |key| bytes(&short(&key.fingerprint)));
-    let Step { before, revision, available_count, events, .. } = step;
+    let ShowtimeStep { before, revision, available_count, events, .. } = step;
     let lapse = step.next_lapse.map_or_else(null, time);
     let mut text = String::with_capacity(512 + 2 * events.len());
     let _written = write!(

@@ -40,24 +40,24 @@ const SILENCE: Duration = Duration::from_secs(3);
 
 /// How Redis is reached.
 #[derive(Clone)]
-pub struct Feed {
+pub struct DeltaChannel {
     /// The server.
     pub client: Client,
     /// For so long Redis is left alone after it failed.
     pub rest: Duration,
 }
 
-impl fmt::Debug for Feed {
+impl fmt::Debug for DeltaChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // There may be a password in the address.
-        f.debug_struct("Feed").finish_non_exhaustive()
+        f.debug_struct("DeltaChannel").finish_non_exhaustive()
     }
 }
 
 /// The way to tell the others.
-pub(super) struct Teller(mpsc::Sender<BytesMut>);
+pub(super) struct DeltaPublisher(mpsc::Sender<BytesMut>);
 
-impl Teller {
+impl DeltaPublisher {
     /// Tells them of these changes when it comes to it, if it does.
     pub(super) fn tell<'d>(&self, changes: impl Iterator<Item = (ShowtimeId, &'d Delta)>) {
         let mut bytes = BytesMut::new();
@@ -72,13 +72,13 @@ impl Teller {
 
 /// What was set up to tell, and not begun yet.
 pub(super) struct Setup {
-    feed: Feed,
+    feed: DeltaChannel,
     queue: mpsc::Receiver<BytesMut>,
 }
 
-pub(super) fn set_up(feed: Feed) -> (Teller, Setup) {
+pub(super) fn set_up(feed: DeltaChannel) -> (DeltaPublisher, Setup) {
     let (send, queue) = mpsc::channel(QUEUED);
-    (Teller(send), Setup { feed, queue })
+    (DeltaPublisher(send), Setup { feed, queue })
 }
 
 /// Begins to tell and to listen, until the views are gone.
@@ -100,7 +100,7 @@ pub(super) fn start(setup: Setup, views: &Views) {
     });
 }
 
-async fn tell(feed: &Feed, me: Uuid, queue: &mut mpsc::Receiver<BytesMut>, views: &Weak<Inner>) {
+async fn tell(feed: &DeltaChannel, me: Uuid, queue: &mut mpsc::Receiver<BytesMut>, views: &Weak<Inner>) {
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
     let mut complaints = Complaints::about("told");
     let mut waiting = Vec::new();
@@ -147,7 +147,7 @@ async fn publish(connection: &mut MultiplexedConnection, message: Bytes) -> Resu
     Ok(())
 }
 
-async fn listen(feed: &Feed, me: Uuid, views: &Weak<Inner>) {
+async fn listen(feed: &DeltaChannel, me: Uuid, views: &Weak<Inner>) {
     let mut complaints = Complaints::about("heard");
     loop {
         let subscribed = time::timeout(CONNECT, async {

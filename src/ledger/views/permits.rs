@@ -1,4 +1,4 @@
-//! Places for watchers: so many in all, and so many for one caller. Who a caller is, is told by where it calls from.
+//! WatchPermits for watchers: so many in all, and so many for one caller. Who a caller is, is told by where it calls from.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 /// How many may watch.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct WatchQuota {
     /// In all,
     pub all: usize,
     /// and from one place.
@@ -19,41 +19,41 @@ pub struct Room {
 
 /// Why somebody has no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoPlace {
+pub(super) enum QuotaExceeded {
     /// All are taken.
     Full,
     /// The caller has as many as it may have.
     Enough,
 }
 
-pub(super) struct Places {
-    room: Room,
+pub(super) struct WatchPermits {
+    room: WatchQuota,
     taken: watch::Sender<usize>,
     callers: Mutex<HashMap<IpAddr, usize>>,
 }
 
 /// A place for one watcher, given back when it is dropped.
-pub(super) struct Place {
-    places: Arc<Places>,
+pub(super) struct WatchPermit {
+    places: Arc<WatchPermits>,
     caller: Option<IpAddr>,
 }
 
-impl Places {
-    pub(super) fn new(room: Room) -> Self {
+impl WatchPermits {
+    pub(super) fn new(room: WatchQuota) -> Self {
         Self { room, taken: watch::Sender::new(0), callers: Mutex::default() }
     }
 
-    pub(super) fn room(&self) -> Room {
+    pub(super) fn room(&self) -> WatchQuota {
         self.room
     }
 
     /// A place for a caller from there. Where nobody knows from where, only the number in all counts.
-    pub(super) fn take(self: &Arc<Self>, caller: Option<IpAddr>) -> Result<Place, NoPlace> {
+    pub(super) fn take(self: &Arc<Self>, caller: Option<IpAddr>) -> Result<WatchPermit, QuotaExceeded> {
         let caller = caller.map(network);
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         let has = caller.and_then(|caller| callers.get(&caller).copied()).unwrap_or_default();
         if has >= self.room.caller {
-            return Err(NoPlace::Enough);
+            return Err(QuotaExceeded::Enough);
         }
         let room = |taken: &mut usize| {
             let room = *taken < self.room.all;
@@ -61,12 +61,12 @@ impl Places {
             room
         };
         if !self.taken.send_if_modified(room) {
-            return Err(NoPlace::Full);
+            return Err(QuotaExceeded::Full);
         }
         if let Some(caller) = caller {
             callers.insert(caller, has + 1);
         }
-        Ok(Place { places: Arc::clone(self), caller })
+        Ok(WatchPermit { places: Arc::clone(self), caller })
     }
 
     /// Waits until no place is taken.
@@ -77,7 +77,7 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for WatchPermit {
     fn drop(&mut self) {
         let mut callers = self.places.callers.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Entry::Occupied(mut has)) = self.caller.map(|caller| callers.entry(caller)) {
@@ -108,22 +108,22 @@ mod tests {
 
     #[test]
     fn a_caller_gets_no_more_than_its_share_and_gives_it_back() {
-        let places = Arc::new(Places::new(Room { all: 4, caller: 2 }));
+        let places = Arc::new(WatchPermits::new(WatchQuota { all: 4, caller: 2 }));
         let refused = |caller| places.take(Some(at(caller))).err();
         let first = places.take(Some(at("192.0.2.1"))).ok();
         let _second = places.take(Some(at("::ffff:192.0.2.1"))).ok();
-        assert_eq!(refused("192.0.2.1"), Some(NoPlace::Enough));
+        assert_eq!(refused("192.0.2.1"), Some(QuotaExceeded::Enough));
         let _third = places.take(Some(at("2001:db8::1"))).ok();
         let _fourth = places.take(Some(at("2001:db8::ffff:2"))).ok();
-        assert_eq!(refused("2001:db8:0:0:1::3"), Some(NoPlace::Enough));
-        assert_eq!(refused("2001:db8:0:1::1"), Some(NoPlace::Full));
+        assert_eq!(refused("2001:db8:0:0:1::3"), Some(QuotaExceeded::Enough));
+        assert_eq!(refused("2001:db8:0:1::1"), Some(QuotaExceeded::Full));
         drop(first);
         assert!(places.take(Some(at("192.0.2.1"))).is_ok());
     }
 
     #[tokio::test]
     async fn the_last_to_leave_is_noticed() {
-        let places = Arc::new(Places::new(Room { all: 2, caller: 1 }));
+        let places = Arc::new(WatchPermits::new(WatchQuota { all: 2, caller: 1 }));
         let (one, other) = (places.take(None).ok(), places.take(None).ok());
         assert!(places.take(None).is_err());
         drop((one, other));

@@ -9,7 +9,7 @@ mod tests;
 use std::{collections::HashMap, fmt, ops::Range};
 
 use super::{
-    layout::{Layout, Place, RowPlan, SeatKind},
+    layout::{Layout, LayoutCell, LayoutRow, SeatKind},
     violations::Violations,
 };
 
@@ -109,7 +109,7 @@ pub enum BadKind {
 
 /// Where a seat is.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Spot {
+pub(super) struct SeatPosition {
     name: SeatName,
     pub(super) kind: SeatKind,
     /// From the screen.
@@ -122,10 +122,10 @@ pub(super) struct Spot {
 
 /// All seats of an auditorium.
 #[derive(Debug)]
-pub struct House {
+pub struct SeatIndex {
     /// As it was written.
-    plan: Vec<RowPlan>,
-    spots: Vec<Spot>,
+    written: Vec<LayoutRow>,
+    positions: Vec<SeatPosition>,
     /// Seats without anything between them, from aisle to aisle.
     runs: Vec<Range<u16>>,
     by_name: HashMap<SeatName, u16>,
@@ -133,52 +133,53 @@ pub struct House {
     pub(super) centre: (i32, i32),
 }
 
-impl House {
+impl SeatIndex {
     /// Counts the seats of a layout.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
-        let plan = layout.plan().to_vec();
-        let mut house = Self { plan, spots: Vec::new(), runs: Vec::new(), by_name: HashMap::new(), centre: (0, 0) };
+        let written = layout.rows_as_written().to_vec();
+        let mut seat_index =
+            Self { written, positions: Vec::new(), runs: Vec::new(), by_name: HashMap::new(), centre: (0, 0) };
         for (row, plan) in layout.rows().iter().enumerate() {
             // A layout was checked when it was made.
             let Ok(label) = RowLabel::parse(&plan.label) else { continue };
             let mut open = false;
-            for (column, place) in plan.places.iter().enumerate() {
-                match place {
-                    Place::Seat { number, kind } => {
+            for (column, cell) in plan.cells.iter().enumerate() {
+                match cell {
+                    LayoutCell::Seat { number, kind } => {
                         let name = SeatName { row: label, number: *number };
-                        house.add(name, *kind, row as u16, column as u16, open);
+                        seat_index.add(name, *kind, row as u16, column as u16, open);
                         open = true;
                     }
-                    Place::Aisle | Place::Missing => open = false,
+                    LayoutCell::Aisle | LayoutCell::Missing => open = false,
                 }
             }
         }
-        let widest = layout.rows().iter().map(|row| row.places.len()).max().unwrap_or(1);
-        house.centre = (layout.rows().len() as i32 - 1, widest as i32 - 1);
-        house
+        let widest = layout.rows().iter().map(|row| row.cells.len()).max().unwrap_or(1);
+        seat_index.centre = (layout.rows().len() as i32 - 1, widest as i32 - 1);
+        seat_index
     }
 
     fn add(&mut self, name: SeatName, kind: SeatKind, row: u16, column: u16, beside_the_last: bool) {
-        let seat = self.spots.len() as u16;
+        let seat = self.positions.len() as u16;
         match self.runs.last_mut() {
             Some(run) if beside_the_last => run.end = seat + 1,
             _ => self.runs.push(seat..seat + 1),
         }
         self.by_name.insert(name, seat);
-        self.spots.push(Spot { name, kind, row, column, run: self.runs.len() as u16 - 1 });
+        self.positions.push(SeatPosition { name, kind, row, column, run: self.runs.len() as u16 - 1 });
     }
 
     /// The layout as it was written.
     #[must_use]
-    pub fn plan(&self) -> &[RowPlan] {
-        &self.plan
+    pub fn rows_as_written(&self) -> &[LayoutRow] {
+        &self.written
     }
 
     /// How many people can sit.
     #[must_use]
     pub fn seat_count(&self) -> u16 {
-        self.spots.len() as u16
+        self.positions.len() as u16
     }
 
     /// Runs of neighbours, from the screen to the back.
@@ -190,17 +191,17 @@ impl House {
     /// The run that a seat is in.
     #[must_use]
     pub fn run_of(&self, seat: u16) -> Range<u16> {
-        self.runs[usize::from(self.spots[usize::from(seat)].run)].clone()
+        self.runs[usize::from(self.positions[usize::from(seat)].run)].clone()
     }
 
-    pub(super) fn spot(&self, seat: u16) -> &Spot {
-        &self.spots[usize::from(seat)]
+    pub(super) fn position(&self, seat: u16) -> &SeatPosition {
+        &self.positions[usize::from(seat)]
     }
 
     /// What people call a seat of this house.
     #[must_use]
     pub fn name(&self, seat: u16) -> SeatName {
-        self.spot(seat).name
+        self.position(seat).name
     }
 
     /// What people call the seats of a block of this house.
@@ -217,7 +218,7 @@ impl House {
         let mut seats = Vec::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
             match self.by_name.get(name) {
-                None => flaws.add(BadKind::Unknown, &format!("[{index}]"), format!("{name} is not in the house")),
+                None => flaws.add(BadKind::Unknown, &format!("[{index}]"), format!("{name} is not in the seat_index")),
                 Some(seat) if seats.contains(seat) => {
                     flaws.add(BadKind::Repeated, &format!("[{index}]"), format!("{name} is named twice"));
                 }
@@ -228,7 +229,7 @@ impl House {
         // The unknown one may be what is missing between the others.
         let pairs = if flaws.has(BadKind::Unknown) { &[] } else { seats.as_slice() };
         for pair in pairs.windows(2) {
-            if self.spot(pair[0]).run != self.spot(pair[1]).run || pair[1] != pair[0] + 1 {
+            if self.position(pair[0]).run != self.position(pair[1]).run || pair[1] != pair[0] + 1 {
                 let what = format!("{} and {} are not neighbours", self.name(pair[0]), self.name(pair[1]));
                 flaws.add(BadKind::NotContiguous, "", what);
             }
@@ -261,9 +262,9 @@ impl Flaws {
         self.0.as_ref().is_some_and(|bad| bad.kind == kind)
     }
 
-    fn add(&mut self, kind: BadKind, place: &str, what: String) {
+    fn add(&mut self, kind: BadKind, cell: &str, what: String) {
         let bad = self.0.get_or_insert_with(|| BadChoice { kind, violations: Violations::new() });
         bad.kind = bad.kind.min(kind);
-        bad.violations.add(format!("seats{place}"), what);
+        bad.violations.add(format!("seats{cell}"), what);
     }
 }

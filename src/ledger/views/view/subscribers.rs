@@ -19,7 +19,7 @@ impl View {
     pub(in crate::ledger::views) fn watched(&self) -> bool {
         self.watchers.fetch_add(1, Ordering::SeqCst);
         self.inner().used = Instant::now();
-        !self.kept_awake.swap(true, Ordering::SeqCst)
+        !self.announcing.swap(true, Ordering::SeqCst)
     }
 
     /// Somebody has gone.
@@ -29,23 +29,23 @@ impl View {
     }
 
     /// Whether it may fall asleep, since nobody watches.
-    pub(in crate::ledger::views) fn may_sleep(&self) -> bool {
+    pub(in crate::ledger::views) fn may_stop(&self) -> bool {
         if self.watchers.load(Ordering::SeqCst) > 0 {
             return false;
         }
-        self.kept_awake.store(false, Ordering::SeqCst);
+        self.announcing.store(false, Ordering::SeqCst);
         // Whoever came in between either sees it asleep, or is seen here.
-        self.watchers.load(Ordering::SeqCst) == 0 || self.kept_awake.swap(true, Ordering::SeqCst)
+        self.watchers.load(Ordering::SeqCst) == 0 || self.announcing.swap(true, Ordering::SeqCst)
     }
 
-    pub(in crate::ledger::views) fn bell(&self) -> watch::Receiver<u64> {
-        self.bell.subscribe()
+    pub(in crate::ledger::views) fn wakeups(&self) -> watch::Receiver<u64> {
+        self.wakeups.subscribe()
     }
 
     /// The database that there is now knows of no such showtime: those who watch hear so.
     pub(in crate::ledger::views) fn end(&self) {
         self.gone.store(true, Ordering::SeqCst);
-        self.bell.send_modify(|_| {});
+        self.wakeups.send_modify(|_| {});
     }
 
     pub(in crate::ledger::views) fn is_gone(&self) -> bool {

@@ -15,34 +15,34 @@ const PATIENCE: Duration = Duration::from_millis(50);
 
 impl View {
     /// Wakes those who wait, who will want the lock; or has that done a little later, if it has just been done.
-    pub(super) fn ring(&self, mut inner: MutexGuard<'_, Inner>) {
-        if inner.rung_at.elapsed() < self.pace() {
+    pub(super) fn announce(&self, mut inner: MutexGuard<'_, Inner>) {
+        if inner.announced_at.elapsed() < self.pace() {
             drop(inner);
-            self.stirred.notify_one();
+            self.pending.notify_one();
             return;
         }
-        (inner.rung, inner.rung_at) = (inner.number, Instant::now());
+        (inner.announced, inner.announced_at) = (inner.number, Instant::now());
         let number = inner.number;
         drop(inner);
-        self.bell.send_replace(number);
+        self.wakeups.send_replace(number);
     }
 
     /// Wakes those who wait if that is due. Or else answers when it will be.
-    pub(in crate::ledger::views) fn ring_later(&self) -> Option<Duration> {
+    pub(in crate::ledger::views) fn announce_later(&self) -> Option<Duration> {
         let inner = self.inner();
-        if inner.rung == inner.number {
+        if inner.announced == inner.number {
             return None;
         }
-        let left = self.pace().checked_sub(inner.rung_at.elapsed());
+        let left = self.pace().checked_sub(inner.announced_at.elapsed());
         if left.is_none() {
-            self.ring(inner);
+            self.announce(inner);
         }
         left
     }
 
     /// Waits until something is there that will have to be told later.
-    pub(in crate::ledger::views) async fn stirred(&self) {
-        self.stirred.notified().await;
+    pub(in crate::ledger::views) async fn pending(&self) {
+        self.pending.notified().await;
     }
 
     /// The least time from one telling to the next.

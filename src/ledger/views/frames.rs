@@ -8,14 +8,14 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::{
     seat_map::{Delta, Status},
-    seating::Plan,
+    seating::ShowtimePlan,
 };
 
 /// A seat map at a moment.
 #[derive(Debug)]
 pub struct Snapshot {
     /// Of this showtime,
-    pub plan: Arc<Plan>,
+    pub plan: Arc<ShowtimePlan>,
     /// in this epoch,
     pub epoch: Arc<str>,
     /// as of this change
@@ -26,7 +26,7 @@ pub struct Snapshot {
     pub seats: Vec<Status>,
     /// Since when the showtime is cancelled, if it is.
     pub cancelled: Option<DateTime<Utc>>,
-    pub(super) said: [OnceLock<Bytes>; 3],
+    pub(super) encoded: [OnceLock<Bytes>; 3],
     /// What it is before.
     pub(super) number: u64,
     /// When the first hold ends; then it shows something else.
@@ -35,19 +35,19 @@ pub struct Snapshot {
 
 /// Ways to say a snapshot.
 #[derive(Clone, Copy, Debug)]
-pub enum Form {
+pub enum Encoding {
     /// In short,
     Compact,
     /// seat by seat,
     Listed,
     /// or to a watcher.
-    Watched,
+    Watch,
 }
 
 impl Snapshot {
     /// Its words, found once.
-    pub fn said(&self, form: Form, say: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        self.said[form as usize].get_or_init(|| say(self)).clone()
+    pub fn encoded(&self, form: Encoding, say: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.encoded[form as usize].get_or_init(|| say(self)).clone()
     }
 }
 
@@ -55,24 +55,24 @@ impl Snapshot {
 #[derive(Debug)]
 pub struct Frame {
     /// Of this showtime,
-    pub plan: Arc<Plan>,
+    pub plan: Arc<ShowtimePlan>,
     /// what changed, as it shows
     pub delta: Delta,
     /// at this moment.
     pub at: DateTime<Utc>,
-    said: OnceLock<Bytes>,
+    encoded: OnceLock<Bytes>,
 }
 
 impl Frame {
-    pub(super) fn new(plan: &Arc<Plan>, mut delta: Delta, at: DateTime<Utc>) -> Arc<Self> {
+    pub(super) fn new(plan: &Arc<ShowtimePlan>, mut delta: Delta, at: DateTime<Utc>) -> Arc<Self> {
         for (_, status) in &mut delta.seats {
             *status = status.at(at);
         }
-        Arc::new(Self { plan: Arc::clone(plan), delta, at, said: OnceLock::new() })
+        Arc::new(Self { plan: Arc::clone(plan), delta, at, encoded: OnceLock::new() })
     }
 
     /// Its words, found once.
-    pub fn said(&self, say: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        self.said.get_or_init(|| say(self)).clone()
+    pub fn encoded(&self, say: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.encoded.get_or_init(|| say(self)).clone()
     }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use sea_orm::{DbBackend, FromQueryResult, Statement, Value};
 use serde_json::{Value as Json, json};
 
-use super::{Locked, Looked, Step, Writes, expect, hex, kept::kept, short};
+use super::{LedgerWrites, LockedShowtime, LockedShowtimes, ShowtimeStep, answers::encode, expect, hex, short};
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation},
     store::{Error, RequestKey, pools::bounded, reader, reservations::ReservationRow, transactions::Tx},
@@ -18,14 +18,14 @@ struct LockedRow {
     revision: i64,
 }
 
-pub(super) async fn look(tx: &Tx, ids: &[ShowtimeId]) -> Result<Looked, Error> {
+pub(super) async fn look(tx: &Tx, ids: &[ShowtimeId]) -> Result<LockedShowtimes, Error> {
     let sql =
         "SELECT showtime_id, revision FROM standings WHERE showtime_id IN (SELECT unhex(value) FROM json_each($1))";
     let locked = statement(sql, [reader::ids(tx.backend, ids.iter().map(|id| id.0))]);
     let locked = bounded(tx.limit, LockedRow::find_by_statement(locked).all(&tx.inner)).await?.into_iter();
-    let locked =
-        locked.map(|LockedRow { showtime_id, revision }| Locked { showtime_id: ShowtimeId(showtime_id), revision });
-    Ok(Looked { locked: locked.collect(), now: None })
+    let locked = locked
+        .map(|LockedRow { showtime_id, revision }| LockedShowtime { showtime_id: ShowtimeId(showtime_id), revision });
+    Ok(LockedShowtimes { locked: locked.collect(), now: None })
 }
 
 fn statement<const N: usize>(sql: &str, values: [Value; N]) -> Statement {
@@ -67,7 +67,7 @@ const STEP: &str = "UPDATE standings SET revision = n.revision, available_count 
 const CANCEL_SHOWTIME: &str = "UPDATE showtimes SET state = 'cancelled', cancel_time = $2 WHERE showtime_id = $1";
 const SET_LAPSE: &str = "UPDATE standings SET next_lapse = $2 WHERE showtime_id = $1";
 
-pub(super) async fn write(tx: &Tx, writes: &Writes) -> Result<(), Error> {
+pub(super) async fn write(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
     if !writes.released.is_empty() {
         let gone = claims(writes.released.iter());
         let seats = gone.len();
@@ -86,7 +86,7 @@ pub(super) async fn write(tx: &Tx, writes: &Writes) -> Result<(), Error> {
     let Some(now) = writes.steps.first().map(|step| text(step.decide_time)) else { return Ok(()) };
     if !writes.answers.is_empty() {
         let answers = writes.answers.iter().map(|(key, revision, reservation)| {
-            let answer = kept(*revision, reservation.as_deref());
+            let answer = encode(*revision, reservation.as_deref());
             json!([key.caller, key.method, key.request_id.0.simple(), hex(&key.fingerprint), answer, now])
         });
         rows(tx, KEEP, answers.collect()).await?;
@@ -139,13 +139,13 @@ fn made(reservation: &Reservation, key: Option<&RequestKey>) -> Json {
         text(reservation.create_time),
         text(reservation.expire_time),
         reservation.revision,
-        key.map(|key| key.kept_as().simple()),
+        key.map(|key| key.scoped_id().simple()),
         key.map(|key| key.caller.as_str()),
         key.map(|key| hex(&short(&key.fingerprint)))
     ])
 }
 
-fn step(step: &Step) -> Json {
+fn step(step: &ShowtimeStep) -> Json {
     json!([
         step.showtime_id.0.simple(),
         step.before,

@@ -29,7 +29,7 @@ const LIFE: Duration = Duration::from_mins(30);
 
 /// How to connect.
 #[derive(Clone)]
-pub(in crate::store) struct Lines {
+pub(in crate::store) struct LedgerConnector {
     pub(in crate::store) options: PgConnectOptions,
     /// What one round trip may take.
     pub(in crate::store) limit: Duration,
@@ -39,9 +39,9 @@ pub(in crate::store) struct Lines {
 
 /// One writer's connection, while nobody uses it.
 #[derive(Clone, Default)]
-pub(super) struct Slot(Arc<Mutex<Option<Wire>>>);
+pub(super) struct ConnectionSlot(Arc<Mutex<Option<OpenConnection>>>);
 
-struct Wire {
+struct OpenConnection {
     connection: PgConnection,
     made: Instant,
     used: Instant,
@@ -50,25 +50,29 @@ struct Wire {
 }
 
 /// A transaction. Dropped before its end, it takes the connection with it, and the server rolls it back.
-pub(super) struct Open {
-    wire: Wire,
-    home: Slot,
+pub(super) struct PostgresTx {
+    wire: OpenConnection,
+    home: ConnectionSlot,
     limit: Duration,
 }
 
-impl Slot {
-    fn take(&self) -> Option<Wire> {
+impl ConnectionSlot {
+    fn take(&self) -> Option<OpenConnection> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn put(&self, wire: Wire) {
+    fn put(&self, wire: OpenConnection) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(wire);
     }
 }
 
-impl Lines {
+impl LedgerConnector {
     /// Begins a transaction with these statements, and answers with the rows of each of them.
-    pub(super) async fn begin(&self, slot: &Slot, statements: &[&str]) -> Result<(Open, Vec<Vec<PgRow>>), Error> {
+    pub(super) async fn begin(
+        &self,
+        slot: &ConnectionSlot,
+        statements: &[&str],
+    ) -> Result<(PostgresTx, Vec<Vec<PgRow>>), Error> {
         if let Some(mut wire) = slot.take()
             && wire.made.elapsed() < LIFE
             && (wire.used.elapsed() < DOUBTFUL_AFTER || self.lives(&mut wire).await)
@@ -83,20 +87,25 @@ impl Lines {
         self.open(wire, slot, statements).await
     }
 
-    async fn connect(&self) -> Result<Wire, DbErr> {
+    async fn connect(&self) -> Result<OpenConnection, DbErr> {
         let connect = PgConnection::connect_with(&self.options);
         let mut connection = connect.await.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
         sqlx::raw_sql(self.prepare).execute(&mut connection).await.map_err(query_error)?;
         let now = Instant::now();
-        Ok(Wire { connection, made: now, used: now, begun: 0 })
+        Ok(OpenConnection { connection, made: now, used: now, begun: 0 })
     }
 
-    async fn lives(&self, wire: &mut Wire) -> bool {
+    async fn lives(&self, wire: &mut OpenConnection) -> bool {
         let asked = async { wire.connection.ping().await.map_err(query_error) };
         bounded(self.limit.mul_f64(0.4), asked).await.is_ok()
     }
 
-    async fn open(&self, mut wire: Wire, slot: &Slot, statements: &[&str]) -> Result<(Open, Vec<Vec<PgRow>>), Error> {
+    async fn open(
+        &self,
+        mut wire: OpenConnection,
+        slot: &ConnectionSlot,
+        statements: &[&str],
+    ) -> Result<(PostgresTx, Vec<Vec<PgRow>>), Error> {
         let mut sql = String::new();
         if plans_are_old(wire.begun) {
             sql.push_str("DISCARD PLANS; ");
@@ -106,7 +115,7 @@ impl Lines {
             let _written = write!(sql, "; {statement}");
         }
         wire.begun += 1;
-        let mut open = Open { wire, home: slot.clone(), limit: self.limit };
+        let mut open = PostgresTx { wire, home: slot.clone(), limit: self.limit };
         let answers = match bounded(self.limit, answers(&mut open.wire.connection, sql)).await {
             Ok(answers) => answers,
             Err(error) => {
@@ -119,7 +128,7 @@ impl Lines {
     }
 }
 
-impl Open {
+impl PostgresTx {
     /// Reads.
     pub(super) async fn all<R: FromQueryResult>(&mut self, statement: Statement) -> Result<Vec<R>, Error> {
         let values = SqlxValues(statement.values.unwrap_or(sea_orm::Values(Vec::new())));

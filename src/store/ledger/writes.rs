@@ -17,7 +17,7 @@ use crate::{
 
 /// What was decided, to be written in one go.
 #[derive(Debug, Default)]
-pub struct Writes {
+pub struct LedgerWrites {
     /// New reservations, and the requests that made them.
     pub made: Vec<(Arc<Reservation>, Option<RequestKey>)>,
     /// Which they are.
@@ -27,7 +27,7 @@ pub struct Writes {
     /// Those whose seats become free.
     pub released: Vec<Arc<Reservation>>,
     /// Each showtime's step.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ShowtimeStep>,
     /// Answers to be kept: whose, the revision, the reservation.
     pub answers: Vec<(RequestKey, i64, Option<Arc<Reservation>>)>,
     /// Showtimes of which only the next lapse was learnt.
@@ -36,7 +36,7 @@ pub struct Writes {
 
 /// A showtime from one revision to another.
 #[derive(Debug)]
-pub struct Step {
+pub struct ShowtimeStep {
     /// Which.
     pub showtime_id: ShowtimeId,
     /// The revision under the lock.
@@ -55,7 +55,7 @@ pub struct Step {
     pub events: Vec<u8>,
 }
 
-impl Writes {
+impl LedgerWrites {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {

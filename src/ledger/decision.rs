@@ -4,20 +4,20 @@ use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
-use super::Ask;
+use super::Request;
 use crate::{
     domain::{
         ids::ShowtimeId,
         seat_map::Delta,
-        seating::{Change, Choice, Command, Decision, Plan, Refusal, Rules, Seating},
+        seating::{Change, Choice, Command, Decision, Refusal, Rules, Seating, ShowtimePlan},
     },
-    store::{Error, Locked, Step, Writes, outbox},
+    store::{Error, LedgerWrites, LockedShowtime, ShowtimeStep, outbox},
 };
 
 /// What is decided, put together for writing.
 #[derive(Default)]
-pub(super) struct Decided<'a> {
-    pub(super) writes: Writes,
+pub(super) struct BatchDecision<'a> {
+    pub(super) writes: LedgerWrites,
     /// What each of its steps shows.
     pub(super) shown: Vec<Delta>,
     /// Which of the steps is a showtime's.
@@ -26,7 +26,7 @@ pub(super) struct Decided<'a> {
     refused: HashMap<(ShowtimeId, &'a Choice), (i64, Arc<Refusal>)>,
 }
 
-impl<'a> Decided<'a> {
+impl<'a> BatchDecision<'a> {
     /// Decides; of many who want the same seats, only the first refusal is thought through.
     pub(super) fn decide(
         &mut self,
@@ -45,7 +45,7 @@ impl<'a> Decided<'a> {
             return Err(Arc::clone(refusal));
         }
         seating.decide(command, rules, now).map_err(|refusal| {
-            let depends_on_seats_alone = matches!(refusal, Refusal::Unavailable(_) | Refusal::Strands(_));
+            let depends_on_seats_alone = matches!(refusal, Refusal::Unavailable(_) | Refusal::LeavesOrphan(_));
             let refusal = Arc::new(refusal);
             if depends_on_seats_alone {
                 self.refused.insert((id, choice), (revision, Arc::clone(&refusal)));
@@ -57,18 +57,18 @@ impl<'a> Decided<'a> {
     /// Notes the changes of one command.
     pub(super) fn note(
         &mut self,
-        plan: &Plan,
-        locked: &Locked,
+        plan: &ShowtimePlan,
+        locked: &LockedShowtime,
         now: DateTime<Utc>,
         revision: i64,
-        ask: &Ask,
+        ask: &Request,
         changes: &[Change],
     ) -> Result<(), Error> {
         let writes = &mut self.writes;
         let shown = &mut self.shown;
         let step = *self.steps.entry(ask.showtime_id).or_insert_with(|| {
             shown.push(Delta::from(locked.revision));
-            writes.steps.push(Step {
+            writes.steps.push(ShowtimeStep {
                 showtime_id: ask.showtime_id,
                 before: locked.revision,
                 revision,
