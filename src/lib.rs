@@ -19,8 +19,8 @@
 //! | [`grpc`] | how it is spoken: services, conversions, statuses, layers | the database, the provider |
 //! | [`server`] | how it is put together, started and stopped | rules of the trade |
 //!
-//! Leaves that nearly any room may name: [`telemetry`] (how it is seen) and [`clock`] (the only reader of time and
-//! randomness). [`config`] alone reads the environment, [`pb`] alone includes generated code. Who may name whom is a
+//! Leaves that nearly any room may name: [`telemetry`] (how it is seen), [`clock`] (the only reader of time and
+//! randomness) and [`background`] (the only way to run something now and then). [`config`] alone reads the environment, [`pb`] alone includes generated code. Who may name whom is a
 //! test: `tests/tidy/law.rs`.
 //!
 //! # What it promises
@@ -61,6 +61,7 @@
 //! `docs/ARCHITECTURE.md` follows a request through all of this, and says what is deliberately absent.
 
 pub mod app;
+pub mod background;
 pub mod clock;
 pub mod config;
 pub mod domain;
