@@ -6,6 +6,7 @@
 mod auditoriums;
 mod errors;
 mod movies;
+mod origin;
 mod pages;
 mod reservation_index;
 mod reservations;
@@ -19,10 +20,11 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 pub use auditoriums::AuditoriumPage;
-pub use errors::{Error, Kind};
+pub use errors::{Error, Kind, Refused};
 pub use movies::MoviePage;
+pub use origin::{Caller, Origin};
 pub use pages::PageRequest;
-pub use reservations::{Origin, Refused, ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve};
+pub use reservations::{ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve};
 pub use seat_maps::Ended;
 pub use showtimes::ShowtimePage;
 

@@ -3,10 +3,11 @@
 mod auditoriums;
 pub mod codec;
 mod convert;
+mod handler;
 pub mod layers;
 mod movies;
 pub mod ready;
-mod requests;
+mod request_id;
 mod reservations;
 mod seat_maps;
 mod services;

@@ -33,7 +33,7 @@ pub use ledger::{
 };
 pub use pools::{Database, Options, PLANNING};
 pub use reader::{standings_statement, whole_statement};
-pub use requests::{KEPT_FOR_EVER, RequestKey};
+pub use requests::{RequestKey, SAMPLE_CALLER};
 pub use reservations::{ReservationAt, ReservationCursor, reservation_listing_statement};
 pub use seat_maps::{ReadMap, Revisions, revisions_statement, seat_map_statement};
 pub use showtimes::{Cursor, Schedule, ShowtimeScheduled, listing_statement};

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Answer, App, Error, Kind, PageRequest, RequestKey};
+use super::{Answer, App, Error, Kind, Origin, PageRequest};
 use crate::{
     domain::{
         auditorium::{Auditorium, NewAuditorium},
@@ -26,12 +26,8 @@ impl App {
     ///
     /// # Errors
     /// The request id belongs to another request, or the store fails.
-    pub async fn create_auditorium(
-        &self,
-        new: NewAuditorium,
-        key: Option<RequestKey>,
-    ) -> Result<Answer<Auditorium>, Error> {
-        let app = self.clone();
+    pub async fn create_auditorium(&self, origin: &Origin, new: NewAuditorium) -> Result<Answer<Auditorium>, Error> {
+        let (app, key) = (self.clone(), origin.key.clone());
         self.detached(async move {
             let (id, now) = (AuditoriumId(app.0.clock.new_id()), app.0.clock.now());
             match app.0.store.create_auditorium(id, &new, key.as_ref(), now).await? {
@@ -47,7 +43,7 @@ impl App {
     ///
     /// # Errors
     /// There is none, or the store fails.
-    pub async fn auditorium(&self, id: AuditoriumId) -> Result<Auditorium, Error> {
+    pub async fn auditorium(&self, _origin: &Origin, id: AuditoriumId) -> Result<Auditorium, Error> {
         let missing = || Error::NotFound { kind: Kind::Auditorium, id: id.to_string() };
         self.0.store.auditorium(id).await?.ok_or_else(missing)
     }
@@ -56,7 +52,12 @@ impl App {
     ///
     /// # Errors
     /// The page is asked for wrongly, or the store fails.
-    pub async fn auditoriums(&self, cinema: &str, page: &PageRequest) -> Result<AuditoriumPage, Error> {
+    pub async fn auditoriums(
+        &self,
+        _origin: &Origin,
+        cinema: &str,
+        page: &PageRequest,
+    ) -> Result<AuditoriumPage, Error> {
         let limit = page.limit()?;
         let place = self.0.pages.place(LIST, cinema, &page.token)?;
         let after = place.and_then(|place| Uuid::from_slice(&place).ok()).map(AuditoriumId);

@@ -1,87 +1,107 @@
-//! What can come of asking, besides the answer. Each has a code and a reason on the wire, given in one place there.
+//! Refusals and failures of the use cases. `grpc/status.rs` gives each of them a code and a reason.
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use thiserror::Error;
 
-use super::Refused;
 use crate::{
-    domain::{showtime::Showtime, violations::Violations},
+    domain::{
+        ids::{ReservationId, ShowtimeId},
+        seating::{Refusal, ShowtimePlan},
+        showtime::Showtime,
+        violations::Violations,
+    },
     store, upstream,
 };
 
-/// Kinds of things that may not be found.
+/// The kind of a resource that was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A room.
+    /// An auditorium.
     Auditorium,
-    /// A film.
+    /// A movie of the provider.
     Movie,
-    /// A screening.
+    /// A showtime.
     Showtime,
-    /// Seats held or sold, of whoever asks for them.
+    /// A reservation of the customer who asks for it.
     Reservation,
+}
+
+/// A command that the rules refuse.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The reason.
+    pub why: Arc<Refusal>,
+    /// The showtime, and the seats of its auditorium.
+    pub plan: Arc<ShowtimePlan>,
+    /// The showtime's revision at the decision.
+    pub revision: i64,
+    /// The time of the decision.
+    pub now: DateTime<Utc>,
+    /// The reservation that the command named, if it named one.
+    pub reservation_id: Option<ReservationId>,
 }
 
 /// A refusal, or a failure.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The request is wrong by itself.
+    /// The request is invalid, whatever the state of the service.
     #[error("invalid: {0}")]
     Invalid(#[from] Violations),
-    /// The request id was used with other content.
+    /// The request id was used before, by a request with other content.
     #[error("the request_id was used for another request")]
     RequestReused,
-    /// There is no such thing.
+    /// The resource does not exist, or is not the caller's to see.
     #[error("there is no {kind:?} {id}")]
     NotFound {
-        /// What kind of thing.
+        /// The kind of the resource.
         kind: Kind,
-        /// Its name.
+        /// The id that was asked for.
         id: String,
     },
-    /// Another showtime has the auditorium at that time.
+    /// Another showtime occupies the auditorium at that time.
     #[error("overlaps showtime {}", .0.facts.showtime_id)]
     Overlaps(Box<Showtime>),
-    /// It is against the rules by which seats are sold.
+    /// The rules by which seats are sold refuse the command.
     #[error("refused: {:?}", .0.why)]
     Refused(Refused),
-    /// A revision was asked for that the showtime has never had.
+    /// The request asks for a revision that the showtime has not reached.
     #[error("revision {asked} was asked for, {reached} is the newest")]
     RevisionNotReached {
-        /// What was asked for.
+        /// The revision that was asked for.
         asked: i64,
-        /// What there is.
+        /// The newest revision.
         reached: i64,
     },
-    /// There are as many watchers as there may be.
-    #[error("too many watch already")]
+    /// The process has as many watchers as it accepts.
+    #[error("the process has its maximum of watchers")]
     TooManyWatchers,
-    /// The caller watches as much as it may.
+    /// The caller has as many watchers as one caller may have.
     #[error("the caller has {most} watchers already")]
     WatchLimit {
-        /// So many.
+        /// The maximum for one caller.
         most: usize,
     },
-    /// The provider fails and nothing usable is cached.
+    /// The movie provider fails, and the cache has no answer that may be used.
     #[error("the movie provider is unavailable")]
     ProviderUnavailable {
-        /// When to ask again.
+        /// The time after which a retry is useful.
         retry_after: Duration,
     },
-    /// The store cannot be asked just now; nothing was changed.
+    /// The database is unavailable. Nothing was changed.
     #[error("the store is unavailable")]
     StoreUnavailable(#[source] Arc<store::Error>),
-    /// Too much is asked of the store at once; nothing was changed.
+    /// The database is overloaded, or a lock was held for too long. Nothing was changed.
     #[error("the store is too busy")]
     StoreBusy(#[source] Arc<store::Error>),
-    /// A change was sent to the store, and whether it took effect is not known.
+    /// A commit was sent and its result is not known: the change may have happened.
     #[error("the outcome of a change is unknown")]
     OutcomeUnknown(#[source] Arc<store::Error>),
-    /// The store answered with what nobody foresaw.
+    /// The database answered with something that this program does not expect.
     #[error("the store failed")]
     Store(#[source] Arc<store::Error>),
-    /// A change's task ended without an answer.
+    /// The task of a change ended without a result.
     #[error("a change was lost: {0}")]
     Lost(String),
 }
@@ -104,7 +124,15 @@ impl From<Arc<store::Error>> for Error {
 }
 
 impl Error {
-    /// What a failed look-up of this movie means.
+    pub(super) fn no_showtime(id: ShowtimeId) -> Self {
+        Self::NotFound { kind: Kind::Showtime, id: id.to_string() }
+    }
+
+    pub(super) fn no_reservation(id: ReservationId) -> Self {
+        Self::NotFound { kind: Kind::Reservation, id: id.to_string() }
+    }
+
+    /// The error for a movie that could not be looked up.
     pub(super) fn movie(id: &str, failure: &upstream::Failure) -> Self {
         match failure {
             upstream::Failure::NotFound => Self::NotFound { kind: Kind::Movie, id: id.to_owned() },

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{App, Error, PageRequest};
+use super::{App, Error, Origin, PageRequest};
 use crate::domain::movie::{Movie, MovieId, Sourced};
 
 /// A page of movies.
@@ -22,7 +22,7 @@ impl App {
     ///
     /// # Errors
     /// There is none, or nobody can say.
-    pub async fn movie(&self, id: &MovieId) -> Result<Sourced<Arc<Movie>>, Error> {
+    pub async fn movie(&self, _origin: &Origin, id: &MovieId) -> Result<Sourced<Arc<Movie>>, Error> {
         self.0.movies.movie(id).await.map_err(|failure| Error::movie(id.as_str(), &failure))
     }
 
@@ -30,7 +30,7 @@ impl App {
     ///
     /// # Errors
     /// The page is asked for wrongly, or the provider cannot be asked.
-    pub async fn search_movies(&self, text: &str, page: &PageRequest) -> Result<MoviePage, Error> {
+    pub async fn search_movies(&self, _origin: &Origin, text: &str, page: &PageRequest) -> Result<MoviePage, Error> {
         let limit = page.limit()?;
         let place = self.0.pages.place(LIST, text, &page.token)?;
         let start = place.and_then(|place| Some(u32::from_be_bytes(place.try_into().ok()?))).unwrap_or(0) as usize;

@@ -1,4 +1,4 @@
-//! Reservations: the ledger decides about them, and the store remembers them.
+//! Use cases of reservations. The ledger decides every change; reads come from the store.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{Answer, App, Error, Kind, PageRequest, RequestKey};
+use super::{Answer, App, Error, Origin, PageRequest, Refused};
 use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
@@ -17,79 +17,57 @@ use crate::{
     store::{ReservationAt, ReservationCursor},
 };
 
-/// What goes with a change, besides what is wanted.
-#[derive(Clone, Debug, Default)]
-pub struct Origin {
-    /// Under which request id.
-    pub key: Option<RequestKey>,
-    /// The trace of the request.
-    pub trace_id: Option<u128>,
-}
-
-/// Seats that somebody wants to be held.
+/// A request to hold seats.
 #[derive(Clone, Debug)]
 pub struct Reserve {
-    /// Of this showtime,
+    /// The showtime.
     pub showtime_id: ShowtimeId,
-    /// for this person,
+    /// The customer for whom the seats are held.
     pub customer_id: CustomerId,
-    /// which ones.
+    /// The seats.
     pub choice: Choice,
-    /// Only to find out what would come of it.
+    /// Whether the request is only checked, and nothing is held.
     pub validate_only: bool,
 }
 
-/// A reservation that exists, named by somebody.
+/// A reservation named by a caller.
 #[derive(Clone, Debug)]
 pub struct ReservationRef {
-    /// Which one,
+    /// The reservation's id.
     pub reservation_id: ReservationId,
-    /// and whose it must be, if that is said.
+    /// The customer to whom it must belong. `None` accepts any customer.
     pub customer_id: Option<CustomerId>,
 }
 
-/// A reservation with what belongs to it.
+/// A reservation at a moment, together with its showtime.
 #[derive(Clone, Debug)]
 pub struct ReservationView {
-    /// What was reserved, by whom.
+    /// The reservation.
     pub reservation: Arc<Reservation>,
-    /// Of which showtime, in which house.
+    /// Its showtime, and the seats of the auditorium.
     pub plan: Arc<ShowtimePlan>,
-    /// Where it is in its life.
+    /// The reservation's phase at `as_of`.
     pub phase: Phase,
-    /// When that was so.
+    /// The moment of which the view is true.
     pub as_of: DateTime<Utc>,
 }
 
 /// A reservation after a change.
 #[derive(Clone, Debug)]
 pub struct ReservationChange {
-    /// As it then is.
-    pub shown: ReservationView,
-    /// The showtime's revision with this change.
+    /// The reservation after the change.
+    pub view: ReservationView,
+    /// The showtime's revision that made the change.
     pub revision: i64,
-}
-
-/// A decision against what was wanted.
-#[derive(Clone, Debug)]
-pub struct Refused {
-    /// Why.
-    pub why: Arc<Refusal>,
-    /// Of which showtime, in which house.
-    pub plan: Arc<ShowtimePlan>,
-    /// The showtime's revision at which it was decided,
-    pub revision: i64,
-    /// and when.
-    pub now: DateTime<Utc>,
-    /// The reservation that was named, if one was.
-    pub reservation_id: Option<ReservationId>,
+    /// Whether nothing was changed, because the request was only to be checked.
+    pub validate_only: bool,
 }
 
 /// A page of reservations.
 pub struct ReservationPage {
-    /// The newest first.
+    /// The reservations, the newest first.
     pub reservations: Vec<ReservationView>,
-    /// Empty on the last page.
+    /// The token of the next page, empty on the last one.
     pub next: String,
 }
 
@@ -99,32 +77,32 @@ impl App {
     /// Holds seats.
     ///
     /// # Errors
-    /// There is no such showtime, the seats cannot be had, or the store fails.
-    pub async fn reserve(&self, wanted: Reserve, origin: Origin) -> Result<Answer<ReservationChange>, Error> {
+    /// The showtime does not exist, the rules refuse the seats, or the store fails.
+    pub async fn reserve(&self, origin: &Origin, wanted: Reserve) -> Result<Answer<ReservationChange>, Error> {
         let Reserve { showtime_id, customer_id, choice, validate_only } = wanted;
         let reservation_id = ReservationId(self.0.clock.new_id());
         let command = Command::Reserve { reservation_id, customer_id, choice };
-        let Origin { key, trace_id } = origin;
-        let told = self.ask(Request { showtime_id, command, key, record: None, validate_only, trace_id }).await?;
-        let told = told.ok_or_else(|| Error::NotFound { kind: Kind::Showtime, id: showtime_id.to_string() })?;
-        let decided = decided(told, None)?;
+        let request = Request { validate_only, ..origin.command(showtime_id, command) };
+        let reply = self.decide(request).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
+        let mut answer = changed(reply, None)?;
+        answer.value.validate_only = validate_only;
         if !validate_only {
-            self.0.reservation_index.note(decided.value.shown.reservation.reservation_id, showtime_id);
+            self.0.reservation_index.note(answer.value.view.reservation.reservation_id, showtime_id);
         }
-        Ok(decided)
+        Ok(answer)
     }
 
     /// Sells the seats of a hold.
     ///
     /// # Errors
-    /// There is no such reservation, it is not held any more, or the store fails.
+    /// The reservation does not exist or is not held any more, or the store fails.
     pub async fn confirm(
         &self,
-        named: ReservationRef,
+        origin: &Origin,
+        reservation: ReservationRef,
         tender: Option<Tender>,
-        origin: Origin,
     ) -> Result<Answer<ReservationChange>, Error> {
-        self.change(named, origin, |ReservationRef { reservation_id, customer_id }| Command::Confirm {
+        self.change(origin, reservation, |ReservationRef { reservation_id, customer_id }| Command::Confirm {
             reservation_id,
             customer_id,
             tender,
@@ -132,48 +110,66 @@ impl App {
         .await
     }
 
-    /// Gives up a hold.
+    /// Cancels a hold, which frees its seats.
     ///
     /// # Errors
-    /// There is no such reservation, it is not held any more, or the store fails.
-    pub async fn cancel(&self, named: ReservationRef, origin: Origin) -> Result<Answer<ReservationChange>, Error> {
+    /// The reservation does not exist or is not held any more, or the store fails.
+    pub async fn cancel(
+        &self,
+        origin: &Origin,
+        reservation: ReservationRef,
+    ) -> Result<Answer<ReservationChange>, Error> {
         let cancel = |ReservationRef { reservation_id, customer_id }| Command::Cancel { reservation_id, customer_id };
-        self.change(named, origin, cancel).await
+        self.change(origin, reservation, cancel).await
     }
 
-    /// Prolongs a hold.
+    /// Extends a hold, once.
     ///
     /// # Errors
-    /// There is no such reservation, it is not held any more or was prolonged before, or the store fails.
-    pub async fn extend(&self, named: ReservationRef, origin: Origin) -> Result<Answer<ReservationChange>, Error> {
+    /// The reservation does not exist, is not held any more or cannot be extended, or the store fails.
+    pub async fn extend(
+        &self,
+        origin: &Origin,
+        reservation: ReservationRef,
+    ) -> Result<Answer<ReservationChange>, Error> {
         let extend = |ReservationRef { reservation_id, customer_id }| Command::Extend { reservation_id, customer_id };
-        self.change(named, origin, extend).await
+        self.change(origin, reservation, extend).await
     }
 
-    /// One reservation, as of now.
+    /// Reads one reservation as it is now.
     ///
     /// # Errors
-    /// There is none, it is somebody else's, or the store fails.
-    pub async fn reservation(&self, named: &ReservationRef) -> Result<ReservationView, Error> {
-        let ReservationAt { reservation, now } = self.find(named).await?;
-        let plan = self.0.store.plan(reservation.showtime_id).await?.ok_or_else(|| missing(named))?;
-        Ok(shown(reservation, plan, now))
+    /// The reservation does not exist or belongs to another customer, or the store fails.
+    pub async fn reservation(&self, _origin: &Origin, reservation: &ReservationRef) -> Result<ReservationView, Error> {
+        let ReservationAt { reservation: found, now } = self.find(reservation).await?;
+        let plan = self
+            .0
+            .store
+            .plan(found.showtime_id)
+            .await?
+            .ok_or_else(|| Error::no_reservation(reservation.reservation_id))?;
+        Ok(view_at(found, plan, now))
     }
 
-    /// A page of reservations.
+    /// Reads a page of reservations, the newest first.
     ///
     /// # Errors
-    /// The page is asked for wrongly, or the store fails.
-    pub async fn reservations(&self, filter: &Filter, page: &PageRequest) -> Result<ReservationPage, Error> {
+    /// The page token is not of this list and filter, or the store fails.
+    pub async fn reservations(
+        &self,
+        _origin: &Origin,
+        filter: &Filter,
+        page: &PageRequest,
+    ) -> Result<ReservationPage, Error> {
         let limit = page.limit()?;
         let signed = canonical(filter);
-        let after = self.0.pages.place(LIST, &signed, &page.token)?.and_then(|place| read_place(&place));
+        let after = self.0.pages.place(LIST, &signed, &page.token)?.and_then(|place| read_cursor(&place));
         let now = self.0.clock.now();
         let mut found = self.0.store.reservations(filter, after, limit as u64 + 1, now).await?;
         let more = found.len() > limit;
         found.truncate(limit);
         let next = match found.last() {
-            Some(last) if more => self.0.pages.token(LIST, &signed, &write_place(&last.reservation)),
+            Some(last) if more => self.0.pages.token(LIST, &signed, &write_cursor(&last.reservation)),
             _ => String::new(),
         };
         let mut showtimes: Vec<_> = found.iter().map(|found| found.reservation.showtime_id).collect();
@@ -183,86 +179,79 @@ impl App {
         let plans: HashMap<_, _> = plans.map(|plan| (plan.facts.showtime_id, plan)).collect();
         let with_plan = |ReservationAt { reservation, now }| {
             let plan = plans.get(&reservation.showtime_id)?;
-            Some(shown(reservation, Arc::clone(plan), now))
+            Some(view_at(reservation, Arc::clone(plan), now))
         };
         Ok(ReservationPage { reservations: found.into_iter().filter_map(with_plan).collect(), next })
     }
 
-    /// Puts a command to the ledger. A caller's trace shows the wait; the transaction is shared with others.
-    pub(super) async fn ask(&self, ask: Request) -> Result<Option<Reply>, Error> {
+    /// Has the ledger decide a command. The caller's trace shows the wait for it; the transaction is shared with others.
+    pub(super) async fn decide(&self, request: Request) -> Result<Option<Reply>, Error> {
         let wait = tracing::info_span!("decide", otel.kind = "internal");
-        Ok(self.0.ledger.ask(ask).instrument(wait).await?)
+        Ok(self.0.ledger.ask(request).instrument(wait).await?)
     }
 
-    /// Has something done to a reservation that exists.
+    /// Has a command about an existing reservation decided.
     async fn change(
         &self,
-        named: ReservationRef,
-        origin: Origin,
+        origin: &Origin,
+        reservation: ReservationRef,
         command: impl FnOnce(ReservationRef) -> Command,
     ) -> Result<Answer<ReservationChange>, Error> {
-        let (showtime_id, record) = if let Some(showtime_id) = self.0.reservation_index.find(named.reservation_id) {
+        let reservation_id = reservation.reservation_id;
+        let (showtime_id, record) = if let Some(showtime_id) = self.0.reservation_index.find(reservation_id) {
             (showtime_id, None)
         } else {
-            let reservation = self.find(&named).await?.reservation;
-            (reservation.showtime_id, Some(Arc::new(reservation)))
+            let found = self.find(&reservation).await?.reservation;
+            (found.showtime_id, Some(Arc::new(found)))
         };
-        let not_found = missing(&named);
-        let reservation_id = named.reservation_id;
-        let Origin { key, trace_id } = origin;
-        let ask = Request { showtime_id, command: command(named), key, record, validate_only: false, trace_id };
-        match self.ask(ask).await? {
-            Some(Reply { outcome: Outcome::Refused(why), .. }) if *why == Refusal::NoReservation => Err(not_found),
-            Some(told) => decided(told, Some(reservation_id)),
-            None => Err(not_found),
+        let not_found = || Error::no_reservation(reservation_id);
+        let request = Request { record, ..origin.command(showtime_id, command(reservation)) };
+        match self.decide(request).await? {
+            Some(Reply { outcome: Outcome::Refused(why), .. }) if *why == Refusal::NoReservation => Err(not_found()),
+            Some(reply) => changed(reply, Some(reservation_id)),
+            None => Err(not_found()),
         }
     }
 
-    /// The reservation in the store, if it is there and theirs.
-    async fn find(&self, named: &ReservationRef) -> Result<ReservationAt, Error> {
-        let found = self.0.store.reservation(named.reservation_id, self.0.clock.now()).await?;
-        let theirs = |found: &ReservationAt| {
-            named.customer_id.as_ref().is_none_or(|customer| found.reservation.customer_id == *customer)
+    /// Reads the reservation from the store, if it exists and belongs to the customer.
+    async fn find(&self, reservation: &ReservationRef) -> Result<ReservationAt, Error> {
+        let found = self.0.store.reservation(reservation.reservation_id, self.0.clock.now()).await?;
+        let belongs = |found: &ReservationAt| {
+            reservation.customer_id.as_ref().is_none_or(|customer| found.reservation.customer_id == *customer)
         };
-        found.filter(theirs).ok_or_else(|| missing(named))
+        found.filter(belongs).ok_or_else(|| Error::no_reservation(reservation.reservation_id))
     }
 }
 
-fn missing(named: &ReservationRef) -> Error {
-    Error::NotFound { kind: Kind::Reservation, id: named.reservation_id.to_string() }
-}
-
-fn shown(reservation: Reservation, plan: Arc<ShowtimePlan>, as_of: DateTime<Utc>) -> ReservationView {
+fn view_at(reservation: Reservation, plan: Arc<ShowtimePlan>, as_of: DateTime<Utc>) -> ReservationView {
     let phase = reservation.phase(as_of);
     ReservationView { reservation: Arc::new(reservation), plan, phase, as_of }
 }
 
-/// What the ledger told, as the answer to a request that is about one reservation.
-fn decided(told: Reply, reservation_id: Option<ReservationId>) -> Result<Answer<ReservationChange>, Error> {
-    let Reply { plan, revision, now, outcome } = told;
+/// The ledger's reply as the answer to a request about one reservation.
+fn changed(reply: Reply, reservation_id: Option<ReservationId>) -> Result<Answer<ReservationChange>, Error> {
+    let Reply { plan, revision, now, outcome } = reply;
     let (reservation, replayed) = match outcome {
         Outcome::Done(Some(reservation)) => (reservation, false),
         Outcome::Replayed(Some(reservation)) => (reservation, true),
         Outcome::Done(None) | Outcome::Replayed(None) => {
-            return Err(Error::Lost("the ledger told of no reservation".to_owned()));
+            return Err(Error::Lost("the ledger's reply has no reservation".to_owned()));
         }
         Outcome::RequestReused => return Err(Error::RequestReused),
         Outcome::Refused(why) => return Err(Error::Refused(Refused { why, plan, revision, now, reservation_id })),
     };
-    // As it was then: a hold that was answered is answered as a hold again, though it may be over by now.
+    // A repeated request gets the first answer again: HELD, even where the hold has lapsed since.
     let phase = match reservation.state {
         State::Held => Phase::Held,
         State::Confirmed(_) => Phase::Confirmed,
         State::Cancelled { .. } => Phase::Cancelled,
         State::Expired => Phase::Expired,
     };
-    Ok(Answer {
-        value: ReservationChange { shown: ReservationView { reservation, plan, phase, as_of: now }, revision },
-        replayed,
-    })
+    let view = ReservationView { reservation, plan, phase, as_of: now };
+    Ok(Answer { value: ReservationChange { view, revision, validate_only: false }, replayed })
 }
 
-/// The filter as text, the same in every version of this program: what a page token is signed with.
+/// The filter as text. Page tokens are signed with it, so it must not change between versions.
 fn canonical(filter: &Filter) -> String {
     let Filter { customer_id, showtime_id, phase } = filter;
     let phase = match phase {
@@ -273,17 +262,17 @@ fn canonical(filter: &Filter) -> String {
         Some(Phase::Expired) => "expired",
     };
     let showtime_id = showtime_id.map(|id| id.to_string()).unwrap_or_default();
-    // A customer may be called anything, and comes last.
+    // The customer's name may contain any character, `|` too, so it comes last.
     [showtime_id.as_str(), phase, customer_id.as_ref().map_or("", CustomerId::as_str)].join("|")
 }
 
-fn write_place(last: &Reservation) -> Vec<u8> {
+fn write_cursor(last: &Reservation) -> Vec<u8> {
     let mut place = last.create_time.timestamp_micros().to_be_bytes().to_vec();
     place.extend_from_slice(last.reservation_id.0.as_bytes());
     place
 }
 
-fn read_place(place: &[u8]) -> Option<ReservationCursor> {
+fn read_cursor(place: &[u8]) -> Option<ReservationCursor> {
     let (made, id) = place.split_at_checked(8)?;
     Some(ReservationCursor {
         create_time: DateTime::from_timestamp_micros(i64::from_be_bytes(made.try_into().ok()?))?,

@@ -9,7 +9,7 @@ use chrono::{Days, NaiveTime, TimeDelta};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
-use super::{App, Error, RequestKey};
+use super::{App, Caller, Error, Origin};
 use crate::domain::{
     auditorium::{Auditorium, NewAuditorium},
     ids::RequestId,
@@ -18,7 +18,6 @@ use crate::domain::{
     movie::MovieId,
     showtime::NewShowtime,
 };
-use crate::store::KEPT_FOR_EVER;
 
 /// Remembers that the sample is complete.
 const DONE: &str = "sample";
@@ -60,7 +59,7 @@ impl App {
         let plan =
             (0..rows).map(|row| LayoutRow { label: label(row), places: places(row, seats), numbers: Vec::new() });
         let new = NewAuditorium::check(name.to_owned(), CINEMA.to_owned(), TIME_ZONE, Some(plan.collect()))?;
-        Ok(self.create_auditorium(new, Some(sample_key("CreateAuditorium", name))).await?.value)
+        Ok(self.create_auditorium(&sample_origin("CreateAuditorium", name), new).await?.value)
     }
 
     async fn sample_showtime(
@@ -82,7 +81,7 @@ impl App {
             hold_duration: None,
         };
         let name = format!("{} {days} {hour}:{minute}", screen.name);
-        match self.create_showtime(new, Some(sample_key("CreateShowtime", &name))).await {
+        match self.create_showtime(&sample_origin("CreateShowtime", &name), new).await {
             // Somebody was quicker, in a sample that was interrupted: theirs will do.
             Ok(_) | Err(Error::Overlaps(_)) => Ok(()),
             Err(error) => Err(error),
@@ -103,13 +102,11 @@ fn places(row: u8, seats: usize) -> String {
     format!("{}_{}_{}", &kinds[..side], &kinds[side..seats - side], &kinds[seats - side..])
 }
 
-/// The content is left out of the fingerprint: a start that goes on after midnight means the same sample.
-fn sample_key(method: &'static str, name: &str) -> RequestKey {
+/// The origin of one step of the sample. The fingerprint leaves the content out, because a start that continues the sample
+/// after midnight computes other times and still means the same step.
+fn sample_origin(method: &'static str, name: &str) -> Origin {
     let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, format!("boxoffice sample {method} {name}").as_bytes());
-    RequestKey {
-        caller: KEPT_FOR_EVER.to_owned(),
-        method,
-        request_id: RequestId(id),
-        fingerprint: Sha256::digest(name).into(),
-    }
+    let caller = Caller::sample();
+    let key = caller.request_key(method, RequestId(id), Sha256::digest(name).into());
+    Origin { key: Some(key), ..caller.into() }
 }

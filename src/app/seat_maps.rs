@@ -1,10 +1,10 @@
 //! Seat maps: shown, and watched.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::{App, Error, Refused, showtimes::no_showtime};
+use super::{App, Error, Origin, Refused};
 use crate::{
     domain::{
         ids::ShowtimeId,
@@ -18,9 +18,14 @@ impl App {
     ///
     /// # Errors
     /// There is no such showtime, it is cancelled, it has never been at that revision, or the store fails.
-    pub async fn seat_map(&self, id: ShowtimeId, at_least_revision: i64) -> Result<Arc<Snapshot>, Error> {
+    pub async fn seat_map(
+        &self,
+        _origin: &Origin,
+        id: ShowtimeId,
+        at_least_revision: i64,
+    ) -> Result<Arc<Snapshot>, Error> {
         let found = self.0.ledger.views().seat_map(id, at_least_revision).await?;
-        let snapshot = found.ok_or_else(|| no_showtime(id))?;
+        let snapshot = found.ok_or_else(|| Error::no_showtime(id))?;
         if snapshot.revision < at_least_revision {
             return Err(Error::RevisionNotReached { asked: at_least_revision, reached: snapshot.revision });
         }
@@ -36,12 +41,12 @@ impl App {
     /// There is no such showtime, there are too many watchers, or the store fails.
     pub async fn watch_seat_map(
         &self,
+        origin: &Origin,
         id: ShowtimeId,
         from: Option<(i64, &str)>,
-        caller: Option<IpAddr>,
     ) -> Result<Watch, Error> {
-        self.0.ledger.views().watch(id, from, caller).await.map_err(|why| match why {
-            WatchError::NoShowtime => no_showtime(id),
+        self.0.ledger.views().watch(id, from, origin.caller.address()).await.map_err(|why| match why {
+            WatchError::NoShowtime => Error::no_showtime(id),
             WatchError::TooMany => Error::TooManyWatchers,
             WatchError::TooManyOfCaller { most } => Error::WatchLimit { most },
             WatchError::Store(error) => error.into(),
@@ -51,7 +56,7 @@ impl App {
     /// Why somebody who watched is told no more, though the showtime was not cancelled.
     #[must_use]
     pub fn gone(watch: &Watch) -> Error {
-        no_showtime(watch.showtime_id())
+        Error::no_showtime(watch.showtime_id())
     }
 
     /// Waits until nobody watches any more.

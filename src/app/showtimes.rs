@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Answer, App, Error, Kind, Origin, PageRequest, Refused, RequestKey};
+use super::{Answer, App, Error, Kind, Origin, PageRequest, Refused};
 use crate::{
     domain::{
         ids::{AuditoriumId, ShowtimeId},
@@ -11,7 +11,7 @@ use crate::{
         seating::Command,
         showtime::{Filter, NewShowtime, Showtime},
     },
-    ledger::{Outcome, Reply, Request},
+    ledger::{Outcome, Reply},
     store::{Cursor, Schedule, ShowtimeScheduled},
 };
 
@@ -33,16 +33,16 @@ impl App {
     ///
     /// # Errors
     /// Names what is wrong, missing or in the way.
-    pub async fn create_showtime(&self, new: NewShowtime, key: Option<RequestKey>) -> Result<Answer<Showtime>, Error> {
-        if let Some(key) = &key
+    pub async fn create_showtime(&self, origin: &Origin, new: NewShowtime) -> Result<Answer<Showtime>, Error> {
+        if let Some(key) = &origin.key
             && let Some(answered) = self.0.store.schedule_answered(key).await?
         {
             return scheduled(answered, &new);
         }
         NewShowtime::check_start(new.start_time, self.0.clock.now())?;
-        let found = self.movie(&new.movie_id).await?;
+        let found = self.movie(origin, &new.movie_id).await?;
         let movie = Sourced { value: (*found.value).clone(), source: found.source, fetch_time: found.fetch_time };
-        let app = self.clone();
+        let (app, key) = (self.clone(), origin.key.clone());
         self.detached(async move {
             let rules = &app.0.rules;
             let plan = Schedule {
@@ -62,8 +62,8 @@ impl App {
     ///
     /// # Errors
     /// There is none, it has never been at that revision, or the store fails.
-    pub async fn showtime(&self, id: ShowtimeId, at_least_revision: i64) -> Result<Showtime, Error> {
-        let showtime = self.0.store.showtime(id).await?.ok_or_else(|| no_showtime(id))?;
+    pub async fn showtime(&self, _origin: &Origin, id: ShowtimeId, at_least_revision: i64) -> Result<Showtime, Error> {
+        let showtime = self.0.store.showtime(id).await?.ok_or_else(|| Error::no_showtime(id))?;
         let reached = showtime.standing.revision;
         if reached < at_least_revision {
             return Err(Error::RevisionNotReached { asked: at_least_revision, reached });
@@ -75,16 +75,21 @@ impl App {
     ///
     /// # Errors
     /// The page is asked for wrongly, or the store fails.
-    pub async fn showtimes(&self, filter: &Filter, page: &PageRequest) -> Result<ShowtimePage, Error> {
+    pub async fn showtimes(
+        &self,
+        _origin: &Origin,
+        filter: &Filter,
+        page: &PageRequest,
+    ) -> Result<ShowtimePage, Error> {
         let limit = page.limit()?;
         let signed = canonical(filter);
         let place = self.0.pages.place(LIST, &signed, &page.token)?;
-        let after = place.and_then(|place| read_place(&place));
+        let after = place.and_then(|place| read_cursor(&place));
         let mut showtimes = self.0.store.showtimes(filter, after, limit as u64 + 1).await?;
         let more = showtimes.len() > limit;
         showtimes.truncate(limit);
         let next = match showtimes.last() {
-            Some(last) if more => self.0.pages.token(LIST, &signed, &write_place(last)),
+            Some(last) if more => self.0.pages.token(LIST, &signed, &write_cursor(last)),
             _ => String::new(),
         };
         Ok(ShowtimePage { showtimes, next })
@@ -96,14 +101,13 @@ impl App {
     /// There is none, it cannot be cancelled any more, or the store fails.
     pub async fn cancel_showtime(
         &self,
+        origin: &Origin,
         id: ShowtimeId,
         force: bool,
-        origin: Origin,
     ) -> Result<Answer<Showtime>, Error> {
-        let Origin { key, trace_id } = origin;
-        let command = Command::CancelShowtime { force };
-        let ask = Request { showtime_id: id, command, key, record: None, validate_only: false, trace_id };
-        let Reply { plan, revision, now, outcome } = self.ask(ask).await?.ok_or_else(|| no_showtime(id))?;
+        let request = origin.command(id, Command::CancelShowtime { force });
+        let Reply { plan, revision, now, outcome } =
+            self.decide(request).await?.ok_or_else(|| Error::no_showtime(id))?;
         let replayed = match outcome {
             Outcome::Done(_) => false,
             Outcome::Replayed(_) => true,
@@ -113,7 +117,7 @@ impl App {
             }
         };
         // A cancelled showtime does not change any more: however late it is read, this is what came of it.
-        let value = self.0.store.showtime(id).await?.ok_or_else(|| no_showtime(id))?;
+        let value = self.0.store.showtime(id).await?.ok_or_else(|| Error::no_showtime(id))?;
         Ok(Answer { value, replayed })
     }
 
@@ -121,7 +125,7 @@ impl App {
     ///
     /// # Errors
     /// The store fails.
-    pub async fn free_from(&self, id: AuditoriumId) -> Result<DateTime<Utc>, Error> {
+    pub async fn free_from(&self, _origin: &Origin, id: AuditoriumId) -> Result<DateTime<Utc>, Error> {
         Ok(self.0.store.free_from(id).await?.unwrap_or(DateTime::UNIX_EPOCH))
     }
 }
@@ -136,10 +140,6 @@ fn scheduled(outcome: ShowtimeScheduled, new: &NewShowtime) -> Result<Answer<Sho
         }
         ShowtimeScheduled::Overlaps(other) => Err(Error::Overlaps(Box::new(other))),
     }
-}
-
-pub(super) fn no_showtime(id: ShowtimeId) -> Error {
-    Error::NotFound { kind: Kind::Showtime, id: id.to_string() }
 }
 
 /// The filter as text, the same in every version of this program: what a page token is signed with.
@@ -157,13 +157,13 @@ fn canonical(filter: &Filter) -> String {
     .join("|")
 }
 
-fn write_place(last: &Showtime) -> Vec<u8> {
+fn write_cursor(last: &Showtime) -> Vec<u8> {
     let mut place = last.facts.start_time.timestamp_micros().to_be_bytes().to_vec();
     place.extend_from_slice(last.facts.showtime_id.0.as_bytes());
     place
 }
 
-fn read_place(place: &[u8]) -> Option<Cursor> {
+fn read_cursor(place: &[u8]) -> Option<Cursor> {
     let (start, id) = place.split_at_checked(8)?;
     Some(Cursor {
         start_time: DateTime::from_timestamp_micros(i64::from_be_bytes(start.try_into().ok()?))?,

@@ -3,15 +3,13 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    convert::{self, finish},
-    requests,
-    services::{Service, answered},
-    status,
+    convert,
+    handler::{Change, changes},
+    services::Service,
 };
-use crate::{
-    domain::{ids::AuditoriumId, violations::Violations},
-    pb::boxoffice::v1::{self as pb, auditoriums_server::Auditoriums},
-};
+use crate::pb::boxoffice::v1::{self as pb, auditoriums_server::Auditoriums};
+
+changes! { "CreateAuditorium": pb::CreateAuditoriumRequest }
 
 #[tonic::async_trait]
 impl Auditoriums for Service {
@@ -19,52 +17,41 @@ impl Auditoriums for Service {
         &self,
         request: Request<pb::CreateAuditoriumRequest>,
     ) -> Result<Response<pb::CreateAuditoriumResponse>, Status> {
-        let (metadata, context, mut message) = request.into_parts();
-        let request_id = std::mem::take(&mut message.request_id);
-        let asked = async {
-            let mut violations = Violations::new();
-            let key = violations.take("", requests::key(&metadata, &request_id, "CreateAuditorium", &message));
-            let new = violations.take("", convert::new_auditorium(message));
-            let (key, new) = finish(violations, key.zip(new))?;
-            self.app.create_auditorium(new, key).await
-        };
-        let answer = asked.await.map_err(|error| status::of(&error, &context))?;
-        let auditorium = Some(convert::auditorium(&answer.value));
-        Ok(answered(&answer, pb::CreateAuditoriumResponse { auditorium }))
+        self.change(
+            request,
+            convert::new_auditorium,
+            |app, origin, new| async move { app.create_auditorium(&origin, new).await },
+            |auditorium| pb::CreateAuditoriumResponse { auditorium: Some(convert::auditorium(&auditorium)) },
+        )
+        .await
     }
 
     async fn get_auditorium(
         &self,
         request: Request<pb::GetAuditoriumRequest>,
     ) -> Result<Response<pb::GetAuditoriumResponse>, Status> {
-        let (_, context, message) = request.into_parts();
-        let asked = async {
-            let mut violations = Violations::new();
-            let id = violations.take("auditorium_id", AuditoriumId::parse(&message.auditorium_id));
-            self.app.auditorium(finish(violations, id)?).await
-        };
-        let auditorium = asked.await.map_err(|error| status::of(&error, &context))?;
-        Ok(Response::new(pb::GetAuditoriumResponse { auditorium: Some(convert::auditorium(&auditorium)) }))
+        self.read(
+            request,
+            |message| convert::auditorium_id(&message.auditorium_id),
+            |app, origin, id| async move { app.auditorium(&origin, id).await },
+            |auditorium| pb::GetAuditoriumResponse { auditorium: Some(convert::auditorium(&auditorium)) },
+        )
+        .await
     }
 
     async fn list_auditoriums(
         &self,
         request: Request<pb::ListAuditoriumsRequest>,
     ) -> Result<Response<pb::ListAuditoriumsResponse>, Status> {
-        let (_, context, message) = request.into_parts();
-        let asked = async {
-            let mut violations = Violations::new();
-            if message.cinema.chars().count() > 100 {
-                violations.add("cinema", "must have at most 100 characters");
-            }
-            let page = convert::page(&mut violations, message.page_size, message.page_token);
-            let page = finish(violations, Some(page))?;
-            self.app.auditoriums(&message.cinema, &page).await
-        };
-        let page = asked.await.map_err(|error| status::of(&error, &context))?;
-        Ok(Response::new(pb::ListAuditoriumsResponse {
-            auditoriums: page.auditoriums.iter().map(convert::auditorium).collect(),
-            next_page_token: page.next,
-        }))
+        self.read(
+            request,
+            convert::list_auditoriums,
+            |app, origin, (cinema, page)| async move { app.auditoriums(&origin, &cinema, &page).await },
+            |page| pb::ListAuditoriumsResponse {
+                auditoriums: page.auditoriums.iter().map(convert::auditorium).collect(),
+                next_page_token: page.next,
+            },
+        )
+        .await
     }
 }

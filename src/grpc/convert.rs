@@ -1,39 +1,21 @@
-//! Between the wire and the trade: requests are checked on the way in, values are written out on the way back.
+//! Conversions between messages and the domain: requests are checked on the way in, values are written on the way out.
 //!
-//! The rules annotated in the protos are enforced here and in the constructors of `domain`; every violation of a request
-//! is collected before it is refused.
+//! The rules annotated in the protos are enforced here and in the constructors of `domain`. Every violation of a request is
+//! reported at once.
 
 mod auditoriums;
+mod common;
 mod movies;
 mod reservations;
 mod seat_maps;
 mod showtimes;
 mod values;
 
-pub(super) use auditoriums::{auditorium, new_auditorium};
-pub(super) use movies::movie;
-pub(super) use reservations::{named, reservation, reservation_filter, reserve, seat, seats, tender, validated};
-pub(super) use seat_maps::{seat_map, seat_map_delta};
-pub(super) use showtimes::{filter, new_showtime, revision, showtime, showtime_id};
+pub(super) use auditoriums::{auditorium, auditorium_id, list_auditoriums, new_auditorium};
+pub(super) use movies::{movie, movie_id, search_movies};
+pub(super) use reservations::{
+    confirm, list_reservations, reservation, reservation_ref, reserve, seat, seats, validated,
+};
+pub(super) use seat_maps::{seat_map, seat_map_delta, watch_seat_map};
+pub(super) use showtimes::{list_showtimes, new_showtime, showtime, showtime_at_least, showtime_id};
 pub(super) use values::timestamp;
-
-use crate::{app::PageRequest, domain::violations::Violations};
-
-/// The flaws, or the value that there is when there are none.
-pub(super) fn finish<T>(violations: Violations, value: Option<T>) -> Result<T, Violations> {
-    match value {
-        Some(value) if violations.is_empty() => Ok(value),
-        _ => Err(violations),
-    }
-}
-
-/// Which page is asked for. A token's limit is checked here, its truth where the list is known.
-pub(super) fn page(violations: &mut Violations, size: i32, token: String) -> PageRequest {
-    if size < 0 {
-        violations.add("page_size", "must not be negative");
-    }
-    if token.chars().count() > 512 {
-        violations.add("page_token", "must have at most 512 characters");
-    }
-    PageRequest { size, token }
-}

@@ -1,4 +1,6 @@
-//! All services, each with its limits.
+//! Everything that is served: our own services, health, reflection, and the answer to what nobody serves.
+//!
+//! A new service is one line in [`served!`] below and a file with its handlers.
 
 use std::{
     convert::Infallible,
@@ -10,24 +12,19 @@ use std::{
 use axum::Router;
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
-use tonic::{body::Body, codegen::BoxFuture, metadata::MetadataValue, service::Routes};
+use tonic::{body::Body, codegen::BoxFuture, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 use super::layers::{RequestContext, unserved};
 use crate::{
-    app::{Answer, App},
+    app::App,
     pb::{
         self,
-        boxoffice::v1::{
-            auditoriums_server::{self, AuditoriumsServer},
-            movies_server::{self, MoviesServer},
-            reservations_server::{self, ReservationsServer},
-            showtimes_server::{self, ShowtimesServer},
-        },
+        boxoffice::v1::{auditoriums_server, movies_server, reservations_server, showtimes_server},
     },
 };
 
-/// What implements our own services: the app, spoken to over gRPC.
+/// The implementation of our own services: each handler converts between a message and a use case of the app.
 #[derive(Clone)]
 pub(super) struct Service {
     pub(super) app: App,
@@ -37,44 +34,65 @@ pub(super) struct Service {
 /// How seat maps are watched.
 #[derive(Clone, Debug)]
 pub struct Watching {
-    /// The longest silence.
+    /// The longest time without a message to a watcher.
     pub heartbeat: Duration,
-    /// Cancelled when watchers are to be told that the server ends.
+    /// Cancelled when the server shuts down, so that watchers are told where to resume.
     pub ending: CancellationToken,
 }
 
-/// The names under which the services are known, to health checks among others.
-pub const SERVICES: [&str; 4] =
-    ["boxoffice.v1.Auditoriums", "boxoffice.v1.Movies", "boxoffice.v1.Reservations", "boxoffice.v1.Showtimes"];
+/// Declares our own services. From this list come the names for health checks and reflection, the servers, and the table by
+/// which a request finds its server.
+macro_rules! served {
+    ($($field:ident: $module:ident::$server:ident),* $(,)?) => {
+        /// The full names of our own services, under which health checks know them.
+        pub const SERVICES: &[&str] = &[$($module::SERVICE_NAME),*];
 
-/// Those that are not ours.
+        struct Served {
+            $($field: $module::$server<Service>,)*
+            /// Health, reflection, and the refusal of what nobody serves.
+            others: Router,
+        }
+
+        impl Served {
+            fn new(service: &Service, max_message: usize, others: Router) -> Self {
+                $(let $field = $module::$server::new(service.clone()).max_decoding_message_size(max_message);)*
+                Self { $($field,)* others }
+            }
+
+            /// Calls the service with this name. `Err` returns the request if it is none of ours.
+            fn call(
+                &self,
+                name: &str,
+                request: Request<Body>,
+            ) -> Result<BoxFuture<Response<Body>, Infallible>, Request<Body>> {
+                match name {
+                    $($module::SERVICE_NAME => Ok(tower::Service::call(&mut self.$field.clone(), request)),)*
+                    _ => Err(request),
+                }
+            }
+        }
+    };
+}
+
+served! {
+    auditoriums: auditoriums_server::AuditoriumsServer,
+    movies: movies_server::MoviesServer,
+    reservations: reservations_server::ReservationsServer,
+    showtimes: showtimes_server::ShowtimesServer,
+}
+
+/// The services that are not ours.
 const OTHERS: [&str; 3] =
     ["grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
-/// An answer's message; a replay says that it is one.
-pub(super) fn answered<T, M>(answer: &Answer<T>, message: M) -> tonic::Response<M> {
-    let mut response = tonic::Response::new(message);
-    if answer.replayed {
-        response.metadata_mut().insert("idempotent-replayed", MetadataValue::from_static("true"));
-    }
-    response
-}
-
-/// Everything that is served. Our own services are called directly: in a profile of seat maps being shown, a router took
-/// about a twentieth of the service's time.
+/// Everything that is served.
+///
+/// Our own services are found by name and called directly. tonic's router takes longer to find them; the closing note in
+/// `docs/benchmarks.md` has the figures.
 #[derive(Clone)]
 pub struct Services(Arc<Served>);
 
-struct Served {
-    auditoriums: AuditoriumsServer<Service>,
-    movies: MoviesServer<Service>,
-    reservations: ReservationsServer<Service>,
-    showtimes: ShowtimesServer<Service>,
-    /// Health, reflection, and what nobody serves.
-    others: Router,
-}
-
-/// Our services, health and reflection.
+/// Puts our services, health and reflection together.
 ///
 /// # Errors
 /// The descriptors that were compiled in cannot be read.
@@ -89,20 +107,15 @@ pub fn services(
         let described = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-        // The provider's contracts are among the descriptors, and nobody serves them here.
-        SERVICES.into_iter().chain(OTHERS).fold(described, tonic_reflection::server::Builder::with_service_name)
+        // The descriptors also have the provider's contracts, which are not served here.
+        let names = SERVICES.iter().copied().chain(OTHERS);
+        names.fold(described, tonic_reflection::server::Builder::with_service_name)
     };
-    let limit = max_message;
-    let others = Routes::new(health.max_decoding_message_size(limit))
-        .add_service(reflection().build_v1()?.max_decoding_message_size(limit))
-        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(limit));
-    Ok(Services(Arc::new(Served {
-        auditoriums: AuditoriumsServer::new(service.clone()).max_decoding_message_size(limit),
-        movies: MoviesServer::new(service.clone()).max_decoding_message_size(limit),
-        reservations: ReservationsServer::new(service.clone()).max_decoding_message_size(limit),
-        showtimes: ShowtimesServer::new(service).max_decoding_message_size(limit),
-        others: others.into_axum_router().fallback(unserved),
-    })))
+    let others = Routes::new(health.max_decoding_message_size(max_message))
+        .add_service(reflection().build_v1()?.max_decoding_message_size(max_message))
+        .add_service(reflection().build_v1alpha()?.max_decoding_message_size(max_message));
+    let others = others.into_axum_router().fallback(unserved);
+    Ok(Services(Arc::new(Served::new(&service, max_message, others))))
 }
 
 impl tower::Service<Request<Body>> for Services {
@@ -115,15 +128,12 @@ impl tower::Service<Request<Body>> for Services {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let Served { auditoriums, movies, reservations, showtimes, others } = &*self.0;
-        // The layers have looked it up. What no contract has goes to the others, who know a better refusal.
-        match RequestContext::of(request.extensions()).map(RequestContext::service) {
-            Some(showtimes_server::SERVICE_NAME) => showtimes.clone().call(request),
-            Some(reservations_server::SERVICE_NAME) => reservations.clone().call(request),
-            Some(movies_server::SERVICE_NAME) => movies.clone().call(request),
-            Some(auditoriums_server::SERVICE_NAME) => auditoriums.clone().call(request),
-            _ => {
-                let answer = others.clone().call(request);
+        // The layers have looked the service up. A path that no contract has is left to the router's fallback.
+        let name = RequestContext::of(request.extensions()).map_or("", RequestContext::service);
+        match self.0.call(name, request) {
+            Ok(answer) => answer,
+            Err(request) => {
+                let answer = tower::Service::call(&mut self.0.others.clone(), request);
                 Box::pin(async move { Ok(answer.await?.map(Body::new)) })
             }
         }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use chrono::{DurationRound as _, SecondsFormat, TimeDelta};
 
 use crate::{
-    app::{App, PageRequest},
+    app::{App, Caller, PageRequest},
     config::{Config, Database, LogFormat},
     domain::{auditorium::Auditorium, showtime::Filter},
     telemetry,
@@ -75,10 +75,11 @@ async fn to_try(app: &App, address: SocketAddr) -> Vec<String> {
 
 /// A showtime that can be scheduled as things stand, in the first auditorium, if there is one.
 async fn create_call(app: &App) -> Option<String> {
+    let service = Caller::service().into();
     let one = PageRequest { size: 1, token: String::new() };
-    let auditorium = app.auditoriums("", &one).await.ok()?.auditoriums.into_iter().next()?;
+    let auditorium = app.auditoriums(&service, "", &one).await.ok()?.auditoriums.into_iter().next()?;
     let Auditorium { auditorium_id, .. } = auditorium;
-    let free = app.free_from(auditorium_id).await.ok()?;
+    let free = app.free_from(&service, auditorium_id).await.ok()?;
     let hour = TimeDelta::hours(1);
     let start = free.max(app.clock().now() + TimeDelta::days(7)).duration_trunc(hour).ok()? + hour;
     let start = start.to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -93,7 +94,7 @@ async fn create_call(app: &App) -> Option<String> {
 async fn reserve_call(app: &App) -> Option<String> {
     let coming = Filter { start_after: Some(app.clock().now()), ..Filter::default() };
     let some = PageRequest { size: 20, token: String::new() };
-    let showtimes = app.showtimes(&coming, &some).await.ok()?.showtimes;
+    let showtimes = app.showtimes(&Caller::service().into(), &coming, &some).await.ok()?.showtimes;
     let showtime = showtimes.into_iter().find(|showtime| showtime.standing.available_count > 1)?;
     Some(format!(
         r#"{{"showtime_id": "{}", "seat_count": 2, "customer_id": "ada", "request_id": "{}"}}"#,

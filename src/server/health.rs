@@ -102,7 +102,7 @@ impl Health {
     async fn tell(&self, change: impl FnOnce(&mut State)) {
         let mut state = self.state.lock().await;
         change(&mut state);
-        for service in [WHOLE].into_iter().chain(SERVICES) {
+        for service in [WHOLE].into_iter().chain(SERVICES.iter().copied()) {
             let fine = state.ready && (state.database || service == MOVIES);
             let status = if fine { ServingStatus::Serving } else { ServingStatus::NotServing };
             self.reporter.set_service_status(service, status).await;

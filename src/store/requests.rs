@@ -18,8 +18,9 @@ use crate::domain::ids::RequestId;
 
 /// Answers are kept for at least a day; these hours are on top of it.
 const KEPT: TimeDelta = TimeDelta::hours(26);
-/// The sample's: it may be interrupted, and taken up again much later.
-pub const KEPT_FOR_EVER: &str = "sample";
+/// The caller that makes the sample. Its stored answers are never deleted, since an interrupted start may be continued much
+/// later. No other caller can have a name that begins with `!`.
+pub const SAMPLE_CALLER: &str = "!sample";
 /// Old answers are forgotten so many at a time, so that no transaction is long.
 const FORGOTTEN_AT_ONCE: u64 = 1_000;
 
@@ -157,7 +158,7 @@ impl Store {
                 .select_only()
                 .columns([Column::Caller, Column::Method, Column::RequestId])
                 .filter(Column::CreateTime.lt(now - KEPT))
-                .filter(Column::Caller.ne(KEPT_FOR_EVER))
+                .filter(Column::Caller.ne(SAMPLE_CALLER))
                 .limit(FORGOTTEN_AT_ONCE)
                 .into_tuple()
                 .all(&tx.inner)

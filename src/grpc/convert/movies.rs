@@ -2,11 +2,31 @@
 
 use chrono::{DateTime, Utc};
 
-use super::values::timestamp;
+use super::{
+    common::{at_most, finish, page},
+    values::timestamp,
+};
 use crate::{
-    domain::movie::{Movie, Source},
+    app::PageRequest,
+    domain::{
+        movie::{Movie, MovieId, Source},
+        violations::Violations,
+    },
     pb::boxoffice::v1 as pb,
 };
+
+pub(crate) fn movie_id(text: &str) -> Result<MovieId, Violations> {
+    let mut violations = Violations::new();
+    let id = violations.take("movie_id", MovieId::parse(text));
+    finish(violations, id)
+}
+
+pub(crate) fn search_movies(request: pb::SearchMoviesRequest) -> Result<(String, PageRequest), Violations> {
+    let mut violations = Violations::new();
+    at_most(&mut violations, "text", &request.text, 100);
+    let page = page(&mut violations, request.page_size, request.page_token);
+    finish(violations, Some((request.text, page)))
+}
 
 pub(crate) fn movie(movie: &Movie, source: Source, fetch_time: DateTime<Utc>) -> pb::Movie {
     let source = match source {

@@ -1,13 +1,15 @@
-//! Reservations: seats that are wanted on the way in, what became of them on the way out.
+//! Reservations.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    finish,
+    auditoriums::auditorium,
+    common::{finish, page},
+    movies::movie,
     values::{money, optional, timestamp},
 };
 use crate::{
-    app::{ReservationRef, ReservationView, Reserve},
+    app::{PageRequest, ReservationRef, ReservationView, Reserve},
     domain::{
         ids::{ReservationId, ShowtimeId},
         reservation::{CustomerId, Filter, Phase, State, Tender},
@@ -18,9 +20,9 @@ use crate::{
     pb::boxoffice::v1 as pb,
 };
 
-/// As many as the contract takes in one request; a deployment may take fewer.
+/// Seats that the contract accepts in one request. A deployment may accept fewer.
 const MOST_SEATS: usize = 100;
-/// As the contract has them.
+/// Seat numbers that the contract accepts.
 const NUMBERS: std::ops::RangeInclusive<i32> = 1..=999;
 
 pub(crate) fn reserve(request: &pb::ReserveSeatsRequest) -> Result<Reserve, Violations> {
@@ -45,16 +47,14 @@ fn choice(seats: &[pb::Seat], count: i32) -> Result<Choice, Violations> {
         violations.add("seat_count", format!("must be from 0 to {MOST_SEATS}"));
     }
     if seats.len() > MOST_SEATS {
-        violations.add("seats", format!("must be at most {MOST_SEATS}"));
+        violations.add("seats", format!("must name at most {MOST_SEATS} seats, and names {}", seats.len()));
     }
     match (seats.is_empty(), count == 0) {
         (true, true) => {
-            violations.add("seats", "must be given, or seat_count");
-            violations.add("seat_count", "must be given, or seats");
+            violations.add("seats", "must name the seats, unless seat_count says how many");
         }
         (false, false) => {
-            violations.add("seats", "must be left out if seat_count is given");
-            violations.add("seat_count", "must be left out if seats are given");
+            violations.add("seat_count", "must be left out where seats are named");
         }
         (true, false) | (false, true) => {}
     }
@@ -78,32 +78,41 @@ fn seat_name(seat: &pb::Seat) -> Result<SeatName, Violations> {
     finish(violations, row.map(|row| SeatName { row, number: seat.number }))
 }
 
-/// The reservation that somebody names, and whose it must be.
-pub(crate) fn named(reservation_id: &str, customer_id: &str) -> Result<ReservationRef, Violations> {
+/// Reads the reservation that a request names, and the customer to whom it must belong.
+pub(crate) fn reservation_ref(reservation_id: &str, customer_id: &str) -> Result<ReservationRef, Violations> {
     let mut violations = Violations::new();
     let reservation_id = violations.take("reservation_id", ReservationId::parse(reservation_id));
     let customer_id = violations.take("customer_id", optional(customer_id, CustomerId::parse));
-    let named = reservation_id.zip(customer_id);
-    finish(violations, named.map(|(reservation_id, customer_id)| ReservationRef { reservation_id, customer_id }))
+    let both = reservation_id.zip(customer_id);
+    finish(violations, both.map(|(reservation_id, customer_id)| ReservationRef { reservation_id, customer_id }))
 }
 
-pub(crate) fn tender(tender: Option<pb::Tender>) -> Result<Option<Tender>, Violations> {
+pub(crate) fn confirm(request: pb::ConfirmReservationRequest) -> Result<(ReservationRef, Option<Tender>), Violations> {
+    let mut violations = Violations::new();
+    let reservation = violations.take("", reservation_ref(&request.reservation_id, &request.customer_id));
+    let tender = violations.take("", tender(request.tender));
+    finish(violations, reservation.zip(tender))
+}
+
+fn tender(tender: Option<pb::Tender>) -> Result<Option<Tender>, Violations> {
     let Some(pb::Tender { method, transaction_id }) = tender else { return Ok(None) };
     let mut violations = Violations::new();
     let tender = violations.take("tender", Tender::check(method, transaction_id));
     finish(violations, tender.map(Some))
 }
 
-pub(crate) fn reservation_filter(request: &pb::ListReservationsRequest) -> Result<Filter, Violations> {
+pub(crate) fn list_reservations(request: pb::ListReservationsRequest) -> Result<(Filter, PageRequest), Violations> {
     let mut violations = Violations::new();
     let customer_id = violations.take("customer_id", optional(&request.customer_id, CustomerId::parse));
     let showtime_id = violations.take("showtime_id", optional(&request.showtime_id, ShowtimeId::parse));
     let phase = violations.take("state", phase(request.state));
     if request.customer_id.is_empty() && request.showtime_id.is_empty() {
-        violations.add("customer_id", "must be given, or showtime_id");
+        violations.add("customer_id", "must be given, unless showtime_id is");
     }
+    let page = page(&mut violations, request.page_size, request.page_token);
     let filter = customer_id.zip(showtime_id).zip(phase);
-    finish(violations, filter.map(|((customer_id, showtime_id), phase)| Filter { customer_id, showtime_id, phase }))
+    let filter = filter.map(|((customer_id, showtime_id), phase)| Filter { customer_id, showtime_id, phase });
+    finish(violations, filter.map(|filter| (filter, page)))
 }
 
 fn phase(state: i32) -> Result<Option<Phase>, Violations> {
@@ -126,8 +135,8 @@ pub(crate) fn state(phase: Phase) -> pb::ReservationState {
     }
 }
 
-pub(crate) fn reservation(shown: &ReservationView) -> pb::Reservation {
-    let ReservationView { reservation, plan, phase, as_of } = shown;
+pub(crate) fn reservation(view: &ReservationView) -> pb::Reservation {
+    let ReservationView { reservation, plan, phase, as_of } = view;
     let (facts, sale) = (&plan.facts, reservation.sale());
     let cancel_time = match &reservation.state {
         State::Cancelled { at, .. } => Some(timestamp(*at)),
@@ -140,12 +149,12 @@ pub(crate) fn reservation(shown: &ReservationView) -> pb::Reservation {
         state: state(*phase).into(),
         seats: seats(&plan.seat_index, reservation.block),
         seat_count: reservation.block.count.into(),
-        auditorium: Some(super::auditorium(&facts.auditorium)),
-        movie: Some(super::movie(&facts.movie.value, facts.movie.source, facts.movie.fetch_time)),
+        auditorium: Some(auditorium(&facts.auditorium)),
+        movie: Some(movie(&facts.movie.value, facts.movie.source, facts.movie.fetch_time)),
         total_price: Some(money(reservation.total)),
         create_time: Some(timestamp(reservation.create_time)),
         expire_time: Some(timestamp(reservation.expire_time)),
-        time_left: (*phase == Phase::Held).then(|| left(reservation.expire_time, *as_of)),
+        time_left: (*phase == Phase::Held).then(|| time_left(reservation.expire_time, *as_of)),
         start_time: Some(timestamp(facts.start_time)),
         confirm_time: sale.map(|sale| timestamp(sale.at)),
         cancel_time,
@@ -157,9 +166,9 @@ pub(crate) fn reservation(shown: &ReservationView) -> pb::Reservation {
     }
 }
 
-/// What a request would have made.
-pub(crate) fn validated(shown: &ReservationView) -> pb::Reservation {
-    pb::Reservation { reservation_id: String::new(), revision: 0, ..reservation(shown) }
+/// The reservation that a request with `validate_only` would have made.
+pub(crate) fn validated(view: &ReservationView) -> pb::Reservation {
+    pb::Reservation { reservation_id: String::new(), revision: 0, ..reservation(view) }
 }
 
 pub(crate) fn seats(seat_index: &SeatIndex, block: Block) -> Vec<pb::Seat> {
@@ -170,8 +179,8 @@ pub(crate) fn seat(name: SeatName) -> pb::Seat {
     pb::Seat { row: name.row.as_str().to_owned(), number: name.number }
 }
 
-/// Never negative: an answer may be repeated after the end of the hold that it tells of.
-fn left(expire_time: DateTime<Utc>, as_of: DateTime<Utc>) -> prost_types::Duration {
+/// The time until a hold lapses. It is never negative: a repeated request may be answered after the hold has lapsed.
+fn time_left(expire_time: DateTime<Utc>, as_of: DateTime<Utc>) -> prost_types::Duration {
     let left = (expire_time - as_of).max(TimeDelta::zero());
     prost_types::Duration { seconds: left.num_seconds(), nanos: left.subsec_nanos() }
 }

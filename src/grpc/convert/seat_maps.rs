@@ -1,11 +1,28 @@
-//! Seat maps: whole, and what changed of them.
+//! Seat maps and their deltas.
 
-use super::{seat, timestamp};
+use super::{
+    auditoriums::written_layout,
+    common::{at_most, finish, revision},
+    reservations::seat,
+    values::timestamp,
+};
 use crate::{
     app::{Frame, Snapshot},
-    domain::{seat_index::SeatIndex, seat_map::Status},
+    domain::{ids::ShowtimeId, seat_index::SeatIndex, seat_map::Status, violations::Violations},
     pb::boxoffice::v1 as pb,
 };
+
+/// The revision and the epoch from which a watcher resumes.
+type ResumePoint = Option<(i64, String)>;
+
+pub(crate) fn watch_seat_map(request: pb::WatchSeatMapRequest) -> Result<(ShowtimeId, ResumePoint), Violations> {
+    let mut violations = Violations::new();
+    let id = violations.take("showtime_id", ShowtimeId::parse(&request.showtime_id));
+    revision(&mut violations, "from_revision", request.from_revision);
+    at_most(&mut violations, "epoch", &request.epoch, 64);
+    let from = (request.from_revision > 0).then_some((request.from_revision, request.epoch));
+    finish(violations, id.map(|id| (id, from)))
+}
 
 pub(crate) fn seat_map(snapshot: &Snapshot, list: bool) -> pb::SeatMap {
     let (seat_index, seats) = (&snapshot.plan.seat_index, &snapshot.seats);
@@ -15,7 +32,7 @@ pub(crate) fn seat_map(snapshot: &Snapshot, list: bool) -> pb::SeatMap {
         revision: snapshot.revision,
         epoch: snapshot.epoch.to_string(),
         as_of_time: Some(timestamp(snapshot.at)),
-        layout: Some(super::auditoriums::layout(seat_index.rows_as_written())),
+        layout: Some(written_layout(seat_index.rows_as_written())),
         states: seats.iter().map(|status| state(*status) as u8).collect(),
         seats: listed.collect(),
     }

@@ -1,12 +1,15 @@
-//! Showtimes: wishes on the way in, what stands on the way out.
+//! Showtimes.
 
 use chrono::{DateTime, Utc};
 
 use super::{
-    finish,
+    auditoriums::auditorium,
+    common::{finish, page, revision},
+    movies::movie,
     values::{duration, local_date, money, optional, price, required, span, time, timestamp},
 };
 use crate::{
+    app::PageRequest,
     domain::{
         ids::{AuditoriumId, ShowtimeId},
         movie::MovieId,
@@ -16,8 +19,8 @@ use crate::{
     pb::boxoffice::v1 as pb,
 };
 
-/// A start in the past is named here only beside other flaws. Alone, it is the app's to refuse: a retry may come after the
-/// start, and is answered first.
+/// A start in the past is reported here only beside other violations. Alone it is refused by the app, because a repeated
+/// request may arrive after the start and is answered first.
 pub(crate) fn new_showtime(request: &pb::CreateShowtimeRequest, now: DateTime<Utc>) -> Result<NewShowtime, Violations> {
     let mut violations = Violations::new();
     let movie_id = violations.take("movie_id", MovieId::parse(&request.movie_id));
@@ -46,20 +49,25 @@ pub(crate) fn new_showtime(request: &pb::CreateShowtimeRequest, now: DateTime<Ut
     finish(violations, new)
 }
 
-pub(crate) fn filter(request: &pb::ListShowtimesRequest, violations: &mut Violations) -> Option<Filter> {
+pub(crate) fn list_showtimes(request: pb::ListShowtimesRequest) -> Result<(Filter, PageRequest), Violations> {
+    let mut violations = Violations::new();
     let auditorium_id = violations.take("auditorium_id", optional(&request.auditorium_id, AuditoriumId::parse));
     let movie_id = violations.take("movie_id", optional(&request.movie_id, MovieId::parse));
     let start_after = violations.take("start_after", request.start_after.map(time).transpose());
     let start_before = violations.take("start_before", request.start_before.map(time).transpose());
     let local_date = violations.take("local_date", optional(&request.local_date, local_date));
-    Some(Filter {
-        auditorium_id: auditorium_id?,
-        movie_id: movie_id?,
-        start_after: start_after?,
-        start_before: start_before?,
-        local_date: local_date?,
-        include_cancelled: request.include_cancelled,
-    })
+    let page = page(&mut violations, request.page_size, request.page_token);
+    let filter = auditorium_id.zip(movie_id).zip(start_after).zip(start_before).zip(local_date).map(
+        |((((auditorium_id, movie_id), start_after), start_before), local_date)| Filter {
+            auditorium_id,
+            movie_id,
+            start_after,
+            start_before,
+            local_date,
+            include_cancelled: request.include_cancelled,
+        },
+    );
+    finish(violations, filter.map(|filter| (filter, page)))
 }
 
 pub(crate) fn showtime(showtime: &Showtime) -> pb::Showtime {
@@ -70,8 +78,8 @@ pub(crate) fn showtime(showtime: &Showtime) -> pb::Showtime {
     };
     pb::Showtime {
         showtime_id: facts.showtime_id.to_string(),
-        movie: Some(super::movie(&facts.movie.value, facts.movie.source, facts.movie.fetch_time)),
-        auditorium: Some(super::auditorium(&facts.auditorium)),
+        movie: Some(movie(&facts.movie.value, facts.movie.source, facts.movie.fetch_time)),
+        auditorium: Some(auditorium(&facts.auditorium)),
         start_time: Some(timestamp(facts.start_time)),
         end_time: Some(timestamp(facts.end_time)),
         local_date: facts.local_date.to_string(),
@@ -85,14 +93,16 @@ pub(crate) fn showtime(showtime: &Showtime) -> pb::Showtime {
     }
 }
 
-/// Reads the showtime's id, and other flaws with it.
-pub(crate) fn showtime_id(text: &str, violations: &mut Violations) -> Option<ShowtimeId> {
-    violations.take("showtime_id", ShowtimeId::parse(text))
+pub(crate) fn showtime_id(text: &str) -> Result<ShowtimeId, Violations> {
+    let mut violations = Violations::new();
+    let id = violations.take("showtime_id", ShowtimeId::parse(text));
+    finish(violations, id)
 }
 
-/// Looks at a revision that a reader names; 0 is none.
-pub(crate) fn revision(field: &str, revision: i64, violations: &mut Violations) {
-    if revision < 0 {
-        violations.add(field, "must not be negative");
-    }
+/// Reads the showtime that a read names, and the revision that the answer must have reached.
+pub(crate) fn showtime_at_least(id: &str, at_least_revision: i64) -> Result<(ShowtimeId, i64), Violations> {
+    let mut violations = Violations::new();
+    let id = violations.take("showtime_id", ShowtimeId::parse(id));
+    revision(&mut violations, "at_least_revision", at_least_revision);
+    finish(violations, id.map(|id| (id, at_least_revision)))
 }

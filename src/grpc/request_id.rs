@@ -1,26 +1,19 @@
-//! Request ids: where they are found, and what they stand for.
+//! Request ids: where a request carries one, and the digest of the content that goes with it.
 
 use prost::Message;
 use sha2::{Digest as _, Sha256};
 use tonic::metadata::MetadataMap;
 
-use crate::{
-    app::RequestKey,
-    domain::{ids::RequestId, violations::Violations},
-};
+use crate::domain::{ids::RequestId, violations::Violations};
 
-/// The metadata key that means the same as the field.
+/// The metadata key that means the same as the field `request_id`.
 const HEADER: &str = "idempotency-key";
-/// Who asks, while nobody proves who they are.
-const ANYONE: &str = "";
 
-/// The key of a mutation, if its caller gave one, in the field or in the metadata. `content` is the request without it.
-pub(super) fn key(
-    metadata: &MetadataMap,
-    field: &str,
-    method: &'static str,
-    content: &impl Message,
-) -> Result<Option<RequestKey>, Violations> {
+/// Reads the request id from the field or from the metadata. A request may have none.
+///
+/// # Errors
+/// The id is not a UUID, is the nil UUID, or differs between the two places.
+pub(super) fn read(metadata: &MetadataMap, field: &str) -> Result<Option<RequestId>, Violations> {
     let header = match metadata.get(HEADER).map(|value| value.to_str()) {
         None => None,
         Some(Ok(text)) => Some(RequestId::parse(text).map_err(|flaws| under(HEADER, flaws))?),
@@ -31,18 +24,21 @@ pub(super) fn key(
     } else {
         Some(RequestId::parse(field).map_err(|flaws| under("request_id", flaws))?)
     };
-    let request_id = match (field, header) {
+    let id = match (field, header) {
         (Some(field), Some(header)) if field != header => {
             return Err(Violations::one("request_id", "must equal the idempotency-key metadata, or one be left out"));
         }
-        (None, None) => return Ok(None),
-        (Some(id), _) | (None, Some(id)) => id,
+        (id, None) | (None, id) | (id, Some(_)) => id,
     };
-    if request_id.0.is_nil() {
+    if id.is_some_and(|id| id.0.is_nil()) {
         return Err(Violations::one("request_id", "must not be the nil UUID"));
     }
-    let fingerprint = Sha256::digest(content.encode_to_vec()).into();
-    Ok(Some(RequestKey { caller: ANYONE.to_owned(), method, request_id, fingerprint }))
+    Ok(id)
+}
+
+/// The digest of a request's content, which does not include its request id.
+pub(super) fn fingerprint(content: &impl Message) -> [u8; 32] {
+    Sha256::digest(content.encode_to_vec()).into()
 }
 
 fn under(field: &str, flaws: Violations) -> Violations {
