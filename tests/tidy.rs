@@ -3,6 +3,7 @@
 //! It stands in for the walls that a workspace of crates would give, and it reads text: rustfmt's indentation is taken as
 //! given, and a macro that builds a path out of pieces would go unseen. Each rule is shown to catch a planted violation.
 
+mod cycles;
 mod law;
 mod source;
 
@@ -11,6 +12,7 @@ use self::source::{Source, is_word, paths};
 const LONGEST_FILE: usize = 400;
 const LONGEST_FUNCTION: usize = 70;
 const LONGEST_MAIN: usize = 40;
+const LONGEST_README: usize = 250;
 
 /// Never written, and where the one exception is, if there is one.
 const BANNED: [(&str, Option<&str>); 14] = [
@@ -30,11 +32,28 @@ const BANNED: [(&str, Option<&str>); 14] = [
     ("mpsc::channel()", None),
 ];
 
+/// What makes SQL from text. It stands where statements were measured (see `docs/adr/`), and in the migrations.
+const RAW_SQL: [&str; 8] = [
+    "from_sql_and_values",
+    "Statement::from_string",
+    "query_one_raw",
+    "query_all_raw",
+    "execute_raw",
+    "execute_unprepared",
+    "find_by_statement",
+    "sqlx::query",
+];
+const RAW_SQL_HOMES: [&str; 3] = ["src/store/ledger.rs", "src/store/ledger/", "src/store/migrations"];
+
 /// The part of `BANNED` that holds in tests, too. They live in the real world, which has one clock.
 const BANNED_EVERYWHERE: usize = 6;
 
 fn too_long(source: &Source) -> Vec<String> {
-    let most = if source.path == "src/main.rs" { LONGEST_MAIN } else { LONGEST_FILE };
+    let most = match source.path.as_str() {
+        "src/main.rs" => LONGEST_MAIN,
+        "README.md" => LONGEST_README,
+        _ => LONGEST_FILE,
+    };
     let lines = source.text.lines().count();
     if lines > most { vec![format!("{}: {lines} lines, {most} are allowed", source.path)] } else { Vec::new() }
 }
@@ -77,6 +96,19 @@ fn banned(source: &Source) -> Vec<String> {
             if written && *home != Some(&source.path) {
                 found.push(format!("{}:{}: {word} is not written here", source.path, number + 1));
             }
+        }
+    }
+    found
+}
+
+fn raw_sql(source: &Source) -> Vec<String> {
+    if RAW_SQL_HOMES.iter().any(|home| source.path.starts_with(home)) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    for (number, line) in source.product().lines().enumerate() {
+        for word in RAW_SQL.iter().filter(|word| line.contains(**word)) {
+            found.push(format!("{}:{}: {word} makes SQL from text outside the ledger", source.path, number + 1));
         }
     }
     found
@@ -127,9 +159,9 @@ fn dependencies(manifest: &str) -> Vec<String> {
     both.map(|(name, _)| name.replace('-', "_")).chain(["sqlx".to_owned(), "sea_query".to_owned()]).collect()
 }
 
-/// What README names as the proof of a guarantee and is no test: `file::test`, in the table's last column.
-fn unproven(readme: &Source) -> Vec<String> {
-    let rows = readme.text.lines().enumerate().filter(|(_, line)| line.starts_with('|'));
+/// What `docs/guarantees.md` names as the proof of a guarantee and is no test: `file::test`, in the table's last column.
+fn unproven(guarantees: &Source) -> Vec<String> {
+    let rows = guarantees.text.lines().enumerate().filter(|(_, line)| line.starts_with('|'));
     let named = rows.flat_map(|(at, line)| line.split('`').skip(1).step_by(2).map(move |name| (at + 1, name)));
     let tests = named.filter_map(|(line, name)| Some((line, name.split_once("::")?)));
     let missing = tests.filter(|(_, (file, test))| {
@@ -137,7 +169,7 @@ fn unproven(readme: &Source) -> Vec<String> {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         !Source { path: String::new(), text }.code().contains(&format!("fn {test}("))
     });
-    missing.map(|(line, (file, test))| format!("{}:{line}: there is no test {file}::{test}", readme.path)).collect()
+    missing.map(|(line, (file, test))| format!("{}:{line}: there is no test {file}::{test}", guarantees.path)).collect()
 }
 
 fn assert_tidy(rule: impl Fn(&Source) -> Vec<String>, applies: impl Fn(&Source) -> bool) {
@@ -200,10 +232,46 @@ fn a_forbidden_import_is_caught() {
 }
 
 #[test]
+fn files_of_a_room_do_not_import_each_other_in_a_circle() {
+    let found = cycles::violations(&source::all());
+    assert!(found.is_empty(), "{} circles:\n{}", found.len(), found.join("\n"));
+    let circle = |files: &[(&str, &str)]| {
+        let source = |(path, text): &(&str, &str)| Source { path: (*path).to_owned(), text: (*text).to_owned() };
+        cycles::violations(&files.iter().map(source).collect::<Vec<_>>())
+    };
+    // Two neighbours; a parent and its child; three in a row.
+    let found = circle(&[("src/a/b.rs", "use super::c::X;"), ("src/a/c.rs", "fn f() { crate::a::b::g() }")]);
+    assert_eq!(found, ["a circle of 2 files: src/a/b.rs -> src/a/c.rs, src/a/c.rs -> src/a/b.rs"]);
+    assert_eq!(circle(&[("src/a.rs", "use b::X;"), ("src/a/b.rs", "use super::{Y, Z};")]).len(), 1);
+    let three = [("src/a.rs", "use super::b;"), ("src/b.rs", "use super::c::X;"), ("src/c.rs", "use crate::a;")];
+    assert_eq!(circle(&three).len(), 1);
+    // A re-export is no import, and neither is what only tests name.
+    assert!(
+        circle(&[("src/a.rs", "pub use b::X;\npub(crate) use b::{Y, Z};"), ("src/a/b.rs", "use super::X;")]).is_empty()
+    );
+    let test = "\n#[cfg(test)]\nmod tests {\n    use super::super::b::X;\n}\n";
+    assert!(circle(&[("src/a.rs", test), ("src/b.rs", "use crate::a::X;")]).is_empty());
+}
+
+#[test]
+fn sql_is_made_from_text_in_the_ledger_only() {
+    assert_tidy(raw_sql, |source| source.path.starts_with("src/"));
+    assert_caught(
+        raw_sql,
+        "src/store/showtimes.rs",
+        "let s = Statement::from_sql_and_values(b, sql, v);",
+        &["from_sql"],
+    );
+    assert_caught(raw_sql, "src/app/movies.rs", "sqlx::query(\"SELECT 1\")", &["sqlx::query"]);
+    assert_caught(raw_sql, "src/store/ledger/postgres.rs", "sqlx::query(text)", &[]);
+}
+
+#[test]
 fn files_are_short() {
-    assert_tidy(too_long, Source::is_rust);
+    assert_tidy(too_long, |source| source.is_rust() || source.path == "README.md");
     assert_caught(too_long, "src/a.rs", &"x\n".repeat(LONGEST_FILE + 1), &["401 lines"]);
     assert_caught(too_long, "src/a.rs", &"x\n".repeat(LONGEST_FILE), &[]);
+    assert_caught(too_long, "README.md", &"x\n".repeat(LONGEST_README + 1), &["251 lines"]);
     assert_caught(too_long, "src/main.rs", &"x\n".repeat(LONGEST_MAIN + 1), &["41 lines"]);
 }
 
@@ -253,9 +321,9 @@ fn nothing_names_the_machine_that_it_was_written_on() {
 
 #[test]
 fn every_proof_that_is_named_exists() {
-    assert_tidy(unproven, |source| source.path == "README.md");
+    assert_tidy(unproven, |source| source.path == "docs/guarantees.md");
     let rows = "| one | `tidy::every_proof_that_is_named_exists` |\n| two | `tidy::gone`, `gone::gone` |";
-    assert_caught(unproven, "README.md", rows, &[":2: there is no test tidy::gone", "gone::gone"]);
+    assert_caught(unproven, "docs/guarantees.md", rows, &[":2: there is no test tidy::gone", "gone::gone"]);
 }
 
 #[test]
