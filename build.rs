@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let folder = Path::new(&out).join("services");
     fs::create_dir_all(&folder)?;
     let mut server = ours.build_client(false).extern_path(".boxoffice.v1", "crate::pb::boxoffice::v1");
-    for message in ["GetSeatMapResponse", "WatchSeatMapResponse"] {
+    for message in ["GetSeatMapResponse", "ListShowtimesResponse", "WatchSeatMapResponse"] {
         server = server.extern_path(format!(".boxoffice.v1.{message}"), "crate::grpc::ready::Ready");
     }
     server.out_dir(folder).compile_fds(services)?;

@@ -12,6 +12,8 @@ mod reservation_index;
 mod reservations;
 mod sample;
 mod seat_maps;
+mod shared_reads;
+mod showtime_pages;
 mod showtimes;
 
 use std::{sync::Arc, time::Duration};
@@ -26,7 +28,7 @@ pub use origin::{Caller, Origin};
 pub use pages::PageRequest;
 pub use reservations::{ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve};
 pub use seat_maps::Ended;
-pub use showtimes::ShowtimePage;
+pub use showtime_pages::ShowtimePage;
 
 /// Seat maps, as they are shown.
 pub use crate::ledger::{Encoding, Frame, Snapshot, Watch, WatchMessage};
@@ -36,6 +38,7 @@ pub use crate::store::RequestKey;
 use crate::{clock::Clock, ledger::Ledger, store::Store, telemetry::panics, upstream::Movies};
 use pages::Pages;
 use reservation_index::ReservationIndex;
+use showtime_pages::ShowtimePages;
 
 /// What a deployment decides about its house.
 #[derive(Clone, Debug)]
@@ -58,6 +61,7 @@ struct Inner {
     rules: Rules,
     pages: Pages,
     reservation_index: ReservationIndex,
+    showtime_pages: ShowtimePages,
     tasks: TaskTracker,
 }
 
@@ -80,8 +84,19 @@ impl App {
     /// The store cannot be asked for what all instances share.
     pub async fn new(store: Store, movies: Movies, ledger: Ledger, clock: Clock, rules: Rules) -> Result<Self, Error> {
         let pages = Pages::new(&store.settle(PAGE_KEY, &clock.secret()).await?);
-        let (reservation_index, tasks) = (ReservationIndex::new(), TaskTracker::new());
-        Ok(Self(Arc::new(Inner { store, movies, ledger, clock, rules, pages, reservation_index, tasks })))
+        let (reservation_index, showtime_pages, tasks) =
+            (ReservationIndex::new(), ShowtimePages::new(), TaskTracker::new());
+        Ok(Self(Arc::new(Inner {
+            store,
+            movies,
+            ledger,
+            clock,
+            rules,
+            pages,
+            reservation_index,
+            showtime_pages,
+            tasks,
+        })))
     }
 
     /// The clock that everything here goes by.

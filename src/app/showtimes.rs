@@ -1,9 +1,11 @@
 //! Showtimes: scheduled with a movie from the provider, read as they stand.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Answer, App, Error, Kind, Origin, PageRequest, Refused};
+use super::{Answer, App, Error, Kind, Origin, PageRequest, Refused, ShowtimePage, showtime_pages::PageKey};
 use crate::{
     domain::{
         ids::{AuditoriumId, ShowtimeId},
@@ -12,19 +14,10 @@ use crate::{
         showtime::{Filter, NewShowtime, Showtime},
     },
     ledger::{Outcome, Reply},
-    store::{Cursor, Schedule, ShowtimeScheduled},
+    store::{self, Cursor, Schedule, ShowtimeScheduled},
 };
 
-/// A page of showtimes.
-pub struct ShowtimePage {
-    /// By start time and id.
-    pub showtimes: Vec<Showtime>,
-    /// Empty on the last page.
-    pub next: String,
-}
-
 const LIST: &str = "showtimes";
-
 impl App {
     /// Schedules a showtime.
     ///
@@ -71,28 +64,47 @@ impl App {
         Ok(showtime)
     }
 
-    /// A page of showtimes.
+    /// Reads a page of showtimes. The read begins after this call, and callers who ask for the same page share it.
     ///
     /// # Errors
-    /// The page is asked for wrongly, or the store fails.
+    /// The page token is not of this list and filter, or the store fails.
     pub async fn showtimes(
         &self,
         _origin: &Origin,
         filter: &Filter,
         page: &PageRequest,
-    ) -> Result<ShowtimePage, Error> {
+    ) -> Result<Arc<ShowtimePage>, Error> {
         let limit = page.limit()?;
         let signed = canonical(filter);
         let place = self.0.pages.place(LIST, &signed, &page.token)?;
         let after = place.and_then(|place| read_cursor(&place));
-        let mut showtimes = self.0.store.showtimes(filter, after, limit as u64 + 1).await?;
-        let more = showtimes.len() > limit;
-        showtimes.truncate(limit);
+        let key = (signed, page.token.clone(), limit);
+        let read = {
+            let (app, filter, key) = (self.clone(), Arc::new(filter.clone()), Arc::new(key.clone()));
+            move || app.clone().read_showtimes(Arc::clone(&filter), after, Arc::clone(&key))
+        };
+        Ok(self.0.showtime_pages.reads.read(&key, read).await?)
+    }
+
+    async fn read_showtimes(
+        self,
+        filter: Arc<Filter>,
+        after: Option<Cursor>,
+        key: Arc<PageKey>,
+    ) -> Result<Arc<ShowtimePage>, Arc<store::Error>> {
+        let (signed, _, limit) = &*key;
+        let mut showtimes = self.0.store.showtimes(&filter, after, *limit as u64 + 1).await?;
+        let more = showtimes.len() > *limit;
+        showtimes.truncate(*limit);
+        let pages = &self.0.showtime_pages;
+        if let Some(last) = pages.last(&key, &showtimes, more) {
+            return Ok(last);
+        }
         let next = match showtimes.last() {
-            Some(last) if more => self.0.pages.token(LIST, &signed, &write_cursor(last)),
+            Some(last) if more => self.0.pages.token(LIST, signed, &write_cursor(last)),
             _ => String::new(),
         };
-        Ok(ShowtimePage { showtimes, next })
+        Ok(pages.keep(&key, showtimes, next))
     }
 
     /// Cancels a showtime and all its reservations, and frees its slot.

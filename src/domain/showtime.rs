@@ -1,6 +1,9 @@
 //! Showtimes: which movie plays where and when, and what may not happen to them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use chrono::{DateTime, NaiveDate, SubsecRound as _, TimeDelta, Utc};
 
@@ -113,6 +116,33 @@ pub struct Facts {
     pub hold_duration: Duration,
     /// When it was scheduled.
     pub create_time: DateTime<Utc>,
+    /// The encoded form for clients.
+    pub encoded: Encoded,
+}
+
+/// The encoded form of facts. The room that encodes them fills it in once, since facts never change.
+///
+/// It says nothing that the facts do not say, so all encoded forms count as equal, and a clone starts without one.
+#[derive(Debug, Default)]
+pub struct Encoded(OnceLock<Box<[u8]>>);
+
+impl Encoded {
+    /// The encoded form, made by `encode` if there is none yet.
+    pub fn get_or_encode(&self, encode: impl FnOnce() -> Vec<u8>) -> &[u8] {
+        self.0.get_or_init(|| encode().into_boxed_slice())
+    }
+}
+
+impl Clone for Encoded {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl PartialEq for Encoded {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// What changes: always read from the store.

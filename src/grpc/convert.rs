@@ -17,5 +17,5 @@ pub(super) use reservations::{
     confirm, list_reservations, reservation, reservation_ref, reserve, seat, seats, validated,
 };
 pub(super) use seat_maps::{seat_map, seat_map_delta, watch_seat_map};
-pub(super) use showtimes::{list_showtimes, new_showtime, showtime, showtime_at_least, showtime_id};
+pub(super) use showtimes::{encoded_page, list_showtimes, new_showtime, showtime, showtime_at_least, showtime_id};
 pub(super) use values::timestamp;

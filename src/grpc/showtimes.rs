@@ -48,18 +48,12 @@ impl Showtimes for Service {
         .await
     }
 
-    async fn list_showtimes(
-        &self,
-        request: Request<pb::ListShowtimesRequest>,
-    ) -> Result<Response<pb::ListShowtimesResponse>, Status> {
+    async fn list_showtimes(&self, request: Request<pb::ListShowtimesRequest>) -> Result<Response<Ready>, Status> {
         self.read(
             request,
             convert::list_showtimes,
             |app, origin, (filter, page)| async move { app.showtimes(&origin, &filter, &page).await },
-            |page| pb::ListShowtimesResponse {
-                showtimes: page.showtimes.iter().map(convert::showtime).collect(),
-                next_page_token: page.next,
-            },
+            |page| page.encoded(convert::encoded_page).into(),
         )
         .await
     }

@@ -94,8 +94,8 @@ async fn create_call(app: &App) -> Option<String> {
 async fn reserve_call(app: &App) -> Option<String> {
     let coming = Filter { start_after: Some(app.clock().now()), ..Filter::default() };
     let some = PageRequest { size: 20, token: String::new() };
-    let showtimes = app.showtimes(&Caller::service().into(), &coming, &some).await.ok()?.showtimes;
-    let showtime = showtimes.into_iter().find(|showtime| showtime.standing.available_count > 1)?;
+    let page = app.showtimes(&Caller::service().into(), &coming, &some).await.ok()?;
+    let showtime = page.showtimes.iter().find(|showtime| showtime.standing.available_count > 1)?;
     Some(format!(
         r#"{{"showtime_id": "{}", "seat_count": 2, "customer_id": "ada", "request_id": "{}"}}"#,
         showtime.facts.showtime_id,

@@ -88,6 +88,7 @@ impl ShowtimeRow {
             price: Money { currency, minor: self.price_minor },
             hold_duration: Duration::from_micros(self.hold_us.unsigned_abs()),
             create_time: self.create_time,
+            encoded: showtime::Encoded::default(),
         })
     }
 

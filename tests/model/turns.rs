@@ -11,7 +11,7 @@ use boxoffice::domain::{
     reservation::{CustomerId, State, Tender},
     seat_index::{RowLabel, SeatName},
     seating::{Choice, Command, OrphanRule, Rules},
-    showtime::Facts,
+    showtime::{Encoded, Facts},
 };
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use proptest::{
@@ -171,6 +171,7 @@ fn facts(auditorium: &NewAuditorium, hold_duration: Duration) -> Facts {
         price: Money::price("EUR", 9, 500_000_000).expect("a price"),
         hold_duration,
         create_time: opening(),
+        encoded: Encoded::default(),
     }
 }
 

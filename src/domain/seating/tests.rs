@@ -20,7 +20,7 @@ use crate::domain::{
     movie::{Movie, MovieId, Source, Sourced},
     reservation::{CustomerId, Phase, Reservation, Tender},
     seat_index::{Block, RowLabel, SeatIndex, SeatName},
-    showtime::{Facts, State},
+    showtime::{Encoded, Facts, State},
 };
 
 const HOLD: Duration = Duration::from_mins(10);
@@ -77,6 +77,7 @@ pub(crate) fn plan(rows: &[&str]) -> Arc<ShowtimePlan> {
         price: Money::price("EUR", 9, 500_000_000).unwrap(),
         hold_duration: HOLD,
         create_time: opening(),
+        encoded: Encoded::default(),
     };
     Arc::new(ShowtimePlan { facts: Arc::new(facts), seat_index: Arc::new(SeatIndex::new(&layout)) })
 }

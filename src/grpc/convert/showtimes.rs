@@ -1,6 +1,11 @@
 //! Showtimes.
 
+use bytes::{BufMut as _, Bytes, BytesMut};
 use chrono::{DateTime, Utc};
+use prost::{
+    Message as _,
+    encoding::{WireType, encode_key, encode_varint},
+};
 
 use super::{
     auditoriums::auditorium,
@@ -9,15 +14,20 @@ use super::{
     values::{duration, local_date, money, optional, price, required, span, time, timestamp},
 };
 use crate::{
-    app::PageRequest,
+    app::{PageRequest, ShowtimePage},
     domain::{
         ids::{AuditoriumId, ShowtimeId},
         movie::MovieId,
-        showtime::{Filter, MAX_SPAN, MIN_DURATION, MIN_HOLD, NewShowtime, Showtime, State},
+        showtime::{Facts, Filter, MAX_SPAN, MIN_DURATION, MIN_HOLD, NewShowtime, Showtime, Standing, State},
         violations::Violations,
     },
     pb::boxoffice::v1 as pb,
 };
+
+/// The number of the field `showtimes` of `ListShowtimesResponse`.
+const SHOWTIMES: u32 = 1;
+/// What a showtime takes in a page, for the first guess of the buffer's size.
+const TYPICAL_BYTES: usize = 512;
 
 /// A start in the past is reported here only beside other violations. Alone it is refused by the app, because a repeated
 /// request may arrive after the start and is answered first.
@@ -71,11 +81,18 @@ pub(crate) fn list_showtimes(request: pb::ListShowtimesRequest) -> Result<(Filte
 }
 
 pub(crate) fn showtime(showtime: &Showtime) -> pb::Showtime {
-    let (facts, standing) = (&showtime.facts, showtime.standing);
-    let (state, cancel_time) = match standing.state {
-        State::Scheduled => (pb::ShowtimeState::Scheduled, None),
-        State::Cancelled { at } => (pb::ShowtimeState::Cancelled, Some(timestamp(at))),
-    };
+    let standing = standing_fields(showtime.standing);
+    pb::Showtime {
+        state: standing.state,
+        available_count: standing.available_count,
+        revision: standing.revision,
+        cancel_time: standing.cancel_time,
+        ..fact_fields(&showtime.facts)
+    }
+}
+
+/// The fields that never change.
+fn fact_fields(facts: &Facts) -> pb::Showtime {
     pb::Showtime {
         showtime_id: facts.showtime_id.to_string(),
         movie: Some(movie(&facts.movie.value, facts.movie.source, facts.movie.fetch_time)),
@@ -85,12 +102,41 @@ pub(crate) fn showtime(showtime: &Showtime) -> pb::Showtime {
         local_date: facts.local_date.to_string(),
         price: Some(money(facts.price)),
         hold_duration: Some(duration(facts.hold_duration)),
+        create_time: Some(timestamp(facts.create_time)),
+        ..pb::Showtime::default()
+    }
+}
+
+/// The fields that change.
+fn standing_fields(standing: Standing) -> pb::Showtime {
+    let (state, cancel_time) = match standing.state {
+        State::Scheduled => (pb::ShowtimeState::Scheduled, None),
+        State::Cancelled { at } => (pb::ShowtimeState::Cancelled, Some(timestamp(at))),
+    };
+    pb::Showtime {
         state: state.into(),
         available_count: standing.available_count,
         revision: standing.revision,
-        create_time: Some(timestamp(facts.create_time)),
         cancel_time,
+        ..pb::Showtime::default()
     }
+}
+
+/// Encodes a page as a `ListShowtimesResponse`. Of each showtime the fields that never change are encoded once, and only the
+/// others are encoded for each page.
+pub(crate) fn encoded_page(page: &ShowtimePage) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(page.showtimes.len() * TYPICAL_BYTES + TYPICAL_BYTES);
+    for showtime in &page.showtimes {
+        let facts = showtime.facts.encoded.get_or_encode(|| fact_fields(&showtime.facts).encode_to_vec());
+        let standing = standing_fields(showtime.standing);
+        encode_key(SHOWTIMES, WireType::LengthDelimited, &mut bytes);
+        encode_varint((facts.len() + standing.encoded_len()) as u64, &mut bytes);
+        bytes.put_slice(facts);
+        standing.encode_raw(&mut bytes);
+    }
+    let rest = pb::ListShowtimesResponse { showtimes: Vec::new(), next_page_token: page.next.clone() };
+    rest.encode_raw(&mut bytes);
+    bytes.freeze()
 }
 
 pub(crate) fn showtime_id(text: &str) -> Result<ShowtimeId, Violations> {
@@ -105,4 +151,28 @@ pub(crate) fn showtime_at_least(id: &str, at_least_revision: i64) -> Result<(Sho
     let id = violations.take("showtime_id", ShowtimeId::parse(id));
     revision(&mut violations, "at_least_revision", at_least_revision);
     finish(violations, id.map(|id| (id, at_least_revision)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_encoded_standing_and_facts_are_one_message() {
+        let at = DateTime::from_timestamp(1_800_000_000, 0).unwrap_or_default();
+        for state in [State::Scheduled, State::Cancelled { at }] {
+            let standing = Standing { state, available_count: 7, revision: 9 };
+            let facts = pb::Showtime {
+                showtime_id: "an id".to_owned(),
+                local_date: "2027-02-28".to_owned(),
+                ..pb::Showtime::default()
+            };
+            let mut bytes = facts.encode_to_vec();
+            standing_fields(standing).encode_raw(&mut bytes);
+            let read = pb::Showtime::decode(&*bytes).ok();
+            let fields = standing_fields(standing);
+            let whole = pb::Showtime { showtime_id: facts.showtime_id, local_date: facts.local_date, ..fields };
+            assert_eq!(read, Some(whole));
+        }
+    }
 }

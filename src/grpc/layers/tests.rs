@@ -27,8 +27,7 @@ use crate::{
     grpc::ready::Ready,
     pb::boxoffice::v1::{
         CancelShowtimeRequest, CancelShowtimeResponse, CreateShowtimeRequest, CreateShowtimeResponse,
-        GetSeatMapRequest, GetShowtimeRequest, GetShowtimeResponse, ListShowtimesRequest, ListShowtimesResponse,
-        WatchSeatMapRequest,
+        GetSeatMapRequest, GetShowtimeRequest, GetShowtimeResponse, ListShowtimesRequest, WatchSeatMapRequest,
         showtimes_client::ShowtimesClient,
         showtimes_server::{Showtimes, ShowtimesServer},
     },
@@ -65,7 +64,7 @@ impl Showtimes for Obedient {
     async fn create_showtime(&self, _: Call<CreateShowtimeRequest>) -> Result<Answer<CreateShowtimeResponse>, Status> {
         Err(Status::aborted(""))
     }
-    async fn list_showtimes(&self, _: Call<ListShowtimesRequest>) -> Result<Answer<ListShowtimesResponse>, Status> {
+    async fn list_showtimes(&self, _: Call<ListShowtimesRequest>) -> Result<Answer<Ready>, Status> {
         Err(Status::aborted(""))
     }
     async fn cancel_showtime(&self, _: Call<CancelShowtimeRequest>) -> Result<Answer<CancelShowtimeResponse>, Status> {
