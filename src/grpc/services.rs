@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, codegen::BoxFuture, metadata::MetadataValue, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::layers::{RequestContext, unserved};
+use super::layers::{RequestContext, unknown_path};
 use crate::{
     app::{Answer, App},
     pb::{
@@ -101,7 +101,7 @@ pub fn services(
         movies: MoviesServer::new(service.clone()).max_decoding_message_size(limit),
         reservations: ReservationsServer::new(service.clone()).max_decoding_message_size(limit),
         showtimes: ShowtimesServer::new(service).max_decoding_message_size(limit),
-        others: others.into_axum_router().fallback(unserved),
+        others: others.into_axum_router().fallback(unknown_path),
     })))
 }
 

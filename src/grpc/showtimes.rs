@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status, transport::server::TcpConnectInfo};
 
 use super::{
     convert::{self, finish},
-    layers::Kept,
+    layers::StreamGuard,
     ready::Ready,
     requests,
     reservations::origin,
@@ -124,10 +124,10 @@ impl Showtimes for Service {
         };
         let watch = asked.await.map_err(|error| status::of(&error, &context))?;
         let Watching { heartbeat, ending } = self.watching.clone();
-        let kept = Kept::new(watch.seat());
+        let guard = StreamGuard::new(watch.seat());
         let stream: Self::WatchSeatMapStream = Box::pin(seat_maps::stream(watch, heartbeat, ending, context));
         let mut response = Response::new(stream);
-        response.extensions_mut().insert(kept);
+        response.extensions_mut().insert(guard);
         Ok(response)
     }
 }
