@@ -36,7 +36,7 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
             invalid("REQUEST_ID_REUSED", &Violations::one("request_id", description))
         }
         Error::NotFound { kind, id } => not_found(*kind, id),
-        Error::Overlaps(other) => overlaps(other),
+        Error::Overlaps { other, turnaround } => overlaps(other, *turnaround),
         Error::Refused(refused) => refusals::of(refused),
         Error::RevisionNotReached { asked, reached } => {
             let message = format!("the showtime has not reached revision {asked}; its newest revision is {reached}");
@@ -115,14 +115,27 @@ fn not_found(kind: Kind, id: &str) -> Status {
     Status::with_error_details(Code::NotFound, message, details)
 }
 
-fn overlaps(other: &Showtime) -> Status {
+fn overlaps(other: &Showtime, turnaround: Duration) -> Status {
     let facts = &other.facts;
     let (id, start, end) = (facts.showtime_id.to_string(), rfc3339(facts.start_time), rfc3339(facts.end_time));
-    let message = format!("the auditorium is taken by showtime {id} from {start} to {end}, and rests after it");
+    let turnaround = match turnaround.as_secs() {
+        0 => String::new(),
+        seconds => format!(", and must stay empty for {} after each showtime", in_minutes(seconds)),
+    };
+    let message = format!("the auditorium is taken by showtime {id} from {start} to {end}{turnaround}");
     let mut details =
         error_info("SHOWTIME_OVERLAPS", [("showtime_id", id.clone()), ("start_time", start), ("end_time", end)]);
     details.set_resource_info("boxoffice.v1.Showtime", id, "", "the showtime that has the auditorium at that time");
     Status::with_error_details(Code::FailedPrecondition, message, details)
+}
+
+/// "15 minutes", or "90 seconds" if the minutes are not whole.
+fn in_minutes(seconds: u64) -> String {
+    match (seconds / 60, seconds % 60) {
+        (1, 0) => "1 minute".to_owned(),
+        (minutes, 0) => format!("{minutes} minutes"),
+        _ => format!("{seconds} seconds"),
+    }
 }
 
 fn internal(error: &Error, context: &Extensions) -> Status {
@@ -133,4 +146,14 @@ fn internal(error: &Error, context: &Extensions) -> Status {
         "a request failed"
     );
     details::internal(request_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turnaround_is_written_in_whole_minutes_or_in_seconds() {
+        assert_eq!([60, 90, 900].map(in_minutes), ["1 minute", "90 seconds", "15 minutes"]);
+    }
 }
