@@ -55,8 +55,7 @@
 //! - No read is answered from a row in memory that can change: in memory are facts that cannot, and movies with the time of
 //!   their fetching. Seat maps are: they say of which revision they are, and nobody shows one that was not compared with the
 //!   database of late.
-//! - An error has one code and one reason, given in `grpc/status.rs`, or, where no service is reached, in
-//!   `grpc/layers/refusal.rs` and `grpc/codec.rs`.
+//! - An error has one code and one reason, given in `grpc/status.rs` and the files below it.
 //!
 //! `docs/ARCHITECTURE.md` follows a request through all of this, and says what is deliberately absent.
 

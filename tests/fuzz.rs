@@ -1,4 +1,4 @@
-//! Whatever is sent, the answer is a refusal by name or an answer: never INTERNAL, never UNKNOWN, and the server lives.
+//! Random requests: each is answered or refused with a reason, never with INTERNAL or UNKNOWN, and the server stays alive.
 
 use proptest::{
     collection::vec,
@@ -23,7 +23,7 @@ use crate::harness::{
     seats::{reserve, showtime, these},
 };
 
-/// For each method.
+/// Requests for each method.
 const CASES: u32 = 100;
 
 #[test]
@@ -31,17 +31,17 @@ fn arbitrary_bytes_are_survived() {
     let (runtime, world) = world();
     for method in methods(&pool()) {
         let good = good_request(&method.input()).encode_to_vec();
-        // Noise, and good requests with a few bytes changed.
+        // Random bytes, and good requests with a few bytes changed.
         let changed = vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6).prop_map(move |changes| {
             let mut bytes = good.clone();
-            for (place, byte) in changes {
-                let place = place.index(bytes.len());
-                bytes[place] = byte;
+            for (index, byte) in changes {
+                let index = index.index(bytes.len());
+                bytes[index] = byte;
             }
             bytes
         });
         let bytes = prop_oneof![vec(any::<u8>(), 0..200), changed];
-        survive(&runtime, &world, &method, &bytes.boxed());
+        send_all(&runtime, &world, &method, &bytes.boxed());
     }
 }
 
@@ -49,12 +49,12 @@ fn arbitrary_bytes_are_survived() {
 fn arbitrary_messages_are_survived() {
     let (runtime, world) = world();
     let showtime = runtime.block_on(showtime(&world));
-    let held = runtime.block_on(reserve(&world, these(&showtime, "ada", "A1"))).expect("it is free");
-    let auditorium = showtime.auditorium.expect("a showtime is somewhere").auditorium_id;
-    let known = [auditorium, showtime.showtime_id, held.reservation_id, held.customer_id];
+    let held = runtime.block_on(reserve(&world, these(&showtime, "ada", "A1"))).expect("the seat is free");
+    let auditorium = showtime.auditorium.expect("a showtime has an auditorium").auditorium_id;
+    let existing = [auditorium, showtime.showtime_id, held.reservation_id, held.customer_id];
     for method in methods(&pool()) {
-        let messages = message(&method.input(), &known, 3).prop_map(|message| message.encode_to_vec());
-        survive(&runtime, &world, &method, &messages.boxed());
+        let messages = message(&method.input(), &existing, 3).prop_map(|message| message.encode_to_vec());
+        send_all(&runtime, &world, &method, &messages.boxed());
     }
 }
 
@@ -64,11 +64,12 @@ fn world() -> (Runtime, World) {
     (runtime, world)
 }
 
-fn survive(runtime: &Runtime, world: &World, method: &MethodDescriptor, requests: &BoxedStrategy<Vec<u8>>) {
+/// Sends the requests one after another. Fails with the smallest request that gets no answer or a wrong kind of error.
+fn send_all(runtime: &Runtime, world: &World, method: &MethodDescriptor, requests: &BoxedStrategy<Vec<u8>>) {
     let (path, streams) = (path(method), method.is_server_streaming());
     let config = Config { cases: CASES, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
-    let tried = TestRunner::new(config).run(requests, |request| {
-        // A request may be good by chance, and its stream has no end.
+    let outcome = TestRunner::new(config).run(requests, |request| {
+        // A random request can be valid, and a stream that it opens has no end, so only its first message is read.
         let call = async {
             if streams {
                 raw::first(world.channel(), &path, request).await
@@ -87,23 +88,23 @@ fn survive(runtime: &Runtime, world: &World, method: &MethodDescriptor, requests
             Ok(_) => Ok(()),
         }
     });
-    match tried {
+    match outcome {
         Ok(()) => {}
         Err(TestError::Fail(why, request)) => panic!("{path}: {why}\nfor {request:02x?}\n{}", world.console()),
         Err(TestError::Abort(why)) => panic!("{path}: {why}"),
     }
-    assert!(runtime.block_on(alive(world)), "{path}: the server is gone\n{}", world.console());
+    assert!(runtime.block_on(alive(world)), "{path}: the server does not answer any more\n{}", world.console());
 }
 
 async fn alive(server: &Server) -> bool {
     server.is_alive().await
 }
 
-/// A message with any of its fields set to anything, the likely among it.
-fn message(descriptor: &MessageDescriptor, known: &[String], depth: u32) -> BoxedStrategy<DynamicMessage> {
+/// A message with random fields set to random values. `existing` are ids and names that the server has.
+fn message(descriptor: &MessageDescriptor, existing: &[String], depth: u32) -> BoxedStrategy<DynamicMessage> {
     let mut filled = Just(DynamicMessage::new(descriptor.clone())).boxed();
     for field in descriptor.fields() {
-        let value = proptest::option::of(value(&field, known, depth));
+        let value = proptest::option::of(value(&field, existing, depth));
         filled = (filled, value)
             .prop_map(move |(mut message, value)| {
                 if let Some(value) = value {
@@ -116,28 +117,28 @@ fn message(descriptor: &MessageDescriptor, known: &[String], depth: u32) -> Boxe
     filled
 }
 
-fn value(field: &FieldDescriptor, known: &[String], depth: u32) -> BoxedStrategy<Value> {
+fn value(field: &FieldDescriptor, existing: &[String], depth: u32) -> BoxedStrategy<Value> {
     let one = match field.kind() {
-        Kind::String => text(known),
+        Kind::String => text(existing),
         Kind::Bool => any::<bool>().prop_map(Value::Bool).boxed(),
         Kind::Int32 => prop_oneof![any::<i32>(), -2..1001, Just(500_000_000)].prop_map(Value::I32).boxed(),
-        // Around now in seconds, too: most times are to be valid ones.
+        // Includes the seconds of times around now, so that many times are valid.
         Kind::Int64 => {
             prop_oneof![any::<i64>(), -2..100_000_i64, 1_700_000_000..2_000_000_000_i64].prop_map(Value::I64).boxed()
         }
         Kind::Message(inner) => match depth {
             0 => Just(Value::Message(DynamicMessage::new(inner))).boxed(),
-            _ => message(&inner, known, depth - 1).prop_map(Value::Message).boxed(),
+            _ => message(&inner, existing, depth - 1).prop_map(Value::Message).boxed(),
         },
         Kind::Enum(_) => prop_oneof![any::<i32>(), -1..6].prop_map(Value::EnumNumber).boxed(),
-        other => panic!("{}: say here what a {other:?} may be", field.full_name()),
+        other => panic!("{}: add a strategy for {other:?} here", field.full_name()),
     };
     if field.is_list() { vec(one, 0..12).prop_map(Value::List).boxed() } else { one }
 }
 
-fn text(known: &[String]) -> BoxedStrategy<Value> {
+fn text(existing: &[String]) -> BoxedStrategy<Value> {
     let likely = ["", INCEPTION, "Europe/Madrid", "EUR", "JPY", "2027-02-28", "ss_sa.c", "A", "\0", "%", "' OR 1=1 --"];
-    let likely: Vec<String> = likely.into_iter().map(str::to_owned).chain(known.iter().cloned()).collect();
+    let likely: Vec<String> = likely.into_iter().map(str::to_owned).chain(existing.iter().cloned()).collect();
     prop_oneof![
         3 => select(likely),
         1 => any::<String>(),

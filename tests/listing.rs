@@ -1,4 +1,4 @@
-//! Lists of showtimes, over the wire: filters, order, pages.
+//! ListShowtimes over the wire: filters, order and pages.
 
 use std::collections::BTreeMap;
 
@@ -32,12 +32,12 @@ on_both_stores!(
 async fn filters_are_joined_by_and(world: World) {
     let here = create_auditorium(world.auditoriums()).await.auditorium_id;
     let there = create_auditorium(world.auditoriums()).await.auditorium_id;
-    let mut made = BTreeMap::new();
+    let mut created = BTreeMap::new();
     for (room, auditorium) in [("here", &here), ("there", &there)] {
         for (movie, movie_id, hours) in [("inception", INCEPTION, 0), ("redemption", "tt0111161", 5)] {
             let request = new_showtime(auditorium, in_hours(hours));
             let request = CreateShowtimeRequest { movie_id: movie_id.to_owned(), ..request };
-            made.insert((room, movie), create(&world, request).await.showtime_id);
+            created.insert((room, movie), create(&world, request).await.showtime_id);
         }
     }
     let everything = ListShowtimesRequest::default();
@@ -50,21 +50,21 @@ async fn filters_are_joined_by_and(world: World) {
         assert_eq!(list(&world, filter.clone()).await.len(), expected, "{filter:?}");
     }
     let both = ListShowtimesRequest { auditorium_id: here, movie_id: INCEPTION.to_owned(), ..Default::default() };
-    assert_eq!(ids(&list(&world, both).await), [&*made[&("here", "inception")]]);
+    assert_eq!(ids(&list(&world, both).await), [&*created[&("here", "inception")]]);
 }
 
 async fn a_time_range_includes_its_start_and_not_its_end(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for hours in [0, 3, 6] {
-        made.push(create(&world, new_showtime(&auditorium, in_hours(hours))).await.showtime_id);
+        created.push(create(&world, new_showtime(&auditorium, in_hours(hours))).await.showtime_id);
     }
-    let moment = TimeDelta::microseconds(1);
+    let tick = TimeDelta::microseconds(1);
     for (after, before, expected) in [
-        (Some(in_hours(0)), Some(in_hours(6)), &made[..2]),
-        (Some(in_hours(0) + moment), Some(in_hours(6) + moment), &made[1..]),
-        (None, Some(in_hours(3)), &made[..1]),
-        (Some(in_hours(3)), None, &made[1..]),
+        (Some(in_hours(0)), Some(in_hours(6)), &created[..2]),
+        (Some(in_hours(0) + tick), Some(in_hours(6) + tick), &created[1..]),
+        (None, Some(in_hours(3)), &created[..1]),
+        (Some(in_hours(3)), None, &created[1..]),
         (Some(in_hours(3)), Some(in_hours(3)), &[]),
     ] {
         let request = ListShowtimesRequest {
@@ -91,7 +91,7 @@ async fn a_local_date_is_a_date_in_the_auditoriums_zone(world: World) {
         assert_eq!(showtime.local_date, day.to_string());
         expected.push(showtime.showtime_id);
     }
-    // The neighbours, in each zone, are on other days.
+    // These showtimes are on the days before and after, in their zones.
     create(&world, new_showtime(&tokyo, early - TimeDelta::hours(3))).await;
     create(&world, new_showtime(&new_york, late + TimeDelta::hours(3))).await;
     let on = |date: NaiveDate, auditorium_id: &str| ListShowtimesRequest {
@@ -105,15 +105,15 @@ async fn a_local_date_is_a_date_in_the_auditoriums_zone(world: World) {
     assert_eq!(list(&world, on(day + Days::new(1), "")).await.len(), 1);
 }
 
-/// A day of 25 hours: its first and its last hour belong to it, and the hours around it do not.
+/// A day of 25 hours includes its first and its last hour, and excludes the hours around it.
 async fn a_local_date_has_all_its_hours_when_clocks_change(world: World) {
     let zone = chrono_tz::America::New_York;
     let auditorium = in_zone(&world, zone.name()).await;
     let soon = Clock::System.now().date_naive() + Days::new(10);
-    let long =
+    let has_25_hours =
         |day: &NaiveDate| local(zone, *day + Days::new(1), 0, 0) - local(zone, *day, 0, 0) > TimeDelta::hours(24);
-    let day = soon.iter_days().take(400).find(long).expect("clocks go back once a year");
-    // An hour before it, its first, its twenty-fifth, and an hour after it.
+    let day = soon.iter_days().take(400).find(has_25_hours).expect("clocks go back once a year");
+    // Starts in the hour before the day, in its first and its 25th hour, and in the hour after it.
     for hours in [-1, 0, 24, 25] {
         let start = local(zone, day, 0, 0) + TimeDelta::hours(hours);
         let request = CreateShowtimeRequest { duration: Some(seconds(1800)), ..new_showtime(&auditorium, start) };
@@ -129,14 +129,14 @@ async fn a_local_date_has_all_its_hours_when_clocks_change(world: World) {
 
 async fn cancelled_showtimes_are_listed_when_asked_for(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
-    let gone = create(&world, new_showtime(&auditorium, in_hours(0))).await.showtime_id;
-    let kept = create(&world, new_showtime(&auditorium, in_hours(5))).await.showtime_id;
-    let request = CancelShowtimeRequest { showtime_id: gone.clone(), request_id: String::new(), force: false };
-    world.showtimes().cancel_showtime(request).await.expect("it is cancelled");
+    let cancelled = create(&world, new_showtime(&auditorium, in_hours(0))).await.showtime_id;
+    let scheduled = create(&world, new_showtime(&auditorium, in_hours(5))).await.showtime_id;
+    let request = CancelShowtimeRequest { showtime_id: cancelled.clone(), request_id: String::new(), force: false };
+    world.showtimes().cancel_showtime(request).await.expect("the showtime is cancelled");
     let listed = list(&world, ListShowtimesRequest::default()).await;
-    assert_eq!(ids(&listed), [&*kept]);
+    assert_eq!(ids(&listed), [&*scheduled]);
     let request = ListShowtimesRequest { include_cancelled: true, ..Default::default() };
-    assert_eq!(ids(&list(&world, request).await), [&*gone, &*kept]);
+    assert_eq!(ids(&list(&world, request).await), [&*cancelled, &*scheduled]);
 }
 
 async fn pages_join_to_the_whole_list_in_order_of_start(world: World) {
@@ -144,7 +144,7 @@ async fn pages_join_to_the_whole_list_in_order_of_start(world: World) {
         create_auditorium(world.auditoriums()).await.auditorium_id,
         create_auditorium(world.auditoriums()).await.auditorium_id,
     ];
-    // Two start at each moment, so that pages break between equals too.
+    // Two showtimes have each start time, so that pages also break between equal ones.
     for hours in [6, 0, 3] {
         for room in &rooms {
             create(&world, new_showtime(room, in_hours(hours))).await;
@@ -167,7 +167,7 @@ async fn pages_join_to_the_whole_list_in_order_of_start(world: World) {
         }
         assert_eq!(ids(&joined), ids(&whole), "in pages of {page_size}");
     }
-    // What is added before the page's end moves nothing.
+    // A showtime that is added before the end of the page does not change the next page.
     let (_, token) = page(&world, ListShowtimesRequest { page_size: 3, ..Default::default() }).await.expect("a page");
     create(&world, new_showtime(&rooms[0], in_hours(-5))).await;
     let rest = ListShowtimesRequest { page_size: 50, page_token: token, ..Default::default() };
@@ -196,7 +196,7 @@ async fn a_token_is_good_for_its_own_filter_only(world: World) {
     ] {
         match page(&world, other.clone()).await {
             Err(status) => assert_violates(&status, &["page_token"]),
-            Ok(_) => panic!("let through: {other:?}"),
+            Ok(_) => panic!("accepted: {other:?}"),
         }
     }
 }
@@ -209,40 +209,40 @@ async fn bad_filters_are_refused_by_field(world: World) {
         start_before: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
         local_date: "28.2.2027".to_owned(),
         page_size: -1,
-        // Only its length: what it says is held against the filter, so the filter must be right first.
+        // The token is only checked for its length: its content is compared with the filter, which is invalid here.
         page_token: "x".repeat(513),
         include_cancelled: false,
     };
-    let status = page(&world, bad).await.expect_err("everything is wrong");
+    let status = page(&world, bad).await.expect_err("every field is invalid");
     let fields = ["auditorium_id", "movie_id", "start_after", "start_before", "local_date", "page_size"];
     assert_violates(&status, &[&fields[..], &["page_token"]].concat());
     let nonsense = ListShowtimesRequest { page_token: "nonsense".to_owned(), ..Default::default() };
-    assert_violates(&page(&world, nonsense).await.expect_err("that is no token"), &["page_token"]);
-    for no_day in ["2027-02-29", "2027-13-01", "0000-00-00", "2027-2-8", "２０２７-02-28"] {
-        let request = ListShowtimesRequest { local_date: no_day.to_owned(), ..Default::default() };
+    assert_violates(&page(&world, nonsense).await.expect_err("the token is malformed"), &["page_token"]);
+    for invalid in ["2027-02-29", "2027-13-01", "0000-00-00", "2027-2-8", "２０２７-02-28"] {
+        let request = ListShowtimesRequest { local_date: invalid.to_owned(), ..Default::default() };
         assert_violates(&page(&world, request).await.expect_err("there is no such day"), &["local_date"]);
     }
 }
 
 async fn in_zone(world: &World, zone: &str) -> String {
     let request = CreateAuditoriumRequest { time_zone: zone.to_owned(), ..new_auditorium() };
-    let answer = world.auditoriums().create_auditorium(request).await.expect("it is created").into_inner();
+    let answer = world.auditoriums().create_auditorium(request).await.expect("the auditorium is created").into_inner();
     answer.auditorium.expect("the answer has the auditorium").auditorium_id
 }
 
 fn local(zone: Tz, day: NaiveDate, hour: u32, minute: u32) -> DateTime<Utc> {
     let time = NaiveTime::from_hms_opt(hour, minute, 0).expect("a time of day");
-    zone.from_local_datetime(&day.and_time(time)).earliest().expect("that time exists").to_utc()
+    zone.from_local_datetime(&day.and_time(time)).earliest().expect("the time exists in the zone").to_utc()
 }
 
 async fn create(world: &World, request: CreateShowtimeRequest) -> Showtime {
-    let answer = world.showtimes().create_showtime(request).await.expect("it is scheduled");
+    let answer = world.showtimes().create_showtime(request).await.expect("the showtime is scheduled");
     answer.into_inner().showtime.expect("the answer has the showtime")
 }
 
 async fn list(world: &World, request: ListShowtimesRequest) -> Vec<Showtime> {
     let (listed, token) = page(world, request).await.expect("a list");
-    assert_eq!(token, "", "there is more");
+    assert_eq!(token, "", "there are more pages");
     listed
 }
 

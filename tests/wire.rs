@@ -1,4 +1,4 @@
-//! What goes over the one port: gRPC, grpc-web, pages, and the limits on all of them.
+//! The public port: gRPC, gRPC-Web and plain HTTP, and the limits on each request.
 
 use boxoffice::pb::boxoffice::v1::{
     CreateAuditoriumRequest, GetMovieRequest, GetMovieResponse, GetShowtimeRequest, ListAuditoriumsRequest,
@@ -32,11 +32,18 @@ async fn an_unknown_path_is_unimplemented_and_an_unknown_page_is_404() {
     ] {
         let refused = raw::call(world.channel(), path, vec![]).await.expect_err("there is no such method");
         assert_refused(&refused, Code::Unimplemented, "METHOD_UNKNOWN");
-        let refused = grpc_web::call(world.address(), path, &(), &[]).await.result.expect_err("there is none");
+        assert!(refused.message().contains(path), "{refused:?}");
+        let refused =
+            grpc_web::call(world.address(), path, &(), &[]).await.result.expect_err("there is no such method");
         assert_refused(&refused, Code::Unimplemented, "METHOD_UNKNOWN");
         assert_eq!(http::get(world.address(), path).await.status, 404, "{path}");
     }
     assert_eq!(world.admin("/nothing").await.status, 404);
+    // A message has a limit, because it travels in headers.
+    let long = format!("/no.such.Service/{}", "x".repeat(4_000));
+    let refused = raw::call(world.channel(), &long, vec![]).await.expect_err("there is no such method");
+    assert_refused(&refused, Code::Unimplemented, "METHOD_UNKNOWN");
+    assert!(refused.message().contains("/no.such.Service/xxx") && refused.message().len() < 300, "{refused:?}");
 }
 
 #[tokio::test]
@@ -58,21 +65,21 @@ async fn grpc_web_answers_over_http_2() {
     let (path, unknown) = ("/boxoffice.v1.Showtimes/GetShowtime", request_id());
     let request = GetShowtimeRequest { showtime_id: unknown.clone(), at_least_revision: 0 };
     let web = grpc_web::call_over_http_2(world.channel(), path, &request).await;
-    assert_not_found(&web.result.expect_err("there is none"), "SHOWTIME_NOT_FOUND", &unknown);
+    assert_not_found(&web.result.expect_err("there is no such showtime"), "SHOWTIME_NOT_FOUND", &unknown);
 }
 
-/// By hand, because no client says what it was told.
+/// Written by hand, because clients do not show the settings that they receive.
 #[tokio::test]
-async fn a_connection_is_told_its_limits() {
+async fn a_connection_announces_its_limits() {
     let limited = |setup: Setup| setup.with("--max-concurrent-streams", "7").with("--max-header-bytes", "9999");
     let world = World::with(Store::Sqlite, limited).await;
     let mut stream = TcpStream::connect(world.address()).await.expect("a connection");
-    // The preface of HTTP/2, and settings without any.
-    let hello = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
-    stream.write_all(&hello).await.expect("it listens");
+    // The connection preface of HTTP/2, and an empty SETTINGS frame.
+    let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+    stream.write_all(&preface).await.expect("the preface is sent");
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.expect("a frame");
-    assert_eq!(head[3..5], [4, 0], "the first frame is SETTINGS, and no ACK");
+    assert_eq!(head[3..5], [4, 0], "the first frame is SETTINGS without ACK");
     let mut settings = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
     stream.read_exact(&mut settings).await.expect("the rest of the frame");
     let setting = |id: u16| {
@@ -90,9 +97,9 @@ async fn grpc_web_refusals_have_all_their_details() {
     let unknown = request_id();
     let request = GetShowtimeRequest { showtime_id: unknown.clone(), at_least_revision: 0 };
     let web = grpc_web::call(world.address(), path, &request, &[]).await;
-    assert_not_found(&web.result.expect_err("there is none"), "SHOWTIME_NOT_FOUND", &unknown);
+    assert_not_found(&web.result.expect_err("there is no such showtime"), "SHOWTIME_NOT_FOUND", &unknown);
     let web = grpc_web::call(world.address(), path, &GetShowtimeRequest::default(), &[]).await;
-    assert_violates(&web.result.expect_err("that is no id"), &["showtime_id"]);
+    assert_violates(&web.result.expect_err("an empty id is malformed"), &["showtime_id"]);
 }
 
 #[tokio::test]
@@ -102,28 +109,29 @@ async fn browsers_may_call_from_the_same_origin_and_from_localhost() {
     for origin in [&*own, "http://localhost:5173", "http://127.0.0.1:8080", "https://localhost"] {
         assert_eq!(allowed(&world, origin).await.as_deref(), Some(origin));
     }
-    for stranger in ["https://shop.example", "http://localhost.shop.example", "http://evil-localhost", "null"] {
-        assert_eq!(allowed(&world, stranger).await, None, "{stranger}");
+    for other in ["https://shop.example", "http://localhost.shop.example", "http://evil-localhost", "null"] {
+        assert_eq!(allowed(&world, other).await, None, "{other}");
     }
 }
 
 #[tokio::test]
-async fn other_origins_are_the_operators_choice() {
-    let chosen = "https://shop.example";
-    let world = World::with(Store::Sqlite, |setup| setup.with("--cors-origin", chosen)).await;
-    assert_eq!(allowed(&world, chosen).await.as_deref(), Some(chosen));
+async fn other_origins_are_allowed_by_configuration() {
+    let configured = "https://shop.example";
+    let world = World::with(Store::Sqlite, |setup| setup.with("--cors-origin", configured)).await;
+    assert_eq!(allowed(&world, configured).await.as_deref(), Some(configured));
     assert!(allowed(&world, "http://localhost:5173").await.is_some());
     assert_eq!(allowed(&world, "https://shop.example.evil").await, None);
     let open = World::with(Store::Sqlite, |setup| setup.with("--cors-origin", "*")).await;
     assert!(allowed(&open, "https://anything.example").await.is_some());
 }
 
-/// The origin that a preflight and the call itself let in, which must agree; and what a page can then send and read.
+/// The origin that the preflight and the call itself allow. Both must agree, and a page of an allowed origin must be able to
+/// send and read every header that it needs.
 async fn allowed(server: &Server, origin: &str) -> Option<String> {
     let headers = "authorization,content-type,grpc-timeout,idempotency-key,traceparent,x-grpc-web,x-user-agent";
-    let asks =
+    let requested =
         [("origin", origin), ("access-control-request-method", "POST"), ("access-control-request-headers", headers)];
-    let preflight = http::request(server.address(), "OPTIONS", LIST, &asks, &[]).await;
+    let preflight = http::request(server.address(), "OPTIONS", LIST, &requested, &[]).await;
     assert!((200..300).contains(&preflight.status) || preflight.status == 403, "{preflight:?}");
     let answer =
         grpc_web::call(server.address(), LIST, &ListAuditoriumsRequest::default(), &[("origin", origin)]).await;
@@ -144,12 +152,13 @@ async fn allowed(server: &Server, origin: &str) -> Option<String> {
 async fn a_message_over_the_limit_is_refused() {
     let world = World::with(Store::Sqlite, |setup| setup.with("--max-message-bytes", "65536")).await;
     let sized = |bytes: usize| CreateAuditoriumRequest { name: "x".repeat(bytes), ..new_auditorium() };
-    let status = world.auditoriums().create_auditorium(sized(60_000)).await.expect_err("too long a name");
+    let status = world.auditoriums().create_auditorium(sized(60_000)).await.expect_err("the name is too long");
     assert_violates(&status, &["name"]);
-    let status = world.auditoriums().create_auditorium(sized(70_000)).await.expect_err("too large a message");
+    let status = world.auditoriums().create_auditorium(sized(70_000)).await.expect_err("the message is too large");
     assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted), "{status:?}");
     let path = "/boxoffice.v1.Auditoriums/CreateAuditorium";
-    let status = grpc_web::call(world.address(), path, &sized(70_000), &[]).await.result.expect_err("too large");
+    let status =
+        grpc_web::call(world.address(), path, &sized(70_000), &[]).await.result.expect_err("the message is too large");
     assert!(matches!(status.code(), Code::OutOfRange | Code::ResourceExhausted), "{status:?}");
     create_auditorium(world.auditoriums()).await;
 }
@@ -159,7 +168,7 @@ async fn headers_over_the_limit_are_refused() {
     let world = World::start(Store::Sqlite).await;
     let mut request = Request::new(ListAuditoriumsRequest::default());
     request.metadata_mut().insert("x-much", "x".repeat(40_000).parse().expect("metadata"));
-    world.auditoriums().list_auditoriums(request).await.expect_err("too large a header");
+    world.auditoriums().list_auditoriums(request).await.expect_err("the headers are too large");
     let mut stream = TcpStream::connect(world.address()).await.expect("a connection");
     let head = format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Much: {}\r\n\r\n", "x".repeat(500_000));
     let mut answer = Vec::new();
@@ -168,80 +177,81 @@ async fn headers_over_the_limit_are_refused() {
     let _ = stream.read_to_end(&mut answer).await;
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
-    // On a connection of its own: the first one may have been given up.
+    // A new connection, because the server may have closed the first one.
     let channel = world.connect().await.expect("a connection");
     raw::call(channel, LIST, vec![]).await.expect("the server lives");
 }
 
-/// The provider never answers, so only the deadline ends the call. By hand, because tonic's client has a clock of its own.
+/// The provider never answers, so only the deadline ends the call. Sent by hand, because tonic's client would end the call by
+/// its own clock.
 #[tokio::test]
 async fn a_callers_deadline_is_kept() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("deadline-"));
-    let server = held_up(&provider, &folder).start().await;
+    let server = server_without_provider_answers(&provider, &folder).start().await;
     let request = GetMovieRequest { movie_id: INCEPTION.to_owned() };
     let web = grpc_web::call(server.address(), GET_MOVIE, &request, &[("grpc-timeout", "100m")]).await;
-    assert_eq!(web.result.expect_err("nobody answers").code(), Code::DeadlineExceeded);
-    // One who gives up does not take the answer from others.
+    assert_eq!(web.result.expect_err("the provider does not answer").code(), Code::DeadlineExceeded);
+    // The call that ended early does not take the answer from later calls.
     provider.resume();
     let web = grpc_web::call(server.address(), GET_MOVIE, &request, &[]).await;
-    let answer = GetMovieResponse::decode(&*web.result.expect("the provider is back")).expect("the answer decodes");
+    let answer =
+        GetMovieResponse::decode(&*web.result.expect("the provider answers again")).expect("the answer decodes");
     assert_eq!(answer.movie.map(|movie| movie.title).as_deref(), Some("Inception"));
 }
 
 #[tokio::test]
 async fn a_call_without_a_deadline_gets_one() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("deadline-"));
-    let server = held_up(&provider, &folder).with("--request-timeout", "100ms").start().await;
+    let server = server_without_provider_answers(&provider, &folder).with("--request-timeout", "100ms").start().await;
     let request = GetMovieRequest { movie_id: INCEPTION.to_owned() };
-    let status = server.movies().get_movie(request).await.expect_err("nobody answers");
+    let status = server.movies().get_movie(request).await.expect_err("the provider does not answer");
     assert_eq!(status.code(), Code::DeadlineExceeded, "{status:?}");
 }
 
 #[tokio::test]
-async fn a_deadline_far_away_is_brought_nearer() {
+async fn a_deadline_beyond_the_maximum_is_shortened() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("deadline-"));
-    let setup = held_up(&provider, &folder).with("--request-timeout", "100ms");
+    let setup = server_without_provider_answers(&provider, &folder).with("--request-timeout", "100ms");
     let server = setup.with("--max-request-timeout", "100ms").start().await;
     let request = GetMovieRequest { movie_id: INCEPTION.to_owned() };
     let web = grpc_web::call(server.address(), GET_MOVIE, &request, &[("grpc-timeout", "1H")]).await;
-    assert_eq!(web.result.expect_err("nobody answers").code(), Code::DeadlineExceeded);
+    assert_eq!(web.result.expect_err("the provider does not answer").code(), Code::DeadlineExceeded);
 }
 
 #[tokio::test]
-async fn a_server_with_its_hands_full_says_so_at_once() {
+async fn a_request_over_the_limit_of_requests_is_refused_at_once() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("deadline-"));
-    let server = held_up(&provider, &folder).with("--max-requests", "1").start().await;
+    let server = server_without_provider_answers(&provider, &folder).with("--max-requests", "1").start().await;
     let mut client = server.movies();
     let request = GetMovieRequest { movie_id: INCEPTION.to_owned() };
-    let held = tokio::spawn(async move { client.get_movie(request).await });
-    eventually("the request is under way", async || {
+    let first = tokio::spawn(async move { client.get_movie(request).await });
+    eventually("the first request is in flight", async || {
         server.metrics().await.sum("boxoffice_request_active", &[]).filter(|active| *active >= 1.0)
     })
     .await;
-    // Over another connection: the limit is on all of them together.
+    // Over another connection: the limit counts all connections together.
     let channel = server.connect().await.expect("a connection");
-    let status = raw::call(channel, LIST, vec![]).await.expect_err("one is the limit");
+    let status = raw::call(channel, LIST, vec![]).await.expect_err("the limit is one request");
     assert_try_again(&status, "OVERLOADED");
     provider.resume();
-    held.await.expect("no panic").expect("the first is not disturbed");
-    server.auditoriums().list_auditoriums(ListAuditoriumsRequest::default()).await.expect("room again");
+    first.await.expect("no panic").expect("the first request is answered");
+    server.auditoriums().list_auditoriums(ListAuditoriumsRequest::default()).await.expect("the limit is free again");
 }
 
 const GET_MOVIE: &str = "/boxoffice.v1.Movies/GetMovie";
 
-/// A server whose provider takes calls and answers none, until it is resumed.
-fn held_up(provider: &Provider, folder: &tempfile::TempDir) -> Setup {
+/// A server whose provider accepts calls but answers none of them until it is resumed.
+fn server_without_provider_answers(provider: &Provider, folder: &tempfile::TempDir) -> Setup {
     provider.pause();
     let setup = Setup::new(folder.path()).with("--provider-url", provider.url());
     setup.with("--provider-timeout", "25s").with("--request-timeout", "25s")
 }
 
-/// Bytes that are no message are the caller's mistake.
 #[tokio::test]
-async fn what_does_not_decode_is_a_bad_request() {
+async fn a_message_that_does_not_decode_is_a_bad_request() {
     let world = World::start(Store::Sqlite).await;
     for garbage in [&b"\xff"[..], b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe"] {
-        let status = raw::call(world.channel(), LIST, garbage.to_vec()).await.expect_err("that is no message");
+        let status = raw::call(world.channel(), LIST, garbage.to_vec()).await.expect_err("the bytes are no message");
         assert_refused(&status, Code::InvalidArgument, "MALFORMED_MESSAGE");
     }
 }

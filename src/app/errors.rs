@@ -61,8 +61,13 @@ pub enum Error {
         id: String,
     },
     /// Another showtime occupies the auditorium at that time.
-    #[error("overlaps showtime {}", .0.facts.showtime_id)]
-    Overlaps(Box<Showtime>),
+    #[error("overlaps showtime {}", .other.facts.showtime_id)]
+    Overlaps {
+        /// The showtime that was scheduled before.
+        other: Box<Showtime>,
+        /// How long the auditorium must stay empty after each showtime.
+        turnaround: Duration,
+    },
     /// The rules by which seats are sold refuse the command.
     #[error("refused: {:?}", .0.why)]
     Refused(Refused),

@@ -83,7 +83,7 @@ impl App {
         let name = format!("{} {days} {hour}:{minute}", screen.name);
         match self.create_showtime(&sample_origin("CreateShowtime", &name), new).await {
             // Somebody was quicker, in a sample that was interrupted: theirs will do.
-            Ok(_) | Err(Error::Overlaps(_)) => Ok(()),
+            Ok(_) | Err(Error::Overlaps { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }

@@ -1,6 +1,6 @@
 //! Showtimes: scheduled with a movie from the provider, read as they stand.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -30,7 +30,7 @@ impl App {
         if let Some(key) = &origin.key
             && let Some(answered) = self.0.store.schedule_answered(key).await?
         {
-            return scheduled(answered, &new);
+            return scheduled(answered, &new, self.0.rules.turnaround);
         }
         NewShowtime::check_start(new.start_time, self.0.clock.now())?;
         let found = self.movie(origin, &new.movie_id).await?;
@@ -46,7 +46,7 @@ impl App {
                 hold_duration: new.hold_duration.unwrap_or(rules.hold_duration),
                 now: app.0.clock.now(),
             };
-            scheduled(app.0.store.schedule(&plan, key.as_ref()).await?, &new)
+            scheduled(app.0.store.schedule(&plan, key.as_ref()).await?, &new, rules.turnaround)
         })
         .await
     }
@@ -142,7 +142,7 @@ impl App {
     }
 }
 
-fn scheduled(outcome: ShowtimeScheduled, new: &NewShowtime) -> Result<Answer<Showtime>, Error> {
+fn scheduled(outcome: ShowtimeScheduled, new: &NewShowtime, turnaround: Duration) -> Result<Answer<Showtime>, Error> {
     match outcome {
         ShowtimeScheduled::Scheduled(value) => Ok(Answer { value, replayed: false }),
         ShowtimeScheduled::Replayed(value) => Ok(Answer { value, replayed: true }),
@@ -150,7 +150,7 @@ fn scheduled(outcome: ShowtimeScheduled, new: &NewShowtime) -> Result<Answer<Sho
         ShowtimeScheduled::NoAuditorium => {
             Err(Error::NotFound { kind: Kind::Auditorium, id: new.auditorium_id.to_string() })
         }
-        ShowtimeScheduled::Overlaps(other) => Err(Error::Overlaps(Box::new(other))),
+        ShowtimeScheduled::Overlaps(other) => Err(Error::Overlaps { other: Box::new(other), turnaround }),
     }
 }
 

@@ -1,25 +1,25 @@
-//! How messages are read and written: protobuf, with a refusal by name for bytes that are none.
+//! Encodes and decodes protobuf messages for our services.
 //!
-//! tonic's own codec calls a request that does not parse INTERNAL. It is the caller's mistake, and nobody here should be
-//! woken up for it. And it takes 8 KiB for each request and each answer, which a watcher's stream would keep.
+//! It differs from tonic's own codec in two ways. A request that does not decode is the caller's mistake, so it is refused
+//! with INVALID_ARGUMENT and the reason MALFORMED_MESSAGE; tonic answers INTERNAL, which would alert an operator. And a
+//! buffer has 512 bytes at first; tonic's has 8 KiB for each request and each response, which a stream keeps until it ends.
 
 use std::marker::PhantomData;
 
 use prost::Message;
 use tonic::{
-    Code, Status,
+    Status,
     codec::{self, BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
-use tonic_types::{ErrorDetails, StatusExt as _};
 
-use super::status::DOMAIN;
+use super::status::transport;
 
-/// Most messages fit into this. For others there is exactly as much as they need.
-const BUFFER: usize = 512;
-/// When several messages are said at once, so much of them goes out together.
-const TOGETHER: usize = 32 << 10;
+/// First capacity of a buffer, in bytes. Most messages fit; for a longer one exactly its length is reserved.
+const BUFFER_BYTES: usize = 512;
+/// Messages of a stream that are ready at the same time are sent together, up to about this many bytes.
+const YIELD_BYTES: usize = 32 << 10;
 
-/// What our services are generated with.
+/// The codec that our services are generated with.
 #[derive(Clone, Debug)]
 pub struct Codec<T, U>(PhantomData<(T, U)>);
 
@@ -36,23 +36,23 @@ where
 {
     type Encode = T;
     type Decode = U;
-    type Encoder = Writer<T>;
-    type Decoder = Reader<U>;
+    type Encoder = MessageEncoder<T>;
+    type Decoder = MessageDecoder<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        Writer(PhantomData)
+        MessageEncoder(PhantomData)
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        Reader(PhantomData)
+        MessageDecoder(PhantomData)
     }
 }
 
-/// Writes messages of one type.
+/// Encodes messages of one type.
 #[derive(Clone, Debug)]
-pub struct Writer<T>(PhantomData<T>);
+pub struct MessageEncoder<T>(PhantomData<T>);
 
-impl<T: Message> Encoder for Writer<T> {
+impl<T: Message> Encoder for MessageEncoder<T> {
     type Item = T;
     type Error = Status;
 
@@ -63,26 +63,23 @@ impl<T: Message> Encoder for Writer<T> {
     }
 
     fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(BUFFER, TOGETHER)
+        BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
     }
 }
 
-/// Reads messages of one type.
+/// Decodes messages of one type.
 #[derive(Clone, Debug)]
-pub struct Reader<U>(PhantomData<U>);
+pub struct MessageDecoder<U>(PhantomData<U>);
 
-impl<U: Message + Default> Decoder for Reader<U> {
+impl<U: Message + Default> Decoder for MessageDecoder<U> {
     type Item = U;
     type Error = Status;
 
     fn buffer_settings(&self) -> BufferSettings {
-        BufferSettings::new(BUFFER, TOGETHER)
+        BufferSettings::new(BUFFER_BYTES, YIELD_BYTES)
     }
 
     fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        U::decode(bytes).map(Some).map_err(|error| {
-            let details = ErrorDetails::with_error_info("MALFORMED_MESSAGE", DOMAIN, []);
-            Status::with_error_details(Code::InvalidArgument, format!("the message does not parse: {error}"), details)
-        })
+        U::decode(bytes).map(Some).map_err(|error| transport::malformed_message(&error))
     }
 }

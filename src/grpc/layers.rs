@@ -1,20 +1,24 @@
-//! What stands between a connection and the services, once for all of them.
+//! The layers between a connection and the services, the same for every service. [`stack`] puts them together.
 //!
-//! Promises: every request is timed and told exactly once, however it ends; no request is without a limit; a panic costs
-//! its own request only; callers speak gRPC, gRPC-Web or plain HTTP on one port, and are refused in the tongue they spoke.
-//! Deliberately absent: tonic's own timeout, load shedding and concurrency limit, which answer with other codes, and per
-//! connection.
+//! Promises:
+//! - Every request is recorded exactly once in the metrics and in the console, however it ends.
+//! - Every call has a deadline, and the requests in flight have a limit over all connections.
+//! - A panic ends its own request only.
+//! - gRPC, gRPC-Web and plain HTTP share one port, and a refusal is in the protocol of its request.
+//!
+//! Deliberately absent are tonic's own timeout, load shedding and concurrency limit: they work per connection, and answer
+//! with other codes and without details.
 
 mod admission;
-mod context;
+mod branch;
 mod cors;
 mod deadline;
 mod fallback;
 mod panics;
+mod protocol;
 mod record;
 mod refusal;
-mod routes;
-mod switch;
+mod stream_guard;
 mod web;
 
 #[cfg(test)]
@@ -30,26 +34,27 @@ use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{BoxError, Layer as _, Service, ServiceBuilder};
 
-pub use self::context::{RequestContext, TraceId};
-use self::{admission::Admission, deadline::Deadlines, panics::CatchPanics, record::Record, switch::Switch};
-pub(super) use self::{deadline::Kept, fallback::unserved};
+use self::{admission::Admission, branch::Branch, deadline::Deadlines, panics::CatchPanics, record::Record};
+pub(super) use self::{fallback::unknown_path, stream_guard::StreamGuard};
+pub use super::request_context::{RequestContext, TraceId};
 
-/// The limits that the layers keep.
+/// The limits that the layers enforce.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// For a request whose caller names no deadline.
+    /// Deadline of a call whose caller sends no `grpc-timeout`. It does not apply to streams.
     pub request_timeout: Duration,
-    /// However much time the caller gives. Streams are exempt from both.
+    /// Longest deadline of a call, whatever its `grpc-timeout` says. It does not apply to streams.
     pub max_request_timeout: Duration,
-    /// Requests in flight over all connections.
+    /// Most requests in flight over all connections. Streams count until they begin; health checks and reflection do not.
     pub max_requests: usize,
-    /// One message, decoded. The services hold it too; here it is held before a browser's text form is decoded.
+    /// Most bytes of one decoded message. The services enforce it, too; the layers refuse a longer gRPC-Web request before
+    /// they decode its base64.
     pub max_message_bytes: usize,
-    /// Headers of one HTTP/1.1 request; HTTP/2 holds it in the connection.
+    /// Most bytes of the headers of one HTTP/1.1 request. HTTP/2 connections have a limit of their own.
     pub max_header_bytes: usize,
-    /// Origins of pages that may call, besides their own server's and this machine's; `*` for any.
+    /// Origins of web pages that may call, besides the server's own and those of this machine; `*` allows every origin.
     pub cors_origins: Vec<String>,
-    /// Cancelled when streams must end, because the server does.
+    /// Ends all streams when it is cancelled, because the server shuts down.
     pub drain: CancellationToken,
 }
 
@@ -67,7 +72,18 @@ impl Default for Settings {
     }
 }
 
-/// Services and pages, with every layer around them. From outside in:
+/// The services with every layer around them. A request passes the layers in this order:
+///
+/// 1. **CORS**, for requests of web pages only: answers preflights, and says which origins may call and what they may read.
+/// 2. **Protocol**: translates gRPC-Web, and answers requests that cannot be served, such as gRPC over HTTP/1.1 or JSON.
+/// 3. **Record**: gives the request its id, its trace, its span and its [`RequestContext`], and records it in the metrics
+///    and the console when its response has ended.
+/// 4. **Admission**: refuses the request with UNAVAILABLE and a retry hint if too many are in flight.
+/// 5. **Deadlines**: ends the request with `DEADLINE_EXCEEDED` in time, and ends streams when the server drains.
+/// 6. **`CatchPanics`**: turns a panic into INTERNAL, with an id that the log has, too.
+/// 7. **The services** themselves.
+///
+/// A native gRPC call passes 1 and 2 at no cost. None of its layers boxes a future or a body.
 #[must_use]
 pub fn stack<S, B>(
     services: S,
@@ -87,26 +103,25 @@ where
     B: HttpBody<Data = Bytes> + Default + Send + Unpin + 'static,
     B::Error: Error + Send + Sync + 'static,
 {
-    // The path of every native call. Nothing here is boxed; a call that goes well costs one
-    // allocation, for its context.
-    let native = ServiceBuilder::new()
-        // Around all that has to do with a call, so that it times and tells refusals as well; it also finds out what is
-        // called, and gives the request its trace and its context.
+    let grpc = ServiceBuilder::new()
+        // Outside of admission and deadlines, so that their refusals are recorded as well. The layers below and the services
+        // read the request's context, which is created here.
         .layer_fn(Record::new)
-        // Before any work is done: what cannot be served in time is refused at once, with a hint when to come back.
+        // Before any other work: a request that cannot be served in time is refused at once. Outside of the deadline,
+        // because a refusal needs no timer.
         .layer_fn(Admission::layer(settings.max_requests, settings.max_request_timeout))
-        // Inside admission: a refusal needs no timer. Nothing below waits for longer than the caller does.
+        // Outside of the services, so that no wait inside a service can outlast the deadline.
         .layer_fn(|inner| {
-            let (default, cap) = (settings.request_timeout, settings.max_request_timeout);
-            Deadlines::new(inner, default, cap, settings.drain.clone())
+            let (default, max) = (settings.request_timeout, settings.max_request_timeout);
+            Deadlines::new(inner, default, max, settings.drain.clone())
         })
-        // Innermost: a panic becomes an ordinary INTERNAL, which everything above treats like any answer.
+        // Innermost: the layers above see an ordinary INTERNAL instead of a panic, and need no care of their own.
         .layer_fn(CatchPanics::new)
         .service(services);
-    // gRPC-Web is translated here, so that everything inside sees native gRPC. The translation would answer 400 to plain
-    // HTTP, so only gRPC-Web passes through it; pages pass it by, and what cannot work is sent back, and told, here.
-    let any = Switch::new(web::gate(settings), GrpcWebLayer::new().layer(native.clone()), native);
-    // Around everything, because a preflight is a browser's question about the server and no call, so nobody records it.
-    // Native callers pass it by.
-    Switch::new(cors::gate, cors::layer(&settings.cors_origins).layer(any.clone()), any)
+    // Outside of `grpc`, so that its layers see native gRPC only. A branch, because tonic-web answers 400 to plain HTTP, so
+    // pages must not pass its translation. Whatever the branch answers itself, it records itself.
+    let gate = web::gate(settings.max_message_bytes, settings.max_header_bytes);
+    let any_protocol = Branch::new(gate, GrpcWebLayer::new().layer(grpc.clone()), grpc);
+    // Outermost and not recorded, because a preflight is a browser's question about the server and no call.
+    Branch::new(cors::gate, cors::layer(&settings.cors_origins).layer(any_protocol.clone()), any_protocol)
 }

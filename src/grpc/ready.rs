@@ -1,4 +1,4 @@
-//! Messages that were put into bytes before, and are sent as they are.
+//! Messages that were encoded once and are sent to many callers.
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::{
@@ -6,17 +6,10 @@ use prost::{
     encoding::{DecodeContext, WireType},
 };
 
-/// A message in bytes. It is written as what it is in the contract; only the service's side of the code knows it by this.
+/// An encoded message. The generated services return it in place of the message that it encodes, so it is sent as that
+/// message; clients are generated with the message itself.
 #[derive(Clone, Debug, Default)]
 pub struct Ready(Bytes);
-
-impl Ready {
-    /// Puts a message into bytes.
-    #[must_use]
-    pub fn new(message: &impl Message) -> Self {
-        Self(message.encode_to_vec().into())
-    }
-}
 
 impl From<Bytes> for Ready {
     fn from(bytes: Bytes) -> Self {
@@ -29,7 +22,7 @@ impl Message for Ready {
         buf.put_slice(&self.0);
     }
 
-    /// Nobody reads one: the service only says it.
+    /// Skips the field: a service only sends this type, and never decodes it.
     fn merge_field(
         &mut self,
         tag: u32,

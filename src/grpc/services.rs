@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, codegen::BoxFuture, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::layers::{RequestContext, unserved};
+use super::layers::{RequestContext, unknown_path};
 use crate::{
     app::App,
     pb::{
@@ -114,7 +114,7 @@ pub fn services(
     let others = Routes::new(health.max_decoding_message_size(max_message))
         .add_service(reflection().build_v1()?.max_decoding_message_size(max_message))
         .add_service(reflection().build_v1alpha()?.max_decoding_message_size(max_message));
-    let others = others.into_axum_router().fallback(unserved);
+    let others = others.into_axum_router().fallback(unknown_path);
     Ok(Services(Arc::new(Served::new(&service, max_message, others))))
 }
 

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use super::{
     convert,
     handler::{Change, changes},
-    layers::Kept,
+    layers::StreamGuard,
     ready::Ready,
     seat_maps,
     services::{Service, Watching},
@@ -95,10 +95,10 @@ impl Showtimes for Service {
             })
             .await?;
         let Watching { heartbeat, ending } = self.watching.clone();
-        let kept = Kept::new(watch.seat());
+        let guard = StreamGuard::new(watch.seat());
         let stream: Self::WatchSeatMapStream = Box::pin(seat_maps::stream(watch, heartbeat, ending, context));
         let mut response = Response::new(stream);
-        response.extensions_mut().insert(kept);
+        response.extensions_mut().insert(guard);
         Ok(response)
     }
 }

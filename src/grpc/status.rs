@@ -1,88 +1,87 @@
-//! The only map from what can come of asking to what is said on the wire: code, reason, details.
+//! The only place that maps what went wrong to a gRPC status: code, reason and details.
 //!
-//! Internal text stays here. What nobody foresaw is logged once with the request's id, and the caller gets the id.
+//! [`of`] maps errors of the app. `status/refusals.rs` has those about seats and reservations, `status/transport.rs` has
+//! what the layers and the codec refuse. Internal text never reaches a caller: an unforeseen error is logged once, under
+//! the request's id, and the caller gets the id.
 
+mod details;
 mod refusals;
+pub(super) mod transport;
 
-use std::{collections::HashMap, time::Duration};
+use std::{error::Error as StdError, time::Duration};
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use tonic::{
-    Code, Extensions, Status,
-    metadata::{MetadataMap, MetadataValue},
-};
-use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+use tonic::{Code, Extensions, Status, metadata::MetadataValue};
+use tonic_types::StatusExt as _;
 
-use super::layers::RequestContext;
+use self::details::{BoundedMessage, error_info, field_violations, rfc3339, unavailable};
+use super::request_context::RequestContext;
 use crate::{
     app::{Error, Kind},
-    domain::{
-        showtime::Showtime,
-        violations::{Violation, Violations},
-    },
+    domain::{showtime::Showtime, violations::Violations},
 };
 
-/// Whose reasons they are.
-pub(super) const DOMAIN: &str = "boxoffice";
-/// When a store that failed may be asked again.
-const STORE_RETRY: Duration = Duration::from_secs(1);
-/// When a store that is busy may be.
+/// When to try again after the database was unavailable.
+const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
+/// When to try again after the database was overloaded.
 const BUSY_RETRY: Duration = Duration::from_millis(100);
-
-/// When there may be room for a watcher again.
+/// When to try again after the limit of watchers was reached.
 const WATCH_RETRY: Duration = Duration::from_secs(5);
 
-/// What an answer may say of a bad request. It all travels in trailers, in base64, the message twice; clients give up on
-/// trailers over 8 KiB (grpc-java, grpc's C core) or 16 KiB (tonic), and then nobody reads anything.
-const LISTED_BYTES: usize = 4_096;
-const MESSAGE_BYTES: usize = 512;
-
-/// The status that says this error.
+/// The status of a request that failed with this error. `context` are the extensions of the request.
 pub(super) fn of(error: &Error, context: &Extensions) -> Status {
     match error {
         Error::Invalid(violations) => invalid("INVALID_REQUEST", violations),
         Error::RequestReused => {
-            let what = "was used before with other content; a new request needs a new one";
-            invalid("REQUEST_ID_REUSED", &Violations::one("request_id", what))
+            let description = "was used before for a request with other content; a new request needs a new request_id";
+            invalid("REQUEST_ID_REUSED", &Violations::one("request_id", description))
         }
         Error::NotFound { kind, id } => not_found(*kind, id),
-        Error::Overlaps(other) => overlaps(other),
+        Error::Overlaps { other, turnaround } => overlaps(other, *turnaround),
         Error::Refused(refused) => refusals::of(refused),
-        Error::RevisionNotReached { asked, reached } => refused(
-            "REVISION_NOT_REACHED",
-            "the showtime has never been at that revision",
-            [("at_least_revision", asked.to_string()), ("revision", reached.to_string())],
-        ),
+        Error::RevisionNotReached { asked, reached } => {
+            let message = format!("the showtime has not reached revision {asked}; its newest revision is {reached}");
+            let details = error_info(
+                "REVISION_NOT_REACHED",
+                [("at_least_revision", asked.to_string()), ("revision", reached.to_string())],
+            );
+            Status::with_error_details(Code::FailedPrecondition, message, details)
+        }
         Error::TooManyWatchers => {
-            let mut details = reasoned("TOO_MANY_WATCHERS", []);
+            let mut details = error_info("TOO_MANY_WATCHERS", []);
             details.set_retry_info(Some(WATCH_RETRY));
-            let what = "this server has as many watchers as it takes";
-            Status::with_error_details(Code::ResourceExhausted, what, details)
+            let message = format!(
+                "this server has as many watchers as it allows; try another instance, or this one in {WATCH_RETRY:?}"
+            );
+            Status::with_error_details(Code::ResourceExhausted, message, details)
         }
         Error::WatchLimit { most } => {
-            let mut details = reasoned("WATCH_LIMIT", [("limit", most.to_string())]);
-            let what = format!("this server takes {most} watchers from one address");
-            details.add_quota_failure_violation("address", what.clone());
-            Status::with_error_details(Code::ResourceExhausted, what, details)
+            let mut details = error_info("WATCH_LIMIT", [("limit", most.to_string())]);
+            let message = format!("this server allows {most} watchers from one address; end one, or share one");
+            details.add_quota_failure_violation("address", message.clone());
+            Status::with_error_details(Code::ResourceExhausted, message, details)
         }
         Error::ProviderUnavailable { retry_after } => unavailable(
             "PROVIDER_UNAVAILABLE",
-            "the movie provider does not answer and nothing usable is cached",
+            "the movie provider is unavailable and no usable answer is cached; try again later",
             *retry_after,
         ),
         Error::StoreUnavailable(_) => {
-            tracing::warn!(error = error as &dyn std::error::Error, "refused");
-            unavailable("STORE_UNAVAILABLE", "the database is unavailable; nothing was changed", STORE_RETRY)
+            tracing::warn!(error = error as &dyn StdError, "request refused: the database is unavailable");
+            let message = "the database is unavailable; nothing was changed, so the request can be repeated";
+            unavailable("STORE_UNAVAILABLE", message, UNAVAILABLE_RETRY)
         }
         Error::StoreBusy(_) => {
-            tracing::warn!(error = error as &dyn std::error::Error, "refused");
-            unavailable("OVERLOADED", "too much is going on at once; nothing was changed", BUSY_RETRY)
+            tracing::warn!(error = error as &dyn StdError, "request refused: the database is overloaded");
+            let message = "the server is overloaded; nothing was changed, so the request can be repeated";
+            unavailable("OVERLOADED", message, BUSY_RETRY)
         }
         Error::OutcomeUnknown(_) => {
-            tracing::error!(error = error as &dyn std::error::Error, "not known to have been done");
-            let what = "it is not known whether this took effect; ask again with the same request_id";
-            let mut status = unavailable("OUTCOME_UNKNOWN", what, STORE_RETRY);
-            // Clients' retry policies know nothing of request ids, and must not repeat this by themselves.
+            tracing::error!(error = error as &dyn StdError, "commit not confirmed: the outcome of a change is unknown");
+            let message = "the change was not confirmed and may or may not have taken effect; \
+                           repeat the request with the same request_id";
+            let mut status = unavailable("OUTCOME_UNKNOWN", message, UNAVAILABLE_RETRY);
+            // A negative value forbids the retry policies of gRPC clients to repeat the call, because they cannot tell
+            // whether it has a request_id.
             status.metadata_mut().insert("grpc-retry-pushback-ms", MetadataValue::from_static("-1"));
             status
         }
@@ -91,42 +90,16 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
 }
 
 fn invalid(reason: &str, violations: &Violations) -> Status {
-    let mut details = reasoned(reason, []);
-    details.set_bad_request(listed(violations));
-    Status::with_error_details(Code::InvalidArgument, headline(violations), details)
-}
-
-/// The flaws, as many as fit.
-fn listed(violations: &Violations) -> Vec<FieldViolation> {
-    let mut room = LISTED_BYTES;
-    let fits = |flaw: &&Violation| {
-        // Tags and lengths, too.
-        let size = flaw.field.len() + flaw.description.len() + 8;
-        let fits = size <= room;
-        room -= size.min(room);
-        fits
-    };
-    let all = violations.list();
-    let listed = all.iter().take_while(fits);
-    let mut listed: Vec<_> =
-        listed.map(|flaw| FieldViolation::new(flaw.field.clone(), flaw.description.clone())).collect();
-    if listed.len() < all.len() {
-        listed.push(FieldViolation::new("", "has more violations than are listed here"));
-    }
-    listed
-}
-
-/// The flaws as one sentence, as far as they fit.
-fn headline(violations: &Violations) -> String {
-    let mut headline = String::new();
-    for (index, flaw) in violations.list().iter().enumerate() {
-        let next = format!("{}{} {}", if index == 0 { "" } else { "; " }, flaw.field, flaw.description);
-        if headline.len() + next.len() > MESSAGE_BYTES {
-            return headline + "; and more";
+    let mut message = BoundedMessage::new("the request has many violations");
+    for one in violations.list() {
+        let space = if one.field.is_empty() { "" } else { " " };
+        if !message.add("; ", &format!("{}{space}{}", one.field, one.description)) {
+            break;
         }
-        headline += &next;
     }
-    headline
+    let mut details = error_info(reason, []);
+    details.set_bad_request(field_violations(violations));
+    Status::with_error_details(Code::InvalidArgument, message.into_text(), details)
 }
 
 fn not_found(kind: Kind, id: &str) -> Status {
@@ -136,48 +109,51 @@ fn not_found(kind: Kind, id: &str) -> Status {
         Kind::Showtime => ("SHOWTIME_NOT_FOUND", "showtime", "boxoffice.v1.Showtime"),
         Kind::Reservation => ("RESERVATION_NOT_FOUND", "reservation", "boxoffice.v1.Reservation"),
     };
-    let what = format!("there is no {name} {id}");
-    let mut details = reasoned(reason, []);
-    details.set_resource_info(resource, id, "", what.clone());
-    Status::with_error_details(Code::NotFound, what, details)
+    let message = format!("there is no {name} {id}");
+    let mut details = error_info(reason, []);
+    details.set_resource_info(resource, id, "", message.clone());
+    Status::with_error_details(Code::NotFound, message, details)
 }
 
-fn overlaps(other: &Showtime) -> Status {
+fn overlaps(other: &Showtime, turnaround: Duration) -> Status {
     let facts = &other.facts;
-    let (id, start, end) = (facts.showtime_id.to_string(), shown(facts.start_time), shown(facts.end_time));
-    let what = format!("the auditorium is taken by showtime {id} from {start} to {end}, and rests after it");
+    let (id, start, end) = (facts.showtime_id.to_string(), rfc3339(facts.start_time), rfc3339(facts.end_time));
+    let turnaround = match turnaround.as_secs() {
+        0 => String::new(),
+        seconds => format!(", and must stay empty for {} after each showtime", in_minutes(seconds)),
+    };
+    let message = format!("the auditorium is taken by showtime {id} from {start} to {end}{turnaround}");
     let mut details =
-        reasoned("SHOWTIME_OVERLAPS", [("showtime_id", id.clone()), ("start_time", start), ("end_time", end)]);
-    details.set_resource_info("boxoffice.v1.Showtime", id, "", "the showtime in the way");
-    Status::with_error_details(Code::FailedPrecondition, what, details)
+        error_info("SHOWTIME_OVERLAPS", [("showtime_id", id.clone()), ("start_time", start), ("end_time", end)]);
+    details.set_resource_info("boxoffice.v1.Showtime", id, "", "the showtime that has the auditorium at that time");
+    Status::with_error_details(Code::FailedPrecondition, message, details)
 }
 
-fn refused<const N: usize>(reason: &str, what: &str, metadata: [(&str, String); N]) -> Status {
-    Status::with_error_details(Code::FailedPrecondition, what, reasoned(reason, metadata))
-}
-
-/// A refusal that may be another one soon: both hints say when, the detail for people's code, the metadata for the
-/// retry policies of gRPC clients.
-fn unavailable(reason: &str, what: &str, retry_after: Duration) -> Status {
-    let mut details = reasoned(reason, []);
-    details.set_retry_info(Some(retry_after));
-    let mut metadata = MetadataMap::new();
-    metadata.insert("grpc-retry-pushback-ms", (retry_after.as_millis() as u64).into());
-    Status::with_error_details_and_metadata(Code::Unavailable, what, details, metadata)
+/// "15 minutes", or "90 seconds" if the minutes are not whole.
+fn in_minutes(seconds: u64) -> String {
+    match (seconds / 60, seconds % 60) {
+        (1, 0) => "1 minute".to_owned(),
+        (minutes, 0) => format!("{minutes} minutes"),
+        _ => format!("{seconds} seconds"),
+    }
 }
 
 fn internal(error: &Error, context: &Extensions) -> Status {
-    let id = context.get::<RequestContext>().map(RequestContext::request_name).unwrap_or_default();
-    tracing::error!(error = error as &dyn std::error::Error, request_id = %id, "a request failed");
-    let details = reasoned("INTERNAL", [("request_id", id)]);
-    Status::with_error_details(Code::Internal, "something went wrong here; the log has more", details)
+    let request_id = context.get::<RequestContext>().map(RequestContext::request_id_hex);
+    tracing::error!(
+        error = error as &dyn StdError,
+        request_id = %request_id.as_deref().unwrap_or_default(),
+        "a request failed"
+    );
+    details::internal(request_id)
 }
 
-fn reasoned<'a>(reason: &str, metadata: impl IntoIterator<Item = (&'a str, String)>) -> ErrorDetails {
-    let metadata: HashMap<_, _> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-    ErrorDetails::with_error_info(reason, DOMAIN, metadata)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn shown(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+    #[test]
+    fn a_turnaround_is_written_in_whole_minutes_or_in_seconds() {
+        assert_eq!([60, 90, 900].map(in_minutes), ["1 minute", "90 seconds", "15 minutes"]);
+    }
 }

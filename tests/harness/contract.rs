@@ -1,4 +1,4 @@
-//! The contract as its descriptors tell it: every method, and a good request for each.
+//! The contract, read from its descriptors: every method, and a valid request for each.
 
 use boxoffice::pb::{
     self,
@@ -24,12 +24,12 @@ pub(crate) fn methods(pool: &DescriptorPool) -> Vec<MethodDescriptor> {
     ours.flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
 }
 
-/// `/boxoffice.v1.Movies/GetMovie`
+/// The path of a method, such as `/boxoffice.v1.Movies/GetMovie`.
 pub(crate) fn path(method: &MethodDescriptor) -> String {
     format!("/{}/{}", method.parent_service().full_name(), method.name())
 }
 
-/// A request with every field set and nothing wrong with it.
+/// A valid request with every field set.
 pub(crate) fn good_request(descriptor: &MessageDescriptor) -> DynamicMessage {
     let id = request_id;
     let bytes = match descriptor.name() {
@@ -79,7 +79,7 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
     let id = request_id;
     match name {
         "ReserveSeatsRequest" => {
-            // All fields but one: either seats are named or a number of them.
+            // Every field except `seat_count`, because a request names either seats or their number.
             let seats = [1, 2].map(|number| Seat { row: "A".to_owned(), number }).to_vec();
             let (showtime_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
             let validate_only = true;
@@ -91,7 +91,7 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
             let (reservation_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
             ConfirmReservationRequest { reservation_id, request_id, customer_id, tender }.encode_to_vec()
         }
-        // These have the same fields.
+        // Both messages have the same fields.
         "CancelReservationRequest" | "ExtendReservationRequest" => {
             let (reservation_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
             CancelReservationRequest { reservation_id, request_id, customer_id }.encode_to_vec()
@@ -113,6 +113,6 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
             page_token: String::new(),
         }
         .encode_to_vec(),
-        other => panic!("{other} is new: say here what a good one is"),
+        other => panic!("add a valid {other} here"),
     }
 }

@@ -1,4 +1,4 @@
-//! Plain HTTP/1.1, spoken by hand: nothing between the test and the bytes.
+//! HTTP/1.1 written by hand, so that a test controls and sees every byte.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use super::DEADLINE;
 
-/// What came back, the body without its chunks.
+/// A response. A chunked body is joined.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
@@ -19,14 +19,14 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// One that came over HTTP/2.
-    pub(crate) fn of(status: u16, headers: &http::HeaderMap, body: Vec<u8>) -> Self {
+    /// A response that arrived over HTTP/2.
+    pub(crate) fn new(status: u16, headers: &http::HeaderMap, body: Vec<u8>) -> Self {
         let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         let headers = headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
         Self { status, headers, body }
     }
 
-    /// The values of a header, joined as if they were one.
+    /// The values of a header, joined by commas.
     pub(crate) fn header(&self, name: &str) -> Option<String> {
         let values: Vec<&str> =
             self.headers.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| &**value).collect();
@@ -42,13 +42,13 @@ pub(crate) async fn get(address: &str, path: &str) -> Reply {
     request(address, "GET", path, &[], &[]).await
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection.
 pub(crate) async fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
     for (name, value) in headers {
-        write!(head, "{name}: {value}\r\n").expect("a string takes everything");
+        write!(head, "{name}: {value}\r\n").expect("writing to a string succeeds");
     }
-    write!(head, "Content-Length: {}\r\n\r\n", body.len()).expect("a string takes everything");
+    write!(head, "Content-Length: {}\r\n\r\n", body.len()).expect("writing to a string succeeds");
     let exchange = async {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(&[head.as_bytes(), body].concat()).await?;

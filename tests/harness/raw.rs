@@ -1,4 +1,4 @@
-//! Calls by path and bytes: what no generated client would send.
+//! gRPC calls with any path and any bytes, which generated clients cannot send.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::{
@@ -8,26 +8,26 @@ use tonic::{
     transport::Channel,
 };
 
-/// One unary call; the message goes and comes as it is.
+/// One unary call. Request and response are encoded messages.
 pub(crate) async fn call(channel: Channel, path: &str, message: impl Into<Bytes>) -> Result<Bytes, Status> {
     let mut client = Grpc::new(channel);
     client.ready().await.map_err(|error| Status::unavailable(format!("not connected: {error}")))?;
     let path = path.parse().expect("a path");
-    Ok(client.unary(Request::new(message.into()), path, AsItIs).await?.into_inner())
+    Ok(client.unary(Request::new(message.into()), path, BytesCodec).await?.into_inner())
 }
 
-/// The same for a method that streams: the first message, or the end.
+/// The first message of a server stream; empty if the stream ends without one.
 pub(crate) async fn first(channel: Channel, path: &str, message: impl Into<Bytes>) -> Result<Bytes, Status> {
     let mut client = Grpc::new(channel);
     client.ready().await.map_err(|error| Status::unavailable(format!("not connected: {error}")))?;
     let path = path.parse().expect("a path");
-    let mut stream = client.server_streaming(Request::new(message.into()), path, AsItIs).await?.into_inner();
+    let mut stream = client.server_streaming(Request::new(message.into()), path, BytesCodec).await?.into_inner();
     Ok(stream.message().await?.unwrap_or_default())
 }
 
-struct AsItIs;
+struct BytesCodec;
 
-impl Codec for AsItIs {
+impl Codec for BytesCodec {
     type Encode = Bytes;
     type Decode = Bytes;
     type Encoder = Self;
@@ -42,7 +42,7 @@ impl Codec for AsItIs {
     }
 }
 
-impl Encoder for AsItIs {
+impl Encoder for BytesCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -52,7 +52,7 @@ impl Encoder for AsItIs {
     }
 }
 
-impl Decoder for AsItIs {
+impl Decoder for BytesCodec {
     type Item = Bytes;
     type Error = Status;
 

@@ -1,9 +1,11 @@
-//! Limits how much is under way at once, over all connections, and refuses the rest at once.
+//! Limits the requests in flight over all connections, and refuses the others at once.
 //!
-//! A place is held until the work is done, not until the answer has been taken: a caller who never takes it would keep the
-//! place for good. So a body is asked once at once, and if what it says is small, as nearly all answers are, the place is
-//! given back then; a large answer keeps it while it is being taken, but not for ever. A stream gives it back when it
-//! begins, since it lasts for as long as its caller likes and costs little. Health checks and reflection need no place.
+//! A request has a permit until its work is done, which is not the same as until its answer was read: a caller that never
+//! reads would keep its permit for good. Therefore:
+//! - The response body is polled once right away. If its first frame is small, as nearly all are, the permit is released.
+//! - A large answer keeps its permit while it is read, for a limited time.
+//! - A stream releases its permit when it begins, since it lasts as long as its caller likes and costs little.
+//! - Health checks and reflection need no permit.
 
 use std::{
     convert::Infallible,
@@ -22,24 +24,27 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::body::Body;
 use tower::Service;
 
-use super::{context::RequestContext, refusal};
+use super::refusal;
+use crate::{
+    grpc::{request_context::RequestContext, status::transport},
+    telemetry::request::Protocol,
+};
 
-/// An answer up to this size is no burden while it waits to be taken.
-const SMALL: usize = 64 << 10;
+/// A first frame of up to this many bytes releases the permit. It costs the server little while it waits to be read.
+const SMALL_FRAME_BYTES: usize = 64 << 10;
 
-/// The layer's service.
 #[derive(Clone, Debug)]
 pub(super) struct Admission<S> {
     inner: S,
-    places: Arc<Semaphore>,
-    patience: Duration,
+    permits: Arc<Semaphore>,
+    max_hold: Duration,
 }
 
 impl<S> Admission<S> {
-    /// All services made by it share these places. A large answer keeps its place for as long as `patience`.
-    pub(super) fn layer(places: usize, patience: Duration) -> impl Fn(S) -> Self + Clone {
-        let places = Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS)));
-        move |inner| Self { inner, places: Arc::clone(&places), patience }
+    /// A layer whose services share `max_requests` permits. A large answer holds its permit for at most `max_hold`.
+    pub(super) fn layer(max_requests: usize, max_hold: Duration) -> impl Fn(S) -> Self + Clone {
+        let permits = Arc::new(Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS)));
+        move |inner| Self { inner, permits: Arc::clone(&permits), max_hold }
     }
 }
 
@@ -48,7 +53,7 @@ where
     S: Service<Request<Body>, Response = Response<B>, Error = Infallible>,
     B: HttpBody<Data = Bytes> + Default + Unpin,
 {
-    type Response = Response<HeldBody<B>>;
+    type Response = Response<AdmissionBody<B>>;
     type Error = Infallible;
     type Future = AdmissionFuture<S::Future, B>;
 
@@ -58,16 +63,16 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let context = RequestContext::of(request.extensions());
-        let streams = context.is_some_and(|context| context.route.streams);
-        let place = if context.is_some_and(|context| context.route.exempt) {
+        let streams = context.is_some_and(|context| context.method.streams);
+        let permit = if context.is_some_and(|context| context.method.exempt) {
             None
-        } else if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            Some(place)
+        } else if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
+            Some(permit)
         } else {
-            let protocol = context.map_or(crate::telemetry::request::Protocol::Grpc, |context| context.protocol);
-            return AdmissionFuture::Refused { response: Some(refusal::answer(refusal::overloaded(), protocol)) };
+            let protocol = context.map_or(Protocol::Grpc, |context| context.protocol);
+            return AdmissionFuture::Refused { response: Some(refusal::response(transport::overloaded(), protocol)) };
         };
-        AdmissionFuture::Admitted { inner: self.inner.call(request), place, streams, patience: self.patience }
+        AdmissionFuture::Admitted { inner: self.inner.call(request), permit, streams, max_hold: self.max_hold }
     }
 }
 
@@ -77,8 +82,8 @@ pin_project! {
     where
         B: HttpBody<Data = Bytes>,
     {
-        Refused { response: Option<Response<HeldBody<B>>> },
-        Admitted { #[pin] inner: F, place: Option<OwnedSemaphorePermit>, streams: bool, patience: Duration },
+        Refused { response: Option<Response<AdmissionBody<B>>> },
+        Admitted { #[pin] inner: F, permit: Option<OwnedSemaphorePermit>, streams: bool, max_hold: Duration },
     }
 }
 
@@ -87,73 +92,79 @@ where
     F: Future<Output = Result<Response<B>, Infallible>>,
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    type Output = Result<Response<HeldBody<B>>, Infallible>;
+    type Output = Result<Response<AdmissionBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             AdmissionProjected::Refused { response } => {
                 response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
             }
-            AdmissionProjected::Admitted { inner, place, streams, patience } => {
+            AdmissionProjected::Admitted { inner, permit, streams, max_hold } => {
                 let response = ready!(inner.poll(context))?;
-                let place = place.take().filter(|_| !*streams);
-                Poll::Ready(Ok(response.map(|inner| HeldBody::begin(inner, place, *patience, context))))
+                let permit = permit.take().filter(|_| !*streams);
+                Poll::Ready(Ok(response.map(|inner| AdmissionBody::begin(inner, permit, *max_hold, context))))
             }
         }
     }
 }
 
-type Asked<B> = Option<Result<Frame<Bytes>, <B as HttpBody>::Error>>;
+/// A frame, an error, or the end of the body.
+type Polled<B> = Option<Result<Frame<Bytes>, <B as HttpBody>::Error>>;
 
 pin_project! {
-    /// The answer's body, with what it said when it was asked at once, and a hold on its place if it is large.
-    pub(super) struct HeldBody<B>
+    /// The response body, with the result of its first poll and, for a large answer, its hold on the permit.
+    pub(super) struct AdmissionBody<B>
     where
         B: HttpBody<Data = Bytes>,
     {
         #[pin]
         inner: B,
-        first: Option<Asked<B>>,
-        held: Option<DropGuard>,
+        first: Option<Polled<B>>,
+        hold: Option<DropGuard>,
     }
 }
 
-impl<B: HttpBody<Data = Bytes> + Unpin> HeldBody<B> {
-    fn begin(mut inner: B, place: Option<OwnedSemaphorePermit>, patience: Duration, context: &mut Context<'_>) -> Self {
-        let Some(place) = place.filter(|_| !inner.is_end_stream()) else {
-            return Self { inner, first: None, held: None };
+impl<B: HttpBody<Data = Bytes> + Unpin> AdmissionBody<B> {
+    fn begin(
+        mut inner: B,
+        permit: Option<OwnedSemaphorePermit>,
+        max_hold: Duration,
+        context: &mut Context<'_>,
+    ) -> Self {
+        let Some(permit) = permit.filter(|_| !inner.is_end_stream()) else {
+            return Self { inner, first: None, hold: None };
         };
         let (first, small) = match Pin::new(&mut inner).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => {
-                let small = frame.data_ref().is_none_or(|data| data.len() <= SMALL);
+                let small = frame.data_ref().is_none_or(|data| data.len() <= SMALL_FRAME_BYTES);
                 (Some(Some(Ok(frame))), small)
             }
-            Poll::Ready(over) => (Some(over), true),
+            Poll::Ready(ended) => (Some(ended), true),
             Poll::Pending => (None, false),
         };
-        Self { inner, first, held: (!small).then(|| hold(place, patience)) }
+        Self { inner, first, hold: (!small).then(|| hold(permit, max_hold)) }
     }
 }
 
-/// Keeps the place until the guard is dropped, or patience ends.
-fn hold(place: OwnedSemaphorePermit, patience: Duration) -> DropGuard {
-    let taken = CancellationToken::new();
-    let guard = taken.clone().drop_guard();
+/// Holds the permit until the guard is dropped, for at most `max_hold`.
+fn hold(permit: OwnedSemaphorePermit, max_hold: Duration) -> DropGuard {
+    let released = CancellationToken::new();
+    let guard = released.clone().drop_guard();
+    // The timer needs a task of its own, because nothing polls the body of a caller that reads nothing.
     tokio::spawn(async move {
-        // Nobody polls the body of a caller who lets nothing be sent, so the time is kept elsewhere.
-        let _either = tokio::time::timeout(patience, taken.cancelled()).await;
-        drop(place);
+        let _elapsed = tokio::time::timeout(max_hold, released.cancelled()).await;
+        drop(permit);
     });
     guard
 }
 
-impl<B: HttpBody<Data = Bytes> + Default> Default for HeldBody<B> {
+impl<B: HttpBody<Data = Bytes> + Default> Default for AdmissionBody<B> {
     fn default() -> Self {
-        Self { inner: B::default(), first: None, held: None }
+        Self { inner: B::default(), first: None, hold: None }
     }
 }
 
-impl<B: HttpBody<Data = Bytes>> HttpBody for HeldBody<B> {
+impl<B: HttpBody<Data = Bytes>> HttpBody for AdmissionBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 

@@ -1,4 +1,4 @@
-//! Which web pages may call, and what their scripts may see.
+//! CORS: which web pages may call, and which headers their scripts may send and read.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri, header, request::Parts
 use tonic::body::Body;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::switch::Way;
+use super::branch::Next;
 
-/// Browsers forget it after two hours at the latest anyway.
-const PREFLIGHT_KEPT: Duration = Duration::from_hours(2);
+/// How long a browser may cache a preflight. Chromium caps it at two hours, too.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(2);
 
-/// Only browsers name an origin, and only they ask beforehand.
-pub(super) fn gate(request: &mut Request<Body>) -> Way {
+/// Sends a request through CORS if it names an origin or is a preflight, which only browsers do.
+pub(super) fn gate(request: &mut Request<Body>) -> Next {
     if request.method() == Method::OPTIONS || request.headers().contains_key(header::ORIGIN) {
-        Way::Side
+        Next::Detour
     } else {
-        Way::On
+        Next::Direct
     }
 }
 
-/// Pages of the same origin, of this machine at any port, and of the configured origins.
+/// The CORS layer. It allows pages of the server's own origin, of this machine at any port, and of the configured origins.
 pub(super) fn layer(origins: &[String]) -> CorsLayer {
     let allowed = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
@@ -48,7 +48,7 @@ pub(super) fn layer(origins: &[String]) -> CorsLayer {
             ["grpc-status", "grpc-message", "grpc-status-details-bin", "idempotent-replayed", "grpc-retry-pushback-ms"]
                 .map(HeaderName::from_static),
         )
-        .max_age(PREFLIGHT_KEPT)
+        .max_age(PREFLIGHT_MAX_AGE)
 }
 
 fn allowed(origin: &HeaderValue, request: &Parts, configured: &[String]) -> bool {
@@ -56,16 +56,16 @@ fn allowed(origin: &HeaderValue, request: &Parts, configured: &[String]) -> bool
     if configured.iter().any(|allowed| allowed.trim_end_matches('/').eq_ignore_ascii_case(origin)) {
         return true;
     }
-    // `null`, and anything else that is no web origin, has no authority.
+    // `null` and everything else that is no web origin has no authority, or another scheme.
     let Ok(uri) = origin.parse::<Uri>() else { return false };
     let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
     if matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]") {
         return true;
     }
-    // HTTP/2 names the server in the URI, HTTP/1.1 in a header.
-    let here = request.uri.authority().map(http::uri::Authority::as_str);
-    let here = here.or_else(|| request.headers.get(header::HOST).and_then(|host| host.to_str().ok()));
-    here.is_some_and(|here| here.eq_ignore_ascii_case(authority.as_str()))
+    // HTTP/2 names the server in the URI, HTTP/1.1 in the `host` header.
+    let server = request.uri.authority().map(http::uri::Authority::as_str);
+    let server = server.or_else(|| request.headers.get(header::HOST).and_then(|host| host.to_str().ok()));
+    server.is_some_and(|server| server.eq_ignore_ascii_case(authority.as_str()))
 }
 
 #[cfg(test)]
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins() {
+    fn only_own_local_and_configured_origins_are_allowed() {
         let (request, ()) = Request::post("/x").header("host", "tickets.example:8080").body(()).unwrap().into_parts();
         let configured = ["https://shop.example".to_owned()];
         for (origin, expected) in [

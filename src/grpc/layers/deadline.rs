@@ -1,14 +1,14 @@
-//! Nobody waits for longer than they said, or than we allow.
+//! Gives every call a deadline, and ends streams when the server shuts down.
 //!
-//! A call gets the caller's `grpc-timeout`, or ours if there is none, and never more than the cap; when it has passed, the
-//! handler is dropped where it waits, so whatever must not be torn runs in a task of its own. A stream gets the caller's
-//! deadline only, which then also ends a body that has begun; and since it may last for ever, it ends when the server does.
+//! - A call gets the `grpc-timeout` of its caller, or the default if it has none, and never more than the maximum. When the
+//!   deadline passes, the handler is dropped where it waits; a change that must not be torn runs in a task of its own.
+//! - A stream gets the caller's deadline only. It also ends a body that has begun. Since a stream without a deadline can
+//!   last forever, it ends when the server drains.
 //!
-//! tonic's transport reads the same header outside of us and would answer CANCELLED. It starts its clock later and polls
-//! us first, and we look at the clock ourselves rather than wait for the timer's turn, so we are always the first to say.
+//! tonic's transport reads the same header outside of this layer and would answer CANCELLED. This layer always answers
+//! first: its clock starts earlier, it is polled first, and it reads the clock itself instead of waiting for its timer.
 
 use std::{
-    any::Any,
     convert::Infallible,
     pin::Pin,
     sync::Arc,
@@ -25,36 +25,38 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::{Status, body::Body};
 use tower::Service;
 
-use super::{context::RequestContext, refusal};
-use crate::telemetry::request::Protocol;
+use super::{refusal, stream_guard::StreamGuard};
+use crate::{
+    grpc::{request_context::RequestContext, status::transport},
+    telemetry::request::Protocol,
+};
 
-/// The layer's service.
 #[derive(Clone, Debug)]
 pub(super) struct Deadlines<S> {
     inner: S,
     default: Duration,
-    cap: Duration,
-    // Shared, since a token counts those who have it under a lock, and there is one of this for every request.
+    max: Duration,
+    // In an `Arc`, because the service is cloned for every request and cloning a token takes the token's lock.
     drain: Arc<CancellationToken>,
 }
 
 impl<S> Deadlines<S> {
     /// Streams end when `drain` is cancelled.
-    pub(super) fn new(inner: S, default: Duration, cap: Duration, drain: CancellationToken) -> Self {
-        Self { inner, default, cap, drain: Arc::new(drain) }
+    pub(super) fn new(inner: S, default: Duration, max: Duration, drain: CancellationToken) -> Self {
+        Self { inner, default, max, drain: Arc::new(drain) }
     }
 
-    /// How long this request may take, if that is limited; or that its caller's wish cannot be read.
-    fn limit(&self, headers: &HeaderMap, streams: bool) -> Result<Option<Duration>, Malformed> {
-        let wish = headers.get("grpc-timeout").map(|value| parse(value.as_bytes())).transpose()?;
-        Ok(if streams { wish } else { Some(wish.unwrap_or(self.default).min(self.cap)) })
+    /// How long this request may take. `None` for a stream whose caller named no timeout.
+    fn timeout(&self, headers: &HeaderMap, streams: bool) -> Result<Option<Duration>, Malformed> {
+        let asked = headers.get("grpc-timeout").map(|value| parse(value.as_bytes())).transpose()?;
+        Ok(if streams { asked } else { Some(asked.unwrap_or(self.default).min(self.max)) })
     }
 }
 
 #[derive(Debug)]
 struct Malformed;
 
-/// At most eight digits and a unit, as the gRPC specification has it.
+/// Reads a `grpc-timeout`: at most eight digits and a unit, as the gRPC specification has it.
 fn parse(value: &[u8]) -> Result<Duration, Malformed> {
     let (unit, digits) = value.split_last().ok_or(Malformed)?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
@@ -88,28 +90,29 @@ where
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let (headers, extensions) = (request.headers(), request.extensions());
         let context = RequestContext::of(extensions);
-        let streams = context.is_some_and(|context| context.route.streams);
+        let streams = context.is_some_and(|context| context.method.streams);
         let protocol = context.map_or(Protocol::Grpc, |context| context.protocol);
-        let at = match self.limit(headers, streams) {
-            // A wish beyond the end of time is none.
-            Ok(limit) => limit.and_then(|limit| Instant::now().checked_add(limit)),
+        let deadline = match self.timeout(headers, streams) {
+            // A timeout beyond the range of `Instant` is no limit.
+            Ok(timeout) => timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
             Err(Malformed) => return DeadlineFuture::Malformed { protocol },
         };
         if let Some(context) = request.extensions_mut().get_mut::<RequestContext>() {
-            context.deadline = at;
+            context.deadline = deadline;
         }
         if !streams {
             return DeadlineFuture::Running {
                 inner: self.inner.call(request),
-                limit: Limit::new(at),
+                limit: Limit::new(deadline),
                 streams,
                 protocol,
             };
         }
-        // What the caller says ends as well: whoever listens may not be the handler, and would keep the stream open.
-        let limit = Limit::new(at).until(&self.drain);
-        let request =
-            request.map(|inner| Body::new(Heard { inner, limit: Limit::new(at).until(&self.drain), over: false }));
+        let limit = || Limit::new(deadline).or_drain(&self.drain);
+        // The request body of a stream ends with its response: a handler may read it in another task (reflection does),
+        // which would otherwise keep the stream open.
+        let request = request.map(|inner| Body::new(RequestBody { inner, limit: limit(), ended: false }));
+        let limit = limit();
         DeadlineFuture::Running { inner: self.inner.call(request), limit, streams, protocol }
     }
 }
@@ -138,16 +141,16 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
             DeadlineProjected::Malformed { protocol } => {
-                Poll::Ready(Ok(refusal::answer(refusal::malformed_timeout(), *protocol)))
+                Poll::Ready(Ok(refusal::response(transport::malformed_timeout(), *protocol)))
             }
             DeadlineProjected::Running { inner, limit, streams, protocol } => {
                 if let Poll::Ready(mut response) = inner.poll(context)? {
                     let limit = if *streams { std::mem::take(limit) } else { Limit::default() };
-                    let kept = response.extensions_mut().remove::<Kept>();
-                    return Poll::Ready(Ok(response.map(|inner| DeadlineBody { inner, limit, over: false, kept })));
+                    let guard = response.extensions_mut().remove::<StreamGuard>();
+                    return Poll::Ready(Ok(response.map(|inner| DeadlineBody { inner, limit, ended: false, guard })));
                 }
                 match limit.reached(context) {
-                    Some(end) => Poll::Ready(Ok(refusal::answer(end.status(), *protocol))),
+                    Some(reached) => Poll::Ready(Ok(refusal::response(reached.status(), *protocol))),
                     None => Poll::Pending,
                 }
             }
@@ -155,103 +158,91 @@ where
     }
 }
 
-/// Why something ends that could have gone on.
+/// Which limit was reached.
 #[derive(Debug)]
-enum End {
-    TimeIsUp,
-    Draining,
+enum Reached {
+    Deadline,
+    Drain,
 }
 
-impl End {
+impl Reached {
     fn status(&self) -> Status {
         match self {
-            Self::TimeIsUp => refusal::deadline_exceeded(),
-            Self::Draining => refusal::draining(),
+            Self::Deadline => transport::deadline_exceeded(),
+            Self::Drain => transport::draining(),
         }
     }
 }
 
-/// How long something may last. Boxed inside, because few requests have to wait, and each would carry its size through
-/// every layer.
+/// When a request or a body has to end. Its futures are boxed, because few requests need them and their size would be
+/// carried through every layer.
 #[derive(Debug, Default)]
 struct Limit {
-    at: Option<Instant>,
-    // Made when there is something to wait for: most answers are there at once.
+    deadline: Option<Instant>,
+    // Created at the first wait: most answers are ready at the first poll.
     sleep: Option<Pin<Box<Sleep>>>,
     drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
 }
 
 impl Limit {
-    fn new(at: Option<Instant>) -> Self {
-        Self { at, ..Self::default() }
+    fn new(deadline: Option<Instant>) -> Self {
+        Self { deadline, ..Self::default() }
     }
 
-    fn until(self, drain: &CancellationToken) -> Self {
+    fn or_drain(self, drain: &CancellationToken) -> Self {
         Self { drain: Some(Box::pin(drain.clone().cancelled_owned())), ..self }
     }
 
-    /// Whether it has been reached; if not, the task is woken when it is.
-    fn reached(&mut self, context: &mut Context<'_>) -> Option<End> {
+    /// The limit that has been reached. If there is none yet, the task is woken when there is.
+    fn reached(&mut self, context: &mut Context<'_>) -> Option<Reached> {
         if let Some(drain) = &mut self.drain
             && drain.as_mut().poll(context).is_ready()
         {
-            // It must not be asked again.
+            // A future must not be polled again after it was ready.
             self.drain = None;
-            return Some(End::Draining);
+            return Some(Reached::Drain);
         }
-        let at = self.at?;
-        let passed = Instant::now() >= at
-            || self.sleep.get_or_insert_with(|| Box::pin(sleep_until(at))).as_mut().poll(context).is_ready();
-        passed.then_some(End::TimeIsUp)
+        let deadline = self.deadline?;
+        let passed = Instant::now() >= deadline
+            || self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline))).as_mut().poll(context).is_ready();
+        passed.then_some(Reached::Deadline)
     }
 }
 
 pin_project! {
-    /// What the caller of a stream says, for as long as the stream may last.
-    struct Heard {
+    /// The request body of a stream. It ends when the limit is reached.
+    struct RequestBody {
         #[pin]
         inner: Body,
         limit: Limit,
-        over: bool,
+        ended: bool,
     }
 }
 
-impl HttpBody for Heard {
+impl HttpBody for RequestBody {
     type Data = Bytes;
     type Error = Status;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.project();
-        *this.over = *this.over || this.limit.reached(context).is_some();
-        if *this.over { Poll::Ready(None) } else { this.inner.poll_frame(context) }
+        *this.ended = *this.ended || this.limit.reached(context).is_some();
+        if *this.ended { Poll::Ready(None) } else { this.inner.poll_frame(context) }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.over || self.inner.is_end_stream()
+        self.ended || self.inner.is_end_stream()
     }
 }
 
 pin_project! {
-    /// The answer's body, cut off in time if it streams.
+    /// The response body. If it streams, it ends with a status when the limit is reached.
     #[derive(Default)]
     pub(super) struct DeadlineBody<B> {
         #[pin]
         inner: B,
         limit: Limit,
-        over: bool,
-        kept: Option<Kept>,
-    }
-}
-
-/// Something that an answer brings along, to be dropped when all of it has been taken or nobody takes it any more.
-#[derive(Clone)]
-pub(in crate::grpc) struct Kept {
-    _thing: Arc<dyn Any + Send + Sync>,
-}
-
-impl Kept {
-    pub(in crate::grpc) fn new(thing: Arc<dyn Any + Send + Sync>) -> Self {
-        Self { _thing: thing }
+        ended: bool,
+        guard: Option<StreamGuard>,
     }
 }
 
@@ -261,19 +252,19 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for DeadlineBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.project();
-        if *this.over {
+        if *this.ended {
             return Poll::Ready(None);
         }
-        // Asked first: a stream that always has something to say ends as well.
-        if let Some(end) = this.limit.reached(context) {
-            *this.over = true;
-            return Poll::Ready(Some(Ok(Frame::trailers(refusal::trailers(end.status())))));
+        // The limit comes first, so that a stream that always has another frame ends as well.
+        if let Some(reached) = this.limit.reached(context) {
+            *this.ended = true;
+            return Poll::Ready(Some(Ok(Frame::trailers(refusal::trailers(reached.status())))));
         }
         this.inner.poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.over || self.inner.is_end_stream()
+        self.ended || self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -286,7 +277,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_are_read_as_the_specification_has_them() {
+    fn timeouts_are_parsed_as_the_specification_says() {
         assert_eq!(parse(b"250m").unwrap(), Duration::from_millis(250));
         assert_eq!(parse(b"99999999H").unwrap(), Duration::from_hours(99_999_999));
         assert_eq!(parse(b"0n").unwrap(), Duration::ZERO);
@@ -296,15 +287,16 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_is_capped_and_a_stream_has_only_its_own() {
+    fn a_timeout_is_capped_and_a_stream_has_no_default() {
         let layer = Deadlines::new((), Duration::from_secs(5), Duration::from_secs(30), CancellationToken::new());
-        let left = |headers: &HeaderMap, streams| layer.limit(headers, streams).unwrap().map(|left| left.as_secs());
+        let seconds =
+            |headers: &HeaderMap, streams| layer.timeout(headers, streams).unwrap().map(|time| time.as_secs());
         let none = HeaderMap::new();
-        assert_eq!((left(&none, false), left(&none, true)), (Some(5), None));
-        let wish =
+        assert_eq!((seconds(&none, false), seconds(&none, true)), (Some(5), None));
+        let asked =
             |text: &'static str| HeaderMap::from_iter([("grpc-timeout".parse().unwrap(), text.parse().unwrap())]);
-        assert_eq!(left(&wish("20S"), false), Some(20));
-        assert_eq!(left(&wish("60S"), false), Some(30));
-        assert_eq!(left(&wish("60S"), true), Some(60));
+        assert_eq!(seconds(&asked("20S"), false), Some(20));
+        assert_eq!(seconds(&asked("60S"), false), Some(30));
+        assert_eq!(seconds(&asked("60S"), true), Some(60));
     }
 }

@@ -1,4 +1,5 @@
-//! A panic costs its own request: the caller gets INTERNAL with an id, the log gets the rest under the same id, once.
+//! Confines a panic to its own request: the caller gets INTERNAL with the request's id, and the log has one line with the
+//! panic under the same id.
 
 use std::{
     convert::Infallible,
@@ -13,10 +14,12 @@ use pin_project_lite::pin_project;
 use tonic::body::Body;
 use tower::Service;
 
-use super::{context::RequestContext, refusal};
-use crate::telemetry::{panics::catch, request::Protocol};
+use super::refusal;
+use crate::{
+    grpc::{request_context::RequestContext, status::transport},
+    telemetry::{panics::catch, request::Protocol},
+};
 
-/// The layer's service.
 #[derive(Clone, Debug)]
 pub(super) struct CatchPanics<S> {
     inner: S,
@@ -42,30 +45,30 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let of = RequestContext::of(request.extensions()).copied();
+        let request_context = RequestContext::of(request.extensions()).copied();
         match catch(|| self.inner.call(request)) {
-            Ok(inner) => CatchFuture { inner: Some(inner), of },
-            Err(report) => {
-                tell(&report, of.as_ref());
-                CatchFuture { inner: None, of }
+            Ok(inner) => CatchFuture { inner: Some(inner), request_context },
+            Err(panic) => {
+                log(&panic, request_context.as_ref());
+                CatchFuture { inner: None, request_context }
             }
         }
     }
 }
 
-fn tell(report: &str, of: Option<&RequestContext>) {
-    let (service, method) = of.map_or(("", ""), |of| (of.route.service.as_str(), of.route.method.as_str()));
-    let request_id = of.map(RequestContext::request_name).unwrap_or_default();
-    let trace = of.map(|of| of.trace_id.to_string()).unwrap_or_default();
-    tracing::error!(target: "boxoffice::panic", service, method, request_id, trace, panic = report, "a handler panicked");
+fn log(panic: &str, context: Option<&RequestContext>) {
+    let (service, method) = context.map_or(("", ""), |context| (&*context.method.service, &*context.method.name));
+    let request_id = context.map(RequestContext::request_id_hex).unwrap_or_default();
+    let trace = context.map(|context| context.trace_id.to_string()).unwrap_or_default();
+    tracing::error!(target: "boxoffice::panic", service, method, request_id, trace, panic, "a handler panicked");
 }
 
 pin_project! {
     pub(super) struct CatchFuture<F> {
-        // None after a panic: it must not be asked again.
+        // `None` after a panic, because the future must not be polled again.
         #[pin]
         inner: Option<F>,
-        of: Option<RequestContext>,
+        request_context: Option<RequestContext>,
     }
 }
 
@@ -78,29 +81,29 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let of = *this.of;
+        let request_context = *this.request_context;
         if let Some(inner) = this.inner.as_mut().as_pin_mut() {
             match catch(|| inner.poll(context)) {
                 Ok(polled) => {
                     let response = ready!(polled)?;
-                    return Poll::Ready(Ok(response.map(|inner| CatchBody { inner, of, over: false })));
+                    return Poll::Ready(Ok(response.map(|inner| CatchBody { inner, request_context, ended: false })));
                 }
-                Err(report) => tell(&report, of.as_ref()),
+                Err(panic) => log(&panic, request_context.as_ref()),
             }
         }
-        let protocol = of.map_or(Protocol::Grpc, |of| of.protocol);
-        Poll::Ready(Ok(refusal::answer(refusal::internal(of.as_ref()), protocol)))
+        let protocol = request_context.map_or(Protocol::Grpc, |context| context.protocol);
+        Poll::Ready(Ok(refusal::response(transport::panicked(request_context.as_ref()), protocol)))
     }
 }
 
 pin_project! {
-    /// The answer's body: a stream may panic long after it began.
+    /// The response body. A stream can panic long after it began.
     #[derive(Default)]
     pub(super) struct CatchBody<B> {
         #[pin]
         inner: B,
-        of: Option<RequestContext>,
-        over: bool,
+        request_context: Option<RequestContext>,
+        ended: bool,
     }
 }
 
@@ -110,69 +113,25 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for CatchBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.project();
-        if *this.over {
+        if *this.ended {
             return Poll::Ready(None);
         }
         match catch(|| this.inner.poll_frame(context)) {
             Ok(polled) => polled,
-            Err(report) => {
-                *this.over = true;
-                tell(&report, this.of.as_ref());
-                Poll::Ready(Some(Ok(Frame::trailers(refusal::trailers(refusal::internal(this.of.as_ref()))))))
+            Err(panic) => {
+                *this.ended = true;
+                let request_context = this.request_context.as_ref();
+                log(&panic, request_context);
+                Poll::Ready(Some(Ok(Frame::trailers(refusal::trailers(transport::panicked(request_context))))))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.over || self.inner.is_end_stream()
+        self.ended || self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{
-        io::{self, Write},
-        sync::{Arc, Mutex},
-    };
-
-    use axum::{Router, routing::any};
-    use tower::ServiceExt as _;
-
-    use super::*;
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[tokio::test]
-    async fn a_panic_is_logged_once_under_the_id_that_the_caller_got() {
-        let log = Log::default();
-        let writer = log.clone();
-        let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let _here = tracing::subscriber::set_default(lines);
-        let panics = Router::new().route("/x/y", any(async || -> &'static str { panic!("told to") }));
-        let stack = super::super::stack(panics, &super::super::Settings::default());
-        let call = Request::post("/x/y").version(http::Version::HTTP_2).header("content-type", "application/grpc");
-        let answer = stack.oneshot(call.body(Body::empty()).unwrap()).await.unwrap();
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(log.lines().count(), 1, "{log}");
-        let (_, rest) = log.split_once("request_id=\"").unwrap();
-        let status = tonic::Status::from_header_map(answer.headers()).unwrap();
-        let details = tonic_types::StatusExt::get_error_details(&status);
-        assert_eq!(details.error_info().unwrap().metadata["request_id"], rest[..16]);
-        assert!(log.contains("told to"), "{log}");
     }
 }

@@ -1,5 +1,7 @@
-//! Times every request, from its arrival to the end of its answer's body, and tells it exactly once: also when the caller
-//! leaves first, which counts as CANCELLED.
+//! Records every request exactly once, in the metrics and in the console: how long it took, from its arrival to the end of
+//! the response body, and how it ended.
+//!
+//! A request whose caller leaves before the end is recorded as CANCELLED.
 
 use std::{
     convert::Infallible,
@@ -9,25 +11,26 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tonic::{body::Body, transport::server::TcpConnectInfo};
 use tower::Service;
 use tracing::Span;
 
-use super::{
-    context::{self, RequestContext, TraceId},
-    routes,
-    web::{self, ViaWeb},
-};
-use crate::telemetry::{
-    metrics,
-    request::{self, Ended, Outcome, Protocol},
-    traces,
+use super::protocol;
+use crate::{
+    grpc::{
+        methods,
+        request_context::{self, RequestContext, TraceId},
+    },
+    telemetry::{
+        metrics,
+        request::{self, Ended, Outcome, Protocol},
+        traces,
+    },
 };
 
-/// The layer's service.
 #[derive(Clone, Debug)]
 pub(super) struct Record<S> {
     inner: S,
@@ -54,101 +57,95 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         let recording = Recording::begin(&mut request);
-        let _inside = recording.span.clone().entered();
+        let _entered = recording.span.clone().entered();
         RecordFuture { inner: self.inner.call(request), recording: Some(recording) }
     }
 }
 
-/// Tells of a request that gets no further than the fork, and of the answer with which it is sent back.
-pub(super) fn turned_away(request: &mut Request<Body>, response: &Response<Body>) {
-    Recording::begin(request).tell(known(response).unwrap_or(Outcome::UNKNOWN));
+/// Records a request that is answered before it reaches this layer.
+pub(super) fn record_refused(request: &mut Request<Body>, response: &Response<Body>) {
+    Recording::begin(request).finish(outcome_in_head(response).unwrap_or(Outcome::UNKNOWN));
 }
 
-/// One request under way. Dropped before its end, it was cancelled.
+/// One request in flight. If it is dropped before `finish`, the request was cancelled.
 #[derive(Debug)]
 struct Recording {
     context: RequestContext,
     began: Instant,
     span: Span,
-    told: bool,
+    finished: bool,
 }
 
 impl Recording {
     fn begin(request: &mut Request<Body>) -> Self {
         let began = Instant::now();
         metrics::active(1);
-        let protocol = if request.extensions().get::<ViaWeb>().is_some() {
-            Protocol::GrpcWeb
-        } else if web::is_grpc(request.headers()) {
-            Protocol::Grpc
-        } else {
-            Protocol::Http
-        };
-        let route = match protocol {
-            Protocol::Http => routes::page(),
-            _ => routes::find(request.uri().path()).unwrap_or_else(routes::unknown),
+        let protocol = protocol::of(request);
+        let method = match protocol {
+            Protocol::Http => methods::page(),
+            _ => methods::find(request.uri().path()).unwrap_or_else(methods::unknown),
         };
         let (span, trace) = if traces::on() {
-            traces::request_span(request.headers(), &route.service, &route.method)
+            traces::request_span(request.headers(), &method.service, &method.name)
         } else {
-            (Span::none(), context::callers_trace(request.headers()).unwrap_or(0))
+            (Span::none(), request_context::trace_from_headers(request.headers()).unwrap_or(0))
         };
-        let trace = if trace == 0 { context::new_trace() } else { trace };
+        let trace = if trace == 0 { request_context::new_trace() } else { trace };
         let context = RequestContext {
             trace_id: TraceId(trace),
-            request_id: context::fresh(),
+            request_id: request_context::random_id(),
             peer: request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
             deadline: None,
-            route,
+            method,
             protocol,
         };
         request.extensions_mut().insert(context);
-        Self { context, began, span, told: false }
+        Self { context, began, span, finished: false }
     }
 
-    fn tell(&mut self, outcome: Outcome) {
-        if std::mem::replace(&mut self.told, true) {
+    fn finish(&mut self, outcome: Outcome) {
+        if std::mem::replace(&mut self.finished, true) {
             return;
         }
         metrics::active(-1);
         if let (Outcome::Grpc(code), false) = (outcome, self.span.is_none()) {
             self.span.record("rpc.grpc.status_code", code);
-            // What a server must answer for: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS.
+            // The codes that OpenTelemetry counts as a server's errors: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED,
+            // INTERNAL, UNAVAILABLE, DATA_LOSS.
             if matches!(code, 2 | 4 | 12..=15) {
                 self.span.record("otel.status_code", "ERROR");
             }
         }
-        let route = self.context.route;
+        let method = self.context.method;
         let ended = Ended {
-            service: &route.service,
-            method: &route.method,
+            service: &method.service,
+            method: &method.name,
             outcome,
             protocol: self.context.protocol,
             elapsed: self.began.elapsed(),
             peer: self.context.peer,
             trace_id: self.context.trace_id.0,
         };
-        request::ended(&ended, &route.series);
+        request::ended(&ended, &method.series);
     }
 }
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        self.tell(Outcome::CANCELLED);
+        self.finish(Outcome::CANCELLED);
     }
 }
 
-/// The status in an answer's headers or trailers.
+/// The gRPC status in headers or trailers.
 fn status_in(headers: &HeaderMap) -> Option<Outcome> {
     let code = std::str::from_utf8(headers.get("grpc-status")?.as_bytes()).ok()?.parse().ok()?;
     Some(Outcome::Grpc(code))
 }
 
-/// What an answer's head tells already. Without a status in the headers, gRPC says it in the trailers.
-fn known<B>(response: &Response<B>) -> Option<Outcome> {
-    let grpc = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(web::GRPC));
+/// The outcome, if the head of the response has it. A gRPC response without a status in its headers has it in its trailers.
+fn outcome_in_head<B>(response: &Response<B>) -> Option<Outcome> {
     match status_in(response.headers()) {
-        None if !grpc => Some(Outcome::Http(response.status().as_u16())),
+        None if !protocol::is_grpc(response.headers()) => Some(Outcome::Http(response.status().as_u16())),
         status => status,
     }
 }
@@ -171,26 +168,26 @@ where
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let response = {
-            let _inside = this.recording.as_ref().map(|recording| recording.span.enter());
+            let _entered = this.recording.as_ref().map(|recording| recording.span.enter());
             ready!(this.inner.poll(context))?
         };
         let Some(mut recording) = this.recording.take() else { return Poll::Pending };
-        let known = known(&response);
+        let in_head = outcome_in_head(&response);
         if response.body().is_end_stream() {
-            recording.tell(known.unwrap_or(Outcome::UNKNOWN));
+            recording.finish(in_head.unwrap_or(Outcome::UNKNOWN));
         }
-        Poll::Ready(Ok(response.map(|inner| RecordBody { inner, recording: Some(recording), known })))
+        Poll::Ready(Ok(response.map(|inner| RecordBody { inner, recording: Some(recording), in_head })))
     }
 }
 
 pin_project! {
-    /// The answer's body, watched to its end.
+    /// The response body. It finishes the recording when it ends.
     #[derive(Default)]
     pub(super) struct RecordBody<B> {
         #[pin]
         inner: B,
         recording: Option<Recording>,
-        known: Option<Outcome>,
+        in_head: Option<Outcome>,
     }
 }
 
@@ -201,20 +198,20 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for RecordBody<B> {
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let mut this = self.project();
         let frame = {
-            let _inside = this.recording.as_ref().map(|recording| recording.span.enter());
+            let _entered = this.recording.as_ref().map(|recording| recording.span.enter());
             ready!(this.inner.as_mut().poll_frame(context))
         };
         let outcome = match &frame {
             Some(Ok(frame)) => match frame.trailers_ref() {
-                Some(trailers) => Some(status_in(trailers).or(*this.known).unwrap_or(Outcome::UNKNOWN)),
-                // The connection does not ask a body of known length whether more follows.
-                None => this.inner.is_end_stream().then(|| this.known.unwrap_or(Outcome::UNKNOWN)),
+                Some(trailers) => Some(status_in(trailers).or(*this.in_head).unwrap_or(Outcome::UNKNOWN)),
+                // The connection does not poll a body of known length again after its last frame.
+                None => this.inner.is_end_stream().then(|| this.in_head.unwrap_or(Outcome::UNKNOWN)),
             },
             Some(Err(_)) => Some(Outcome::UNKNOWN),
-            None => Some(this.known.unwrap_or(Outcome::UNKNOWN)),
+            None => Some(this.in_head.unwrap_or(Outcome::UNKNOWN)),
         };
         if let (Some(outcome), Some(recording)) = (outcome, this.recording.as_mut()) {
-            recording.tell(outcome);
+            recording.finish(outcome);
         }
         Poll::Ready(frame)
     }

@@ -1,6 +1,7 @@
-//! The layers around real services, mostly over real sockets.
+//! The layers around services, mostly over real sockets.
 
 mod bounds;
+mod panics;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -36,19 +37,20 @@ use crate::{
 
 const GET: &str = "/boxoffice.v1.Showtimes/GetShowtime";
 
-/// Does as the id says.
+/// A service whose `GetShowtime` panics, waits or fails if the id of the request says so. While it waits, `waiting` is
+/// notified.
 #[derive(Clone, Default)]
-struct Obedient {
+struct ScriptedService {
     waiting: Arc<Notify>,
 }
 
 #[tonic::async_trait]
-impl Showtimes for Obedient {
+impl Showtimes for ScriptedService {
     async fn get_showtime(&self, call: Call<GetShowtimeRequest>) -> Result<Answer<GetShowtimeResponse>, Status> {
         let context = *RequestContext::of(call.extensions()).expect("every request has one");
         assert!(context.deadline.is_some());
         match call.get_ref().showtime_id.as_str() {
-            "panic" => panic!("told to"),
+            "panic" => panic!("on request"),
             "wait" => {
                 self.waiting.notify_one();
                 pending().await
@@ -85,23 +87,23 @@ struct Running {
     waiting: Arc<Notify>,
 }
 
-fn routes(obedient: Obedient) -> Router {
+fn routes(service: ScriptedService) -> Router {
     let health = tonic_health::server::health_reporter().1;
     Routes::from(Router::new())
-        .add_service(ShowtimesServer::new(obedient).max_decoding_message_size(1 << 20))
+        .add_service(ShowtimesServer::new(service).max_decoding_message_size(1 << 20))
         .add_service(health)
         .into_axum_router()
-        .fallback(unserved)
-        .route("/page-that-panics", axum::routing::get(async || -> &'static str { panic!("told to") }))
+        .fallback(unknown_path)
+        .route("/page-that-panics", axum::routing::get(async || -> &'static str { panic!("on request") }))
 }
 
 async fn run(settings: Settings) -> Running {
     metrics::for_tests();
-    let obedient = Obedient::default();
-    let waiting = Arc::clone(&obedient.waiting);
+    let service = ScriptedService::default();
+    let waiting = Arc::clone(&service.waiting);
     let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap().with_nodelay(Some(true));
     let address = incoming.local_addr().unwrap();
-    let stack = stack(routes(obedient), &settings);
+    let stack = stack(routes(service), &settings);
     tokio::spawn(Server::builder().accept_http1(true).serve_with_incoming(stack, incoming));
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     Running { address, channel, waiting }
@@ -113,7 +115,7 @@ impl Running {
         ShowtimesClient::new(self.channel.clone()).get_showtime(request).await.map(drop)
     }
 
-    /// Plain HTTP/1.1, as it stands on the wire; headers and body of the answer, in small letters.
+    /// Sends an HTTP/1.1 request as it is written. Returns headers and body of the answer in lower case.
     async fn raw(&self, head: &str, body: &[u8]) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let head =
@@ -172,14 +174,14 @@ async fn a_panic_is_internal_with_an_id_and_the_server_lives() {
     let info = details.error_info().unwrap();
     assert_eq!((info.reason.as_str(), info.domain.as_str()), ("INTERNAL", "boxoffice"));
     assert_eq!(info.metadata["request_id"].len(), 16);
-    assert!(!status.message().contains("told to"));
+    assert!(!status.message().contains("on request"));
     server.get("fine").await.unwrap();
     let page = server.raw("GET /page-that-panics HTTP/1.1\r\n", b"").await;
     assert!(page.starts_with("http/1.1 500"), "{page}");
 }
 
 #[tokio::test]
-async fn what_nobody_serves_is_refused_in_the_callers_tongue() {
+async fn an_unknown_path_is_refused_in_the_callers_protocol() {
     let server = run(Settings::default()).await;
     for path in ["/no.such.Service/Method", "/boxoffice.v1.Showtimes/NoSuchMethod"] {
         let mut client = tonic::client::Grpc::new(server.channel.clone());
@@ -200,12 +202,12 @@ async fn what_nobody_serves_is_refused_in_the_callers_tongue() {
 }
 
 #[tokio::test]
-async fn the_deadline_is_ours_to_tell_whoever_sets_it() {
+async fn a_deadline_is_answered_by_the_layer_and_not_by_the_transport() {
     let server = run(Settings { request_timeout: Duration::from_millis(30), ..Settings::default() }).await;
     let status = server.get("wait").await.unwrap_err();
     assert_eq!(status.code(), Code::DeadlineExceeded);
     assert_eq!(status.get_error_details().error_info().unwrap().reason, "DEADLINE_EXCEEDED");
-    // tonic's transport watches the same header, and would say CANCELLED (1).
+    // tonic's transport reads the same header, and would answer CANCELLED (1).
     let server = run(Settings::default()).await;
     for answer in join_all((1..60).map(|millis| {
         let server = &server;
@@ -227,9 +229,9 @@ async fn the_callers_deadline_ends_a_stream_that_has_begun() {
         "POST /grpc.health.v1.Health/Watch HTTP/1.1\r\ncontent-type: application/grpc-web\r\ngrpc-timeout: 100m\r\n";
     let answer = server.raw(head, &[0; 5]).await;
     let (headers, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(!headers.contains("grpc-status"), "it began: {answer}");
+    assert!(!headers.contains("grpc-status"), "the stream began: {answer}");
     assert!(body.contains("grpc-status:4"), "{answer}");
-    // Without a wish of its own it outlives the default for calls.
+    // Without a deadline of its own, a stream outlives the default of calls.
     let mut watch =
         HealthClient::new(server.channel.clone()).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     watch.message().await.unwrap().unwrap();
@@ -237,7 +239,7 @@ async fn the_callers_deadline_ends_a_stream_that_has_begun() {
 }
 
 #[tokio::test]
-async fn what_is_too_much_is_refused_with_a_hint() {
+async fn a_request_over_the_limit_is_refused_with_a_retry_hint() {
     let server = Arc::new(run(Settings { max_requests: 1, ..Settings::default() }).await);
     let held = {
         let server = Arc::clone(&server);
@@ -252,11 +254,11 @@ async fn what_is_too_much_is_refused_with_a_hint() {
     assert!(status.metadata().get("grpc-retry-pushback-ms").unwrap().to_str().unwrap().parse::<u64>().unwrap() >= 100);
     let web = server.web("fine", "").await;
     assert!(web.contains("grpc-status: 14") && web.contains("grpc-retry-pushback-ms"), "{web}");
-    // Operators are answered all the same.
+    // Health checks are answered all the same.
     HealthClient::new(server.channel.clone()).check(HealthCheckRequest::default()).await.unwrap();
     held.abort();
     assert!(held.await.is_err());
-    // The place is free once the server has heard of it; over the same connection that is before the next call.
+    // The server releases the permit when it reads the cancellation.
     let mut last = server.get("fine").await;
     while last.as_ref().is_err_and(|status| status.code() == Code::Unavailable) {
         tokio::task::yield_now().await;
@@ -266,7 +268,7 @@ async fn what_is_too_much_is_refused_with_a_hint() {
 }
 
 #[tokio::test]
-async fn a_browser_reads_details_wherever_they_stand() {
+async fn a_browser_can_read_the_status_in_headers_and_in_the_body() {
     let server = run(Settings::default()).await;
     let refused = server.web("missing", "origin: http://localhost:3000\r\n").await;
     assert!(refused.starts_with("http/1.1 200"), "{refused}");
@@ -287,11 +289,11 @@ async fn a_browser_reads_details_wherever_they_stand() {
 }
 
 #[tokio::test]
-async fn text_and_parameters_are_understood_and_too_much_is_not_read() {
+async fn text_and_parameters_are_accepted_and_a_long_message_is_not_read() {
     let server = run(Settings::default()).await;
     let head =
         format!("POST {GET} HTTP/1.1\r\ncontent-type: application/grpc-web-text; charset=utf-8\r\naccept: */*\r\n");
-    // The frame of an empty message in base64, and what "\x80" and the length of the trailers begin with.
+    // An empty message with its prefix of five bytes, in base64.
     let answer = server.raw(&head, b"AAAAAAA=").await;
     assert!(answer.contains("content-type: application/grpc-web-text+proto"), "{answer}");
     assert!(answer.contains("\r\n\r\n") && !answer.contains("grpc-status"), "all in base64: {answer}");
@@ -311,9 +313,9 @@ async fn text_and_parameters_are_understood_and_too_much_is_not_read() {
 }
 
 #[tokio::test]
-async fn a_preflight_is_answered_to_friends_only() {
+async fn a_preflight_allows_known_origins_only() {
     let server = run(Settings::default()).await;
-    let ask = |origin: &str| {
+    let preflight = |origin: &str| {
         let head = format!(
             "OPTIONS {GET} HTTP/1.1\r\norigin: {origin}\r\naccess-control-request-method: POST\r\n\
              access-control-request-headers: content-type,x-grpc-web\r\n"
@@ -321,36 +323,36 @@ async fn a_preflight_is_answered_to_friends_only() {
         let server = &server;
         async move { server.raw(&head, b"").await }
     };
-    let friend = ask("http://127.0.0.1:5173").await;
-    assert!(friend.contains("access-control-allow-origin: http://127.0.0.1:5173"), "{friend}");
-    assert!(friend.contains("access-control-max-age: 7200") && friend.contains("idempotency-key"), "{friend}");
-    let stranger = ask("https://evil.example").await;
-    assert!(!stranger.contains("access-control-allow-origin"), "{stranger}");
+    let known = preflight("http://127.0.0.1:5173").await;
+    assert!(known.contains("access-control-allow-origin: http://127.0.0.1:5173"), "{known}");
+    assert!(known.contains("access-control-max-age: 7200") && known.contains("idempotency-key"), "{known}");
+    let unknown = preflight("https://evil.example").await;
+    assert!(!unknown.contains("access-control-allow-origin"), "{unknown}");
     let server = run(Settings { cors_origins: vec!["*".to_owned()], ..Settings::default() }).await;
     let anyone = server.web("fine", "origin: https://evil.example\r\n").await;
     assert!(anyone.contains("access-control-allow-origin: *"), "{anyone}");
 }
 
 #[tokio::test]
-async fn a_request_is_told_once_and_one_that_is_dropped_is_cancelled() {
+async fn a_request_is_recorded_once_and_as_cancelled_if_it_is_dropped() {
     metrics::for_tests();
-    let stack = stack(routes(Obedient::default()), &Settings::default());
-    let watched = |status| counted("grpc.health.v1.Health", "Watch", status, "grpc");
-    let before = watched("CANCELLED");
+    let stack = stack(routes(ScriptedService::default()), &Settings::default());
+    let watches = |status| counted("grpc.health.v1.Health", "Watch", status, "grpc");
+    let before = watches("CANCELLED");
     let answer = stack.clone().oneshot(native("/grpc.health.v1.Health/Watch", vec![0; 5])).await.unwrap();
     let mut body = Box::pin(answer.into_body());
     body.frame().await.unwrap().unwrap();
-    assert_eq!(watched("CANCELLED"), before);
+    assert_eq!(watches("CANCELLED"), before);
     drop(body);
-    assert_eq!(watched("CANCELLED"), before + 1);
-    // Before the answer began.
+    assert_eq!(watches("CANCELLED"), before + 1);
+    // Dropped before the answer began.
     let cancelled = || counted("boxoffice.v1.Showtimes", "GetShowtime", "CANCELLED", "grpc");
     let before = cancelled();
     let mut call = Box::pin(stack.clone().oneshot(native(GET, framed("wait"))));
     assert!(futures_util::poll!(&mut call).is_pending());
     drop(call);
     assert!(cancelled() > before);
-    // To its end.
+    // Answered to its end.
     let unknown = || counted("unknown", "unknown", "UNIMPLEMENTED", "grpc");
     let before = unknown();
     let answer = stack.oneshot(native("/made.up/Name", vec![])).await.unwrap();

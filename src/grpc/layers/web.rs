@@ -1,116 +1,118 @@
-//! Tells gRPC, gRPC-Web and plain HTTP apart.
+//! Sorts requests by protocol: native gRPC and pages pass, gRPC-Web is sent to its translation, and what cannot be served is
+//! answered with the reason.
 //!
-//! What tonic-web leaves to us: it knows only the four exact content types, answers 400 to all other HTTP/1.1, and looks
-//! at `accept` alone to choose between text and binary.
+//! It covers what tonic-web does not. tonic-web knows only the four exact content types, answers 400 to every other HTTP/1.1
+//! request, and chooses between text and binary by `accept` alone.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body_util::Full;
 use tonic::body::Body;
 
-use super::{Settings, record, refusal, routes, switch::Way};
+use super::{
+    branch::Next,
+    protocol::{ArrivedAsGrpcWeb, GRPC_PREFIX},
+    record,
+};
+use crate::grpc::{methods, status::transport};
 
-/// How the content types of all kinds of gRPC begin.
-pub(super) const GRPC: &[u8] = b"application/grpc";
 const WEB: &str = "application/grpc-web";
 const WEB_TEXT: &str = "application/grpc-web-text";
 
-/// Marks a request that came as gRPC-Web: inside, it looks like any other.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ViaWeb;
-
-/// Whether some kind of gRPC is spoken.
-pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC))
-}
-
-/// Native gRPC over HTTP/2 and pages go on, gRPC-Web aside, and what cannot work goes back with a reason.
-pub(super) fn gate(settings: &Settings) -> impl Fn(&mut Request<Body>) -> Way + Clone + Send + Sync + 'static {
-    let (message, headers) = (settings.max_message_bytes as u64, settings.max_header_bytes);
-    let way = move |request: &mut Request<Body>| {
-        if request.version() < Version::HTTP_2 && size(request.headers()) > headers {
-            return back(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "The headers are too large.\n");
-        }
-        let kind = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
-        if !kind.starts_with(GRPC) {
-            return plain(request);
-        }
-        match &kind[GRPC.len()..] {
-            b"" | b"+proto" if request.version() == Version::HTTP_2 => Way::On,
-            b"" | b"+proto" => back(
-                StatusCode::HTTP_VERSION_NOT_SUPPORTED,
-                "gRPC needs HTTP/2, from the first byte where there is no TLS; gRPC-Web works over HTTP/1.1 too.\n",
-            ),
-            rest => match essence(rest) {
-                b"-web" | b"-web+proto" => web(request, message, WEB),
-                b"-web-text" | b"-web-text+proto" => web(request, message, WEB_TEXT),
-                // With parameters, which mean nothing to gRPC.
-                b"" | b"+proto" if request.version() == Version::HTTP_2 => Way::On,
-                other => {
-                    if other.starts_with(b"-web") {
-                        request.extensions_mut().insert(ViaWeb);
-                    }
-                    back(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Of gRPC's content types, only protobuf is spoken here.\n")
-                }
-            },
-        }
-    };
+/// Chooses the path of a request. Native gRPC over HTTP/2 and plain HTTP go directly, gRPC-Web takes the detour through its
+/// translation, and a request that cannot be served is answered with the reason.
+pub(super) fn gate(
+    max_message_bytes: usize,
+    max_header_bytes: usize,
+) -> impl Fn(&mut Request<Body>) -> Next + Clone + Send + Sync + 'static {
     move |request| {
-        let way = way(request);
-        // It passes by the layer that tells of all others.
-        if let Way::Back(response) = &way {
-            record::turned_away(request, response);
+        let next = next(request, max_message_bytes as u64, max_header_bytes);
+        // A request that is answered here never reaches the layer that records all others.
+        if let Next::Respond(response) = &next {
+            record::record_refused(request, response);
         }
-        way
+        next
     }
 }
 
-/// Without parameters such as `; charset=utf-8`.
-fn essence(kind: &[u8]) -> &[u8] {
-    kind.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end()
+fn next(request: &mut Request<Body>, max_message_bytes: u64, max_header_bytes: usize) -> Next {
+    if request.version() < Version::HTTP_2 && size(request.headers()) > max_header_bytes {
+        let reason = format!("The headers have more than {max_header_bytes} bytes.\n");
+        return respond(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason);
+    }
+    let content_type = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let Some(kind) = content_type.strip_prefix(GRPC_PREFIX) else { return plain_http(request) };
+    match without_parameters(kind) {
+        b"" | b"+proto" if request.version() == Version::HTTP_2 => Next::Direct,
+        b"" | b"+proto" => respond(
+            StatusCode::HTTP_VERSION_NOT_SUPPORTED,
+            "gRPC needs HTTP/2, with prior knowledge where there is no TLS. gRPC-Web works over HTTP/1.1, too.\n",
+        ),
+        b"-web" | b"-web+proto" => grpc_web(request, max_message_bytes, WEB),
+        b"-web-text" | b"-web-text+proto" => grpc_web(request, max_message_bytes, WEB_TEXT),
+        other => {
+            if other.starts_with(b"-web") {
+                request.extensions_mut().insert(ArrivedAsGrpcWeb);
+            }
+            let reason =
+                "This content type is not supported. gRPC and gRPC-Web are supported with protobuf messages.\n";
+            respond(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason)
+        }
+    }
 }
 
+/// A content type without parameters such as `; charset=utf-8`, which mean nothing to gRPC.
+fn without_parameters(content_type: &[u8]) -> &[u8] {
+    content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end()
+}
+
+/// Bytes of all header lines. Each has a colon, a space and a line end besides its name and its value.
 fn size(headers: &HeaderMap) -> usize {
-    // Colon, space and line end count as well.
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-fn plain(request: &Request<Body>) -> Way {
-    if routes::find(request.uri().path()).is_some() {
-        return back(StatusCode::UNSUPPORTED_MEDIA_TYPE, "This is a gRPC method: call it with gRPC or gRPC-Web.\n");
+fn plain_http(request: &Request<Body>) -> Next {
+    let path = request.uri().path();
+    if methods::find(path).is_some() {
+        let reason = "This path is a gRPC method. Call it with gRPC or gRPC-Web.\n";
+        return respond(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason);
     }
-    if routes::is_service(request.uri().path()) {
-        return back(StatusCode::NOT_FOUND, "There is no such page.\n");
+    if methods::has_service(path) {
+        return respond(StatusCode::NOT_FOUND, "There is no page at this path.\n");
     }
-    Way::On
+    Next::Direct
 }
 
-fn web(request: &mut Request<Body>, limit: u64, kind: &'static str) -> Way {
-    request.extensions_mut().insert(ViaWeb);
+fn grpc_web(request: &mut Request<Body>, max_message_bytes: u64, content_type: &'static str) -> Next {
+    request.extensions_mut().insert(ArrivedAsGrpcWeb);
     if request.method() != Method::POST {
-        return back(StatusCode::METHOD_NOT_ALLOWED, "gRPC-Web is spoken with POST.\n");
+        return respond(StatusCode::METHOD_NOT_ALLOWED, "gRPC-Web needs the method POST.\n");
     }
-    // One message with its prefix; base64 makes four of three. Longer bodies without a length are stopped by the decoder.
-    let limit = if kind == WEB_TEXT { (limit + 5).div_ceil(3) * 4 } else { limit + 5 };
+    // A body is one message and its prefix of 5 bytes; base64 makes 4 bytes of 3. A longer body that does not declare its
+    // length is stopped by the decoder.
+    let framed = max_message_bytes + 5;
+    let max_body_bytes = if content_type == WEB_TEXT { framed.div_ceil(3) * 4 } else { framed };
     let length =
         request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > limit) {
-        let mut response = refusal::too_large().into_http();
+    if let Some(length) = length.filter(|length| *length > max_body_bytes) {
+        let mut response = transport::message_too_large(length, max_message_bytes).into_http();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc-web+proto"));
-        return Way::Back(Box::new(response));
+        return Next::Respond(Box::new(response));
     }
     let headers = request.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    // Whoever asks in text and takes anything wants text: their transport may not carry anything else.
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    // A caller that sends text and does not name gRPC-Web in `accept` gets text, because its transport may not carry
+    // anything else.
     let names_web = |accept: &HeaderValue| accept.as_bytes().starts_with(WEB.as_bytes());
-    if kind == WEB_TEXT && !headers.get(header::ACCEPT).is_some_and(names_web) {
+    if content_type == WEB_TEXT && !headers.get(header::ACCEPT).is_some_and(names_web) {
         headers.insert(header::ACCEPT, HeaderValue::from_static(WEB_TEXT));
     }
-    Way::Side
+    Next::Detour
 }
 
-fn back(status: StatusCode, reason: &'static str) -> Way {
-    let mut response =
-        Response::new(Body::new(http_body_util::Full::new(bytes::Bytes::from_static(reason.as_bytes()))));
+fn respond(status: StatusCode, reason: impl Into<Bytes>) -> Next {
+    let mut response = Response::new(Body::new(Full::new(reason.into())));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    Way::Back(Box::new(response))
+    Next::Respond(Box::new(response))
 }

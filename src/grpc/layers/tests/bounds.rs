@@ -1,4 +1,4 @@
-//! Nothing is left untold, and nothing is held for ever.
+//! Every request is recorded, and no permit and no stream is held forever.
 
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
@@ -8,9 +8,9 @@ use tonic_reflection::pb::v1::{
 use super::*;
 
 #[tokio::test]
-async fn what_is_sent_back_at_the_door_is_told_as_well() {
+async fn a_request_that_the_gate_refuses_is_recorded() {
     metrics::for_tests();
-    let stack = stack(routes(Obedient::default()), &Settings::default());
+    let stack = stack(routes(ScriptedService::default()), &Settings::default());
     let post = |kind: &str| Request::post(GET).header("content-type", kind);
     let large = post("application/grpc-web").header("content-length", "1400000");
     let huge = Request::post("/no/such/page").header("x-large", "x".repeat(20_000));
@@ -29,18 +29,18 @@ async fn what_is_sent_back_at_the_door_is_told_as_well() {
     }
 }
 
-/// Of two answers that are never taken, the small one holds no place, and the large one not for ever.
+/// Of two answers that are never read, the small one holds no permit, and the large one holds it for a limited time.
 #[tokio::test]
-async fn an_answer_that_nobody_takes_gives_its_place_back() {
+async fn an_answer_that_nobody_reads_releases_its_permit() {
     metrics::for_tests();
     let settings = Settings { max_requests: 1, max_request_timeout: Duration::from_secs(1), ..Settings::default() };
     let large = axum::routing::get(async || "x".repeat(1 << 20));
-    let stack = stack(routes(Obedient::default()).route("/large", large), &settings);
+    let stack = stack(routes(ScriptedService::default()).route("/large", large), &settings);
     let status = |answer: &Response<_>| Status::from_header_map(Response::headers(answer)).map(|status| status.code());
     let ask = || stack.clone().oneshot(native(GET, framed("fine")));
-    let untaken = ask().await.unwrap();
+    let unread = ask().await.unwrap();
     let answer = ask().await.unwrap();
-    assert_eq!(status(&answer), None, "no error in the head");
+    assert_eq!(status(&answer), None, "there is no error in the headers");
     assert_eq!(answer.into_body().collect().await.unwrap().trailers().unwrap()["grpc-status"], "0");
     let page = stack.clone().oneshot(Request::get("/large").body(Body::empty()).unwrap()).await.unwrap();
     assert_eq!(page.body().size_hint().exact(), Some(1 << 20));
@@ -49,10 +49,10 @@ async fn an_answer_that_nobody_takes_gives_its_place_back() {
         tokio::task::yield_now().await;
     }
     assert_eq!(page.into_body().collect().await.unwrap().to_bytes().len(), 1 << 20);
-    drop(untaken);
+    drop(unread);
 }
 
-/// Reflection hears its caller out in a task of its own, which no end of its answer would end.
+/// Reflection reads its requests in a task of its own, which does not end with its response stream.
 #[tokio::test]
 async fn streams_end_when_the_server_does() {
     metrics::for_tests();
@@ -60,7 +60,7 @@ async fn streams_end_when_the_server_does() {
         .register_encoded_file_descriptor_set(crate::pb::DESCRIPTORS)
         .build_v1()
         .unwrap();
-    let routes = Routes::from(routes(Obedient::default())).add_service(reflection).into_axum_router();
+    let routes = Routes::from(routes(ScriptedService::default())).add_service(reflection).into_axum_router();
     let settings = Settings::default();
     let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let endpoint = Endpoint::from_shared(format!("http://{}", incoming.local_addr().unwrap())).unwrap();
@@ -86,7 +86,7 @@ async fn streams_end_when_the_server_does() {
         assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(status.get_error_details().error_info().unwrap().reason, "DRAINING");
     }
-    // The caller still has more to ask, and holds nothing up.
+    // The caller has not ended its request stream, and the server stops nevertheless.
     serving.await.unwrap().unwrap();
     drop(ask);
 }

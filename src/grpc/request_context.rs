@@ -1,14 +1,14 @@
-//! What is known about a request besides its message.
+//! What is known about a request besides its message: its id, its trace, its peer, its deadline and its method.
 
 use std::{cell::Cell, fmt, net::SocketAddr};
 
 use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 
-use super::routes::Route;
+use super::methods::Method;
 use crate::{clock::Clock, telemetry::request::Protocol};
 
-/// Names a trace as the W3C does: 32 hexadecimal digits.
+/// A trace id as W3C Trace Context defines it. It is written as 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId(pub u128);
 
@@ -18,59 +18,59 @@ impl fmt::Display for TraceId {
     }
 }
 
-/// In the extensions of every request that reaches a service.
+/// What the layers know about a request. Every request that reaches a service carries it in its extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestContext {
-    /// The caller's trace, or a new one.
+    /// The trace that the caller's `traceparent` names, or a new one.
     pub trace_id: TraceId,
-    /// Tells this request from all others; an INTERNAL answer and the log both name it.
+    /// Identifies this request among all others. An INTERNAL answer and the log both contain it.
     pub request_id: u64,
-    /// Who asks, if the connection knows.
+    /// Address of the other end of the connection, if the transport knows it.
     pub peer: Option<SocketAddr>,
-    /// When the caller stops waiting. Streams may have none.
+    /// The moment at which the caller stops waiting. A stream without a `grpc-timeout` has none.
     pub deadline: Option<Instant>,
-    pub(super) route: &'static Route,
+    pub(super) method: &'static Method,
     pub(super) protocol: Protocol,
 }
 
 impl RequestContext {
-    /// Of the request with these extensions, if it came through the layers.
+    /// The context of the request with these extensions. `None` for a request that did not pass the layers.
     #[must_use]
     pub fn of(extensions: &Extensions) -> Option<&Self> {
         extensions.get()
     }
 
-    /// The full name of the service that is called; none that a contract has, if the method is unknown.
+    /// Full name of the service that is called; `unknown` for a path that is in no contract, `http` for plain HTTP.
     #[must_use]
     pub fn service(&self) -> &'static str {
-        &self.route.service
+        &self.method.service
     }
 
-    /// The request's id as it is written.
+    /// The request id as the log and INTERNAL answers write it: 16 hexadecimal digits.
     #[must_use]
-    pub fn request_name(&self) -> String {
+    pub fn request_id_hex(&self) -> String {
         format!("{:016x}", self.request_id)
     }
 }
 
-/// The trace that the caller names in `traceparent`, as the W3C writes it: `00-<trace>-<parent>-<flags>`.
-pub(super) fn callers_trace(headers: &HeaderMap) -> Option<u128> {
+/// The trace id in the `traceparent` header, which has the form `00-<trace>-<parent>-<flags>`.
+pub(super) fn trace_from_headers(headers: &HeaderMap) -> Option<u128> {
     let value = headers.get("traceparent")?.as_bytes();
-    // A version that is not ours may be longer, but begins alike.
+    // Later versions of the header may be longer, but begin with the same fields. Version `ff` is forbidden.
     if value.len() < 55 || value[2] != b'-' || value[35] != b'-' || value.starts_with(b"ff") {
         return None;
     }
     let digits = value.get(3..35)?;
-    // `from_str_radix` alone would let a sign and capitals pass.
+    // `from_str_radix` alone would accept a sign and upper-case digits, which the specification forbids.
     if !digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }
     u128::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok().filter(|trace| *trace != 0)
 }
 
-/// A name for something that nobody gains by guessing. The seed is random, the sequence (`SplitMix64`) is not: asking the
-/// system for randomness on every request would cost more than most requests do.
-pub(super) fn fresh() -> u64 {
+/// A new id, random enough to be unique but not secret: the seed is random, the sequence (`SplitMix64`) can be predicted.
+/// Asking the operating system for randomness would cost more than most requests do.
+pub(super) fn random_id() -> u64 {
     thread_local! {
         static STATE: Cell<u64> = Cell::new(seed());
     }
@@ -89,9 +89,9 @@ fn seed() -> u64 {
     u64::from_le_bytes(first)
 }
 
-/// A trace that begins here.
+/// A new trace id. It is never 0, which W3C Trace Context does not allow.
 pub(super) fn new_trace() -> u128 {
-    (u128::from(fresh()) << 64 | u128::from(fresh())).max(1)
+    (u128::from(random_id()) << 64 | u128::from(random_id())).max(1)
 }
 
 #[cfg(test)]
@@ -101,11 +101,11 @@ mod tests {
     fn trace_of(traceparent: &'static str) -> Option<u128> {
         let mut headers = HeaderMap::new();
         headers.insert("traceparent", traceparent.parse().unwrap());
-        callers_trace(&headers)
+        trace_from_headers(&headers)
     }
 
     #[test]
-    fn a_well_formed_trace_is_taken_over() {
+    fn a_well_formed_traceparent_is_accepted() {
         assert_eq!(
             trace_of("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
             Some(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c)
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_not() {
+    fn a_malformed_traceparent_is_ignored() {
         for bad in [
             "",
             "00-0af7651916cd43dd8448eb211c80319c",
