@@ -4,6 +4,5 @@ pub(crate) mod asked;
 pub(crate) mod cinema;
 pub(crate) mod load;
 pub(crate) mod past;
-pub(crate) mod table;
 pub(crate) mod usual;
 pub(crate) mod usual_sqlite;

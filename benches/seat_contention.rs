@@ -26,7 +26,6 @@ use contention::{
     cinema::{self, Cinema, SHOWTIMES},
     load::{self, Shape},
     past,
-    table::{self, Key, Ratio, Table},
     usual::{self, Way},
     usual_sqlite,
 };
@@ -34,7 +33,12 @@ use harness::{Database, Store, supervisor};
 use sea_orm::sqlx::{self, PgConnection};
 use serde_json::json;
 use tests::harness;
-use wire::{Role, echo, load::Outcome};
+use wire::{
+    Role, echo,
+    load::Outcome,
+    options::Options,
+    table::{self, Key, Ratio, Table},
+};
 
 /// Seconds in which a load at 256 comes to every showtime, and to nearly every page of an index over a million rows.
 const WARM_UP: f64 = 3.0;
@@ -112,26 +116,17 @@ fn main() {
         Some("contend") => runtime.block_on(load::run(&arguments[1])),
         Some("usual") => runtime.block_on(usual::run(&arguments[1])),
         Some("usual-sqlite") => runtime.block_on(usual_sqlite::run(&arguments[1])),
-        _ => runtime.block_on(Box::pin(compare(&arguments))),
+        _ => runtime.block_on(Box::pin(compare(&Options::parse(&arguments)))),
     }
 }
 
-async fn compare(arguments: &[String]) {
-    let option = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name);
-        at.map(|at| arguments.get(at + 1).unwrap_or_else(|| panic!("{name} takes a value")).as_str())
-    };
-    let number = |name, default: f64| option(name).map_or(default, |value| value.parse().expect("a number"));
-    let (rounds, seconds) = (number("--rounds", 5.0), number("--seconds", 2.0));
-    let only = option("--only").unwrap_or_default().to_lowercase();
-
+async fn compare(options: &Options) {
+    let (rounds, seconds) = (options.rounds, options.seconds);
     let mut grounds = Grounds::new(seconds).await;
     let mut table = Table::default();
-    let mut round = 0.0;
-    while round < rounds {
-        round += 1.0;
+    for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
-        for (key, what) in CONTESTANTS.iter().filter(|(key, _)| takes_part(key, &only)) {
+        for (key, what) in CONTESTANTS.iter().filter(|(key, _)| options.selects(key)) {
             let outcome = Box::pin(grounds.turn(key.1, *what)).await;
             assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");
             eprintln!("  {key:?}: {:.0}/s", outcome.rate);
@@ -145,7 +140,7 @@ async fn compare(arguments: &[String]) {
     });
     let results = table.print();
     let ratios = table::judge("ratios", &ratios(&table));
-    if only.is_empty() {
+    if options.is_complete() {
         let figures = json!({ "ratios": ratios, "results": results, "circumstances": circumstances });
         table::write("seat_contention", &figures);
     }
@@ -174,12 +169,6 @@ fn single(table: &Table) -> f64 {
     let ours = table.of(("reserve", 1)).iter();
     let theirs = table.of(("one statement", 1)).iter().zip(table.of(("echo", 1)));
     table::middle(ours.zip(theirs).map(|(ours, (statement, echo))| ours.p50 / (statement.p50 + echo.p50)).collect())
-}
-
-/// Whether one of the words, which commas part, is in a contestant's name and number of callers.
-fn takes_part(key: &Key, only: &str) -> bool {
-    let name = format!("{} {}", key.0, key.1).to_lowercase();
-    only.split(',').any(|word| name.contains(word))
 }
 
 /// Everything that the contestants stand on, made when it is first needed.

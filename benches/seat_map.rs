@@ -33,10 +33,7 @@ mod seat_map {
     pub(crate) mod watcher;
 }
 
-use contention::{
-    cinema::seed,
-    table::{self, Key, Table},
-};
+use contention::cinema::seed;
 use harness::Redis;
 use seat_map::{
     change,
@@ -50,7 +47,9 @@ use tests::harness;
 use wire::{
     Role, account, echo,
     load::{self, Outcome},
+    options::Options,
     service::Service,
+    table::{self, Key, Table},
 };
 
 const GET: &str = "/boxoffice.v1.Showtimes/GetSeatMap";
@@ -118,25 +117,16 @@ fn main() {
         Some("floor") => runtime.block_on(floor::run(&arguments[1])),
         Some("fan") => runtime.block_on(fan::run(&arguments[1])),
         Some("change") => runtime.block_on(change::run(&arguments[1])),
-        _ => runtime.block_on(Box::pin(compare(&arguments))),
+        _ => runtime.block_on(Box::pin(compare(&Options::parse(&arguments)))),
     }
 }
 
-async fn compare(arguments: &[String]) {
-    let option = |name: &str| {
-        let at = arguments.iter().position(|argument| argument == name);
-        at.map(|at| arguments.get(at + 1).unwrap_or_else(|| panic!("{name} takes a value")).as_str())
-    };
-    let number = |name, default: f64| option(name).map_or(default, |value| value.parse().expect("a number"));
-    let (rounds, seconds) = (number("--rounds", 5.0), number("--seconds", 2.0));
-    let only = option("--only").unwrap_or_default().to_lowercase();
-
+async fn compare(options: &Options) {
+    let (rounds, seconds) = (options.rounds, options.seconds);
     let mut grounds = Grounds::new(seconds).await;
-    let mut round = 0.0;
-    while round < rounds {
-        round += 1.0;
+    for round in 1..=rounds {
         eprintln!("round {round} of {rounds}");
-        for (key, what) in CONTESTANTS.iter().filter(|(key, _)| takes_part(key, &only)) {
+        for (key, what) in CONTESTANTS.iter().filter(|(key, _)| options.selects(key)) {
             Box::pin(grounds.turn(*key, *what)).await;
         }
         grounds.house = House::open().await;
@@ -148,7 +138,7 @@ async fn compare(arguments: &[String]) {
     let each = report::each(calls, fans);
     let ratios = table::judge("ratios", &report::ratios(calls, fans));
     let bounds = table::judge("bounds", &report::bounds(fans));
-    if only.is_empty() {
+    if options.is_complete() {
         let figures = json!({
             "ratios": ratios, "each": each, "watcher_kib": bounds.get("watcher_kib"),
             "cross_instance_p99_ms": bounds.get("cross_instance_p99_ms"), "results": results, "watched": watched,
@@ -156,12 +146,6 @@ async fn compare(arguments: &[String]) {
         });
         table::write("seat_map", &figures);
     }
-}
-
-/// Whether one of the words, which commas part, is in a contestant's name and number.
-fn takes_part(key: &Key, only: &str) -> bool {
-    let name = format!("{} {}", key.0, key.1).to_lowercase();
-    only.split(',').any(|word| name.contains(word))
 }
 
 /// Everything that the contestants stand on, and what came of their turns.

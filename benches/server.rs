@@ -1,10 +1,12 @@
-//! How fast reads are, against a bare tonic echo that answers with as many bytes, in the same run on the same machine.
+//! How fast showtimes are read, against a bare tonic echo that answers with as many bytes, in the same run.
 //!
-//! A real server process, a real Postgres, a real load process: all share the machine, so only the ratios mean anything
-//! elsewhere. Contestants take turns, round after round, and the table shows medians.
+//! Services, Postgres and the load are processes of their own and share the machine, so only the ratios mean anything
+//! elsewhere. Contestants take turns, round after round; the table shows medians, and a ratio is the median of the ratios
+//! of each round.
 //!
-//! `cargo bench --bench server`, with `-- --rounds 7 --seconds 3` for more patience. Figures also go to
-//! `target/bench/server.json`.
+//! `cargo bench --bench server`, with `-- --rounds 7 --seconds 3` for more rounds and longer turns. The figures also go to
+//! `target/bench/server.json`. With `-- --only 'list 256'` only the contestants whose name and number match take part, and
+//! nothing is written.
 
 #![expect(clippy::expect_used, clippy::cast_precision_loss, reason = "a bench says what it expected by panicking")]
 
@@ -16,27 +18,83 @@ mod tests {
 }
 #[expect(dead_code, reason = "another bench uses the rest")]
 mod wire;
+mod server {
+    //! What services are asked for, and what Postgres alone does with it.
 
-use std::{collections::BTreeMap, fs, path::Path, time::Duration};
+    pub(crate) mod bare_postgres;
+    pub(crate) mod requests;
+}
 
-use boxoffice::pb::boxoffice::v1::{
-    GetShowtimeRequest, ListShowtimesRequest, auditoriums_client::AuditoriumsClient, showtimes_client::ShowtimesClient,
+use std::time::Duration;
+
+use harness::{Store, world::Ground};
+use serde_json::{Map, Value, json};
+use server::{
+    bare_postgres::{self, CONNECTIONS},
+    requests::{PAGE, PAGES, Requests},
 };
-use harness::{Store, create_auditorium, in_hours, new_showtime, world::Ground};
-use prost::Message as _;
-use serde_json::json;
 use tests::harness;
 use wire::{
     Role, echo,
-    load::{self, Outcome, Plan},
+    load::{self, Outcome},
+    options::Options,
     service::Service,
+    table::{self, Key, Ratio, Table},
 };
 
-/// Showtimes in the database.
-const SHOWTIMES: i64 = 500;
-/// Showtimes on a page of the list.
-const PAGE: i32 = 50;
+/// What a service is asked for.
+#[derive(Clone, Copy, PartialEq)]
+enum Question {
+    /// `GetShowtime`, each call for another showtime.
+    Get,
+    /// `ListShowtimes`, all calls for one page.
+    OnePage,
+    /// `ListShowtimes`, each call for another of 200 pages.
+    Pages,
+}
+
+/// Where the service is.
+#[derive(Clone, Copy, PartialEq)]
+enum Place {
+    Postgres,
+    /// On Postgres, with `--showtime-cache 0`.
+    Uncached,
+    Sqlite,
+}
+
+/// What a contestant does.
+#[derive(Clone, Copy)]
+enum What {
+    Service(Question, Place),
+    /// The bare echo, with answers as long as those to the question.
+    Echo(Question),
+    /// Postgres alone, with the query behind a page.
+    BarePostgres,
+}
+
+const GET: &str = "/boxoffice.v1.Showtimes/GetShowtime";
+const LIST: &str = "/boxoffice.v1.Showtimes/ListShowtimes";
 const IN_FLIGHT: [usize; 3] = [1, 64, 256];
+const ECHO_GET: &str = "echo, as get";
+const ECHO_LIST: &str = "echo, as list";
+const BARE: &str = "list query, bare postgres";
+/// In the order of their turns, at each number of calls in flight. Those who are compared are near each other.
+const CONTESTANTS: [(&str, What); 10] = [
+    ("get, postgres", What::Service(Question::Get, Place::Postgres)),
+    (ECHO_GET, What::Echo(Question::Get)),
+    ("get, postgres, no cache", What::Service(Question::Get, Place::Uncached)),
+    ("get, sqlite", What::Service(Question::Get, Place::Sqlite)),
+    ("list, postgres", What::Service(Question::OnePage, Place::Postgres)),
+    ("list pages, postgres", What::Service(Question::Pages, Place::Postgres)),
+    (ECHO_LIST, What::Echo(Question::OnePage)),
+    ("list, sqlite", What::Service(Question::OnePage, Place::Sqlite)),
+    ("list pages, sqlite", What::Service(Question::Pages, Place::Sqlite)),
+    ("list, postgres, no cache", What::Service(Question::OnePage, Place::Uncached)),
+];
+/// How much the average of the different pages may differ in size from the one page: one echo stands for both.
+const SIZES_DIFFER: f64 = 0.1;
+/// After this time a service that nobody calls is idle.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -44,158 +102,183 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some("echo") => runtime.block_on(echo::serve(arguments[1].parse().expect("a size"))),
         Some("load") => runtime.block_on(load::run(&arguments[1])),
-        _ => runtime.block_on(Box::pin(compare(&arguments))),
+        Some("bare-postgres") => runtime.block_on(bare_postgres::run(&arguments[1])),
+        _ => runtime.block_on(Box::pin(compare(&Options::parse(&arguments)))),
     }
 }
 
-/// What a start takes, with the samples of the embedded default, until health says that it is serving.
-struct Start {
-    first: Duration,
-    warm: Duration,
-    idle_mib: f64,
+async fn compare(options: &Options) {
+    let starts = if options.is_complete() { starts().await } else { Map::new() };
+    let in_flight = IN_FLIGHT.iter().flat_map(|number| CONTESTANTS.map(|(name, what)| ((name, *number), what)));
+    let contestants: Vec<(Key, What)> = in_flight.chain([((BARE, CONNECTIONS), What::BarePostgres)]).collect();
+    let mut grounds = Grounds { seconds: options.seconds, services: Vec::new(), echoes: Vec::new() };
+    let mut table = Table::default();
+    for round in 1..=options.rounds {
+        eprintln!("round {round} of {}", options.rounds);
+        for (key, what) in contestants.iter().filter(|(key, _)| options.selects(key)) {
+            let outcome = Box::pin(grounds.turn(key.1, *what)).await;
+            assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");
+            eprintln!("  {key:?}: {:.0}/s", outcome.rate);
+            table.add(*key, outcome);
+        }
+    }
+    let results = table.print();
+    let each = each(&table);
+    let ratios = table::judge("ratios", &ratios(&table));
+    if options.is_complete() {
+        let figures = json!({
+            "ratios": ratios, "each": each, "results": results, "starts": starts,
+            "circumstances": {
+                "rounds": options.rounds, "seconds": options.seconds, "page_size": PAGE, "different_pages": PAGES,
+            },
+        });
+        table::write("server", &figures);
+    }
 }
 
-/// One of those compared.
-struct Contestant {
-    name: &'static str,
-    address: String,
-    path: &'static str,
-    messages: Vec<Vec<u8>>,
+/// The echo that a contestant is held against.
+fn echo_of(name: &str) -> &'static str {
+    if name.starts_with("list") { ECHO_LIST } else { ECHO_GET }
 }
 
-async fn compare(arguments: &[String]) {
-    let number = |name: &str, default: f64| {
-        let at = arguments.iter().position(|argument| argument == name);
-        at.map_or(default, |at| arguments[at + 1].parse().expect("a number"))
-    };
-    let (rounds, seconds) = (number("--rounds", 5.0), number("--seconds", 2.0));
+/// Every contestant's ratio to its echo, by name and number of calls in flight.
+fn each(table: &Table) -> Map<String, Value> {
+    println!("\n{:<32} {:>8} {:>8} {:>8}", "of the echo, in flight", IN_FLIGHT[0], IN_FLIGHT[1], IN_FLIGHT[2]);
+    let mut each = Map::new();
+    for (name, _) in CONTESTANTS.iter().filter(|(_, what)| matches!(what, What::Service(..))) {
+        let ratios = IN_FLIGHT.map(|number| table.ratio((name, number), (echo_of(name), number)));
+        if ratios.iter().any(|ratio| !ratio.is_nan()) {
+            let [alone, some, many] = ratios.map(table::shown);
+            println!("{name:<32} {alone:>8} {some:>8} {many:>8}");
+            each.insert((*name).to_owned(), json!(ratios));
+        }
+    }
+    each
+}
 
-    let grounds =
-        [Ground::new(Store::Postgres).await, Ground::new(Store::Postgres).await, Ground::new(Store::Sqlite).await];
-    let postgres = serve(&grounds[0], "10000").await;
-    let uncached = serve(&grounds[1], "0").await;
-    let idle_sqlite = Service::start(grounds[2].setup().with("--sample", "on")).await;
-    let first_start = idle_sqlite.started;
-    drop(idle_sqlite);
-    let idle_sqlite = Service::start(grounds[2].setup().with("--sample", "on")).await;
-    let start = Start { first: first_start, warm: idle_sqlite.started, idle_mib: idle_sqlite.memory_mib() };
-    drop(idle_sqlite);
-    let sqlite = serve(&grounds[2], "10000").await;
-    let mut contestants = Vec::new();
-    let mut sizes = [0; 2];
-    for (server, get, list) in [
-        (&postgres, "get, postgres", "list, postgres"),
-        (&uncached, "get, postgres, no cache", "list, postgres, no cache"),
-        (&sqlite, "get, sqlite", "list, sqlite"),
-    ] {
-        let messages = seed(server).await;
-        contestants.push(contestant(get, server, "GetShowtime", messages));
-        let page = ListShowtimesRequest { page_size: PAGE, ..Default::default() };
-        contestants.push(contestant(list, server, "ListShowtimes", vec![page.encode_to_vec()]));
+/// At 256 calls in flight.
+fn ratios(table: &Table) -> Vec<Ratio> {
+    let ratio =
+        |title, name, must, aim| Ratio::at_least(title, table.ratio((name, 256), (echo_of(name), 256)), must, aim);
+    vec![
+        ratio("get_showtime_vs_echo", "get, postgres", 0.5, 0.9),
+        ratio("get_showtime_uncached_vs_echo", "get, postgres, no cache", 0.25, 0.7),
+        ratio("get_showtime_sqlite_vs_echo", "get, sqlite", 0.5, 1.0),
+        ratio("list_showtimes_vs_echo", "list, postgres", 0.5, 0.8),
+        ratio("list_pages_vs_echo", "list pages, postgres", 0.13, 0.2),
+        ratio("list_showtimes_sqlite_vs_echo", "list, sqlite", 0.5, 0.8),
+        ratio("list_pages_sqlite_vs_echo", "list pages, sqlite", 0.13, 0.2),
+    ]
+}
+
+/// How long the service takes to start with its sample, and its memory when it is idle, on both stores.
+async fn starts() -> Map<String, Value> {
+    let mut starts = Map::new();
+    println!("{:<32} {:>8} {:>8} {:>10}", "start with the sample", "first ms", "warm ms", "idle MiB");
+    for (name, store) in [("sqlite", Store::Sqlite), ("postgres", Store::Postgres)] {
+        let ground = Ground::new(store).await;
+        let first = Service::start(ground.setup().with("--sample", "on")).await.started;
+        let service = Service::start(ground.setup().with("--sample", "on")).await;
+        tokio::time::sleep(IDLE_AFTER).await;
+        let milliseconds = [first, service.started].map(|time| time.as_secs_f64() * 1e3);
+        let mib = service.memory_mib();
+        println!("{name:<32} {:>8.0} {:>8.0} {mib:>10.1}", milliseconds[0], milliseconds[1]);
+        let figures = json!({ "first_ms": milliseconds[0], "warm_ms": milliseconds[1], "idle_resident_mib": mib });
+        starts.insert(name.to_owned(), figures);
     }
-    for (size, contestant) in sizes.iter_mut().zip(&contestants) {
-        *size = contestant.plan(1, 0.2).run().bytes;
-    }
-    let echoes = sizes.map(|size| Role::start(&["echo".to_owned(), size.to_string()]));
-    for ((_, address), name) in echoes.iter().zip(["echo, as get", "echo, as list"]) {
-        let address = address.clone();
-        contestants.push(Contestant { name, address, path: echo::PATH, messages: vec![Vec::new()] });
+    starts
+}
+
+/// A running service with its showtimes.
+struct Served {
+    place: Place,
+    // The service ends before its ground is removed.
+    service: Service,
+    ground: Ground,
+    requests: Requests,
+}
+
+impl Served {
+    /// With its access lines, as it is run.
+    async fn start(place: Place) -> Self {
+        let (store, cache) = match place {
+            Place::Postgres => (Store::Postgres, "10000"),
+            Place::Uncached => (Store::Postgres, "0"),
+            Place::Sqlite => (Store::Sqlite, "10000"),
+        };
+        let ground = Ground::new(store).await;
+        let service = Service::start(ground.setup().with("--showtime-cache", cache)).await;
+        let requests = Requests::prepare(&service).await;
+        if ground.is_postgres() {
+            // Autovacuum would have done this by the time that there are so many showtimes.
+            ground.sql("VACUUM (ANALYZE)").await.expect("statistics of the showtimes");
+        }
+        Self { place, service, ground, requests }
     }
 
-    let mut seen: BTreeMap<(usize, &str), Vec<Outcome>> = BTreeMap::new();
-    let mut round = 0.0;
-    while round < rounds {
-        round += 1.0;
-        eprintln!("round {round} of {rounds}");
-        for in_flight in IN_FLIGHT {
-            for contestant in &contestants {
-                let outcome = contestant.plan(in_flight, seconds).run();
-                assert_eq!(outcome.failed, 0, "{} at {in_flight}: {outcome:?}", contestant.name);
-                seen.entry((in_flight, contestant.name)).or_default().push(outcome);
+    fn call(&self, question: Question, in_flight: usize, seconds: f64) -> Outcome {
+        let (path, messages) = match question {
+            Question::Get => (GET, &self.requests.get),
+            Question::OnePage => (LIST, &self.requests.one_page),
+            Question::Pages => (LIST, &self.requests.pages),
+        };
+        let (address, path, messages) = (self.service.address.clone(), path.to_owned(), messages.clone());
+        load::Plan { address, path, messages, in_flight, seconds }.run()
+    }
+}
+
+/// Everything that the contestants need, made when it is first needed.
+struct Grounds {
+    seconds: f64,
+    services: Vec<Served>,
+    echoes: Vec<(Question, Role, String)>,
+}
+
+impl Grounds {
+    async fn turn(&mut self, in_flight: usize, what: What) -> Outcome {
+        let seconds = self.seconds;
+        match what {
+            What::Service(question, place) => self.service(place).await.call(question, in_flight, seconds),
+            What::Echo(question) => {
+                let (path, messages) = (echo::PATH.to_owned(), vec![Vec::new()]);
+                load::Plan { address: self.echo(question).await, path, messages, in_flight, seconds }.run()
+            }
+            What::BarePostgres => {
+                let url = self.service(Place::Postgres).await.ground.database().url();
+                bare_postgres::Plan { url, connections: in_flight, seconds }.run()
             }
         }
     }
-    let medians = seen.into_iter().map(|(key, outcomes)| (key, median(&outcomes))).collect();
-    report(&medians, sizes, &start);
-}
 
-impl Contestant {
-    fn plan(&self, in_flight: usize, seconds: f64) -> Plan {
-        let (address, path, messages) = (self.address.clone(), self.path.to_owned(), self.messages.clone());
-        Plan { address, path, messages, in_flight, seconds }
+    async fn service(&mut self, place: Place) -> &Served {
+        let found = self.services.iter().position(|served| served.place == place);
+        let at = match found {
+            Some(at) => at,
+            None => {
+                self.services.push(Served::start(place).await);
+                self.services.len() - 1
+            }
+        };
+        &self.services[at]
     }
-}
 
-fn contestant(name: &'static str, server: &Service, method: &str, messages: Vec<Vec<u8>>) -> Contestant {
-    let path = match method {
-        "GetShowtime" => "/boxoffice.v1.Showtimes/GetShowtime",
-        _ => "/boxoffice.v1.Showtimes/ListShowtimes",
-    };
-    Contestant { name, address: server.address.clone(), path, messages }
-}
-
-/// A server as it is run: access lines and all.
-async fn serve(ground: &Ground, cache: &str) -> Service {
-    Service::start(ground.setup().with("--showtime-cache", cache)).await
-}
-
-/// Schedules showtimes, and answers the requests that read them.
-async fn seed(server: &Service) -> Vec<Vec<u8>> {
-    let auditorium = create_auditorium(AuditoriumsClient::new(server.channel.clone())).await;
-    let mut showtimes = ShowtimesClient::new(server.channel.clone());
-    let mut requests = Vec::new();
-    for hour in 0..SHOWTIMES {
-        let new = new_showtime(&auditorium.auditorium_id, in_hours(24 + hour * 4));
-        let made = showtimes.create_showtime(new).await.expect("a showtime").into_inner();
-        let showtime_id = made.showtime.expect("the showtime").showtime_id;
-        requests.push(GetShowtimeRequest { showtime_id, at_least_revision: 0 }.encode_to_vec());
+    /// The address of an echo whose answers are as long as those of the service to this question.
+    async fn echo(&mut self, question: Question) -> String {
+        if let Some((_, _, address)) = self.echoes.iter().find(|(of, ..)| *of == question) {
+            return address.clone();
+        }
+        let service = self.service(Place::Postgres).await;
+        let bytes = service.call(question, 1, 0.2).bytes;
+        if question == Question::OnePage {
+            let others = service.call(Question::Pages, 64, 0.5).bytes;
+            let differ = (others as f64 / bytes as f64 - 1.0).abs();
+            assert!(
+                differ < SIZES_DIFFER,
+                "the one page has {bytes} bytes, the different pages have {others} on average"
+            );
+        }
+        let (role, address) = Role::start(&["echo".to_owned(), bytes.to_string()]);
+        self.echoes.push((question, role, address.clone()));
+        address
     }
-    requests
-}
-
-fn median(outcomes: &[Outcome]) -> Outcome {
-    let of = |field: fn(&Outcome) -> f64| {
-        let mut values: Vec<_> = outcomes.iter().map(field).collect();
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    Outcome { rate: of(|o| o.rate), p50: of(|o| o.p50), p99: of(|o| o.p99), ..outcomes[0] }
-}
-
-fn report(medians: &BTreeMap<(usize, &str), Outcome>, sizes: [usize; 2], start: &Start) {
-    println!("{:<26} {:>9} {:>12} {:>9} {:>9} {:>8}", "", "in flight", "answers/s", "p50 ms", "p99 ms", "of echo");
-    let rate = |in_flight, name: &str| medians.get(&(in_flight, name)).map_or(f64::NAN, |outcome| outcome.rate);
-    let echo = |name: &str| if name.contains("list") { "echo, as list" } else { "echo, as get" };
-    let mut rows = Vec::new();
-    for ((in_flight, name), Outcome { rate: answers, p50, p99, .. }) in medians {
-        let ratio = answers / rate(*in_flight, echo(name));
-        println!("{name:<26} {in_flight:>9} {answers:>12.0} {p50:>9.3} {p99:>9.3} {ratio:>8.2}");
-        rows.push(json!({ "name": name, "in_flight": in_flight, "rate": answers, "p50_ms": p50, "p99_ms": p99, "of_echo": ratio }));
-    }
-    let ratio = |name: &str| rate(256, name) / rate(256, echo(name));
-    let figures = json!({
-        "ratios": {
-            "get_showtime_vs_echo": ratio("get, postgres"),
-            "list_showtimes_vs_echo": ratio("list, postgres"),
-            "get_showtime_uncached_vs_echo": ratio("get, postgres, no cache"),
-            "list_showtimes_uncached_vs_echo": ratio("list, postgres, no cache"),
-            "get_showtime_sqlite_vs_echo": ratio("get, sqlite"),
-            "list_showtimes_sqlite_vs_echo": ratio("list, sqlite"),
-        },
-        "results": rows,
-        "answer_bytes": { "get_showtime": sizes[0], "list_showtimes": sizes[1] },
-        "page_size": PAGE,
-        "first_start_sqlite_ms": start.first.as_secs_f64() * 1e3,
-        "warm_start_sqlite_ms": start.warm.as_secs_f64() * 1e3,
-        "idle_resident_mib_sqlite": start.idle_mib,
-    });
-    println!("{}", serde_json::to_string_pretty(&figures["ratios"]).expect("ratios as text"));
-    println!("answers: {} and {} bytes", sizes[0], sizes[1]);
-    println!(
-        "on SQLite: first start {:.0?}, warm start {:.0?}, idle {:.0} MiB resident",
-        start.first, start.warm, start.idle_mib
-    );
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
-    fs::create_dir_all(&folder).expect("a folder for the figures");
-    fs::write(folder.join("server.json"), figures.to_string()).expect("the figures to be written");
 }

@@ -7,7 +7,9 @@ pub(crate) mod echo;
 pub(crate) mod lean;
 pub(crate) mod line;
 pub(crate) mod load;
+pub(crate) mod options;
 pub(crate) mod service;
+pub(crate) mod table;
 
 use std::{
     io::{BufRead as _, BufReader},

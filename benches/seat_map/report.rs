@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::fan::{Latency, Told};
-use crate::contention::table::{Key, Ratio, Table, middle, shown};
+use crate::wire::table::{Key, Ratio, Table, middle, shown};
 
 /// How many watch.
 pub(crate) const CROWDS: [usize; 3] = [1_000, 5_000, 10_000];

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde_json::{Map, Value, json};
 
-use crate::wire::load::Outcome;
+use super::load::Outcome;
 
 /// A contestant: its name, and how many calls it has in flight.
 pub(crate) type Key = (&'static str, usize);
