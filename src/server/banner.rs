@@ -38,7 +38,7 @@ pub(super) async fn show(config: &Config, app: &App, addresses: &Addresses) {
     }
     lines.push(String::new());
     lines.extend(to_try(app, addresses.grpc).await);
-    telemetry::say(&lines.join("\n"));
+    telemetry::print(&lines.join("\n"));
 }
 
 fn database(config: &Config) -> String {

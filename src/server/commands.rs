@@ -72,7 +72,7 @@ fn with_runtime(
 async fn migrate(config: &Config) -> Result<(), Failure> {
     let count = Store::migrate(&options::store(config)).await?;
     let version = Store::schema_version();
-    telemetry::say(&match count {
+    telemetry::print(&match count {
         0 => format!("the database was at migration {version} already"),
         count => format!("the database is at migration {version}: {count} applied"),
     });
@@ -104,7 +104,7 @@ async fn provide(config: DemoConfig) -> Result<(), Failure> {
     };
     let shutdown = CancellationToken::new();
     super::end_on_signal(shutdown.clone())?;
-    telemetry::say(&format!("demo provider on {scheme}://{address}"));
+    telemetry::print(&format!("demo provider on {scheme}://{address}"));
     Ok(demo::serve(listener, options, shutdown).await?)
 }
 

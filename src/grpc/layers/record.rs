@@ -22,8 +22,8 @@ use super::{
     web::{self, ViaWeb},
 };
 use crate::telemetry::{
-    metrics,
-    request::{self, Ended, Outcome, Protocol},
+    self, metrics,
+    request::{Ended, Outcome, Protocol},
     traces,
 };
 
@@ -88,7 +88,7 @@ impl Recording {
             Protocol::Http => routes::page(),
             _ => routes::find(request.uri().path()).unwrap_or_else(routes::unknown),
         };
-        let (span, trace) = if traces::on() {
+        let (span, trace) = if traces::enabled() {
             traces::request_span(request.headers(), &route.service, &route.method)
         } else {
             (Span::none(), context::callers_trace(request.headers()).unwrap_or(0))
@@ -128,7 +128,7 @@ impl Recording {
             peer: self.context.peer,
             trace_id: self.context.trace_id.0,
         };
-        request::ended(&ended, &route.series);
+        telemetry::request_ended(&ended, &route.series);
     }
 }
 
