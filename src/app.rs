@@ -137,8 +137,8 @@ impl App {
         let (tell, told) = oneshot::channel();
         let work = async move {
             // A panic is told once: with its request's id by whoever answers the caller, here if there is no caller.
-            if let Err(Err(report)) = tell.send(panics::caught(change).await) {
-                panics::tell(&report);
+            if let Err(Err(report)) = tell.send(panics::catch_async(change).await) {
+                panics::report(&report);
             }
         };
         drop(self.0.tasks.spawn(work.in_current_span()));

@@ -93,7 +93,7 @@ impl Task {
     pub async fn run<N: Into<Next>, E: Error + 'static>(self, mut work: impl AsyncFnMut() -> Result<N, E>) {
         let mut failing = false;
         while !self.is_shut_down() {
-            match panics::caught(work()).await {
+            match panics::catch_async(work()).await {
                 Ok(Ok(next)) => {
                     if failing {
                         tracing::info!("{} works again", self.name);
@@ -162,7 +162,7 @@ impl Task {
 
 /// Runs `work` until it returns. If it panics, the panic is logged, and `work` starts anew after the pause.
 pub async fn supervise(name: &'static str, pause: Duration, mut work: impl AsyncFnMut()) {
-    while let Err(panic) = panics::caught(work()).await {
+    while let Err(panic) = panics::catch_async(work()).await {
         log_panic(name, &panic);
         sleep(pause).await;
     }

@@ -1,24 +1,24 @@
 //! The only place that reads time or randomness.
 //!
-//! Everybody else is given a `Clock`, so that a test can hold the time in its hand. Ids count as time: a version 7 UUID
-//! begins with the moment of its making.
+//! Other code is given a `Clock`, so that a test can set the time. Ids count as time: a version 7 UUID begins with the
+//! instant of its creation.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use uuid::Uuid;
 
-/// Tells the time, in UTC, to the microsecond: the precision that both stores keep.
+/// A clock, in UTC, to the microsecond, which is the precision of both stores.
 #[derive(Clone, Debug)]
 pub enum Clock {
-    /// The machine's.
+    /// The clock of the machine.
     System,
-    /// A test's.
+    /// A clock that a test sets.
     Manual(ManualClock),
 }
 
 impl Clock {
-    /// The time.
+    /// The current time.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one home of the clock")]
     pub fn now(&self) -> DateTime<Utc> {
@@ -28,14 +28,14 @@ impl Clock {
         }
     }
 
-    /// A new id for a thing, ordered by time of making.
+    /// A new id. Later ids sort after earlier ones.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one home of randomness")]
     pub fn new_id(&self) -> Uuid {
         Uuid::now_v7()
     }
 
-    /// Thirty-two bytes nobody can guess.
+    /// 32 bytes that cannot be guessed.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one home of randomness")]
     pub fn secret(&self) -> [u8; 32] {
@@ -46,7 +46,7 @@ impl Clock {
         secret
     }
 
-    /// A number from 0 up to, not including, 1: for jitter, never for secrets.
+    /// A random number from 0 up to but not including 1, for jitter. It is not fit for secrets.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one home of randomness")]
     pub fn fraction(&self) -> f64 {
@@ -56,18 +56,18 @@ impl Clock {
     }
 }
 
-/// A clock that moves only when told.
+/// A clock that stands still until it is advanced.
 #[derive(Clone, Debug)]
 pub struct ManualClock(Arc<Mutex<DateTime<Utc>>>);
 
 impl ManualClock {
-    /// Stopped at `start`.
+    /// A clock that shows `start`.
     #[must_use]
     pub fn new(start: DateTime<Utc>) -> Self {
         Self(Arc::new(Mutex::new(start.trunc_subsecs(6))))
     }
 
-    /// Moves on, or back.
+    /// Moves the clock forward, or back by a negative difference.
     pub fn advance(&self, by: TimeDelta) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) += by;
     }

@@ -1,102 +1,57 @@
 //! Configuration: flags over the environment over a TOML file over defaults, checked once, before any port is opened.
 //!
-//! Nobody else reads the environment or the command line. Every option is one row of `config/table.rs`; from it come its
-//! flag (`--hold-duration`), its variable (`BOXOFFICE_HOLD_DURATION`), its key in the file (`hold_duration`), `--help` and
-//! the reference in `docs/configuration.md`. What is wrong is said all at once, each value under the name of its option and
-//! where it came from. Secrets are never shown: not in messages, not by `check-config`, not in `Debug`.
+//! No other room reads the environment or the command line. All problems are reported at once, each with its option and
+//! where the value came from. Secrets are never printed: not in messages, not by `check-config`, not by `Debug`.
+//! Deliberately absent: default locations of the file, and reading it again while the service runs.
 //!
-//! Left out on purpose: no file is looked for that was not named, and nothing is read again while the service runs.
+//! # Adding an option
+//!
+//! 1. Add a field to the struct of its group in `config/options.rs`. Its doc comment is the help:
+//!
+//!    ```text
+//!    /// Longest pause between two sweeps.
+//!    sweep_interval: Duration = "1s" in TENTH..=HOUR,
+//!    ```
+//!
+//!    From this come the flag `--sweep-interval`, the variable `BOXOFFICE_SWEEP_INTERVAL`, the key `sweep_interval` in the
+//!    file, the line in `--help`, and the line in `check-config`. `config/declare.rs` explains the parts.
+//! 2. Add its line to `docs/configuration.md`. A test prints the line that is missing.
+//! 3. Use it: `config.seats.sweep_interval`. A mistyped name does not compile.
+//!
+//! A rule over several options goes to `config/checks.rs`. A new type of values implements `Value` in `config/values.rs`.
 
 mod build;
+mod checks;
+mod choices;
 mod cli;
+mod command;
+mod declare;
+mod names;
 mod options;
+mod problem;
+mod row;
 mod secret;
 mod sources;
-mod table;
-mod typed;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
-use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf};
+use std::ffi::OsString;
 
-pub use secret::{Secret, SecretUrl};
-pub use sources::Problem;
-pub use typed::{
-    Config, Cors, Database, DatabaseConfig, DemoConfig, Identity, LedgerConfig, Limits, LogFormat, Migrate,
-    Observability, ProviderConfig, RedisConfig, RemoteProvider, Trust,
+use self::{declare::Section as _, sources::Settings};
+
+pub use choices::{LogFormat, Migrate, OrphanSeats, Sample};
+pub use command::{Command, Parsed, Stop};
+pub use options::{
+    Cache, Cinema, Config, Database, DatabaseLocation, DemoConfig, DemoProvider, Exposure, Faults, Grpc, Http, Limits,
+    Observability, Provider, Seats,
 };
+pub use problem::Problem;
+pub use secret::{Secret, SecretUrl};
+pub use values::{Cors, Listen};
 
-/// What the program was asked to do.
-#[derive(Clone, Debug)]
-pub enum Command {
-    /// Run the service.
-    Serve(Config),
-    /// Bring the schema up to date, and end.
-    Migrate(Config),
-    /// Run the demo provider alone.
-    DemoProvider(DemoConfig),
-    /// Show the configuration: all of it is right, or this would not have been reached.
-    CheckConfig(Config),
-    /// Ask a running service how it is.
-    Healthcheck {
-        /// Where it listens.
-        address: SocketAddr,
-        /// The service in question; empty: the server as a whole.
-        service: String,
-    },
-    /// Write the encoded descriptors of the contracts.
-    Descriptors {
-        /// The file; none: standard output.
-        out: Option<PathBuf>,
-    },
-}
-
-/// What the program was asked to do, and what it should say first.
-#[derive(Clone, Debug)]
-pub struct Parsed {
-    /// What to do.
-    pub command: Command,
-    /// Variables that look like ours and are none.
-    pub warnings: Vec<String>,
-}
-
-/// Why there is nothing to do.
-#[derive(Debug)]
-pub enum Stop {
-    /// The command line asks for help, or cannot be understood.
-    Usage(Box<clap::Error>),
-    /// Values are wrong.
-    Wrong(Vec<Problem>),
-}
-
-impl Stop {
-    /// The exit code: 0 after help, 2 where something is wrong.
-    #[must_use]
-    pub fn exit_code(&self) -> i32 {
-        match self {
-            Self::Usage(error) => error.exit_code(),
-            Self::Wrong(_) => 2,
-        }
-    }
-}
-
-impl fmt::Display for Stop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Usage(error) => error.fmt(f),
-            Self::Wrong(problems) => {
-                let noun = if problems.len() == 1 { "value is" } else { "values are" };
-                write!(f, "boxoffice cannot start: {} {noun} wrong", problems.len())?;
-                problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
-            }
-        }
-    }
-}
-
-/// Reads the command line and the environment of the process. Ends it where there is nothing to do: after `--help`, or
-/// because something is wrong.
+/// Reads the command line and the environment of the process. It ends the process after `--help`, and if something is wrong.
 #[must_use]
 pub fn parse() -> Command {
     match from(std::env::args_os(), std::env::vars_os()) {
@@ -108,7 +63,7 @@ pub fn parse() -> Command {
         }
         Err(stop) => {
             match &stop {
-                // It knows whether it is help or a mistake, and where either is printed.
+                // clap knows whether this is help or a mistake, and where to print either.
                 Stop::Usage(error) => drop(error.print()),
                 Stop::Wrong(_) => eprintln!("{stop}"),
             }
@@ -120,19 +75,29 @@ pub fn parse() -> Command {
 /// Reads this command line, whose first word is the name of the program, and this environment.
 ///
 /// # Errors
-/// Says what is wrong, or that help was asked for.
+/// Help was asked for, or something is wrong.
 pub fn from(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
     environment: impl IntoIterator<Item = (impl Into<OsString>, impl Into<OsString>)>,
 ) -> Result<Parsed, Stop> {
     let environment = environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
-    let call = cli::read(arguments).map_err(|error| Stop::Usage(Box::new(error)))?;
-    let command = build::command(&call, &environment).map_err(Stop::Wrong)?;
-    Ok(Parsed { command, warnings: sources::strangers(&environment) })
+    let call = cli::parse(arguments).map_err(|error| Stop::Usage(Box::new(error)))?;
+    let options = cli::all_rows();
+    let warnings = names::unknown_variables(&environment, &options);
+    let mut settings = Settings::new(call.flags, environment);
+    if call.subcommand.reads_file()
+        && let Some(path) = options::File::read(&mut settings).config
+    {
+        let in_file: Vec<_> =
+            options.into_iter().filter(|option| option.key() != options::File::config.key()).collect();
+        settings.load(&path, &in_file);
+    }
+    let command = build::command(call.subcommand, settings).map_err(Stop::Wrong)?;
+    Ok(Parsed { command, warnings })
 }
 
-/// The names of all environment variables that mean something.
+/// The names of all environment variables that are options.
 #[must_use]
 pub fn variables() -> Vec<String> {
-    table::all().iter().map(options::Row::variable).collect()
+    cli::all_rows().iter().map(row::Row::variable).collect()
 }

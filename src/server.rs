@@ -80,7 +80,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     };
     let (store, ledger, app) = furnished;
 
-    let watching = grpc::Watching { heartbeat: config.ledger.watch_heartbeat, ending: running.ending.clone() };
+    let watching = grpc::Watching { heartbeat: config.seats.watch_heartbeat, ending: running.ending.clone() };
     let services = grpc::services(app.clone(), health.service(), config.limits.max_message_bytes, watching)?;
     let stack = layers::stack(services, &options::layers(config, running.parting.clone()));
     let asked_to_end = running.ending.clone().cancelled_owned();
@@ -88,11 +88,11 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
         limits::server(options::limits(config)).serve_with_incoming_shutdown(stack, bound.listener, asked_to_end);
     let serving = tokio::spawn(serving);
 
-    if config.sample {
+    if config.wants_sample() {
         sample(&app, &running).await;
     }
     running.tasks.spawn(tidy(app.clone(), running.ended.clone()));
-    if let Some(pause) = config.ledger.sweep {
+    if let Some(pause) = options::sweep(config) {
         running.tasks.spawn(sweep(ledger, pause, running.ending.clone()));
     }
     if !running.ending.is_cancelled() {
@@ -137,8 +137,8 @@ struct Bound {
 
 /// Takes the ports first: if one is in use, nothing has been touched yet.
 async fn bind(config: &Config, running: &Running) -> Result<Bound, Failure> {
-    let listener = listen("listen", config.listen, config.limits.max_connections, &running.ending).await?;
-    let admin = match config.admin_listen {
+    let listener = listen("listen", config.grpc.listen, config.limits.max_connections, &running.ending).await?;
+    let admin = match config.http.admin_listen.address() {
         Some(address) => Some(listen("admin-listen", address, admin::MAX_CONNECTIONS, &running.ended).await?),
         None => None,
     };
@@ -148,13 +148,13 @@ async fn bind(config: &Config, running: &Running) -> Result<Bound, Failure> {
 
 async fn listen(option: &str, address: SocketAddr, most: usize, stop: &CancellationToken) -> Result<Listener, Failure> {
     let bound = Listener::bind(address, most, stop.clone()).await;
-    bound.map_err(|error| format!("--{option} {address}: {error}").into())
+    bound.map_err(|error| format!("--{option} {address}: {}", telemetry::cause::of_io(&error)).into())
 }
 
 /// The provider's address: the one configured, or that of a demo provider started here.
 async fn provider(config: &Config, running: &Running) -> Result<(String, Option<SocketAddr>), Failure> {
-    if let Some(remote) = &config.provider.remote {
-        return Ok((remote.url.clone(), None));
+    if let Some(url) = &config.provider.provider_url {
+        return Ok((url.expose().to_owned(), None));
     }
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;

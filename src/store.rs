@@ -8,6 +8,7 @@ pub mod outbox;
 pub mod planted;
 
 mod auditoriums;
+mod connect;
 mod entities;
 mod errors;
 mod facts;

@@ -1,11 +1,13 @@
-//! How the service is seen: metrics, the console, traces. A leaf: any room but `domain` may record here.
+//! Telemetry: metrics, the console, traces. A leaf: every room but `domain` may record here.
 //!
-//! `init` sets up everything once for the process; the guard it returns flushes on every exit, and never waits for longer
-//! than a few seconds. Deliberately absent: logs over OTLP (the console is the log), span names on console lines.
+//! `init` sets up everything once for the process. The guard that it returns flushes on every exit, and waits at most
+//! 3 seconds for that. Deliberately absent: logs over OTLP (the console is the log), span names on console lines.
 
 mod access;
+pub mod cause;
 mod console;
 pub mod metrics;
+mod options;
 pub mod panics;
 pub mod request;
 pub mod traces;
@@ -18,7 +20,7 @@ use std::{
 };
 
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
-use opentelemetry_sdk::{Resource, error::OTelSdkError, metrics::SdkMeterProvider};
+use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 use prometheus::Registry;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{
@@ -29,70 +31,25 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-use self::{console::Console, traces::Traces};
+use self::{console::Console, metrics::RequestSeries, request::Ended, traces::Traces};
 use crate::clock::Clock;
 
-/// What the rest of the spans may take at exit, and what the rest of the lines may.
-const SPANS: Duration = Duration::from_secs(2);
-const LINES: Duration = Duration::from_secs(1);
+pub use options::{Error, LogFormat, Options};
 
-/// How console lines are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Human,
-    /// For machines: one JSON object on each line.
-    Json,
-}
-
-/// How the service is to be seen.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// How console lines are written.
-    pub log_format: LogFormat,
-    /// What is logged, in the syntax of tracing's `EnvFilter` (fields of spans excepted).
-    pub log_level: String,
-    /// The collector that traces go to.
-    pub otlp_endpoint: Option<String>,
-    /// Tells this process from its siblings.
-    pub instance: String,
-}
-
-/// Why the service cannot be seen.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The log level does not parse.
-    #[error("log-level: not a filter that can be understood")]
-    Level(#[from] tracing_subscriber::filter::ParseError),
-    /// Nothing can be exported there.
-    #[error("otlp-endpoint: {endpoint}: {reason}")]
-    Endpoint {
-        /// As configured.
-        endpoint: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The metrics cannot be set up.
-    #[error("metrics cannot be set up")]
-    Metrics(#[from] OTelSdkError),
-    /// The system gives no thread.
-    #[error("no thread for telemetry")]
-    Thread(#[from] io::Error),
-    /// Set up before.
-    #[error("telemetry is set up already in this process")]
-    Twice,
-}
+/// Longest wait at exit for the last spans to be sent.
+const FLUSH_SPANS: Duration = Duration::from_secs(2);
+/// Longest wait at exit for the last console lines to be written.
+const FLUSH_LINES: Duration = Duration::from_secs(1);
 
 static CONSOLE: OnceLock<Console> = OnceLock::new();
 
-/// Sets up the console, metrics and traces of this process. Works inside a runtime and outside one.
+/// Sets up the console, metrics and traces of this process, inside a runtime or outside one.
 ///
 /// # Errors
-/// Names the option that is wrong.
+/// An option is wrong, or telemetry is already set up.
 pub fn init(options: &Options) -> Result<Guard, Error> {
     let filter = EnvFilter::builder().parse(&options.log_level)?;
-    // Asked once, of the filter alone: as one filter among several it would say yes for the others too.
+    // The filter is asked once, and alone: as one filter among several it would answer for the others too.
     let alone = tracing_subscriber::registry().with(EnvFilter::builder().parse(&options.log_level)?);
     let wants_access_lines =
         tracing::subscriber::with_default(alone, || tracing::enabled!(target: access::TARGET, Level::INFO));
@@ -112,16 +69,16 @@ pub fn init(options: &Options) -> Result<Guard, Error> {
             .with_tracer(traces.provider.tracer("boxoffice"))
             .with_location(false)
             .with_threads(false)
-            // Ours only: the exporter's own calls would breed spans without end.
-            .with_filter(filter_fn(of_ours).with_max_level_hint(LevelFilter::INFO))
+            // The exporter's own calls would open spans that are exported in turn, without end.
+            .with_filter(filter_fn(is_own_span).with_max_level_hint(LevelFilter::INFO))
     });
-    // The levels are said aloud because a function says nothing about them: without that, every trace event of the HTTP
-    // library would be asked about, hundreds of times a request.
+    // A function as a filter has no level of its own. Without the hint the filter would be called for every trace event of
+    // the HTTP library, hundreds of times per request.
     let level = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
     let lines = lines(options.log_format, console.clone())
-        .with_filter(filter.and(filter_fn(no_span).with_max_level_hint(level)));
+        .with_filter(filter.and(filter_fn(is_event).with_max_level_hint(level)));
     let subscriber = tracing_subscriber::registry().with(lines);
-    // Without traces nobody wants spans, so opening one costs nothing. A layer that is `None` would want them all.
+    // Without a layer for spans, opening a span costs nothing. A layer that is `None` would enable all of them.
     match spans {
         Some(spans) => tracing::subscriber::set_global_default(subscriber.with(spans)),
         None => tracing::subscriber::set_global_default(subscriber),
@@ -133,16 +90,16 @@ pub fn init(options: &Options) -> Result<Guard, Error> {
     }
     CONSOLE.get_or_init(|| console);
     if traces.is_some() {
-        Traces::switch_on();
+        Traces::enable();
     }
     Ok(Guard { traces, meters, registry, writer: Some(writer) })
 }
 
-fn of_ours(metadata: &Metadata<'_>) -> bool {
+fn is_own_span(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && metadata.target().starts_with("boxoffice")
 }
 
-fn no_span(metadata: &Metadata<'_>) -> bool {
+fn is_event(metadata: &Metadata<'_>) -> bool {
     !metadata.is_span()
 }
 
@@ -157,13 +114,19 @@ where
     }
 }
 
-/// Says something to whoever started the service, in order with the log and whatever the log level.
-pub fn say(text: &str) {
+/// Writes text to the console, in order with the log and at any log level.
+pub fn print(text: &str) {
     match CONSOLE.get() {
         Some(console) => console.push(format!("{text}\n").as_bytes()),
-        // Whoever cannot read it cannot be told so either.
+        // Without a readable standard output there is no place to report the failure either.
         None => drop(writeln!(io::stdout(), "{text}")),
     }
+}
+
+/// Counts a request that has ended, and writes its console line.
+pub fn request_ended(request: &Ended<'_>, series: &RequestSeries) {
+    series.ended(request.outcome, request.protocol, request.elapsed);
+    access::write_line(request);
 }
 
 struct Time;
@@ -176,7 +139,7 @@ impl FormatTime for Time {
     }
 }
 
-/// Flushes when dropped or shut down.
+/// Keeps telemetry running, and flushes it when dropped or shut down.
 #[derive(Debug)]
 #[must_use = "dropping it ends telemetry"]
 pub struct Guard {
@@ -187,24 +150,24 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// What `/metrics` shows.
+    /// The metrics that `/metrics` shows.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// Sends the last spans and writes the last lines: at most 3 seconds. Blocks, so it is best called outside the runtime.
+    /// Sends the last spans and writes the last lines, for at most 3 seconds. It blocks, so call it outside the runtime.
     pub fn shutdown(mut self) {
         self.flush();
     }
 
     fn flush(&mut self) {
         if let Some(traces) = self.traces.take() {
-            traces.shutdown(SPANS);
+            traces.shutdown(FLUSH_SPANS);
         }
         if let Some(writer) = self.writer.take() {
             let _ = self.meters.shutdown();
-            writer.close(LINES);
+            writer.close(FLUSH_LINES);
         }
     }
 }

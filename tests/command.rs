@@ -1,16 +1,29 @@
-//! The binary's command line: what it refuses before it opens a port, and its small subcommands.
+//! The binary's command line: what it refuses before it opens a port, why a start fails, and its small subcommands.
 
-use std::{fs, net::TcpListener};
+use std::{
+    ffi::OsStr,
+    fs::{self, Permissions},
+    net::TcpListener,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
+use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::harness::{
-    Server, Store, World, create_auditorium, in_hours, new_showtime, requests::seconds, server::Setup, supervisor,
+    Server, Store, World, create_auditorium, in_hours, new_showtime,
+    postgres::Database,
+    requests::seconds,
+    server::{Setup, binary},
+    supervisor,
 };
 
-/// Each of these is wrong alone; the name of the option must be said, and no port may be opened.
+/// Each of these values is wrong by itself. The error must name the option, and no port may be opened.
 #[tokio::test]
 async fn a_wrong_value_names_its_option_before_any_port_is_opened() {
     for (flag, value) in [
@@ -42,9 +55,9 @@ async fn a_wrong_value_names_its_option_before_any_port_is_opened() {
     }
 }
 
-/// What only a part of the service would stumble over, each beside the options that it needs.
+/// Values that only one part of the service would find wrong, together with the options that this part needs.
 #[tokio::test]
-async fn what_a_part_could_not_use_is_refused_as_early() {
+async fn a_value_that_a_part_cannot_use_is_refused_as_early() {
     let folder = supervisor::folder("command-");
     let plain = Setup::new(folder.path()).with("--provider-url", "http://127.0.0.1:1");
     let secure = Setup::new(folder.path()).with("--provider-url", "https://127.0.0.1:1");
@@ -63,9 +76,9 @@ async fn what_a_part_could_not_use_is_refused_as_early() {
     }
 }
 
-/// Before anything was done, and by `check-config`, too.
+/// Both a start, before it does anything, and `check-config` must refuse the value.
 async fn assert_refused_by_name(folder: &TempDir, setup: Setup, flag: &str, value: &str) {
-    // A port that is taken: whoever tried to open it would complain of that.
+    // A port in use: if the binary tried to open it, the error would name it.
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let setup = setup.with("--listen", &address).with("--admin-listen", "off").with(flag, value);
@@ -75,12 +88,12 @@ async fn assert_refused_by_name(folder: &TempDir, setup: Setup, flag: &str, valu
     assert!(!printed.contains("ready") && !printed.contains(&address), "{flag} {value}: {printed}");
     assert!(!folder.path().join("data").exists(), "{flag} {value} has made a folder");
     let check = setup.command("check-config").output().expect("the binary runs");
-    let said = String::from_utf8_lossy(&check.stderr);
-    assert!(!check.status.success() && said.contains(flag), "check-config lets {flag} {value} through: {check:?}");
+    let printed = String::from_utf8_lossy(&check.stderr);
+    assert!(!check.status.success() && printed.contains(flag), "check-config lets {flag} {value} through: {check:?}");
 }
 
 #[tokio::test]
-async fn the_world_is_not_let_in_by_accident() {
+async fn an_address_that_other_machines_can_reach_is_refused() {
     let folder = supervisor::folder("command-");
     let (code, printed) = Setup::new(folder.path()).with("--listen", "0.0.0.0:0").refused().await;
     assert_ne!(code, Some(0), "{printed}");
@@ -88,12 +101,113 @@ async fn the_world_is_not_let_in_by_accident() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named() {
+async fn a_port_in_use_is_named() {
     let world = World::start(Store::Sqlite).await;
     let folder = supervisor::folder("command-");
-    let (code, printed) = Setup::new(folder.path()).with("--listen", world.address()).refused().await;
-    assert_ne!(code, Some(0), "{printed}");
-    assert!(printed.contains(world.address()), "{printed}");
+    let mut start = Setup::new(folder.path()).with("--listen", world.address()).command("");
+    assert_eq!(failure(&mut start), format!("boxoffice: --listen {}: address already in use\n", world.address()));
+}
+
+/// What a command that fails prints on standard error.
+fn failure(command: &mut Command) -> String {
+    let output = command.output().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8(output.stderr).expect("UTF-8")
+}
+
+fn closed_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[tokio::test]
+async fn an_unreachable_postgres_is_named_at_once_with_the_cause() {
+    let folder = supervisor::folder("command-");
+    let address = format!("127.0.0.1:{}", closed_port());
+    let url = format!("postgres://boxoffice:hunter2@{address}/boxoffice");
+    // A connection of the pool would be waited for 40 % of this.
+    let setup = Setup::new(folder.path()).with("--database-url", url).with("--database-timeout", "10m");
+    for subcommand in ["", "migrate"] {
+        let began = Instant::now();
+        let printed = failure(&mut setup.command(subcommand));
+        assert_eq!(printed, format!("boxoffice: Postgres at {address} cannot be used: connection refused\n"));
+        assert!(began.elapsed() < Duration::from_secs(30), "it was waited for");
+    }
+}
+
+#[tokio::test]
+async fn a_silent_postgres_is_named_with_the_limit() {
+    let folder = supervisor::folder("command-");
+    // The kernel accepts connections, and nothing answers.
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address");
+    let url = format!("postgres://boxoffice@{address}/boxoffice");
+    let setup = Setup::new(folder.path()).with("--database-url", url).with("--database-timeout", "500ms");
+    let printed = failure(&mut setup.command(""));
+    assert_eq!(printed, format!("boxoffice: Postgres at {address} cannot be used: no answer within 200 ms\n"));
+}
+
+#[tokio::test]
+async fn what_postgres_refuses_is_printed_in_its_words() {
+    let folder = supervisor::folder("command-");
+    let database = Database::create().await;
+    let (server, _) =
+        database.url().rsplit_once('/').map(|(server, name)| (server.to_owned(), name.to_owned())).expect("a name");
+    let address = server.rsplit('@').next().expect("an address").to_owned();
+    let setup = Setup::new(folder.path()).with("--database-url", format!("{server}/nowhere"));
+    let printed = failure(&mut setup.command(""));
+    let reason = "database \"nowhere\" does not exist";
+    assert_eq!(printed, format!("boxoffice: Postgres at {address} cannot be used: {reason}\n"));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_named() {
+    let folder = supervisor::folder("command-");
+    let file = folder.path().join("letter.db");
+    fs::write(&file, "Dear customer, ".repeat(100)).expect("a file");
+    let setup = Setup::new(folder.path()).with("--database-url", format!("sqlite://{}", file.display()));
+    let printed = failure(&mut setup.command(""));
+    let reason = "it is not an SQLite database; name another file, or move this one away";
+    assert_eq!(printed, format!("boxoffice: {} cannot be used: {reason}\n", file.display()));
+}
+
+#[tokio::test]
+async fn a_data_folder_that_cannot_be_used_is_named_with_the_cause() {
+    let folder = supervisor::folder("command-");
+    let file = folder.path().join("file");
+    fs::write(&file, "").expect("a file");
+    let below_a_file = file.join("data");
+    let setup = Setup::new(folder.path()).with("--data-dir", below_a_file.to_str().expect("a readable path"));
+    let printed = failure(&mut setup.command(""));
+    assert_eq!(printed, format!("boxoffice: {} cannot be used: not a directory\n", below_a_file.display()));
+
+    let unreadable = folder.path().join("unreadable");
+    fs::create_dir(&unreadable).expect("a folder");
+    fs::set_permissions(&unreadable, Permissions::from_mode(0o000)).expect("it is ours");
+    let setup = Setup::new(folder.path()).with("--data-dir", unreadable.to_str().expect("a readable path"));
+    let printed = failure(&mut bound_by_permissions(&setup.command("")));
+    fs::set_permissions(&unreadable, Permissions::from_mode(0o700)).expect("it is ours");
+    let lock = unreadable.join("boxoffice.db.lock");
+    assert_eq!(printed, format!("boxoffice: {} cannot be used: permission denied\n", lock.display()));
+}
+
+/// The same command; as root, without the capability to ignore permissions.
+fn bound_by_permissions(command: &Command) -> Command {
+    let mut bound = if geteuid().is_root() {
+        let mut without = Command::new("setpriv");
+        without.arg("--bounding-set=-dac_override,-dac_read_search").arg(command.get_program());
+        without
+    } else {
+        Command::new(command.get_program())
+    };
+    bound.args(command.get_args()).current_dir(command.get_current_dir().unwrap_or(Path::new(".")));
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bound.env(name, value),
+            None => bound.env_remove(name),
+        };
+    }
+    bound
 }
 
 #[tokio::test]
@@ -106,12 +220,12 @@ async fn a_flag_beats_the_environment_and_that_beats_the_file() {
     let by_flag = by_environment.clone().with("--hold-duration", "23s");
     for (setup, hold) in [(by_file, 21), (by_environment, 22), (by_flag, 23)] {
         let server = setup.start().await;
-        assert_eq!(hold_of_two_shows_back_to_back(&server).await, hold);
+        assert_eq!(hold_of_two_showtimes_without_a_turnaround(&server).await, hold);
         server.stop().await;
     }
 }
 
-async fn hold_of_two_shows_back_to_back(server: &Server) -> i64 {
+async fn hold_of_two_showtimes_without_a_turnaround(server: &Server) -> i64 {
     let auditorium = create_auditorium(server.auditoriums()).await.auditorium_id;
     server.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await.expect("scheduled");
     let answer =
@@ -133,7 +247,7 @@ async fn a_file_with_an_unknown_key_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn check_config_approves_and_keeps_secrets() {
+async fn check_config_accepts_a_right_configuration_and_prints_no_secrets() {
     let folder = supervisor::folder("command-");
     let secret = "hunter2-and-more";
     let setup = Setup::new(folder.path())
@@ -147,7 +261,7 @@ async fn check_config_approves_and_keeps_secrets() {
 }
 
 #[tokio::test]
-async fn a_refused_configuration_keeps_secrets() {
+async fn a_start_that_fails_prints_no_secrets() {
     let folder = supervisor::folder("command-");
     let secret = "hunter2-and-more";
     let url = format!("postgres://boxoffice:{secret}@127.0.0.1:1/boxoffice");
@@ -156,26 +270,39 @@ async fn a_refused_configuration_keeps_secrets() {
     assert!(!printed.contains(secret), "{printed}");
 }
 
+fn healthcheck(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = binary();
+    command.arg("healthcheck").args(arguments);
+    command
+}
+
 #[tokio::test]
-async fn healthcheck_speaks_by_its_exit_code() {
+async fn healthcheck_succeeds_only_for_what_is_serving() {
     let world = World::start(Store::Sqlite).await;
-    let folder = supervisor::folder("command-");
-    let check = |service: &str| {
-        let mut command = crate::harness::server::binary();
-        command.current_dir(folder.path()).args(["healthcheck", "--address", world.address(), "--service", service]);
-        command.output().expect("the binary runs").status.success()
-    };
-    assert!(check(""));
-    assert!(check("boxoffice.v1.Showtimes"));
-    assert!(!check("no.such.Service"));
+    let address = world.address().to_owned();
+    for service in ["", "boxoffice.v1.Showtimes"] {
+        let check = healthcheck(["--address", &address, "--service", service]).output().expect("the binary runs");
+        assert!(check.status.success() && check.stderr.is_empty(), "{check:?}");
+    }
+    let printed = failure(&mut healthcheck(["--address", &address, "--service", "no.such.Service"]));
+    assert_eq!(printed, format!("boxoffice: {address} has no service no.such.Service\n"));
     world.stop().await;
-    assert!(!check(""));
+    let printed = failure(&mut healthcheck(["--address", &address]));
+    assert_eq!(printed, format!("boxoffice: {address}: connection refused\n"));
+}
+
+#[tokio::test]
+async fn healthcheck_names_what_does_not_answer() {
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = silent.local_addr().expect("an address").to_string();
+    let printed = failure(&mut healthcheck(["--address", &address]));
+    assert_eq!(printed, format!("boxoffice: {address}: no answer within 3 s\n"));
 }
 
 #[tokio::test]
 async fn descriptors_are_written_out_for_client_generation() {
     let folder = supervisor::folder("command-");
-    let mut command = crate::harness::server::binary();
+    let mut command = binary();
     let printed = command.arg("descriptors").output().expect("the binary runs");
     assert!(printed.status.success(), "{printed:?}");
     assert_eq!(printed.stdout, boxoffice::pb::DESCRIPTORS);
@@ -185,14 +312,14 @@ async fn descriptors_are_written_out_for_client_generation() {
     assert_eq!(services[0].name(), "Showtimes");
     assert!(file("buf/validate/validate.proto").is_some(), "imports are included");
     let out = folder.path().join("descriptors.bin");
-    let mut command = crate::harness::server::binary();
+    let mut command = binary();
     assert!(command.args(["descriptors", "--out"]).arg(&out).status().expect("the binary runs").success());
     assert_eq!(fs::read(out).expect("a file"), boxoffice::pb::DESCRIPTORS);
 }
 
 #[tokio::test]
 async fn help_names_every_subcommand_and_option() {
-    let help = crate::harness::server::binary().arg("--help").output().expect("the binary runs");
+    let help = binary().arg("--help").output().expect("the binary runs");
     assert!(help.status.success());
     let help = String::from_utf8_lossy(&help.stdout).into_owned();
     for word in [

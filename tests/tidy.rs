@@ -221,7 +221,7 @@ fn a_forbidden_import_is_caught() {
         &["boxoffice::v1::Movie"],
     );
     caught("src/server.rs", "use sea_orm::Database;", &["server may not name the crate sea_orm"]);
-    caught("src/config/cli.rs", "use crate::telemetry;\nuse tokio::fs;", &["crate::telemetry", "the crate tokio"]);
+    caught("src/config/cli.rs", "use crate::store;\nuse tokio::fs;", &["crate::store", "the crate tokio"]);
     caught("src/attic/old.rs", "", &["no room called attic"]);
 
     // What looks like it and is not.

@@ -1,20 +1,22 @@
-//! The command line: subcommands, and flags made from the rows of the table. Values are taken as text here and judged
-//! later, so that all that are wrong can be named at once.
+//! The command line: subcommands, and a flag for each option. Values are read as text here and checked later, so that all
+//! wrong ones can be reported at once.
 
-use std::ffi::OsString;
+use std::{collections::BTreeMap, ffi::OsString};
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, parser::ValueSource};
 
 use super::{
-    options::{Group, Kind, Row},
-    sources::Flags,
-    table,
+    declare::Section as _,
+    options::{Config, DemoConfig, File, HealthcheckConfig, Output},
+    row::Row,
+    values::Form,
 };
 
-/// A call of the program.
+/// What stands on the command line.
 pub(super) struct Call {
     pub(super) subcommand: Subcommand,
-    pub(super) flags: Flags,
+    /// Texts of the flags by name of the option.
+    pub(super) flags: BTreeMap<&'static str, String>,
 }
 
 /// The subcommands.
@@ -45,28 +47,44 @@ impl Subcommand {
 
     fn about(self) -> &'static str {
         match self {
-            Self::Serve => "Run the service (this is what happens without a subcommand)",
-            Self::Migrate => "Bring the database's schema up to date, and end",
-            Self::DemoProvider => "Run the demo movie provider alone, with knobs for its faults",
-            Self::CheckConfig => "Show the effective configuration, secrets masked, or all that is wrong with it",
-            Self::Healthcheck => "Ask a running service how it is: exit code 0 when it is serving",
+            Self::Serve => "Run the service (the default without a subcommand)",
+            Self::Migrate => "Bring the database's schema up to date, and exit",
+            Self::DemoProvider => "Run the demo movie provider alone, with options for its faults",
+            Self::CheckConfig => "Print the effective configuration, secrets masked, or all that is wrong with it",
+            Self::Healthcheck => "Ask a running service for its health: exit code 0 when it is serving",
             Self::Descriptors => "Write the encoded descriptor set of the contracts, for generating clients",
         }
     }
 
-    fn groups(self) -> &'static [Group] {
-        match self {
-            Self::Serve | Self::Migrate | Self::CheckConfig => table::SERVICE,
-            Self::DemoProvider => table::DEMO,
-            Self::Healthcheck => table::HEALTHCHECK,
-            Self::Descriptors => table::DESCRIPTORS,
-        }
+    /// Whether it takes `--config`.
+    pub(super) fn reads_file(self) -> bool {
+        self != Self::Descriptors
     }
 
     /// The options that it takes.
-    pub(super) fn rows(self) -> Vec<Row> {
-        self.groups().iter().flat_map(|group| group.rows).copied().collect()
+    fn rows(self) -> Vec<Row> {
+        let mut rows = match self {
+            Self::Serve | Self::Migrate | Self::CheckConfig => Config::rows(),
+            Self::DemoProvider => DemoConfig::rows(),
+            Self::Healthcheck => HealthcheckConfig::rows(),
+            Self::Descriptors => Output::rows(),
+        };
+        if self.reads_file() {
+            rows.extend(File::rows());
+        }
+        rows
     }
+}
+
+/// Every option there is. One that several subcommands share comes once.
+pub(super) fn all_rows() -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for row in Subcommand::ALL.into_iter().flat_map(Subcommand::rows) {
+        if !rows.iter().any(|known| known.key() == row.key()) {
+            rows.push(row);
+        }
+    }
+    rows
 }
 
 const SOURCES: &str = "\
@@ -83,60 +101,56 @@ pub(super) fn program() -> Command {
         .after_help(SOURCES)
         .disable_help_subcommand(true)
         .next_line_help(true)
-        .args(arguments(table::SERVICE));
+        .args(Subcommand::Serve.rows().iter().map(argument));
     Subcommand::ALL.into_iter().fold(program, |program, subcommand| {
         let command =
             Command::new(subcommand.name()).about(subcommand.about()).after_help(SOURCES).next_line_help(true);
-        program.subcommand(command.args(arguments(subcommand.groups())))
+        program.subcommand(command.args(subcommand.rows().iter().map(argument)))
     })
 }
 
-fn arguments(groups: &'static [Group]) -> impl Iterator<Item = Arg> {
-    groups.iter().flat_map(|group| group.rows.iter().map(|row| argument(group.heading, row)))
-}
-
-fn argument(heading: &'static str, row: &'static Row) -> Arg {
-    let help = format!("{} [env: {}]", row.explanation(), row.variable());
+fn argument(row: &Row) -> Arg {
     let argument = Arg::new(row.name)
-        .long(row.name)
-        .help(help)
-        .help_heading(heading)
-        .value_name(row.kind.placeholder())
+        .long(row.long())
+        .help(format!("{} [env: {}]", row.help(), row.variable()))
+        .help_heading(row.heading)
+        .value_name(row.placeholder)
         .allow_negative_numbers(true);
     let argument = if row.default.is_empty() { argument } else { argument.default_value(row.default) };
-    match row.kind {
-        Kind::Switch => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
-        Kind::Origins => argument.action(ArgAction::Append),
+    match row.form {
+        Form::Switch => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
+        Form::List => argument.action(ArgAction::Append),
         _ => argument,
     }
 }
 
-/// Reads a command line.
-pub(super) fn read(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Call, clap::Error> {
+/// Parses a command line.
+pub(super) fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Call, clap::Error> {
     let mut program = program();
     let matches = program.try_get_matches_from_mut(arguments)?;
-    let mut flags = given(&matches, table::SERVICE);
+    let mut flags = given(&matches, Subcommand::Serve);
     let Some((name, own)) = matches.subcommand() else {
         return Ok(Call { subcommand: Subcommand::Serve, flags });
     };
-    let known = Subcommand::ALL.into_iter().find(|subcommand| subcommand.name() == name);
-    let subcommand = known.unwrap_or(Subcommand::Serve);
-    // The options before a subcommand are the service's. Another may share them, but not those that it has under the
-    // same name with a meaning of its own.
-    let shared = |flag: &str| subcommand.rows().iter().any(|row| row.scope.is_empty() && row.name == flag);
+    let named = Subcommand::ALL.into_iter().find(|subcommand| subcommand.name() == name);
+    let subcommand = named.unwrap_or(Subcommand::Serve);
+    // Options in front of a subcommand are the service's. The subcommand may share them, but may also have an option of its
+    // own with the same name and another meaning.
+    let rows = subcommand.rows();
+    let shared = |flag: &str| rows.iter().any(|row| row.scope.is_empty() && row.name == flag);
     if let Some(stray) = flags.keys().find(|flag| !shared(flag)) {
-        let message = format!("--{stray} before {name} is an option of the service; give {name} its own after it");
-        return Err(program.error(clap::error::ErrorKind::ArgumentConflict, message));
+        let flag = stray.replace('_', "-");
+        let message = format!("--{flag} before {name} is an option of the service; give {name} its own after it");
+        return Err(program.error(ErrorKind::ArgumentConflict, message));
     }
-    flags.extend(given(own, subcommand.groups()));
+    flags.extend(given(own, subcommand));
     Ok(Call { subcommand, flags })
 }
 
-/// The flags on the command line: defaults are left to the table.
-fn given(matches: &ArgMatches, groups: &'static [Group]) -> Flags {
-    let rows = groups.iter().flat_map(|group| group.rows);
-    let on_command_line =
-        rows.filter(|row| matches.value_source(row.name) == Some(clap::parser::ValueSource::CommandLine));
+/// The flags on the command line, without clap's defaults.
+fn given(matches: &ArgMatches, subcommand: Subcommand) -> BTreeMap<&'static str, String> {
+    let rows = subcommand.rows().into_iter();
+    let on_command_line = rows.filter(|row| matches.value_source(row.name) == Some(ValueSource::CommandLine));
     on_command_line
         .filter_map(|row| {
             let values = matches.get_many::<String>(row.name)?;

@@ -1,98 +1,296 @@
-//! What an option is: the row of `table` from which its flag, its environment variable, its key in the file, its line in
-//! `--help` and its line in `docs/configuration.md` are made.
+//! Every option of the program. `config.rs` says how to add one.
 
-use std::time::Duration;
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use super::values::show_duration;
+use super::{
+    choices::{LogFormat, Migrate, OrphanSeats, Sample},
+    declare::{Section, options, sections},
+    row::Row,
+    secret::{Secret, SecretUrl},
+    sources::Settings,
+    values::{Cors, Listen, Value},
+};
 
-/// What an option takes, and within which bounds.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
-    Address,
-    AddressOrOff,
-    /// The words, with bars between them.
-    Choice(&'static str),
-    Count(u64, u64),
-    Duration(Duration, Duration),
-    Origins,
-    Path,
-    Secret,
-    Switch,
-    Text,
-    Url,
+const ZERO: Duration = Duration::ZERO;
+const MILLISECOND: Duration = Duration::from_millis(1);
+const TENTH: Duration = Duration::from_millis(100);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+const YEAR: Duration = Duration::from_hours(365 * 24);
+
+sections! {
+    /// What `serve`, `migrate` and `check-config` take.
+    pub struct Config {
+        /// The port for gRPC.
+        grpc: Grpc,
+        /// The ports and callers that speak plain HTTP.
+        http: Http,
+        /// Who may reach the ports.
+        exposure: Exposure,
+        /// The database.
+        database: Database,
+        /// Redis, and caches in memory.
+        cache: Cache,
+        /// The movie provider.
+        provider: Provider,
+        /// The rules of the deployment.
+        cinema: Cinema,
+        /// The ledger, the sweep, and seat maps.
+        seats: Seats,
+        /// What is refused, and how long the service waits.
+        limits: Limits,
+        /// Logs and traces.
+        observability: Observability,
+    }
+
+    /// What `demo-provider` takes.
+    pub struct DemoConfig {
+        /// The port, and who is served.
+        provider: DemoProvider,
+        /// Who may reach the port.
+        exposure: Exposure,
+        /// How it misbehaves.
+        faults: Faults,
+        /// Logs and traces.
+        observability: Observability,
+    }
+
+    /// What `healthcheck` takes.
+    pub(super) struct HealthcheckConfig {
+        /// What is asked.
+        probe: Probe,
+        /// Where the service listens, if `probe` gives no address.
+        grpc: Grpc,
+    }
 }
 
-/// An option.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Row {
-    /// The subcommand that the option belongs to, as variables and keys say it; empty for the service's own.
-    pub(super) scope: &'static str,
-    pub(super) name: &'static str,
-    pub(super) kind: Kind,
-    /// Empty: there is none.
-    pub(super) default: &'static str,
-    pub(super) help: &'static str,
+options! {
+    /// The file with options, for all subcommands that read one.
+    pub(super) struct File under "File" {
+        /// TOML file with options, their names written like `max_message_bytes`.
+        config: Option<PathBuf>,
+    }
+
+    /// The port for gRPC.
+    pub struct Grpc under "Listening" {
+        /// Address for gRPC and grpc-web; port 0 picks a free one.
+        listen: SocketAddr = "127.0.0.1:50051",
+    }
+
+    /// The ports and callers that speak plain HTTP.
+    pub struct Http under "Listening" {
+        /// Address for `/healthz`, `/readyz` and `/metrics`, or "off".
+        admin_listen: Listen = "127.0.0.1:9464",
+        /// Web origin that may call besides the same origin and localhost, such as `https://cinema.example`; several with
+        /// commas, or given repeatedly; "*" allows any.
+        cors_origin: Cors,
+    }
+
+    /// Who may reach the ports.
+    pub struct Exposure under "Listening" {
+        /// Allow an address that other machines can reach, although callers are not authenticated.
+        trusted_network: bool = false,
+    }
+
+    /// The database.
+    pub struct Database under "Database" {
+        /// Folder for the files of the service; created if it is missing.
+        data_dir: PathBuf = "./boxoffice-data",
+        /// `postgres://user:password@host/name` or `sqlite:///path/to/file`; none: the SQLite file `boxoffice.db` in the
+        /// data folder.
+        database_url: Option<SecretUrl>,
+        /// Bring the schema up to date at each start, or only by the subcommand `migrate`.
+        migrate: Migrate = "auto",
+        /// Connections in the pool.
+        database_connections: u32 = 16 in 1..=1000,
+        /// Longest wait for a connection, and for a statement.
+        database_timeout: Duration = "3s" in MILLISECOND..=HOUR,
+    }
+
+    /// Redis, and caches in memory.
+    pub struct Cache under "Cache" {
+        /// `redis://` or `rediss://` (TLS), for cached movies and for seat map updates between instances; none: movies are
+        /// cached in the process.
+        redis_url: Option<SecretUrl>,
+        /// Longest wait for an answer from Redis.
+        redis_timeout: Duration = "20ms" in MILLISECOND..=MINUTE,
+        /// How long Redis is not called again after it failed.
+        redis_rest: Duration = "1s" in ZERO..=HOUR,
+        /// Showtimes whose unchanging facts are kept in memory; 0: none.
+        showtime_cache: u64 = 10_000 in 0..=10_000_000,
+    }
+
+    /// The movie provider.
+    pub struct Provider under "Movie provider" {
+        /// `http://` or `https://`; none: the demo provider, in the process, on loopback.
+        provider_url: Option<SecretUrl>,
+        /// Key sent with each call. Prefer the environment or the file: other users of the machine can read flags.
+        provider_api_key: Option<Secret>,
+        /// PEM file with the authority that signed the provider's certificate.
+        provider_ca_file: Option<PathBuf>,
+        /// Do not verify the provider's certificate; for development.
+        provider_insecure: bool = false,
+        /// Longest wait for one attempt.
+        provider_timeout: Duration = "1s" in MILLISECOND..=MINUTE,
+        /// Attempts per movie, including the first.
+        provider_attempts: u32 = 3 in 1..=10,
+        /// Age up to which a cached movie is returned without a call; 0s: always call.
+        provider_fresh: Duration = "10m" in ZERO..=YEAR,
+        /// Age up to which a cached movie is returned when the call fails.
+        provider_stale: Duration = "7d" in ZERO..=YEAR,
+        /// How long "no such movie" is cached; 0s: not at all.
+        provider_absent: Duration = "30s" in ZERO..=DAY,
+    }
+
+    /// The rules of the deployment.
+    pub struct Cinema under "Cinema" {
+        /// How long seats are held, unless the showtime has a hold duration of its own.
+        hold_duration: Duration = "10m" in SECOND..=DAY,
+        /// Time for which an auditorium must stay empty after a showtime.
+        turnaround: Duration = "15m" in ZERO..=DAY,
+        /// Most seats per reservation.
+        max_seats: u16 = 10 in 1..=100,
+        /// Most seats per customer in one showtime.
+        max_customer_seats: u16 = 10 in 1..=2_000,
+        /// How long before its start the sale of a showtime closes.
+        sales_closing: Duration = "0s" in ZERO..=DAY,
+        /// Time that an extension adds to a hold.
+        hold_extension: Duration = "5m" in SECOND..=DAY,
+        /// Whether a reservation may leave a single free seat where another choice of seats would not.
+        orphan_seats: OrphanSeats = "allow",
+        /// Create sample auditoriums and showtimes; auto: when neither `database-url` nor `provider-url` is given.
+        sample: Sample = "auto",
+    }
+
+    /// The ledger, the sweep, and seat maps.
+    pub struct Seats under "Seats" {
+        /// Writers of the ledger, each with a share of the showtimes and a database connection of its own; SQLite always has
+        /// one.
+        ledger_writers: u32 = 2 in 1..=16,
+        /// MiB of memory, approximately, for the seats of showtimes in use.
+        ledger_memory: usize = 512 in 1..=1_048_576,
+        /// Record holds that have lapsed as EXPIRED; their seats are free from the lapse on in any case.
+        sweep: bool = true,
+        /// Pause between two sweeps.
+        sweep_interval: Duration = "1s" in TENTH..=HOUR,
+        /// Most watchers of seat maps at once, over all connections.
+        max_watchers: usize = 10_000 in 1..=1_000_000,
+        /// Most watchers at once from one address (IPv6: from one /64).
+        max_caller_watchers: usize = 1_000 in 1..=1_000_000,
+        /// Silence after which a watcher of a seat map is sent a heartbeat.
+        watch_heartbeat: Duration = "10s" in TENTH..=HOUR,
+    }
+
+    /// What is refused, and how long the service waits.
+    pub struct Limits under "Limits" {
+        /// Deadline of a request whose caller states none.
+        request_timeout: Duration = "5s" in MILLISECOND..=HOUR,
+        /// Latest deadline that a caller may state.
+        max_request_timeout: Duration = "30s" in MILLISECOND..=HOUR,
+        /// Largest message accepted.
+        max_message_bytes: usize = 1_048_576 in 1024..=67_108_864,
+        /// Requests in flight on one connection.
+        max_concurrent_streams: u32 = 1_024 in 1..=1_000_000,
+        /// Open connections.
+        max_connections: usize = 10_000 in 1..=1_000_000,
+        /// Requests in flight over all connections; a further one is answered UNAVAILABLE.
+        max_requests: usize = 4_096 in 1..=1_000_000,
+        /// Largest set of headers accepted.
+        max_header_bytes: u32 = 16_384 in 1024..=1_048_576,
+        /// Silence after which a connection is probed.
+        keepalive_interval: Duration = "30s" in SECOND..=HOUR,
+        /// Longest wait for the answer to a probe.
+        keepalive_timeout: Duration = "10s" in SECOND..=HOUR,
+        /// Longest wait, when shutting down, for requests in flight.
+        drain_timeout: Duration = "20s" in ZERO..=HOUR,
+    }
+
+    /// Logs and traces.
+    pub struct Observability under "Observability" {
+        /// How console lines are written.
+        log_format: LogFormat = "human",
+        /// Least level logged, or levels per target: `info,boxoffice::store=debug`.
+        log_level: String = "info",
+        /// OpenTelemetry collector that accepts traces over gRPC; none: no traces.
+        otlp_endpoint: Option<SecretUrl>,
+    }
+
+    /// The port of the demo provider, and who is served.
+    pub struct DemoProvider under "Listening" for "demo" {
+        /// Address; port 0 picks a free one.
+        listen: SocketAddr = "127.0.0.1:50061",
+        /// Key that callers must send; none: every caller is served.
+        api_key: Option<Secret>,
+        /// PEM file with the certificate; none: no TLS.
+        tls_cert: Option<PathBuf>,
+        /// PEM file with the certificate's private key.
+        tls_key: Option<PathBuf>,
+    }
+
+    /// How the demo provider misbehaves.
+    pub struct Faults under "Faults (they can be changed while it runs, too)" for "demo" {
+        /// Delay of every answer.
+        latency: Duration = "0s" in ZERO..=HOUR,
+        /// Random further delay, up to this.
+        jitter: Duration = "0s" in ZERO..=HOUR,
+        /// Per cent of calls that fail with a gRPC error.
+        failure_percent: u8 = 0 in 0..=100,
+        /// Per cent of calls that are OK and say in their answer that they failed.
+        in_band_percent: u8 = 0 in 0..=100,
+        /// Every call fails at once with UNAVAILABLE.
+        outage: bool = false,
+        /// Every call is accepted and never answered.
+        black_hole: bool = false,
+    }
+
+    /// What a health check asks.
+    pub(super) struct Probe under "What is asked" for "healthcheck" {
+        /// Address of the service; none: the one in `--listen`.
+        address: Option<SocketAddr>,
+        /// Service by its full name; none: the server as a whole.
+        service: Option<String>,
+    }
+
+    /// Where `descriptors` writes.
+    pub(super) struct Output under "Output" for "descriptors" {
+        /// File to write; none: standard output.
+        out: Option<PathBuf>,
+    }
 }
 
-/// Options under one heading.
-pub(super) struct Group {
-    pub(super) heading: &'static str,
-    pub(super) rows: &'static [Row],
+/// Which database is used, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DatabaseLocation {
+    /// An SQLite file.
+    Sqlite(PathBuf),
+    /// The URL of a Postgres server.
+    Postgres(SecretUrl),
 }
 
-/// What the name of each of our environment variables begins with.
-pub(super) const PREFIX: &str = "BOXOFFICE_";
-
-impl Row {
-    /// `--max-message-bytes`
-    pub(super) fn flag(&self) -> String {
-        format!("--{}", self.name)
-    }
-
-    /// `max_message_bytes`: the key in the file.
-    pub(super) fn key(&self) -> String {
-        let joint = if self.scope.is_empty() { "" } else { "_" };
-        format!("{}{joint}{}", self.scope, self.name.replace('-', "_"))
-    }
-
-    /// `BOXOFFICE_MAX_MESSAGE_BYTES`
-    pub(super) fn variable(&self) -> String {
-        format!("{PREFIX}{}", self.key().to_uppercase())
-    }
-
-    /// Whether a file can hold it: all but the name of the file itself.
-    pub(super) fn stands_in_file(&self) -> bool {
-        self.name != "config"
-    }
-
-    /// The help, with the bounds where there are any.
-    pub(super) fn explanation(&self) -> String {
-        match self.kind {
-            Kind::Count(least, most) => format!("{} ({least} to {most})", self.help),
-            Kind::Duration(least, most) => {
-                format!("{} ({} to {})", self.help, show_duration(least), show_duration(most))
-            }
-            Kind::Choice(words) => format!("{} ({})", self.help, words.replace('|', ", ")),
-            _ => self.help.to_owned(),
+impl Database {
+    /// The database of `database_url`; without one, the SQLite file in the data folder.
+    #[must_use]
+    pub fn location(&self) -> DatabaseLocation {
+        let Some(url) = &self.database_url else {
+            return DatabaseLocation::Sqlite(self.data_dir.join("boxoffice.db"));
+        };
+        match url.expose().strip_prefix("sqlite:") {
+            Some(path) => DatabaseLocation::Sqlite(path.strip_prefix("//").unwrap_or(path).into()),
+            None => DatabaseLocation::Postgres(url.clone()),
         }
     }
 }
 
-impl Kind {
-    /// How help calls a value of this kind.
-    pub(super) fn placeholder(self) -> &'static str {
-        match self {
-            Self::Address => "ADDRESS:PORT",
-            Self::AddressOrOff => "ADDRESS:PORT|off",
-            Self::Choice(words) => words,
-            Self::Count(..) => "NUMBER",
-            Self::Duration(..) => "DURATION",
-            Self::Origins => "ORIGIN",
-            Self::Path => "PATH",
-            Self::Secret => "SECRET",
-            Self::Switch => "true|false",
-            Self::Text => "TEXT",
-            Self::Url => "URL",
+impl Config {
+    /// Whether sample auditoriums and showtimes are created.
+    #[must_use]
+    pub fn wants_sample(&self) -> bool {
+        match self.cinema.sample {
+            Sample::Auto => self.database.database_url.is_none() && self.provider.provider_url.is_none(),
+            Sample::On => true,
+            Sample::Off => false,
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Values that must not be shown: they print as asterisks, and only `expose` hands them out.
+//! Values that are never printed: `Display` and `Debug` write asterisks, and only `expose` returns the value.
 
 use std::{borrow::Cow, fmt};
 
 use url::Url;
 
-/// What stands in the place of a secret.
+/// What is printed instead of a secret.
 pub(super) const MASK: &str = "***";
 
 /// A secret.
@@ -16,7 +16,7 @@ impl Secret {
         Self(text.to_owned())
     }
 
-    /// The secret itself, for whoever needs it. Not for logs, errors or traces.
+    /// The secret in clear. It must not reach logs, errors or traces.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -35,22 +35,27 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A URL that may hold a password. It prints without it.
+/// A URL that may hold a password. It is printed without the password.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretUrl {
-    whole: String,
+    clear: String,
     masked: String,
 }
 
 impl SecretUrl {
     pub(super) fn new(text: &str, url: &Url) -> Self {
-        Self { whole: text.to_owned(), masked: mask(url) }
+        Self { clear: text.to_owned(), masked: mask(url) }
     }
 
-    /// The URL with its password, for whoever connects. Not for logs, errors or traces.
+    /// The URL with its password, for connecting. It must not reach logs, errors or traces.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.whole
+        &self.clear
+    }
+
+    /// What stands before the first colon.
+    pub(super) fn scheme(&self) -> &str {
+        self.clear.split(':').next().unwrap_or_default()
     }
 }
 
@@ -66,24 +71,28 @@ impl fmt::Debug for SecretUrl {
     }
 }
 
-/// Parts of a query that say where and how, and hold no secret.
-const OPEN: [&str; 6] = ["application_name", "dbname", "host", "port", "protocol", "sslmode"];
+/// Parameters of a query that say where and how to connect, and hold no secret.
+const PUBLIC_PARAMETERS: [&str; 6] = ["application_name", "dbname", "host", "port", "protocol", "sslmode"];
 
-/// Hides a password, what a query holds besides the `OPEN` parts (drivers take passwords there, too), and a user without a
-/// password unless it is a database's: elsewhere that is where tokens are put.
+/// Masks the password, and every parameter of the query that is not in `PUBLIC_PARAMETERS`, because drivers take passwords
+/// there too. A user name without a password is masked unless the URL is a database's: elsewhere tokens are put there.
 fn mask(url: &Url) -> String {
     let mut masked = url.clone();
-    // Setting fails only where there can be no user, and then there is none to hide.
+    // Setting fails only for URLs that cannot have a user, and those have nothing to mask.
     if url.password().is_some() {
         let _ = masked.set_password(Some(MASK));
     } else if !url.username().is_empty() && !url.scheme().starts_with("postgres") {
         let _ = masked.set_username(MASK);
     }
     if url.query().is_some() {
-        let part = |(name, value): (Cow<'_, str>, Cow<'_, str>)| {
-            if OPEN.contains(&name.as_ref()) { format!("{name}={value}") } else { format!("{name}={MASK}") }
+        let parameter = |(name, value): (Cow<'_, str>, Cow<'_, str>)| {
+            if PUBLIC_PARAMETERS.contains(&name.as_ref()) {
+                format!("{name}={value}")
+            } else {
+                format!("{name}={MASK}")
+            }
         };
-        masked.set_query(Some(&url.query_pairs().map(part).collect::<Vec<_>>().join("&")));
+        masked.set_query(Some(&url.query_pairs().map(parameter).collect::<Vec<_>>().join("&")));
     }
     masked.set_fragment(None);
     masked.to_string()

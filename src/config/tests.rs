@@ -1,9 +1,8 @@
-//! Who wins over whom, what is refused and how, and that secrets stay hidden.
+//! Which source wins, what is refused and how, and that secrets are not printed.
 
 use std::{fs, time::Duration};
 
-use super::{Command, Config, Cors, Database, Migrate, Stop, Trust, cli, from, options::Row, table, variables};
-use crate::domain::seating::{OrphanRule, Rules};
+use super::{Command, Config, Cors, DatabaseLocation, Migrate, OrphanSeats, Stop, cli, from, row::Row, variables};
 
 type Pairs<'a> = &'a [(&'a str, &'a str)];
 
@@ -13,7 +12,7 @@ fn call(line: &str, environment: Pairs) -> Result<super::Parsed, Stop> {
 
 fn config(line: &str, environment: Pairs) -> Config {
     match call(line, environment).unwrap().command {
-        Command::Serve(config) | Command::Migrate(config) | Command::CheckConfig(config) => config,
+        Command::Serve(config) | Command::Migrate(config) | Command::CheckConfig { config, .. } => config,
         other => panic!("not a configuration of the service: {other:?}"),
     }
 }
@@ -36,28 +35,29 @@ fn with_file(content: &str, line: &str, environment: Pairs) -> (String, Result<s
 #[test]
 fn defaults_make_the_embedded_service() {
     let config = config("", &[]);
-    assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
-    assert_eq!(config.admin_listen.unwrap().to_string(), "127.0.0.1:9464");
-    assert_eq!(config.database.database, Database::Sqlite { path: "./boxoffice-data/boxoffice.db".into() });
+    assert_eq!(config.grpc.listen.to_string(), "127.0.0.1:50051");
+    assert_eq!(config.http.admin_listen.address().unwrap().to_string(), "127.0.0.1:9464");
+    assert_eq!(config.database.location(), DatabaseLocation::Sqlite("./boxoffice-data/boxoffice.db".into()));
     assert_eq!(config.database.migrate, Migrate::Auto);
-    assert!(config.redis.is_none() && config.provider.remote.is_none() && config.sample);
-    assert_eq!(config.hold_duration, Duration::from_mins(10));
-    assert_eq!(config.provider.stale, Duration::from_hours(7 * 24));
+    assert!(config.cache.redis_url.is_none() && config.provider.provider_url.is_none() && config.wants_sample());
+    assert_eq!(config.cinema.hold_duration, Duration::from_mins(10));
+    assert_eq!(config.provider.provider_stale, Duration::from_hours(7 * 24));
     assert_eq!(config.limits.max_message_bytes, 1_048_576);
-    assert_eq!(config.cors, Cors::Listed(Vec::new()));
-    assert_eq!((config.seating.max_seats, config.seating.max_customer_seats), (10, 10));
-    assert_eq!(config.seating.orphan_rule, OrphanRule::Allow);
-    assert_eq!(config.ledger.sweep, Some(Duration::from_secs(1)));
+    assert_eq!(config.http.cors_origin, Cors::Listed(Vec::new()));
+    assert_eq!((config.cinema.max_seats, config.cinema.max_customer_seats), (10, 10));
+    assert_eq!(config.cinema.orphan_seats, OrphanSeats::Allow);
+    assert!(config.seats.sweep);
+    assert_eq!(config.seats.sweep_interval, Duration::from_secs(1));
 }
 
 #[test]
-fn the_rules_of_the_house_are_the_operators() {
+fn values_are_read_from_flags() {
     let line = "--max-seats 4 --max-customer-seats 20 --sales-closing 15m --hold-extension 30s --orphan-seats refuse";
-    let rules = config(line, &[]).seating;
-    let (closing, extension) = (Duration::from_mins(15), Duration::from_secs(30));
-    let orphan_rule = OrphanRule::Refuse;
-    assert_eq!(rules, Rules { max_seats: 4, max_customer_seats: 20, closing, extension, orphan_rule });
-    assert_eq!(config("--sweep=false --sweep-interval 5s", &[]).ledger.sweep, None);
+    let cinema = config(line, &[]).cinema;
+    assert_eq!((cinema.max_seats, cinema.max_customer_seats), (4, 20));
+    assert_eq!((cinema.sales_closing, cinema.hold_extension), (Duration::from_mins(15), Duration::from_secs(30)));
+    assert_eq!(cinema.orphan_seats, OrphanSeats::Refuse);
+    assert!(!config("--sweep=false --sweep-interval 5s", &[]).seats.sweep);
 }
 
 #[test]
@@ -66,12 +66,11 @@ fn flags_win_over_environment_over_file_over_default() {
     let environment =
         [("BOXOFFICE_HOLD_DURATION", "2m"), ("BOXOFFICE_TURNAROUND", "2m"), ("BOXOFFICE_MAX_REQUESTS", "")];
     let (path, parsed) = with_file(file, "--hold-duration 3m check-config --trusted-network=false", &environment);
-    let Command::CheckConfig(config) = parsed.unwrap().command else { panic!("another command") };
-    assert_eq!(config.hold_duration, Duration::from_mins(3));
-    assert_eq!(config.turnaround, Duration::from_mins(2));
+    let Command::CheckConfig { config, report } = parsed.unwrap().command else { panic!("another command") };
+    assert_eq!(config.cinema.hold_duration, Duration::from_mins(3));
+    assert_eq!(config.cinema.turnaround, Duration::from_mins(2));
     assert_eq!(config.limits.max_requests, 7, "an empty variable counts as none");
     assert_eq!(config.limits.max_connections, 10_000);
-    let described = config.describe();
     for (line, source) in [
         ("hold_duration = \"3m\"", "--hold-duration"),
         ("turnaround = \"2m\"", "BOXOFFICE_TURNAROUND"),
@@ -79,19 +78,19 @@ fn flags_win_over_environment_over_file_over_default() {
         ("max_connections = 10000", "default"),
         ("trusted_network = false", "--trusted-network"),
     ] {
-        let found = described.lines().any(|text| text.starts_with(line) && text.ends_with(&format!(" # {source}")));
-        assert!(found, "{line} from {source} is not in\n{described}");
+        let found = report.lines().any(|text| text.starts_with(line) && text.ends_with(&format!(" # {source}")));
+        assert!(found, "{line} from {source} is not in\n{report}");
     }
-    let again: toml::Table = toml::from_str(&described).unwrap();
+    let again: toml::Table = toml::from_str(&report).unwrap();
     assert_eq!(again["hold_duration"].as_str(), Some("3m"), "what is shown can stand in a file");
 }
 
 #[test]
 fn options_stand_before_and_after_the_subcommand_and_without_one() {
     for line in ["--listen 127.0.0.1:1", "serve --listen 127.0.0.1:1", "--listen 127.0.0.1:1 serve"] {
-        assert_eq!(config(line, &[]).listen.port(), 1, "{line}");
+        assert_eq!(config(line, &[]).grpc.listen.port(), 1, "{line}");
     }
-    assert_eq!(config("--listen 127.0.0.1:1 serve --listen 127.0.0.1:2", &[]).listen.port(), 2);
+    assert_eq!(config("--listen 127.0.0.1:1 serve --listen 127.0.0.1:2", &[]).grpc.listen.port(), 2);
     assert!(refusal("--listen 127.0.0.1:1 demo-provider", &[]).contains("--listen before demo-provider"));
     assert!(call("--log-level debug demo-provider", &[]).is_ok());
 }
@@ -172,7 +171,7 @@ fn options_that_contradict_each_other_are_refused() {
 }
 
 #[test]
-fn an_address_that_others_can_reach_must_be_asked_for_twice() {
+fn an_address_that_other_machines_can_reach_needs_a_second_option() {
     for line in ["--listen 0.0.0.0:1", "--listen [::]:1", "--admin-listen 192.168.1.1:1"] {
         assert!(refusal(line, &[]).contains("callers are not authenticated"), "{line}");
         config(line, &[("BOXOFFICE_TRUSTED_NETWORK", "true")]);
@@ -185,17 +184,14 @@ fn an_address_that_others_can_reach_must_be_asked_for_twice() {
 
 #[test]
 fn parts_are_switched_by_their_urls() {
-    let remote = |line: &str| config(line, &[]).provider.remote.unwrap();
-    assert_eq!(remote("--provider-url http://movies:80").trust, Trust::Plaintext);
-    assert_eq!(remote("--provider-url https://movies").trust, Trust::Web);
-    assert_eq!(remote("--provider-url https://movies --provider-insecure").trust, Trust::Anybody);
+    assert!(config("--provider-url https://movies --provider-insecure", &[]).provider.provider_insecure);
     let sqlite = config("--database-url sqlite:///var/boxoffice.db", &[]);
-    assert_eq!(sqlite.database.database, Database::Sqlite { path: "/var/boxoffice.db".into() });
-    assert!(!sqlite.sample && !config("--provider-url http://movies:80", &[]).sample);
-    assert!(config("--provider-url http://movies:80 --sample on", &[]).sample);
-    let listed = config("--cors-origin https://a.example --cors-origin http://b.example:8080/", &[]).cors;
+    assert_eq!(sqlite.database.location(), DatabaseLocation::Sqlite("/var/boxoffice.db".into()));
+    assert!(!sqlite.wants_sample() && !config("--provider-url http://movies:80", &[]).wants_sample());
+    assert!(config("--provider-url http://movies:80 --sample on", &[]).wants_sample());
+    let listed = config("--cors-origin https://a.example --cors-origin http://b.example:8080/", &[]).http.cors_origin;
     assert_eq!(listed, Cors::Listed(vec!["https://a.example".to_owned(), "http://b.example:8080".to_owned()]));
-    assert_eq!(config("--cors-origin *", &[]).cors, Cors::Any);
+    assert_eq!(config("--cors-origin *", &[]).http.cors_origin, Cors::Any);
 }
 
 #[test]
@@ -205,7 +201,7 @@ fn the_health_check_asks_where_the_service_listens() {
         other => panic!("not a health check: {other:?}"),
     };
     assert_eq!(address("healthcheck", &[]), "127.0.0.1:50051");
-    // Only its own options are judged: the service has already judged the rest, and a probe must not depend on it.
+    // Only its own options are checked: a probe must not depend on files that the service needs.
     let environment = [("BOXOFFICE_LISTEN", "0.0.0.0:7"), ("BOXOFFICE_PROVIDER_CA_FILE", "/nowhere")];
     assert_eq!(address("healthcheck", &environment), "127.0.0.1:7");
     assert_eq!(address("healthcheck", &[("BOXOFFICE_LISTEN", "[::]:7")]), "[::1]:7");
@@ -223,15 +219,16 @@ fn secrets_are_never_shown() {
     ];
     let parsed = call("check-config", &environment).unwrap();
     let config = config("check-config", &environment);
-    let shown = [format!("{parsed:?}"), config.describe()].join("\n");
+    let Command::CheckConfig { report, .. } = &parsed.command else { panic!("another command") };
+    let shown = [format!("{parsed:?}"), report.clone()].join("\n");
     assert!(!shown.contains("CANARY"), "{shown}");
     assert!(shown.contains("postgres://clerk:***@db/boxoffice?sslmode=require&password=***"), "{shown}");
     assert!(shown.contains("provider_api_key = \"***\""), "{shown}");
-    let Database::Postgres { url } = config.database.database else { panic!("another database") };
+    let DatabaseLocation::Postgres(url) = config.database.location() else { panic!("another database") };
     assert_eq!(url.expose(), environment[0].1);
-    assert_eq!(config.provider.remote.unwrap().api_key.unwrap().expose(), "CANARY");
+    assert_eq!(config.provider.provider_api_key.unwrap().expose(), "CANARY");
 
-    // Not in refusals either, whatever is wrong with them.
+    // Not in refusals either, wherever the mistake is.
     for (name, value) in [
         ("BOXOFFICE_DATABASE_URL", "mysql://clerk:CANARY@db/boxoffice"),
         ("BOXOFFICE_DATABASE_URL", "postgres://clerk:CANARY@db:CANARY/boxoffice"),
@@ -249,7 +246,7 @@ fn secrets_are_never_shown() {
 }
 
 #[test]
-fn a_mistyped_variable_is_warned_of_with_the_nearest_name() {
+fn a_mistyped_variable_causes_a_warning_with_the_nearest_name() {
     let environment = [
         ("BOXOFFICE_LITSEN", "127.0.0.1:1"),
         ("BOXOFFICE_QQQQQQQQQ", "1"),
@@ -277,9 +274,9 @@ fn help_is_the_whole_reference() {
     program.build();
     let mut helps = vec![program.render_long_help().to_string()];
     helps.extend(program.get_subcommands_mut().map(|subcommand| subcommand.render_long_help().to_string()));
-    // Lines are broken where the terminal ends.
+    // Help breaks lines at the width of the terminal.
     let everything = helps.join(" ").split_whitespace().collect::<Vec<_>>().join(" ");
-    for row in table::all() {
+    for row in cli::all_rows() {
         assert!(everything.contains(&row.flag()), "{}", row.flag());
         assert!(everything.contains(&format!("[env: {}]", row.variable())), "{}", row.variable());
         let default = format!("[default: {}]", row.default);
@@ -290,18 +287,18 @@ fn help_is_the_whole_reference() {
 
 fn reference_line(row: &Row) -> String {
     let default = if row.default.is_empty() { String::new() } else { format!("`{}`", row.default) };
-    format!("| `{}` | `{}` | {default} | {} |", row.flag(), row.variable(), row.explanation())
+    format!("| `{}` | `{}` | {default} | {} |", row.flag(), row.variable(), row.reference())
 }
 
 #[test]
 fn the_written_reference_is_what_help_says() {
     let page = include_str!("../../docs/configuration.md");
     let missing: Vec<_> =
-        table::all().iter().map(reference_line).filter(|line| !page.lines().any(|l| l == line)).collect();
+        cli::all_rows().iter().map(reference_line).filter(|line| !page.lines().any(|l| l == line)).collect();
     assert!(missing.is_empty(), "docs/configuration.md lacks these lines:\n{}", missing.join("\n"));
-    let wanted = table::all().len();
+    let expected = cli::all_rows().len();
     let written = page.lines().filter(|line| line.starts_with("| `--")).count();
-    assert_eq!(written, wanted, "docs/configuration.md describes options that do not exist");
+    assert_eq!(written, expected, "docs/configuration.md describes options that do not exist");
 }
 
 #[test]

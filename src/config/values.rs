@@ -1,34 +1,79 @@
-//! How values are written: each kind is read from text, within its bounds, or refused with a reason.
+//! How values are written: each type that an option can have reads its own text, within its bounds, or refuses it with a
+//! reason.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
 use url::Url;
 
-use super::{Cors, LogFormat, Migrate, Secret, SecretUrl, options::Kind};
-use crate::domain::seating::OrphanRule;
+use super::secret::{Secret, SecretUrl};
 
-/// A value that an option can have.
+/// How a value is given on the command line and printed by `check-config`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Printed without quotation marks.
+    Number,
+    /// A flag that needs no value: `--sweep` means `--sweep=true`. Printed without quotation marks.
+    Switch,
+    Text,
+    /// A text with commas, whose flag may also be repeated.
+    List,
+    /// Printed as asterisks.
+    Secret,
+    /// Printed without its password.
+    Url,
+}
+
+/// A type that an option can have.
 pub(super) trait Value: Sized {
-    /// Reads it. The reason for a refusal continues a sentence that names the option, and never quotes a secret.
-    fn read(text: &str, kind: Kind) -> Result<Self, String>;
+    /// What the declaration of an option gives after `in`: a range for numbers and lengths of time, nothing for others.
+    type Bounds;
+    const FORM: Form = Form::Text;
+    /// What `--help` prints in the place of a value.
+    const PLACEHOLDER: &'static str;
+
+    /// The bounds in words, for help; empty if there are none.
+    fn explain(_: &Self::Bounds) -> String {
+        String::new()
+    }
+
+    /// Reads a value. The reason of a refusal continues a sentence that begins with the option, and never quotes a secret.
+    fn read(text: &str, bounds: &Self::Bounds) -> Result<Self, String>;
+}
+
+/// An option without a value.
+impl<T: Value> Value for Option<T> {
+    type Bounds = T::Bounds;
+    const FORM: Form = T::FORM;
+    const PLACEHOLDER: &'static str = T::PLACEHOLDER;
+
+    fn explain(bounds: &T::Bounds) -> String {
+        T::explain(bounds)
+    }
+
+    fn read(text: &str, bounds: &T::Bounds) -> Result<Self, String> {
+        if text.is_empty() { Ok(None) } else { T::read(text, bounds).map(Some) }
+    }
 }
 
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 impl Value for Duration {
-    fn read(text: &str, kind: Kind) -> Result<Self, String> {
+    type Bounds = RangeInclusive<Duration>;
+    const PLACEHOLDER: &'static str = "DURATION";
+
+    fn explain(bounds: &Self::Bounds) -> String {
+        format!("{} to {}", format_duration(*bounds.start()), format_duration(*bounds.end()))
+    }
+
+    fn read(text: &str, bounds: &Self::Bounds) -> Result<Self, String> {
         let value = parse_duration(text)
             .ok_or_else(|| format!("\"{text}\" is not a length of time such as 500ms, 30s, 10m, 2h or 7d"))?;
-        match kind {
-            Kind::Duration(least, most) if value < least || value > most => {
-                Err(format!("{text} is not within {} and {}", show_duration(least), show_duration(most)))
-            }
-            _ => Ok(value),
-        }
+        let (least, most) = (format_duration(*bounds.start()), format_duration(*bounds.end()));
+        if bounds.contains(&value) { Ok(value) } else { Err(format!("{text} is not within {least} and {most}")) }
     }
 }
 
-/// `90s`, `10m`, or several such parts: `1h30m`.
+/// Parses `90s`, `10m`, or several such parts: `1h30m`.
 fn parse_duration(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = 0_u64;
@@ -44,8 +89,8 @@ fn parse_duration(text: &str) -> Option<Duration> {
     (!text.is_empty()).then(|| Duration::from_millis(total))
 }
 
-/// The way back: in the largest unit that leaves no rest.
-pub(super) fn show_duration(value: Duration) -> String {
+/// Writes a duration in the largest unit of which it is a whole number.
+fn format_duration(value: Duration) -> String {
     let milliseconds = u64::try_from(value.as_millis()).unwrap_or(u64::MAX);
     if milliseconds == 0 {
         return "0s".to_owned();
@@ -55,118 +100,96 @@ pub(super) fn show_duration(value: Duration) -> String {
     format!("{}{unit}", milliseconds / size)
 }
 
-macro_rules! counts {
+macro_rules! numbers {
     ($($number:ty)*) => {$(
         impl Value for $number {
-            fn read(text: &str, kind: Kind) -> Result<Self, String> {
-                let (least, most) = match kind {
-                    Kind::Count(least, most) => (least, most),
-                    _ => (0, u64::MAX),
-                };
+            type Bounds = RangeInclusive<u64>;
+            const FORM: Form = Form::Number;
+            const PLACEHOLDER: &'static str = "NUMBER";
+
+            fn explain(bounds: &Self::Bounds) -> String {
+                format!("{} to {}", bounds.start(), bounds.end())
+            }
+
+            fn read(text: &str, bounds: &Self::Bounds) -> Result<Self, String> {
                 let value: u64 = text.parse().map_err(|_| format!("\"{text}\" is not a whole number"))?;
-                let fitting = (least..=most).contains(&value).then(|| Self::try_from(value).ok()).flatten();
-                fitting.ok_or_else(|| format!("{value} is not within {least} and {most}"))
+                let fitting = bounds.contains(&value).then(|| Self::try_from(value).ok()).flatten();
+                fitting.ok_or_else(|| format!("{value} is not within {} and {}", bounds.start(), bounds.end()))
             }
         }
     )*};
 }
 
-counts!(u8 u16 u32 u64 usize);
-
-impl Value for bool {
-    fn read(text: &str, _: Kind) -> Result<Self, String> {
-        choose(text, &[("true", true), ("false", false)])
-    }
-}
-
-impl Value for Migrate {
-    fn read(text: &str, _: Kind) -> Result<Self, String> {
-        choose(text, &[("auto", Self::Auto), ("manual", Self::Manual)])
-    }
-}
-
-impl Value for LogFormat {
-    fn read(text: &str, _: Kind) -> Result<Self, String> {
-        choose(text, &[("human", Self::Human), ("json", Self::Json)])
-    }
-}
-
-/// On, off, or left to circumstances.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Wish {
-    #[default]
-    Auto,
-    On,
-    Off,
-}
-
-impl Value for Wish {
-    fn read(text: &str, _: Kind) -> Result<Self, String> {
-        choose(text, &[("auto", Self::Auto), ("on", Self::On), ("off", Self::Off)])
-    }
-}
-
-/// What may happen to single seats.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Orphans(pub(super) OrphanRule);
-
-impl Default for Orphans {
-    fn default() -> Self {
-        Self(OrphanRule::Allow)
-    }
-}
-
-impl Value for Orphans {
-    fn read(text: &str, _: Kind) -> Result<Self, String> {
-        choose(text, &[("allow", Self(OrphanRule::Allow)), ("refuse", Self(OrphanRule::Refuse))])
-    }
-}
-
-fn choose<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
-    words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-        let known: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        format!("\"{text}\" is not one of {}", known.join(", "))
-    })
-}
+numbers!(u8 u16 u32 u64 usize);
 
 impl Value for SocketAddr {
-    fn read(text: &str, _: Kind) -> Result<Self, String> {
+    type Bounds = ();
+    const PLACEHOLDER: &'static str = "ADDRESS:PORT";
+
+    fn read(text: &str, (): &()) -> Result<Self, String> {
         text.parse().map_err(|_| {
             format!("\"{text}\" is not an IP address with a port, such as 127.0.0.1:50051 (names are not looked up)")
         })
     }
 }
 
-/// An address, or nowhere at all.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Listener(pub(super) Option<SocketAddr>);
+/// An address to listen on, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// The address.
+    At(SocketAddr),
+    /// No port is opened.
+    Off,
+}
 
-impl Value for Listener {
-    fn read(text: &str, kind: Kind) -> Result<Self, String> {
-        if text == "off" {
-            return Ok(Self(None));
+impl Listen {
+    /// The address, if there is one.
+    #[must_use]
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::At(address) => Some(address),
+            Self::Off => None,
         }
-        SocketAddr::read(text, kind)
-            .map(|address| Self(Some(address)))
-            .map_err(|reason| format!("{reason}, nor \"off\""))
+    }
+}
+
+impl Value for Listen {
+    type Bounds = ();
+    const PLACEHOLDER: &'static str = "ADDRESS:PORT|off";
+
+    fn read(text: &str, (): &()) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        SocketAddr::read(text, &()).map(Self::At).map_err(|reason| format!("{reason}, nor \"off\""))
     }
 }
 
 impl Value for PathBuf {
-    fn read(text: &str, _: Kind) -> Result<Self, String> {
+    type Bounds = ();
+    const PLACEHOLDER: &'static str = "PATH";
+
+    fn read(text: &str, (): &()) -> Result<Self, String> {
         Ok(Self::from(text))
     }
 }
 
 impl Value for String {
-    fn read(text: &str, _: Kind) -> Result<Self, String> {
+    type Bounds = ();
+    const PLACEHOLDER: &'static str = "TEXT";
+
+    fn read(text: &str, (): &()) -> Result<Self, String> {
         Ok(text.to_owned())
     }
 }
 
 impl Value for Secret {
-    fn read(text: &str, _: Kind) -> Result<Self, String> {
-        // It travels as metadata, which takes nothing else.
+    type Bounds = ();
+    const FORM: Form = Form::Secret;
+    const PLACEHOLDER: &'static str = "SECRET";
+
+    fn read(text: &str, (): &()) -> Result<Self, String> {
+        // Secrets travel as gRPC metadata, which takes nothing else.
         let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && text.trim() == text;
         printable.then(|| Self::new(text)).ok_or_else(|| {
             "must be printable ASCII, without spaces at its ends (the value is not shown: it is a secret)".to_owned()
@@ -175,14 +198,31 @@ impl Value for Secret {
 }
 
 impl Value for SecretUrl {
-    fn read(text: &str, _: Kind) -> Result<Self, String> {
-        // The value is not quoted: whatever is wrong with it, a password may stand in it.
+    type Bounds = ();
+    const FORM: Form = Form::Url;
+    const PLACEHOLDER: &'static str = "URL";
+
+    fn read(text: &str, (): &()) -> Result<Self, String> {
+        // The value is not quoted: it may hold a password, wherever the mistake is.
         Url::parse(text).map(|url| Self::new(text, &url)).map_err(|reason| format!("is not a URL: {reason}"))
     }
 }
 
+/// Which web pages may call, besides those of the same origin and of localhost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cors {
+    /// Those of these origins, each written as a browser writes it.
+    Listed(Vec<String>),
+    /// All.
+    Any,
+}
+
 impl Value for Cors {
-    fn read(text: &str, _: Kind) -> Result<Self, String> {
+    type Bounds = ();
+    const FORM: Form = Form::List;
+    const PLACEHOLDER: &'static str = "ORIGIN";
+
+    fn read(text: &str, (): &()) -> Result<Self, String> {
         let words: Vec<_> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
         if words == ["*"] {
             return Ok(Self::Any);

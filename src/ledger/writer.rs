@@ -217,10 +217,10 @@ impl Writer {
         for job in jobs {
             self.memory.learn_plan(&job.plan);
         }
-        let done = match panics::caught(std::pin::pin!(self.transact(&asks, lock_wait))).await {
+        let done = match panics::catch_async(std::pin::pin!(self.transact(&asks, lock_wait))).await {
             Ok(done) => done,
             Err(panic) => {
-                panics::tell(&panic);
+                panics::report(&panic);
                 Err(Error::Panicked(panic))
             }
         };

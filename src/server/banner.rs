@@ -1,4 +1,4 @@
-//! What the service says when it is ready: where it listens, what it runs on, and what to try. It can be pasted.
+//! What the service prints when it is ready: where it listens, what it runs on, and commands to paste.
 
 use std::net::SocketAddr;
 
@@ -6,12 +6,12 @@ use chrono::{DurationRound as _, SecondsFormat, TimeDelta};
 
 use crate::{
     app::{App, Caller, PageRequest},
-    config::{Config, Database, LogFormat},
+    config::{Config, DatabaseLocation, LogFormat},
     domain::{auditorium::Auditorium, showtime::Filter},
     telemetry,
 };
 
-/// Where things are.
+/// Where the ports are.
 pub(super) struct Addresses {
     pub(super) grpc: SocketAddr,
     pub(super) admin: Option<SocketAddr>,
@@ -20,8 +20,8 @@ pub(super) struct Addresses {
 
 pub(super) async fn show(config: &Config, app: &App, addresses: &Addresses) {
     if config.observability.log_format == LogFormat::Json {
-        let shown = |address: Option<SocketAddr>| address.map(|address| address.to_string());
-        let (admin, demo) = (shown(addresses.admin), shown(addresses.demo));
+        let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
+        let (admin, demo) = (text(addresses.admin), text(addresses.demo));
         tracing::info!(grpc = %addresses.grpc, admin, demo, "Boxoffice is ready");
         return;
     }
@@ -30,26 +30,29 @@ pub(super) async fn show(config: &Config, app: &App, addresses: &Addresses) {
         lines.push(format!("  health and metrics on http://{admin} (/healthz, /readyz, /metrics)"));
     }
     lines.push(format!("  state in {}", database(config)));
-    lines.push(format!("  movies cached in {}", if config.redis.is_some() { "Redis" } else { "this process" }));
-    match (addresses.demo, &config.provider.remote) {
+    lines.push(format!(
+        "  movies cached in {}",
+        if config.cache.redis_url.is_some() { "Redis" } else { "this process" }
+    ));
+    match (addresses.demo, &config.provider.provider_url) {
         (Some(demo), _) => lines.push(format!("  demo provider on http://{demo}")),
-        (None, Some(remote)) => lines.push(format!("  movies from {}", remote.url)),
+        (None, Some(url)) => lines.push(format!("  movies from {url}")),
         (None, None) => {}
     }
     lines.push(String::new());
-    lines.extend(to_try(app, addresses.grpc).await);
-    telemetry::say(&lines.join("\n"));
+    lines.extend(examples(app, addresses.grpc).await);
+    telemetry::print(&lines.join("\n"));
 }
 
 fn database(config: &Config) -> String {
-    match &config.database.database {
-        Database::Sqlite { path } => format!("SQLite, {}", path.display()),
-        Database::Postgres { url } => format!("Postgres, {url}"),
+    match config.database.location() {
+        DatabaseLocation::Sqlite(path) => format!("SQLite, {}", path.display()),
+        DatabaseLocation::Postgres(url) => format!("Postgres, {url}"),
     }
 }
 
-/// Commands that work as they stand: for those with grpcurl, and for those without.
-async fn to_try(app: &App, address: SocketAddr) -> Vec<String> {
+/// Commands that work as they are printed, with grpcurl and without.
+async fn examples(app: &App, address: SocketAddr) -> Vec<String> {
     let mut calls = vec![("Showtimes/ListShowtimes", "{}".to_owned())];
     calls.push(("Movies/GetMovie", r#"{"movie_id": "tt1375666"}"#.to_owned()));
     if let Some(call) = create_call(app).await {
@@ -69,11 +72,11 @@ async fn to_try(app: &App, address: SocketAddr) -> Vec<String> {
              http://{address}/boxoffice.v1.{method}"
         ));
     }
-    lines.push("Stop with Ctrl-C; the next start goes on from here.".to_owned());
+    lines.push("Stop with Ctrl-C. The data is still there at the next start.".to_owned());
     lines
 }
 
-/// A showtime that can be scheduled as things stand, in the first auditorium, if there is one.
+/// A showtime that can be scheduled now, in the first auditorium, if there is one.
 async fn create_call(app: &App) -> Option<String> {
     let service = Caller::service().into();
     let one = PageRequest { size: 1, token: String::new() };
@@ -85,12 +88,12 @@ async fn create_call(app: &App) -> Option<String> {
     let start = start.to_rfc3339_opts(SecondsFormat::Secs, true);
     Some(format!(
         r#"{{"movie_id": "tt1375666", "auditorium_id": "{auditorium_id}", "start_time": "{start}", "duration": "8880s", "price": {{"currency_code": "EUR", "units": 12}}, "request_id": "{}"}}"#,
-        // So that pasting it twice answers twice the same.
+        // With a request id, pasting the command twice gives the same answer twice.
         app.clock().new_id()
     ))
 }
 
-/// Two seats of the next showtime that has any, if there is one.
+/// Two seats of the next showtime that has two free seats, if there is one.
 async fn reserve_call(app: &App) -> Option<String> {
     let coming = Filter { start_after: Some(app.clock().now()), ..Filter::default() };
     let some = PageRequest { size: 20, token: String::new() };

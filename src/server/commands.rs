@@ -2,8 +2,9 @@
 
 use std::{io::Write as _, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{Failure, options, serve};
@@ -12,17 +13,17 @@ use crate::{
     config::{Command, Config, DemoConfig, Observability},
     pb,
     store::Store,
-    telemetry,
+    telemetry::{self, cause},
     upstream::{self, demo},
 };
 
-/// What a health check waits for an answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Longest wait for the answer to a health check.
+const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Does what was asked, and answers with the exit code.
+/// Runs a command, and returns the exit code.
 #[must_use]
 pub fn run(command: Command) -> ExitCode {
-    if let Command::Serve(config) | Command::Migrate(config) | Command::CheckConfig(config) = &command
+    if let Command::Serve(config) | Command::Migrate(config) | Command::CheckConfig { config, .. } = &command
         && let Err(why) = options::store(config).check()
     {
         eprintln!("boxoffice cannot start: 1 value is wrong\n  --database-url: {why}");
@@ -33,9 +34,11 @@ pub fn run(command: Command) -> ExitCode {
             with_runtime(&config.observability.clone(), async |guard| serve(&config, guard).await)
         }
         Command::Migrate(config) => with_runtime(&config.observability.clone(), async |_| migrate(&config).await),
-        Command::DemoProvider(config) => with_runtime(&config.observability.clone(), async |_| provide(config).await),
-        Command::CheckConfig(config) => say(&config.describe()),
-        Command::Healthcheck { address, service } => check(address, service),
+        Command::DemoProvider(config) => {
+            with_runtime(&config.observability.clone(), async |_| demo_provider(config).await)
+        }
+        Command::CheckConfig { report, .. } => print(&report),
+        Command::Healthcheck { address, service } => healthcheck(address, service.unwrap_or_default()),
         Command::Descriptors { out } => write_descriptors(out.as_deref()),
     };
     match done {
@@ -54,14 +57,14 @@ pub fn run(command: Command) -> ExitCode {
     }
 }
 
-/// Runs work on a runtime, seen through telemetry, which is flushed after the runtime has gone.
+/// Runs work on a runtime and with telemetry, which is flushed after the runtime has ended.
 fn with_runtime(
-    seen: &Observability,
+    observability: &Observability,
     work: impl AsyncFnOnce(&telemetry::Guard) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    // The one TLS implementation of the whole process; it is there already only if this was called twice.
-    let _already = rustls::crypto::ring::default_provider().install_default();
-    let guard = telemetry::init(&options::telemetry(seen, Clock::System.new_id().to_string()))?;
+    // The TLS implementation of the whole process. Installing it fails only if this function was called before.
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let guard = telemetry::init(&options::telemetry(observability, Clock::System.new_id().to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(work(&guard));
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -72,63 +75,83 @@ fn with_runtime(
 async fn migrate(config: &Config) -> Result<(), Failure> {
     let count = Store::migrate(&options::store(config)).await?;
     let version = Store::schema_version();
-    telemetry::say(&match count {
-        0 => format!("the database was at migration {version} already"),
+    telemetry::print(&match count {
+        0 => format!("the database is at migration {version} already"),
         count => format!("the database is at migration {version}: {count} applied"),
     });
     Ok(())
 }
 
 /// Runs the demo provider alone.
-async fn provide(config: DemoConfig) -> Result<(), Failure> {
-    let read = |file: &Path| std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()));
-    let tls = match &config.tls {
-        Some(identity) => Some(demo::Tls { cert_pem: read(&identity.certificate)?, key_pem: read(&identity.key)? }),
-        None => None,
+async fn demo_provider(config: DemoConfig) -> Result<(), Failure> {
+    let DemoConfig { provider, faults, .. } = config;
+    let read =
+        |file: &Path| std::fs::read(file).map_err(|error| format!("{}: {}", file.display(), cause::of_io(&error)));
+    let tls = match (&provider.tls_cert, &provider.tls_key) {
+        (Some(certificate), Some(key)) => Some(demo::Tls { cert_pem: read(certificate)?, key_pem: read(key)? }),
+        _ => None,
     };
-    let listener =
-        TcpListener::bind(config.listen).await.map_err(|error| format!("--listen {}: {error}", config.listen))?;
+    let listen = provider.listen;
+    let taken = |error| format!("--listen {listen}: {}", cause::of_io(&error));
+    let listener = TcpListener::bind(listen).await.map_err(taken)?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let address = listener.local_addr()?;
     let options = demo::Options {
         faults: demo::Faults {
-            latency: config.latency,
-            jitter: config.jitter,
-            failure_percent: config.failure_percent,
-            in_band_percent: config.in_band_percent,
-            outage: config.outage,
-            black_hole: config.black_hole,
+            latency: faults.latency,
+            jitter: faults.jitter,
+            failure_percent: faults.failure_percent,
+            in_band_percent: faults.in_band_percent,
+            outage: faults.outage,
+            black_hole: faults.black_hole,
         },
-        api_key: config.api_key.as_ref().map(|key| upstream::Secret::new(key.expose())),
+        api_key: provider.api_key.as_ref().map(|key| upstream::Secret::new(key.expose())),
         tls,
     };
     let shutdown = CancellationToken::new();
     super::end_on_signal(shutdown.clone())?;
-    telemetry::say(&format!("demo provider on {scheme}://{address}"));
+    telemetry::print(&format!("demo provider on {scheme}://{address}"));
     Ok(demo::serve(listener, options, shutdown).await?)
 }
 
-/// Asks a running service how it is: success only if it is serving.
-fn check(address: SocketAddr, service: String) -> Result<(), Failure> {
+/// Asks a running service for its health. Succeeds only if it is serving.
+fn healthcheck(address: SocketAddr, service: String) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let asked = async {
-        let channel = tonic::transport::Endpoint::try_from(format!("http://{address}"))?.connect().await?;
-        let request = HealthCheckRequest { service };
-        let status = HealthClient::new(channel).check(request).await?.into_inner().status();
-        if status == ServingStatus::Serving { Ok(()) } else { Err(Failure::from(status.as_str_name())) }
-    };
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, asked).await })?
+    let answer = runtime.block_on(async {
+        let asked = tokio::time::timeout(HEALTHCHECK_TIMEOUT, ask_for_health(address, service));
+        asked.await.unwrap_or_else(|_| Err(format!(": no answer within {} s", HEALTHCHECK_TIMEOUT.as_secs())))
+    });
+    answer.map_err(|reason| format!("{address}{reason}").into())
+}
+
+/// The reason of a failure continues a sentence that begins with the address.
+async fn ask_for_health(address: SocketAddr, service: String) -> Result<(), String> {
+    // A plain connection first: its error has the cause, which tonic's hides.
+    drop(TcpStream::connect(address).await.map_err(|error| format!(": {}", cause::of_io(&error)))?);
+    let not_grpc = |_| " does not answer as a gRPC server".to_owned();
+    let channel =
+        Endpoint::try_from(format!("http://{address}")).map_err(not_grpc)?.connect().await.map_err(not_grpc)?;
+    let request = HealthCheckRequest { service: service.clone() };
+    match HealthClient::new(channel).check(request).await {
+        Ok(answer) => match answer.into_inner().status() {
+            ServingStatus::Serving => Ok(()),
+            status => Err(format!(": {}", status.as_str_name())),
+        },
+        Err(status) if status.code() == Code::NotFound => Err(format!(" has no service {service}")),
+        Err(status) => Err(format!(": {:?}: {}", status.code(), status.message())),
+    }
 }
 
 fn write_descriptors(out: Option<&Path>) -> Result<(), Failure> {
     match out {
         Some(file) => {
-            std::fs::write(file, pb::DESCRIPTORS).map_err(|error| format!("--out {}: {error}", file.display()).into())
+            let unwritable = |error| format!("--out {}: {}", file.display(), cause::of_io(&error));
+            Ok(std::fs::write(file, pb::DESCRIPTORS).map_err(unwritable)?)
         }
         None => Ok(std::io::stdout().write_all(pb::DESCRIPTORS)?),
     }
 }
 
-fn say(text: &str) -> Result<(), Failure> {
+fn print(text: &str) -> Result<(), Failure> {
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }

@@ -1,4 +1,6 @@
-//! What each room needs to know, taken from the configuration.
+//! What each room is started with, taken from the configuration.
+
+use std::time::Duration;
 
 use redis::{IntoConnectionInfo as _, io::tcp::TcpSettings};
 use tokio_util::sync::CancellationToken;
@@ -6,82 +8,101 @@ use tokio_util::sync::CancellationToken;
 use super::Failure;
 use crate::{
     app::Rules,
-    config::{Config, Cors, Database, LogFormat, Migrate, Observability, RedisConfig, RemoteProvider, Trust},
+    config::{Cache, Config, Cors, Database, DatabaseLocation, LogFormat, Migrate, Observability, OrphanSeats},
+    domain::seating::{self, OrphanRule},
     grpc::layers,
     ledger,
     server::limits,
-    store, telemetry, upstream,
+    store,
+    telemetry::{self, cause},
+    upstream,
 };
 
 pub(super) fn store(config: &Config) -> store::Options {
+    let Database { migrate, database_connections, database_timeout, .. } = config.database;
     store::Options {
-        database: match &config.database.database {
-            Database::Sqlite { path } => store::Database::Sqlite(path.clone()),
-            Database::Postgres { url } => store::Database::Postgres(url.expose().to_owned()),
+        database: match config.database.location() {
+            DatabaseLocation::Sqlite(path) => store::Database::Sqlite(path),
+            DatabaseLocation::Postgres(url) => store::Database::Postgres(url.expose().to_owned()),
         },
-        connections: config.database.connections,
-        timeout: config.database.timeout,
-        migrate: config.database.migrate == Migrate::Auto,
-        cached_showtimes: config.showtime_cache,
+        connections: database_connections,
+        timeout: database_timeout,
+        migrate: migrate == Migrate::Auto,
+        cached_showtimes: config.cache.showtime_cache,
     }
 }
 
 pub(super) fn upstream(config: &Config, url: &str) -> Result<upstream::Options, Failure> {
     let provider = &config.provider;
-    let trust = provider.remote.as_ref().map(|remote| &remote.trust);
-    let ca_pem = match trust {
-        Some(Trust::Authority(file)) => {
-            let unreadable = |error| format!("--provider-ca-file {}: {error}", file.display());
-            Some(std::fs::read(file).map_err(unreadable)?)
-        }
-        _ => None,
+    let read = |file: &std::path::PathBuf| {
+        let unreadable = |error| format!("--provider-ca-file {}: {}", file.display(), cause::of_io(&error));
+        std::fs::read(file).map_err(unreadable)
     };
-    let api_key = |remote: &RemoteProvider| remote.api_key.as_ref().map(|key| upstream::Secret::new(key.expose()));
     Ok(upstream::Options {
         provider: upstream::ProviderOptions {
             url: url.to_owned(),
-            api_key: provider.remote.as_ref().and_then(api_key),
-            ca_pem,
-            insecure: trust == Some(&Trust::Anybody),
-            timeout: provider.timeout,
-            attempts: provider.attempts,
+            api_key: provider.provider_api_key.as_ref().map(|key| upstream::Secret::new(key.expose())),
+            ca_pem: provider.provider_ca_file.as_ref().map(read).transpose()?,
+            insecure: provider.provider_insecure,
+            timeout: provider.provider_timeout,
+            attempts: provider.provider_attempts,
         },
-        redis: config.redis.as_ref().map(|redis| upstream::RedisOptions {
-            url: upstream::Secret::new(redis.url.expose()),
-            timeout: redis.timeout,
-            rest: redis.rest,
+        redis: config.cache.redis_url.as_ref().map(|url| upstream::RedisOptions {
+            url: upstream::Secret::new(url.expose()),
+            timeout: config.cache.redis_timeout,
+            rest: config.cache.redis_rest,
         }),
-        fresh: provider.fresh,
-        stale: provider.stale,
-        absent: provider.absent,
+        fresh: provider.provider_fresh,
+        stale: provider.provider_stale,
+        absent: provider.provider_absent,
     })
 }
 
 pub(super) fn rules(config: &Config) -> Rules {
-    Rules { hold_duration: config.hold_duration, turnaround: config.turnaround }
+    Rules { hold_duration: config.cinema.hold_duration, turnaround: config.cinema.turnaround }
 }
 
 pub(super) fn ledger(config: &Config) -> ledger::Options {
+    let seats = &config.seats;
     ledger::Options {
-        rules: config.seating.clone(),
-        writers: config.ledger.writers as usize,
-        memory: config.ledger.memory_mib << 20,
-        watchers: ledger::WatchQuota { all: config.ledger.max_watchers, caller: config.ledger.max_caller_watchers },
-        feed: config.redis.as_ref().and_then(feed),
+        rules: seating(config),
+        writers: seats.ledger_writers as usize,
+        memory: seats.ledger_memory << 20,
+        watchers: ledger::WatchQuota { all: seats.max_watchers, caller: seats.max_caller_watchers },
+        feed: feed(&config.cache),
     }
 }
 
-/// The configuration has made sure that the address can be understood.
-fn feed(redis: &RedisConfig) -> Option<ledger::DeltaChannel> {
-    let info = redis.url.expose().into_connection_info().ok()?;
+fn seating(config: &Config) -> seating::Rules {
+    let cinema = &config.cinema;
+    seating::Rules {
+        max_seats: cinema.max_seats,
+        max_customer_seats: cinema.max_customer_seats,
+        closing: cinema.sales_closing,
+        extension: cinema.hold_extension,
+        orphan_rule: match cinema.orphan_seats {
+            OrphanSeats::Allow => OrphanRule::Allow,
+            OrphanSeats::Refuse => OrphanRule::Refuse,
+        },
+    }
+}
+
+/// The pause between two sweeps; none: this instance does not sweep.
+pub(super) fn sweep(config: &Config) -> Option<Duration> {
+    config.seats.sweep.then_some(config.seats.sweep_interval)
+}
+
+/// The URL parses: the configuration was checked.
+fn feed(cache: &Cache) -> Option<ledger::DeltaChannel> {
+    let info = cache.redis_url.as_ref()?.expose().into_connection_info().ok()?;
     let client = redis::Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).ok()?;
-    Some(ledger::DeltaChannel { client, rest: redis.rest })
+    Some(ledger::DeltaChannel { client, rest: cache.redis_rest })
 }
 
 pub(super) fn layers(config: &Config, drain: CancellationToken) -> layers::Settings {
     layers::Settings {
         drain,
-        cors_origins: match &config.cors {
+        cors_origins: match &config.http.cors_origin {
             Cors::Any => vec!["*".to_owned()],
             Cors::Listed(origins) => origins.clone(),
         },
@@ -94,25 +115,23 @@ pub(super) fn layers(config: &Config, drain: CancellationToken) -> layers::Setti
 }
 
 pub(super) fn limits(config: &Config) -> limits::Limits {
-    let most = &config.limits;
+    let limits = &config.limits;
     limits::Limits {
-        max_concurrent_streams: most.max_concurrent_streams,
-        max_header_bytes: most.max_header_bytes,
-        keepalive_interval: most.keepalive_interval,
-        keepalive_timeout: most.keepalive_timeout,
+        max_concurrent_streams: limits.max_concurrent_streams,
+        max_header_bytes: limits.max_header_bytes,
+        keepalive_interval: limits.keepalive_interval,
+        keepalive_timeout: limits.keepalive_timeout,
     }
 }
 
-/// How the process is seen.
-#[must_use]
-pub(super) fn telemetry(seen: &Observability, instance: String) -> telemetry::Options {
+pub(super) fn telemetry(observability: &Observability, instance: String) -> telemetry::Options {
     telemetry::Options {
-        log_format: match seen.log_format {
+        log_format: match observability.log_format {
             LogFormat::Human => telemetry::LogFormat::Human,
             LogFormat::Json => telemetry::LogFormat::Json,
         },
-        log_level: seen.log_level.clone(),
-        otlp_endpoint: seen.otlp_endpoint.as_ref().map(|endpoint| endpoint.expose().to_owned()),
+        log_level: observability.log_level.clone(),
+        otlp_endpoint: observability.otlp_endpoint.as_ref().map(|endpoint| endpoint.expose().to_owned()),
         instance,
     }
 }

@@ -46,14 +46,13 @@ pub enum Error {
         /// The database.
         path: String,
     },
-    /// The lock file cannot be made.
-    #[error("cannot use {path}")]
-    File {
-        /// Which.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
+    /// The database cannot be used at all. Found when the service starts.
+    #[error("{what} cannot be used: {cause}")]
+    Unusable {
+        /// The server with its address, or the file.
+        what: String,
+        /// The cause.
+        cause: String,
     },
     /// A later version of this program has been here.
     #[error("the database is at migration {database}, newer than this program's {program}: use a newer boxoffice")]

@@ -19,7 +19,7 @@ use sea_orm::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Error,
+    Error, connect,
     ledger::{LedgerConnector, PREPARE},
 };
 use crate::telemetry::metrics;
@@ -198,9 +198,10 @@ pub(super) enum LedgerPool {
 pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
     match &options.database {
         Database::Postgres(url) => {
+            let connect = url.parse::<PgConnectOptions>().map_err(|error| Error::Url(error.to_string()))?;
+            connect::try_postgres(&connect, patience(options.timeout)).await?;
             let pool = open_postgres(url, options).await?;
             let settings = settings(options.timeout, options.timeout.mul_f64(LEDGER_PATIENCE));
-            let connect = url.parse::<PgConnectOptions>().map_err(|error| Error::Url(error.to_string()))?;
             let connect = connect.options(settings).application_name("boxoffice").disable_statement_logging();
             let lines = LedgerConnector { options: connect, limit: options.timeout, prepare: &PREPARE };
             let ledger = LedgerPool::Postgres(Box::new(lines));
@@ -211,6 +212,7 @@ pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
         }
         Database::Sqlite(path) => {
             let lock = lock_file(path)?;
+            connect::check_sqlite_file(path)?;
             // The writer first: it creates the file and puts it in WAL mode.
             let writes = open_sqlite(path, "write", 1, options).await?;
             let reads = open_sqlite(path, "read", SQLITE_READERS.min(options.connections), options).await?;
@@ -293,17 +295,16 @@ async fn open_sqlite(path: &Path, name: &'static str, size: u32, options: &Optio
 }
 
 fn lock_file(database: &Path) -> Result<File, Error> {
-    let shown = database.display().to_string();
-    let unusable = |source| Error::File { path: shown.clone(), source };
     if let Some(folder) = database.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(unusable)?;
+        std::fs::create_dir_all(folder).map_err(|error| connect::unusable(folder, &error))?;
     }
     let mut name = database.as_os_str().to_owned();
     name.push(".lock");
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(name).map_err(unusable)?;
+    let unusable = |error| connect::unusable(Path::new(&name), &error);
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&name).map_err(unusable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: shown }),
-        Err(TryLockError::Error(source)) => Err(unusable(source)),
+        Err(TryLockError::WouldBlock) => Err(Error::Locked { path: database.display().to_string() }),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
     }
 }

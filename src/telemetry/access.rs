@@ -6,8 +6,8 @@ use std::{cell::RefCell, io::Write as _, net::SocketAddr, sync::OnceLock, time::
 use chrono::{DateTime, Timelike as _, Utc};
 
 use super::{
-    LogFormat,
     console::Console,
+    options::LogFormat,
     request::{Ended, Outcome},
 };
 use crate::clock::Clock;
@@ -22,7 +22,7 @@ pub(super) fn install(console: Console, format: LogFormat) {
     SINK.get_or_init(|| (console, format));
 }
 
-pub(super) fn line(request: &Ended<'_>) {
+pub(super) fn write_line(request: &Ended<'_>) {
     thread_local! {
         // Formatted here first, so that the console's lock is held for a copy only.
         static SCRATCH: RefCell<Vec<u8>> = RefCell::new(Vec::with_capacity(512));

@@ -1,7 +1,7 @@
 //! The console: lines are collected in memory and written to standard output by a thread of its own.
 //!
-//! Promises: whoever logs never waits for a terminal, a pipe or a disk; lines come out whole and in order; memory is
-//! bounded, so when nobody reads, lines are dropped, counted, and the gap is reported.
+//! Promises: logging never waits for a terminal, a pipe or a disk. Lines come out whole and in order. Memory is bounded:
+//! when standard output is not read, lines are dropped and counted, and a line reports the gap.
 
 use std::{
     io::{self, Write},
@@ -14,16 +14,16 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::metrics;
 
-/// More than this waits in memory for nobody.
+/// Bytes that may wait in memory. Further lines are dropped.
 const CAPACITY: usize = 4 << 20;
-/// From here on the writer is woken before its time.
+/// Bytes from which on the writer is woken before `GATHER` is over.
 const LARGE: usize = 256 << 10;
-/// How long lines may wait for company: a write of many costs what a write of one does.
+/// How long lines wait for further lines: writing many at once costs as much as writing one.
 const GATHER: Duration = Duration::from_millis(5);
 /// After this long without a line the writer sleeps until it is woken.
 const IDLE: Duration = Duration::from_millis(200);
 
-/// A cheap handle on the one console.
+/// A handle on the console. Cloning it is cheap.
 #[derive(Clone, Debug)]
 pub(super) struct Console(Arc<Shared>);
 
@@ -37,12 +37,12 @@ struct Shared {
 struct State {
     lines: Vec<u8>,
     dropped: u64,
-    /// The writer sleeps deeply: whoever writes next must wake it.
+    /// The writer waits without a timeout, so that the next line must wake it.
     asleep: bool,
     closing: bool,
 }
 
-/// Waits, on `close`, until what was said is written.
+/// Waits, on `close`, until all lines are written.
 #[derive(Debug)]
 pub(super) struct Writer {
     console: Console,
@@ -62,7 +62,7 @@ impl Console {
         Ok((console.clone(), Writer { console, finished }))
     }
 
-    /// Says a line, or several; each must end in a newline.
+    /// Adds one or several lines. Each must end in a newline.
     pub(super) fn push(&self, line: &[u8]) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.lines.len() + line.len() > CAPACITY {
@@ -83,7 +83,7 @@ impl Shared {
         let mut lines = Vec::new();
         loop {
             let (dropped, closing) = self.gather(&mut lines);
-            // A reader that has gone away (a closed pipe) must not end the service: what it missed is lost.
+            // A closed pipe must not end the service; the lines are lost.
             let _ = out.write_all(&lines);
             if dropped > 0 {
                 metrics::lines_dropped(dropped);
@@ -98,7 +98,7 @@ impl Shared {
         }
     }
 
-    /// Waits for lines and takes them all, with the number of those lost, and whether these are the last.
+    /// Waits for lines and moves them into `lines`. Returns the number of dropped lines, and whether these are the last.
     fn gather(&self, lines: &mut Vec<u8>) -> (u64, bool) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let began = Instant::now();
@@ -119,7 +119,7 @@ impl Shared {
 }
 
 impl Writer {
-    /// Writes the rest, for at most this long.
+    /// Writes the lines that are left, for at most `limit`.
     pub(super) fn close(&self, limit: Duration) {
         self.console.0.state.lock().unwrap_or_else(PoisonError::into_inner).closing = true;
         self.console.0.woken.notify_one();
@@ -135,7 +135,7 @@ impl<'a> MakeWriter<'a> for Console {
     }
 }
 
-/// The subscriber hands over each event in one piece.
+/// The subscriber writes each event in one call.
 impl Write for Console {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.push(line);
@@ -151,11 +151,11 @@ impl Write for Console {
 mod tests {
     use super::*;
 
-    /// Shows what was written, and can be held up.
+    /// Records what is written. Holding its lock blocks the writer.
     #[derive(Clone, Default)]
-    struct Screen(Arc<Mutex<Vec<u8>>>);
+    struct Recorder(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Screen {
+    impl Write for Recorder {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -167,8 +167,8 @@ mod tests {
 
     #[test]
     fn closing_writes_everything_in_order() {
-        let screen = Screen::default();
-        let (console, writer) = Console::start(screen.clone()).unwrap();
+        let recorder = Recorder::default();
+        let (console, writer) = Console::start(recorder.clone()).unwrap();
         let mut expected = Vec::new();
         for number in 0..10_000 {
             let line = format!("line {number}\n");
@@ -176,22 +176,22 @@ mod tests {
             expected.extend_from_slice(line.as_bytes());
         }
         writer.close(Duration::from_secs(10));
-        assert!(*screen.0.lock().unwrap() == expected);
+        assert!(*recorder.0.lock().unwrap() == expected);
     }
 
     #[test]
-    fn a_blocked_screen_costs_lines_and_nothing_else() {
-        let screen = Screen::default();
-        let (console, writer) = Console::start(screen.clone()).unwrap();
+    fn a_blocked_standard_output_costs_lines_and_nothing_else() {
+        let recorder = Recorder::default();
+        let (console, writer) = Console::start(recorder.clone()).unwrap();
         let line = [b"x".repeat(1023), b"\n".to_vec()].concat();
-        let held = screen.0.lock().unwrap();
-        // One buffer may be in the writer's hands and one more waits: the third cannot be taken.
+        let held = recorder.0.lock().unwrap();
+        // The writer may hold one full buffer while another one waits. A third is dropped.
         for _ in 0..(3 * CAPACITY / line.len()) {
             console.push(&line);
         }
         drop(held);
         writer.close(Duration::from_secs(10));
-        let written = screen.0.lock().unwrap();
+        let written = recorder.0.lock().unwrap();
         assert!(written.len() <= 2 * CAPACITY + 200, "{}", written.len());
         assert!(String::from_utf8_lossy(&written).contains("lines dropped here"));
     }

@@ -1,4 +1,4 @@
-//! Panics are told once: by whoever caught them, else here.
+//! Panics are logged once: by the code that caught them, otherwise here.
 
 use std::{
     any::Any,
@@ -10,53 +10,55 @@ use std::{
 };
 
 thread_local! {
+    /// Whether this thread is inside `catch`.
     static CATCHING: Cell<bool> = const { Cell::new(false) };
-    static REPORT: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// The panic that the hook saw inside `catch`.
+    static CAUGHT: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 /// Replaces the default hook, which would write to standard error past the log.
 pub(super) fn install() {
     panic::set_hook(Box::new(|info| {
-        let report = describe(info);
+        let panic = describe(info);
         if CATCHING.get() {
-            REPORT.set(Some(report));
+            CAUGHT.set(Some(panic));
         } else {
-            tell(&report);
+            report(&panic);
         }
     }));
 }
 
-/// Runs `work`; if it panics, says why, and leaves telling it to the caller.
+/// Runs `work`. A panic is returned and not logged: the caller reports it.
 ///
 /// # Errors
-/// The panic's message and place.
+/// The work panicked. The error is the panic's message and place.
 pub fn catch<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     let outer = CATCHING.replace(true);
-    // What was being worked on is never looked at again after a panic.
+    // Whatever the work left half done is not used after a panic.
     let outcome = panic::catch_unwind(AssertUnwindSafe(work));
     CATCHING.set(outer);
-    outcome.map_err(|payload| REPORT.take().unwrap_or_else(|| message(payload.as_ref()).to_owned()))
+    outcome.map_err(|payload| CAUGHT.take().unwrap_or_else(|| message(payload.as_ref()).to_owned()))
 }
 
-/// The same for work that waits.
+/// Runs a future like `catch`.
 ///
 /// # Errors
-/// The panic's message and place.
-pub async fn caught<F: Future>(work: F) -> Result<F::Output, String> {
+/// The future panicked. The error is the panic's message and place.
+pub async fn catch_async<F: Future>(work: F) -> Result<F::Output, String> {
     let mut work = pin!(work);
     poll_fn(|context| match catch(|| work.as_mut().poll(context)) {
         Ok(polled) => polled.map(Ok),
-        Err(report) => Poll::Ready(Err(report)),
+        Err(panic) => Poll::Ready(Err(panic)),
     })
     .await
 }
 
-/// Tells of a panic that was caught where nobody waits for the outcome any more.
-pub fn tell(report: &str) {
-    tracing::error!(target: "boxoffice::panic", panic = report, "a task panicked");
+/// Logs a panic that was caught.
+pub fn report(panic: &str) {
+    tracing::error!(target: "boxoffice::panic", panic, "a task panicked");
 }
 
-/// Message and place on one line. No backtrace: resolving one would hold up everybody on this thread.
+/// The panic's message and place on one line. Without a backtrace: resolving one would block every task on this thread.
 fn describe(info: &PanicHookInfo<'_>) -> String {
     let place = info.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
     format!("{}{place}", message(info.payload())).replace('\n', " | ")

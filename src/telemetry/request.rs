@@ -1,26 +1,24 @@
-//! How one request ended, as the console and the metrics tell it. Labels are few and fixed: whatever callers send, the
-//! number of series is bounded.
+//! How a request ended, in the words of the console and the metrics. Labels are few and fixed, so that no caller can
+//! increase the number of series.
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{access, metrics::RequestSeries};
-
-/// How the caller spoke.
+/// The protocol of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// gRPC over HTTP/2.
     Grpc,
-    /// gRPC-Web, as browsers do.
+    /// gRPC-Web, which browsers use.
     GrpcWeb,
     /// Plain HTTP.
     Http,
 }
 
 impl Protocol {
-    /// How many there are.
+    /// The number of protocols.
     pub const COUNT: usize = 3;
 
-    /// As a metric's label.
+    /// The label of a metric.
     #[must_use]
     pub fn label(self) -> &'static str {
         match self {
@@ -31,7 +29,7 @@ impl Protocol {
     }
 }
 
-/// What the caller was told.
+/// The status that a request was answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// A gRPC status code, 0 to 16.
@@ -41,9 +39,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The caller left before the end of the answer.
+    /// The caller went away before the end of the answer.
     pub const CANCELLED: Self = Self::Grpc(1);
-    /// The answer ended without saying how.
+    /// The answer ended without a status.
     pub const UNKNOWN: Self = Self::Grpc(2);
 
     pub(super) const LABELS: [&str; 22] = [
@@ -79,34 +77,28 @@ impl Outcome {
         }
     }
 
-    /// As a metric's label: gRPC's name for the code, or the hundred of the HTTP status.
+    /// The label of a metric: gRPC's name for the code, or the class of the HTTP status.
     #[must_use]
     pub fn label(self) -> &'static str {
         Self::LABELS[self.index()]
     }
 }
 
-/// A request that is over.
+/// A request that has ended.
 #[derive(Debug)]
 pub struct Ended<'a> {
     /// The service's full name.
     pub service: &'a str,
     /// The method's name.
     pub method: &'a str,
-    /// What the caller was told.
+    /// The status that it was answered with.
     pub outcome: Outcome,
-    /// How the caller spoke.
+    /// The protocol of the request.
     pub protocol: Protocol,
     /// From the arrival to the last byte handed to the connection.
     pub elapsed: Duration,
-    /// Who asked.
+    /// The address of the caller, if it is known.
     pub peer: Option<SocketAddr>,
-    /// Which trace it belongs to.
+    /// The trace that it belongs to.
     pub trace_id: u128,
-}
-
-/// Counts the request and writes its console line.
-pub fn ended(request: &Ended<'_>, series: &RequestSeries) {
-    series.ended(request.outcome, request.protocol, request.elapsed);
-    access::line(request);
 }

@@ -1,7 +1,7 @@
-//! Traces over OTLP, only when configured.
+//! Traces over OTLP, if an endpoint is configured.
 //!
-//! The exporter lives on a small runtime of its own: it neither borrows the service's threads nor can it deadlock with
-//! them on the way out. Without a collector spans are lost, and nothing waits for longer than its limit.
+//! The exporter has a small runtime of its own, so that it neither uses the service's threads nor deadlocks with them at
+//! exit. If the collector cannot be reached, spans are lost; nothing waits for the collector beyond its limit.
 
 use std::{
     sync::{
@@ -29,14 +29,15 @@ use tonic::transport::Endpoint;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::Error;
+use super::options::Error;
 
-/// Reaching the collector, and one export.
+/// Longest wait for a connection to the collector.
 const CONNECT: Duration = Duration::from_secs(1);
+/// Longest wait for the answer to one export.
 const EXPORT: Duration = Duration::from_secs(2);
 
-/// Asked on every request: without traces no span is opened at all.
-static ON: AtomicBool = AtomicBool::new(false);
+/// Whether requests open spans. Read on every request.
+static ENABLED: AtomicBool = AtomicBool::new(false);
 
 /// The pipeline to the collector.
 #[derive(Debug)]
@@ -46,13 +47,13 @@ pub(super) struct Traces {
 }
 
 impl Traces {
-    /// Connects when there is something to send, not now.
+    /// Sets up the pipeline. The first span to be sent opens the connection.
     pub(super) fn start(endpoint: &str, resource: Resource) -> Result<Self, Error> {
-        let wrong = |reason: String| Error::Endpoint { endpoint: endpoint.to_owned(), reason };
+        let unusable = |reason: String| Error::Endpoint { endpoint: endpoint.to_owned(), reason };
         if !endpoint.starts_with("http://") {
-            return Err(wrong("must be http://host:port, the OTLP/gRPC port of a collector nearby".to_owned()));
+            return Err(unusable("must be http://host:port, the OTLP/gRPC port of a collector nearby".to_owned()));
         }
-        let channel = Endpoint::from_shared(endpoint.to_owned()).map_err(|error| wrong(error.to_string()))?;
+        let channel = Endpoint::from_shared(endpoint.to_owned()).map_err(|error| unusable(error.to_string()))?;
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("traces").enable_all().build()?;
         let inside = runtime.enter();
         let exporter = SpanExporter::builder()
@@ -60,7 +61,7 @@ impl Traces {
             .with_channel(channel.connect_timeout(CONNECT).timeout(EXPORT).connect_lazy())
             .with_timeout(EXPORT)
             .build()
-            .map_err(|error| wrong(error.to_string()))?;
+            .map_err(|error| unusable(error.to_string()))?;
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(8192)
             .with_max_export_batch_size(512)
@@ -68,7 +69,7 @@ impl Traces {
             .build();
         let provider = SdkTracerProvider::builder()
             .with_span_processor(BatchSpanProcessor::builder(exporter).with_batch_config(batches).build())
-            // The caller decides; without a caller everything is kept.
+            // The caller's sampling decision is taken over. A request without one is sampled.
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
             .with_resource(resource)
             .build();
@@ -76,18 +77,18 @@ impl Traces {
         Ok(Self { provider, runtime: Some(runtime) })
     }
 
-    /// From here on requests open spans.
-    pub(super) fn switch_on() {
+    /// Makes requests open spans.
+    pub(super) fn enable() {
         global::set_text_map_propagator(TraceContextPropagator::new());
-        ON.store(true, Ordering::Relaxed);
+        ENABLED.store(true, Ordering::Relaxed);
     }
 
-    /// Sends what is left, for at most this long.
+    /// Sends the spans that are left, for at most `limit`.
     pub(super) fn shutdown(mut self, limit: Duration) {
-        ON.store(false, Ordering::Relaxed);
+        ENABLED.store(false, Ordering::Relaxed);
         let (done, finished) = mpsc::sync_channel(1);
         let provider = self.provider.clone();
-        // On a thread of its own: a collector that accepts and never answers holds up that thread, not the exit.
+        // On a thread of its own, because a collector that accepts and never answers blocks it.
         let spawned = thread::Builder::new().name("traces-exit".to_owned()).spawn(move || {
             let _ = provider.shutdown_with_timeout(limit);
             let _ = done.send(());
@@ -101,7 +102,7 @@ impl Traces {
     }
 }
 
-/// A runtime must not be dropped where tasks run, so it is let go.
+/// Ends the runtime without waiting: dropping a runtime inside another one panics.
 impl Drop for Traces {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
@@ -110,13 +111,13 @@ impl Drop for Traces {
     }
 }
 
-/// Whether spans go anywhere.
+/// Whether requests open spans.
 #[must_use]
-pub fn on() -> bool {
-    ON.load(Ordering::Relaxed)
+pub fn enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
 }
 
-/// The span of a request that has come in, with the caller's as its parent, and the trace that it belongs to.
+/// The span of an incoming request, whose parent is the caller's span, and the id of its trace.
 #[must_use]
 pub fn request_span(headers: &HeaderMap, service: &str, method: &str) -> (Span, u128) {
     let span = tracing::info_span!(
@@ -131,7 +132,7 @@ pub fn request_span(headers: &HeaderMap, service: &str, method: &str) -> (Span, 
         rpc.grpc.status_code = tracing::field::Empty,
     );
     let parent = TraceContextPropagator::new().extract(&Headers(headers));
-    // Refused only where the span goes nowhere.
+    // Fails only for a span that no layer records.
     let _ = span.set_parent(parent);
     let trace = u128::from_be_bytes(span.context().span().span_context().trace_id().to_bytes());
     (span, trace)
@@ -159,8 +160,8 @@ mod tests {
 
     use super::*;
 
-    /// Sends spans there and leaves; a hang would never return.
-    fn come_and_go(endpoint: &str) {
+    /// Sends spans and shuts down. A shutdown without a limit would hang here.
+    fn send_and_shut_down(endpoint: &str) {
         let traces = Traces::start(endpoint, Resource::builder_empty().build()).unwrap();
         let spans = traces.provider.tracer("test");
         for _ in 0..1_000 {
@@ -170,30 +171,30 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_port_holds_nothing_up() {
+    fn a_closed_port_does_not_delay_the_exit() {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        come_and_go(&format!("http://127.0.0.1:{port}"));
+        send_and_shut_down(&format!("http://127.0.0.1:{port}"));
     }
 
     #[test]
-    fn a_black_hole_holds_nothing_up() {
-        // Accepted by the kernel, never answered.
-        let hole = TcpListener::bind("127.0.0.1:0").unwrap();
-        come_and_go(&format!("http://{}", hole.local_addr().unwrap()));
+    fn a_silent_collector_does_not_delay_the_exit() {
+        // The kernel accepts the connection, and nothing answers.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        send_and_shut_down(&format!("http://{}", silent.local_addr().unwrap()));
     }
 
     #[tokio::test]
-    async fn nor_does_it_where_tasks_run() {
-        let hole = TcpListener::bind("127.0.0.1:0").unwrap();
-        come_and_go(&format!("http://{}", hole.local_addr().unwrap()));
+    async fn a_silent_collector_does_not_delay_the_exit_inside_a_runtime() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        send_and_shut_down(&format!("http://{}", silent.local_addr().unwrap()));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn the_callers_trace_goes_through_us_to_the_collector() {
+    async fn the_callers_trace_reaches_the_collector() {
         let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
         let endpoint = format!("http://{}", incoming.local_addr().unwrap());
         let (sender, mut receiver) = tokio::sync::mpsc::channel(8);
-        // All that matters of a collector: it hears what it is sent.
+        // A collector that passes on what it is sent.
         let collector = axum::Router::new().fallback(async move |body: axum::body::Bytes| {
             sender.send(body).await.unwrap();
             tonic::Status::ok("").into_http::<axum::body::Body>()
@@ -219,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_cannot_work_is_refused_by_name() {
+    fn an_unusable_endpoint_is_named_in_the_error() {
         for endpoint in ["https://collector:4317", "collector:4317", "http://"] {
             let error = Traces::start(endpoint, Resource::builder_empty().build()).unwrap_err();
             assert!(error.to_string().contains(endpoint), "{error}");

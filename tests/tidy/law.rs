@@ -57,7 +57,7 @@ const ROOMS: [Room; 12] = [
     },
     Room {
         name: "config",
-        may_name: &["domain"],
+        may_name: &["telemetry::cause"],
         // redis and rustls read what is meant for them, so that what they would refuse is refused here by name.
         crates: Crates::Only(&["clap", "redis", "rustls", "serde", "serde_json", "toml", "url"]),
     },

@@ -25,8 +25,8 @@ use crate::{
         request_context::{self, RequestContext, TraceId},
     },
     telemetry::{
-        metrics,
-        request::{self, Ended, Outcome, Protocol},
+        self, metrics,
+        request::{Ended, Outcome, Protocol},
         traces,
     },
 };
@@ -85,7 +85,7 @@ impl Recording {
             Protocol::Http => methods::page(),
             _ => methods::find(request.uri().path()).unwrap_or_else(methods::unknown),
         };
-        let (span, trace) = if traces::on() {
+        let (span, trace) = if traces::enabled() {
             traces::request_span(request.headers(), &method.service, &method.name)
         } else {
             (Span::none(), request_context::trace_from_headers(request.headers()).unwrap_or(0))
@@ -126,7 +126,7 @@ impl Recording {
             peer: self.context.peer,
             trace_id: self.context.trace_id.0,
         };
-        request::ended(&ended, &method.series);
+        telemetry::request_ended(&ended, &method.series);
     }
 }
 

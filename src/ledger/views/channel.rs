@@ -87,14 +87,14 @@ pub(super) fn start(setup: Setup, views: &Views) {
     let (me, views) = (Clock::System.new_id(), Arc::downgrade(&views.0));
     let (listening, heard) = (feed.clone(), Weak::clone(&views));
     tokio::spawn(async move {
-        while let Err(panic) = panics::caught(listen(&listening, me, &heard)).await {
-            panics::tell(&panic);
+        while let Err(panic) = panics::catch_async(listen(&listening, me, &heard)).await {
+            panics::report(&panic);
             time::sleep(listening.rest).await;
         }
     });
     tokio::spawn(async move {
-        while let Err(panic) = panics::caught(tell(&feed, me, &mut queue, &views)).await {
-            panics::tell(&panic);
+        while let Err(panic) = panics::catch_async(tell(&feed, me, &mut queue, &views)).await {
+            panics::report(&panic);
             time::sleep(feed.rest).await;
         }
     });

@@ -140,14 +140,14 @@ pub(super) async fn run(views: Weak<Inner>) {
         if views.0.closed.load(Ordering::SeqCst) {
             return;
         }
-        match panics::caught(std::pin::pin!(views.catch_up())).await {
+        match panics::catch_async(std::pin::pin!(views.catch_up())).await {
             Ok(Ok(())) => failing = false,
             Ok(Err(error)) if !failing => {
                 failing = true;
                 tracing::warn!(error = &error as &dyn std::error::Error, "seat maps cannot be compared");
             }
             Ok(Err(_)) => {}
-            Err(panic) => panics::tell(&panic),
+            Err(panic) => panics::report(&panic),
         }
         views.evict();
     }

@@ -148,8 +148,8 @@ impl Drop for Watch {
 
 /// Tells of every hold that ends, when it ends, and of what could not be told at once, for as long as anybody watches.
 pub(super) async fn announce_lapses(views: Weak<Inner>, view: Arc<View>) {
-    while let Err(panic) = panics::caught(run_announcements(&views, &view)).await {
-        panics::tell(&panic);
+    while let Err(panic) = panics::catch_async(run_announcements(&views, &view)).await {
+        panics::report(&panic);
         time::sleep(RECOVERY).await;
         view.recover();
     }

@@ -1,0 +1,195 @@
+//! Rules that a type cannot express: those over several options, and those for which a file is read.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use url::Url;
+
+use super::{
+    options::{
+        Cache, Config, Database, DatabaseLocation, DemoConfig, DemoProvider, Exposure, Grpc, Http, Limits,
+        Observability, Provider,
+    },
+    row::Row,
+    secret::SecretUrl,
+    sources::Settings,
+};
+use crate::telemetry::cause;
+
+pub(super) fn service(settings: &mut Settings, config: &Config) {
+    let (listen, admin_listen) = (config.grpc.listen, config.http.admin_listen.address());
+    exposed(settings, &config.exposure, Grpc::listen, Some(listen));
+    exposed(settings, &config.exposure, Http::admin_listen, admin_listen);
+    let same = listen.port() != 0 && Some(listen) == admin_listen;
+    settings.demand(&[Http::admin_listen, Grpc::listen], !same, "is the address of --listen, too");
+    database(settings, &config.database);
+    redis(settings, &config.cache);
+    provider(settings, &config.provider);
+    settings.demand(
+        &[Limits::request_timeout, Limits::max_request_timeout],
+        config.limits.request_timeout <= config.limits.max_request_timeout,
+        "is longer than --max-request-timeout",
+    );
+    observability(settings, &config.observability);
+}
+
+pub(super) fn demo(settings: &mut Settings, config: &DemoConfig) {
+    let provider = &config.provider;
+    exposed(settings, &config.exposure, DemoProvider::listen, Some(provider.listen));
+    let (certificate, key) = (DemoProvider::tls_cert, DemoProvider::tls_key);
+    let paired = provider.tls_cert.is_some() == provider.tls_key.is_some();
+    let unpaired = if provider.tls_cert.is_some() { [certificate, key] } else { [key, certificate] };
+    settings.demand(&unpaired, paired, format!("needs {} beside it", unpaired[1].flag()));
+    pem(settings, certificate, provider.tls_cert.as_ref(), Pem::Certificates);
+    pem(settings, key, provider.tls_key.as_ref(), Pem::PrivateKey);
+    observability(settings, &config.observability);
+}
+
+/// There is no authentication yet, so an address that other machines can reach needs a second option that allows it.
+fn exposed(settings: &mut Settings, exposure: &Exposure, option: Row, address: Option<SocketAddr>) {
+    let Some(address) = address else { return };
+    settings.demand(
+        &[option, Exposure::trusted_network],
+        exposure.trusted_network || address.ip().to_canonical().is_loopback(),
+        format!(
+            "{address} can be reached from other machines, and callers are not authenticated: listen on 127.0.0.1, or give \
+             --trusted-network if everybody who can reach it may do everything"
+        ),
+    );
+}
+
+fn database(settings: &mut Settings, database: &Database) {
+    settings.demand(&[Database::data_dir], !database.data_dir.is_file(), "is a file, not a folder");
+    let Some(url) = &database.database_url else { return };
+    if let DatabaseLocation::Sqlite(path) = database.location() {
+        let text = url.expose();
+        let plain = !text.contains(['?', '#']) && path.file_name().is_some() && !text.ends_with(":memory:");
+        let reason = "must name a file, as in sqlite:///var/lib/boxoffice/boxoffice.db";
+        settings.demand(&[Database::database_url], plain, reason);
+        settings.demand(&[Database::database_url], !path.is_dir(), "names a folder, not a file");
+    } else {
+        let known = ["postgres", "postgresql"].contains(&url.scheme());
+        settings.demand(&[Database::database_url], known, "must begin with postgres:// or sqlite://");
+    }
+}
+
+fn redis(settings: &mut Settings, cache: &Cache) {
+    let Some(url) = &cache.redis_url else { return };
+    let known = ["redis", "rediss"].contains(&url.scheme());
+    settings.demand(&[Cache::redis_url], known, "must begin with redis:// or rediss://");
+    // Opens no connection: it parses the URL, and finds what this build cannot do.
+    let usable = redis::Client::open(url.expose()).is_ok();
+    settings.demand(&[Cache::redis_url], usable, "must be as in rediss://user:password@host:6379/0");
+}
+
+fn provider(settings: &mut Settings, provider: &Provider) {
+    let url = provider.provider_url.as_ref();
+    if let Some(url) = url {
+        endpoint(settings, Provider::provider_url, url);
+    }
+    let encrypted = url.is_some_and(|url| url.scheme() == "https");
+    let needless = "has a meaning only with a --provider-url that begins with https://";
+    let (insecure, file) = (provider.provider_insecure, provider.provider_ca_file.as_ref());
+    settings.demand(&[Provider::provider_insecure, Provider::provider_url], encrypted || !insecure, needless);
+    settings.demand(&[Provider::provider_ca_file, Provider::provider_url], encrypted || file.is_none(), needless);
+    settings.demand(
+        &[Provider::provider_ca_file, Provider::provider_insecure],
+        !insecure || file.is_none(),
+        "contradicts --provider-insecure: the certificate is verified or it is not",
+    );
+    settings.demand(
+        &[Provider::provider_api_key, Provider::provider_url],
+        url.is_some() || provider.provider_api_key.is_none(),
+        "has a meaning only with a --provider-url",
+    );
+    pem(settings, Provider::provider_ca_file, file, Pem::Authorities);
+    settings.demand(
+        &[Provider::provider_fresh, Provider::provider_stale],
+        provider.provider_fresh <= provider.provider_stale,
+        "is longer than --provider-stale: a movie cannot be fresh when it is too old to be stale",
+    );
+}
+
+/// The URL of a gRPC server is a scheme, a host and a port, and nothing else.
+fn endpoint(settings: &mut Settings, option: Row, url: &SecretUrl) {
+    let plain = Url::parse(url.expose()).is_ok_and(|url| {
+        ["http", "https"].contains(&url.scheme())
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    settings.demand(&[option], plain, "must be http:// or https:// with a host and a port, and nothing after them");
+}
+
+/// What a PEM file must contain.
+#[derive(Clone, Copy)]
+enum Pem {
+    /// Certificates, at least one of which can sign others.
+    Authorities,
+    Certificates,
+    PrivateKey,
+}
+
+impl Pem {
+    /// The label of such a part in the file.
+    fn label(self) -> &'static str {
+        match self {
+            Self::Authorities | Self::Certificates => "CERTIFICATE",
+            Self::PrivateKey => "PRIVATE KEY",
+        }
+    }
+
+    /// Whether the file contains it in a form that TLS can use.
+    fn is_in(self, content: &[u8]) -> bool {
+        let certificates =
+            || CertificateDer::pem_slice_iter(content).collect::<Result<Vec<_>, _>>().unwrap_or_default();
+        match self {
+            Self::Authorities => RootCertStore::empty().add_parsable_certificates(certificates()).0 > 0,
+            Self::Certificates => !certificates().is_empty(),
+            Self::PrivateKey => PrivateKeyDer::from_pem_slice(content).is_ok(),
+        }
+    }
+}
+
+fn pem(settings: &mut Settings, option: Row, file: Option<&PathBuf>, kind: Pem) {
+    let Some(reason) = file.and_then(|file| unusable(file, kind)) else { return };
+    settings.demand(&[option], false, reason);
+}
+
+fn unusable(file: &Path, kind: Pem) -> Option<String> {
+    match fs::read(file) {
+        Ok(content) if kind.is_in(&content) => None,
+        Ok(_) => Some(format!("{} holds no {} in PEM form", file.display(), kind.label())),
+        Err(error) => Some(format!("{} cannot be read: {}", file.display(), cause::of_io(&error))),
+    }
+}
+
+fn observability(settings: &mut Settings, observability: &Observability) {
+    let directives = observability.log_level.split(',');
+    if let Some(wrong) = directives.into_iter().find(|directive| !is_directive(directive.trim())) {
+        let reason =
+            format!("\"{wrong}\" is neither a level (off, error, warn, info, debug, trace) nor a target=level");
+        settings.refuse(&Observability::log_level, reason);
+    }
+    if let Some(url) = &observability.otlp_endpoint {
+        endpoint(settings, Observability::otlp_endpoint, url);
+    }
+}
+
+/// Stricter than the filter itself, which takes a mistyped level for the name of a target.
+fn is_directive(text: &str) -> bool {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let (target, level) = text.rsplit_once('=').unwrap_or(("all", text));
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    !target.is_empty() && target.chars().all(allowed) && levels.contains(&level.to_ascii_lowercase().as_str())
+}

@@ -1,0 +1,80 @@
+//! What the program is asked to do.
+
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+use super::{
+    options::{Config, DemoConfig},
+    problem::Problem,
+};
+
+/// What the program is asked to do.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Run the service.
+    Serve(Config),
+    /// Bring the schema up to date, and exit.
+    Migrate(Config),
+    /// Run the demo provider alone.
+    DemoProvider(DemoConfig),
+    /// Print the configuration, in which nothing is wrong.
+    CheckConfig {
+        /// The configuration.
+        config: Config,
+        /// One line per option with its value and origin, in the form of the file. Secrets are masked.
+        report: String,
+    },
+    /// Ask a running service for its health.
+    Healthcheck {
+        /// Where the service listens.
+        address: SocketAddr,
+        /// The service to ask about; none: the server as a whole.
+        service: Option<String>,
+    },
+    /// Write the encoded descriptors of the contracts.
+    Descriptors {
+        /// The file; none: standard output.
+        out: Option<PathBuf>,
+    },
+}
+
+/// What the program is asked to do, and what to print before.
+#[derive(Clone, Debug)]
+pub struct Parsed {
+    /// What to do.
+    pub command: Command,
+    /// A sentence for each environment variable that looks like ours and is no option.
+    pub warnings: Vec<String>,
+}
+
+/// Why the program ends before it does anything.
+#[derive(Debug)]
+pub enum Stop {
+    /// The command line asks for help, or cannot be parsed.
+    Usage(Box<clap::Error>),
+    /// Values are wrong.
+    Wrong(Vec<Problem>),
+}
+
+impl Stop {
+    /// The exit code: 0 after help, 2 if something is wrong.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Usage(error) => error.exit_code(),
+            Self::Wrong(_) => 2,
+        }
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(error) => error.fmt(f),
+            Self::Wrong(problems) => {
+                let noun = if problems.len() == 1 { "value is" } else { "values are" };
+                write!(f, "boxoffice cannot start: {} {noun} wrong", problems.len())?;
+                problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
+            }
+        }
+    }
+}
