@@ -16,8 +16,8 @@ use crate::{
         showtime,
     },
     store::{
-        Error, LedgerTx, LockWait, LockedShowtime, LockedShowtimes, PriorReservation, RequestKey, Stand, StoredAnswer,
-        outbox,
+        Error, LedgerTx, LockWait, LockedShowtime, LockedShowtimes, NewAnswer, PriorReservation, RequestKey, Stand,
+        StoredAnswer, outbox,
         planted::{self, Bug},
     },
     telemetry::metrics,
@@ -286,19 +286,24 @@ impl Writer {
             Err(refusal) => return Ok(told(seating.revision(), Outcome::Refused(refusal))),
         };
         let reservation = decision.reservation;
-        if ask.validate_only || decision.changes.is_empty() {
-            let revision = reservation.as_ref().filter(|_| !ask.validate_only).map(|reservation| reservation.revision);
-            return Ok(told(revision.unwrap_or(seating.revision()), Outcome::Done(reservation)));
+        if ask.validate_only {
+            return Ok(told(seating.revision(), Outcome::Done(reservation)));
         }
-        seating.apply(&decision.changes, now);
-        let revision = seating.revision();
-        decided.note(&plan, locked, now, revision, ask, &decision.changes)?;
+        let mut revision = seating.revision();
+        if !decision.changes.is_empty() {
+            seating.apply(&decision.changes, now);
+            revision = seating.revision();
+            decided.note(&plan, locked, now, revision, ask, &decision.changes)?;
+        } else if let Some(reservation) = &reservation {
+            revision = reservation.revision;
+        }
         if let Some(key) = key {
             let kept =
                 AnswerOnRecord { fingerprint: key.fingerprint.to_vec(), revision, reservation: reservation.clone() };
             known.answers.insert(key_of(key), kept);
             if !matches!(ask.command, Command::Reserve { .. }) {
-                decided.writes.answers.push((key.clone(), revision, reservation.clone()));
+                let (key, reservation) = (key.clone(), reservation.clone());
+                decided.writes.answers.push(NewAnswer { key, revision, reservation, decide_time: now });
             }
         }
         Ok(told(revision, Outcome::Done(reservation)))
