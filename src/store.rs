@@ -29,8 +29,8 @@ use std::{fs::File, sync::Arc};
 pub use auditoriums::{AuditoriumCreated, auditorium_listing_statement};
 pub use errors::Error;
 pub use ledger::{
-    LedgerConnection, LedgerTx, LedgerWrites, LockWait, LockedShowtime, LockedShowtimes, OutboxRow, PriorReservation,
-    ShowtimeStep, Stand, StoredAnswer, lapsed_statement, since_statement,
+    LedgerConnection, LedgerTx, LedgerWrites, LockWait, LockedShowtime, LockedShowtimes, NewAnswer, OutboxRow,
+    PriorReservation, ShowtimeStep, Stand, StoredAnswer, lapsed_statement, since_statement,
 };
 pub use pools::{Database, Options, PLANNING};
 pub use reader::{standings_statement, whole_statement};

@@ -1,15 +1,17 @@
 //! Instances tell each other of seat maps over Redis; and whatever fails of that, watchers miss nothing and see nothing twice.
 
-use boxoffice::pb::boxoffice::v1::SeatState;
+use boxoffice::pb::boxoffice::v1::{ReserveSeatsRequest, SeatState};
 use rustix::process::Signal;
 use uuid::Uuid;
 
 use crate::harness::{
     Redis, Server, Store, eventually,
     proxy::Proxy,
-    seats::{reserve, these},
+    request_id,
+    seats::{confirm, reserve, showtime, these},
     server::Setup,
     stage::Stage,
+    watching::{Seen, map, states, watch},
     world::Ground,
 };
 
@@ -43,6 +45,51 @@ async fn a_change_is_heard_over_redis_though_the_database_is_silent() {
         assert_eq!(seen.states[seat], SeatState::Held);
     }
     proxy.silence(false);
+}
+
+/// Two instances change the same showtime in turn, without Redis: an instance that misses a revision of the other reads it
+/// before it shows its own change.
+#[tokio::test]
+async fn an_instance_shows_every_change_that_it_has_acknowledged() {
+    let ground = Ground::new(Store::Postgres).await;
+    let (one, other) = (ground.setup().start().await, ground.setup().start().await);
+    let showtime = showtime(&one).await;
+    let shown = async |revision: i64, seat: &str, state: SeatState| {
+        let map = map(&mut other.showtimes(), &showtime.showtime_id, 0).await;
+        assert!(map.revision >= revision, "{seat}: revision {} was acknowledged, {} is shown", revision, map.revision);
+        assert_eq!(states(&map)[seat], state, "{seat} at revision {}", map.revision);
+    };
+    shown(1, "A1", SeatState::Free).await;
+    for (turn, (theirs, ours)) in [("A1", "A3"), ("B1", "B3"), ("C1", "C3"), ("D1", "D4")].into_iter().enumerate() {
+        let customer = |who: &str| format!("{who} {turn}");
+        let request = ReserveSeatsRequest { request_id: request_id(), ..these(&showtime, &customer("theirs"), theirs) };
+        let first = reserve(&one, request.clone()).await.expect("the seat is free");
+        let held = reserve(&other, these(&showtime, &customer("ours"), ours)).await.expect("the seat is free");
+        shown(held.revision, ours, SeatState::Held).await;
+        // A repeated request is acknowledged as well, though nothing is written for it.
+        let second = these(&showtime, &customer("second"), &format!("D{}", turn + 5));
+        let second = ReserveSeatsRequest { request_id: request_id(), ..second };
+        let made = reserve(&one, second.clone()).await.expect("the seat is free");
+        assert_eq!(reserve(&other, second.clone()).await.expect("a retry is harmless").revision, made.revision);
+        shown(made.revision, &format!("D{}", turn + 5), SeatState::Held).await;
+        // And so is a confirmation of what the other instance has sold.
+        let sold = confirm(&one, &first).await.expect("it is held");
+        assert_eq!(confirm(&other, &first).await.expect("it is sold").revision, sold.revision);
+        shown(sold.revision, theirs, SeatState::Sold).await;
+    }
+}
+
+#[tokio::test]
+async fn a_watch_begins_with_what_its_instance_has_acknowledged() {
+    let ground = Ground::new(Store::Postgres).await;
+    let (one, other) = (ground.setup().start().await, ground.setup().start().await);
+    let showtime = showtime(&one).await;
+    map(&mut other.showtimes(), &showtime.showtime_id, 0).await;
+    reserve(&one, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let held = reserve(&other, these(&showtime, "bob", "B1")).await.expect("the seat is free");
+    let mut watching = watch(&other.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
+    let seen = Seen::begin(&mut watching).await;
+    assert_eq!((seen.revision, seen.states["B1"]), (held.revision, SeatState::Held));
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ on_both_stores!(
     an_id_used_with_other_content_is_refused,
     a_refusal_is_not_kept,
     every_change_can_be_repeated,
+    an_answer_without_a_change_can_be_repeated,
     ids_belong_to_their_methods,
     an_idempotency_key_is_a_request_id,
     an_id_that_is_no_id_is_refused,
@@ -162,6 +163,40 @@ async fn every_change_can_be_repeated(world: World) {
     let status = world.showtimes().cancel_showtime(mild).await.expect_err("it is another request");
     assert_refused(&status, Code::InvalidArgument, "REQUEST_ID_REUSED");
     assert_eq!(state(&world, &sold).await, ReservationState::Cancelled);
+}
+
+/// A confirmation of seats that another request id has sold is accepted and changes nothing. Its answer is stored all the same.
+async fn an_answer_without_a_change_can_be_repeated(world: World) {
+    let showtime = showtime(&world).await;
+    let held = reserve(&world, these(&showtime, "ada", "A1")).await.expect("it is free");
+    let mut client = world.reservations();
+    let confirm = || ConfirmReservationRequest {
+        reservation_id: held.reservation_id.clone(),
+        request_id: request_id(),
+        ..Default::default()
+    };
+    client.confirm_reservation(confirm()).await.expect("it is held");
+    let second = confirm();
+    let answer = client.confirm_reservation(second.clone()).await.expect("it is sold");
+    assert!(!is_replay(&answer), "{answer:?}");
+    assert_eq!(showtime_now(&world, &showtime).await.revision, 3, "the second confirmation is no change");
+    let off =
+        CancelShowtimeRequest { showtime_id: showtime.showtime_id.clone(), request_id: request_id(), force: true };
+    world.showtimes().cancel_showtime(off).await.expect("it is forced");
+    let world = world.restart().await;
+    let mut client = world.reservations();
+    let again = client.confirm_reservation(second.clone()).await.expect("a retry is harmless");
+    assert!(is_replay(&again), "{again:?}");
+    assert_eq!(again.into_inner(), answer.into_inner());
+    let tender = Some(Tender { method: "cash".to_owned(), transaction_id: String::new() });
+    let other = ConfirmReservationRequest { tender, ..second };
+    let status = client.confirm_reservation(other).await.expect_err("it is another request");
+    assert_refused(&status, Code::InvalidArgument, "REQUEST_ID_REUSED");
+    assert_refused(
+        &client.confirm_reservation(confirm()).await.expect_err("its showtime is cancelled"),
+        Code::FailedPrecondition,
+        "RESERVATION_NOT_HELD",
+    );
 }
 
 async fn ids_belong_to_their_methods(world: World) {

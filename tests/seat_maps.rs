@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::harness::{
-    World, assert_not_found, assert_refused, assert_violates, eventually, in_hours, request_id,
+    Store, World, assert_not_found, assert_refused, assert_violates, eventually, in_hours, request_id,
     requests::seconds,
     seats::{HALL, cancel, confirm, instant, name, reserve, showtime, showtime_with, these},
     stage::Stage,
@@ -31,6 +31,27 @@ on_both_stores!(
     a_silent_showtime_gives_signs_of_life,
     draining_tells_every_watcher_where_to_go_on,
 );
+
+/// No watcher of this test waits for a heartbeat that is due: its interval is longer than a test waits for anything.
+async fn resumes_without_a_change(store: Store) {
+    let world = World::with(store, |setup| setup.with("--watch-heartbeat", "60s")).await;
+    let showtime = showtime(&world).await;
+    let (client, id) = (world.showtimes(), &showtime.showtime_id);
+    let held = reserve(&world, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let mut first = watch(&client, id, 0, "").await.expect("the showtime exists");
+    let seen = Seen::begin(&mut first).await;
+    drop(first);
+    let mut second = watch(&client, id, seen.revision, &seen.epoch).await.expect("the showtime exists");
+    let Some(Event::Heartbeat(sign)) = next(&mut second).await else { panic!("nothing has changed") };
+    assert_eq!((sign.revision, sign.stale_since_time), (held.revision, None));
+    assert!(instant(sign.as_of_time) >= seen.at);
+}
+
+#[tokio::test]
+async fn a_watcher_that_resumes_without_a_change_is_told_so_at_once() {
+    resumes_without_a_change(Store::Sqlite).await;
+    resumes_without_a_change(Store::Postgres).await;
+}
 
 async fn a_map_shows_what_is_held_and_sold(world: World) {
     let showtime = showtime(&world).await;

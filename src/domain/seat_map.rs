@@ -42,6 +42,15 @@ impl Status {
         }
     }
 
+    /// When the hold ends, if the seat is held.
+    #[must_use]
+    pub fn held_until(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Held { until } => Some(until),
+            Self::Free | Self::Sold => None,
+        }
+    }
+
     /// What it shows at a moment.
     #[must_use]
     pub fn at(self, now: DateTime<Utc>) -> Self {

@@ -16,8 +16,8 @@ use crate::{
         showtime,
     },
     store::{
-        Error, LedgerTx, LockWait, LockedShowtime, LockedShowtimes, PriorReservation, RequestKey, Stand, StoredAnswer,
-        outbox,
+        Error, LedgerTx, LockWait, LockedShowtime, LockedShowtimes, NewAnswer, PriorReservation, RequestKey, Stand,
+        StoredAnswer, outbox,
         planted::{self, Bug},
     },
     telemetry::metrics,
@@ -75,12 +75,16 @@ impl Writer {
             for ask in asks {
                 told.push(self.tell(ask, &mut known, &mut decided)?);
             }
-            Self::replay_refused(&mut batch, asks, &mut told, &mut known).await?;
+            Self::replay_refused(&mut batch, asks, &mut told, &mut known, &mut decided).await?;
             self.finish(&mut decided, asks);
             Ok((told, decided))
         };
         match done.await {
-            Ok((told, decided)) if decided.writes.is_empty() => batch.leave().await.map(|()| told),
+            Ok((told, decided)) if decided.writes.is_empty() => {
+                batch.leave().await?;
+                self.show(decided);
+                Ok(told)
+            }
             Ok((told, BatchDecision { writes, .. })) if planted::has(Bug::AnswerBeforeCommit) => {
                 tokio::spawn(async move {
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -100,10 +104,11 @@ impl Writer {
         }
     }
 
-    /// Shows what was committed to those who look.
+    /// Makes the views show what is about to be acknowledged.
     fn show(&self, decided: BatchDecision<'_>) {
         let steps = decided.writes.steps.iter().zip(decided.shown);
         self.views.tell(steps.map(|(step, delta)| (step.showtime_id, delta, step.decide_time)).collect());
+        self.views.require(&decided.unchanged);
     }
 
     /// Puts together what was found out with the locks.
@@ -143,17 +148,19 @@ impl Writer {
         asks: &[&'a Request],
         told: &mut [Option<Reply>],
         known: &mut Lookup<'a>,
+        decided: &mut BatchDecision<'_>,
     ) -> Result<(), Error> {
         let is_reserve = |ask: &Request| matches!(ask.command, Command::Reserve { .. }) && !ask.validate_only;
         let refused = asks.iter().zip(told).filter_map(|(ask, told)| {
             let (key, told) = (ask.key.as_ref().filter(|_| is_reserve(ask))?, told.as_mut()?);
-            matches!(told.outcome, Outcome::Refused(_)).then_some((key, told))
+            matches!(told.outcome, Outcome::Refused(_)).then_some((ask.showtime_id, key, told))
         });
         let refused: Vec<_> = refused.collect();
-        let keys: Vec<_> = refused.iter().map(|(key, _)| *key).collect();
+        let keys: Vec<_> = refused.iter().map(|(_, key, _)| *key).collect();
         Self::recall_made(batch, &keys, known).await?;
-        for (key, told) in refused {
+        for (id, key, told) in refused {
             if let Some((revision, outcome)) = known.replay(key) {
+                decided.acknowledge(id, revision, &outcome);
                 (told.revision, told.outcome) = (revision, outcome);
             }
         }
@@ -279,6 +286,7 @@ impl Writer {
         if let Some(key) = key
             && let Some((revision, outcome)) = known.replay(key)
         {
+            decided.acknowledge(id, revision, &outcome);
             return Ok(told(revision, outcome));
         }
         let decision = match decided.decide(seating, &ask.command, &self.rules, now) {
@@ -286,19 +294,25 @@ impl Writer {
             Err(refusal) => return Ok(told(seating.revision(), Outcome::Refused(refusal))),
         };
         let reservation = decision.reservation;
-        if ask.validate_only || decision.changes.is_empty() {
-            let revision = reservation.as_ref().filter(|_| !ask.validate_only).map(|reservation| reservation.revision);
-            return Ok(told(revision.unwrap_or(seating.revision()), Outcome::Done(reservation)));
+        if ask.validate_only {
+            return Ok(told(seating.revision(), Outcome::Done(reservation)));
         }
-        seating.apply(&decision.changes, now);
-        let revision = seating.revision();
-        decided.note(&plan, locked, now, revision, ask, &decision.changes)?;
+        let mut revision = seating.revision();
+        if !decision.changes.is_empty() {
+            seating.apply(&decision.changes, now);
+            revision = seating.revision();
+            decided.note(&plan, locked, now, revision, ask, &decision.changes)?;
+        } else if let Some(reservation) = &reservation {
+            revision = reservation.revision;
+            decided.unchanged.push((id, revision));
+        }
         if let Some(key) = key {
             let kept =
                 AnswerOnRecord { fingerprint: key.fingerprint.to_vec(), revision, reservation: reservation.clone() };
             known.answers.insert(key_of(key), kept);
             if !matches!(ask.command, Command::Reserve { .. }) {
-                decided.writes.answers.push((key.clone(), revision, reservation.clone()));
+                let (key, reservation) = (key.clone(), reservation.clone());
+                decided.writes.answers.push(NewAnswer { key, revision, reservation, decide_time: now });
             }
         }
         Ok(told(revision, Outcome::Done(reservation)))

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
-use super::Request;
+use super::{Outcome, Request};
 use crate::{
     domain::{
         ids::ShowtimeId,
@@ -22,6 +22,8 @@ pub(super) struct BatchDecision<'a> {
     pub(super) shown: Vec<Delta>,
     /// Which of the steps is a showtime's.
     pub(super) steps: HashMap<ShowtimeId, usize>,
+    /// Accepted requests that changed nothing, by showtime and the revision in the answer.
+    pub(super) unchanged: Vec<(ShowtimeId, i64)>,
     /// The last refusal of each choice of seats and its revision, for those who want the same.
     refused: HashMap<(ShowtimeId, &'a Choice), (i64, Arc<Refusal>)>,
 }
@@ -52,6 +54,15 @@ impl<'a> BatchDecision<'a> {
             }
             refusal
         })
+    }
+
+    /// Notes that a request was answered as it was before. The revision in the answer to another request may be that of
+    /// another showtime.
+    pub(super) fn acknowledge(&mut self, id: ShowtimeId, revision: i64, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done(_) | Outcome::Replayed(_) => self.unchanged.push((id, revision)),
+            Outcome::RequestReused | Outcome::Refused(_) => {}
+        }
     }
 
     /// Notes the changes of one command.

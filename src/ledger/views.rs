@@ -69,8 +69,10 @@ struct ViewSlot {
     view: OnceLock<Arc<View>>,
     /// Held by whoever loads it: when that last failed, and why, for those who waited.
     loading: tokio::sync::Mutex<Option<(Instant, Arc<Error>)>>,
-    /// A revision that was told before there was a view to tell it to.
-    missed: AtomicI64,
+    /// The highest revision that this process has acknowledged. A view below it is not shown.
+    acknowledged: AtomicI64,
+    /// The highest revision that other instances published before there was a view.
+    published: AtomicI64,
 }
 
 /// Why there is no watch.
@@ -141,7 +143,8 @@ impl Views {
     /// # Errors
     /// The store could not be asked, and nobody else can vouch for what is known.
     pub async fn seat_map(&self, id: ShowtimeId, at_least: i64) -> Result<Option<Arc<Snapshot>>, Arc<Error>> {
-        let Some(view) = self.view(id).await? else { return Ok(None) };
+        let Some((slot, view)) = self.view(id).await? else { return Ok(None) };
+        let at_least = at_least.max(slot.acknowledged.load(Ordering::SeqCst));
         if let Some(snapshot) = view.current(at_least, self.now()) {
             return Ok(Some(snapshot));
         }
@@ -163,12 +166,15 @@ impl Views {
             QuotaExceeded::Full => WatchError::TooMany,
             QuotaExceeded::Enough => WatchError::TooManyOfCaller { most: self.0.places.room().caller },
         })?;
-        let mut view = self.view(id).await?.ok_or(WatchError::NoShowtime)?;
-        self.confirmed_at(&view, id, from.map_or(0, |(revision, _)| revision)).await?;
-        // It may just have been forgotten.
-        while !self.enlist(id, &view) {
-            view = self.view(id).await?.ok_or(WatchError::NoShowtime)?;
-        }
+        let view = loop {
+            let (slot, view) = self.view(id).await?.ok_or(WatchError::NoShowtime)?;
+            let at_least = from.map_or(0, |(revision, _)| revision).max(slot.acknowledged.load(Ordering::SeqCst));
+            self.confirmed_at(&view, id, at_least).await?;
+            // A view that has just been evicted is loaded again.
+            if self.enlist(id, &view) {
+                break view;
+            }
+        };
         let since = from.and_then(|(revision, epoch)| view.since(revision, epoch, self.now()));
         Ok(Watch::new(self.clone(), (id, view), place, since, from))
     }
@@ -179,17 +185,20 @@ impl Views {
     }
 
     /// The view, loaded if need be; those who come at once share the question.
-    async fn view(&self, id: ShowtimeId) -> Result<Option<Arc<View>>, Arc<Error>> {
-        let slot = self.slot(id);
-        if let Some(view) = slot.as_ref().and_then(|slot| slot.view.get()) {
-            return Ok(Some(Arc::clone(view)));
-        }
+    async fn view(&self, id: ShowtimeId) -> Result<Option<(Arc<ViewSlot>, Arc<View>)>, Arc<Error>> {
+        let slot = match self.slot(id) {
+            Some(slot) => match slot.view.get().cloned() {
+                Some(view) => return Ok(Some((slot, view))),
+                None => Some(slot),
+            },
+            None => None,
+        };
         // Whoever asks for what is not there leaves nothing behind.
         let Some(plan) = Box::pin(self.0.store.plan(id)).await? else { return Ok(None) };
         let slot = slot.unwrap_or_else(|| self.make_room_for(id));
         let Some(view) = Box::pin(self.load(id, plan, &slot)).await? else { return Ok(None) };
-        self.confirmed_at(&view, id, slot.missed.load(Ordering::SeqCst)).await?;
-        Ok(Some(view))
+        self.confirmed_at(&view, id, slot.published.load(Ordering::SeqCst)).await?;
+        Ok(Some((slot, view)))
     }
 
     async fn load(
@@ -311,13 +320,13 @@ impl Views {
             return Ok(());
         };
         self.hear(read.now);
-        let map = SeatMap::new(view.plan(), read.revision, read.state, read.claims);
-        if map.revision() < known {
-            tracing::warn!(showtime_id = %id, known, there = map.revision(), "the database has gone back");
-            view.begin_anew(map, self.read_epoch().await?, asked);
-        } else {
-            view.replace(map, self.now(), asked);
+        if read.revision < known {
+            tracing::warn!(showtime_id = %id, known, there = read.revision, "the database has gone back");
+            let epoch = self.read_epoch().await?;
+            return self.begin_anew(id, view, &epoch).await;
         }
+        let map = SeatMap::new(view.plan(), read.revision, read.state, read.claims);
+        view.replace(map, self.now(), asked);
         Ok(())
     }
 
@@ -334,6 +343,9 @@ impl Views {
 
     /// This was committed: in each showtime what changed, and when.
     pub(super) fn tell(&self, mut changes: Vec<(ShowtimeId, Delta, DateTime<Utc>)>) {
+        if changes.is_empty() {
+            return;
+        }
         for (_, delta, _) in &mut changes {
             delta.settle();
         }
@@ -342,12 +354,21 @@ impl Views {
         }
         for (id, delta, now) in changes {
             let Some(slot) = self.slot(id) else { continue };
-            slot.missed.fetch_max(delta.revision, Ordering::SeqCst);
+            slot.acknowledged.fetch_max(delta.revision, Ordering::SeqCst);
             if let Some(view) = slot.view.get() {
-                // After a gap it is compared; whoever wants to have what was just committed says so.
+                // After a gap the view is below what is acknowledged, and is read before it is shown.
                 if view.follow(delta, self.now().max(now)) == Followed::Done {
                     view.confirm(Instant::now());
                 }
+            }
+        }
+    }
+
+    /// These revisions are about to be acknowledged, though this process committed none of them.
+    pub(super) fn require(&self, revisions: &[(ShowtimeId, i64)]) {
+        for (id, revision) in revisions {
+            if let Some(slot) = self.slot(*id) {
+                slot.acknowledged.fetch_max(*revision, Ordering::SeqCst);
             }
         }
     }
@@ -360,7 +381,7 @@ impl Views {
         }
         for (id, delta) in changes {
             let Some(slot) = self.slot(id) else { continue };
-            slot.missed.fetch_max(delta.revision, Ordering::SeqCst);
+            slot.published.fetch_max(delta.revision, Ordering::SeqCst);
             if let Some(view) = slot.view.get() {
                 view.hear(epoch, delta, self.now());
             }

@@ -39,7 +39,7 @@ pub use answers::StoredAnswer;
 pub(super) use connection::LedgerConnector;
 pub(super) use postgres::PREPARE;
 pub use sweep::lapsed_statement;
-pub use writes::{LedgerWrites, ShowtimeStep};
+pub use writes::{LedgerWrites, NewAnswer, ShowtimeStep};
 
 /// A writer's way to the database: its own, for one transaction after the other.
 pub struct LedgerConnection {

@@ -50,13 +50,15 @@ pub(crate) struct Seen {
     pub(crate) epoch: String,
     pub(crate) at: DateTime<Utc>,
     pub(crate) states: States,
+    /// When holds end, as far as deltas say.
+    holds: BTreeMap<String, DateTime<Utc>>,
 }
 
 impl Seen {
     pub(crate) async fn begin(watch: &mut Streaming<WatchSeatMapResponse>) -> Self {
         let Some(Event::Snapshot(map)) = next(watch).await else { panic!("everything comes first") };
         let (revision, at, states) = (map.revision, instant(map.as_of_time), states(&map));
-        Self { revision, epoch: map.epoch, at, states }
+        Self { revision, epoch: map.epoch, at, states, holds: BTreeMap::new() }
     }
 
     /// One word, which must follow on the last.
@@ -72,14 +74,30 @@ impl Seen {
                 assert_eq!(delta.base_revision, self.revision, "a gap, or a repetition: {delta:?}");
                 for seat in &delta.seats {
                     let name = name(seat.seat.as_ref().expect("a seat has a name"));
+                    match seat.held_until {
+                        Some(until) => drop(self.holds.insert(name.clone(), instant(Some(until)))),
+                        None => drop(self.holds.remove(&name)),
+                    }
                     assert!(self.states.insert(name, seat.state()).is_some(), "an unknown seat: {seat:?}");
                 }
                 assert!(instant(delta.as_of_time) >= self.at, "time runs back: {delta:?}");
                 (self.revision, self.at) = (delta.revision, instant(delta.as_of_time));
+                self.assert_no_hold_is_over();
             }
-            Event::Heartbeat(sign) => assert_eq!(sign.revision, self.revision),
+            Event::Heartbeat(sign) => {
+                assert_eq!(sign.revision, self.revision);
+                assert!(instant(sign.as_of_time) >= self.at, "time runs back: {sign:?}");
+                self.at = instant(sign.as_of_time);
+                self.assert_no_hold_is_over();
+            }
             Event::Snapshot(_) | Event::Draining(_) => panic!("unexpected: {event:?}"),
         }
+    }
+
+    /// At the time that a message bears, every hold that has ended by then shows as free.
+    fn assert_no_hold_is_over(&self) {
+        let over = self.holds.iter().find(|(_, until)| **until <= self.at);
+        assert_eq!(over, None, "a hold is over at {}", self.at);
     }
 
     /// Reads until this revision, though it be told everything anew on the way.
@@ -90,6 +108,7 @@ impl Seen {
                     Event::Snapshot(map) => {
                         assert!(map.revision > self.revision, "it goes back");
                         (self.revision, self.at, self.states) = (map.revision, instant(map.as_of_time), states(&map));
+                        self.holds.clear();
                     }
                     event => self.hear(&event),
                 }

@@ -46,15 +46,19 @@ impl Views {
             failed = failed.and(self.compare(some).await);
         }
         for (id, view) in other {
+            // A request for it that is under way finds out as well, and the next comparison comes soon.
+            let Ok(_reading) = view.reading.try_lock() else { continue };
             failed = failed.and(self.begin_anew(*id, view, &epoch).await);
         }
         failed
     }
 
-    /// The database is another one than that of the view.
-    async fn begin_anew(&self, id: ShowtimeId, view: &View, epoch: &Arc<str>) -> Result<(), Arc<Error>> {
-        // Who asks about it already finds out as well, and the next comparison comes soon.
-        let Ok(_reading) = view.reading.try_lock() else { return Ok(()) };
+    /// Reads a view anew from a database that is another one, or has been restored. `view.reading` is held.
+    pub(super) async fn begin_anew(&self, id: ShowtimeId, view: &View, epoch: &Arc<str>) -> Result<(), Arc<Error>> {
+        // What was acknowledged may be lost. What is acknowledged from here on counts again.
+        if let Some(slot) = self.slot(id) {
+            slot.acknowledged.store(0, Ordering::SeqCst);
+        }
         let asked = Instant::now();
         match self.0.store.seat_map(id).await? {
             Some(read) => {

@@ -67,8 +67,10 @@ pub(super) struct View {
 struct Inner {
     epoch: Arc<str>,
     map: SeatMap,
-    /// Holds that ended by then were told.
-    told: DateTime<Utc>,
+    /// Holds that lapsed by then have been announced.
+    lapses_announced: DateTime<Utc>,
+    /// No hold that has not been announced lapses before this.
+    next_lapse: Option<DateTime<Utc>>,
     /// The latest moment that anything was said of. Time goes forwards, whatever a clock says.
     latest: DateTime<Utc>,
     /// What came before its time.
@@ -94,8 +96,9 @@ impl View {
     pub(super) fn new(map: SeatMap, epoch: Arc<str>, now: DateTime<Utc>, confirmed_at: Instant) -> Self {
         let inner = Inner {
             epoch,
+            next_lapse: map.next_lapse(now),
             map,
-            told: now,
+            lapses_announced: now,
             latest: now,
             early: Vec::new(),
             frames: VecDeque::new(),
@@ -134,11 +137,6 @@ impl View {
     pub(super) fn confirm(&self, asked: Instant) {
         let mut inner = self.inner();
         inner.confirmed_at = inner.confirmed_at.max(asked);
-    }
-
-    /// Not before anything that was said of it.
-    pub(super) fn moment(&self, now: DateTime<Utc>) -> DateTime<Utc> {
-        self.inner().moment(now)
     }
 
     /// For how long nobody has vouched for it.
@@ -230,27 +228,33 @@ impl View {
     /// Tells which holds have ended by now. Answers when the next one will.
     pub(super) fn lapse(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let mut inner = self.inner();
-        let (now, revision) = (inner.moment(now), inner.map.revision());
-        let seats: Vec<_> = inner.map.lapsed(inner.told, now).map(|seat| (seat, Status::Free)).collect();
-        inner.told = now;
-        let next = inner.map.next_lapse(now);
-        if !seats.is_empty() {
-            inner.tell(Delta { seats, ..Delta::from(revision) }, now);
+        let changed = inner.lapse(now);
+        let next = inner.next_lapse;
+        if changed {
             self.announce(inner);
         }
         next
     }
 
-    /// What comes after the frames before this number, and the number after it.
-    pub(super) fn after(&self, number: u64, now: DateTime<Utc>) -> (Next, u64) {
+    /// What comes after the frames below this number as far as it is announced, and the number after it.
+    pub(super) fn after(&self, number: u64) -> (Next, u64) {
         let mut inner = self.inner();
-        if number >= inner.announced {
-            return (Next::Nothing, number);
+        let announced = inner.announced;
+        inner.after(number, announced)
+    }
+
+    /// What a subscriber gets that is due a heartbeat: whatever it has not got, announced or not. If that is nothing, then
+    /// there is none until the time that is returned.
+    pub(super) fn heartbeat(&self, number: u64, now: DateTime<Utc>) -> (Next, u64, DateTime<Utc>) {
+        let mut inner = self.inner();
+        let now = inner.moment(now);
+        let changed = inner.lapse(now);
+        let end = inner.number;
+        let (next, after) = inner.after(number, end);
+        if changed {
+            self.announce(inner);
         }
-        if number < inner.first() {
-            return (Next::Everything, number);
-        }
-        (Next::Frame(inner.joined(number, now)), inner.announced)
+        (next, after, now)
     }
 
     /// Everything, and where to go on.
@@ -328,8 +332,37 @@ impl Inner {
         self.early.retain(|early| early.revision > revision);
     }
 
-    fn tell(&mut self, delta: Delta, now: DateTime<Utc>) {
+    /// Adds a frame for holds that have lapsed by now and were not announced, if there are any.
+    fn lapse(&mut self, now: DateTime<Utc>) -> bool {
+        let (now, before) = (self.moment(now), self.number);
+        let seats = self.take_lapsed(now);
+        if !seats.is_empty() {
+            self.tell(Delta { seats, ..Delta::from(self.map.revision()) }, now);
+        }
+        self.number != before
+    }
+
+    /// The seats of holds that have lapsed by now and were not announced.
+    fn take_lapsed(&mut self, now: DateTime<Utc>) -> Vec<(u16, Status)> {
+        if self.next_lapse.is_none_or(|next| now < next) {
+            return Vec::new();
+        }
+        let lapsed = self.map.lapsed(self.lapses_announced, now).map(|seat| (seat, Status::Free)).collect();
+        (self.lapses_announced, self.next_lapse) = (now, self.map.next_lapse(now));
+        lapsed
+    }
+
+    /// Adds a frame for what the map has followed. It carries the lapses up to its own time, so that a map with all frames up
+    /// to this one shows no hold that is over by then.
+    fn tell(&mut self, mut delta: Delta, now: DateTime<Utc>) {
         let now = self.moment(now);
+        let ends = delta.seats.iter().filter_map(|(_, status)| status.held_until());
+        self.next_lapse = ends.chain(self.next_lapse).min();
+        let lapsed = self.take_lapsed(now);
+        if !lapsed.is_empty() {
+            delta.seats.extend(lapsed);
+            delta.settle();
+        }
         self.weight += delta.seats.len();
         self.frames.push_back(Frame::new(self.map.plan(), delta, now));
         self.number += 1;
@@ -343,6 +376,7 @@ impl Inner {
         self.frames.clear();
         self.early.clear();
         (self.weight, self.joined, self.snapshot) = (0, None, None);
+        self.next_lapse = self.map.next_lapse(self.lapses_announced);
         self.number += 1;
     }
 
@@ -351,29 +385,34 @@ impl Inner {
         self.number - self.frames.len() as u64
     }
 
-    /// All frames from this number on that may be told, as one. Many who are equally behind share it.
-    fn joined(&mut self, number: u64, now: DateTime<Utc>) -> Arc<Frame> {
-        let now = self.moment(now);
-        let (begin, count) = ((number - self.first()) as usize, (self.announced - number) as usize);
-        let mut behind = self.frames.iter().skip(begin).take(count);
-        let (Some(next), more) = (behind.next(), count > 1) else {
-            return Frame::new(self.map.plan(), Delta::from(self.map.revision()), now);
-        };
-        if !more {
-            return Arc::clone(next);
+    /// The frames from one number to another as one message.
+    fn after(&mut self, number: u64, end: u64) -> (Next, u64) {
+        if number >= end {
+            return (Next::Nothing, number);
+        }
+        if number < self.first() {
+            return (Next::Everything, number);
+        }
+        let (begin, count) = ((number - self.first()) as usize, (end - number) as usize);
+        let mut frames = self.frames.iter().skip(begin).take(count);
+        let Some(first) = frames.next() else { return (Next::Nothing, number) };
+        if count == 1 {
+            return (Next::Frame(Arc::clone(first)), end);
         }
         if let Some((from, to, frame)) = &self.joined
-            && (*from, *to) == (number, self.announced)
+            && (*from, *to) == (number, end)
         {
-            return Arc::clone(frame);
+            return (Next::Frame(Arc::clone(frame)), end);
         }
-        let mut delta = next.delta.clone();
-        for frame in behind {
+        let (mut delta, mut at) = (first.delta.clone(), first.at);
+        for frame in frames {
             delta.join(&frame.delta);
+            at = frame.at;
         }
         delta.settle();
-        let frame = Frame::new(self.map.plan(), delta, now);
-        self.joined = Some((number, self.announced, Arc::clone(&frame)));
-        frame
+        // A later time than that of the last frame would have lapses that are in none of them.
+        let frame = Frame::new(self.map.plan(), delta, at);
+        self.joined = Some((number, end, Arc::clone(&frame)));
+        (Next::Frame(frame), end)
     }
 }

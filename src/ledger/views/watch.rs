@@ -81,9 +81,9 @@ impl Watch {
         if self.view.is_gone() {
             return WatchMessage::Gone;
         }
-        // Nothing may have happened since the watcher left.
-        if let Some(frame) = self.first.take().filter(|frame| !frame.delta.is_empty()) {
-            return self.changed(frame);
+        // A subscriber that resumes and is up to date is told so at once.
+        if let Some(first) = self.first.take() {
+            return if first.delta.is_empty() { self.quiet(first.at) } else { self.changed(first) };
         }
         let Some(next) = self.next else { return self.everything() };
         let silence = time::sleep(patience);
@@ -93,19 +93,27 @@ impl Watch {
             if self.view.is_gone() {
                 return WatchMessage::Gone;
             }
-            let now = self.views.now();
-            match self.view.after(next, now) {
-                (Next::Frame(frame), after) => {
-                    self.next = Some(after);
-                    return self.changed(frame);
-                }
-                (Next::Everything, _) => return self.everything(),
-                (Next::Nothing, _) => {}
+            if let Some(message) = self.message(self.view.after(next)) {
+                return message;
             }
             tokio::select! {
                 biased;
                 _ = self.wakeups.changed() => {}
-                () = &mut silence => return self.quiet(),
+                () = &mut silence => {
+                    let (missing, after, now) = self.view.heartbeat(next, self.views.now());
+                    return self.message((missing, after)).unwrap_or_else(|| self.quiet(now));
+                }
+            }
+        }
+    }
+
+    fn message(&mut self, (next, after): (Next, u64)) -> Option<WatchMessage> {
+        match next {
+            Next::Nothing => None,
+            Next::Everything => Some(self.everything()),
+            Next::Frame(frame) => {
+                self.next = Some(after);
+                Some(self.changed(frame))
             }
         }
     }
@@ -133,8 +141,8 @@ impl Watch {
         WatchMessage::Delta(frame)
     }
 
-    fn quiet(&self) -> WatchMessage {
-        let (now, unconfirmed_for) = (self.view.moment(self.views.now()), self.view.unconfirmed_for());
+    fn quiet(&self, now: DateTime<Utc>) -> WatchMessage {
+        let unconfirmed_for = self.view.unconfirmed_for();
         let stale_since = (unconfirmed_for > STALE).then(|| now - unconfirmed_for);
         WatchMessage::Heartbeat { revision: self.place.0, now, stale_since }
     }

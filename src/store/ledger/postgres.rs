@@ -68,6 +68,7 @@ type Known = OnceLock<Arc<str>>;
 static CANCEL: Known = Known::new();
 static LAPSE: Known = Known::new();
 static RELEASE: Known = Known::new();
+static ANSWERS: Known = Known::new();
 /// With each set of the parts that it may have.
 static STEP: [Known; 8] = [const { Known::new() }; 8];
 
@@ -176,7 +177,7 @@ async fn write(open: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error
         sql.run(open).await?;
     }
     if writes.steps.is_empty() {
-        return Ok(());
+        return answers_alone(open, writes).await;
     }
     let (made, changed) = (!writes.made.is_empty(), !writes.changed.is_empty());
     let answers = !writes.answers.is_empty();
@@ -197,6 +198,17 @@ async fn write(open: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error
         sql.add(format_args!(" AND (SELECT count(*) FROM changed) = {count}"));
     }
     expect(sql.run(open).await?, writes.steps.len(), "a showtime")
+}
+
+/// Stores the answers of a batch in which nothing was changed.
+async fn answers_alone(open: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
+    if writes.answers.is_empty() {
+        return Ok(());
+    }
+    let mut sql = Sql::new(&ANSWERS);
+    keep(&mut sql, writes)?;
+    sql.add(format_args!(" SELECT 1"));
+    sql.run(open).await.map(drop)
 }
 
 /// Takes the claims of ended reservations away. It is a statement of its own, before the one that may claim the same seats.
@@ -295,11 +307,11 @@ fn change(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
 /// Answers, for those who ask again.
 fn keep(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let answers = &writes.answers;
-    let caller = sql.column(answers, |(key, ..)| key.caller.as_str())?;
-    let method = sql.column(answers, |(key, ..)| key.method)?;
-    let request = sql.column(answers, |(key, ..)| key.request_id.0)?;
-    let fingerprint = sql.column(answers, |(key, ..)| &key.fingerprint[..])?;
-    let answer = sql.column(answers, |(_, revision, made)| encode(*revision, made.as_deref()).to_string())?;
+    let caller = sql.column(answers, |answer| answer.key.caller.as_str())?;
+    let method = sql.column(answers, |answer| answer.key.method)?;
+    let request = sql.column(answers, |answer| answer.key.request_id.0)?;
+    let fingerprint = sql.column(answers, |answer| &answer.key.fingerprint[..])?;
+    let answer = sql.column(answers, |answer| encode(answer.revision, answer.reservation.as_deref()).to_string())?;
     sql.with(format_args!(
         "kept AS (INSERT INTO requests (caller, method, request_id, fingerprint, answer, create_time) \
         SELECT {caller}, {method}, {request}, {fingerprint}, {answer}::jsonb, clock_timestamp())"

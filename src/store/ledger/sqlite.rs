@@ -6,7 +6,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use sea_orm::{DbBackend, FromQueryResult, Statement, Value};
 use serde_json::{Value as Json, json};
 
-use super::{LedgerWrites, LockedShowtime, LockedShowtimes, ShowtimeStep, answers::encode, expect, hex, short};
+use super::{
+    LedgerWrites, LockedShowtime, LockedShowtimes, NewAnswer, ShowtimeStep, answers::encode, expect, hex, short,
+};
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation},
     store::{Error, RequestKey, pools::bounded, reader, reservations::ReservationRow, transactions::Tx},
@@ -83,13 +85,16 @@ pub(super) async fn write(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
     for (id, lapse) in &writes.lapses {
         run(tx, SET_LAPSE, [id.0.into(), (*lapse).into()]).await?;
     }
-    let Some(now) = writes.steps.first().map(|step| text(step.decide_time)) else { return Ok(()) };
     if !writes.answers.is_empty() {
-        let answers = writes.answers.iter().map(|(key, revision, reservation)| {
+        let answers = writes.answers.iter().map(|NewAnswer { key, revision, reservation, decide_time }| {
             let answer = encode(*revision, reservation.as_deref());
-            json!([key.caller, key.method, key.request_id.0.simple(), hex(&key.fingerprint), answer, now])
+            let time = text(*decide_time);
+            json!([key.caller, key.method, key.request_id.0.simple(), hex(&key.fingerprint), answer, time])
         });
         rows(tx, KEEP, answers.collect()).await?;
+    }
+    if writes.steps.is_empty() {
+        return Ok(());
     }
     if !writes.made.is_empty() {
         let made = writes.made.iter().map(|(reservation, key)| made(reservation, key.as_ref()));

@@ -28,10 +28,23 @@ pub struct LedgerWrites {
     pub released: Vec<Arc<Reservation>>,
     /// Each showtime's step.
     pub steps: Vec<ShowtimeStep>,
-    /// Answers to be kept: whose, the revision, the reservation.
-    pub answers: Vec<(RequestKey, i64, Option<Arc<Reservation>>)>,
+    /// Answers that are stored under their request ids. There can be answers without a step, to commands that changed nothing.
+    pub answers: Vec<NewAnswer>,
     /// Showtimes of which only the next lapse was learnt.
     pub lapses: Vec<(ShowtimeId, Option<DateTime<Utc>>)>,
+}
+
+/// An answer as it is given, to be stored for a repetition of its request.
+#[derive(Debug)]
+pub struct NewAnswer {
+    /// The request that is answered.
+    pub key: RequestKey,
+    /// The revision in the answer.
+    pub revision: i64,
+    /// The reservation in the answer.
+    pub reservation: Option<Arc<Reservation>>,
+    /// When the request was decided.
+    pub decide_time: DateTime<Utc>,
 }
 
 /// A showtime from one revision to another.
@@ -59,7 +72,7 @@ impl LedgerWrites {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.lapses.is_empty()
+        self.steps.is_empty() && self.lapses.is_empty() && self.answers.is_empty()
     }
 
     /// A reservation that was there is another now. Of several changes the last one stands.
