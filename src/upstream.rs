@@ -1,23 +1,25 @@
-//! What others know: movies, from a provider that is slow and fails a lot, read through a cache.
+//! What others know: movies, read through a cache from a provider that is slow and fails often.
 //!
-//! A question is answered from the cache while that is fresh, else by the provider, else from the cache while that is not
-//! too stale, and every answer says which it was and when it was fetched. "No such movie" is an answer, remembered
-//! briefly.
+//! An answer comes from the cache while the entry is fresh, else from the provider, else from the cache while the entry is
+//! not too stale. Every answer says which of these it was and when it was fetched. "No such movie" is an answer, and is
+//! cached for a short time.
 //!
-//! It promises: callers who ask the same thing at once cause one call; the provider is asked within a deadline, a few
-//! times, within a budget, and is left alone while it fails; Redis never fails a call and delays one by its timeout at
-//! most; whatever the provider sends, what leaves here is well-formed and bounded. What is absent: any write to the
-//! provider, any knowledge of showtimes, any durable store.
+//! Callers who ask for the same thing at once cause one call. The provider is called with a deadline, a bounded number of
+//! attempts and a retry budget, and not at all while it fails. Redis never fails a call, and delays it by no more than the
+//! Redis timeout. Whatever the provider sends, what leaves this room is valid and bounded.
+//!
+//! Deliberately absent: writes to the provider, showtimes, and durable storage.
 
 mod breaker;
 mod cache;
 mod channel;
 pub mod demo;
 mod entry;
-mod flights;
 mod options;
 mod provider;
+mod record;
 mod redis;
+mod single_flight;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -30,8 +32,8 @@ pub use self::options::{Options, ProviderOptions, RedisOptions, Secret, SetupErr
 use self::{
     cache::Cache,
     entry::{Content, Entry, Key},
-    flights::Flights,
-    provider::{Provider, Unanswered},
+    provider::{Provider, Unavailable},
+    single_flight::SingleFlight,
 };
 use crate::{
     clock::Clock,
@@ -42,36 +44,36 @@ use crate::{
 /// Why there is no movie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The provider says that there is none.
+    /// The provider has no such movie.
     NotFound,
-    /// The provider does not answer, and nothing usable is remembered.
+    /// The provider does not answer, and the cache has no usable entry.
     Unavailable {
-        /// When asking again may help.
+        /// When another request may succeed.
         retry_after: Duration,
     },
 }
 
-/// How something that we depend on is.
+/// The state of a service that this one calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dependency {
     /// It answers.
     Up,
-    /// It does not, or did not a moment ago.
+    /// It does not answer, or did not a short time ago.
     Failing,
-    /// There is none.
+    /// The deployment has none.
     NotConfigured,
 }
 
-/// Movies, read through. Cheap to clone.
+/// Reads movies through the cache. Cheap to clone.
 #[derive(Clone)]
-pub struct Movies(Arc<Shared>);
+pub struct Movies(Arc<Inner>);
 
-struct Shared {
+struct Inner {
     reader: Arc<Reader>,
-    flights: Flights,
+    calls: SingleFlight<Key, Result<Answer, Failure>>,
 }
 
-/// What one flight needs.
+/// What a call in flight needs.
 struct Reader {
     provider: Provider,
     cache: Cache,
@@ -81,7 +83,6 @@ struct Reader {
     absent: Duration,
 }
 
-/// An answer on its way to whoever asked.
 #[derive(Clone)]
 struct Answer {
     entry: Entry,
@@ -89,10 +90,11 @@ struct Answer {
 }
 
 impl Movies {
-    /// Furnishes the room. Nobody is waited for: the provider and Redis may come later. Must be called on a runtime.
+    /// Sets up the room without waiting for the provider or Redis: both may be started later. Must be called on a Tokio
+    /// runtime.
     ///
     /// # Errors
-    /// Says which option cannot work.
+    /// A [`SetupError`] that names the option that cannot work.
     pub fn new(options: &Options, clock: Clock) -> Result<Self, SetupError> {
         let reader = Reader {
             provider: Provider::new(&options.provider, clock.clone())?,
@@ -102,13 +104,14 @@ impl Movies {
             stale: options.stale,
             absent: options.absent,
         };
-        Ok(Self(Arc::new(Shared { reader: Arc::new(reader), flights: Flights::default() })))
+        Ok(Self(Arc::new(Inner { reader: Arc::new(reader), calls: SingleFlight::new() })))
     }
 
-    /// One movie.
+    /// Reads one movie.
     ///
     /// # Errors
-    /// [`Failure::NotFound`] is the provider's word; [`Failure::Unavailable`] its silence.
+    /// [`Failure::NotFound`] if the provider has no such movie, [`Failure::Unavailable`] if the provider does not answer
+    /// and the cache has no usable entry.
     pub async fn movie(&self, id: &MovieId) -> Result<Sourced<Arc<Movie>>, Failure> {
         let Answer { entry: Entry { fetch_time, content }, source } = self.read(Key::Movie(id.clone())).await?;
         match content {
@@ -117,10 +120,10 @@ impl Movies {
         }
     }
 
-    /// Movies with this text in their title, in the provider's order, a thousand at most; all of them if it is empty.
+    /// Reads the movies with this text in their title, in the provider's order, at most 1,000. An empty text reads all.
     ///
     /// # Errors
-    /// [`Failure::Unavailable`] is the provider's silence.
+    /// [`Failure::Unavailable`] if the provider does not answer and the cache has no usable entry.
     pub async fn search(&self, text: &str) -> Result<Sourced<Arc<Vec<Movie>>>, Failure> {
         let Answer { entry: Entry { fetch_time, content }, source } = self.read(Key::search(text)).await?;
         let value = match content {
@@ -130,13 +133,13 @@ impl Movies {
         Ok(Sourced { value, source, fetch_time })
     }
 
-    /// Whether the provider is being called.
+    /// Whether the circuit breaker of the provider is closed.
     #[must_use]
     pub fn provider_state(&self) -> Dependency {
         if self.0.reader.provider.is_up() { Dependency::Up } else { Dependency::Failing }
     }
 
-    /// Whether Redis answers, within its timeout.
+    /// Whether Redis answers a PING within its timeout.
     pub async fn redis_state(&self) -> Dependency {
         match self.0.reader.cache.redis_answers().await {
             None => Dependency::NotConfigured,
@@ -147,11 +150,10 @@ impl Movies {
 
     async fn read(&self, key: Key) -> Result<Answer, Failure> {
         let reader = &self.0.reader;
-        let flight = self.0.flights.join(&key, || reader.clone().read(key.clone()));
-        let answer = match flight {
-            Some(flight) => flight.await,
-            // Too much is under way to begin anything, but what is known may still be told.
-            None => reader.remembered(reader.cache.get(&key).await, Unanswered::default()),
+        let answer = match self.0.calls.join(&key, || reader.clone().read(key.clone())) {
+            Some(pending) => pending.await.unwrap_or_else(|_| Err(Unavailable::default().into())),
+            // Too many calls are in flight to start another one, but the cache can still be read.
+            None => reader.fallback(reader.cache.get(&key).await, Unavailable::default()),
         };
         metrics::cache_lookup(match &answer {
             Ok(Answer { source: Source::Live, .. }) => "live",
@@ -164,48 +166,54 @@ impl Movies {
     }
 }
 
+impl From<Unavailable> for Failure {
+    fn from(Unavailable { retry_after }: Unavailable) -> Self {
+        Self::Unavailable { retry_after }
+    }
+}
+
 impl Reader {
-    /// The whole way of one question.
+    /// Reads the cache, then the provider, then the cache again for a stale entry.
     async fn read(self: Arc<Self>, key: Key) -> Result<Answer, Failure> {
-        let known = self.cache.get(&key).await;
+        let cached = self.cache.get(&key).await;
         let now = self.clock.now();
-        if let Some(entry) = known.as_ref().filter(|entry| self.is_fresh(entry, now)) {
+        if let Some(entry) = cached.as_ref().filter(|entry| self.is_fresh(entry, now)) {
             return Ok(Answer { entry: entry.clone(), source: Source::Fresh });
         }
-        match self.provider.ask(&key).await {
+        match self.provider.fetch(&key).await {
             Ok(content) => {
-                let keep = if content == Content::Absent { self.absent } else { self.stale.max(self.fresh) };
+                let ttl = if content == Content::Absent { self.absent } else { self.stale.max(self.fresh) };
                 let entry = Entry { fetch_time: self.clock.now(), content };
-                self.cache.put(&key, &entry, keep).await;
+                self.cache.put(&key, &entry, ttl).await;
                 Ok(Answer { entry, source: Source::Live })
             }
-            Err(unanswered) => {
-                let known = match known {
+            Err(unavailable) => {
+                let cached = match cached {
                     Some(entry) => Some(entry),
-                    None => self.cache.last_resort(&key).await,
+                    None => self.cache.get_from_memory(&key).await,
                 };
-                self.remembered(known, unanswered)
+                self.fallback(cached, unavailable)
             }
         }
     }
 
-    /// What stands in for the provider's answer.
-    fn remembered(&self, known: Option<Entry>, unanswered: Unanswered) -> Result<Answer, Failure> {
+    /// The answer when the provider has given none: the cached entry if it is not too old.
+    fn fallback(&self, cached: Option<Entry>, unavailable: Unavailable) -> Result<Answer, Failure> {
         let now = self.clock.now();
-        let known = known.filter(|entry| self.is_fresh(entry, now) || self.may_stand_in(entry, now));
-        let source = |entry: &Entry| if self.is_fresh(entry, now) { Source::Fresh } else { Source::Stale };
-        known
-            .map(|entry| Answer { source: source(&entry), entry })
-            .ok_or(Failure::Unavailable { retry_after: unanswered.retry_after })
+        let entry =
+            cached.filter(|entry| self.is_fresh(entry, now) || self.is_usable(entry, now)).ok_or(unavailable)?;
+        let source = if self.is_fresh(&entry, now) { Source::Fresh } else { Source::Stale };
+        Ok(Answer { entry, source })
     }
 
-    /// A fresh window of zero means to ask every time, whatever is known.
+    /// Whether the entry is served without asking the provider. With a fresh window of zero none is.
     fn is_fresh(&self, entry: &Entry, now: DateTime<Utc>) -> bool {
         !self.fresh.is_zero()
             && entry.age(now) < if entry.content == Content::Absent { self.absent } else { self.fresh }
     }
 
-    fn may_stand_in(&self, entry: &Entry, now: DateTime<Utc>) -> bool {
+    /// Whether the entry is served when the provider fails.
+    fn is_usable(&self, entry: &Entry, now: DateTime<Utc>) -> bool {
         let window = if entry.content == Content::Absent { self.absent } else { self.stale };
         entry.age(now) < window
     }

@@ -1,5 +1,5 @@
-//! The rules that stand in the contract as `buf.validate` annotations, and the conversions that enforce them: both say
-//! the same. For each annotated field a good request is spoilt in just that place and sent.
+//! The `buf.validate` annotations of the contract and the conversions that enforce them agree: for every rule of every
+//! field, a valid request is changed so that it breaks that rule, sent, and refused with a violation of that field.
 
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
@@ -13,8 +13,8 @@ use crate::harness::{
     refusals::violations,
 };
 
-/// Fields without a rule of their own. A new one has to be given a rule, or to be put here.
-const FREE: [&str; 10] = [
+/// Fields without a rule of their own. A new field needs a rule or an entry here.
+const WITHOUT_RULE: [&str; 10] = [
     "CancelShowtimeRequest.force",
     "ConfirmReservationRequest.tender",
     "CreateShowtimeRequest.price.currency_code",
@@ -30,15 +30,15 @@ const FREE: [&str; 10] = [
 /// One way of breaking one rule.
 struct Breach {
     rule: String,
-    /// What the field is given instead; `None` clears it.
+    /// The new value of the field. `None` clears it.
     value: Option<Value>,
-    /// Where below the field the violation is to be named: `[0]` for the first item.
+    /// The rest of the path of the violation after the field: `[0]` for the first item.
     below: &'static str,
 }
 
-/// A field of a request: where it is, and its rules.
+/// A field of a request with its place and its rules.
 struct Site {
-    /// From the request down; `usize` picks an item of the field.
+    /// The fields from the request down to this one. The number picks an item of a list.
     steps: Vec<(FieldDescriptor, Option<usize>)>,
     field: FieldDescriptor,
     rules: Option<DynamicMessage>,
@@ -54,8 +54,8 @@ impl Site {
         self.steps.iter().map(step).collect::<String>() + self.field.name()
     }
 
-    /// The request with another value at this place.
-    fn spoil(&self, request: &mut DynamicMessage, value: Option<Value>) {
+    /// Sets the field of the request to another value.
+    fn replace(&self, request: &mut DynamicMessage, value: Option<Value>) {
         let mut message = request;
         for (field, index) in &self.steps {
             let inner = message.get_field_mut(field);
@@ -71,7 +71,7 @@ impl Site {
         }
     }
 
-    /// The value that a good request has here.
+    /// The value of the field in the request.
     fn value(&self, request: &DynamicMessage) -> Value {
         let mut message = request.clone();
         for (field, index) in &self.steps {
@@ -93,10 +93,10 @@ async fn the_conversions_enforce_every_annotation_by_field() {
     let mut broken = 0;
     for method in methods(&pool) {
         let request = good_request(&method.input());
-        assert_eq!(flaws(&world, &path(&method), &request).await, Vec::<String>::new(), "{}", method.full_name());
+        assert_eq!(violated(&world, &path(&method), &request).await, Vec::<String>::new(), "{}", method.full_name());
         for fields in alternatives(&pool, &method.input()) {
             for set in [false, true] {
-                let found = flaws(&world, &path(&method), &with_all(&request, &fields, set)).await;
+                let found = violated(&world, &path(&method), &with_all(&request, &fields, set)).await;
                 let named = |field: &FieldDescriptor| found.iter().any(|found| found == field.name());
                 assert!(fields.iter().all(named), "{}: {found:?}", method.full_name());
                 broken += 1;
@@ -104,10 +104,10 @@ async fn the_conversions_enforce_every_annotation_by_field() {
         }
         for site in sites(&pool, &method.input(), &[]) {
             for Breach { rule, value, below } in breaches(&site, &request) {
-                let mut spoilt = request.clone();
-                site.spoil(&mut spoilt, value);
+                let mut changed = request.clone();
+                site.replace(&mut changed, value);
                 let expected = site.path() + below;
-                let found = flaws(&world, &path(&method), &spoilt).await;
+                let found = violated(&world, &path(&method), &changed).await;
                 assert!(
                     found.contains(&expected),
                     "{} {expected}: {rule} is not enforced: {found:?}",
@@ -117,8 +117,8 @@ async fn the_conversions_enforce_every_annotation_by_field() {
             }
             if optional(&site) {
                 let mut without = request.clone();
-                site.spoil(&mut without, None);
-                let found = flaws(&world, &path(&method), &without).await;
+                site.replace(&mut without, None);
+                let found = violated(&world, &path(&method), &without).await;
                 assert!(!found.contains(&site.path()), "{} {} may be left out", method.full_name(), site.path());
             }
         }
@@ -127,7 +127,7 @@ async fn the_conversions_enforce_every_annotation_by_field() {
 }
 
 #[test]
-fn every_request_field_has_a_rule_or_is_known_to_need_none() {
+fn every_request_field_has_a_rule_or_is_listed_without_one() {
     let pool = pool();
     let mut free = Vec::new();
     for method in methods(&pool) {
@@ -137,10 +137,10 @@ fn every_request_field_has_a_rule_or_is_known_to_need_none() {
         }
     }
     free.sort();
-    assert_eq!(free, FREE);
+    assert_eq!(free, WITHOUT_RULE);
 }
 
-/// Fields of a message of which exactly one is to be set.
+/// The groups of fields of a message of which exactly one must be set.
 fn alternatives(pool: &DescriptorPool, message: &MessageDescriptor) -> Vec<Vec<FieldDescriptor>> {
     let extension = pool.get_extension_by_name("buf.validate.message").expect("the rules are in the descriptors");
     let options = message.options();
@@ -148,11 +148,11 @@ fn alternatives(pool: &DescriptorPool, message: &MessageDescriptor) -> Vec<Vec<F
         return Vec::new();
     }
     let mut found = Vec::new();
-    for (name, value) in set(options.get_extension(&extension).as_message().expect("rules are a message")) {
+    for (name, value) in rules_of(options.get_extension(&extension).as_message().expect("rules are a message")) {
         assert_eq!(name, "oneof", "{}: this test does not know that rule", message.name());
         for rule in value.as_list().expect("a list of rules") {
-            let rule = set(rule.as_message().expect("a rule is a message"));
-            let part = |wanted: &str| rule.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+            let rule = rules_of(rule.as_message().expect("a rule is a message"));
+            let part = |part: &str| rule.iter().find(|(name, _)| name == part).map(|(_, value)| value.clone());
             assert_eq!(part("required"), Some(Value::Bool(true)), "{}", message.name());
             let names = part("fields").expect("its fields");
             let field = |name: &Value| message.get_field_by_name(name.as_str()?);
@@ -162,11 +162,11 @@ fn alternatives(pool: &DescriptorPool, message: &MessageDescriptor) -> Vec<Vec<F
     found
 }
 
-/// The request with all of these fields, or with none.
-fn with_all(request: &DynamicMessage, fields: &[FieldDescriptor], given: bool) -> DynamicMessage {
+/// The request with all of these fields set, or with none.
+fn with_all(request: &DynamicMessage, fields: &[FieldDescriptor], set: bool) -> DynamicMessage {
     let mut changed = request.clone();
     for field in fields {
-        if !given {
+        if !set {
             changed.clear_field(field);
         } else if !changed.has_field(field) {
             changed.set_field(field, Value::I32(1));
@@ -175,8 +175,8 @@ fn with_all(request: &DynamicMessage, fields: &[FieldDescriptor], given: bool) -
     changed
 }
 
-/// Sends it: the paths of all violations.
-async fn flaws(server: &Server, path: &str, request: &DynamicMessage) -> Vec<String> {
+/// Sends a request, and returns the paths of all violations.
+async fn violated(server: &Server, path: &str, request: &DynamicMessage) -> Vec<String> {
     let bytes = prost::Message::encode_to_vec(request);
     match raw::call(server.channel(), path, bytes).await {
         Err(status) if status.code() == Code::InvalidArgument => {
@@ -188,7 +188,7 @@ async fn flaws(server: &Server, path: &str, request: &DynamicMessage) -> Vec<Str
     }
 }
 
-/// Every field of a message, and of those inside it; of a list, those of its first item.
+/// Every field of a message and of the messages inside it. Of a list, only the first item is looked at.
 fn sites(pool: &DescriptorPool, message: &MessageDescriptor, steps: &[(FieldDescriptor, Option<usize>)]) -> Vec<Site> {
     let extension = pool.get_extension_by_name("buf.validate.field").expect("the rules are in the descriptors");
     let mut sites = Vec::new();
@@ -219,34 +219,34 @@ fn sites_below(
     sites(pool, inner, &[steps, &[(field.clone(), index)]].concat())
 }
 
-/// The rules of a message of rules: those that are set, by name.
-fn set(rules: &DynamicMessage) -> Vec<(String, Value)> {
+/// The rules that are set, by name.
+fn rules_of(rules: &DynamicMessage) -> Vec<(String, Value)> {
     rules.fields().map(|(field, value)| (field.name().to_owned(), value.clone())).collect()
 }
 
-/// Whether the contract says that leaving the field out is fine.
+/// Whether the contract allows the field to be left out.
 fn optional(site: &Site) -> bool {
     let Some(rules) = &site.rules else { return false };
-    let rules = set(rules);
+    let rules = rules_of(rules);
     let ignored = rules.iter().any(|(name, value)| name == "ignore" && *value == Value::EnumNumber(1));
-    // A message that is left out is held against "required" only.
+    // Only "required" refuses a message that is left out.
     let message = matches!(site.field.kind(), Kind::Message(_)) && !site.field.is_list();
     ignored || message && !rules.iter().any(|(name, _)| name == "required")
 }
 
-/// Every way in which this test knows to break the field's rules. It panics at a kind of rule that it does not know.
+/// Every way to break the rules of the field. Panics at a rule that this test does not know.
 fn breaches(site: &Site, request: &DynamicMessage) -> Vec<Breach> {
     let mut breaches = Vec::new();
     let Some(rules) = &site.rules else { return breaches };
-    for (kind, value) in set(rules) {
+    for (kind, value) in rules_of(rules) {
         match (&*kind, value) {
             ("required", Value::Bool(true)) => {
                 breaches.push(Breach { rule: kind, value: None, below: "" });
             }
-            // Held against by leaving the field out.
+            // Tested by leaving the field out.
             ("ignore", Value::EnumNumber(1)) => {}
             ("string" | "int32" | "int64" | "enum" | "repeated" | "duration", Value::Message(rules)) => {
-                for (rule, bound) in set(&rules) {
+                for (rule, bound) in rules_of(&rules) {
                     let name = format!("{kind}.{rule}");
                     let add = |(value, below)| Breach { rule: name.clone(), value: Some(value), below };
                     breaches.extend(values(&name, &bound, &site.value(request)).into_iter().map(add));
@@ -255,7 +255,7 @@ fn breaches(site: &Site, request: &DynamicMessage) -> Vec<Breach> {
             (kind, value) => panic!("{}: this test does not know the rule {kind} = {value}", site.path()),
         }
     }
-    // Where the zero value is not ignored, the rules of a text hold for it too.
+    // Unless the zero value is ignored, the rules of a text apply to it too.
     let text = site.field.kind() == Kind::String && !site.field.is_list();
     let strict = |rule: &str| rule == "string.pattern" || rule == "string.uuid" || rule == "string.min_len";
     if text && !optional(site) && breaches.iter().any(|breach| strict(&breach.rule)) {
@@ -264,11 +264,11 @@ fn breaches(site: &Site, request: &DynamicMessage) -> Vec<Breach> {
     breaches
 }
 
-/// Values that break this rule, and where below the field the violation is named.
-fn values(rule: &str, bound: &Value, good: &Value) -> Vec<(Value, &'static str)> {
+/// Values that break this rule, with the rest of the path of the violation.
+fn values(rule: &str, bound: &Value, valid: &Value) -> Vec<(Value, &'static str)> {
     let text = |text: &str| (Value::String(text.to_owned()), "");
     let length = || usize::try_from(bound.as_u64().expect("a length")).expect("a small length");
-    let items = || good.as_list().expect("a list").to_vec();
+    let items = || valid.as_list().expect("a list").to_vec();
     match rule {
         "string.min_len" => vec![(Value::String("x".repeat(length() - 1)), "")],
         "string.max_len" => vec![(Value::String("s".repeat(length() + 1)), "")],
@@ -282,7 +282,7 @@ fn values(rule: &str, bound: &Value, good: &Value) -> Vec<(Value, &'static str)>
             "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" => {
                 vec![text("2027-2-28"), text("28-02-2027"), text("2027-02-28T"), text("x")]
             }
-            pattern => panic!("say here what does not match {pattern}"),
+            pattern => panic!("this test has no text that does not match {pattern}"),
         },
         "int32.gte" => vec![(Value::I32(bound.as_i32().expect("a bound") - 1), "")],
         "int32.lte" => vec![(Value::I32(bound.as_i32().expect("a bound") + 1), "")],
@@ -292,8 +292,8 @@ fn values(rule: &str, bound: &Value, good: &Value) -> Vec<(Value, &'static str)>
         "repeated.max_items" => vec![(Value::List(items().into_iter().cycle().take(length() + 1).collect()), "")],
         "repeated.items" => {
             let mut values = Vec::new();
-            for (kind, inner) in set(bound.as_message().expect("rules are a message")) {
-                for (rule, bound) in set(inner.as_message().expect("rules are a message")) {
+            for (kind, inner) in rules_of(bound.as_message().expect("rules are a message")) {
+                for (rule, bound) in rules_of(inner.as_message().expect("rules are a message")) {
                     let beyond = match (&*kind, &*rule) {
                         ("int32", "gte") => bound.as_i32().expect("a bound") - 1,
                         ("int32", "lte") => bound.as_i32().expect("a bound") + 1,
@@ -306,14 +306,14 @@ fn values(rule: &str, bound: &Value, good: &Value) -> Vec<(Value, &'static str)>
             }
             values
         }
-        "duration.gte" => vec![(nudged(bound, -1), "")],
-        "duration.lte" => vec![(nudged(bound, 1), "")],
+        "duration.gte" => vec![(moved(bound, -1), "")],
+        "duration.lte" => vec![(moved(bound, 1), "")],
         rule => panic!("this test does not know the rule {rule}"),
     }
 }
 
-/// The duration, a second more or less.
-fn nudged(bound: &Value, seconds: i64) -> Value {
+/// The duration plus some seconds.
+fn moved(bound: &Value, seconds: i64) -> Value {
     let mut duration = bound.as_message().expect("a duration").clone();
     let field = duration.descriptor().get_field_by_name("seconds").expect("a duration has seconds");
     let bound = duration.get_field(&field).as_i64().expect("seconds are a number");

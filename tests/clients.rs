@@ -1,4 +1,4 @@
-//! Clients that nobody here wrote: each schedules a showtime, lists it, and reads why the second one is refused.
+//! Clients in other languages and tools: each schedules a showtime, lists it, and reads why a second one is refused.
 
 use std::{collections::HashMap, fs, process::Command};
 
@@ -17,7 +17,7 @@ use crate::harness::{
     requests::INCEPTION,
 };
 
-/// What a client saw.
+/// What a client prints.
 #[derive(Debug, Deserialize)]
 struct Session {
     created: String,
@@ -108,7 +108,7 @@ async fn buf(flags: &[&str]) {
     assert_eq!(error["code"], "failed_precondition");
     let info = &error["details"][0];
     assert_eq!(info["type"], "google.rpc.ErrorInfo", "{error}");
-    // buf has no schema for the details by reflection: it hands them on as they came.
+    // buf does not look up the schema of details by reflection, and prints their bytes in base64.
     let bytes = info["value"].as_str().and_then(|value| STANDARD_NO_PAD.decode(value).ok());
     let bytes = bytes.unwrap_or_else(|| panic!("no base64: {error}"));
     let info = ErrorInfo::decode(&*bytes).expect("the detail is what its type says");
@@ -116,7 +116,7 @@ async fn buf(flags: &[&str]) {
     assert_eq!(info.metadata.get("showtime_id").map(String::as_str), id.as_str(), "{info:?}");
 }
 
-/// Whoever pastes what the server prints when it is ready gets an answer, and twice the same one for the same request.
+/// The calls that the server prints when it is ready work when they are pasted into a shell, and more than once.
 #[tokio::test]
 async fn the_calls_in_the_banner_can_be_pasted() {
     const NPX: &str = "npx --yes @bufbuild/buf ";
@@ -131,7 +131,7 @@ async fn the_calls_in_the_banner_can_be_pasted() {
     let lines: Vec<_> = world.console().lines().into_iter().filter(|line| line.trim().starts_with(NPX)).collect();
     let line = |method: &str| {
         let found = lines.iter().find(|line| line.ends_with(method));
-        found.unwrap_or_else(|| panic!("{method} is not there:\n{}", world.console()))
+        found.unwrap_or_else(|| panic!("{method} is missing:\n{}", world.console()))
     };
     assert!(paste(line("/boxoffice.v1.Showtimes/ListShowtimes"))["showtimes"].is_array());
     assert_eq!(paste(line("/boxoffice.v1.Movies/GetMovie"))["movie"]["title"], "Inception");
@@ -143,7 +143,7 @@ async fn the_calls_in_the_banner_can_be_pasted() {
     let (once, again) = (paste(reserve), paste(reserve));
     assert_eq!(once["reservation"]["seatCount"], 2, "{once}");
     assert_eq!(once["reservation"]["reservationId"], again["reservation"]["reservationId"]);
-    assert_eq!(lines.len(), 4, "what else is printed is to be tried here: {lines:?}");
+    assert_eq!(lines.len(), 4, "this test must try every line that is printed: {lines:?}");
 }
 
 async fn room() -> (World, String) {

@@ -15,6 +15,7 @@ mod clients;
 mod command;
 mod contention;
 mod crashes;
+mod descriptors;
 mod fuzz;
 mod holds;
 mod idempotency;

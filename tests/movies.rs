@@ -1,4 +1,4 @@
-//! Movies, over the wire: read by id, searched by title, each with its provenance.
+//! Movies over gRPC: read by id and searched by title, each with its source and fetch time.
 
 use boxoffice::pb::boxoffice::v1::{GetMovieRequest, Movie, MovieSource, SearchMoviesRequest};
 use tonic::Status;
@@ -14,7 +14,7 @@ on_both_stores!(
     a_search_finds_titles_and_lists_all_without_text,
     a_search_goes_page_by_page,
     a_search_is_refused_by_field,
-    without_provider_and_cache_a_movie_is_unavailable_for_now,
+    without_provider_and_cache_a_movie_is_unavailable,
 );
 
 async fn a_movie_says_where_it_comes_from_and_when_it_was_fetched(world: World) {
@@ -84,12 +84,12 @@ async fn a_search_is_refused_by_field(world: World) {
     assert_violates(&status, &["page_token"]);
 }
 
-async fn without_provider_and_cache_a_movie_is_unavailable_for_now(world: World) {
+async fn without_provider_and_cache_a_movie_is_unavailable(world: World) {
     let faults = world.embedded_provider().await;
     faults.outage().await;
-    let status = get(&world, INCEPTION).await.expect_err("nobody knows");
+    let status = get(&world, INCEPTION).await.expect_err("it is not cached");
     assert_try_again(&status, "PROVIDER_UNAVAILABLE");
-    let status = search(&world, request("", 0, "")).await.expect_err("nobody knows");
+    let status = search(&world, request("", 0, "")).await.expect_err("it is not cached");
     assert_try_again(&status, "PROVIDER_UNAVAILABLE");
     faults.set(no_faults()).await;
 }

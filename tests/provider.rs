@@ -1,4 +1,4 @@
-//! The movie provider is slow and fails a lot: what callers see of that.
+//! What callers see when the movie provider is slow or fails.
 
 use std::collections::BTreeSet;
 
@@ -14,20 +14,20 @@ use crate::harness::{
     server::Setup, supervisor,
 };
 
-/// A server that asks this provider, with patience for a test; the folder keeps its data.
-fn asking(provider: &Provider, folder: &tempfile::TempDir) -> Setup {
+/// A server with this provider and a timeout that suits a test. Its data is in the folder.
+fn with_provider(provider: &Provider, folder: &tempfile::TempDir) -> Setup {
     Setup::new(folder.path()).with("--provider-url", provider.url()).with("--provider-timeout", "300ms")
 }
 
-/// The same, for which nothing in the cache is fresh: every read asks the provider first.
+/// The same with a fresh window of zero: every read calls the provider first.
 async fn never_fresh(provider: &Provider, folder: &tempfile::TempDir) -> Server {
-    asking(provider, folder).with("--provider-fresh", "0s").start().await
+    with_provider(provider, folder).with("--provider-fresh", "0s").start().await
 }
 
 #[tokio::test]
 async fn a_warm_cache_spares_the_provider() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
-    let server = asking(&provider, &folder).start().await;
+    let server = with_provider(&provider, &folder).start().await;
     let live = movie(&server).await.expect("the provider is up");
     assert_eq!(live.source(), MovieSource::Live);
     provider.faults().outage().await;
@@ -41,8 +41,8 @@ async fn a_warm_cache_spares_the_provider() {
 #[tokio::test]
 async fn two_hundred_callers_for_one_cold_movie_make_one_call() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
-    let server = asking(&provider, &folder).with("--provider-timeout", "5s").start().await;
-    // Slow enough for all to arrive while the first is under way.
+    let server = with_provider(&provider, &folder).with("--provider-timeout", "5s").start().await;
+    // Slow enough for all calls to arrive while the first is in flight.
     provider.faults().set(FaultSettings { latency: Some(milliseconds(1000)), ..no_faults() }).await;
     let answers = join_all((0..200).map(|_| movie(&server))).await;
     let fetched: BTreeSet<String> = answers
@@ -53,8 +53,8 @@ async fn two_hundred_callers_for_one_cold_movie_make_one_call() {
     assert_eq!(provider.faults().call_count().await, 1);
 }
 
-/// Each way of failing: what was cached is served and marked, what was not is unavailable for now, and when the provider
-/// is back, so are live answers.
+/// While the provider fails, a cached movie is served as STALE, and one that is not cached is UNAVAILABLE. Once it has
+/// recovered, answers are live again.
 async fn stale_while_it_fails(faults: FaultSettings) {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
     let server = never_fresh(&provider, &folder).await;
@@ -65,7 +65,7 @@ async fn stale_while_it_fails(faults: FaultSettings) {
         let stale = movie(&server).await.expect("the cache has it");
         assert_eq!(stale, Movie { source: MovieSource::Stale.into(), ..live.clone() });
     }
-    assert_try_again(&get(&server, "tt0111161").await.expect_err("nobody knows"), "PROVIDER_UNAVAILABLE");
+    assert_try_again(&get(&server, "tt0111161").await.expect_err("it is not cached"), "PROVIDER_UNAVAILABLE");
     provider.faults().clear().await;
     let back = eventually("a live answer", async || live_answer(&server).await).await;
     assert_eq!((back.title, back.year), (live.title, live.year));
@@ -98,7 +98,7 @@ async fn a_provider_that_is_too_slow_leaves_the_cache() {
 }
 
 #[tokio::test]
-async fn a_provider_that_dies_and_returns_is_asked_again() {
+async fn a_provider_that_was_killed_is_called_again_after_its_restart() {
     let (mut provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
     let server = never_fresh(&provider, &folder).await;
     let live = movie(&server).await.expect("the provider is up");
@@ -114,8 +114,8 @@ async fn a_provider_that_dies_and_returns_is_asked_again() {
 async fn a_server_starts_without_its_provider() {
     let (mut provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
     provider.kill();
-    let server = asking(&provider, &folder).start().await;
-    assert_try_again(&movie(&server).await.expect_err("nobody knows"), "PROVIDER_UNAVAILABLE");
+    let server = with_provider(&provider, &folder).start().await;
+    assert_try_again(&movie(&server).await.expect_err("it is not cached"), "PROVIDER_UNAVAILABLE");
     provider.restart().await;
     eventually("a live answer", async || live_answer(&server).await).await;
 }
@@ -123,7 +123,7 @@ async fn a_server_starts_without_its_provider() {
 #[tokio::test]
 async fn a_movie_beyond_the_stale_window_is_not_served() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
-    let setup = asking(&provider, &folder).with("--provider-fresh", "0s").with("--provider-stale", "0s");
+    let setup = with_provider(&provider, &folder).with("--provider-fresh", "0s").with("--provider-stale", "0s");
     let server = setup.start().await;
     movie(&server).await.expect("the provider is up");
     provider.faults().outage().await;
@@ -131,7 +131,7 @@ async fn a_movie_beyond_the_stale_window_is_not_served() {
 }
 
 #[tokio::test]
-async fn a_flaky_provider_is_tried_again_and_never_shows_with_a_warm_cache() {
+async fn with_a_warm_cache_no_call_fails_because_of_a_flaky_provider() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
     let server = never_fresh(&provider, &folder).await;
     movie(&server).await.expect("the provider is up");
@@ -144,11 +144,11 @@ async fn a_flaky_provider_is_tried_again_and_never_shows_with_a_warm_cache() {
 }
 
 #[tokio::test]
-async fn a_failed_attempt_is_tried_again() {
+async fn a_failed_attempt_is_retried() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
-    let server = asking(&provider, &folder).with("--provider-attempts", "3").start().await;
+    let server = with_provider(&provider, &folder).with("--provider-attempts", "3").start().await;
     provider.faults().outage().await;
-    movie(&server).await.expect_err("nobody knows");
+    movie(&server).await.expect_err("it is not cached");
     let calls = provider.faults().call_count().await;
     assert!((1..=3).contains(&calls), "{calls} calls");
     let counted = server.metrics().await.sum("boxoffice_provider_duration_seconds_count", &[]);
@@ -168,9 +168,9 @@ async fn the_breaker_opens_spares_the_provider_and_closes() {
     })
     .await;
     let readiness = server.admin("/readyz").await;
-    assert_eq!(readiness.status, 200, "a provider that is down does not stop the selling: {readiness:?}");
+    assert_eq!(readiness.status, 200, "a provider that is down does not stop sales: {readiness:?}");
     assert!(readiness.text().contains("provider"), "{readiness:?}");
-    // While it is open, callers make no calls; a probe now and then may.
+    // While it is open, only probes call the provider.
     let before = provider.faults().call_count().await;
     for _ in 0..200 {
         movie(&server).await.expect("the cache has it");
@@ -187,9 +187,9 @@ async fn the_breaker_opens_spares_the_provider_and_closes() {
 }
 
 #[tokio::test]
-async fn not_found_is_an_answer_and_is_remembered() {
+async fn not_found_is_an_answer_and_is_cached() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
-    let server = asking(&provider, &folder).start().await;
+    let server = with_provider(&provider, &folder).start().await;
     for _ in 0..5 {
         let status = get(&server, "tt0000000").await.expect_err("there is none");
         assert_not_found(&status, "MOVIE_NOT_FOUND", "tt0000000");
@@ -198,9 +198,9 @@ async fn not_found_is_an_answer_and_is_remembered() {
 }
 
 #[tokio::test]
-async fn not_found_is_remembered_briefly() {
+async fn not_found_is_cached_for_a_short_time() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
-    let server = asking(&provider, &folder).with("--provider-absent", "0s").start().await;
+    let server = with_provider(&provider, &folder).with("--provider-absent", "0s").start().await;
     for calls in 1..=3 {
         get(&server, "tt0000000").await.expect_err("there is none");
         assert_eq!(provider.faults().call_count().await, calls);
@@ -225,6 +225,6 @@ async fn get(server: &Server, movie_id: &str) -> Result<Movie, Status> {
 }
 
 fn milliseconds(milliseconds: i32) -> prost_types::Duration {
-    let (seconds, rest) = (milliseconds / 1000, milliseconds % 1000);
-    prost_types::Duration { seconds: seconds.into(), nanos: rest * 1_000_000 }
+    let (seconds, remainder) = (milliseconds / 1000, milliseconds % 1000);
+    prost_types::Duration { seconds: seconds.into(), nanos: remainder * 1_000_000 }
 }

@@ -1,4 +1,4 @@
-//! How the provider lets us in: its API key, and TLS with a certificate that nobody knows but us.
+//! Access to the provider: its API key, and TLS with a private or self-signed certificate.
 
 use std::fs;
 
@@ -29,14 +29,14 @@ async fn a_wrong_or_missing_api_key_is_the_providers_failure() {
         let folder = supervisor::folder("access-");
         let setup = Setup::new(folder.path()).with("--provider-url", provider.url());
         let setup = key.map_or(setup.clone(), |key| setup.with("--provider-api-key", key));
-        let status = source(&setup.start().await).await.expect_err("the provider lets nobody in");
+        let status = source(&setup.start().await).await.expect_err("the provider refuses the call");
         assert_try_again(&status, "PROVIDER_UNAVAILABLE");
         assert!(!status.message().contains("another-key"), "{status:?}");
     }
 }
 
 #[tokio::test]
-async fn a_certificate_is_held_against_the_ca_file() {
+async fn a_certificate_is_verified_with_the_ca_file() {
     let folder = supervisor::folder("access-");
     let (provider, ca) = secure_provider(&folder, "ours").await;
     let (_, other_ca) = certificate(&folder, "theirs");
@@ -44,29 +44,29 @@ async fn a_certificate_is_held_against_the_ca_file() {
     let trusting = setup.clone().with("--provider-ca-file", ca).start().await;
     assert_eq!(source(&trusting).await.expect("the certificate is good"), MovieSource::Live);
     trusting.stop().await;
-    let doubting = setup.with("--provider-ca-file", other_ca).start().await;
-    assert_try_again(&source(&doubting).await.expect_err("a stranger"), "PROVIDER_UNAVAILABLE");
+    let verifying = setup.with("--provider-ca-file", other_ca).start().await;
+    assert_try_again(&source(&verifying).await.expect_err("the certificate is not trusted"), "PROVIDER_UNAVAILABLE");
 }
 
 #[tokio::test]
-async fn an_unknown_certificate_is_refused_unless_told_otherwise() {
+async fn an_unknown_certificate_is_refused_unless_verification_is_off() {
     let folder = supervisor::folder("access-");
     let (provider, _) = secure_provider(&folder, "ours").await;
     let setup = Setup::new(folder.path()).with("--provider-url", provider.tls_url());
-    let doubting = setup.clone().start().await;
-    assert_try_again(&source(&doubting).await.expect_err("a stranger"), "PROVIDER_UNAVAILABLE");
-    doubting.stop().await;
-    let careless = setup.with("--provider-insecure", "").start().await;
-    assert_eq!(source(&careless).await.expect("nothing is verified"), MovieSource::Live);
+    let verifying = setup.clone().start().await;
+    assert_try_again(&source(&verifying).await.expect_err("the certificate is not trusted"), "PROVIDER_UNAVAILABLE");
+    verifying.stop().await;
+    let insecure = setup.with("--provider-insecure", "").start().await;
+    assert_eq!(source(&insecure).await.expect("nothing is verified"), MovieSource::Live);
 }
 
-/// A provider for `localhost` with a certificate, and the CA file that knows it.
+/// A provider for `localhost` with a certificate, and the file of the CA that signed it.
 async fn secure_provider(folder: &TempDir, name: &str) -> (Provider, String) {
     let ((certificate, key), ca) = certificate(folder, name);
     (Provider::start(&["--tls-cert", &certificate, "--tls-key", &key]).await, ca)
 }
 
-/// Writes a certificate with its key, and the CA that signed it.
+/// Writes a certificate with its key, and the CA that signed it. Returns the paths.
 fn certificate(folder: &TempDir, name: &str) -> ((String, String), String) {
     let mut authority = CertificateParams::new(vec![]).expect("no names");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -1,4 +1,4 @@
-//! Redis is a help, never a need: it is shared while it works, and no call fails when it does not.
+//! Redis is optional: instances share it while it works, and no call fails because it does not.
 
 use boxoffice::pb::boxoffice::{
     demo::v1::FaultSettings,
@@ -23,7 +23,7 @@ async fn two_servers_share_what_one_has_fetched() {
     let other = setup(&folders[1], &provider, &redis).start().await;
     let live = movie(&one, INCEPTION).await;
     assert_eq!(live.source(), MovieSource::Live);
-    // The answer need not wait for Redis to have it.
+    // The answer may come before Redis has stored it.
     eventually("Redis has the movie", async || redis.ask(&["DBSIZE"]).contains('1').then_some(())).await;
     let shared = movie(&other, INCEPTION).await;
     assert_eq!(shared, Movie { source: MovieSource::Fresh.into(), ..live });
@@ -31,7 +31,7 @@ async fn two_servers_share_what_one_has_fetched() {
 }
 
 #[tokio::test]
-async fn what_was_fetched_outlives_the_server() {
+async fn a_cached_movie_survives_a_restart_of_the_server() {
     let (provider, redis) = (Provider::start(&[]).await, Redis::start().await);
     let folder = supervisor::folder("redis-world-");
     let server = setup(&folder, &provider, &redis).start().await;
@@ -71,8 +71,8 @@ async fn no_call_fails_while_redis_is_a_black_hole() {
         all_answer(&server).await;
         server.metrics().await.sum("boxoffice_cache_duration_seconds_count", &["backend=\"redis\"", "timed_out"])
     };
-    eventually("the time-out is seen", timed_out).await;
-    eventually("Redis is left alone", async || {
+    eventually("the timeout is counted", timed_out).await;
+    eventually("Redis is skipped", async || {
         all_answer(&server).await;
         server.metrics().await.sum("boxoffice_cache_duration_seconds_count", &["backend=\"redis\"", "left_alone"])
     })
@@ -85,7 +85,7 @@ async fn no_call_fails_while_redis_is_a_black_hole() {
     .await;
 }
 
-/// Those under way when it falls silent wait for their time-out; nobody after them does.
+/// Only the calls in flight when Redis stops answering wait for the timeout.
 #[tokio::test]
 async fn a_silent_redis_costs_its_timeout_once_and_then_nothing() {
     let (provider, redis) = (Provider::start(&[]).await, Redis::start().await);
@@ -102,15 +102,15 @@ async fn a_silent_redis_costs_its_timeout_once_and_then_nothing() {
         let labels = ["backend=\"redis\"", "call=\"get\"", outcome];
         metrics.sum("boxoffice_cache_duration_seconds_count", &labels)
     };
-    let timed_out = gets("outcome=\"timed_out\"").expect("the time-out is counted");
-    let left_alone = gets("outcome=\"left_alone\"").expect("that nobody waits is counted");
+    let timed_out = gets("outcome=\"timed_out\"").expect("the timeout is counted");
+    let left_alone = gets("outcome=\"left_alone\"").expect("calls that skip Redis are counted");
     assert!(timed_out <= 3.0, "{timed_out} calls waited");
     assert!(left_alone >= 197.0, "{left_alone} calls of 200 did not wait");
-    assert_eq!(provider.faults().call_count().await, 1, "memory knows the movie");
+    assert_eq!(provider.faults().call_count().await, 1, "the movie is cached in memory");
 }
 
 #[tokio::test]
-async fn a_server_starts_without_redis_and_uses_it_when_it_comes() {
+async fn a_server_starts_without_redis_and_uses_it_once_it_is_there() {
     let (provider, mut redis) = (Provider::start(&[]).await, Redis::start().await);
     redis.kill();
     let folder = supervisor::folder("redis-world-");
@@ -127,7 +127,7 @@ async fn a_server_starts_without_redis_and_uses_it_when_it_comes() {
     .await;
 }
 
-/// Without Redis the memory of the process still stands between callers and a provider that is out.
+/// When Redis and the provider are both down, the cache in memory answers.
 #[tokio::test]
 async fn stale_answers_survive_the_loss_of_redis() {
     let (provider, mut redis) = (Provider::start(&[]).await, Redis::start().await);
@@ -142,7 +142,7 @@ async fn stale_answers_survive_the_loss_of_redis() {
     assert_eq!((stale.source(), stale.fetch_time), (MovieSource::Stale, live.fetch_time));
 }
 
-/// Something else under our key is a miss, not a failure.
+/// A value that is no entry is a miss, not a failure.
 #[tokio::test]
 async fn garbage_in_redis_is_a_miss() {
     let (provider, redis) = (Provider::start(&[]).await, Redis::start().await);

@@ -1,8 +1,11 @@
-"""Schedules a showtime, sells two of its best seats, and reads why somebody else cannot have them.
+"""Schedules a showtime, sells two of its best seats, and reads why another customer cannot have them.
 
     python sell.py [ADDRESS]
+
+It can be run any number of times: each run has a showtime of its own, and cancels it at the end.
 """
 
+import random
 import sys
 import uuid
 from datetime import datetime, timedelta, timezone
@@ -20,41 +23,46 @@ def main(address):
         showtimes = showtimes_pb2_grpc.ShowtimesStub(channel)
         reservations = reservations_pb2_grpc.ReservationsStub(channel)
 
-        screen = auditoriums.ListAuditoriums(auditoriums_pb2.ListAuditoriumsRequest(), timeout=5).auditoriums[0]
+        auditorium = auditoriums.ListAuditoriums(auditoriums_pb2.ListAuditoriumsRequest(), timeout=5).auditoriums[0]
         request = showtimes_pb2.CreateShowtimeRequest(
             movie_id="tt1375666",
-            auditorium_id=screen.auditorium_id,
-            start_time=datetime.now(timezone.utc) + timedelta(days=30),
+            auditorium_id=auditorium.auditorium_id,
+            # Random, because the showtimes of two runs must not overlap.
+            start_time=datetime.now(timezone.utc) + timedelta(days=random.uniform(30, 395)),
             duration=timedelta(minutes=148),
             price=money_pb2.Money(currency_code="EUR", units=12, nanos=500_000_000),
         )
         showtime = showtimes.CreateShowtime(request, timeout=5).showtime
         print(f"scheduled {showtime.movie.title} on {showtime.local_date}, {showtime.available_count} seats free")
-
-        request = reservations_pb2.ReserveSeatsRequest(
-            showtime_id=showtime.showtime_id, seat_count=2, customer_id="ada", request_id=str(uuid.uuid4())
-        )
-        held = reservations.ReserveSeats(request, timeout=5).reservation
-        print(f"held {names(held.seats)} for {held.time_left.seconds} seconds, {held.total_price.units} EUR")
-
-        request = reservations_pb2.ReserveSeatsRequest(
-            showtime_id=showtime.showtime_id, seats=held.seats, customer_id="bob", request_id=str(uuid.uuid4())
-        )
         try:
-            reservations.ReserveSeats(request, timeout=5)
-        except grpc.RpcError as error:
-            print(f"refused: {error.details()}")
-            print(f"on offer: {[names(offer.seats) for offer in unavailable(error).offers]}")
+            sell(reservations, showtime.showtime_id)
+        finally:
+            request = showtimes_pb2.CancelShowtimeRequest(showtime_id=showtime.showtime_id, force=True)
+            cancelled = showtimes.CancelShowtime(request, timeout=5).showtime
+            print(f"now {showtimes_pb2.ShowtimeState.Name(cancelled.state)}, with its reservations")
 
-        request = reservations_pb2.ConfirmReservationRequest(
-            reservation_id=held.reservation_id, request_id=str(uuid.uuid4())
-        )
-        sold = reservations.ConfirmReservation(request, timeout=5).reservation
-        print(f"now {reservations_pb2.ReservationState.Name(sold.state)}")
 
-        request = showtimes_pb2.CancelShowtimeRequest(showtime_id=showtime.showtime_id, force=True)
-        cancelled = showtimes.CancelShowtime(request, timeout=5).showtime
-        print(f"now {showtimes_pb2.ShowtimeState.Name(cancelled.state)}, with its reservations")
+def sell(reservations, showtime_id):
+    request = reservations_pb2.ReserveSeatsRequest(
+        showtime_id=showtime_id, seat_count=2, customer_id="ada", request_id=str(uuid.uuid4())
+    )
+    held = reservations.ReserveSeats(request, timeout=5).reservation
+    print(f"held {names(held.seats)} for {held.time_left.seconds} seconds, {held.total_price.units} EUR")
+
+    request = reservations_pb2.ReserveSeatsRequest(
+        showtime_id=showtime_id, seats=held.seats, customer_id="bob", request_id=str(uuid.uuid4())
+    )
+    try:
+        reservations.ReserveSeats(request, timeout=5)
+    except grpc.RpcError as error:
+        print(f"refused: {error.details()}")
+        print(f"on offer: {[names(offer.seats) for offer in unavailable(error).offers]}")
+
+    request = reservations_pb2.ConfirmReservationRequest(
+        reservation_id=held.reservation_id, request_id=str(uuid.uuid4())
+    )
+    sold = reservations.ConfirmReservation(request, timeout=5).reservation
+    print(f"now {reservations_pb2.ReservationState.Name(sold.state)}")
 
 
 def names(seats):
@@ -62,7 +70,7 @@ def names(seats):
 
 
 def unavailable(error):
-    """A refusal for seats carries every seat in the way, and what could be had instead."""
+    """The detail of the refusal: the seats that cannot be reserved, and other blocks on offer."""
     seats = reservations_pb2.SeatsUnavailable()
     for detail in rpc_status.from_call(error).details:
         if detail.Unpack(seats):

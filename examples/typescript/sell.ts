@@ -1,7 +1,9 @@
-// Lists showtimes, sells two of the best seats of the first, and reads why somebody else cannot have them. It runs in Node
-// as it is, and in a page that the service lets in (--cors-origin).
+// Lists the coming showtimes, sells two of the best free seats, and reads why another customer cannot have them. It can be
+// run any number of times: each run takes seats that are free, for a customer of its own. It runs in Node, and in a page
+// from an origin that the service allows (--cors-origin).
 
-import { ConnectError, createClient } from "@connectrpc/connect";
+import { timestampNow } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
 import {
@@ -10,27 +12,40 @@ import {
   type Seat,
   SeatsUnavailableSchema,
 } from "./generated/boxoffice/v1/reservations_pb.js";
-import { Showtimes } from "./generated/boxoffice/v1/showtimes_pb.js";
+import { type Showtime, Showtimes } from "./generated/boxoffice/v1/showtimes_pb.js";
 
 const transport = createGrpcWebTransport({ baseUrl: "http://127.0.0.1:50051", defaultTimeoutMs: 5_000 });
 const showtimes = createClient(Showtimes, transport);
 const reservations = createClient(Reservations, transport);
 
+const customerId = `ada-${crypto.randomUUID()}`;
 const names = (seats: Seat[]) => seats.map((seat) => `${seat.row}${seat.number}`).join(" ");
 
-const { showtimes: listed } = await showtimes.listShowtimes({});
+// Holds two neighbouring seats of the first showtime that has them.
+async function hold(listed: Showtime[]) {
+  for (const { showtimeId } of listed) {
+    // The request id makes it safe to repeat the call.
+    const request = { showtimeId, seatCount: 2, customerId, requestId: crypto.randomUUID() };
+    try {
+      return await reservations.reserveSeats(request);
+    } catch (thrown) {
+      // This showtime is sold out, so the next one is tried.
+      if (ConnectError.from(thrown).code !== Code.FailedPrecondition) throw thrown;
+    }
+  }
+  throw new Error("no showtime has two neighbouring seats that are free");
+}
+
+const { showtimes: listed } = await showtimes.listShowtimes({ startAfter: timestampNow() });
 for (const each of listed) {
   console.log(`${each.localDate} ${each.auditorium?.name}: ${each.movie?.title}, ${each.availableCount} seats free`);
 }
-const showtimeId = listed[0]?.showtimeId ?? "";
 
-// With a request id of its own, each of these calls can be repeated without harm.
-const hold = { showtimeId, seatCount: 2, customerId: "ada", requestId: crypto.randomUUID() };
-const { reservation: held } = await reservations.reserveSeats(hold);
+const { reservation: held } = await hold(listed);
 console.log(`held ${names(held?.seats ?? [])} for ${held?.timeLeft?.seconds} seconds`);
 
 try {
-  await reservations.reserveSeats({ showtimeId, seats: held?.seats ?? [], customerId: "bob" });
+  await reservations.reserveSeats({ showtimeId: held?.showtimeId, seats: held?.seats, customerId: "bob" });
 } catch (thrown) {
   const refusal = ConnectError.from(thrown);
   const [unavailable] = refusal.findDetails(SeatsUnavailableSchema);
@@ -38,6 +53,6 @@ try {
   console.log(`on offer: ${unavailable?.offers.map((offer) => names(offer.seats)).join(", ")}`);
 }
 
-const sale = { reservationId: held?.reservationId ?? "", tender: { method: "cash" }, requestId: crypto.randomUUID() };
+const sale = { reservationId: held?.reservationId, tender: { method: "cash" }, requestId: crypto.randomUUID() };
 const { reservation: sold } = await reservations.confirmReservation(sale);
 console.log(`now ${ReservationState[sold?.state ?? ReservationState.UNSPECIFIED]}`);

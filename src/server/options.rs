@@ -50,7 +50,7 @@ pub(super) fn upstream(config: &Config, url: &str) -> Result<upstream::Options, 
         redis: config.cache.redis_url.as_ref().map(|url| upstream::RedisOptions {
             url: upstream::Secret::new(url.expose()),
             timeout: config.cache.redis_timeout,
-            rest: config.cache.redis_rest,
+            cooldown: config.cache.redis_rest,
         }),
         fresh: provider.provider_fresh,
         stale: provider.provider_stale,

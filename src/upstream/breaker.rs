@@ -1,35 +1,35 @@
-//! A circuit breaker: when most of the recent calls failed, stop calling for a while, then let one call find out.
+//! A circuit breaker: when most of the recent calls failed, it refuses calls for a while, then admits one call as a probe.
 //!
-//! A pure state machine: time is an argument and nothing happens by itself. It promises that while open nobody is
-//! admitted, that while half open one call at a time is, and that a result counts only in the state in which its call was
-//! admitted, so a straggler from before cannot close or reopen it.
+//! A pure state machine: time is an argument, and no state changes by itself. While it is open no call is admitted, and
+//! while it is half open one call at a time is. A result counts only in the generation in which its call was admitted, so
+//! the late result of an older call neither closes nor reopens it.
 
 use std::time::{Duration, Instant};
 
-/// When it opens, and for how long.
+/// When the breaker opens, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
-    /// So many failures open it…
+    /// The number of failures among the latest `window` calls that opens it.
     pub(super) failures: u32,
-    /// …among so many of the latest calls, 64 at most.
+    /// The number of latest calls that are looked at, at most 64.
     pub(super) window: u32,
-    /// How long it stays open; a probe that never reports is given up after the same time.
-    pub(super) rest: Duration,
+    /// How long it stays open. A probe without a result is given up after the same time.
+    pub(super) open_for: Duration,
 }
 
-/// What can be seen of it.
+/// The state of a breaker as others see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Position {
-    /// Calls pass.
+pub(super) enum BreakerState {
+    /// All calls are admitted.
     Closed,
-    /// One call is finding out.
+    /// One call, the probe, is in flight.
     HalfOpen,
-    /// No call passes.
+    /// No call is admitted.
     Open,
 }
 
-impl Position {
-    /// As the metric has it.
+impl BreakerState {
+    /// The value of the metric `boxoffice_breaker_state`.
     pub(super) fn gauge(self) -> u64 {
         match self {
             Self::Closed => 0,
@@ -39,56 +39,62 @@ impl Position {
     }
 }
 
-/// The latest results, a bit each, 1 for a failure, newest lowest.
 #[derive(Clone, Copy, Debug)]
 enum State {
-    Closed { recent: u64 },
-    Open { until: Instant },
-    HalfOpen { until: Instant },
+    /// `recent` has one bit for each of the latest results: 1 for a failure, the newest in the lowest bit.
+    Closed {
+        recent: u64,
+    },
+    Open {
+        until: Instant,
+    },
+    HalfOpen {
+        until: Instant,
+    },
 }
 
-/// Leave for one call. Give it back with `record`.
+/// Permission for one call. The result of the call is reported with [`Breaker::record`].
 #[derive(Debug)]
 pub(super) struct Permit {
-    era: u64,
+    generation: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Breaker {
     settings: Settings,
     state: State,
-    /// Raised with every change of state and every new probe.
-    era: u64,
+    /// Rises with every change of state and every new probe.
+    generation: u64,
 }
 
 impl Breaker {
     pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, state: State::Closed { recent: 0 }, era: 0 }
+        Self { settings, state: State::Closed { recent: 0 }, generation: 0 }
     }
 
-    pub(super) fn position(&self) -> Position {
+    pub(super) fn state(&self) -> BreakerState {
         match self.state {
-            State::Closed { .. } => Position::Closed,
-            State::HalfOpen { .. } => Position::HalfOpen,
-            State::Open { .. } => Position::Open,
+            State::Closed { .. } => BreakerState::Closed,
+            State::HalfOpen { .. } => BreakerState::HalfOpen,
+            State::Open { .. } => BreakerState::Open,
         }
     }
 
-    /// Lets a call pass, or says after how long to ask again.
+    /// Admits a call, or returns how long the breaker refuses calls from now on.
     pub(super) fn admit(&mut self, now: Instant) -> Result<Permit, Duration> {
         match self.state {
             State::Closed { .. } => {}
             State::Open { until } | State::HalfOpen { until } if now < until => return Err(until - now),
             State::Open { .. } | State::HalfOpen { .. } => {
-                self.turn(State::HalfOpen { until: now + self.settings.rest });
+                self.change_to(State::HalfOpen { until: now + self.settings.open_for });
             }
         }
-        Ok(Permit { era: self.era })
+        Ok(Permit { generation: self.generation })
     }
 
-    /// How the admitted call ended.
+    /// Reports the result of an admitted call.
     pub(super) fn record(&mut self, permit: &Permit, failed: bool, now: Instant) {
-        if permit.era != self.era {
+        if permit.generation != self.generation {
             return;
         }
         match self.state {
@@ -96,21 +102,21 @@ impl Breaker {
                 let window = u64::MAX >> (64 - self.settings.window.clamp(1, 64));
                 let recent = ((recent << 1) | u64::from(failed)) & window;
                 if recent.count_ones() >= self.settings.failures {
-                    self.turn(State::Open { until: now + self.settings.rest });
+                    self.change_to(State::Open { until: now + self.settings.open_for });
                 } else {
                     self.state = State::Closed { recent };
                 }
             }
-            State::HalfOpen { .. } if failed => self.turn(State::Open { until: now + self.settings.rest }),
-            State::HalfOpen { .. } => self.turn(State::Closed { recent: 0 }),
-            // No permit is of an open breaker's era.
+            State::HalfOpen { .. } if failed => self.change_to(State::Open { until: now + self.settings.open_for }),
+            State::HalfOpen { .. } => self.change_to(State::Closed { recent: 0 }),
+            // No permit has the generation of an open breaker.
             State::Open { .. } => {}
         }
     }
 
-    fn turn(&mut self, state: State) {
+    fn change_to(&mut self, state: State) {
         self.state = state;
-        self.era += 1;
+        self.generation += 1;
     }
 }
 
@@ -118,10 +124,10 @@ impl Breaker {
 mod tests {
     use super::*;
 
-    const REST: Duration = Duration::from_secs(2);
+    const OPEN_FOR: Duration = Duration::from_secs(2);
 
     fn breaker() -> Breaker {
-        Breaker::new(Settings { failures: 3, window: 4, rest: REST })
+        Breaker::new(Settings { failures: 3, window: 4, open_for: OPEN_FOR })
     }
 
     fn call(breaker: &mut Breaker, failed: bool, now: Instant) {
@@ -132,7 +138,7 @@ mod tests {
     fn opened(now: Instant) -> Breaker {
         let mut breaker = breaker();
         (0..3).for_each(|_| call(&mut breaker, true, now));
-        assert_eq!(breaker.position(), Position::Open);
+        assert_eq!(breaker.state(), BreakerState::Open);
         breaker
     }
 
@@ -144,7 +150,7 @@ mod tests {
                 call(&mut breaker, failed, now);
             }
         }
-        assert_eq!(breaker.position(), Position::Closed);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
@@ -153,57 +159,57 @@ mod tests {
         for failed in [true, true, false, true] {
             call(&mut breaker, failed, now);
         }
-        assert_eq!(breaker.position(), Position::Open);
-        assert_eq!(breaker.admit(now + REST / 2).unwrap_err(), REST / 2);
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert_eq!(breaker.admit(now + OPEN_FOR / 2).unwrap_err(), OPEN_FOR / 2);
     }
 
     #[test]
     fn one_probe_passes_and_closes_it() {
         let now = Instant::now();
         let mut breaker = opened(now);
-        let probe = breaker.admit(now + REST).expect("rested");
-        assert_eq!(breaker.position(), Position::HalfOpen);
-        assert!(breaker.admit(now + REST).is_err(), "a second probe beside the first");
-        breaker.record(&probe, false, now + REST);
-        assert_eq!(breaker.position(), Position::Closed);
-        // Forgotten, too: the old failures do not count any more.
-        call(&mut breaker, true, now + REST);
-        assert_eq!(breaker.position(), Position::Closed);
+        let probe = breaker.admit(now + OPEN_FOR).expect("admitted");
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        assert!(breaker.admit(now + OPEN_FOR).is_err(), "a second probe beside the first");
+        breaker.record(&probe, false, now + OPEN_FOR);
+        assert_eq!(breaker.state(), BreakerState::Closed);
+        // The failures from before no longer count.
+        call(&mut breaker, true, now + OPEN_FOR);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
     fn a_failed_probe_opens_it_again() {
         let now = Instant::now();
         let mut breaker = opened(now);
-        call(&mut breaker, true, now + REST);
-        assert_eq!(breaker.position(), Position::Open);
-        assert!(breaker.admit(now + REST).is_err());
-        assert!(breaker.admit(now + REST + REST).is_ok());
+        call(&mut breaker, true, now + OPEN_FOR);
+        assert_eq!(breaker.state(), BreakerState::Open);
+        assert!(breaker.admit(now + OPEN_FOR).is_err());
+        assert!(breaker.admit(now + OPEN_FOR + OPEN_FOR).is_ok());
     }
 
     #[test]
     fn a_lost_probe_is_replaced_and_its_late_result_ignored() {
         let now = Instant::now();
         let mut breaker = opened(now);
-        let lost = breaker.admit(now + REST).expect("rested");
-        let probe = breaker.admit(now + REST + REST).expect("the first is given up");
-        breaker.record(&lost, false, now + REST + REST);
-        assert_eq!(breaker.position(), Position::HalfOpen);
-        breaker.record(&probe, false, now + REST + REST);
-        assert_eq!(breaker.position(), Position::Closed);
+        let lost = breaker.admit(now + OPEN_FOR).expect("admitted");
+        let probe = breaker.admit(now + OPEN_FOR + OPEN_FOR).expect("the first is given up");
+        breaker.record(&lost, false, now + OPEN_FOR + OPEN_FOR);
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        breaker.record(&probe, false, now + OPEN_FOR + OPEN_FOR);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 
     #[test]
-    fn a_straggler_from_before_does_not_count() {
+    fn a_late_result_from_an_earlier_generation_does_not_count() {
         let (mut breaker, now) = (breaker(), Instant::now());
-        let straggler = breaker.admit(now).expect("closed");
+        let late = breaker.admit(now).expect("closed");
         (0..3).for_each(|_| call(&mut breaker, true, now));
-        breaker.record(&straggler, false, now);
-        assert_eq!(breaker.position(), Position::Open);
-        let probe = breaker.admit(now + REST).expect("rested");
-        breaker.record(&straggler, true, now + REST);
-        assert_eq!(breaker.position(), Position::HalfOpen);
-        breaker.record(&probe, false, now + REST);
-        assert_eq!(breaker.position(), Position::Closed);
+        breaker.record(&late, false, now);
+        assert_eq!(breaker.state(), BreakerState::Open);
+        let probe = breaker.admit(now + OPEN_FOR).expect("admitted");
+        breaker.record(&late, true, now + OPEN_FOR);
+        assert_eq!(breaker.state(), BreakerState::HalfOpen);
+        breaker.record(&probe, false, now + OPEN_FOR);
+        assert_eq!(breaker.state(), BreakerState::Closed);
     }
 }

@@ -1,8 +1,8 @@
-//! Remembers answers: in Redis where there is one, and in this process.
+//! The cache of the provider's answers: in Redis if it is configured, and in the memory of this process.
 //!
-//! It promises never to fail a call and to cost no more than Redis's timeout. With Redis in order, Redis decides what is
-//! known, so that instances agree and an operator can make them forget; memory follows along, and takes over while Redis
-//! is out of order. Both are bounded: memory here, Redis by its own `maxmemory`. How old an entry may be is not decided here.
+//! The cache never fails a call and delays it by no more than the Redis timeout. While Redis works, Redis decides what is
+//! cached, so that all instances agree and an operator can evict an entry; memory gets a copy, and answers while Redis
+//! fails. Both are bounded: memory here, Redis by its own `maxmemory`. How old an entry may be is not decided here.
 
 use std::time::{Duration, Instant};
 
@@ -11,14 +11,14 @@ use moka::future::Cache as Map;
 use super::{
     entry::{Entry, Key},
     options::{Options, SetupError},
-    redis::Redis,
+    record,
+    redis::{Failure, Redis},
 };
 use crate::telemetry::metrics;
 
-/// In bytes, roughly: some thirty thousand movies.
-const MEMORY: u64 = 16 << 20;
+/// The capacity in memory, in approximate bytes: enough for about 30,000 movies.
+const MEMORY_CAPACITY: u64 = 16 << 20;
 
-/// Where answers are kept.
 pub(super) enum Cache {
     Redis(Redis, Memory),
     Memory(Memory),
@@ -33,49 +33,49 @@ impl Cache {
         })
     }
 
-    /// What is known.
+    /// The cached entry.
     pub(super) async fn get(&self, key: &Key) -> Option<Entry> {
         let (redis, memory) = match self {
             Self::Memory(memory) => return memory.get(key).await,
             Self::Redis(redis, memory) => (redis, memory),
         };
-        let begin = Instant::now();
+        let start = Instant::now();
         match redis.get(&key.to_string()).await {
             Ok(bytes) => {
-                let entry = bytes.and_then(|bytes| Entry::decode(key, &bytes));
-                metrics::cache_call("redis", "get", hit_or_miss(entry.as_ref()), begin.elapsed());
+                let entry = bytes.and_then(|bytes| record::decode(key, &bytes));
+                metrics::cache_call("redis", "get", hit_or_miss(entry.as_ref()), start.elapsed());
                 if let Some(entry) = &entry {
-                    memory.follow(key, entry).await;
+                    memory.put_if_newer(key, entry).await;
                 }
                 entry
             }
-            Err(silence) => {
-                metrics::cache_call("redis", "get", silence.label(), begin.elapsed());
+            Err(failure) => {
+                metrics::cache_call("redis", "get", failure.label(), start.elapsed());
                 memory.get(key).await
             }
         }
     }
 
-    /// What memory knows beyond what `get` said: Redis may have lost what was learned.
-    pub(super) async fn last_resort(&self, key: &Key) -> Option<Entry> {
+    /// The entry in memory, after `get` found none in Redis: Redis may have evicted or lost it.
+    pub(super) async fn get_from_memory(&self, key: &Key) -> Option<Entry> {
         match self {
             Self::Memory(_) => None,
             Self::Redis(_, memory) => memory.get(key).await,
         }
     }
 
-    /// Remembers an answer, for so long at most.
-    pub(super) async fn put(&self, key: &Key, entry: &Entry, keep: Duration) {
-        if keep.is_zero() {
+    /// Stores an answer for at most `ttl`.
+    pub(super) async fn put(&self, key: &Key, entry: &Entry, ttl: Duration) {
+        if ttl.is_zero() {
             return;
         }
         let (Self::Memory(memory) | Self::Redis(_, memory)) = self;
         memory.put(key, entry).await;
         if let Self::Redis(redis, _) = self {
-            let begin = Instant::now();
-            let outcome = redis.put(&key.to_string(), &entry.encode(), keep).await;
-            let outcome = outcome.err().map_or("stored", super::redis::Silence::label);
-            metrics::cache_call("redis", "put", outcome, begin.elapsed());
+            let start = Instant::now();
+            let outcome = redis.put(&key.to_string(), &record::encode(entry), ttl).await;
+            let outcome = outcome.err().map_or("stored", Failure::label);
+            metrics::cache_call("redis", "put", outcome, start.elapsed());
         }
     }
 
@@ -92,33 +92,33 @@ impl Cache {
 pub(super) struct Memory(Map<Key, Entry>);
 
 impl Memory {
-    fn new(keep: Duration) -> Self {
-        /// The map refuses a thousand years.
-        const LONGEST_KEEP: Duration = Duration::from_hours(100 * 365 * 24);
+    fn new(ttl: Duration) -> Self {
+        /// The map panics at a time to live of a thousand years.
+        const MAX_TTL: Duration = Duration::from_hours(100 * 365 * 24);
         let map = Map::builder()
-            .max_capacity(MEMORY)
+            .max_capacity(MEMORY_CAPACITY)
             .weigher(|_, entry: &Entry| entry.weight())
-            .time_to_live(keep.min(LONGEST_KEEP))
+            .time_to_live(ttl.min(MAX_TTL))
             .build();
         Self(map)
     }
 
     async fn get(&self, key: &Key) -> Option<Entry> {
-        let begin = Instant::now();
+        let start = Instant::now();
         let entry = self.0.get(key).await;
-        metrics::cache_call("memory", "get", hit_or_miss(entry.as_ref()), begin.elapsed());
+        metrics::cache_call("memory", "get", hit_or_miss(entry.as_ref()), start.elapsed());
         entry
     }
 
     async fn put(&self, key: &Key, entry: &Entry) {
-        let begin = Instant::now();
+        let start = Instant::now();
         self.0.insert(key.clone(), entry.clone()).await;
-        metrics::cache_call("memory", "put", "stored", begin.elapsed());
+        metrics::cache_call("memory", "put", "stored", start.elapsed());
     }
 
-    /// Learns what Redis knows, unless it knows as much.
-    async fn follow(&self, key: &Key, entry: &Entry) {
-        if self.0.get(key).await.is_none_or(|known| known.fetch_time < entry.fetch_time) {
+    /// Copies an entry of Redis into memory, unless memory has one that is as recent.
+    async fn put_if_newer(&self, key: &Key, entry: &Entry) {
+        if self.0.get(key).await.is_none_or(|cached| cached.fetch_time < entry.fetch_time) {
             self.put(key, entry).await;
         }
     }

@@ -1,8 +1,8 @@
-//! The way to the provider: one HTTP/2 connection, made when first needed and made anew when it breaks.
+//! The connection to the provider: one HTTP/2 connection, opened when it is first needed and reopened when it breaks.
 //!
-//! It promises that a dead connection is noticed within some fifteen seconds, and that over https nobody is trusted but
-//! those named by the operator (authorities, or the provider's own certificate, as self-signed ones are), or, if none is
-//! named, the authorities that browsers believe.
+//! A dead connection is detected within about 15 seconds. Over https only the certificates that the operator names are
+//! trusted: authorities, or the provider's own certificate, which may be self-signed. If none is named, the authorities
+//! that browsers trust are.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,11 +19,11 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
 use super::options::{ProviderOptions, SetupError};
 
-/// Pings go out this often, also while idle: a peer that vanished says nothing by itself.
+/// The interval of pings. They are also sent while the connection is idle, to detect a peer that vanished.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Prepares the connection; nothing is sent yet.
+/// Configures the connection. Nothing is sent before the first call.
 pub(super) fn open(options: &ProviderOptions) -> Result<Channel, SetupError> {
     let endpoint = Endpoint::from_shared(options.url.clone()).map_err(|_| SetupError::ProviderUrl)?;
     let endpoint = endpoint
@@ -48,10 +48,10 @@ pub(super) fn open(options: &ProviderOptions) -> Result<Channel, SetupError> {
     Ok(endpoint.connect_lazy())
 }
 
-/// Whom we believe to be the provider.
+/// Verifies the provider's certificate.
 #[derive(Debug)]
 struct Verifier {
-    /// `None` believes everybody.
+    /// `None` accepts any certificate.
     trusted: Option<Trusted>,
     algorithms: WebPkiSupportedAlgorithms,
 }
@@ -76,7 +76,7 @@ impl Verifier {
 }
 
 impl Trusted {
-    /// The authorities that browsers believe.
+    /// The authorities that browsers trust.
     fn web(provider: Arc<CryptoProvider>) -> Result<Self, SetupError> {
         let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
@@ -89,7 +89,7 @@ impl Trusted {
         let certificates: Vec<_> =
             CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(|_| SetupError::CaFile)?;
         let mut roots = RootCertStore::empty();
-        // A system's bundle may hold an odd one; only a file without any good one is of no use.
+        // A system's bundle may hold certificates that cannot be parsed. A file is refused only if none can.
         roots.add_parsable_certificates(certificates.iter().cloned());
         let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
             .build()
@@ -109,8 +109,8 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, TlsError> {
         match &self.trusted {
             None => Ok(ServerCertVerified::assertion()),
-            // The very certificate that the operator gave us: a self-signed one marks itself as an authority more often
-            // than not, and then would not do as a server's.
+            // A certificate that the operator named is accepted as it is: most self-signed certificates are marked as
+            // authorities, and an authority's certificate is not valid for a server.
             Some(trusted) if trusted.certificates.contains(end_entity) => Ok(ServerCertVerified::assertion()),
             Some(trusted) => {
                 trusted.authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
@@ -118,7 +118,7 @@ impl ServerCertVerifier for Verifier {
         }
     }
 
-    // Even when anybody is believed, the peer must hold the key to what it shows.
+    // Even when any certificate is accepted, the peer must hold its private key.
     fn verify_tls12_signature(
         &self,
         message: &[u8],

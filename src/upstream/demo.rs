@@ -1,9 +1,9 @@
-//! A demo provider: the provider's contract over the real wire, with a small catalogue and knobs for its moods.
+//! A demo provider: the provider's contract over a real connection, with a small catalogue and configurable faults.
 //!
-//! The embedded default talks to it, tests turn its knobs, and anybody may run it alone. It promises to speak as the
-//! real one does: data packed in `Any`, failures as gRPC errors or in band, the API key in `x-apikey`, and to end on
-//! shutdown whatever it is pretending. It serves `boxoffice.demo.v1.Faults` on the same port, reflection for both, and
-//! health. The key guards the movies only.
+//! The service starts one when no provider is configured, tests set its faults, and it can be run alone. It behaves as the
+//! real provider does: data is packed in `Any`, failures are gRPC errors or in band, the API key is in `x-apikey`. A fault
+//! never delays the shutdown. `boxoffice.demo.v1.Faults` is served on the same port, and so are reflection for both
+//! services and health. The API key protects only the movies.
 
 mod catalogue;
 mod faults;
@@ -21,7 +21,7 @@ use tonic::{
 };
 
 pub use self::faults::Faults;
-use self::faults::{Fate, Moods};
+use self::faults::{Outcome, SharedFaults};
 use super::options::Secret;
 use crate::pb::{
     self,
@@ -32,86 +32,86 @@ use crate::pb::{
     },
 };
 
-/// Requests are an id or a text.
-const LARGEST_REQUEST: usize = 64 << 10;
-/// Per connection; a caller with more to ask waits.
-const MOST_STREAMS: u32 = 256;
-/// Streams that a connection may open and reset before it is closed.
-const MOST_RESETS: usize = 64;
-const LARGEST_HEADERS: u32 = 16 << 10;
+/// The largest request in bytes. A request holds an id or a text.
+const MAX_REQUEST_BYTES: usize = 64 << 10;
+/// The number of concurrent calls for each connection. Further calls wait.
+const MAX_STREAMS: u32 = 256;
+/// The number of streams that a connection may open and reset before it is closed.
+const MAX_RESETS: usize = 64;
+const MAX_HEADER_BYTES: u32 = 16 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// After a shutdown, an open stream is waited for so long.
-const DRAIN: Duration = Duration::from_secs(2);
+/// How long the shutdown waits for open streams.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How the demo provider is set up.
+/// The options of the demo provider.
 #[derive(Clone, Default)]
 pub struct Options {
-    /// Its moods at the start.
+    /// The faults at the start.
     pub faults: Faults,
-    /// What callers must send as `x-apikey`.
+    /// The key that callers must send as `x-apikey`. Without it, any caller is admitted.
     pub api_key: Option<Secret>,
-    /// Speak TLS.
+    /// The certificate and key for TLS. Without it, the connection is not encrypted.
     pub tls: Option<Tls>,
 }
 
-/// A server's identity.
+/// The identity of a TLS server.
 #[derive(Clone)]
 pub struct Tls {
-    /// The certificate, and those that lead to its authority, as PEM.
+    /// The certificate chain, as PEM.
     pub cert_pem: Vec<u8>,
-    /// The key, as PEM.
+    /// The private key, as PEM.
     pub key_pem: Vec<u8>,
 }
 
-/// Why the demo provider does not run.
+/// Why the demo provider cannot serve.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    /// The certificate or its key cannot be used, or the listener broke.
-    #[error("the demo provider's transport fails")]
+    /// The certificate or its key cannot be used, or the listener failed.
+    #[error("the demo provider cannot serve: its certificate or its listener failed")]
     Transport(#[from] tonic::transport::Error),
-    /// Our own contract cannot be described.
-    #[error("the demo provider's contract cannot be described")]
+    /// The embedded descriptors cannot be decoded.
+    #[error("the demo provider cannot serve reflection")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
-/// Serves on `listener` until `shutdown`.
+/// Serves on `listener` until `shutdown` is cancelled.
 ///
 /// # Errors
-/// When the certificate cannot be used.
+/// If the certificate or its key cannot be used.
 pub async fn serve(listener: TcpListener, options: Options, shutdown: CancellationToken) -> Result<(), ServeError> {
     let Options { faults, api_key, tls } = options;
-    let moods = Moods::new(faults, shutdown.clone());
-    let movies = MoviesApiServer::new(Provider { moods: moods.clone() }).max_decoding_message_size(LARGEST_REQUEST);
-    let guard = move |request: Request<()>| match &api_key {
+    let faults = SharedFaults::new(faults, shutdown.clone());
+    let movies = MoviesApiServer::new(Provider { faults: faults.clone() }).max_decoding_message_size(MAX_REQUEST_BYTES);
+    let check_key = move |request: Request<()>| match &api_key {
         Some(key) if request.metadata().get("x-apikey").is_none_or(|sent| sent != key.expose()) => {
             Err(Status::unauthenticated("x-apikey is missing or wrong"))
         }
         _ => Ok(request),
     };
     let mut server = Server::builder()
-        .max_concurrent_streams(MOST_STREAMS)
-        .http2_max_pending_accept_reset_streams(Some(MOST_RESETS))
-        .http2_max_local_error_reset_streams(Some(MOST_RESETS))
-        .http2_max_header_list_size(LARGEST_HEADERS)
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
+        .http2_max_local_error_reset_streams(Some(MAX_RESETS))
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT));
     if let Some(Tls { cert_pem, key_pem }) = tls {
         server = server.tls_config(ServerTlsConfig::new().identity(Identity::from_pem(cert_pem, key_pem)))?;
     }
-    let described = || {
+    let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
             .with_service_name("movies.MoviesApi")
             .with_service_name("boxoffice.demo.v1.Faults")
     };
-    // Its `""` is SERVING from the start, and a process that listens is all there is to know.
+    // The service named `""` is SERVING from the start. A process that listens is healthy.
     let (_, health) = tonic_health::server::health_reporter();
     let serving = server
-        .add_service(InterceptedService::new(movies, guard))
-        .add_service(FaultsServer::new(moods).max_decoding_message_size(LARGEST_REQUEST))
-        .add_service(described().build_v1()?)
-        .add_service(described().build_v1alpha()?)
+        .add_service(InterceptedService::new(movies, check_key))
+        .add_service(FaultsServer::new(faults).max_decoding_message_size(MAX_REQUEST_BYTES))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
         .add_service(health)
         .serve_with_incoming_shutdown(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
@@ -119,7 +119,7 @@ pub async fn serve(listener: TcpListener, options: Options, shutdown: Cancellati
         );
     let drained = async {
         shutdown.cancelled().await;
-        time::sleep(DRAIN).await;
+        time::sleep(DRAIN_TIMEOUT).await;
     };
     tokio::select! {
         ended = serving => Ok(ended?),
@@ -128,14 +128,14 @@ pub async fn serve(listener: TcpListener, options: Options, shutdown: Cancellati
 }
 
 struct Provider {
-    moods: Moods,
+    faults: SharedFaults,
 }
 
 impl Provider {
     async fn answer(&self, data: impl FnOnce() -> Result<prost_types::Any, MoviesApiException>) -> Answer {
-        let data = match self.moods.befall().await? {
-            Fate::Well => data(),
-            Fate::FailsInBand => Err(exception(500, "the demo provider fails in band")),
+        let data = match self.faults.apply().await? {
+            Outcome::Answer => data(),
+            Outcome::FailInBand => Err(exception(500, "the demo provider simulates a failure in band")),
         };
         Ok(Response::new(match data {
             Ok(data) => ResponseModel { success: true, data: Some(data), exceptions: Vec::new() },
@@ -158,16 +158,16 @@ impl MoviesApi for Provider {
     }
 
     async fn search(&self, request: Request<SearchRequest>) -> Answer {
-        self.answer(|| Ok(found(&request.into_inner().text))).await
+        self.answer(|| Ok(search(&request.into_inner().text))).await
     }
 
     async fn get_all(&self, _: Request<Empty>) -> Answer {
-        self.answer(|| Ok(found(""))).await
+        self.answer(|| Ok(search(""))).await
     }
 }
 
-/// The films with this text in their title, whatever its case.
-fn found(text: &str) -> prost_types::Any {
+/// The films with this text in their title. Case is ignored.
+fn search(text: &str) -> prost_types::Any {
     let text = text.to_lowercase();
     let films = catalogue::FILMS.iter().filter(|film| film.title.to_lowercase().contains(&text));
     pack("showListResponse", &ShowListResponse { shows: films.map(catalogue::Film::show).collect() })

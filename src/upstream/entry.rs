@@ -1,41 +1,36 @@
-//! What the cache holds: under which key, in which bytes.
+//! What the cache holds: an answer of the provider, when it was given, and the key that it is stored under.
 //!
-//! The bytes are protobuf, versioned by the key's prefix: a change that old instances could not read takes a new prefix.
-//! What does not decode is a miss, never an error.
+//! Values only. How they are read from the provider's messages is in `wire`, how they are stored as bytes in `record`.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use prost::Message;
 use sha2::{Digest as _, Sha256};
 
-use super::wire;
-use crate::{
-    domain::movie::{Movie, MovieId},
-    pb::movies::ShowResponse,
-};
+use crate::domain::movie::{Movie, MovieId};
 
-/// Longer texts are hashed: a key stays short whatever people search for.
-const LONGEST_TEXT: usize = 64;
+/// A longer search text is hashed, so that a key stays short whatever is searched for.
+const MAX_TEXT_BYTES: usize = 64;
 
-/// A question to the provider.
+/// What the provider is asked for. Its text form is the key in Redis: the prefix has a version, which rises with every
+/// change of the stored bytes that an older instance could not read.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Key {
     /// One movie.
     Movie(MovieId),
-    /// Titles with this text in them; empty means all.
+    /// The movies with this text in their title; all movies if it is empty.
     Search(Arc<str>),
 }
 
 impl Key {
-    /// Spaces are normalised, letters are not: whether the provider minds their case is its own affair, and what is
-    /// asked must follow from the key alone.
+    /// The key of a search. White space is normalised. Case is not, because the provider may be case-sensitive, and the key
+    /// alone must decide what the provider is asked.
     pub(super) fn search(text: &str) -> Self {
         Self::Search(text.split_whitespace().collect::<Vec<_>>().join(" ").into())
     }
 
-    /// The provider's answer when it has none.
-    pub(super) fn nothing(&self) -> Content {
+    /// The content of a "not found" answer.
+    pub(super) fn not_found(&self) -> Content {
         match self {
             Self::Movie(_) => Content::Absent,
             Self::Search(_) => Content::Movies(Arc::default()),
@@ -47,7 +42,7 @@ impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Movie(id) => write!(f, "boxoffice:v1:movie:{id}"),
-            Self::Search(text) if text.len() <= LONGEST_TEXT => write!(f, "boxoffice:v1:search:{text}"),
+            Self::Search(text) if text.len() <= MAX_TEXT_BYTES => write!(f, "boxoffice:v1:search:{text}"),
             Self::Search(text) => {
                 f.write_str("boxoffice:v1:search:sha256-")?;
                 Sha256::digest(text.as_bytes()).iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -65,52 +60,21 @@ pub(super) enum Content {
     Absent,
 }
 
-/// An answer and when it was given.
+/// An answer of the provider and when it was given.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Entry {
     pub(super) fetch_time: DateTime<Utc>,
     pub(super) content: Content,
 }
 
-/// The bytes of an entry. A movie's entry has one show, or none if there is no such movie; a search's has its hits.
-#[derive(Clone, PartialEq, Message)]
-struct Record {
-    /// Microseconds since 1970. Never 0, so that emptied bytes are no record.
-    #[prost(int64, tag = "1")]
-    fetch_time: i64,
-    #[prost(message, repeated, tag = "2")]
-    shows: Vec<ShowResponse>,
-}
-
 impl Entry {
-    /// How old it is at `now`. A time in the future, from a clock that was set back, counts as just as old: such an entry
-    /// is not fresh for ever.
+    /// The age at `now`. A fetch time in the future, left by a clock that was set back, counts as equally far in the past,
+    /// so that such an entry does not stay fresh.
     pub(super) fn age(&self, now: DateTime<Utc>) -> Duration {
         (now - self.fetch_time).abs().to_std().unwrap_or(Duration::MAX)
     }
 
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let shows = match &self.content {
-            Content::Movie(movie) => vec![wire::show(movie)],
-            Content::Movies(movies) => movies.iter().map(wire::show).collect(),
-            Content::Absent => Vec::new(),
-        };
-        Record { fetch_time: self.fetch_time.timestamp_micros(), shows }.encode_to_vec()
-    }
-
-    /// `None` for anything that is no whole entry for this key.
-    pub(super) fn decode(key: &Key, bytes: &[u8]) -> Option<Self> {
-        let record = Record::decode(bytes).ok().filter(|record| record.fetch_time != 0)?;
-        let content = match (key, record.shows.as_slice()) {
-            (Key::Movie(_), []) => Content::Absent,
-            (Key::Movie(_), [show]) => Content::Movie(Arc::new(wire::movie(show)?)),
-            (Key::Movie(_), _) => return None,
-            (Key::Search(_), shows) => Content::Movies(Arc::new(wire::movies(shows))),
-        };
-        Some(Self { fetch_time: DateTime::from_timestamp_micros(record.fetch_time)?, content })
-    }
-
-    /// Its place in memory, roughly, in bytes.
+    /// Its approximate size in memory, in bytes.
     pub(super) fn weight(&self) -> u32 {
         fn of(movie: &Movie) -> usize {
             256 + movie.title.len() + movie.full_title.len() + movie.image_uri.len() + movie.crew.len()

@@ -1,10 +1,10 @@
-//! How the provider and the cache are reached, and for how long their answers are good.
+//! The options of this room: how the provider and Redis are reached, and for how long their answers are used.
 
 use std::time::Duration;
 
 use thiserror::Error;
 
-/// Text that never shows itself: no `Debug`, no `Display`, never logged.
+/// A text that must not be printed. It has no `Debug` and no `Display`.
 #[derive(Clone)]
 pub struct Secret(String);
 
@@ -15,72 +15,72 @@ impl Secret {
         Self(text.into())
     }
 
-    /// Lends the text to what must send it.
+    /// The text, for the code that sends it.
     pub(super) fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// Everything this room needs to know.
+/// The options of [`Movies`](super::Movies).
 #[derive(Clone)]
 pub struct Options {
     /// How the provider is reached.
     pub provider: ProviderOptions,
-    /// How Redis is reached; without it, the cache is in this process.
+    /// How Redis is reached. Without it, the cache is in the memory of this process only.
     pub redis: Option<RedisOptions>,
-    /// For so long an answer is given again without asking. Zero asks every time.
+    /// How long an answer is served from the cache without asking the provider. Zero asks the provider every time.
     pub fresh: Duration,
-    /// For so long an answer may stand in when the provider fails.
+    /// How long an answer is served from the cache when the provider fails.
     pub stale: Duration,
-    /// For so long "no such movie" is given again without asking.
+    /// How long "no such movie" is served from the cache.
     pub absent: Duration,
 }
 
 /// How the provider is reached.
 #[derive(Clone)]
 pub struct ProviderOptions {
-    /// `http://…` or `https://…`, host and port.
+    /// `http://host:port` or `https://host:port`.
     pub url: String,
     /// Sent as `x-apikey` with every call.
     pub api_key: Option<Secret>,
-    /// Whom to trust over https: authorities, or the provider's own self-signed certificate, as PEM. None:
-    /// the authorities that browsers believe.
+    /// The certificates to trust over https, as PEM: authorities, or the provider's own self-signed certificate. `None`
+    /// trusts the authorities that browsers trust.
     pub ca_pem: Option<Vec<u8>>,
-    /// Accept any certificate: for development only.
+    /// Whether any certificate is accepted. For development only.
     pub insecure: bool,
     /// The deadline of each attempt.
     pub timeout: Duration,
-    /// How often one question is asked at most.
+    /// The largest number of attempts for one request, at least 1.
     pub attempts: u32,
 }
 
 /// How Redis is reached.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// `redis://…` or `rediss://…`; it may hold a password.
+    /// `redis://…` or `rediss://…`. A secret, because it may hold a password.
     pub url: Secret,
-    /// The most that one call may take.
+    /// The deadline of each call.
     pub timeout: Duration,
-    /// For so long Redis is left alone after it failed.
-    pub rest: Duration,
+    /// How long Redis is not called after it failed.
+    pub cooldown: Duration,
 }
 
-/// Why the room cannot be furnished. Nothing here repeats a secret.
+/// An option that cannot work. No message repeats a value, because URLs and keys may hold secrets.
 #[derive(Debug, Error)]
 pub enum SetupError {
-    /// Not `http://host:port` or `https://host:port`.
-    #[error("the provider's URL is not an http or https address with a host")]
+    /// The provider's URL is not `http://host:port` or `https://host:port`.
+    #[error("the provider's URL must be http://host:port or https://host:port")]
     ProviderUrl,
-    /// Metadata carries visible ASCII only.
-    #[error("the provider's API key has characters that a gRPC header cannot carry")]
+    /// The API key has other characters than visible ASCII.
+    #[error("the provider's API key must consist of visible ASCII characters, because it is sent in a gRPC header")]
     ApiKey,
-    /// Nothing to trust in it.
-    #[error("the CA file holds no usable PEM certificate")]
+    /// The CA file has no certificate that can be trusted.
+    #[error("the provider's CA file must hold at least one PEM certificate, and holds none that can be used")]
     CaFile,
-    /// The transport does not accept the TLS settings.
-    #[error("the provider's TLS cannot be set up")]
+    /// The TLS library refuses the settings.
+    #[error("TLS to the provider cannot be set up")]
     Tls(#[source] tonic::transport::Error),
-    /// Not a Redis URL.
-    #[error("the Redis URL cannot be understood: {0}")]
+    /// The Redis URL is not one, or asks for what is not supported.
+    #[error("the Redis URL cannot be used: {0}")]
     RedisUrl(&'static str),
 }

@@ -1,8 +1,8 @@
-//! Asks the provider: each attempt under a deadline, few attempts, and none while the breaker is open.
+//! The client of the movie provider: a deadline for each attempt, a bounded number of attempts, a circuit breaker.
 //!
-//! It promises that a question ends within `attempts × timeout` and some backoff, that retries stay a fraction of all
-//! calls however much fails, and that "no such movie" is an answer like any other. It remembers nothing of what it is
-//! told: that is the cache's.
+//! A request ends within `attempts × timeout` plus the backoff between attempts. Retries are limited to a share of all
+//! requests, however many fail. "No such movie" is an answer, not a failure. Answers are not stored here: the cache does
+//! that.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -21,11 +21,11 @@ use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{
-    breaker::{Breaker, Permit, Position, Settings},
+    breaker::{Breaker, BreakerState, Permit, Settings},
     channel,
     entry::{Content, Key},
     options::{ProviderOptions, SetupError},
-    wire::{self, Trouble},
+    wire::{self, AttemptError},
 };
 use crate::{
     clock::Clock,
@@ -33,29 +33,28 @@ use crate::{
     telemetry::metrics,
 };
 
-/// A thousand movies take some 300 KB.
-const LARGEST_ANSWER: usize = 4 << 20;
-/// Half of all calls failing at random rarely opens it; nearly all of them failing does at once.
-const BREAKER: Settings = Settings { failures: 8, window: 10, rest: Duration::from_secs(2) };
-/// Waits are spread evenly between nothing and this, doubled with every attempt.
+/// The largest answer in bytes. A thousand movies take about 300 KB.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// A provider that fails half of its calls at random rarely opens the breaker. One that fails nearly all opens it soon.
+const BREAKER: Settings = Settings { failures: 8, window: 10, open_for: Duration::from_secs(2) };
+/// The upper bound of the wait after the first attempt. It doubles with every attempt.
 const BACKOFF: Duration = Duration::from_millis(50);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
-/// When nothing better is known.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-/// The provider did not answer; it may be worth asking again after this time.
+/// The provider did not answer the request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Unanswered {
+pub(super) struct Unavailable {
+    /// When another request may succeed: when the breaker admits a probe, or after 1 s.
     pub(super) retry_after: Duration,
 }
 
-impl Default for Unanswered {
+impl Default for Unavailable {
     fn default() -> Self {
-        Self { retry_after: ASK_AGAIN }
+        Self { retry_after: Duration::from_secs(1) }
     }
 }
 
-/// The provider, seen from here.
+/// The client of the movie provider.
 pub(super) struct Provider {
     client: MoviesApiClient<Channel>,
     api_key: Option<MetadataValue<Ascii>>,
@@ -68,59 +67,60 @@ pub(super) struct Provider {
 
 impl Provider {
     pub(super) fn new(options: &ProviderOptions, clock: Clock) -> Result<Self, SetupError> {
-        let client = MoviesApiClient::new(channel::open(options)?).max_decoding_message_size(LARGEST_ANSWER);
+        let client = MoviesApiClient::new(channel::open(options)?).max_decoding_message_size(MAX_ANSWER_BYTES);
         let api_key = options.api_key.as_ref().map(|key| {
             let mut value = MetadataValue::try_from(key.expose()).map_err(|_| SetupError::ApiKey)?;
             value.set_sensitive(true);
             Ok(value)
         });
-        metrics::breaker("provider", Position::Closed.gauge());
+        metrics::breaker("provider", BreakerState::Closed.gauge());
         Ok(Self {
             client,
             api_key: api_key.transpose()?,
             timeout: options.timeout,
             attempts: options.attempts.max(1),
-            // Over ten seconds: one retry for two calls, and a hundred besides for those who ask seldom.
+            // Over 10 s: one retry for every two requests, and another 100 for times with few requests.
             budget: TpsBudget::new(Duration::from_secs(10), 10, 0.5),
             breaker: Mutex::new(Breaker::new(BREAKER)),
             clock,
         })
     }
 
-    /// Whether calls pass.
+    /// Whether all calls are admitted.
     pub(super) fn is_up(&self) -> bool {
-        self.breaker(|breaker| breaker.position()) == Position::Closed
+        self.with_breaker(|breaker| breaker.state()) == BreakerState::Closed
     }
 
-    /// Asks, again if need be.
-    pub(super) async fn ask(&self, key: &Key) -> Result<Content, Unanswered> {
+    /// Fetches what the key names, with retries.
+    pub(super) async fn fetch(&self, key: &Key) -> Result<Content, Unavailable> {
         self.budget.deposit();
         let mut attempt = 1;
         loop {
             let permit = self.admit()?;
             let answer = self.attempt(key, attempt).await;
-            self.record(&permit, answer.as_ref().is_err_and(Trouble::is_outage));
-            let trouble = match answer {
+            self.record(&permit, answer.as_ref().is_err_and(AttemptError::is_outage));
+            let error = match answer {
                 Ok(content) => return Ok(content),
-                Err(trouble) => trouble,
+                Err(error) => error,
             };
-            if attempt == self.attempts || !trouble.may_pass() || !self.budget.withdraw() {
-                warn!(%trouble, attempt, "the movie provider does not answer");
-                return Err(Unanswered::default());
+            if attempt == self.attempts || !error.is_retryable() || !self.budget.withdraw() {
+                warn!(%error, attempt, "request to the movie provider failed");
+                return Err(Unavailable::default());
             }
-            debug!(%trouble, attempt, "the movie provider is asked again");
+            debug!(%error, attempt, "attempt at the movie provider failed, retrying");
             time::sleep(self.backoff(attempt)).await;
             attempt += 1;
         }
     }
 
-    /// Full jitter: those who failed together do not come back together.
+    /// The wait before the next attempt, with full jitter: a random share of the bound, so that requests that failed
+    /// together are not retried together.
     fn backoff(&self, attempt: u32) -> Duration {
-        let most = BACKOFF.saturating_mul(1 << (attempt - 1).min(16)).min(LONGEST_BACKOFF);
-        most.mul_f64(self.clock.fraction())
+        let bound = BACKOFF.saturating_mul(1 << (attempt - 1).min(16)).min(MAX_BACKOFF);
+        bound.mul_f64(self.clock.fraction())
     }
 
-    async fn attempt(&self, key: &Key, attempt: u32) -> Result<Content, Trouble> {
+    async fn attempt(&self, key: &Key, attempt: u32) -> Result<Content, AttemptError> {
         let method = method(key);
         let span = info_span!(
             "provider_call",
@@ -131,19 +131,19 @@ impl Provider {
             attempt,
             outcome = field::Empty,
         );
-        let begin = Instant::now();
+        let start = Instant::now();
         let answer = match time::timeout(self.timeout, self.call(key).instrument(span.clone())).await {
-            Ok(Ok(answer)) => wire::answered(key, &answer),
-            Ok(Err(status)) => wire::refused(key, &status, self.timeout),
-            Err(_) => Err(Trouble::TimedOut(self.timeout)),
+            Ok(Ok(answer)) => wire::from_answer(key, &answer),
+            Ok(Err(status)) => wire::from_status(key, &status, self.timeout),
+            Err(_) => Err(AttemptError::TimedOut(self.timeout)),
         };
         let outcome = match &answer {
             Ok(Content::Absent) => "not_found",
             Ok(Content::Movie(_) | Content::Movies(_)) => "ok",
-            Err(trouble) => trouble.label(),
+            Err(error) => error.label(),
         };
         span.record("outcome", outcome);
-        metrics::provider_call(method, outcome, begin.elapsed());
+        metrics::provider_call(method, outcome, start.elapsed());
         answer
     }
 
@@ -157,6 +157,7 @@ impl Provider {
         answer.map(tonic::Response::into_inner)
     }
 
+    /// A gRPC request with the deadline, the API key and the trace context in its metadata.
     pub(super) fn request<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         request.set_timeout(self.timeout);
@@ -169,27 +170,29 @@ impl Provider {
         request
     }
 
-    fn admit(&self) -> Result<Permit, Unanswered> {
-        let admitted = self.breaker(|breaker| breaker.admit(Instant::now()));
-        admitted.map_err(|wait| Unanswered { retry_after: wait.max(Duration::from_millis(1)) })
+    fn admit(&self) -> Result<Permit, Unavailable> {
+        let admitted = self.with_breaker(|breaker| breaker.admit(Instant::now()));
+        admitted.map_err(|wait| Unavailable { retry_after: wait.max(Duration::from_millis(1)) })
     }
 
     fn record(&self, permit: &Permit, failed: bool) {
-        self.breaker(|breaker| breaker.record(permit, failed, Instant::now()));
+        self.with_breaker(|breaker| breaker.record(permit, failed, Instant::now()));
     }
 
-    /// Moves the breaker, and says so when its position has changed.
-    fn breaker<T>(&self, step: impl FnOnce(&mut Breaker) -> T) -> T {
+    /// Runs a step of the breaker. A change of its state is logged and counted.
+    fn with_breaker<T>(&self, step: impl FnOnce(&mut Breaker) -> T) -> T {
         let mut breaker = self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = breaker.position();
+        let before = breaker.state();
         let result = step(&mut breaker);
-        let after = breaker.position();
+        let after = breaker.state();
         if before != after {
             metrics::breaker("provider", after.gauge());
             match after {
-                Position::Open => warn!("the movie provider is left alone for {:?}", BREAKER.rest),
-                Position::HalfOpen => debug!("one call finds out how the movie provider is"),
-                Position::Closed => info!("the movie provider answers again"),
+                BreakerState::Open => {
+                    warn!("the movie provider failed, circuit breaker open for {:?}", BREAKER.open_for);
+                }
+                BreakerState::HalfOpen => debug!("circuit breaker of the movie provider half open, sending one probe"),
+                BreakerState::Closed => info!("the movie provider recovered, circuit breaker closed"),
             }
         }
         result
@@ -204,7 +207,7 @@ fn method(key: &Key) -> &'static str {
     }
 }
 
-/// Where a propagator writes.
+/// Lets a propagator write into gRPC metadata.
 struct Headers<'a>(&'a mut MetadataMap);
 
 impl Injector for Headers<'_> {

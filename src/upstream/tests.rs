@@ -1,12 +1,12 @@
-//! The room against the real demo provider, over real loopback gRPC, with the time in hand.
+//! Tests of the whole room against the real demo provider over loopback, with a manual clock.
 
 mod demo;
 mod entry;
-mod flights;
+mod failures;
 mod reading;
 mod redis;
+mod single_flight;
 mod tls;
-mod trouble;
 mod wire;
 
 use std::{net::SocketAddr, time::Duration};
@@ -27,7 +27,7 @@ const FRESH: Duration = Duration::from_mins(10);
 const STALE: Duration = Duration::from_hours(1);
 const ABSENT: Duration = Duration::from_secs(30);
 
-/// A demo provider of one's own, on a free port; it ends with the test.
+/// A demo provider on a free port. It ends with the test.
 struct Demo {
     address: SocketAddr,
     shutdown: CancellationToken,
@@ -57,7 +57,7 @@ impl Demo {
         self.faults.set_faults(SetFaultsRequest { faults: Some(faults) }).await.unwrap();
     }
 
-    /// How many calls for movies it has seen.
+    /// The number of calls for movies so far.
     async fn calls(&mut self) -> i64 {
         self.faults.get_faults(GetFaultsRequest {}).await.unwrap().into_inner().call_count
     }
@@ -80,11 +80,11 @@ impl Demo {
     }
 
     fn movies(&self) -> (Movies, ManualClock) {
-        furnish(&self.options())
+        movies_with(&self.options())
     }
 }
 
-/// Asks until the provider itself answers.
+/// Reads a movie until the answer is live.
 async fn until_live(movies: &Movies) {
     let live = async {
         while !movies.movie(&inception()).await.is_ok_and(|movie| movie.source == Source::Live) {
@@ -100,7 +100,7 @@ impl Drop for Demo {
     }
 }
 
-fn furnish(options: &Options) -> (Movies, ManualClock) {
+fn movies_with(options: &Options) -> (Movies, ManualClock) {
     let clock = ManualClock::new(DateTime::from_timestamp(1_800_000_000, 0).unwrap());
     (Movies::new(options, Clock::Manual(clock.clone())).unwrap(), clock)
 }
@@ -125,6 +125,6 @@ fn black_hole() -> FaultSettings {
     FaultSettings { black_hole: true, ..FaultSettings::default() }
 }
 
-fn well() -> FaultSettings {
+fn no_faults() -> FaultSettings {
     FaultSettings::default()
 }

@@ -1,8 +1,8 @@
-//! What the provider says, made sense of: envelopes, failures in band, and fields that are all text.
+//! The conversion of the provider's messages: envelopes, failures in band, and fields that are all text.
 //!
-//! Pure. It promises that whatever the provider sends ends as a sane [`Movie`], a [`Content`] or a named [`Trouble`]:
-//! garbled fields become empty or `None`, texts and lists are bounded, and "no such movie" is believed only when it is
-//! said without contradiction. What the provider writes for people is never shown to ours.
+//! Pure. Whatever the provider sends becomes a valid [`Movie`], a [`Content`] or an [`AttemptError`]. Invalid fields become
+//! empty or `None`, texts and lists are bounded, and "no such movie" is accepted only if no other error is reported with
+//! it. The provider's own error messages are not passed on to callers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,43 +16,44 @@ use crate::{
     pb::movies::{ResponseModel, ShowListResponse, ShowResponse},
 };
 
-/// More movies than this are not taken from one answer.
-pub(super) const MOST_MOVIES: usize = 1_000;
-/// More characters than this are cut off a text.
-const MOST_CHARACTERS: usize = 1_000;
-/// What data holds, by the end of its type URL: the provider's host and package are its own affair.
+/// The number of movies taken from one answer. The rest is dropped.
+pub(super) const MAX_MOVIES: usize = 1_000;
+/// The number of characters taken from one text. The rest is cut off.
+const MAX_CHARACTERS: usize = 1_000;
+/// The last part of the type URL of one movie. The parts before it may change without notice.
 const SHOW: &str = "showResponse";
+/// The last part of the type URL of a list of movies.
 const SHOWS: &str = "showListResponse";
-/// What in band means "no such movie".
+/// The code in band that means "no such movie".
 const NOT_FOUND: i32 = 404;
 
-/// Why an attempt brought no answer.
+/// Why an attempt has no answer.
 #[derive(Debug, Error)]
-pub(super) enum Trouble {
+pub(super) enum AttemptError {
     #[error("no answer within {0:?}")]
     TimedOut(Duration),
     #[error("gRPC status {0:?}")]
     Status(Code),
-    #[error("failed in band with code {0}")]
+    #[error("failure in band with code {0}")]
     InBand(i32),
-    #[error("an answer without sense: {0}")]
-    Garbled(&'static str),
+    #[error("invalid answer: {0}")]
+    Invalid(&'static str),
 }
 
-impl Trouble {
-    /// As the metric has it.
+impl AttemptError {
+    /// The value of the metric's label `outcome`.
     pub(super) fn label(&self) -> &'static str {
         match self {
             Self::TimedOut(_) => "timed_out",
             Self::Status(_) => "failed",
-            Self::InBand(_) | Self::Garbled(_) => "failed_in_band",
+            Self::InBand(_) | Self::Invalid(_) => "failed_in_band",
         }
     }
 
-    /// Whether asking again may help. Asking the same thing wrongly twice does not.
-    pub(super) fn may_pass(&self) -> bool {
+    /// Whether another attempt may succeed. An error that the request itself causes comes again.
+    pub(super) fn is_retryable(&self) -> bool {
         match self {
-            Self::TimedOut(_) | Self::Garbled(_) => true,
+            Self::TimedOut(_) | Self::Invalid(_) => true,
             Self::Status(code) => !matches!(
                 code,
                 Code::InvalidArgument
@@ -67,11 +68,11 @@ impl Trouble {
         }
     }
 
-    /// Whether it speaks against the provider as a whole. What it says of one question must not, or anybody could close
-    /// the way for all with a question it dislikes.
+    /// Whether the failure counts for the circuit breaker, because it concerns the provider as a whole. One that concerns
+    /// a single request does not count: otherwise a caller could open the breaker for all by sending bad requests.
     pub(super) fn is_outage(&self) -> bool {
         match self {
-            Self::TimedOut(_) | Self::Garbled(_) => true,
+            Self::TimedOut(_) | Self::Invalid(_) => true,
             Self::Status(code) => !matches!(
                 code,
                 Code::InvalidArgument | Code::OutOfRange | Code::FailedPrecondition | Code::AlreadyExists
@@ -81,56 +82,57 @@ impl Trouble {
     }
 }
 
-/// Reads a gRPC error.
-pub(super) fn refused(key: &Key, status: &Status, timeout: Duration) -> Result<Content, Trouble> {
+/// The result of an attempt that ended with a gRPC error.
+pub(super) fn from_status(key: &Key, status: &Status, timeout: Duration) -> Result<Content, AttemptError> {
     match status.code() {
-        Code::NotFound => Ok(key.nothing()),
-        // The transport's own deadline says CANCELLED.
-        Code::DeadlineExceeded | Code::Cancelled => Err(Trouble::TimedOut(timeout)),
-        code => Err(Trouble::Status(code)),
+        Code::NotFound => Ok(key.not_found()),
+        // When the deadline passes in the transport, tonic returns CANCELLED.
+        Code::DeadlineExceeded | Code::Cancelled => Err(AttemptError::TimedOut(timeout)),
+        code => Err(AttemptError::Status(code)),
     }
 }
 
-/// Reads an answer, which may be a failure in band.
-pub(super) fn answered(key: &Key, answer: &ResponseModel) -> Result<Content, Trouble> {
+/// The result of an attempt that ended with an answer. The answer may be a failure in band.
+pub(super) fn from_answer(key: &Key, answer: &ResponseModel) -> Result<Content, AttemptError> {
     if !answer.success {
         return in_band(key, answer);
     }
-    let data = answer.data.as_ref().ok_or(Trouble::Garbled("success without data"))?;
+    let data = answer.data.as_ref().ok_or(AttemptError::Invalid("success without data"))?;
     let kind = data.type_url.rsplit(['/', '.']).next().unwrap_or_default();
     match (key, kind) {
-        (Key::Movie(asked), SHOW) => {
-            let show = ShowResponse::decode(data.value.as_slice()).map_err(|_| Trouble::Garbled("a broken show"))?;
-            let movie = movie(&show).ok_or(Trouble::Garbled("a show without a usable id"))?;
-            if !movie.movie_id.as_str().eq_ignore_ascii_case(asked.as_str()) {
-                return Err(Trouble::Garbled("another show than was asked for"));
+        (Key::Movie(requested), SHOW) => {
+            let show = ShowResponse::decode(data.value.as_slice())
+                .map_err(|_| AttemptError::Invalid("the movie does not decode"))?;
+            let movie = movie(&show).ok_or(AttemptError::Invalid("the movie has no valid id"))?;
+            if !movie.movie_id.as_str().eq_ignore_ascii_case(requested.as_str()) {
+                return Err(AttemptError::Invalid("the movie has another id than was requested"));
             }
             Ok(Content::Movie(Arc::new(movie)))
         }
         (Key::Search(_), SHOWS) => {
-            let list =
-                ShowListResponse::decode(data.value.as_slice()).map_err(|_| Trouble::Garbled("a broken list"))?;
+            let list = ShowListResponse::decode(data.value.as_slice())
+                .map_err(|_| AttemptError::Invalid("the list of movies does not decode"))?;
             Ok(Content::Movies(Arc::new(movies(&list.shows))))
         }
-        _ => Err(Trouble::Garbled("data of another type than was asked for")),
+        _ => Err(AttemptError::Invalid("the data has another type than was requested")),
     }
 }
 
-/// "Not found" is told to callers and remembered, so it counts only when nothing else is said beside it.
-fn in_band(key: &Key, answer: &ResponseModel) -> Result<Content, Trouble> {
+/// "Not found" is passed on to callers and cached, so it counts only if no other error is reported with it.
+fn in_band(key: &Key, answer: &ResponseModel) -> Result<Content, AttemptError> {
     let codes = || answer.exceptions.iter().map(|exception| exception.status_code);
     if !answer.exceptions.is_empty() && codes().all(|code| code == NOT_FOUND) {
-        return Ok(key.nothing());
+        return Ok(key.not_found());
     }
-    Err(Trouble::InBand(codes().find(|code| *code != NOT_FOUND).unwrap_or_default()))
+    Err(AttemptError::InBand(codes().find(|code| *code != NOT_FOUND).unwrap_or_default()))
 }
 
-/// Those with a usable id, as many as we take.
+/// The movies with a valid id, at most [`MAX_MOVIES`].
 pub(super) fn movies(shows: &[ShowResponse]) -> Vec<Movie> {
-    shows.iter().filter_map(movie).take(MOST_MOVIES).collect()
+    shows.iter().filter_map(movie).take(MAX_MOVIES).collect()
 }
 
-/// A movie as we hold it, if it has a usable id.
+/// The movie, or `None` if its id is not valid.
 pub(super) fn movie(show: &ShowResponse) -> Option<Movie> {
     Some(Movie {
         movie_id: MovieId::parse(show.id.trim()).ok()?,
@@ -145,7 +147,7 @@ pub(super) fn movie(show: &ShowResponse) -> Option<Movie> {
     })
 }
 
-/// The way back, for the cache: it reads as the provider's own.
+/// The reverse of [`movie`], for the cache.
 pub(super) fn show(movie: &Movie) -> ShowResponse {
     fn number(value: Option<impl ToString>) -> String {
         value.map(|value| value.to_string()).unwrap_or_default()
@@ -163,26 +165,26 @@ pub(super) fn show(movie: &Movie) -> ShowResponse {
     }
 }
 
-/// One line, bounded.
+/// The text as one line of at most [`MAX_CHARACTERS`].
 fn text(raw: &str) -> String {
-    raw.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MOST_CHARACTERS).collect()
+    raw.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARACTERS).collect()
 }
 
-/// Only what a browser may load: never `javascript:`, never cut in half.
+/// The URI if it is http or https and not too long, else an empty text. Browsers load it, so `javascript:` must not pass.
 fn uri(raw: &str) -> String {
     let raw = raw.trim();
     let fits = (raw.starts_with("https://") || raw.starts_with("http://"))
-        && raw.len() <= 2 * MOST_CHARACTERS
+        && raw.len() <= 2 * MAX_CHARACTERS
         && !raw.contains(|c: char| c.is_control() || c.is_whitespace());
     if fits { raw.to_owned() } else { String::new() }
 }
 
-/// "8.8", or "8,8" where commas stand for points.
+/// A rating such as "8.8", or "8,8" with a decimal comma.
 fn rating(raw: &str) -> Option<f64> {
     raw.trim().replace(',', ".").parse().ok().filter(|rating| (0.0..=10.0).contains(rating))
 }
 
-/// "2315432", "2,315,432", "2.315.432", "2 315 432": separators stand between groups of three.
+/// A count such as "2315432", "2,315,432", "2.315.432" or "2 315 432". Separators are accepted between groups of three digits.
 fn count(raw: &str) -> Option<i64> {
     let separator = |c: char| matches!(c, ',' | '.' | ' ' | '\u{a0}' | '\u{202f}' | '\'' | '’' | '_');
     let mut groups = raw.trim().split(separator);

@@ -1,8 +1,8 @@
-//! The demo provider's films: real ones, so that what people search for is found.
+//! The catalogue of the demo provider: well-known films, so that a search finds something.
 
 use crate::pb::movies::ShowResponse;
 
-/// A film, as the table has it.
+/// One film of the catalogue.
 pub(super) struct Film {
     pub(super) id: &'static str,
     rank: u16,
@@ -14,7 +14,7 @@ pub(super) struct Film {
 }
 
 impl Film {
-    /// As the provider says it: everything is text.
+    /// The film as the provider sends it: all fields are text.
     pub(super) fn show(&self) -> ShowResponse {
         ShowResponse {
             id: self.id.to_owned(),

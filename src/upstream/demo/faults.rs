@@ -1,4 +1,4 @@
-//! The knobs: what the demo provider does to its callers, set in configuration and turned while it runs.
+//! The faults that the demo provider simulates. They are set in the configuration and can be changed while it runs.
 
 use std::{
     sync::{
@@ -20,36 +20,37 @@ use crate::{
     },
 };
 
-/// More latency or jitter than this is refused: nobody waits so long.
-const LONGEST: Duration = Duration::from_hours(1);
+/// The largest latency and the largest jitter.
+const MAX_DELAY: Duration = Duration::from_hours(1);
 
-/// What happens to each call for movies.
+/// The faults of each call for movies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
-    /// Every answer is this late.
+    /// The delay of every answer.
     pub latency: Duration,
-    /// And up to this much later, evenly spread.
+    /// A further delay of every answer: random, at most this long, evenly distributed.
     pub jitter: Duration,
-    /// Per cent of calls that fail with a gRPC error.
+    /// The share of calls that fail with a gRPC error, in per cent.
     pub failure_percent: u8,
-    /// Per cent of calls that fail in band. Both shares together end at 100: gRPC errors come first.
+    /// The share of calls that fail in band, in per cent. If both shares add up to more than 100, gRPC errors take
+    /// precedence.
     pub in_band_percent: u8,
-    /// Every call fails at once.
+    /// Whether every call fails at once.
     pub outage: bool,
-    /// Every call is taken and never answered.
+    /// Whether every call is accepted and never answered.
     pub black_hole: bool,
 }
 
-/// What befell one call that is answered after all.
+/// How a call is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
-    Well,
-    FailsInBand,
+pub(super) enum Outcome {
+    Answer,
+    FailInBand,
 }
 
-/// The knobs as they stand, shared by all calls.
+/// The present faults, shared by all calls.
 #[derive(Clone)]
-pub(super) struct Moods(Arc<Inner>);
+pub(super) struct SharedFaults(Arc<Inner>);
 
 struct Inner {
     faults: Mutex<Faults>,
@@ -57,17 +58,17 @@ struct Inner {
     shutdown: CancellationToken,
 }
 
-impl Moods {
+impl SharedFaults {
     pub(super) fn new(faults: Faults, shutdown: CancellationToken) -> Self {
         Self(Arc::new(Inner { faults: Mutex::new(faults), calls: AtomicI64::new(0), shutdown }))
     }
 
-    /// Lets one call suffer. Nothing here outlasts the shutdown.
-    pub(super) async fn befall(&self) -> Result<Fate, Status> {
+    /// Applies the faults to one call. A shutdown ends every delay.
+    pub(super) async fn apply(&self) -> Result<Outcome, Status> {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
         let faults = self.faults();
         tokio::select! {
-            fate = faults.befall() => fate,
+            outcome = faults.apply() => outcome,
             () = self.0.shutdown.cancelled() => Err(Status::unavailable("the demo provider is shutting down")),
         }
     }
@@ -78,35 +79,36 @@ impl Moods {
 }
 
 impl Faults {
-    async fn befall(self) -> Result<Fate, Status> {
+    async fn apply(self) -> Result<Outcome, Status> {
         if self.black_hole {
             std::future::pending::<()>().await;
         }
         if self.outage {
-            return Err(Status::unavailable("the demo provider plays dead"));
+            return Err(Status::unavailable("the demo provider simulates an outage"));
         }
         let delay = self.latency + self.jitter.mul_f64(Clock::System.fraction());
         if !delay.is_zero() {
             time::sleep(delay).await;
         }
-        let dice = Clock::System.fraction() * 100.0;
-        if dice < f64::from(self.failure_percent) {
-            Err(Status::unavailable("the demo provider fails"))
-        } else if dice < f64::from(self.failure_percent) + f64::from(self.in_band_percent) {
-            Ok(Fate::FailsInBand)
+        let draw = Clock::System.fraction() * 100.0;
+        if draw < f64::from(self.failure_percent) {
+            Err(Status::unavailable("the demo provider simulates a failure"))
+        } else if draw < f64::from(self.failure_percent) + f64::from(self.in_band_percent) {
+            Ok(Outcome::FailInBand)
         } else {
-            Ok(Fate::Well)
+            Ok(Outcome::Answer)
         }
     }
 
     fn read(settings: &FaultSettings) -> Result<Self, Status> {
         let percent = |name: &str, value: i32| match u8::try_from(value) {
             Ok(percent @ 0..=100) => Ok(percent),
-            _ => Err(Status::invalid_argument(format!("{name} must be from 0 to 100"))),
+            _ => Err(Status::invalid_argument(format!("{name} must be from 0 to 100, and is {value}"))),
         };
         let duration = |name: &str, value: Option<prost_types::Duration>| {
-            let value = Duration::try_from(value.unwrap_or_default()).ok().filter(|value| *value <= LONGEST);
-            value.ok_or_else(|| Status::invalid_argument(format!("{name} must be from 0 s to 1 h")))
+            let value = value.unwrap_or_default();
+            let valid = Duration::try_from(value).ok().filter(|valid| *valid <= MAX_DELAY);
+            valid.ok_or_else(|| Status::invalid_argument(format!("{name} must be from 0s to 3600s, and is {value}")))
         };
         Ok(Self {
             latency: duration("latency", settings.latency)?,
@@ -119,7 +121,7 @@ impl Faults {
     }
 
     fn settings(self) -> FaultSettings {
-        // At most an hour each: the conversion cannot fail.
+        // Neither is longer than an hour, so the conversion cannot fail.
         let duration = |value: Duration| prost_types::Duration::try_from(value).ok();
         FaultSettings {
             latency: duration(self.latency),
@@ -133,7 +135,7 @@ impl Faults {
 }
 
 #[tonic::async_trait]
-impl FaultsService for Moods {
+impl FaultsService for SharedFaults {
     async fn get_faults(&self, _: Request<GetFaultsRequest>) -> Result<Response<GetFaultsResponse>, Status> {
         let call_count = self.0.calls.load(Ordering::Relaxed);
         Ok(Response::new(GetFaultsResponse { faults: Some(self.faults().settings()), call_count }))

@@ -1,10 +1,11 @@
-//! The demo provider as a caller with grpcurl sees it.
+//! The demo provider as a gRPC client sees it.
 
+use prost::Message as _;
 use tokio_stream::StreamExt as _;
 use tonic::{Code, transport::Channel};
 use tonic_reflection::pb::{v1, v1alpha};
 
-use super::{Demo, black_hole, well};
+use super::{Demo, black_hole, no_faults};
 use crate::pb::{
     boxoffice::demo::v1::{FaultSettings, GetFaultsRequest, SetFaultsRequest},
     movies::{IdRequest, movies_api_client::MoviesApiClient},
@@ -15,7 +16,7 @@ fn channel(demo: &Demo) -> Channel {
 }
 
 #[tokio::test]
-async fn knobs_are_read_back_and_bad_ones_refused() {
+async fn faults_are_read_back_and_invalid_ones_refused() {
     let mut demo = Demo::start().await;
     let faults = FaultSettings {
         latency: Some(prost_types::Duration { seconds: 0, nanos: 1_000_000 }),
@@ -27,17 +28,17 @@ async fn knobs_are_read_back_and_bad_ones_refused() {
     };
     demo.set(faults).await;
     for bad in [
-        FaultSettings { failure_percent: 101, ..well() },
-        FaultSettings { in_band_percent: -1, ..well() },
-        FaultSettings { latency: Some(prost_types::Duration { seconds: -1, nanos: 0 }), ..well() },
-        FaultSettings { jitter: Some(prost_types::Duration { seconds: 1_000_000, nanos: 0 }), ..well() },
+        FaultSettings { failure_percent: 101, ..no_faults() },
+        FaultSettings { in_band_percent: -1, ..no_faults() },
+        FaultSettings { latency: Some(prost_types::Duration { seconds: -1, nanos: 0 }), ..no_faults() },
+        FaultSettings { jitter: Some(prost_types::Duration { seconds: 1_000_000, nanos: 0 }), ..no_faults() },
     ] {
         let refused = demo.faults.set_faults(SetFaultsRequest { faults: Some(bad) }).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
     }
-    let kept = demo.faults.get_faults(GetFaultsRequest {}).await.unwrap().into_inner();
-    assert_eq!(kept.faults, Some(faults));
-    assert_eq!(kept.call_count, 0);
+    let unchanged = demo.faults.get_faults(GetFaultsRequest {}).await.unwrap().into_inner();
+    assert_eq!(unchanged.faults, Some(faults));
+    assert_eq!(unchanged.call_count, 0);
     demo.faults.set_faults(SetFaultsRequest { faults: None }).await.unwrap();
     let reset = demo.faults.get_faults(GetFaultsRequest {}).await.unwrap().into_inner();
     assert_eq!(reset.faults.unwrap().failure_percent, 0);
@@ -48,17 +49,17 @@ async fn even_a_black_hole_ends_on_shutdown() {
     let mut demo = Demo::start().await;
     demo.set(black_hole()).await;
     let mut client = MoviesApiClient::new(channel(&demo));
-    let swallowed = tokio::spawn(async move { client.get_by_id(IdRequest { id: "tt1375666".to_owned() }).await });
+    let unanswered = tokio::spawn(async move { client.get_by_id(IdRequest { id: "tt1375666".to_owned() }).await });
     while demo.calls().await == 0 {
         tokio::task::yield_now().await;
     }
     demo.shutdown.cancel();
-    assert_eq!(swallowed.await.unwrap().unwrap_err().code(), Code::Unavailable);
+    assert_eq!(unanswered.await.unwrap().unwrap_err().code(), Code::Unavailable);
     (&mut demo.serving).await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn reflection_tells_its_services_in_both_versions() {
+async fn reflection_serves_its_services_with_comments_in_both_versions() {
     let demo = Demo::start().await;
     let expected = ["boxoffice.demo.v1.Faults", "movies.MoviesApi"];
     let request = v1::ServerReflectionRequest {
@@ -85,6 +86,13 @@ async fn reflection_tells_its_services_in_both_versions() {
     };
     let mut client = v1alpha::server_reflection_client::ServerReflectionClient::new(channel(&demo));
     let mut answers = client.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
-    let answer = answers.next().await.unwrap().unwrap().message_response;
-    assert!(matches!(answer, Some(v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(_))));
+    let Some(v1alpha::server_reflection_response::MessageResponse::FileDescriptorResponse(files)) =
+        answers.next().await.unwrap().unwrap().message_response
+    else {
+        panic!("no file")
+    };
+    let file = prost_types::FileDescriptorProto::decode(files.file_descriptor_proto[0].as_slice()).unwrap();
+    let comments: Vec<_> = file.source_code_info.unwrap().location.into_iter().map(|it| it.leading_comments).collect();
+    let expected = " Faults reads and sets the faults of the demo provider.\n".to_owned();
+    assert!(comments.contains(&Some(expected)), "{comments:?}");
 }

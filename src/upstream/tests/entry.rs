@@ -1,4 +1,4 @@
-//! Keys and bytes of the cache.
+//! The keys of the cache and the stored bytes.
 
 use std::sync::Arc;
 
@@ -8,7 +8,10 @@ use proptest::prelude::*;
 use super::{inception, unknown};
 use crate::{
     domain::movie::Movie,
-    upstream::entry::{Content, Entry, Key},
+    upstream::{
+        entry::{Content, Entry, Key},
+        record,
+    },
 };
 
 fn movie() -> Movie {
@@ -30,7 +33,7 @@ fn entry(content: Content) -> Entry {
 }
 
 #[test]
-fn keys_are_short_and_follow_from_what_is_asked() {
+fn keys_are_short_and_depend_only_on_the_request() {
     assert_eq!(Key::Movie(inception()).to_string(), "boxoffice:v1:movie:tt1375666");
     assert_eq!(Key::search("  dark \t knight "), Key::search("dark knight"));
     assert_eq!(Key::search("dark knight").to_string(), "boxoffice:v1:search:dark knight");
@@ -41,7 +44,7 @@ fn keys_are_short_and_follow_from_what_is_asked() {
 }
 
 #[test]
-fn what_is_kept_comes_back() {
+fn a_stored_entry_is_read_back() {
     let (one, many) = (Key::Movie(inception()), Key::search(""));
     for (key, content) in [
         (&one, Content::Movie(Arc::new(movie()))),
@@ -50,21 +53,21 @@ fn what_is_kept_comes_back() {
         (&many, Content::Movies(Arc::default())),
     ] {
         let entry = entry(content);
-        assert_eq!(Entry::decode(key, &entry.encode()), Some(entry));
+        assert_eq!(record::decode(key, &record::encode(&entry)), Some(entry));
     }
 }
 
 #[test]
-fn foreign_bytes_are_a_miss() {
+fn bytes_that_are_no_entry_are_a_miss() {
     let key = Key::Movie(inception());
     let list = entry(Content::Movies(Arc::new(vec![movie(), movie()])));
-    for bytes in [&b""[..], b"garbage", b"{\"id\":\"tt1375666\"}", &list.encode()] {
-        assert_eq!(Entry::decode(&key, bytes), None);
+    for bytes in [&b""[..], b"garbage", b"{\"id\":\"tt1375666\"}", &record::encode(&list)] {
+        assert_eq!(record::decode(&key, bytes), None);
     }
 }
 
 #[test]
-fn an_entry_from_the_future_is_not_fresh_for_ever() {
+fn an_entry_with_a_fetch_time_in_the_future_does_not_stay_fresh() {
     let entry = entry(Content::Absent);
     let hour = TimeDelta::hours(1);
     assert_eq!(entry.age(entry.fetch_time + hour), hour.to_std().unwrap());
@@ -74,7 +77,7 @@ fn an_entry_from_the_future_is_not_fresh_for_ever() {
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
-        let _ = Entry::decode(&Key::Movie(inception()), &bytes);
-        let _ = Entry::decode(&Key::search(""), &bytes);
+        let _ = record::decode(&Key::Movie(inception()), &bytes);
+        let _ = record::decode(&Key::search(""), &bytes);
     }
 }

@@ -1,10 +1,10 @@
-//! Reading through: live, fresh, stale, absent, and one flight for all.
+//! Reading through the cache: live, fresh, stale and absent answers, and one call for many callers.
 
 use std::time::Duration;
 
 use futures_util::future::join_all;
 
-use super::{ABSENT, Demo, FRESH, STALE, advance, furnish, inception, outage, unknown, well};
+use super::{ABSENT, Demo, FRESH, STALE, advance, inception, movies_with, no_faults, outage, unknown};
 use crate::{
     domain::movie::Source,
     pb::boxoffice::demo::v1::FaultSettings,
@@ -37,7 +37,7 @@ async fn a_movie_is_live_then_fresh_then_live_again() {
 }
 
 #[tokio::test]
-async fn an_outage_is_bridged_while_what_is_known_is_not_too_old() {
+async fn during_an_outage_cached_answers_are_served_until_they_are_too_old() {
     let mut demo = Demo::start().await;
     let (movies, clock) = demo.movies();
     let live = movies.movie(&inception()).await.unwrap();
@@ -55,7 +55,7 @@ async fn an_outage_is_bridged_while_what_is_known_is_not_too_old() {
 #[tokio::test]
 async fn without_a_fresh_window_the_provider_is_always_asked_first() {
     let mut demo = Demo::start().await;
-    let (movies, _) = furnish(&Options { fresh: Duration::ZERO, ..demo.options() });
+    let (movies, _) = movies_with(&Options { fresh: Duration::ZERO, ..demo.options() });
     for _ in 0..3 {
         assert_eq!(movies.movie(&inception()).await.unwrap().source, Source::Live);
         assert_eq!(movies.movie(&unknown()).await.unwrap_err(), Failure::NotFound);
@@ -67,7 +67,7 @@ async fn without_a_fresh_window_the_provider_is_always_asked_first() {
 }
 
 #[tokio::test]
-async fn not_found_is_an_answer_asked_once_and_remembered_briefly() {
+async fn not_found_is_an_answer_and_is_cached_for_a_short_time() {
     let mut demo = Demo::start().await;
     let (movies, clock) = demo.movies();
     for _ in 0..3 {
@@ -77,12 +77,12 @@ async fn not_found_is_an_answer_asked_once_and_remembered_briefly() {
     advance(&clock, ABSENT);
     assert_eq!(movies.movie(&unknown()).await.unwrap_err(), Failure::NotFound);
     assert_eq!(demo.calls().await, 2);
-    // Beyond its window it does not stand in for the provider's silence.
+    // Beyond its window it is not served when the provider fails.
     advance(&clock, ABSENT);
     demo.set(outage()).await;
     assert!(matches!(movies.movie(&unknown()).await, Err(Failure::Unavailable { .. })));
-    // However many are not found, the way stays open.
-    demo.set(well()).await;
+    // "Not found" never opens the circuit breaker.
+    demo.set(no_faults()).await;
     let (movies, _) = demo.movies();
     for n in 0..30 {
         let id = crate::domain::movie::MovieId::parse(&format!("none-{n}")).unwrap();
@@ -94,7 +94,8 @@ async fn not_found_is_an_answer_asked_once_and_remembered_briefly() {
 #[tokio::test]
 async fn two_hundred_callers_make_one_call() {
     let mut demo = Demo::start().await;
-    demo.set(FaultSettings { latency: Some(prost_types::Duration { seconds: 0, nanos: 50_000_000 }), ..well() }).await;
+    demo.set(FaultSettings { latency: Some(prost_types::Duration { seconds: 0, nanos: 50_000_000 }), ..no_faults() })
+        .await;
     let (movies, _) = demo.movies();
     let callers = (0..200).map(|_| {
         let movies = movies.clone();
@@ -107,12 +108,13 @@ async fn two_hundred_callers_make_one_call() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_does_not_take_the_answer_away() {
+async fn a_call_goes_on_when_its_first_caller_has_gone_away() {
     let mut demo = Demo::start().await;
-    demo.set(FaultSettings { latency: Some(prost_types::Duration { seconds: 0, nanos: 50_000_000 }), ..well() }).await;
+    demo.set(FaultSettings { latency: Some(prost_types::Duration { seconds: 0, nanos: 50_000_000 }), ..no_faults() })
+        .await;
     let (movies, _) = demo.movies();
     let id = inception();
-    // Polled once, so the flight has begun, and dropped.
+    // Polled once, so that the call is in flight, and dropped.
     assert!(futures_util::poll!(Box::pin(movies.movie(&id))).is_pending());
     let answer = movies.movie(&id).await.unwrap();
     assert_eq!(answer.source, Source::Live);
@@ -120,7 +122,7 @@ async fn a_caller_who_leaves_does_not_take_the_answer_away() {
 }
 
 #[tokio::test]
-async fn searches_are_read_through_too() {
+async fn searches_are_cached_too() {
     let mut demo = Demo::start().await;
     let (movies, _) = demo.movies();
     let found = movies.search("  DARK  knight ").await.unwrap();

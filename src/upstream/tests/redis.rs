@@ -1,25 +1,25 @@
-//! Redis out of order, in the ways that need no Redis.
+//! Failures of Redis that can be tested without a Redis server.
 
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 
-use super::{Demo, FRESH, advance, furnish, inception, outage};
+use super::{Demo, FRESH, advance, inception, movies_with, outage};
 use crate::{
     domain::movie::Source,
     upstream::{Dependency, Movies, RedisOptions, Secret, SetupError},
 };
 
 fn redis(url: &str) -> RedisOptions {
-    RedisOptions { url: Secret::new(url), timeout: Duration::from_millis(20), rest: Duration::from_millis(50) }
+    RedisOptions { url: Secret::new(url), timeout: Duration::from_millis(20), cooldown: Duration::from_millis(50) }
 }
 
-/// Memory does what Redis does not.
+/// The cache in memory answers while Redis fails.
 async fn without_redis(url: &str) {
     let mut demo = Demo::start().await;
     let mut options = demo.options();
     options.redis = Some(redis(url));
-    let (movies, clock) = furnish(&options);
+    let (movies, clock) = movies_with(&options);
     assert_eq!(movies.movie(&inception()).await.unwrap().source, Source::Live);
     for _ in 0..100 {
         assert_eq!(movies.movie(&inception()).await.unwrap().source, Source::Fresh);
@@ -32,20 +32,20 @@ async fn without_redis(url: &str) {
 }
 
 #[tokio::test]
-async fn nobody_at_its_port_fails_no_call() {
+async fn a_refused_connection_fails_no_call() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     without_redis(&format!("redis://{free}")).await;
 }
 
 #[tokio::test]
 async fn a_black_hole_fails_no_call() {
-    // The kernel takes the connection, and nobody ever reads from it.
+    // The kernel accepts the connection, and nothing ever reads from it.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     without_redis(&format!("redis://{}", silent.local_addr().unwrap())).await;
 }
 
 #[tokio::test]
-async fn a_url_that_is_none_is_refused_without_repeating_it() {
+async fn an_invalid_url_is_refused_without_repeating_it() {
     let demo = Demo::start().await;
     for url in ["", "localhost", "http://:hunter2@localhost", "redis://:hunter2@localhost/notanumber"] {
         let mut options = demo.options();

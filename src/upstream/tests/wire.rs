@@ -1,4 +1,4 @@
-//! Garbled fields and failures in band.
+//! Invalid fields, failures in band, and which errors are retried.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::{
     pb::movies::{MoviesApiException, ResponseModel, ShowListResponse, ShowResponse},
     upstream::{
         entry::{Content, Key},
-        wire::{self, MOST_MOVIES, Trouble},
+        wire::{self, AttemptError, MAX_MOVIES},
     },
 };
 
@@ -36,7 +36,7 @@ fn failure(codes: &[i32]) -> ResponseModel {
 }
 
 #[test]
-fn numbers_are_read_however_they_are_written() {
+fn numbers_are_read_in_every_notation() {
     let ratings = [("8.8", Some(8.8)), ("8,8", Some(8.8)), (" 9 ", Some(9.0)), ("", None), ("N/A", None)];
     let wild = [("11", None), ("-1", None), ("NaN", None), ("inf", None), ("1,2,3", None)];
     for (raw, rating) in ratings.into_iter().chain(wild) {
@@ -58,40 +58,40 @@ fn numbers_are_read_however_they_are_written() {
 }
 
 #[test]
-fn texts_are_bounded_and_harmless() {
+fn texts_are_bounded_and_free_of_control_characters() {
     let long = wire::movie(&show(|show| show.title = "é".repeat(100_000))).unwrap();
     assert_eq!(long.title.chars().count(), 1_000);
     let odd = wire::movie(&show(|show| show.crew = " a\nb\u{1b}[31m ".to_owned())).unwrap();
     assert_eq!(odd.crew, "a b [31m");
-    for (raw, kept) in [
+    for (raw, valid) in [
         ("https://example.com/a.jpg", true),
         ("javascript:alert(1)", false),
         ("https://example.com/a b", false),
         ("/a.jpg", false),
     ] {
         let movie = wire::movie(&show(|show| show.image = raw.to_owned())).unwrap();
-        assert_eq!(movie.image_uri, if kept { raw } else { "" });
+        assert_eq!(movie.image_uri, if valid { raw } else { "" });
     }
     assert!(wire::movie(&show(|show| show.id = "no such id".to_owned())).is_none());
 }
 
 #[test]
-fn data_is_told_by_the_end_of_its_type() {
+fn data_is_recognised_by_the_last_part_of_its_type() {
     let bytes = show(|_| {}).encode_to_vec();
     for url in ["type.googleapis.com/movies.showResponse", "x/showResponse", "showResponse", "/other.showResponse"] {
-        let content = wire::answered(&movie_key(), &success(url, bytes.clone())).unwrap();
+        let content = wire::from_answer(&movie_key(), &success(url, bytes.clone())).unwrap();
         assert!(matches!(content, Content::Movie(movie) if movie.title == "Inception"), "{url}");
     }
     for url in ["", "type.googleapis.com/movies.showListResponse", "showResponse/"] {
         assert!(
-            matches!(wire::answered(&movie_key(), &success(url, bytes.clone())), Err(Trouble::Garbled(_))),
+            matches!(wire::from_answer(&movie_key(), &success(url, bytes.clone())), Err(AttemptError::Invalid(_))),
             "{url}"
         );
     }
 }
 
 #[test]
-fn answers_without_sense_are_failures() {
+fn invalid_answers_are_failures() {
     let url = "type.googleapis.com/movies.showResponse";
     let other = show(|show| show.id = "tt0000001".to_owned()).encode_to_vec();
     for answer in [
@@ -100,38 +100,38 @@ fn answers_without_sense_are_failures() {
         success(url, other),
         ResponseModel { success: true, data: None, exceptions: Vec::new() },
     ] {
-        assert!(matches!(wire::answered(&movie_key(), &answer), Err(Trouble::Garbled(_))));
+        assert!(matches!(wire::from_answer(&movie_key(), &answer), Err(AttemptError::Invalid(_))));
     }
 }
 
 #[test]
-fn a_list_is_bounded_and_skips_what_has_no_id() {
+fn a_list_is_bounded_and_movies_without_id_are_skipped() {
     let shows =
-        (0..=MOST_MOVIES * 2).map(|n| show(|show| show.id = if n % 2 == 0 { String::new() } else { format!("tt{n}") }));
+        (0..=MAX_MOVIES * 2).map(|n| show(|show| show.id = if n % 2 == 0 { String::new() } else { format!("tt{n}") }));
     let bytes = ShowListResponse { shows: shows.chain([show(|_| {})]).collect() }.encode_to_vec();
-    let content = wire::answered(&Key::search(""), &success("t/movies.showListResponse", bytes)).unwrap();
+    let content = wire::from_answer(&Key::search(""), &success("t/movies.showListResponse", bytes)).unwrap();
     assert!(
-        matches!(content, Content::Movies(movies) if movies.len() == MOST_MOVIES && movies[0].movie_id.as_str() == "tt1")
+        matches!(content, Content::Movies(movies) if movies.len() == MAX_MOVIES && movies[0].movie_id.as_str() == "tt1")
     );
 }
 
 #[test]
-fn not_found_is_believed_only_without_contradiction() {
-    let told = |codes: &[i32]| wire::answered(&movie_key(), &failure(codes));
-    assert_eq!(told(&[404]).unwrap(), Content::Absent);
-    assert_eq!(told(&[404, 404]).unwrap(), Content::Absent);
-    assert!(matches!(told(&[404, 500]), Err(Trouble::InBand(500))));
-    assert!(matches!(told(&[]), Err(Trouble::InBand(0))));
-    let none = wire::answered(&Key::search("x"), &failure(&[404])).unwrap();
+fn not_found_is_accepted_only_if_no_other_error_is_reported() {
+    let read = |codes: &[i32]| wire::from_answer(&movie_key(), &failure(codes));
+    assert_eq!(read(&[404]).unwrap(), Content::Absent);
+    assert_eq!(read(&[404, 404]).unwrap(), Content::Absent);
+    assert!(matches!(read(&[404, 500]), Err(AttemptError::InBand(500))));
+    assert!(matches!(read(&[]), Err(AttemptError::InBand(0))));
+    let none = wire::from_answer(&Key::search("x"), &failure(&[404])).unwrap();
     assert!(matches!(none, Content::Movies(movies) if movies.is_empty()));
 }
 
 #[test]
-fn each_failure_is_treated_as_it_deserves() {
-    let status = |code| wire::refused(&movie_key(), &Status::new(code, ""), Duration::ZERO);
+fn each_failure_is_retried_and_counted_as_its_code_demands() {
+    let status = |code| wire::from_status(&movie_key(), &Status::new(code, ""), Duration::ZERO);
     assert_eq!(status(Code::NotFound).unwrap(), Content::Absent);
-    // Code, whether another attempt may help, whether it speaks against the provider as a whole.
-    for (code, may_pass, is_outage) in [
+    // The code, whether it is retried, and whether it counts for the circuit breaker.
+    for (code, is_retryable, is_outage) in [
         (Code::Unavailable, true, true),
         (Code::DeadlineExceeded, true, true),
         (Code::Cancelled, true, true),
@@ -144,10 +144,10 @@ fn each_failure_is_treated_as_it_deserves() {
         (Code::InvalidArgument, false, false),
         (Code::OutOfRange, false, false),
     ] {
-        let trouble = status(code).unwrap_err();
-        assert_eq!((trouble.may_pass(), trouble.is_outage()), (may_pass, is_outage), "{code:?}");
+        let error = status(code).unwrap_err();
+        assert_eq!((error.is_retryable(), error.is_outage()), (is_retryable, is_outage), "{code:?}");
     }
-    for (code, may_pass, is_outage) in [
+    for (code, is_retryable, is_outage) in [
         (500, true, true),
         (503, true, true),
         (0, true, true),
@@ -155,7 +155,7 @@ fn each_failure_is_treated_as_it_deserves() {
         (400, false, false),
         (401, false, true),
     ] {
-        let trouble = wire::answered(&movie_key(), &failure(&[code])).unwrap_err();
-        assert_eq!((trouble.may_pass(), trouble.is_outage()), (may_pass, is_outage), "{code}");
+        let error = wire::from_answer(&movie_key(), &failure(&[code])).unwrap_err();
+        assert_eq!((error.is_retryable(), error.is_outage()), (is_retryable, is_outage), "{code}");
     }
 }

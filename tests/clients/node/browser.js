@@ -2,8 +2,8 @@
 //
 //     browser.js CHROMIUM ORIGIN URL DESCRIPTORS SHOWTIME_ID ROW NUMBER...
 //
-// prints what the pages saw as one JSON object. The pages are not of the service's origin but of ORIGIN, which the
-// browser is told to find in here.
+// prints what the pages received as one JSON object. The pages are not of the service's origin but of ORIGIN, which the
+// browser resolves to the server in this program.
 
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
@@ -13,9 +13,9 @@ import { chromium } from "playwright-core";
 
 const [executablePath, origin, service, descriptors, showtime, row, ...numbers] = process.argv.slice(2);
 
-const patience = 20_000;
+const timeout = 20_000;
 
-// All that the page imports, and that those import.
+// The packages that the page imports, directly or indirectly.
 const imported = [
   "@bufbuild/protobuf",
   "@bufbuild/protobuf/codegenv2",
@@ -28,13 +28,13 @@ const imported = [
   "@connectrpc/connect-web",
 ];
 const here = new URL(".", import.meta.url).href;
-// Packages are modules that a browser understands as they are, if it is told where each of them begins.
+// A browser can run the packages as they are, but needs an import map to find them.
 const imports = Object.fromEntries(imported.map((name) => [name, import.meta.resolve(name).replace(here, "/")]));
-// Without an icon of their own, pages would be asked for one that is not there.
+// With an empty icon the browser does not request one.
 const head = `<title>Seats</title><link rel="icon" href="data:,">`;
 const html = `<!doctype html>${head}<script type="importmap">${JSON.stringify({ imports })}</script>`;
 
-async function find(path) {
+async function load(path) {
   if (path === "/") return { type: "text/html", content: html };
   if (path === "/descriptors.bin") return { type: "application/octet-stream", content: await readFile(descriptors) };
   if (path === "/page.js" || path.startsWith("/node_modules/")) {
@@ -44,46 +44,46 @@ async function find(path) {
 }
 
 const pages = createServer((request, response) => {
-  find(new URL(request.url, origin).pathname).then(
+  load(new URL(request.url, origin).pathname).then(
     ({ type, content }) => response.writeHead(200, { "content-type": type }).end(content),
     (error) => response.writeHead(404).end(String(error)),
   );
 });
 
-async function inTime(what, promise) {
+async function withTimeout(what, promise) {
   let timer;
-  const late = new Promise((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what}: not within ${patience} ms`)), patience);
+  const expired = new Promise((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what}: not within ${timeout} ms`)), timeout);
   });
   try {
-    return await Promise.race([promise, late]);
+    return await Promise.race([promise, expired]);
   } finally {
     clearTimeout(timer);
   }
 }
 
-// A visitor with a page of his own, as a function that asks the page to do something.
+// Opens a page and returns a function that calls the functions of page.js in it.
 async function open(browser) {
-  const page = await inTime("a page", browser.newPage());
-  page.on("console", (message) => console.error(`the page says: ${message.text()}`));
+  const page = await withTimeout("a page", browser.newPage());
+  page.on("console", (message) => console.error(`the page logs: ${message.text()}`));
   page.on("pageerror", (error) => console.error(`the page fails: ${error.stack}`));
-  await page.goto(`${origin}/?${new URLSearchParams({ service, showtime })}`, { timeout: patience });
-  const call = async ({ what, given }) => (await import("/page.js"))[what](...given);
-  return (what, ...given) => inTime(what, page.evaluate(call, { what, given }));
+  await page.goto(`${origin}/?${new URLSearchParams({ service, showtime })}`, { timeout });
+  const call = async ({ name, args }) => (await import("/page.js"))[name](...args);
+  return (name, ...args) => withTimeout(name, page.evaluate(call, { name, args }));
 }
 
 async function visit(browser) {
   const [watcher, buyer] = [await open(browser), await open(browser)];
-  const before = [await watcher("look", 0), await buyer("look", 0)];
+  const before = [await watcher("read", 0), await buyer("read", 0)];
   console.error("the pages are open");
-  // The watch has begun before anything changes, so that the change must be told.
-  const heard = [await watcher("hear")];
+  // The watch starts before the change, so the change must arrive as a delta.
+  const received = [await watcher("next")];
   const reserved = await buyer("reserve", numbers.map((number) => ({ row, number: Number(number) })));
   do {
-    heard.push(await watcher("hear"));
-  } while (!(heard.at(-1).delta?.revision >= reserved.revision));
-  const after = await watcher("look", reserved.revision);
-  return { before, heard, reserved, after };
+    received.push(await watcher("next"));
+  } while (!(received.at(-1).delta?.revision >= reserved.revision));
+  const after = await watcher("read", reserved.revision);
+  return { before, received, reserved, after };
 }
 
 pages.listen(0, "127.0.0.1");
@@ -91,9 +91,9 @@ await once(pages, "listening");
 try {
   const browser = await chromium.launch({
     executablePath,
-    // The sandbox does not work for root, and nobody else's pages are opened.
+    // The sandbox does not work for root, and no foreign pages are opened.
     chromiumSandbox: false,
-    timeout: patience,
+    timeout,
     args: [`--host-resolver-rules=MAP ${new URL(origin).host}:80 127.0.0.1:${pages.address().port}`],
   });
   try {

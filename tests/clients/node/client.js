@@ -3,12 +3,12 @@
 //
 //     client.js URL DESCRIPTORS MOVIE_ID AUDITORIUM_ID START
 //
-// prints what it got as one JSON object.
+// prints the results as one JSON object.
 
 import { readFileSync } from "node:fs";
 
 import { createFileRegistry, fromBinary, fromJson } from "@bufbuild/protobuf";
-import { FileDescriptorProtoSchema, FileDescriptorSetSchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
+import { FileDescriptorSetSchema, TimestampSchema } from "@bufbuild/protobuf/wkt";
 import { ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 
@@ -20,39 +20,7 @@ const showtimes = createClient(
   createGrpcWebTransport({ baseUrl: url, defaultTimeoutMs: 20_000 }),
 );
 
-// What Google publishes as google/rpc/error_details.proto, as far as it is needed here.
-const details = fromJson(FileDescriptorProtoSchema, {
-  name: "google/rpc/error_details.proto",
-  package: "google.rpc",
-  syntax: "proto3",
-  messageType: [
-    {
-      name: "ErrorInfo",
-      field: [
-        { name: "reason", number: 1, type: "TYPE_STRING", label: "LABEL_OPTIONAL" },
-        { name: "domain", number: 2, type: "TYPE_STRING", label: "LABEL_OPTIONAL" },
-        {
-          name: "metadata",
-          number: 3,
-          type: "TYPE_MESSAGE",
-          typeName: ".google.rpc.ErrorInfo.MetadataEntry",
-          label: "LABEL_REPEATED",
-        },
-      ],
-      nestedType: [
-        {
-          name: "MetadataEntry",
-          field: [
-            { name: "key", number: 1, type: "TYPE_STRING", label: "LABEL_OPTIONAL" },
-            { name: "value", number: 2, type: "TYPE_STRING", label: "LABEL_OPTIONAL" },
-          ],
-          options: { mapEntry: true },
-        },
-      ],
-    },
-  ],
-});
-const errorInfo = createFileRegistry(details, () => undefined).getMessage("google.rpc.ErrorInfo");
+const errorInfo = registry.getMessage("google.rpc.ErrorInfo");
 
 async function refusal(call) {
   try {

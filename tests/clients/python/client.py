@@ -1,8 +1,8 @@
-"""Schedules a showtime, lists it, and schedules it again to read the refusal: by reflection alone, no generated code.
+"""Schedules a showtime, lists it, and schedules it again to read the refusal: by reflection, without generated code.
 
     client.py ADDRESS MOVIE_ID AUDITORIUM_ID START
 
-prints what it got as one JSON object.
+prints the results as one JSON object.
 """
 
 import json
@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 
 
 class Service:
-    """Calls the methods of a service that it asks the server about."""
+    """Calls the methods of a service whose descriptor it reads by reflection."""
 
     def __init__(self, channel, pool, name):
         self.channel = channel

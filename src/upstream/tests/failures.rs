@@ -1,4 +1,4 @@
-//! The provider failing in each of its ways, and coming back.
+//! Each way in which the provider fails, and its recovery.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use opentelemetry::{global, trace::TracerProvider as _};
 use opentelemetry_sdk::{propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tracing_subscriber::layer::SubscriberExt as _;
 
-use super::{Demo, FRESH, advance, black_hole, furnish, inception, outage, until_live, well};
+use super::{Demo, FRESH, advance, black_hole, inception, movies_with, no_faults, outage, until_live};
 use crate::{
     clock::Clock,
     domain::movie::Source,
@@ -14,7 +14,7 @@ use crate::{
     upstream::{Dependency, Failure, Options, ProviderOptions, Secret, SetupError, demo, provider::Provider},
 };
 
-fn hasty(options: &Options) -> Options {
+fn with_short_timeout(options: &Options) -> Options {
     let provider = ProviderOptions { timeout: Duration::from_millis(100), ..options.provider.clone() };
     Options { provider, ..options.clone() }
 }
@@ -23,26 +23,29 @@ fn hasty(options: &Options) -> Options {
 async fn failures_are_retried_a_bounded_number_of_times() {
     let mut demo = Demo::start().await;
     let (movies, _) = demo.movies();
-    for (faults, calls) in
-        [(FaultSettings { in_band_percent: 100, ..well() }, 3), (FaultSettings { failure_percent: 100, ..well() }, 6)]
-    {
+    for (faults, calls) in [
+        (FaultSettings { in_band_percent: 100, ..no_faults() }, 3),
+        (FaultSettings { failure_percent: 100, ..no_faults() }, 6),
+    ] {
         demo.set(faults).await;
-        let Err(Failure::Unavailable { retry_after }) = movies.movie(&inception()).await else { panic!("answered") };
+        let Err(Failure::Unavailable { retry_after }) = movies.movie(&inception()).await else {
+            panic!("not a failure")
+        };
         assert!(!retry_after.is_zero());
         assert_eq!(demo.calls().await, calls);
     }
-    demo.set(well()).await;
+    demo.set(no_faults()).await;
     assert_eq!(movies.movie(&inception()).await.unwrap().source, Source::Live);
 }
 
 #[tokio::test]
 async fn a_black_hole_costs_the_deadline_of_each_attempt() {
     let mut demo = Demo::start().await;
-    let (movies, clock) = furnish(&hasty(&demo.options()));
+    let (movies, clock) = movies_with(&with_short_timeout(&demo.options()));
     demo.set(black_hole()).await;
     assert!(matches!(movies.movie(&inception()).await, Err(Failure::Unavailable { .. })));
     assert_eq!(demo.calls().await, 3);
-    demo.set(well()).await;
+    demo.set(no_faults()).await;
     assert_eq!(movies.movie(&inception()).await.unwrap().source, Source::Live);
     demo.set(black_hole()).await;
     advance(&clock, FRESH);
@@ -67,24 +70,24 @@ async fn the_breaker_opens_and_answers_at_once_and_closes_again() {
     assert!(demo.calls().await <= calls + 1, "called while open");
     assert_eq!(movies.provider_state(), Dependency::Failing);
 
-    demo.set(well()).await;
+    demo.set(no_faults()).await;
     until_live(&movies).await;
     assert_eq!(movies.provider_state(), Dependency::Up);
 }
 
 #[tokio::test]
-async fn nobody_there_is_a_failure_like_any_other() {
+async fn a_refused_connection_is_a_failure_like_any_other() {
     let demo = Demo::start().await;
     let mut options = demo.options();
     // A port that was free a moment ago.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     options.provider.url = format!("http://{free}");
-    let (movies, _) = furnish(&options);
+    let (movies, _) = movies_with(&options);
     assert!(matches!(movies.movie(&inception()).await, Err(Failure::Unavailable { .. })));
 }
 
 #[tokio::test]
-async fn a_provider_that_restarts_is_found_again() {
+async fn the_connection_is_reopened_after_a_restart_of_the_provider() {
     let mut demo = Demo::start().await;
     let (movies, clock) = demo.movies();
     movies.movie(&inception()).await.unwrap();
@@ -98,18 +101,18 @@ async fn a_provider_that_restarts_is_found_again() {
 }
 
 #[tokio::test]
-async fn the_key_is_sent_and_a_wrong_one_brings_nothing() {
+async fn the_api_key_is_sent_and_a_wrong_one_is_a_failure() {
     let key = || Some(Secret::new("let me in"));
     let mut demo = Demo::with(demo::Options { api_key: key(), ..demo::Options::default() }).await;
     let keyed = |api_key| {
         let options = demo.options();
-        furnish(&Options { provider: ProviderOptions { api_key, ..options.provider.clone() }, ..options }).0
+        movies_with(&Options { provider: ProviderOptions { api_key, ..options.provider.clone() }, ..options }).0
     };
     for wrong in [None, Some(Secret::new("let me in, please"))] {
         assert!(matches!(keyed(wrong).movie(&inception()).await, Err(Failure::Unavailable { .. })));
     }
     assert_eq!(keyed(key()).movie(&inception()).await.unwrap().source, Source::Live);
-    // The knobs need no key.
+    // Reading the faults needs no key.
     assert_eq!(demo.calls().await, 1);
 }
 
