@@ -35,18 +35,20 @@ pub use crate::ledger::{Encoding, Frame, Snapshot, Watch, WatchMessage};
 /// What a caller is named by so that a mutation's retry finds the answer of the first try.
 pub use crate::store::RequestKey;
 
-use crate::{clock::Clock, ledger::Ledger, store::Store, telemetry::panics, upstream::Movies};
+use crate::{clock::Clock, domain::seating, ledger::Ledger, store::Store, telemetry::panics, upstream::Movies};
 use pages::Pages;
 use reservation_index::ReservationIndex;
 use showtime_pages::ShowtimePages;
 
-/// What a deployment decides about its house.
+/// The rules of a deployment.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// How long a reservation is held unless its showtime says otherwise.
+    /// How long seats are held, unless their showtime has a hold duration of its own.
     pub hold_duration: Duration,
-    /// How long an auditorium rests between two showtimes.
+    /// How long an auditorium stays empty between two showtimes.
     pub turnaround: Duration,
+    /// The rules by which the ledger decides.
+    pub seating: seating::Rules,
 }
 
 /// The service, without a wire. Cheap to clone.
@@ -103,6 +105,12 @@ impl App {
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.0.clock
+    }
+
+    /// The rules of this deployment.
+    #[must_use]
+    pub fn rules(&self, _origin: &Origin) -> &Rules {
+        &self.0.rules
     }
 
     /// Waits for the changes under way; new ones may still begin until the listeners are closed.

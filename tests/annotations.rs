@@ -14,13 +14,15 @@ use crate::harness::{
 };
 
 /// Fields without a rule of their own. A new field needs a rule or an entry here.
-const WITHOUT_RULE: [&str; 10] = [
+const WITHOUT_RULE: [&str; 12] = [
     "CancelShowtimeRequest.force",
     "ConfirmReservationRequest.tender",
     "CreateShowtimeRequest.price.currency_code",
     "CreateShowtimeRequest.price.nanos",
     "CreateShowtimeRequest.price.units",
     "GetSeatMapRequest.include_seats",
+    "ListReservationsRequest.created_after",
+    "ListReservationsRequest.created_before",
     "ListShowtimesRequest.include_cancelled",
     "ListShowtimesRequest.start_after",
     "ListShowtimesRequest.start_before",
@@ -295,12 +297,14 @@ fn values(rule: &str, bound: &Value, valid: &Value) -> Vec<(Value, &'static str)
             for (kind, inner) in rules_of(bound.as_message().expect("rules are a message")) {
                 for (rule, bound) in rules_of(inner.as_message().expect("rules are a message")) {
                     let beyond = match (&*kind, &*rule) {
-                        ("int32", "gte") => bound.as_i32().expect("a bound") - 1,
-                        ("int32", "lte") => bound.as_i32().expect("a bound") + 1,
+                        ("int32", "gte") => Value::I32(bound.as_i32().expect("a bound") - 1),
+                        ("int32", "lte") => Value::I32(bound.as_i32().expect("a bound") + 1),
+                        ("enum", "defined_only") => Value::EnumNumber(i32::MAX),
+                        ("enum", "not_in") => Value::EnumNumber(0),
                         other => panic!("this test does not know the rule {other:?} for items"),
                     };
                     let mut items = items();
-                    items[0] = Value::I32(beyond);
+                    items[0] = beyond;
                     values.push((Value::List(items), "[0]"));
                 }
             }

@@ -12,6 +12,7 @@ on_both_stores!(
     holds_go_with_their_showtime,
     sales_are_given_up_only_if_that_is_forced,
     a_showtime_that_has_ended_cannot_be_cancelled,
+    a_showtime_at_another_revision_than_expected_is_not_cancelled,
 );
 
 async fn holds_go_with_their_showtime(world: World) {
@@ -78,8 +79,29 @@ async fn a_showtime_that_has_ended_cannot_be_cancelled(world: World) {
     assert_refused(&status, Code::FailedPrecondition, "SALES_CLOSED");
 }
 
+async fn a_showtime_at_another_revision_than_expected_is_not_cancelled(world: World) {
+    let showtime = showtime(&world).await;
+    let held = reserve(&world, these(&showtime, "ada", "A1")).await.expect("it is free");
+    let expecting = |expected_revision| CancelShowtimeRequest {
+        showtime_id: showtime.showtime_id.clone(),
+        expected_revision,
+        ..Default::default()
+    };
+    let status = world.showtimes().cancel_showtime(expecting(1)).await.expect_err("a seat was held since");
+    let about = assert_refused(&status, Code::FailedPrecondition, "REVISION_DIFFERS");
+    assert_eq!((&*about["revision"], &*about["expected_revision"]), ("2", "1"), "{about:?}");
+    confirm(&world, &held).await.expect("the hold was not touched");
+    let answer = world.showtimes().cancel_showtime(CancelShowtimeRequest { force: true, ..expecting(3) }).await;
+    assert_eq!(answer.expect("it is the revision").into_inner().showtime.map(|showtime| showtime.revision), Some(4));
+}
+
 async fn call_off(server: &Server, showtime: &Showtime, force: bool) -> Result<Showtime, Status> {
-    let request = CancelShowtimeRequest { showtime_id: showtime.showtime_id.clone(), request_id: String::new(), force };
+    let request = CancelShowtimeRequest {
+        showtime_id: showtime.showtime_id.clone(),
+        request_id: String::new(),
+        force,
+        expected_revision: 0,
+    };
     let answer = server.showtimes().cancel_showtime(request).await?;
     Ok(answer.into_inner().showtime.expect("the answer has the showtime"))
 }

@@ -38,8 +38,12 @@ async fn a_repeated_create_answers_as_the_first_did(world: World) {
     assert!(is_replay(&second), "{second:?}");
     assert_eq!(second.into_inner().showtime.as_ref(), Some(&showtime));
     // What happened since does not change the answer.
-    let cancel =
-        CancelShowtimeRequest { showtime_id: showtime.showtime_id.clone(), request_id: String::new(), force: false };
+    let cancel = CancelShowtimeRequest {
+        showtime_id: showtime.showtime_id.clone(),
+        request_id: String::new(),
+        force: false,
+        expected_revision: 0,
+    };
     world.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
     let third = create(&world, request).await.expect("a retry is harmless");
     assert!(is_replay(&third), "{third:?}");
@@ -65,7 +69,7 @@ async fn a_repeated_cancel_answers_as_the_first_did(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let created = create(&world, new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free");
     let showtime_id = created.into_inner().showtime.expect("the answer has the showtime").showtime_id;
-    let request = CancelShowtimeRequest { showtime_id, request_id: request_id(), force: false };
+    let request = CancelShowtimeRequest { showtime_id, request_id: request_id(), force: false, expected_revision: 0 };
     let first = world.showtimes().cancel_showtime(request.clone()).await.expect("it is cancelled");
     let second = world.showtimes().cancel_showtime(request).await.expect("a retry is harmless");
     assert!(!is_replay(&first) && is_replay(&second));
@@ -92,7 +96,8 @@ async fn an_id_belongs_to_its_method(world: World) {
     let request = CreateShowtimeRequest { request_id: request_id(), ..new_showtime(&auditorium, in_hours(0)) };
     let created = create(&world, request.clone()).await.expect("the slot is free");
     let showtime_id = created.into_inner().showtime.expect("the answer has the showtime").showtime_id;
-    let cancel = CancelShowtimeRequest { showtime_id, request_id: request.request_id, force: false };
+    let cancel =
+        CancelShowtimeRequest { showtime_id, request_id: request.request_id, force: false, expected_revision: 0 };
     let answer = world.showtimes().cancel_showtime(cancel).await.expect("another method, another wish");
     assert!(!is_replay(&answer));
     let state = answer.into_inner().showtime.map(|showtime| showtime.state());

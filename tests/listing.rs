@@ -6,6 +6,7 @@ use boxoffice::{
     clock::Clock,
     pb::boxoffice::v1::{
         CancelShowtimeRequest, CreateAuditoriumRequest, CreateShowtimeRequest, ListShowtimesRequest, Showtime,
+        ShowtimeState,
     },
 };
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, TimeZone as _, Utc};
@@ -24,6 +25,8 @@ on_both_stores!(
     a_local_date_is_a_date_in_the_auditoriums_zone,
     a_local_date_has_all_its_hours_when_clocks_change,
     cancelled_showtimes_are_listed_when_asked_for,
+    a_cinema_and_states_are_filters_like_the_others,
+    callers_who_ask_at_once_see_what_was_done_before_they_asked,
     pages_join_to_the_whole_list_in_order_of_start,
     a_token_is_good_for_its_own_filter_only,
     bad_filters_are_refused_by_field,
@@ -131,12 +134,74 @@ async fn cancelled_showtimes_are_listed_when_asked_for(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let cancelled = create(&world, new_showtime(&auditorium, in_hours(0))).await.showtime_id;
     let scheduled = create(&world, new_showtime(&auditorium, in_hours(5))).await.showtime_id;
-    let request = CancelShowtimeRequest { showtime_id: cancelled.clone(), request_id: String::new(), force: false };
+    let request = CancelShowtimeRequest {
+        showtime_id: cancelled.clone(),
+        request_id: String::new(),
+        force: false,
+        expected_revision: 0,
+    };
     world.showtimes().cancel_showtime(request).await.expect("the showtime is cancelled");
     let listed = list(&world, ListShowtimesRequest::default()).await;
     assert_eq!(ids(&listed), [&*scheduled]);
     let request = ListShowtimesRequest { include_cancelled: true, ..Default::default() };
     assert_eq!(ids(&list(&world, request).await), [&*cancelled, &*scheduled]);
+}
+
+async fn a_cinema_and_states_are_filters_like_the_others(world: World) {
+    let mut showtimes = Vec::new();
+    for cinema in ["Grand Palace", "Rex"] {
+        let request = CreateAuditoriumRequest { cinema: cinema.to_owned(), ..new_auditorium() };
+        let created = world.auditoriums().create_auditorium(request).await.expect("an auditorium").into_inner();
+        let auditorium = created.auditorium.expect("the answer has the auditorium").auditorium_id;
+        for hours in [0, 5] {
+            showtimes.push(create(&world, new_showtime(&auditorium, in_hours(hours))).await.showtime_id);
+        }
+    }
+    let cancel = CancelShowtimeRequest { showtime_id: showtimes[2].clone(), ..Default::default() };
+    world.showtimes().cancel_showtime(cancel).await.expect("the showtime is cancelled");
+    let of = |cinema: &str, states: &[ShowtimeState]| ListShowtimesRequest {
+        cinema: cinema.to_owned(),
+        states: states.iter().map(|state| (*state).into()).collect(),
+        ..Default::default()
+    };
+    let (scheduled, cancelled) = (ShowtimeState::Scheduled, ShowtimeState::Cancelled);
+    for (request, expected) in [
+        (of("Grand Palace", &[]), &[0, 1][..]),
+        (of("Rex", &[]), &[3]),
+        (of("Rex", &[cancelled]), &[2]),
+        (of("Rex", &[scheduled, cancelled]), &[2, 3]),
+        (of("Nowhere", &[scheduled, cancelled]), &[]),
+        (of("", &[cancelled]), &[2]),
+        (ListShowtimesRequest { include_cancelled: true, ..of("Rex", &[scheduled]) }, &[3]),
+        (ListShowtimesRequest { start_after: Some(timestamp(in_hours(3))), ..of("Grand Palace", &[]) }, &[1]),
+    ] {
+        let listed = list(&world, request.clone()).await;
+        let expected: Vec<&str> = expected.iter().map(|at| &*showtimes[*at]).collect();
+        assert_eq!(ids(&listed), expected, "{request:?}");
+        // One to a page, the pages are the same list.
+        let (mut request, mut joined) = (ListShowtimesRequest { page_size: 1, ..request }, Vec::new());
+        loop {
+            let page = page(&world, request.clone()).await.expect("a page");
+            joined.extend(page.showtimes.into_iter().map(|showtime| showtime.showtime_id));
+            request.page_token = page.next_page_token;
+            if request.page_token.is_empty() {
+                break;
+            }
+        }
+        assert_eq!(joined, expected, "{request:?}");
+    }
+}
+
+async fn callers_who_ask_at_once_see_what_was_done_before_they_asked(world: World) {
+    let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
+    for number in 0..20 {
+        let created = create(&world, new_showtime(&auditorium, in_hours(3 * number))).await;
+        let asked = (0..16).map(|_| page(&world, ListShowtimesRequest::default()));
+        for answer in futures_util::future::join_all(asked).await {
+            let listed = answer.expect("a page").showtimes;
+            assert_eq!(listed.last(), Some(&created), "the page was read before it was asked for");
+        }
+    }
 }
 
 async fn pages_join_to_the_whole_list_in_order_of_start(world: World) {
@@ -212,10 +277,12 @@ async fn bad_filters_are_refused_by_field(world: World) {
         // The token is only checked for its length: its content is compared with the filter, which is invalid here.
         page_token: "x".repeat(513),
         include_cancelled: false,
+        cinema: "x".repeat(101),
+        states: vec![0, 9],
     };
     let status = page(&world, bad).await.expect_err("every field is invalid");
     let fields = ["auditorium_id", "movie_id", "start_after", "start_before", "local_date", "page_size"];
-    assert_violates(&status, &[&fields[..], &["page_token"]].concat());
+    assert_violates(&status, &[&fields[..], &["page_token", "cinema", "states[0]", "states[1]"]].concat());
     let nonsense = ListShowtimesRequest { page_token: "nonsense".to_owned(), ..Default::default() };
     assert_violates(&page(&world, nonsense).await.expect_err("the token is malformed"), &["page_token"]);
     for invalid in ["2027-02-29", "2027-13-01", "0000-00-00", "2027-2-8", "２０２７-02-28"] {

@@ -37,6 +37,7 @@ mod reservation_lists;
 mod reservation_retries;
 mod reservations;
 mod retries;
+mod rules;
 mod seat_maps;
 mod seat_refusals;
 mod seen;

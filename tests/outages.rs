@@ -45,7 +45,7 @@ async fn without_its_database_the_service_says_so_and_recovers() {
     eventually("health says so", async || (health(&server, "").await == ServingStatus::Serving).then_some(())).await;
     let status = server.showtimes().create_showtime(create).await.expect_err("what was acknowledged is kept");
     assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
-    let cancel = CancelShowtimeRequest { showtime_id, request_id: String::new(), force: false };
+    let cancel = CancelShowtimeRequest { showtime_id, request_id: String::new(), force: false, expected_revision: 0 };
     server.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
     server.stop().await;
 }
@@ -54,7 +54,12 @@ async fn without_its_database_the_service_says_so_and_recovers() {
 async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str) {
     let create = new_showtime(auditorium, in_hours(9));
     let (auditorium_id, showtime_id) = (auditorium.to_owned(), showtime_id.to_owned());
-    let cancel = CancelShowtimeRequest { showtime_id: showtime_id.clone(), request_id: String::new(), force: false };
+    let cancel = CancelShowtimeRequest {
+        showtime_id: showtime_id.clone(),
+        request_id: String::new(),
+        force: false,
+        expected_revision: 0,
+    };
     let reserve = these(&Showtime { showtime_id: showtime_id.clone(), ..Default::default() }, "ada", "A1");
     let list = ListReservationsRequest { customer_id: "ada".to_owned(), ..Default::default() };
     let unknown = Reservation { reservation_id: request_id(), ..Default::default() };

@@ -17,6 +17,7 @@ on_both_stores!(
     a_list_is_of_a_customer_or_a_showtime_or_both,
     pages_join_to_the_whole_list_the_newest_first,
     a_state_is_as_of_now,
+    several_states_and_a_time_range_are_filters_like_the_others,
     a_list_of_everything_is_refused,
     a_token_is_good_for_its_own_list_only,
     customers_are_told_apart_to_the_letter,
@@ -104,6 +105,42 @@ async fn a_state_is_as_of_now(world: World) {
     }
 }
 
+async fn several_states_and_a_time_range_are_filters_like_the_others(world: World) {
+    let showtime = showtime(&world).await;
+    let mut made = Vec::new();
+    for seat in ["A1", "A2", "A3"] {
+        made.push(reserve(&world, these(&showtime, "ada", seat)).await.expect("it is free"));
+    }
+    confirm(&world, &made[0]).await.expect("it is held");
+    cancel(&world, &made[1]).await.expect("it is held");
+    let (held, sold, gone) = (ReservationState::Held, ReservationState::Confirmed, ReservationState::Cancelled);
+    let of = |state: ReservationState, states: &[ReservationState]| ListReservationsRequest {
+        state: state.into(),
+        states: states.iter().map(|state| (*state).into()).collect(),
+        ..customers("ada")
+    };
+    let between = |from: Option<usize>, until: Option<usize>| ListReservationsRequest {
+        created_after: from.and_then(|at| made[at].create_time),
+        created_before: until.and_then(|at| made[at].create_time),
+        ..customers("ada")
+    };
+    let any = ReservationState::Unspecified;
+    for (request, expected) in [
+        (of(any, &[held, sold]), &[2, 0][..]),
+        (of(any, &[gone]), &[1]),
+        (of(held, &[gone]), &[2, 1]),
+        (of(any, &[ReservationState::Expired]), &[]),
+        (between(Some(1), None), &[2, 1]),
+        (between(None, Some(2)), &[1, 0]),
+        (between(Some(1), Some(2)), &[1]),
+    ] {
+        let found = list(&world, request.clone()).await.expect("a list").reservations;
+        let place = |one: &Reservation| made.iter().position(|made| made.reservation_id == one.reservation_id);
+        let found: Vec<_> = found.iter().filter_map(place).collect();
+        assert_eq!(found, expected, "{request:?}");
+    }
+}
+
 async fn a_list_of_everything_is_refused(world: World) {
     let nothing = ListReservationsRequest::default();
     assert_violates(&list(&world, nothing).await.expect_err("of whom?"), &["customer_id"]);
@@ -113,9 +150,25 @@ async fn a_list_of_everything_is_refused(world: World) {
         state: 5,
         page_size: -1,
         page_token: "x".repeat(513),
+        states: vec![0, 5],
+        created_after: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
+        created_before: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
     };
     let status = list(&world, flawed).await.expect_err("it has flaws");
-    assert_violates(&status, &["customer_id", "showtime_id", "state", "page_size", "page_token"]);
+    assert_violates(
+        &status,
+        &[
+            "customer_id",
+            "showtime_id",
+            "state",
+            "page_size",
+            "page_token",
+            "states[0]",
+            "states[1]",
+            "created_after",
+            "created_before",
+        ],
+    );
 }
 
 async fn a_token_is_good_for_its_own_list_only(world: World) {

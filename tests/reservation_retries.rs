@@ -141,8 +141,12 @@ async fn every_change_can_be_repeated(world: World) {
     let extended = client.extend_reservation(extend.clone()).await.expect("it is held");
     let confirmed = client.confirm_reservation(confirm.clone()).await.expect("it is held");
     let cancelled = client.cancel_reservation(cancel.clone()).await.expect("it is held");
-    let off =
-        CancelShowtimeRequest { showtime_id: showtime.showtime_id.clone(), request_id: request_id(), force: true };
+    let off = CancelShowtimeRequest {
+        showtime_id: showtime.showtime_id.clone(),
+        request_id: request_id(),
+        force: true,
+        expected_revision: 0,
+    };
     let over = world.showtimes().cancel_showtime(off.clone()).await.expect("it is forced");
     assert!(![is_replay(&extended), is_replay(&confirmed), is_replay(&cancelled), is_replay(&over)].contains(&true));
 
@@ -180,8 +184,12 @@ async fn an_answer_without_a_change_can_be_repeated(world: World) {
     let answer = client.confirm_reservation(second.clone()).await.expect("it is sold");
     assert!(!is_replay(&answer), "{answer:?}");
     assert_eq!(showtime_now(&world, &showtime).await.revision, 3, "the second confirmation is no change");
-    let off =
-        CancelShowtimeRequest { showtime_id: showtime.showtime_id.clone(), request_id: request_id(), force: true };
+    let off = CancelShowtimeRequest {
+        showtime_id: showtime.showtime_id.clone(),
+        request_id: request_id(),
+        force: true,
+        expected_revision: 0,
+    };
     world.showtimes().cancel_showtime(off).await.expect("it is forced");
     let world = world.restart().await;
     let mut client = world.reservations();

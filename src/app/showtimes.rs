@@ -116,6 +116,7 @@ impl App {
         origin: &Origin,
         id: ShowtimeId,
         force: bool,
+        _expected_revision: Option<i64>,
     ) -> Result<Answer<Showtime>, Error> {
         let request = origin.command(id, Command::CancelShowtime { force });
         let Reply { plan, revision, now, outcome } =

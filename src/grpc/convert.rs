@@ -14,8 +14,8 @@ mod values;
 pub(super) use auditoriums::{auditorium, auditorium_id, list_auditoriums, new_auditorium};
 pub(super) use movies::{movie, movie_id, search_movies};
 pub(super) use reservations::{
-    confirm, list_reservations, reservation, reservation_ref, reserve, seat, seats, validated,
+    confirm, list_reservations, reservation, reservation_ref, reserve, rules, seat, seats, validated,
 };
 pub(super) use seat_maps::{seat_map, seat_map_delta, watch_seat_map};
-pub(super) use showtimes::{encoded_page, list_showtimes, new_showtime, showtime, showtime_at_least, showtime_id};
+pub(super) use showtimes::{cancel_showtime, encoded_page, list_showtimes, new_showtime, showtime, showtime_at_least};
 pub(super) use values::timestamp;

@@ -99,6 +99,16 @@ impl Reservations for Service {
         .await
     }
 
+    async fn get_rules(&self, request: Request<pb::GetRulesRequest>) -> Result<Response<pb::GetRulesResponse>, Status> {
+        self.read(
+            request,
+            |_| Ok(()),
+            |app, origin, ()| async move { Ok(app.rules(&origin)) },
+            |rules| pb::GetRulesResponse { rules: Some(convert::rules(rules)) },
+        )
+        .await
+    }
+
     async fn list_reservations(
         &self,
         request: Request<pb::ListReservationsRequest>,

@@ -64,8 +64,8 @@ impl Showtimes for Service {
     ) -> Result<Response<pb::CancelShowtimeResponse>, Status> {
         self.change(
             request,
-            |message| Ok((convert::showtime_id(&message.showtime_id)?, message.force)),
-            |app, origin, (id, force)| async move { app.cancel_showtime(&origin, id, force).await },
+            |message| convert::cancel_showtime(&message),
+            |app, origin, (id, force, expected)| async move { app.cancel_showtime(&origin, id, force, expected).await },
             |showtime| pb::CancelShowtimeResponse { showtime: Some(convert::showtime(&showtime)) },
         )
         .await

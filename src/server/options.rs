@@ -59,7 +59,7 @@ pub(super) fn upstream(config: &Config, url: &str) -> Result<upstream::Options, 
 }
 
 pub(super) fn rules(config: &Config) -> Rules {
-    Rules { hold_duration: config.cinema.hold_duration, turnaround: config.cinema.turnaround }
+    Rules { hold_duration: config.cinema.hold_duration, turnaround: config.cinema.turnaround, seating: seating(config) }
 }
 
 pub(super) fn ledger(config: &Config) -> ledger::Options {

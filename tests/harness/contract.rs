@@ -6,7 +6,8 @@ use boxoffice::pb::{
         CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest, CreateAuditoriumRequest,
         CreateShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, GetReservationRequest, GetSeatMapRequest,
         GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListReservationsRequest, ListShowtimesRequest,
-        ReservationState, ReserveSeatsRequest, Row, SearchMoviesRequest, Seat, Tender, WatchSeatMapRequest,
+        ReservationState, ReserveSeatsRequest, Row, SearchMoviesRequest, Seat, ShowtimeState, Tender,
+        WatchSeatMapRequest,
     },
 };
 use prost::Message as _;
@@ -65,10 +66,13 @@ pub(crate) fn good_request(descriptor: &MessageDescriptor) -> DynamicMessage {
             page_size: 1,
             page_token: String::new(),
             include_cancelled: true,
+            cinema: "Grand".to_owned(),
+            states: vec![ShowtimeState::Scheduled.into()],
         }
         .encode_to_vec(),
         "CancelShowtimeRequest" => {
-            CancelShowtimeRequest { showtime_id: id(), request_id: id(), force: false }.encode_to_vec()
+            CancelShowtimeRequest { showtime_id: id(), request_id: id(), force: false, expected_revision: 1 }
+                .encode_to_vec()
         }
         name => good_request_for_seats(name),
     };
@@ -111,8 +115,12 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
             state: ReservationState::Held.into(),
             page_size: 1,
             page_token: String::new(),
+            states: vec![ReservationState::Confirmed.into()],
+            created_after: Some(timestamp(in_hours(0))),
+            created_before: Some(timestamp(in_hours(1))),
         }
         .encode_to_vec(),
+        "GetRulesRequest" => Vec::new(),
         other => panic!("add a valid {other} here"),
     }
 }

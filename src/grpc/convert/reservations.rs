@@ -6,15 +6,15 @@ use super::{
     auditoriums::auditorium,
     common::{finish, page},
     movies::movie,
-    values::{money, optional, timestamp},
+    values::{duration, money, optional, time, timestamp},
 };
 use crate::{
-    app::{PageRequest, ReservationRef, ReservationView, Reserve},
+    app::{PageRequest, ReservationRef, ReservationView, Reserve, Rules},
     domain::{
         ids::{ReservationId, ShowtimeId},
         reservation::{CustomerId, Filter, Phase, State, Tender},
         seat_index::{Block, RowLabel, SeatIndex, SeatName},
-        seating::Choice,
+        seating::{Choice, OrphanRule},
         violations::Violations,
     },
     pb::boxoffice::v1 as pb,
@@ -22,6 +22,8 @@ use crate::{
 
 /// Seats that the contract accepts in one request. A deployment may accept fewer.
 const MOST_SEATS: usize = 100;
+/// States that the contract accepts in one filter.
+const MAX_STATES: usize = 8;
 /// Seat numbers that the contract accepts.
 const NUMBERS: std::ops::RangeInclusive<i32> = 1..=999;
 
@@ -105,19 +107,40 @@ pub(crate) fn list_reservations(request: pb::ListReservationsRequest) -> Result<
     let mut violations = Violations::new();
     let customer_id = violations.take("customer_id", optional(&request.customer_id, CustomerId::parse));
     let showtime_id = violations.take("showtime_id", optional(&request.showtime_id, ShowtimeId::parse));
-    let phase = violations.take("state", phase(request.state));
+    let phases = violations.take("", phases(request.state, &request.states));
+    let created_after = violations.take("created_after", request.created_after.map(time).transpose());
+    let created_before = violations.take("created_before", request.created_before.map(time).transpose());
     if request.customer_id.is_empty() && request.showtime_id.is_empty() {
         violations.add("customer_id", "must be given, unless showtime_id is");
     }
     let page = page(&mut violations, request.page_size, request.page_token);
-    let filter = customer_id.zip(showtime_id).zip(phase);
-    let filter = filter.map(|((customer_id, showtime_id), phase)| Filter {
-        customer_id,
-        showtime_id,
-        phases: phase.into_iter().collect(),
-        ..Filter::default()
-    });
+    let filter = customer_id.zip(showtime_id).zip(phases).zip(created_after).zip(created_before).map(
+        |((((customer_id, showtime_id), phases), created_after), created_before)| Filter {
+            customer_id,
+            showtime_id,
+            phases,
+            created_after,
+            created_before,
+        },
+    );
     finish(violations, filter.map(|filter| (filter, page)))
+}
+
+/// Reads the states of a filter: the single one, unless it is unspecified, and those of the list.
+fn phases(state: i32, states: &[i32]) -> Result<Vec<Phase>, Violations> {
+    let mut violations = Violations::new();
+    let mut phases: Vec<_> = violations.take("state", phase(state)).flatten().into_iter().collect();
+    if states.len() > MAX_STATES {
+        violations.add("states", format!("must have at most {MAX_STATES} states"));
+    }
+    for (index, state) in states.iter().enumerate().take(MAX_STATES) {
+        match phase(*state) {
+            Ok(Some(phase)) if phases.contains(&phase) => {}
+            Ok(Some(phase)) => phases.push(phase),
+            Ok(None) | Err(_) => violations.add(format!("states[{index}]"), "must be a known state"),
+        }
+    }
+    finish(violations, Some(phases))
 }
 
 fn phase(state: i32) -> Result<Option<Phase>, Violations> {
@@ -182,6 +205,22 @@ pub(crate) fn seats(seat_index: &SeatIndex, block: Block) -> Vec<pb::Seat> {
 
 pub(crate) fn seat(name: SeatName) -> pb::Seat {
     pb::Seat { row: name.row.as_str().to_owned(), number: name.number }
+}
+
+pub(crate) fn rules(rules: &Rules) -> pb::Rules {
+    let orphan_rule = match rules.seating.orphan_rule {
+        OrphanRule::Allow => pb::OrphanRule::Allow,
+        OrphanRule::Refuse => pb::OrphanRule::Refuse,
+    };
+    pb::Rules {
+        max_seats: rules.seating.max_seats.into(),
+        max_customer_seats: rules.seating.max_customer_seats.into(),
+        hold_duration: Some(duration(rules.hold_duration)),
+        hold_extension: Some(duration(rules.seating.extension)),
+        sales_closing: Some(duration(rules.seating.closing)),
+        orphan_rule: orphan_rule.into(),
+        turnaround: Some(duration(rules.turnaround)),
+    }
 }
 
 /// The time until a hold lapses. It is never negative: a repeated request may be answered after the hold has lapsed.

@@ -9,7 +9,7 @@ use prost::{
 
 use super::{
     auditoriums::auditorium,
-    common::{finish, page, revision},
+    common::{at_most, finish, page, revision},
     movies::movie,
     values::{duration, local_date, money, optional, price, required, span, time, timestamp},
 };
@@ -18,12 +18,14 @@ use crate::{
     domain::{
         ids::{AuditoriumId, ShowtimeId},
         movie::MovieId,
-        showtime::{Facts, Filter, MAX_SPAN, MIN_DURATION, MIN_HOLD, NewShowtime, Showtime, Standing, State},
+        showtime::{Facts, Filter, MAX_SPAN, MIN_DURATION, MIN_HOLD, NewShowtime, Phase, Showtime, Standing, State},
         violations::Violations,
     },
     pb::boxoffice::v1 as pb,
 };
 
+/// States that the contract accepts in one filter.
+const MAX_STATES: usize = 8;
 /// The number of the field `showtimes` of `ListShowtimesResponse`.
 const SHOWTIMES: u32 = 1;
 /// What a showtime takes in a page, for the first guess of the buffer's size.
@@ -66,19 +68,44 @@ pub(crate) fn list_showtimes(request: pb::ListShowtimesRequest) -> Result<(Filte
     let start_after = violations.take("start_after", request.start_after.map(time).transpose());
     let start_before = violations.take("start_before", request.start_before.map(time).transpose());
     let local_date = violations.take("local_date", optional(&request.local_date, local_date));
+    at_most(&mut violations, "cinema", &request.cinema, 100);
+    let states = violations.take("states", states(&request.states));
     let page = page(&mut violations, request.page_size, request.page_token);
-    let filter = auditorium_id.zip(movie_id).zip(start_after).zip(start_before).zip(local_date).map(
-        |((((auditorium_id, movie_id), start_after), start_before), local_date)| Filter {
+    let filter = auditorium_id.zip(movie_id).zip(start_after).zip(start_before).zip(local_date).zip(states).map(
+        |(((((auditorium_id, movie_id), start_after), start_before), local_date), states)| Filter {
+            cinema: (!request.cinema.is_empty()).then_some(request.cinema),
             auditorium_id,
             movie_id,
             start_after,
             start_before,
             local_date,
             include_cancelled: request.include_cancelled,
-            ..Filter::default()
+            states,
         },
     );
     finish(violations, filter.map(|filter| (filter, page)))
+}
+
+fn states(states: &[i32]) -> Result<Vec<Phase>, Violations> {
+    let mut violations = Violations::new();
+    if states.len() > MAX_STATES {
+        violations.add("", format!("must have at most {MAX_STATES} states"));
+    }
+    let mut phases = Vec::new();
+    for (index, state) in states.iter().enumerate().take(MAX_STATES) {
+        let phase = match pb::ShowtimeState::try_from(*state) {
+            Ok(pb::ShowtimeState::Scheduled) => Phase::Scheduled,
+            Ok(pb::ShowtimeState::Cancelled) => Phase::Cancelled,
+            Ok(pb::ShowtimeState::Unspecified) | Err(_) => {
+                violations.add(format!("[{index}]"), "must be a known state");
+                continue;
+            }
+        };
+        if !phases.contains(&phase) {
+            phases.push(phase);
+        }
+    }
+    finish(violations, Some(phases))
 }
 
 pub(crate) fn showtime(showtime: &Showtime) -> pb::Showtime {
@@ -140,10 +167,15 @@ pub(crate) fn encoded_page(page: &ShowtimePage) -> Bytes {
     bytes.freeze()
 }
 
-pub(crate) fn showtime_id(text: &str) -> Result<ShowtimeId, Violations> {
+/// Reads the showtime to cancel, whether that is forced, and the revision that it must have.
+pub(crate) fn cancel_showtime(
+    request: &pb::CancelShowtimeRequest,
+) -> Result<(ShowtimeId, bool, Option<i64>), Violations> {
     let mut violations = Violations::new();
-    let id = violations.take("showtime_id", ShowtimeId::parse(text));
-    finish(violations, id)
+    let id = violations.take("showtime_id", ShowtimeId::parse(&request.showtime_id));
+    revision(&mut violations, "expected_revision", request.expected_revision);
+    let expected = (request.expected_revision > 0).then_some(request.expected_revision);
+    finish(violations, id.map(|id| (id, request.force, expected)))
 }
 
 /// Reads the showtime that a read names, and the revision that the answer must have reached.
