@@ -131,7 +131,7 @@ fn statements(backend: DbBackend) -> Vec<(String, Statement)> {
         ("movie, between", Filter { movie_id: movie_id.clone(), start_after, start_before, ..all.clone() }),
         (
             "all of them",
-            Filter { auditorium_id, movie_id, start_after, start_before, local_date, include_cancelled: true },
+            Filter { auditorium_id, movie_id, start_after, start_before, local_date, include_cancelled: true, ..all },
         ),
     ];
     let later = Cursor { start_time: beginning() + TimeDelta::hours(6), showtime_id: ShowtimeId(id(FIRST + 6_500)) };
@@ -172,7 +172,9 @@ fn reservation_statements(backend: DbBackend) -> Vec<(String, Statement)> {
         ("customer, showtime", customer_id, showtime_id),
     ] {
         for phase in [None, Some(Phase::Held), Some(Phase::Confirmed), Some(Phase::Cancelled), Some(Phase::Expired)] {
-            let filter = reservation::Filter { customer_id: customer_id.clone(), showtime_id, phase };
+            let phases = phase.into_iter().collect();
+            let customer_id = customer_id.clone();
+            let filter = reservation::Filter { customer_id, showtime_id, phases, ..Default::default() };
             for (page, after) in [("first", None), ("later", Some(later))] {
                 let name = format!("reservations by {name}, {phase:?}, {page} page");
                 statements.push((name, reservation_listing_statement(backend, &filter, after, 51, beginning())));

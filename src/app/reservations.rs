@@ -241,7 +241,7 @@ fn changed(reply: Reply, reservation_id: Option<ReservationId>) -> Result<Answer
         Outcome::Refused(why) => return Err(Error::Refused(Refused { why, plan, revision, now, reservation_id })),
     };
     // A repeated request gets the first answer again: HELD, even where the hold has lapsed since.
-    let phase = match reservation.state {
+    let phase = match reservation.state() {
         State::Held => Phase::Held,
         State::Confirmed(_) => Phase::Confirmed,
         State::Cancelled { .. } => Phase::Cancelled,
@@ -253,17 +253,21 @@ fn changed(reply: Reply, reservation_id: Option<ReservationId>) -> Result<Answer
 
 /// The filter as text. Page tokens are signed with it, so it must not change between versions.
 fn canonical(filter: &Filter) -> String {
-    let Filter { customer_id, showtime_id, phase } = filter;
-    let phase = match phase {
-        None => "",
-        Some(Phase::Held) => "held",
-        Some(Phase::Confirmed) => "confirmed",
-        Some(Phase::Cancelled) => "cancelled",
-        Some(Phase::Expired) => "expired",
+    let Filter { customer_id, showtime_id, phases, created_after, created_before } = filter;
+    let name = |phase: &Phase| match phase {
+        Phase::Held => "held",
+        Phase::Confirmed => "confirmed",
+        Phase::Cancelled => "cancelled",
+        Phase::Expired => "expired",
     };
+    let mut which = phases.iter().map(name).collect::<Vec<_>>().join(",");
+    // The text of a filter without these is what it was before there were any.
+    for (bound, time) in [(";from ", created_after), (";until ", created_before)] {
+        which.extend(time.map(|time| format!("{bound}{}", time.to_rfc3339())));
+    }
     let showtime_id = showtime_id.map(|id| id.to_string()).unwrap_or_default();
     // The customer's name may contain any character, `|` too, so it comes last.
-    [showtime_id.as_str(), phase, customer_id.as_ref().map_or("", CustomerId::as_str)].join("|")
+    [showtime_id.as_str(), which.as_str(), customer_id.as_ref().map_or("", CustomerId::as_str)].join("|")
 }
 
 fn write_cursor(last: &Reservation) -> Vec<u8> {

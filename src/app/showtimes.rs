@@ -11,7 +11,7 @@ use crate::{
         ids::{AuditoriumId, ShowtimeId},
         movie::Sourced,
         seating::Command,
-        showtime::{Filter, NewShowtime, Showtime},
+        showtime::{Filter, NewShowtime, Phase, Showtime},
     },
     ledger::{Outcome, Reply},
     store::{self, Cursor, Schedule, ShowtimeScheduled},
@@ -156,17 +156,26 @@ fn scheduled(outcome: ShowtimeScheduled, new: &NewShowtime, turnaround: Duration
 
 /// The filter as text, the same in every version of this program: what a page token is signed with.
 fn canonical(filter: &Filter) -> String {
-    let Filter { auditorium_id, movie_id, start_after, start_before, local_date, include_cancelled } = filter;
+    let Filter { auditorium_id, movie_id, start_after, start_before, local_date, include_cancelled, cinema, states } =
+        filter;
     let shown = |value: Option<String>| value.unwrap_or_default();
-    [
+    let name = |phase: &Phase| match phase {
+        Phase::Scheduled => "scheduled",
+        Phase::Cancelled => "cancelled",
+    };
+    // The text of a filter without these is what it was before there were any. A cinema may be called anything, and comes last.
+    let more = (cinema.is_some() || !states.is_empty())
+        .then(|| [states.iter().map(name).collect::<Vec<_>>().join(","), shown(cinema.clone())].join("|"));
+    let mut parts = vec![
         shown(auditorium_id.map(|id| id.to_string())),
         shown(movie_id.as_ref().map(ToString::to_string)),
         shown(start_after.map(|time| time.to_rfc3339())),
         shown(start_before.map(|time| time.to_rfc3339())),
         shown(local_date.map(|date| date.to_string())),
         include_cancelled.to_string(),
-    ]
-    .join("|")
+    ];
+    parts.extend(more);
+    parts.join("|")
 }
 
 fn write_cursor(last: &Showtime) -> Vec<u8> {

@@ -1,9 +1,15 @@
-//! Reservations: seats held for a while by one customer, and what becomes of them.
+//! Reservations: seats held by one customer for a while, and how they end.
+//!
+//! The transitions in `transitions.rs` are the only code that changes a reservation. A reservation that was stored is read
+//! back by [`Reservation::restore`]. Which transition is allowed by the rules of a showtime is decided in
+//! [`super::seating`].
 
+mod card_number;
+mod customer;
+mod tender;
 #[cfg(test)]
 mod tests;
-
-use std::{fmt, sync::Arc};
+mod transitions;
 
 use chrono::{DateTime, Utc};
 
@@ -11,159 +17,160 @@ use super::{
     ids::{ReservationId, ShowtimeId},
     money::Money,
     seat_index::Block,
-    violations::{Violations, printable},
 };
 
-/// The longest name of a customer.
-pub const MAX_CUSTOMER: usize = 128;
-/// The longest name of a method of paying.
-pub const MAX_METHOD: usize = 64;
-/// The longest name that a till gives to a payment.
-pub const MAX_TRANSACTION: usize = 128;
+pub use customer::{CustomerId, MAX_CUSTOMER};
+pub use tender::{MAX_METHOD, MAX_TRANSACTION, Tender};
+pub use transitions::{Hold, NoLongerHeld};
 
-/// A caller's own name for a person.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CustomerId(Arc<str>);
-
-impl CustomerId {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// Says, under an empty path, what a name is.
-    pub fn parse(text: &str) -> Result<Self, Violations> {
-        printable(text, MAX_CUSTOMER)?;
-        Ok(Self(text.into()))
-    }
-
-    /// As it was given.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for CustomerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// How a sale was paid for, as the caller says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tender {
-    /// "cash"
-    pub method: String,
-    /// The till's name for it; may be empty.
-    pub transaction_id: String,
-}
-
-impl Tender {
-    /// Checks a tender.
-    ///
-    /// # Errors
-    /// Names every flaw under its field.
-    pub fn check(method: String, transaction_id: String) -> Result<Self, Violations> {
-        let mut violations = Violations::new();
-        violations.take("method", printable(&method, MAX_METHOD));
-        if !transaction_id.is_empty() {
-            violations.take("transaction_id", printable(&transaction_id, MAX_TRANSACTION));
-        }
-        for (field, text) in [("method", &method), ("transaction_id", &transaction_id)] {
-            if like_a_card_number(text) {
-                violations.add(field, "must not be a card number");
-            }
-        }
-        if violations.is_empty() { Ok(Self { method, transaction_id }) } else { Err(violations) }
-    }
-}
-
-/// Somewhere in it stand 13 to 19 digits, spaces and hyphens aside, whose check digit is right: nothing that anybody wants
-/// to have stored.
-fn like_a_card_number(text: &str) -> bool {
-    let other = |character: char| !character.is_ascii_digit() && character != ' ' && character != '-';
-    text.split(other).any(|part| {
-        let digits: Vec<u32> = part.chars().filter_map(|character| character.to_digit(10)).collect();
-        (13..=19).contains(&digits.len()) && checks_out(&digits)
-    })
-}
-
-/// By Luhn's formula.
-fn checks_out(digits: &[u32]) -> bool {
-    let doubled = |digit: u32| if digit > 4 { 2 * digit - 9 } else { 2 * digit };
-    let worth = |(at, digit): (usize, &u32)| if at % 2 == 1 { doubled(*digit) } else { *digit };
-    digits.iter().rev().enumerate().map(worth).sum::<u32>().is_multiple_of(10)
-}
-
-/// A sale.
+/// The sale of a reservation's seats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sale {
-    /// When the seats were sold,
+    /// When the seats were sold.
     pub at: DateTime<Utc>,
-    /// and how they were paid for, if anybody said.
+    /// How they were paid for, if the caller named it.
     pub tender: Option<Tender>,
 }
 
-/// Where a reservation is in its life, as it was last written down. A hold may be over without anybody having written it:
-/// see [`Reservation::phase`].
+/// The recorded state of a reservation.
+///
+/// A hold may have lapsed although it is still recorded as held: [`Reservation::phase`] takes the time into account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Kept until `expire_time`.
+    /// The seats are kept until the reservation's `expire_time`.
     Held,
-    /// Sold.
+    /// The seats are sold.
     Confirmed(Sale),
-    /// Given up, or cancelled with its showtime.
+    /// The customer cancelled the hold, or the showtime was cancelled.
     Cancelled {
-        /// When,
+        /// When it was cancelled.
         at: DateTime<Utc>,
-        /// and the sale, if there had been one.
+        /// The sale, if the seats had been sold.
         sale: Option<Sale>,
     },
-    /// Not confirmed in time.
+    /// The hold lapsed, and that was recorded.
     Expired,
 }
 
-/// Where a reservation is in its life at a moment.
+/// The state of a reservation at a given time, without its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It can be confirmed.
+    /// The hold can still be confirmed.
     Held,
-    /// It is sold.
+    /// The seats are sold.
     Confirmed,
-    /// It was given up.
+    /// The reservation was cancelled.
     Cancelled,
-    /// It is over.
+    /// The hold has lapsed, recorded or not.
     Expired,
 }
 
-/// Seats of a showtime, held or sold together.
+/// Seats of one showtime that are held or sold together.
+///
+/// The public fields never change. What a transition changes is private and read through methods.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reservation {
-    /// Its id.
+    /// Identifies the reservation.
     pub reservation_id: ReservationId,
-    /// Of this showtime,
+    /// The showtime that the seats belong to.
     pub showtime_id: ShowtimeId,
-    /// for this person,
+    /// The customer whom the seats are held for.
     pub customer_id: CustomerId,
-    /// these seats,
+    /// The seats.
     pub block: Block,
-    /// for so much, whatever happens to prices.
+    /// The price of all seats, fixed when they were held.
     pub total: Money,
-    /// When it was made.
+    /// When the seats were held.
     pub create_time: DateTime<Utc>,
-    /// When the hold was to end as it was made,
+    /// When the hold was to lapse before any extension.
     pub first_expire_time: DateTime<Utc>,
-    /// and as it stands.
-    pub expire_time: DateTime<Utc>,
-    /// What became of it.
-    pub state: State,
-    /// The showtime's revision that made it,
+    /// The showtime's revision that made the reservation.
     pub first_revision: i64,
-    /// and the one that last changed it.
+    expire_time: DateTime<Utc>,
+    state: State,
+    revision: i64,
+}
+
+/// Every field of a reservation, as a store keeps it.
+///
+/// Only [`Reservation::restore`] makes a reservation of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// See [`Reservation::reservation_id`].
+    pub reservation_id: ReservationId,
+    /// See [`Reservation::showtime_id`].
+    pub showtime_id: ShowtimeId,
+    /// See [`Reservation::customer_id`].
+    pub customer_id: CustomerId,
+    /// See [`Reservation::block`].
+    pub block: Block,
+    /// See [`Reservation::total`].
+    pub total: Money,
+    /// See [`Reservation::create_time`].
+    pub create_time: DateTime<Utc>,
+    /// See [`Reservation::first_expire_time`].
+    pub first_expire_time: DateTime<Utc>,
+    /// See [`Reservation::expire_time`].
+    pub expire_time: DateTime<Utc>,
+    /// See [`Reservation::state`].
+    pub state: State,
+    /// See [`Reservation::first_revision`].
+    pub first_revision: i64,
+    /// See [`Reservation::revision`].
     pub revision: i64,
 }
 
 impl Reservation {
-    /// What it is at a moment: a hold is over at its `expire_time`, exactly, written down or not.
+    /// Makes a reservation of a stored record, which is trusted: it was written from a reservation.
+    #[must_use]
+    pub fn restore(record: Record) -> Self {
+        let Record {
+            reservation_id,
+            showtime_id,
+            customer_id,
+            block,
+            total,
+            create_time,
+            first_expire_time,
+            expire_time,
+            state,
+            first_revision,
+            revision,
+        } = record;
+        Self {
+            reservation_id,
+            showtime_id,
+            customer_id,
+            block,
+            total,
+            create_time,
+            first_expire_time,
+            first_revision,
+            expire_time,
+            state,
+            revision,
+        }
+    }
+
+    /// The state as it was last recorded.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The showtime's revision that last changed the reservation.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// When the hold lapses, or would have lapsed if it had not been confirmed or cancelled before.
+    #[must_use]
+    pub fn expire_time(&self) -> DateTime<Utc> {
+        self.expire_time
+    }
+
+    /// The state at `now`. A hold lapses exactly at its `expire_time`, whether or not that was recorded.
     #[must_use]
     pub fn phase(&self, now: DateTime<Utc>) -> Phase {
         match &self.state {
@@ -174,13 +181,13 @@ impl Reservation {
         }
     }
 
-    /// Whether its hold was prolonged.
+    /// Whether the hold was extended.
     #[must_use]
     pub fn extended(&self) -> bool {
         self.expire_time != self.first_expire_time
     }
 
-    /// The sale, whatever became of it.
+    /// The sale, also if it was cancelled later with the showtime.
     #[must_use]
     pub fn sale(&self) -> Option<&Sale> {
         match &self.state {
@@ -189,21 +196,19 @@ impl Reservation {
             State::Held | State::Expired => None,
         }
     }
-
-    /// As it was when it was made: what its first answer said.
-    #[must_use]
-    pub fn as_made(&self) -> Self {
-        Self { expire_time: self.first_expire_time, state: State::Held, revision: self.first_revision, ..self.clone() }
-    }
 }
 
-/// Which reservations somebody asks for. What is `None` lets everything through.
+/// Which reservations a list contains. A criterion that is `None` or empty excludes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Of this customer.
+    /// Only reservations of this customer.
     pub customer_id: Option<CustomerId>,
-    /// For this showtime.
+    /// Only reservations of this showtime.
     pub showtime_id: Option<ShowtimeId>,
-    /// That are this, as of now.
-    pub phase: Option<Phase>,
+    /// Only reservations that are in one of these phases when the list is read.
+    pub phases: Vec<Phase>,
+    /// Only reservations made at this time or later.
+    pub created_after: Option<DateTime<Utc>>,
+    /// Only reservations made before this time.
+    pub created_before: Option<DateTime<Utc>>,
 }

@@ -35,8 +35,8 @@ impl Status {
     /// Of the seats of a live reservation.
     #[must_use]
     pub fn of(reservation: &Reservation) -> Self {
-        match reservation.state {
-            State::Held => Self::Held { until: reservation.expire_time },
+        match reservation.state() {
+            State::Held => Self::Held { until: reservation.expire_time() },
             State::Confirmed(_) => Self::Sold,
             State::Cancelled { .. } | State::Expired => Self::Free,
         }

@@ -250,7 +250,7 @@ impl Seating {
     /// Makes a reservation known that is over, so that it can be refused by name. One that says it were not, and is not live
     /// here, is out of date and is not believed: its seats may be somebody else's.
     pub fn recall(&mut self, reservation: Arc<Reservation>) {
-        match reservation.state {
+        match reservation.state() {
             State::Cancelled { .. } | State::Expired => {
                 self.ended.entry(reservation.reservation_id).or_insert(reservation);
             }
@@ -327,8 +327,8 @@ impl Seating {
             self.unclaimed -= u16::from(before == 0);
         }
         self.live.insert(reservation.reservation_id, claim);
-        let until = match reservation.state {
-            State::Held => Some(reservation.expire_time),
+        let until = match reservation.state() {
+            State::Held => Some(reservation.expire_time()),
             State::Confirmed(_) | State::Cancelled { .. } | State::Expired => None,
         };
         let customer = digest(&reservation.customer_id);

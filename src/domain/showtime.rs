@@ -173,21 +173,34 @@ pub struct Showtime {
     pub standing: Standing,
 }
 
-/// Which showtimes somebody asks for. What is `None` lets everything through.
+/// The state of a showtime, without its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The showtime will play, plays or has played.
+    Scheduled,
+    /// The showtime was cancelled.
+    Cancelled,
+}
+
+/// Which showtimes a list contains. A criterion that is `None` or empty excludes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// In this auditorium.
+    /// Only showtimes of this cinema.
+    pub cinema: Option<String>,
+    /// Only showtimes in this auditorium.
     pub auditorium_id: Option<AuditoriumId>,
-    /// Of this movie.
+    /// Only showtimes of this movie.
     pub movie_id: Option<MovieId>,
-    /// Starting then or later.
+    /// Only showtimes that start at this time or later.
     pub start_after: Option<DateTime<Utc>>,
-    /// Starting before then.
+    /// Only showtimes that start before this time.
     pub start_before: Option<DateTime<Utc>>,
-    /// Starting on this day where they play.
+    /// Only showtimes that start on this date in the auditorium's time zone.
     pub local_date: Option<NaiveDate>,
-    /// Cancelled ones too.
+    /// Whether cancelled showtimes are listed too. It counts only if `states` is empty.
     pub include_cancelled: bool,
+    /// Only showtimes in one of these states. Empty: scheduled ones, and cancelled ones as `include_cancelled` says.
+    pub states: Vec<Phase>,
 }
 
 /// A span of time as chrono adds it, to the microsecond. All spans here are bounded by years.

@@ -131,7 +131,7 @@ impl Writer {
             let asked = |key: &&&RequestKey| key.scoped_id() == scoped_id && key.caller == caller;
             if let Some(key) = keys.iter().find(asked) {
                 let reservation = reservation.as_made();
-                let revision = reservation.revision;
+                let revision = reservation.revision();
                 known.answers.insert(
                     key_of(key),
                     AnswerOnRecord { fingerprint, revision, reservation: Some(Arc::new(reservation)) },
@@ -254,7 +254,7 @@ impl Writer {
             }
             match &ask.record {
                 // It stays what it is.
-                Some(record) if matches!(record.state, State::Cancelled { .. } | State::Expired) => {
+                Some(record) if matches!(record.state(), State::Cancelled { .. } | State::Expired) => {
                     seating.recall(Arc::clone(record));
                 }
                 _ => unknown.push(id),
@@ -303,7 +303,7 @@ impl Writer {
             revision = seating.revision();
             decided.note(&plan, locked, now, revision, ask, &decision.changes)?;
         } else if let Some(reservation) = &reservation {
-            revision = reservation.revision;
+            revision = reservation.revision();
             decided.unchanged.push((id, revision));
         }
         if let Some(key) = key {
@@ -322,8 +322,8 @@ impl Writer {
     fn finish(&mut self, decided: &mut BatchDecision<'_>, asks: &[&Request]) {
         let mut first_ends: HashMap<ShowtimeId, DateTime<Utc>> = HashMap::new();
         for (made, _) in &decided.writes.made {
-            let first = first_ends.entry(made.showtime_id).or_insert(made.expire_time);
-            *first = made.expire_time.min(*first);
+            let first = first_ends.entry(made.showtime_id).or_insert(made.expire_time());
+            *first = made.expire_time().min(*first);
         }
         for step in &mut decided.writes.steps {
             let before = self.memory.next_lapse(step.showtime_id);

@@ -50,7 +50,7 @@ pub fn add_changes(
                 customer_id: made.customer_id.to_string(),
                 seats: seats(seat_index, made.block),
                 total_price: Some(money(made.total)),
-                expire_time: Some(timestamp(made.expire_time)),
+                expire_time: Some(timestamp(made.expire_time())),
             })),
             Change::Confirmed(sold) => step.add(Payload::ReservationConfirmed(pb::ReservationConfirmed {
                 reservation_id: sold.reservation_id.to_string(),
@@ -61,7 +61,7 @@ pub fn add_changes(
             })),
             Change::Extended(held) => step.add(Payload::ReservationExtended(pb::ReservationExtended {
                 reservation_id: held.reservation_id.to_string(),
-                expire_time: Some(timestamp(held.expire_time)),
+                expire_time: Some(timestamp(held.expire_time())),
                 seats: seats(seat_index, held.block),
             })),
             Change::Cancelled(gone) => {
@@ -76,7 +76,7 @@ pub fn add_changes(
                 step.add(Payload::ReservationExpired(pb::ReservationExpired {
                     reservation_id: gone.reservation_id.to_string(),
                     customer_id: gone.customer_id.to_string(),
-                    expire_time: Some(timestamp(gone.expire_time)),
+                    expire_time: Some(timestamp(gone.expire_time())),
                 }));
                 step.add(released(seat_index, gone));
             }

@@ -10,7 +10,7 @@ use super::{Error, Store, transactions::look};
 use crate::domain::{
     ids::{ReservationId, ShowtimeId},
     money::{Currency, Money},
-    reservation::{CustomerId, Filter, Phase, Reservation, Sale, State, Tender},
+    reservation::{CustomerId, Filter, Phase, Record, Reservation, Sale, State, Tender},
     seat_index::Block,
 };
 
@@ -73,7 +73,7 @@ impl ReservationRow {
     pub(super) fn of(reservation: &Reservation) -> Self {
         let sale = reservation.sale();
         let tender = sale.and_then(|sale| sale.tender.as_ref());
-        let (state, cancel_time) = match &reservation.state {
+        let (state, cancel_time) = match reservation.state() {
             State::Held => ("held", None),
             State::Confirmed(_) => ("confirmed", None),
             State::Cancelled { at, .. } => ("cancelled", Some(*at)),
@@ -89,10 +89,10 @@ impl ReservationRow {
             total_minor: reservation.total.minor,
             create_time: reservation.create_time,
             first_expire_time: reservation.first_expire_time,
-            expire_time: reservation.expire_time,
+            expire_time: reservation.expire_time(),
             first_revision: reservation.first_revision,
             state: state.to_owned(),
-            revision: reservation.revision,
+            revision: reservation.revision(),
             confirm_time: sale.map(|sale| sale.at),
             tender_method: tender.map(|tender| tender.method.clone()),
             tender_transaction: tender.map(|tender| tender.transaction_id.clone()),
@@ -120,7 +120,7 @@ impl ReservationRow {
         let (Ok(first), Ok(count)) = seats else { return Err(broken("seats".to_owned())) };
         let currency =
             Currency::parse(&self.currency).ok_or_else(|| broken(format!("currency {:?}", self.currency)))?;
-        Ok(Reservation {
+        Ok(Reservation::restore(Record {
             reservation_id: ReservationId(id),
             showtime_id: ShowtimeId(self.showtime_id),
             customer_id: CustomerId::parse(&self.customer_id).map_err(|flaws| broken(flaws.to_string()))?,
@@ -132,7 +132,7 @@ impl ReservationRow {
             state,
             first_revision: self.first_revision,
             revision: self.revision,
-        })
+        }))
     }
 }
 
@@ -235,15 +235,21 @@ pub fn reservation_listing_statement(
     if let Some(id) = filter.showtime_id {
         conditions.push(format!("r.showtime_id = {}", asked.bind(id.0)));
     }
-    let moment = &asked.moment;
-    match filter.phase {
-        None => {}
-        Some(Phase::Held) => conditions.push(format!("r.state = 'held' AND r.expire_time > {moment}")),
-        Some(Phase::Expired) => {
-            conditions.push(format!("(r.state = 'expired' OR (r.state = 'held' AND r.expire_time <= {moment}))"));
+    let moment = asked.moment.clone();
+    let phase = |phase: &Phase| match phase {
+        Phase::Held => format!("r.state = 'held' AND r.expire_time > {moment}"),
+        Phase::Expired => format!("(r.state = 'expired' OR (r.state = 'held' AND r.expire_time <= {moment}))"),
+        Phase::Confirmed => "r.state = 'confirmed'".to_owned(),
+        Phase::Cancelled => "r.state = 'cancelled'".to_owned(),
+    };
+    let phases: Vec<_> = filter.phases.iter().map(phase).collect();
+    if !phases.is_empty() {
+        conditions.push(format!("({})", phases.join(" OR ")));
+    }
+    for (compared, time) in [(">=", filter.created_after), ("<", filter.created_before)] {
+        if let Some(time) = time {
+            conditions.push(format!("r.create_time {compared} {}", asked.bind(time)));
         }
-        Some(Phase::Confirmed) => conditions.push("r.state = 'confirmed'".to_owned()),
-        Some(Phase::Cancelled) => conditions.push("r.state = 'cancelled'".to_owned()),
     }
     if let Some(ReservationCursor { create_time, reservation_id }) = after {
         let (time, id) = (asked.bind(create_time), asked.bind(reservation_id.0));

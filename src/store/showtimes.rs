@@ -30,7 +30,7 @@ use super::{
 use crate::domain::{
     ids::{AuditoriumId, ShowtimeId},
     movie::{Movie, Sourced},
-    showtime::{Filter, MAX_SPAN, NewShowtime, Showtime, Slot, Standing},
+    showtime::{Filter, MAX_SPAN, NewShowtime, Phase, Showtime, Slot, Standing},
 };
 
 /// A showtime to be scheduled, with everything that was found out for it.
@@ -210,7 +210,13 @@ fn listing(filter: &Filter, after: Option<Cursor>, limit: u64) -> Select<Entity>
     if let Some(date) = filter.local_date {
         query = query.filter(Column::LocalDate.eq::<NaiveDate>(date));
     }
-    if !filter.include_cancelled {
+    let state = |phase: &Phase| match phase {
+        Phase::Scheduled => "scheduled",
+        Phase::Cancelled => "cancelled",
+    };
+    if !filter.states.is_empty() {
+        query = query.filter(Column::State.is_in(filter.states.iter().map(state)));
+    } else if !filter.include_cancelled {
         query = query.filter(Column::State.eq("scheduled"));
     }
     if let Some(Cursor { start_time, showtime_id }) = after {

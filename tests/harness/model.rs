@@ -12,7 +12,7 @@ use boxoffice::domain::{
     ids::ReservationId,
     layout::Layout,
     money::Money,
-    reservation::{CustomerId, Phase, Reservation, Sale, State, Tender},
+    reservation::{CustomerId, Phase, Record, Reservation, Sale, State, Tender},
     seat_index::{BadChoice, BadKind, Block, SeatName},
     seating::{Choice, Command, Obstacle, OrphanRule, Refusal, Rules, Unavailable},
     showtime::{self, Facts},
@@ -32,8 +32,8 @@ pub(crate) struct Model {
     revision: i64,
     /// The latest time at which anything was asked.
     latest: DateTime<Utc>,
-    /// As they were made.
-    reservations: Vec<Reservation>,
+    /// In the order in which they were made. The model changes them field by field.
+    reservations: Vec<Record>,
 }
 
 /// An answer.
@@ -63,7 +63,7 @@ impl Model {
     }
 
     /// In the order in which they were made.
-    pub(crate) fn reservations(&self) -> &[Reservation] {
+    pub(crate) fn reservations(&self) -> &[Record] {
         &self.reservations
     }
 
@@ -86,7 +86,7 @@ impl Model {
         let outcome = self.outcome(command, now);
         let revision = match &outcome {
             // What had been done before was done at that revision.
-            Ok(Some(reservation)) if self.revision == before => reservation.revision,
+            Ok(Some(reservation)) if self.revision == before => reservation.revision(),
             _ => self.revision,
         };
         Said { revision, now, outcome }
@@ -117,7 +117,7 @@ impl Model {
                 self.extend(at, now).map(Some)
             }
             Command::Expire => {
-                let lapsed = |it: &Reservation| it.state == State::Held && it.expire_time <= now;
+                let lapsed = |it: &Record| it.state == State::Held && it.expire_time <= now;
                 if self.reservations.iter().any(lapsed) {
                     self.revision += 1;
                     self.end_lapsed(now, |_| true);
@@ -154,7 +154,7 @@ impl Model {
             Choice::Seats(names) => self.named(names, now)?,
             Choice::Best(count) => self.best(*count, now)?,
         };
-        let theirs: Vec<&Reservation> = self.live(now).filter(|it| it.customer_id == *customer_id).collect();
+        let theirs: Vec<&Record> = self.live(now).filter(|it| it.customer_id == *customer_id).collect();
         let has: u16 = theirs.iter().map(|it| it.block.count).sum();
         if has + block.count > self.rules.max_customer_seats {
             let held = theirs.iter().filter(|it| it.state == State::Held);
@@ -164,7 +164,7 @@ impl Model {
         let expire_time = (now + span(self.facts.hold_duration)).min(self.closes());
         self.revision += 1;
         self.end_lapsed(now, |it| it.block.overlaps(block));
-        let reservation = Reservation {
+        let record = Record {
             reservation_id,
             showtime_id: self.facts.showtime_id,
             customer_id: customer_id.clone(),
@@ -180,8 +180,8 @@ impl Model {
             first_revision: self.revision,
             revision: self.revision,
         };
-        self.reservations.push(reservation.clone());
-        Ok(reservation)
+        self.reservations.push(record.clone());
+        Ok(Reservation::restore(record))
     }
 
     fn named(&self, names: &[SeatName], now: DateTime<Utc>) -> Result<Block, Refusal> {
@@ -192,7 +192,7 @@ impl Model {
         let mut in_the_way = Vec::new();
         for seat in block.seats() {
             match self.live(now).find(|it| it.block.seats().contains(&seat)) {
-                Some(Reservation { state: State::Held, expire_time, .. }) => {
+                Some(Record { state: State::Held, expire_time, .. }) => {
                     in_the_way.push((seat, Obstacle::Held { until: *expire_time }));
                 }
                 Some(_) => in_the_way.push((seat, Obstacle::Sold)),
@@ -240,18 +240,17 @@ impl Model {
     }
 
     fn find(&self, id: ReservationId, customer: Option<&CustomerId>) -> Result<usize, Refusal> {
-        let is_it =
-            |it: &Reservation| it.reservation_id == id && (customer.is_none() || customer == Some(&it.customer_id));
+        let is_it = |it: &Record| it.reservation_id == id && (customer.is_none() || customer == Some(&it.customer_id));
         self.reservations.iter().position(is_it).ok_or(Refusal::NoReservation)
     }
 
     fn confirm(&mut self, at: usize, tender: Option<&Tender>, now: DateTime<Utc>) -> Result<Reservation, Refusal> {
-        let reservation = &self.reservations[at];
-        if let State::Confirmed(sale) = &reservation.state {
+        let record = &self.reservations[at];
+        if let State::Confirmed(sale) = &record.state {
             let agrees = tender.is_none() || tender == sale.tender.as_ref();
-            return if agrees { Ok(reservation.clone()) } else { Err(Refusal::TenderDiffers) };
+            return if agrees { Ok(Reservation::restore(record.clone())) } else { Err(Refusal::TenderDiffers) };
         }
-        must_be_held(reservation, now)?;
+        must_be_held(record, now)?;
         self.must_be_on_sale(now)?;
         Ok(self.change(at, |it| it.state = State::Confirmed(Sale { at: now, tender: tender.cloned() })))
     }
@@ -297,7 +296,7 @@ impl Model {
     }
 
     /// What is sold, or held and not over.
-    fn live(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Reservation> {
+    fn live(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Record> {
         self.reservations.iter().filter(move |it| match it.state {
             State::Held => now < it.expire_time,
             State::Confirmed(_) => true,
@@ -311,7 +310,7 @@ impl Model {
     }
 
     /// Writes down the end of holds that are over, as part of the current step.
-    fn end_lapsed(&mut self, now: DateTime<Utc>, which: impl Fn(&Reservation) -> bool) {
+    fn end_lapsed(&mut self, now: DateTime<Utc>, which: impl Fn(&Record) -> bool) {
         for it in &mut self.reservations {
             if it.state == State::Held && it.expire_time <= now && which(it) {
                 it.state = State::Expired;
@@ -321,16 +320,16 @@ impl Model {
     }
 
     /// The next step: one reservation is another.
-    fn change(&mut self, at: usize, change: impl FnOnce(&mut Reservation)) -> Reservation {
+    fn change(&mut self, at: usize, change: impl FnOnce(&mut Record)) -> Reservation {
         self.revision += 1;
-        let reservation = &mut self.reservations[at];
-        change(reservation);
-        reservation.revision = self.revision;
-        reservation.clone()
+        let record = &mut self.reservations[at];
+        change(record);
+        record.revision = self.revision;
+        Reservation::restore(record.clone())
     }
 }
 
-fn must_be_held(reservation: &Reservation, now: DateTime<Utc>) -> Result<(), Refusal> {
+fn must_be_held(reservation: &Record, now: DateTime<Utc>) -> Result<(), Refusal> {
     match reservation.state {
         State::Held if now < reservation.expire_time => Ok(()),
         State::Held | State::Expired => Err(Refusal::Expired { at: reservation.expire_time }),

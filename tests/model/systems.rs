@@ -65,7 +65,7 @@ impl InMemory {
         let now = seating.moment(turn.clock);
         let decision = seating.decide(&turn.command, &self.scene.rules, now);
         let revision = match &decision {
-            Ok(Decision { changes, reservation: Some(reservation) }) if changes.is_empty() => reservation.revision,
+            Ok(Decision { changes, reservation: Some(reservation) }) if changes.is_empty() => reservation.revision(),
             _ => seating.revision(),
         };
         match decision {
@@ -87,8 +87,9 @@ impl InMemory {
         assert_eq!(self.seating.unclaimed_count(), unclaimed(played));
         let held = model.reservations().iter().filter(|it| it.state == State::Held);
         assert_eq!(self.seating.next_lapse(), held.map(|it| it.expire_time).min());
-        for reservation in model.reservations() {
-            assert_eq!(self.seating.reservation(reservation.reservation_id).map(|it| &**it), Some(reservation));
+        for record in model.reservations() {
+            let found = self.seating.reservation(record.reservation_id).map(|it| (**it).clone());
+            assert_eq!(found, Some(Reservation::restore(record.clone())));
         }
     }
 }
@@ -245,7 +246,7 @@ impl<'a> OnStores<'a> {
         for reservation in played.model.reservations() {
             let id = self.their_id(reservation.reservation_id);
             let found = store.reservation(id, played.clock).await.expect("the store reads").expect("it is there");
-            assert_eq!(self.ours(&found.reservation), *reservation);
+            assert_eq!(self.ours(&found.reservation), Reservation::restore(reservation.clone()));
         }
     }
 
@@ -265,11 +266,10 @@ impl<'a> OnStores<'a> {
             (self.showtime_id, self.run),
             "somebody else's: {reservation:?}"
         );
-        Reservation {
-            reservation_id: ReservationId(Uuid::from_u128(id & u128::from(u64::MAX))),
-            showtime_id: self.scene.facts.showtime_id,
-            ..reservation.clone()
-        }
+        let mut ours = reservation.clone();
+        ours.reservation_id = ReservationId(Uuid::from_u128(id & u128::from(u64::MAX)));
+        ours.showtime_id = self.scene.facts.showtime_id;
+        ours
     }
 
     /// A command under the database's names.

@@ -4,7 +4,8 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::{
-    Block, CustomerId, DateTime, Money, Phase, Reservation, ReservationId, Sale, ShowtimeId, State, Tender, Utc,
+    Block, CustomerId, DateTime, Hold, Money, NoLongerHeld, Phase, Reservation, ReservationId, Sale, ShowtimeId, State,
+    Tender, Utc,
 };
 
 fn flaws(method: &str, transaction_id: &str) -> Vec<String> {
@@ -57,41 +58,95 @@ fn a_customer_has_a_name_that_can_be_printed() {
     }
 }
 
-#[test]
-fn a_hold_is_over_at_its_end_exactly_and_whatever_is_settled_stays() {
-    let at = DateTime::<Utc>::UNIX_EPOCH;
-    let sale = Sale { at, tender: None };
-    let made = Reservation {
+fn at() -> DateTime<Utc> {
+    DateTime::UNIX_EPOCH
+}
+
+/// A hold of ten minutes, made by revision 2.
+fn hold() -> Reservation {
+    let hold = Hold {
         reservation_id: ReservationId(Uuid::from_u128(1)),
         showtime_id: ShowtimeId(Uuid::from_u128(2)),
         customer_id: CustomerId::parse("ann").unwrap(),
         block: Block { first: 0, count: 2 },
         total: Money::price("EUR", 19, 0).unwrap(),
-        create_time: at,
-        first_expire_time: at + TimeDelta::minutes(10),
-        expire_time: at + TimeDelta::minutes(10),
-        state: State::Held,
-        first_revision: 2,
-        revision: 2,
+        create_time: at(),
+        expire_time: at() + TimeDelta::minutes(10),
     };
-    let end = made.expire_time;
-    let times = [DateTime::<Utc>::MIN_UTC, at, end - TimeDelta::microseconds(1), end, DateTime::<Utc>::MAX_UTC];
-    let phases = |state: &State| times.map(|now| Reservation { state: state.clone(), ..made.clone() }.phase(now));
-    let (held, over) = (Phase::Held, Phase::Expired);
-    assert_eq!(phases(&State::Held), [held, held, held, over, over]);
-    assert_eq!(phases(&State::Expired), [over; 5]);
-    assert_eq!(phases(&State::Confirmed(sale.clone())), [Phase::Confirmed; 5]);
-    for was in [None, Some(sale.clone())] {
-        let cancelled = State::Cancelled { at, sale: was.clone() };
-        assert_eq!(phases(&cancelled), [Phase::Cancelled; 5]);
-        assert_eq!(Reservation { state: cancelled, ..made.clone() }.sale(), was.as_ref());
+    Reservation::hold(hold, 2)
+}
+
+/// The hold in each state that it can come to, one second after it was made.
+fn in_every_state() -> [Reservation; 5] {
+    let now = at() + TimeDelta::seconds(1);
+    let sold = hold().confirm(None, now, 3).unwrap();
+    let cancelled_sale = sold.clone().cancel_with_showtime(now, 4).unwrap();
+    let expired = hold().expire(hold().expire_time(), 3).unwrap();
+    [hold(), sold, hold().cancel(now, 3).unwrap(), cancelled_sale, expired]
+}
+
+#[test]
+fn a_hold_lapses_exactly_at_its_expire_time_and_no_other_state_depends_on_time() {
+    let end = hold().expire_time();
+    let times = [DateTime::<Utc>::MIN_UTC, at(), end - TimeDelta::microseconds(1), end, DateTime::<Utc>::MAX_UTC];
+    let phases = in_every_state().map(|reservation| times.map(|now| reservation.phase(now)));
+    let (held, expired) = (Phase::Held, Phase::Expired);
+    assert_eq!(phases[0], [held, held, held, expired, expired]);
+    assert_eq!(phases[1..], [[Phase::Confirmed; 5], [Phase::Cancelled; 5], [Phase::Cancelled; 5], [expired; 5]]);
+}
+
+#[test]
+fn a_hold_that_has_not_lapsed_can_be_confirmed_cancelled_and_extended() {
+    let last = hold().expire_time() - TimeDelta::microseconds(1);
+    let later = hold().expire_time() + TimeDelta::minutes(5);
+    let sale = Sale { at: last, tender: Some(Tender { method: "cash".to_owned(), transaction_id: String::new() }) };
+    let sold = hold().confirm(sale.tender.clone(), last, 7).unwrap();
+    assert_eq!((sold.state(), sold.revision(), sold.sale()), (&State::Confirmed(sale.clone()), 7, Some(&sale)));
+    let cancelled = hold().cancel(last, 7).unwrap();
+    let state = State::Cancelled { at: last, sale: None };
+    assert_eq!((cancelled.state(), cancelled.revision(), cancelled.sale()), (&state, 7, None));
+    let extended = hold().extend(later, last, 7).unwrap();
+    assert_eq!((extended.state(), extended.revision(), extended.expire_time()), (&State::Held, 7, later));
+    assert!(extended.extended() && !hold().extended());
+    for changed in [sold, cancelled, extended] {
+        assert_eq!(changed.as_made(), hold(), "the first answer stays what it was");
     }
-    let longer = Reservation {
-        expire_time: end + TimeDelta::minutes(5),
-        state: State::Confirmed(sale),
-        revision: 9,
-        ..made.clone()
-    };
-    assert!(longer.extended() && !made.extended());
-    assert_eq!(longer.as_made(), made, "the first answer stays what it was");
+}
+
+#[test]
+fn a_lapsed_hold_and_every_other_state_refuse_what_only_a_hold_allows() {
+    let now = hold().expire_time();
+    let lapsed = NoLongerHeld::Lapsed { at: now };
+    let settled = |phase| NoLongerHeld::Settled { phase };
+    let (confirmed, cancelled) = (settled(Phase::Confirmed), settled(Phase::Cancelled));
+    for (reservation, why) in in_every_state().into_iter().zip([lapsed, confirmed, cancelled, cancelled, lapsed]) {
+        assert_eq!(reservation.clone().confirm(None, now, 9), Err(why));
+        assert_eq!(reservation.clone().cancel(now, 9), Err(why));
+        assert_eq!(reservation.extend(now + TimeDelta::minutes(5), now, 9), Err(why));
+    }
+}
+
+#[test]
+fn only_a_hold_that_has_lapsed_expires() {
+    let end = hold().expire_time();
+    assert_eq!(hold().expire(end - TimeDelta::microseconds(1), 9), None);
+    let expired = hold().expire(end, 9).unwrap();
+    assert_eq!((expired.state(), expired.revision()), (&State::Expired, 9));
+    for settled in &in_every_state()[1..] {
+        assert_eq!(settled.clone().expire(end, 9), None, "{settled:?}");
+    }
+}
+
+#[test]
+fn holds_and_sales_are_cancelled_with_their_showtime_and_nothing_else_is() {
+    let now = hold().expire_time() - TimeDelta::microseconds(1);
+    let [held, sold, cancelled, cancelled_sale, expired] = in_every_state();
+    for (live, sale) in [(held.clone(), None), (sold.clone(), sold.sale().cloned())] {
+        let ended = live.cancel_with_showtime(now, 9).unwrap();
+        assert_eq!((ended.state(), ended.revision()), (&State::Cancelled { at: now, sale }, 9));
+    }
+    for ended in [cancelled, cancelled_sale, expired] {
+        assert_eq!(ended.cancel_with_showtime(now, 9), None);
+    }
+    assert_eq!(held.clone().cancel_with_showtime(held.expire_time(), 9), None, "it has lapsed");
 }

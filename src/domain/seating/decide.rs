@@ -10,7 +10,7 @@ use super::{
 use crate::domain::{
     ids::ReservationId,
     money::Money,
-    reservation::{CustomerId, Phase, Reservation, Sale, State, Tender},
+    reservation::{CustomerId, Hold, NoLongerHeld, Phase, Reservation, State, Tender},
     seat_index::{BadChoice, Block, SeatName},
     showtime,
 };
@@ -88,21 +88,17 @@ impl Seating {
             return Err(Refusal::CustomerLimit { has, most: rules.max_customer_seats, until });
         }
         let revision = self.revision + 1;
-        let expire_time = self.end(now, self.plan.facts.hold_duration, rules);
-        let reservation = Arc::new(Reservation {
+        let hold = Hold {
             reservation_id,
             showtime_id: self.plan.facts.showtime_id,
             customer_id: customer_id.clone(),
             block,
             total: Money { minor: self.plan.facts.price.minor * i64::from(block.count), ..self.plan.facts.price },
             create_time: now,
-            first_expire_time: expire_time,
-            expire_time,
-            state: State::Held,
-            first_revision: revision,
-            revision,
-        });
-        let mut changes = self.lapsed_in(block, revision);
+            expire_time: self.end(now, self.plan.facts.hold_duration, rules),
+        };
+        let reservation = Arc::new(Reservation::hold(hold, revision));
+        let mut changes = self.lapsed_in(block, now, revision);
         changes.push(Change::Reserved(Arc::clone(&reservation)));
         Ok(Decision { changes, reservation: Some(reservation) })
     }
@@ -133,7 +129,7 @@ impl Seating {
     }
 
     /// The end of the holds that a block takes over: those in it have lapsed, or it could not be had.
-    fn lapsed_in(&self, block: Block, revision: i64) -> Vec<Change> {
+    fn lapsed_in(&self, block: Block, now: DateTime<Utc>, revision: i64) -> Vec<Change> {
         let mut over: Vec<&Arc<Reservation>> = Vec::new();
         for seat in block.seats() {
             if let Some(claim) = self.claim(seat)
@@ -142,7 +138,7 @@ impl Seating {
                 over.push(&claim.reservation);
             }
         }
-        over.into_iter().map(|reservation| expired(reservation, revision)).collect()
+        over.into_iter().filter_map(|reservation| expired(reservation, now, revision)).collect()
     }
 
     /// The reservation with this id, unless it is somebody else's.
@@ -158,44 +154,44 @@ impl Seating {
         rules: &Rules,
         now: DateTime<Utc>,
     ) -> Result<Decision, Refusal> {
-        if let State::Confirmed(sale) = &reservation.state {
+        if let State::Confirmed(sale) = reservation.state() {
             return if tender.is_none() || tender == sale.tender.as_ref() {
                 Ok(Decision { changes: Vec::new(), reservation: Some(Arc::clone(reservation)) })
             } else {
                 Err(Refusal::TenderDiffers)
             };
         }
-        check_held(reservation, now)?;
+        reservation.check_held(now)?;
         self.check_on_sale(rules, now)?;
-        let state = State::Confirmed(Sale { at: now, tender: tender.cloned() });
-        Ok(self.changed(Reservation { state, ..(**reservation).clone() }, Change::Confirmed))
+        let sold = (**reservation).clone().confirm(tender.cloned(), now, self.revision + 1)?;
+        Ok(changed(sold, Change::Confirmed))
     }
 
     fn cancel(&self, reservation: &Arc<Reservation>, now: DateTime<Utc>) -> Result<Decision, Refusal> {
-        check_held(reservation, now)?;
-        let state = State::Cancelled { at: now, sale: None };
-        Ok(self.changed(Reservation { state, ..(**reservation).clone() }, Change::Cancelled))
+        let cancelled = (**reservation).clone().cancel(now, self.revision + 1)?;
+        Ok(changed(cancelled, Change::Cancelled))
     }
 
     fn extend(&self, reservation: &Arc<Reservation>, rules: &Rules, now: DateTime<Utc>) -> Result<Decision, Refusal> {
-        check_held(reservation, now)?;
+        reservation.check_held(now)?;
         self.check_on_sale(rules, now)?;
         if reservation.extended() {
             return Err(Refusal::AlreadyExtended);
         }
-        let expire_time = self.end(reservation.expire_time, rules.extension, rules);
-        if expire_time <= reservation.expire_time {
+        let expire_time = self.end(reservation.expire_time(), rules.extension, rules);
+        if expire_time <= reservation.expire_time() {
             // It lasts for as long as seats are sold.
             return Err(Refusal::SalesClosed { at: self.closes(rules) });
         }
-        Ok(self.changed(Reservation { expire_time, ..(**reservation).clone() }, Change::Extended))
+        let longer = (**reservation).clone().extend(expire_time, now, self.revision + 1)?;
+        Ok(changed(longer, Change::Extended))
     }
 
     fn expire(&self, now: DateTime<Utc>) -> Decision {
         let revision = self.revision + 1;
         let lapsed = self.claims.iter().flatten().filter(|claim| claim.lapsed(now));
-        let changes = lapsed.take(LAPSED_AT_ONCE).map(|claim| expired(&claim.reservation, revision)).collect();
-        Decision { changes, reservation: None }
+        let expired = lapsed.filter_map(|claim| expired(&claim.reservation, now, revision));
+        Decision { changes: expired.take(LAPSED_AT_ONCE).collect(), reservation: None }
     }
 
     fn cancel_showtime(&self, force: bool, now: DateTime<Utc>) -> Result<Decision, Refusal> {
@@ -211,33 +207,31 @@ impl Seating {
             return Err(Refusal::HasSales { count: confirmed_count });
         }
         let revision = self.revision + 1;
-        let ended = |reservation: &Arc<Reservation>| match &reservation.state {
-            State::Held if now >= reservation.expire_time => expired(reservation, revision),
-            State::Held | State::Confirmed(_) | State::Cancelled { .. } | State::Expired => {
-                let state = State::Cancelled { at: now, sale: reservation.sale().cloned() };
-                Change::Cancelled(Arc::new(Reservation { state, revision, ..(**reservation).clone() }))
-            }
+        let ended = |reservation: &Arc<Reservation>| {
+            let cancelled = (**reservation).clone().cancel_with_showtime(now, revision);
+            cancelled.map(|cancelled| Change::Cancelled(Arc::new(cancelled))).or(expired(reservation, now, revision))
         };
-        let mut changes: Vec<_> = self.live().map(ended).collect();
+        let mut changes: Vec<_> = self.live().filter_map(ended).collect();
         changes.push(Change::ShowtimeCancelled { at: now, confirmed_count });
         Ok(Decision { changes, reservation: None })
     }
-
-    /// A decision that changes one reservation.
-    fn changed(&self, reservation: Reservation, change: impl Fn(Arc<Reservation>) -> Change) -> Decision {
-        let reservation = Arc::new(Reservation { revision: self.revision + 1, ..reservation });
-        Decision { changes: vec![change(Arc::clone(&reservation))], reservation: Some(reservation) }
-    }
 }
 
-fn expired(reservation: &Arc<Reservation>, revision: i64) -> Change {
-    Change::Expired(Arc::new(Reservation { state: State::Expired, revision, ..(**reservation).clone() }))
+/// A decision that changes one reservation.
+fn changed(reservation: Reservation, change: impl Fn(Arc<Reservation>) -> Change) -> Decision {
+    let reservation = Arc::new(reservation);
+    Decision { changes: vec![change(Arc::clone(&reservation))], reservation: Some(reservation) }
 }
 
-fn check_held(reservation: &Reservation, now: DateTime<Utc>) -> Result<(), Refusal> {
-    match reservation.phase(now) {
-        Phase::Held => Ok(()),
-        Phase::Expired => Err(Refusal::Expired { at: reservation.expire_time }),
-        phase @ (Phase::Confirmed | Phase::Cancelled) => Err(Refusal::NotHeld { phase }),
+fn expired(reservation: &Reservation, now: DateTime<Utc>, revision: i64) -> Option<Change> {
+    reservation.clone().expire(now, revision).map(|expired| Change::Expired(Arc::new(expired)))
+}
+
+impl From<NoLongerHeld> for Refusal {
+    fn from(why: NoLongerHeld) -> Self {
+        match why {
+            NoLongerHeld::Lapsed { at } => Self::Expired { at },
+            NoLongerHeld::Settled { phase } => Self::NotHeld { phase },
+        }
     }
 }

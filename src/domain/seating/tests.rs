@@ -230,7 +230,7 @@ fn check(seating: &Seating) {
     assert_eq!(seating.unclaimed_count(), i32::from(seating.plan().seat_index.seat_count()) - claimed.len() as i32);
     assert_eq!(seating.live_count(), seating.live().count());
     let held = seating.live().filter(|one| one.phase(DateTime::<Utc>::MIN_UTC) == Phase::Held);
-    assert_eq!(seating.next_lapse(), held.map(|one| one.expire_time).min());
+    assert_eq!(seating.next_lapse(), held.map(|one| one.expire_time()).min());
 }
 
 impl Seating {

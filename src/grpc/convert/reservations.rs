@@ -111,7 +111,12 @@ pub(crate) fn list_reservations(request: pb::ListReservationsRequest) -> Result<
     }
     let page = page(&mut violations, request.page_size, request.page_token);
     let filter = customer_id.zip(showtime_id).zip(phase);
-    let filter = filter.map(|((customer_id, showtime_id), phase)| Filter { customer_id, showtime_id, phase });
+    let filter = filter.map(|((customer_id, showtime_id), phase)| Filter {
+        customer_id,
+        showtime_id,
+        phases: phase.into_iter().collect(),
+        ..Filter::default()
+    });
     finish(violations, filter.map(|filter| (filter, page)))
 }
 
@@ -138,7 +143,7 @@ pub(crate) fn state(phase: Phase) -> pb::ReservationState {
 pub(crate) fn reservation(view: &ReservationView) -> pb::Reservation {
     let ReservationView { reservation, plan, phase, as_of } = view;
     let (facts, sale) = (&plan.facts, reservation.sale());
-    let cancel_time = match &reservation.state {
+    let cancel_time = match reservation.state() {
         State::Cancelled { at, .. } => Some(timestamp(*at)),
         State::Held | State::Confirmed(_) | State::Expired => None,
     };
@@ -153,8 +158,8 @@ pub(crate) fn reservation(view: &ReservationView) -> pb::Reservation {
         movie: Some(movie(&facts.movie.value, facts.movie.source, facts.movie.fetch_time)),
         total_price: Some(money(reservation.total)),
         create_time: Some(timestamp(reservation.create_time)),
-        expire_time: Some(timestamp(reservation.expire_time)),
-        time_left: (*phase == Phase::Held).then(|| time_left(reservation.expire_time, *as_of)),
+        expire_time: Some(timestamp(reservation.expire_time())),
+        time_left: (*phase == Phase::Held).then(|| time_left(reservation.expire_time(), *as_of)),
         start_time: Some(timestamp(facts.start_time)),
         confirm_time: sale.map(|sale| timestamp(sale.at)),
         cancel_time,
@@ -162,7 +167,7 @@ pub(crate) fn reservation(view: &ReservationView) -> pb::Reservation {
             .and_then(|sale| sale.tender.as_ref())
             .map(|tender| pb::Tender { method: tender.method.clone(), transaction_id: tender.transaction_id.clone() }),
         extended: reservation.extended(),
-        revision: reservation.revision,
+        revision: reservation.revision(),
     }
 }
 

@@ -75,6 +75,7 @@ pub(crate) fn list_showtimes(request: pb::ListShowtimesRequest) -> Result<(Filte
             start_before,
             local_date,
             include_cancelled: request.include_cancelled,
+            ..Filter::default()
         },
     );
     finish(violations, filter.map(|filter| (filter, page)))

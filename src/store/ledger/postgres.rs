@@ -261,8 +261,8 @@ fn make(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let count = sql.column(made, |(made, _)| made.block.count as i16)?;
     let total = sql.column(made, |(made, _)| made.total.minor)?;
     let create = sql.column(made, |(made, _)| made.create_time)?;
-    let expire = sql.column(made, |(made, _)| made.expire_time)?;
-    let revision = sql.column(made, |(made, _)| made.revision)?;
+    let expire = sql.column(made, |(made, _)| made.expire_time())?;
+    let revision = sql.column(made, |(made, _)| made.revision())?;
     let request = sql.column(made, |(_, key)| key.as_ref().map(RequestKey::scoped_id))?;
     let caller = sql.column(made, |(_, key)| key.as_ref().map(|key| key.caller.as_str()))?;
     let fingerprint = sql.column(made, |(_, key)| key.as_ref().map(|key| short(&key.fingerprint)))?;

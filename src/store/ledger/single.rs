@@ -35,10 +35,10 @@ pub(super) fn message(writes: &LedgerWrites) -> Option<String> {
 
 /// Digits and letters of our own: nothing in it would have to be quoted.
 fn reserve(made: &Reservation, key: Option<&RequestKey>, step: &ShowtimeStep) -> String {
-    let Reservation { reservation_id, showtime_id, customer_id, block, total, create_time, expire_time, .. } = made;
+    let Reservation { reservation_id, showtime_id, customer_id, block, total, create_time, .. } = made;
     let (id, showtime, customer) = (reservation_id.0, showtime_id.0, bytes(customer_id.as_str().as_bytes()));
     let (first, count, total) = (block.first, block.count, total.minor);
-    let (create, expire) = (time(*create_time), time(*expire_time));
+    let (create, expire) = (time(*create_time), time(made.expire_time()));
     let request = key.map_or_else(null, |key| format!("'{}'", key.scoped_id()));
     let caller = key.map_or_else(null, |key| bytes(key.caller.as_bytes()));
     let fingerprint = key.map_or_else(null, |key| bytes(&short(&key.fingerprint)));

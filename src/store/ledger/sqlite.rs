@@ -142,8 +142,8 @@ fn made(reservation: &Reservation, key: Option<&RequestKey>) -> Json {
         reservation.block.count,
         reservation.total.minor,
         text(reservation.create_time),
-        text(reservation.expire_time),
-        reservation.revision,
+        text(reservation.expire_time()),
+        reservation.revision(),
         key.map(|key| key.scoped_id().simple()),
         key.map(|key| key.caller.as_str()),
         key.map(|key| hex(&short(&key.fingerprint)))

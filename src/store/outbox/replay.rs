@@ -9,7 +9,7 @@ use crate::{
     domain::{
         ids::ReservationId,
         money::{Currency, Money},
-        reservation::{CustomerId, Reservation, Sale, State, Tender},
+        reservation::{CustomerId, Hold, Reservation, Tender},
         seat_index::{Block, RowLabel, SeatIndex, SeatName},
         seat_map::{Delta, Status},
         seating::{Change, Seating},
@@ -83,11 +83,7 @@ enum Told {
 }
 
 fn change(seating: &Seating, payload: &Payload, revision: i64, now: DateTime<Utc>) -> Option<Told> {
-    // A reservation as it was known, with another state.
-    let with = |id: &str, state: &dyn Fn(&Reservation) -> State| {
-        let known = seating.reservation(id_of(id)?)?;
-        Some(Arc::new(Reservation { state: state(known), revision, ..(**known).clone() }))
-    };
+    let known = |id: &str| seating.reservation(id_of(id)?).map(|known| (**known).clone());
     Some(Told::Change(match payload {
         Payload::ReservationCreated(made) => Change::Reserved(Arc::new(created(seating, made, revision, now)?)),
         Payload::ReservationConfirmed(sold) => {
@@ -95,19 +91,19 @@ fn change(seating: &Seating, payload: &Payload, revision: i64, now: DateTime<Utc
                 .tender
                 .as_ref()
                 .map(|tender| Tender { method: tender.method.clone(), transaction_id: tender.transaction_id.clone() });
-            Change::Confirmed(with(&sold.reservation_id, &|_| {
-                State::Confirmed(Sale { at: now, tender: tender.clone() })
-            })?)
+            Change::Confirmed(Arc::new(known(&sold.reservation_id)?.confirm(tender, now, revision).ok()?))
         }
         Payload::ReservationExtended(held) => {
-            let known = seating.reservation(id_of(&held.reservation_id)?)?;
             let expire_time = time(held.expire_time)?;
-            Change::Extended(Arc::new(Reservation { expire_time, revision, ..(**known).clone() }))
+            Change::Extended(Arc::new(known(&held.reservation_id)?.extend(expire_time, now, revision).ok()?))
         }
-        Payload::ReservationCancelled(gone) => Change::Cancelled(with(&gone.reservation_id, &|known| {
-            State::Cancelled { at: now, sale: known.sale().cloned() }
-        })?),
-        Payload::ReservationExpired(gone) => Change::Expired(with(&gone.reservation_id, &|_| State::Expired)?),
+        // By its customer, or with its showtime: it comes to the same.
+        Payload::ReservationCancelled(gone) => {
+            Change::Cancelled(Arc::new(known(&gone.reservation_id)?.cancel_with_showtime(now, revision)?))
+        }
+        Payload::ReservationExpired(gone) => {
+            Change::Expired(Arc::new(known(&gone.reservation_id)?.expire(now, revision)?))
+        }
         Payload::ShowtimeCancelled(cancelled) => {
             Change::ShowtimeCancelled { at: now, confirmed_count: cancelled.confirmed_count }
         }
@@ -117,20 +113,16 @@ fn change(seating: &Seating, payload: &Payload, revision: i64, now: DateTime<Utc
 }
 
 fn created(seating: &Seating, made: &pb::ReservationCreated, revision: i64, now: DateTime<Utc>) -> Option<Reservation> {
-    let expire_time = time(made.expire_time)?;
-    Some(Reservation {
+    let hold = Hold {
         reservation_id: id_of(&made.reservation_id)?,
         showtime_id: seating.plan().facts.showtime_id,
         customer_id: CustomerId::parse(&made.customer_id).ok()?,
         block: block(&seating.plan().seat_index, &made.seats)?,
         total: money(made.total_price.as_ref()?)?,
         create_time: now,
-        first_expire_time: expire_time,
-        expire_time,
-        state: State::Held,
-        first_revision: revision,
-        revision,
-    })
+        expire_time: time(made.expire_time)?,
+    };
+    Some(Reservation::hold(hold, revision))
 }
 
 fn block(seat_index: &SeatIndex, seats: &[pb::Seat]) -> Option<Block> {

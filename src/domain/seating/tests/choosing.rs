@@ -72,7 +72,7 @@ fn a_lapsed_hold_is_a_free_neighbour() {
     let Err(Refusal::LeavesOrphan(alone)) = stage.reserve("bob", "A4") else { panic!("A3 would be left alone") };
     assert_eq!(alone.seats, [(2, Obstacle::Orphan)]);
     assert_eq!(stage.offered(&alone.offers), ["B3", "B1"]);
-    stage.now = held.expire_time;
+    stage.now = held.expire_time();
     stage.reserve("bob", "A4").unwrap();
 }
 

@@ -66,7 +66,7 @@ fn what_was_held_or_sold_is_cancelled_with_its_showtime_and_what_had_lapsed_is_n
     let mut ended = Vec::new();
     for change in &changes {
         match change {
-            Change::Expired(over) | Change::Cancelled(over) => ended.push((over.reservation_id, over.state.clone())),
+            Change::Expired(over) | Change::Cancelled(over) => ended.push((over.reservation_id, over.state().clone())),
             other => assert_eq!(*other, Change::ShowtimeCancelled { at, confirmed_count: 1 }),
         }
     }

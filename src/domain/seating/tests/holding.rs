@@ -25,10 +25,10 @@ fn confirm_with(stage: &mut Stage, of: &Reservation, tender: Option<Tender>) -> 
 #[test]
 fn a_confirm_one_microsecond_before_expiry_sells() {
     let (mut stage, held) = held();
-    stage.now = held.expire_time - MICRO;
+    stage.now = held.expire_time() - MICRO;
     let sold = stage.confirm(&held).unwrap();
-    assert_eq!(sold.state, State::Confirmed(Sale { at: stage.now, tender: None }));
-    assert_eq!((sold.revision, sold.first_revision, sold.total), (3, 2, held.total));
+    assert_eq!(*sold.state(), State::Confirmed(Sale { at: stage.now, tender: None }));
+    assert_eq!((sold.revision(), sold.first_revision, sold.total), (3, 2, held.total));
     stage.now = close() + minutes(1);
     assert_eq!(sold.phase(stage.now), Phase::Confirmed, "for good");
     assert_eq!(stage.seating.next_lapse(), None);
@@ -38,21 +38,21 @@ fn a_confirm_one_microsecond_before_expiry_sells() {
 #[test]
 fn a_confirm_at_expiry_is_refused() {
     let (mut stage, held) = held();
-    for late in [held.expire_time, held.expire_time + MICRO, held.expire_time + minutes(60)] {
+    for late in [held.expire_time(), held.expire_time() + MICRO, held.expire_time() + minutes(60)] {
         stage.now = late;
-        assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: held.expire_time }));
+        assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: held.expire_time() }));
     }
-    assert_eq!(stage.seating.revision(), held.revision, "a refusal leaves no trace");
+    assert_eq!(stage.seating.revision(), held.revision(), "a refusal leaves no trace");
 }
 
 #[test]
 fn a_confirm_after_expiry_was_written_down_is_refused_alike() {
     let (mut stage, held) = held();
-    stage.now = held.expire_time;
+    stage.now = held.expire_time();
     stage.expire();
-    assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: held.expire_time }));
-    assert_eq!(stage.cancel(&held), Err(Refusal::Expired { at: held.expire_time }));
-    assert_eq!(stage.extend(&held), Err(Refusal::Expired { at: held.expire_time }));
+    assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: held.expire_time() }));
+    assert_eq!(stage.cancel(&held), Err(Refusal::Expired { at: held.expire_time() }));
+    assert_eq!(stage.extend(&held), Err(Refusal::Expired { at: held.expire_time() }));
 }
 
 #[test]
@@ -84,12 +84,12 @@ fn cancelled_then_confirmed_is_refused_and_the_other_way_round() {
     let other = stage.reserve("bob", "A3").unwrap();
     stage.now += minutes(1);
     let cancelled = stage.cancel(&held).unwrap();
-    assert_eq!(cancelled.state, State::Cancelled { at: stage.now, sale: None });
+    assert_eq!(*cancelled.state(), State::Cancelled { at: stage.now, sale: None });
     assert_eq!(stage.confirm(&held), Err(Refusal::NotHeld { phase: Phase::Cancelled }));
     stage.confirm(&other).unwrap();
     assert_eq!(stage.cancel(&other), Err(Refusal::NotHeld { phase: Phase::Confirmed }));
     assert_eq!(stage.cancel(&held), Err(Refusal::NotHeld { phase: Phase::Cancelled }), "nor cancelled twice");
-    stage.now = held.expire_time;
+    stage.now = held.expire_time();
     assert_eq!(stage.confirm(&held), Err(Refusal::NotHeld { phase: Phase::Cancelled }), "it never expires");
 }
 
@@ -105,21 +105,21 @@ fn a_cancelled_holds_seats_are_free_at_once() {
 #[test]
 fn a_cancel_at_expiry_is_refused() {
     let (mut stage, held) = held();
-    stage.now = held.expire_time;
-    assert_eq!(stage.cancel(&held), Err(Refusal::Expired { at: held.expire_time }));
+    stage.now = held.expire_time();
+    assert_eq!(stage.cancel(&held), Err(Refusal::Expired { at: held.expire_time() }));
 }
 
 #[test]
 fn a_hold_is_extended_once() {
     let (mut stage, held) = held();
-    stage.now = held.expire_time - MICRO;
+    stage.now = held.expire_time() - MICRO;
     let longer = stage.extend(&held).unwrap();
-    assert_eq!(longer.expire_time, held.expire_time + EXTENSION, "from its end, not from now");
-    assert_eq!((longer.first_expire_time, longer.extended(), longer.revision), (held.expire_time, true, 3));
+    assert_eq!(longer.expire_time(), held.expire_time() + EXTENSION, "from its end, not from now");
+    assert_eq!((longer.first_expire_time, longer.extended(), longer.revision()), (held.expire_time(), true, 3));
     assert_eq!(longer.as_made(), *held);
     assert_eq!(stage.extend(&held), Err(Refusal::AlreadyExtended));
-    assert_eq!(stage.seating.next_lapse(), Some(longer.expire_time));
-    stage.now = longer.expire_time - MICRO;
+    assert_eq!(stage.seating.next_lapse(), Some(longer.expire_time()));
+    stage.now = longer.expire_time() - MICRO;
     stage.reserve("bob", "A1").expect_err("it is still held");
     stage.confirm(&held).unwrap();
 }
@@ -128,17 +128,17 @@ fn a_hold_is_extended_once() {
 fn an_extended_hold_ends_on_time() {
     let (mut stage, held) = held();
     let longer = stage.extend(&held).unwrap();
-    stage.now = longer.expire_time;
-    assert_eq!(stage.extend(&held), Err(Refusal::Expired { at: longer.expire_time }));
-    assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: longer.expire_time }));
+    stage.now = longer.expire_time();
+    assert_eq!(stage.extend(&held), Err(Refusal::Expired { at: longer.expire_time() }));
+    assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: longer.expire_time() }));
     stage.reserve("bob", "A1 A2").unwrap();
 }
 
 #[test]
 fn an_extension_at_expiry_is_refused() {
     let (mut stage, held) = held();
-    stage.now = held.expire_time;
-    assert_eq!(stage.extend(&held), Err(Refusal::Expired { at: held.expire_time }));
+    stage.now = held.expire_time();
+    assert_eq!(stage.extend(&held), Err(Refusal::Expired { at: held.expire_time() }));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn no_hold_is_extended_beyond_the_sales() {
     stage.now = close() - minutes(12);
     let held = stage.reserve("ann", "A1").unwrap();
     let longer = stage.extend(&held).unwrap();
-    assert_eq!(longer.expire_time, close(), "three minutes shorter than usual");
+    assert_eq!(longer.expire_time(), close(), "three minutes shorter than usual");
     assert_eq!(stage.extend(&held), Err(Refusal::AlreadyExtended));
     stage.now = close() - minutes(2);
     let late = stage.reserve("ann", "A2").unwrap();
@@ -181,7 +181,7 @@ fn a_span_that_nobody_lives_to_see_is_cut_by_the_close_of_sales() {
     for long in [Duration::MAX, TimeDelta::MAX.to_std().unwrap()] {
         let (mut stage, held) = held();
         stage.rules.extension = long;
-        assert_eq!(stage.extend(&held).unwrap().expire_time, close());
+        assert_eq!(stage.extend(&held).unwrap().expire_time(), close());
     }
 }
 
@@ -219,15 +219,15 @@ fn what_has_lapsed_is_written_down_in_one_step() {
     let second = stage.reserve("bob", "A3").unwrap();
     let third = stage.reserve("eve", "B1").unwrap();
     assert_eq!(stage.expire(), [], "nothing is over yet");
-    assert_eq!(stage.seating.next_lapse(), Some(first.expire_time));
+    assert_eq!(stage.seating.next_lapse(), Some(first.expire_time()));
     stage.confirm(&third).unwrap();
-    stage.now = second.expire_time;
+    stage.now = second.expire_time();
     assert_eq!(stage.seating.unclaimed_count(), 6, "until it is written down");
     let changes = stage.expire();
     let ids: Vec<_> = changes
         .iter()
         .map(|change| match change {
-            Change::Expired(over) => (over.reservation_id, over.revision, over.state.clone()),
+            Change::Expired(over) => (over.reservation_id, over.revision(), over.state().clone()),
             other => panic!("{other:?}"),
         })
         .collect();
@@ -239,10 +239,10 @@ fn what_has_lapsed_is_written_down_in_one_step() {
 #[test]
 fn a_clock_that_runs_back_brings_no_hold_back() {
     let (mut stage, held) = held();
-    stage.now = held.expire_time;
-    assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: held.expire_time }));
+    stage.now = held.expire_time();
+    assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: held.expire_time() }));
     stage.now -= minutes(5);
-    assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: held.expire_time }));
+    assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: held.expire_time() }));
     assert_eq!(stage.reserve("bob", "A1 A2").unwrap().create_time, opening() + HOLD, "time stood still");
 }
 

@@ -37,9 +37,9 @@ fn a_reservation_says_all_that_is_frozen() {
     assert_eq!(stage.labels(made.block), "B1 B2 B3", "from left to right, in whichever order they were named");
     assert_eq!(made.customer_id, customer("ann"));
     assert_eq!(made.total.to_string(), "28.50 EUR");
-    assert_eq!((made.create_time, made.expire_time), (opening(), opening() + HOLD));
-    assert_eq!((made.first_expire_time, made.extended()), (made.expire_time, false));
-    assert_eq!((&made.state, made.first_revision, made.revision), (&State::Held, 2, 2));
+    assert_eq!((made.create_time, made.expire_time()), (opening(), opening() + HOLD));
+    assert_eq!((made.first_expire_time, made.extended()), (made.expire_time(), false));
+    assert_eq!((made.state(), made.first_revision, made.revision()), (&State::Held, 2, 2));
     assert_eq!(*made, made.as_made());
 }
 
@@ -108,7 +108,7 @@ fn a_refusal_names_every_seat_in_the_way_and_what_could_be_had() {
     stage.now += minutes(1);
     let held = stage.reserve("bob", "A4 A5").unwrap();
     let Unavailable { seats, offers } = in_the_way(stage.reserve("eve", "A1 A2 A3 A4").unwrap_err());
-    let until = held.expire_time;
+    let until = held.expire_time();
     let expected = [(stage.number("A2"), Obstacle::Sold), (stage.number("A4"), Obstacle::Held { until })];
     assert_eq!(seats, expected);
     assert_eq!(stage.offered(&offers), ["B1 B2 B3 B4"], "one of four fits only once");
@@ -121,12 +121,12 @@ fn a_refusal_names_every_seat_in_the_way_and_what_could_be_had() {
 fn a_held_seat_is_anybodys_from_the_very_moment_of_expiry() {
     let mut stage = Stage::new(&["ss"]);
     let held = stage.reserve("ann", "A1 A2").unwrap();
-    stage.now = held.expire_time - MICRO;
+    stage.now = held.expire_time() - MICRO;
     let Unavailable { seats, .. } = in_the_way(stage.reserve("bob", "A1").unwrap_err());
-    assert_eq!(seats, [(0, Obstacle::Held { until: held.expire_time })]);
-    stage.now = held.expire_time;
+    assert_eq!(seats, [(0, Obstacle::Held { until: held.expire_time() })]);
+    stage.now = held.expire_time();
     stage.reserve("bob", "A1").unwrap();
-    assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: held.expire_time }));
+    assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: held.expire_time() }));
 }
 
 #[test]
@@ -148,10 +148,10 @@ fn a_choice_over_lapsed_holds_writes_their_end_in_the_same_decision() {
     };
     assert_eq!((first.reservation_id, second.reservation_id), (one.reservation_id, other.reservation_id));
     assert_eq!(*third, made);
-    assert!(first.state == State::Expired && second.state == State::Expired);
-    assert_eq!((first.revision, second.revision, third.revision), (5, 5, 5), "one step");
+    assert_eq!((first.state(), second.state()), (&State::Expired, &State::Expired));
+    assert_eq!((first.revision(), second.revision(), third.revision()), (5, 5, 5), "one step");
     assert_eq!(stage.seating.unclaimed_count(), 3, "A1, A4 and A5");
-    assert_eq!(stage.seating.next_lapse(), Some(beside.expire_time), "nobody asked for those");
+    assert_eq!(stage.seating.next_lapse(), Some(beside.expire_time()), "nobody asked for those");
 }
 
 #[test]
@@ -175,11 +175,11 @@ fn a_customer_has_so_many_seats_held_and_sold_but_lapsed_ones_do_not_count() {
     stage.now += minutes(1);
     let later = stage.reserve("ann", "A4").unwrap();
     let limit = |has, until| Refusal::CustomerLimit { has, most: 4, until };
-    assert_eq!(stage.reserve("ann", "A5"), Err(limit(4, Some(held.expire_time))));
-    assert_eq!(stage.best("ann", 1), Err(limit(4, Some(held.expire_time))), "of the best, too");
+    assert_eq!(stage.reserve("ann", "A5"), Err(limit(4, Some(held.expire_time()))));
+    assert_eq!(stage.best("ann", 1), Err(limit(4, Some(held.expire_time()))), "of the best, too");
     stage.reserve("bob", "A5").expect("somebody else's seats do not count");
-    stage.now = held.expire_time;
-    assert_eq!(stage.reserve("ann", "A6 A7"), Err(limit(3, Some(later.expire_time))));
+    stage.now = held.expire_time();
+    assert_eq!(stage.reserve("ann", "A6 A7"), Err(limit(3, Some(later.expire_time()))));
     stage.reserve("ann", "A6").unwrap();
     let cancelled = stage.cancel(&later).unwrap();
     assert_eq!(cancelled.phase(stage.now), Phase::Cancelled);
@@ -200,7 +200,7 @@ fn a_hold_ends_with_the_sales() {
     let mut stage = Stage::new(&["ss"]);
     stage.now = close() - minutes(3);
     let held = stage.reserve("ann", "A1").unwrap();
-    assert_eq!(held.expire_time, close());
+    assert_eq!(held.expire_time(), close());
     stage.now = close() - MICRO;
     stage.confirm(&held).unwrap();
     stage.reserve("bob", "A2").unwrap();
@@ -222,7 +222,7 @@ fn without_a_cut_off_a_showtime_is_sold_until_it_starts() {
     let mut stage = Stage::with(&["ss"], |rules| rules.closing = Duration::ZERO);
     let start = stage.seating.plan().facts.start_time;
     stage.now = start - MICRO;
-    assert_eq!(stage.reserve("ann", "A1").unwrap().expire_time, start);
+    assert_eq!(stage.reserve("ann", "A1").unwrap().expire_time(), start);
     stage.now = start;
     assert_eq!(stage.reserve("ann", "A2"), Err(Refusal::SalesClosed { at: start }));
 }
@@ -259,5 +259,5 @@ fn a_showtime_is_rebuilt_from_what_is_live() {
     check(&again);
     assert_eq!((again.revision(), again.latest(), again.unclaimed_count()), (4, stage.now, 1));
     assert_eq!(again.reservation(sold.reservation_id), Some(&sold));
-    assert_eq!(again.next_lapse(), Some(held.expire_time));
+    assert_eq!(again.next_lapse(), Some(held.expire_time()));
 }

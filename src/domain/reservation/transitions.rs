@@ -1,0 +1,133 @@
+//! The life of a reservation: each method consumes it in one state and returns it in the next.
+//!
+//! A transition checks only whether the reservation is in a state that allows it at `now`. How long a hold lasts, whether
+//! it may be extended again and whether the showtime is still sold is decided in [`crate::domain::seating`].
+
+use chrono::{DateTime, Utc};
+
+use super::{CustomerId, Phase, Reservation, Sale, State, Tender};
+use crate::domain::{
+    ids::{ReservationId, ShowtimeId},
+    money::Money,
+    seat_index::Block,
+};
+
+/// What a new hold consists of.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// An id that was never used before.
+    pub reservation_id: ReservationId,
+    /// The showtime that the seats belong to.
+    pub showtime_id: ShowtimeId,
+    /// The customer whom the seats are held for.
+    pub customer_id: CustomerId,
+    /// The seats.
+    pub block: Block,
+    /// The price of all seats.
+    pub total: Money,
+    /// When the hold was decided.
+    pub create_time: DateTime<Utc>,
+    /// When the hold lapses.
+    pub expire_time: DateTime<Utc>,
+}
+
+/// Why a reservation cannot be confirmed, cancelled by its customer or extended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoLongerHeld {
+    /// The hold has lapsed.
+    Lapsed {
+        /// When it lapsed.
+        at: DateTime<Utc>,
+    },
+    /// The reservation was confirmed or cancelled.
+    Settled {
+        /// Which of the two.
+        phase: Phase,
+    },
+}
+
+impl Reservation {
+    /// A new hold, made by this revision of its showtime.
+    #[must_use]
+    pub fn hold(hold: Hold, revision: i64) -> Self {
+        let Hold { reservation_id, showtime_id, customer_id, block, total, create_time, expire_time } = hold;
+        Self {
+            reservation_id,
+            showtime_id,
+            customer_id,
+            block,
+            total,
+            create_time,
+            first_expire_time: expire_time,
+            first_revision: revision,
+            expire_time,
+            state: State::Held,
+            revision,
+        }
+    }
+
+    /// The reservation as [`Reservation::hold`] made it, which is what its first answer contained.
+    #[must_use]
+    pub fn as_made(&self) -> Self {
+        Self { expire_time: self.first_expire_time, state: State::Held, revision: self.first_revision, ..self.clone() }
+    }
+
+    /// A hold becomes a sale.
+    ///
+    /// # Errors
+    /// The reservation is not a hold, or the hold has lapsed by `now`.
+    pub fn confirm(self, tender: Option<Tender>, now: DateTime<Utc>, revision: i64) -> Result<Self, NoLongerHeld> {
+        self.check_held(now)?;
+        Ok(Self { state: State::Confirmed(Sale { at: now, tender }), revision, ..self })
+    }
+
+    /// A hold is cancelled by its customer.
+    ///
+    /// # Errors
+    /// The reservation is not a hold, or the hold has lapsed by `now`.
+    pub fn cancel(self, now: DateTime<Utc>, revision: i64) -> Result<Self, NoLongerHeld> {
+        self.check_held(now)?;
+        Ok(Self { state: State::Cancelled { at: now, sale: None }, revision, ..self })
+    }
+
+    /// A hold lapses at another time.
+    ///
+    /// # Errors
+    /// The reservation is not a hold, or the hold has lapsed by `now`.
+    pub fn extend(self, expire_time: DateTime<Utc>, now: DateTime<Utc>, revision: i64) -> Result<Self, NoLongerHeld> {
+        self.check_held(now)?;
+        Ok(Self { expire_time, revision, ..self })
+    }
+
+    /// The lapse of a hold is recorded. `None`: it is not a hold, or it has not lapsed by `now`.
+    #[must_use]
+    pub fn expire(self, now: DateTime<Utc>, revision: i64) -> Option<Self> {
+        match &self.state {
+            State::Held if self.expire_time <= now => Some(Self { state: State::Expired, revision, ..self }),
+            State::Held | State::Confirmed(_) | State::Cancelled { .. } | State::Expired => None,
+        }
+    }
+
+    /// A hold or a sale is cancelled because its showtime is. `None`: it ended before `now`, if only by lapsing.
+    #[must_use]
+    pub fn cancel_with_showtime(self, now: DateTime<Utc>, revision: i64) -> Option<Self> {
+        let sale = match &self.state {
+            State::Held if now < self.expire_time => None,
+            State::Confirmed(sale) => Some(sale.clone()),
+            State::Held | State::Cancelled { .. } | State::Expired => return None,
+        };
+        Some(Self { state: State::Cancelled { at: now, sale }, revision, ..self })
+    }
+
+    /// Whether the reservation is a hold that has not lapsed by `now`.
+    ///
+    /// # Errors
+    /// It is not, for the reason given.
+    pub fn check_held(&self, now: DateTime<Utc>) -> Result<(), NoLongerHeld> {
+        match self.phase(now) {
+            Phase::Held => Ok(()),
+            Phase::Expired => Err(NoLongerHeld::Lapsed { at: self.expire_time }),
+            phase @ (Phase::Confirmed | Phase::Cancelled) => Err(NoLongerHeld::Settled { phase }),
+        }
+    }
+}
