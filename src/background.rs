@@ -90,6 +90,9 @@ impl Task {
     }
 
     /// Runs `work` again and again, until the shutdown or until a run answers [`Next::Never`].
+    ///
+    /// `work` should be an `async move` closure that owns what it uses, which it may change from run to run. With one that
+    /// borrows, the compiler cannot show that the future is `Send`, and it cannot be spawned.
     pub async fn run<N: Into<Next>, E: Error + 'static>(self, mut work: impl AsyncFnMut() -> Result<N, E>) {
         let mut failing = false;
         while !self.is_shut_down() {
@@ -161,6 +164,8 @@ impl Task {
 }
 
 /// Runs `work` until it returns. If it panics, the panic is logged, and `work` starts anew after the pause.
+///
+/// As for [`Task::run`], `work` should be an `async move` closure.
 pub async fn supervise(name: &'static str, pause: Duration, mut work: impl AsyncFnMut()) {
     while let Err(panic) = panics::catch_async(work()).await {
         log_panic(name, &panic);

@@ -89,6 +89,18 @@ async fn the_first_run_is_at_once_and_the_others_a_period_after_the_end_of_the_o
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_can_be_spawned_and_changes_what_it_owns_from_run_to_run() {
+    async fn add(to: &mut u32, by: &u32) -> Result<Next, DiskFull> {
+        task::yield_now().await;
+        *to += by;
+        Ok(if *to < 30 { Next::Period } else { Next::Never })
+    }
+    let (runs, mut sum, step) = (Runs::new(), 0, 10);
+    tokio::spawn(Task::new("count", PERIOD).run(async move || add(&mut sum, &step).await)).await.unwrap();
+    assert_eq!(runs.0.elapsed().as_secs(), 120);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_says_when_the_next_one_is_but_not_beyond_the_period() {
     let runs = Runs::new();
     let answers = [Next::Within(Duration::from_secs(7)), Next::Now, Next::Within(2 * PERIOD), Next::Never];
@@ -155,7 +167,11 @@ async fn a_shutdown_ends_the_wait_at_once_and_lets_a_run_finish() {
     assert_eq!(start.elapsed(), Duration::ZERO);
 
     let (runs, too_late) = (Runs::new(), Task::new("count", PERIOD).shutdown(shutdown));
-    too_late.run(async || Ok::<_, Infallible>(drop(runs.begin()))).await;
+    let work = async || {
+        runs.begin();
+        Ok::<_, Infallible>(())
+    };
+    too_late.run(work).await;
     assert!(runs.seconds().is_empty());
 }
 
