@@ -6,12 +6,13 @@
 
 pub mod admin;
 mod banner;
+pub mod coalesce;
 pub mod commands;
 mod health;
 pub mod limits;
 pub mod listener;
 mod options;
-pub mod together;
+
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -1,78 +1,115 @@
-//! A way for bytes, made for HTTP/2 with many small answers.
+//! A transport that joins the small writes of an HTTP/2 connection into few large ones.
+//!
+//! h2 writes and flushes whenever it is woken, and after each message of more than 1 KiB. With many small answers on one
+//! connection, each of them costs a system call. [`CoalescingStream`] answers a flush before the bytes are written, wakes
+//! the connection once more, and writes when nothing was added since. Everything that is ready to run in between adds its
+//! answer to the same write.
+//!
+//! It relies on what h2 does and nothing promises: when h2 is woken, it reads, writes what it has, and flushes, even if it
+//! wrote nothing. Bytes that were held back leave in that flush. `tests.rs` records the calls of a real connection and fails
+//! when they change. Other protocols are written when they flush. `docs/adr/0009-coalescing-of-writes.md` has the reasons
+//! and the way to switch it off.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     cell::RefCell,
-    io, mem,
+    io::{self, IoSlice},
+    mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Bytes that wait to be written, at most.
-const FULL: usize = 1 << 16;
-/// How often those who have more to say are given another turn before all is written.
-const TURNS: u8 = 4;
-/// Buffers that a thread keeps for its connections. Those with nothing to say have none.
-const SPARE: usize = 16;
+/// The most bytes that are held back, 64 KiB.
+const MAX_BUFFERED: usize = 1 << 16;
+/// How many times a connection that always has more to write is woken before its bytes are written all the same.
+const MAX_WAKES: u8 = 4;
+/// The most empty buffers that a thread keeps for its connections. A connection with nothing to write has none.
+const MAX_SPARE_BUFFERS: usize = 16;
 
 thread_local! {
-    static SPARES: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    static SPARE_BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Writes together what is said at about the same time.
-///
-/// h2 would pass each answer on and flush it by itself, small ones several at a time. Here h2 hears that all is flushed, and what
-/// it said goes out by one call to the system: when everybody who is ready to run had a turn, and added nothing. For
-/// small answers that is worth a factor of 1.5. It depends on h2's habit to read and to flush whenever it is woken, so all other
-/// protocols are written and flushed as they ask for it.
+/// Joins writes of an HTTP/2 connection that come at about the same time.
 #[derive(Debug)]
-pub struct Together<S> {
+pub struct CoalescingStream<S> {
     inner: S,
-    /// What is to be written, from here on.
-    waiting: Vec<u8>,
+    mode: Mode,
+    /// The bytes to be written, of which the first `written` are written already.
+    buffer: Vec<u8>,
     written: usize,
-    /// Whether h2 was told that it is written.
-    late: bool,
-    /// How much there was when h2 was woken, so often.
-    seen: Option<usize>,
-    turns: u8,
-    /// Whether h2 will be woken again.
-    woken: bool,
-    /// Whether this is HTTP/2, once something was read.
-    is_http2: Option<bool>,
+    /// Whether a flush was answered although the buffer was not written.
+    deferred: bool,
+    /// Whether the connection was woken because of that and has not read since.
+    wake_pending: bool,
+    /// The length of the buffer at the last wake-up after a deferred flush.
+    length_at_wake: Option<usize>,
+    /// The number of wake-ups since the buffer was last empty.
+    wakes: u8,
 }
 
-impl<S> Together<S> {
-    /// Over this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// Nothing was read yet, so that the protocol is not known. A flush writes the buffer.
+    Undetected,
+    /// HTTP/2: a flush may be deferred.
+    Http2,
+    /// Another protocol: a flush writes the buffer.
+    Other,
+    /// Switched off: there is no buffer.
+    Off,
+}
+
+impl<S> CoalescingStream<S> {
+    /// Joins the writes to `inner`, once an HTTP/2 preface was read from it.
     pub fn new(inner: S) -> Self {
-        let (waiting, seen, is_http2) = (Vec::new(), None, None);
-        Self { inner, waiting, written: 0, late: false, seen, turns: 0, woken: false, is_http2 }
+        Self::with_mode(inner, Mode::Undetected)
     }
 
-    /// What is beneath.
+    /// Passes each call on to `inner`.
+    pub fn off(inner: S) -> Self {
+        Self::with_mode(inner, Mode::Off)
+    }
+
+    fn with_mode(inner: S, mode: Mode) -> Self {
+        Self {
+            inner,
+            mode,
+            buffer: Vec::new(),
+            written: 0,
+            deferred: false,
+            wake_pending: false,
+            length_at_wake: None,
+            wakes: 0,
+        }
+    }
+
+    /// The transport beneath.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 }
 
-impl<S: AsyncWrite + Unpin> Together<S> {
-    /// Writes what waits.
-    fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.written < self.waiting.len() {
-            let written = ready!(Pin::new(&mut self.inner).poll_write(context, &self.waiting[self.written..]))?;
+impl<S: AsyncWrite + Unpin> CoalescingStream<S> {
+    fn poll_write_buffer(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.written < self.buffer.len() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(context, &self.buffer[self.written..]))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.written += written;
         }
-        (self.written, self.late, self.seen, self.turns) = (0, false, None, 0);
-        let mut empty = mem::take(&mut self.waiting);
+        (self.written, self.deferred, self.length_at_wake, self.wakes) = (0, false, None, 0);
+        let mut empty = mem::take(&mut self.buffer);
         if empty.capacity() > 0 {
             empty.clear();
-            SPARES.with_borrow_mut(|spares| {
-                if spares.len() < SPARE {
-                    spares.push(empty);
+            SPARE_BUFFERS.with_borrow_mut(|spare| {
+                if spare.len() < MAX_SPARE_BUFFERS {
+                    spare.push(empty);
                 }
             });
         }
@@ -80,166 +117,75 @@ impl<S: AsyncWrite + Unpin> Together<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Together<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for CoalescingStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.woken = false;
-        if self.late {
-            self.seen = Some(self.waiting.len());
-            self.turns += 1;
-            if self.turns > TURNS
-                && let Poll::Ready(Err(error)) = self.poll_drain(context)
+        self.wake_pending = false;
+        if self.deferred {
+            self.length_at_wake = Some(self.buffer.len());
+            self.wakes += 1;
+            if self.wakes > MAX_WAKES
+                && let Poll::Ready(Err(error)) = self.poll_write_buffer(context)
             {
                 return Poll::Ready(Err(error));
             }
         }
         let before = into.filled().len();
         let read = Pin::new(&mut self.inner).poll_read(context, into);
-        if self.is_http2.is_none() && into.filled().len() > before {
-            self.is_http2 = Some(into.filled()[before..].starts_with(b"PRI"));
+        if self.mode == Mode::Undetected && into.filled().len() > before {
+            let is_http2 = into.filled()[before..].starts_with(b"PRI");
+            self.mode = if is_http2 { Mode::Http2 } else { Mode::Other };
         }
         read
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Together<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for CoalescingStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.waiting.len() + bytes.len() > FULL {
-            ready!(self.poll_drain(context))?;
+        if self.mode == Mode::Off {
+            return Pin::new(&mut self.inner).poll_write(context, bytes);
         }
-        if self.waiting.capacity() == 0 {
-            self.waiting = SPARES.with_borrow_mut(Vec::pop).unwrap_or_default();
+        if self.buffer.len() + bytes.len() > MAX_BUFFERED {
+            ready!(self.poll_write_buffer(context))?;
         }
-        let taken = bytes.len().min(FULL);
-        self.waiting.extend_from_slice(&bytes[..taken]);
-        Poll::Ready(Ok(taken))
+        if self.buffer.capacity() == 0 {
+            self.buffer = SPARE_BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
+        let accepted = bytes.len().min(MAX_BUFFERED);
+        self.buffer.extend_from_slice(&bytes[..accepted]);
+        Poll::Ready(Ok(accepted))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.mode == Mode::Off {
+            return Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        }
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        self.poll_write(context, first.map_or(&[], |slice| &**slice))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let more = self.seen != Some(self.waiting.len());
-        if self.is_http2 == Some(true) && !self.waiting.is_empty() && more {
-            self.late = true;
-            if !mem::replace(&mut self.woken, true) {
+        let grew = self.length_at_wake != Some(self.buffer.len());
+        if self.mode == Mode::Http2 && !self.buffer.is_empty() && grew {
+            self.deferred = true;
+            if !mem::replace(&mut self.wake_pending, true) {
                 context.waker().wake_by_ref();
             }
             return Poll::Ready(Ok(()));
         }
-        ready!(self.poll_drain(context))?;
+        ready!(self.poll_write_buffer(context))?;
         Pin::new(&mut self.inner).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_drain(context))?;
+        ready!(self.poll_write_buffer(context))?;
         Pin::new(&mut self.inner).poll_shutdown(context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        false
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::task::Waker;
-
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
-
-    use super::*;
-
-    /// What comes when it is polled with a waker that does nothing.
-    fn poll<T>(poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
-        poll(&mut Context::from_waker(Waker::noop()))
-    }
-
-    /// One end, which was spoken to in this language, and the other.
-    async fn spoken_to(greeting: &[u8], room: usize) -> (Together<DuplexStream>, DuplexStream) {
-        let (near, mut far) = tokio::io::duplex(room);
-        let mut together = Together::new(near);
-        far.write_all(greeting).await.unwrap();
-        together.read_exact(&mut vec![0; greeting.len()]).await.unwrap();
-        (together, far)
-    }
-
-    fn say(together: &mut Together<DuplexStream>, word: &[u8]) {
-        let written = poll(|context| Pin::new(&mut *together).poll_write(context, word));
-        assert!(matches!(written, Poll::Ready(Ok(written)) if written == word.len()));
-        assert!(flush(together).is_ready());
-    }
-
-    fn flush(together: &mut Together<DuplexStream>) -> Poll<io::Result<()>> {
-        poll(|context| Pin::new(&mut *together).poll_flush(context))
-    }
-
-    /// As h2 does it whenever it is woken.
-    fn look(together: &mut Together<DuplexStream>) {
-        let mut room = [0; 1];
-        assert!(poll(|context| Pin::new(&mut *together).poll_read(context, &mut ReadBuf::new(&mut room))).is_pending());
-    }
-
-    fn arrived(far: &mut DuplexStream) -> usize {
-        let mut room = [0; 1 << 10];
-        let mut room = ReadBuf::new(&mut room);
-        let _nothing = poll(|context| Pin::new(far).poll_read(context, &mut room));
-        room.filled().len()
-    }
-
-    #[tokio::test]
-    async fn all_is_written_when_nobody_adds_to_it() {
-        let (mut together, mut far) = spoken_to(b"PRI * HTTP/2.0", FULL).await;
-        for round in 0..3 {
-            say(&mut together, b"one");
-            say(&mut together, b"two");
-            look(&mut together);
-            say(&mut together, b"three");
-            look(&mut together);
-            assert_eq!(arrived(&mut far), 0, "round {round}");
-            assert!(flush(&mut together).is_ready());
-            assert_eq!(arrived(&mut far), 11, "round {round}");
-        }
-        assert!(!together.is_write_vectored());
-    }
-
-    #[tokio::test]
-    async fn who_always_has_more_to_say_waits_for_some_turns_only() {
-        let (mut together, mut far) = spoken_to(b"PRI * HTTP/2.0", FULL).await;
-        for _ in 0..=TURNS {
-            assert_eq!(arrived(&mut far), 0);
-            say(&mut together, b"more");
-            look(&mut together);
-        }
-        assert_eq!(arrived(&mut far), 4 * (usize::from(TURNS) + 1));
-    }
-
-    #[tokio::test]
-    async fn an_end_takes_along_what_waits() {
-        let (mut together, mut far) = spoken_to(b"PRI * HTTP/2.0", FULL).await;
-        say(&mut together, b"last");
-        together.shutdown().await.unwrap();
-        assert_eq!(arrived(&mut far), 4);
-    }
-
-    #[tokio::test]
-    async fn who_reads_slowly_has_no_more_waiting_than_fits_and_misses_nothing() {
-        let (mut together, mut far) = spoken_to(b"PRI * HTTP/2.0", 1_000).await;
-        let word = [7; 3_000];
-        let mut said = 0;
-        while let Poll::Ready(written) = poll(|context| Pin::new(&mut together).poll_write(context, &word)) {
-            said += written.unwrap();
-            assert!(flush(&mut together).is_ready());
-            assert!(together.waiting.len() <= FULL);
-        }
-        look(&mut together);
-        assert!(flush(&mut together).is_pending());
-        let rest = tokio::spawn(async move { together.shutdown().await });
-        let mut read = Vec::new();
-        far.read_to_end(&mut read).await.unwrap();
-        rest.await.unwrap().unwrap();
-        assert_eq!((read.len(), read.iter().all(|byte| *byte == 7)), (said, true));
-    }
-
-    #[tokio::test]
-    async fn http_1_is_flushed_when_it_says_so() {
-        let (mut together, mut far) = spoken_to(b"POST / HTTP/1.1", FULL).await;
-        say(&mut together, b"one");
-        assert_eq!(arrived(&mut far), 3);
+        self.mode == Mode::Off && self.inner.is_write_vectored()
     }
 }
