@@ -11,7 +11,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{error::Error, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::Notify,
@@ -90,10 +90,14 @@ impl Task {
     }
 
     /// Runs `work` again and again, until the shutdown or until a run answers [`Next::Never`].
+    ///
+    /// `work` should be an `async move` closure that owns what it uses, which it may change from run to run. With one that
+    /// borrows, the compiler cannot show that the future is `Send`, and it cannot be spawned.
     pub async fn run<N: Into<Next>, E: Error + 'static>(self, mut work: impl AsyncFnMut() -> Result<N, E>) {
         let mut failing = false;
         while !self.is_shut_down() {
-            match panics::catch_async(work()).await {
+            // A future that is passed on by value takes its size twice.
+            match panics::catch_async(pin!(work())).await {
                 Ok(Ok(next)) => {
                     if failing {
                         tracing::info!("{} works again", self.name);
@@ -161,8 +165,10 @@ impl Task {
 }
 
 /// Runs `work` until it returns. If it panics, the panic is logged, and `work` starts anew after the pause.
+///
+/// What the run held is dropped before the pause. As for [`Task::run`], `work` should be an `async move` closure.
 pub async fn supervise(name: &'static str, pause: Duration, mut work: impl AsyncFnMut()) {
-    while let Err(panic) = panics::catch_async(work()).await {
+    while let Err(panic) = panics::catch_async(pin!(work())).await {
         log_panic(name, &panic);
         sleep(pause).await;
     }

@@ -1,63 +1,65 @@
 //! Boxoffice sells cinema seats and never sells one twice.
 //!
-//! Auditoriums have seats, showtimes never overlap in them and play movies from a provider that fails a lot, and seats are
-//! held for a while and sold when that is confirmed in time: over gRPC and gRPC-Web, on SQLite or Postgres, by as many
-//! processes as one likes. Payments, tickets and the delivery of events are not built yet.
+//! Auditoriums have seats. Showtimes play movies in them and never overlap. Seats are held for some minutes, and sold if
+//! the hold is confirmed in time. Clients call over gRPC and gRPC-Web. The data is in SQLite, or in Postgres, where any
+//! number of instances share it. Movies come from a provider that fails often. Payments, tickets and the delivery of events
+//! do not exist yet.
 //!
 //! # The map
 //!
-//! One package; each room is one kind of knowledge, and the same noun names its file in every room, so a feature reads
-//! as a column: `domain/reservation.rs`, `store/reservations.rs`, `app/reservations.rs`, `grpc/reservations.rs`.
+//! The crate is one package. Each room (a folder of `src/`) holds one kind of knowledge, and the same noun names the file in
+//! every room, so that a feature is a column: `domain/reservation.rs`, `store/reservations.rs`, `app/reservations.rs`,
+//! `grpc/reservations.rs`.
 //!
 //! | room | knows | does not know |
 //! |---|---|---|
-//! | [`domain`] | what is true: types and rules, pure and total | time, chance, anything outside |
-//! | [`store`] | what is durable: SQL, transactions, migrations | gRPC, the provider |
-//! | [`ledger`] | who has which seat: decides, writes in batches, remembers | gRPC, the provider |
-//! | [`upstream`] | what others know: the movie provider, its cache, a demo of it | the database, showtimes |
-//! | [`app`] | what one may ask: the use cases | the wire, SQL, Redis |
-//! | [`grpc`] | how it is spoken: services, conversions, statuses, layers | the database, the provider |
-//! | [`server`] | how it is put together, started and stopped | rules of the trade |
+//! | [`domain`] | the rules and their types, pure and synchronous | time, randomness, I/O |
+//! | [`store`] | the database: entities, queries, transactions, migrations | gRPC, the movie provider |
+//! | [`ledger`] | who has which seat: it decides commands, commits them in batches, and serves seat maps | gRPC, the movie provider |
+//! | [`upstream`] | the movie provider, the cache of movies, and a demo provider | the database, showtimes |
+//! | [`app`] | the use cases | gRPC, SQL, Redis |
+//! | [`grpc`] | the services, conversions, statuses and layers of the contract | the database, the movie provider |
+//! | [`server`] | how the parts are made, started and stopped | business rules |
 //!
-//! Leaves that nearly any room may name: [`telemetry`] (how it is seen), [`clock`] (the only reader of time and
-//! randomness) and [`background`] (the only way to run something now and then). [`config`] alone reads the environment, [`pb`] alone includes generated code. Who may name whom is a
-//! test: `tests/tidy/law.rs`.
+//! Four more modules serve the rooms. [`clock`] is the only reader of time and randomness, [`telemetry`] has the log, the
+//! metrics and the traces, [`background`] is the only way to run something now and then, and [`pb`] includes the generated
+//! code. [`config`] is the only reader of the environment. `tests/tidy/law.rs` is a test of who may import whom.
 //!
-//! # What it promises
+//! # What the service promises
 //!
 //! - A seat of a showtime is held or sold at most once at any time, over any number of instances.
-//! - A hold ends at its `expire_time`, by the database's clock, whether or not any timer ran; until then nobody else can
-//!   have its seats, and from then on it cannot be confirmed.
-//! - A reservation is all of its seats or none, and its seats are neighbours.
-//! - A showtime's revision counts its changes without gaps, and every answer and refusal about its seats carries it.
+//! - A hold lapses at its `expire_time`, by the database's clock, whether or not a timer has run. Before that nobody else can
+//!   have its seats; from then on it cannot be confirmed.
+//! - A reservation has all of its seats or none, and its seats are neighbours.
+//! - The revision of a showtime counts its changes without gaps. Every answer and refusal about its seats carries it.
 //! - Two scheduled showtimes of one auditorium never overlap, turnaround included, over any number of instances.
-//! - What was acknowledged is durable, and a change is whole or not there.
-//! - A mutation that is repeated with its request id has one effect and one answer.
-//! - Watchers of a seat map see every revision, alone or joined with its neighbours, without a gap and without a repeat.
-//! - A read of a showtime is as of a moment after it was asked for; it is never served from before.
-//! - A bad request is refused with every violation named by its field; nothing that is sent makes the server panic.
-//! - The provider and Redis may fail: answers say how old they are, and what can be answered is.
+//! - What was acknowledged is durable. A change is complete or absent.
+//! - A change that is repeated with its request id has one effect and one answer.
+//! - A watcher of a seat map sees every revision once and in order, alone or joined with its neighbours.
+//! - A read of a showtime is as of a moment after the request arrived, never of one before.
+//! - A bad request is refused with every violation named by its field. No input makes the server panic.
+//! - The movie provider and Redis may fail. What can be answered without them is answered, and says how old it is.
 //! - Everything has a limit: messages, headers, streams, connections, requests in flight, queues, pages, deadlines.
-//! - Internal text and secrets never reach a caller, a log line or a trace.
+//! - Internal text and secrets do not reach a caller, a log line or a trace.
 //!
-//! # What always holds, by the place that holds it
+//! # What always holds, and where that is ensured
 //!
-//! - A value of `domain` was checked by its constructor. A row that makes no such value is an error, never a guess.
-//! - An auditorium never changes. Of a showtime only its `Standing` and its seats do, under its row's lock.
-//! - Seats change hands in `ledger` only, by the pure rules of `domain::seating`, which are given the time as it was read
-//!   after the lock. A unique key stands behind them.
-//! - What is remembered of seats is used only after the lock has confirmed its revision.
-//! - What others are to be told is written in the transaction of the change.
-//! - A slot is free or taken by the check under the auditorium's lock, and again by a constraint of the schema.
-//! - A stored answer commits in the transaction whose effect it tells of, and only with it.
-//! - A change runs in a task of its own or is the ledger's: deadlines and lost connections end the wait for it, never the
-//!   change.
-//! - No read is answered from a row in memory that can change: in memory are facts that cannot, and movies with the time of
-//!   their fetching. Seat maps are: they say of which revision they are, and nobody shows one that was not compared with the
-//!   database of late.
-//! - An error has one code and one reason, given in `grpc/status.rs` and the files below it.
+//! - The constructor of a `domain` value checks it. A row that makes no valid value is an error, never a guess.
+//! - An auditorium never changes. Of a showtime only the standing and the seats change, under the lock of its row.
+//! - Seats change hands in `ledger` only, by the pure rules of [`domain::seating`], which get the time that was read after
+//!   the lock was taken. A unique key of the schema stands behind them.
+//! - Seats in memory are used for a decision only after the lock has confirmed their revision.
+//! - Events are written in the transaction of the change that they report.
+//! - The check under the auditorium's lock decides whether a time slot is free. A constraint of the schema stands behind it.
+//! - A stored answer commits in the transaction of its effect, and only with it.
+//! - A change runs in a task of its own or in the ledger. A deadline or a lost connection ends the wait for it, not the change.
+//! - No read is answered from a row in memory that can change. In memory are facts that cannot change, movies with the time
+//!   when they were fetched, and seat maps. A seat map carries its revision, and is compared with the database before it is
+//!   shown if the last comparison is too long ago.
+//! - An error has one code and one reason, set in `grpc/status.rs` and the files below it.
+//! - A task beside the requests runs through [`background`]: it goes on after a failure or a panic, and logs either.
 //!
-//! `docs/ARCHITECTURE.md` follows a request through all of this, and says what is deliberately absent.
+//! `docs/ARCHITECTURE.md` follows a request through all of this, has the glossary, and says what is deliberately absent.
 
 pub mod app;
 pub mod background;

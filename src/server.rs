@@ -1,114 +1,95 @@
-//! The composition root: the parts are made, joined, run, and taken down again in order.
+//! The composition root: makes the parts, joins them, runs them, and stops them in order.
 //!
-//! Starting: ports, then the store (and its schema), the provider, the app, the listener with health at `NOT_SERVING`, the
-//! sample, and only then SERVING. Stopping runs the other way: `NOT_SERVING`, no new connections, requests in flight, the
-//! changes they began, the store, telemetry. Everything that waits here has a limit.
+//! Start: the ports, the store and its schema, the movie provider, the app, the gRPC port with its health at `NOT_SERVING`,
+//! the sample, then `SERVING`. Stop, in the reverse order: `NOT_SERVING`, no new connections, the requests in flight, the
+//! commands they began, the store, telemetry. Each wait has a limit; `drain.rs` has the steps.
 
 pub mod admin;
 mod banner;
+pub mod coalesce;
 pub mod commands;
+mod drain;
+mod failure;
 mod health;
 pub mod limits;
 pub mod listener;
 mod options;
-pub mod together;
+mod signals;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::App,
+    app::{self, App},
+    background::Task,
     clock::Clock,
     config::Config,
     grpc::{self, layers},
     ledger::{Ledger, TimeSource},
-    store::Store,
+    store::{self, Store},
     telemetry,
     upstream::{Movies, demo},
 };
+use drain::Lifecycle;
+pub use failure::Failure;
 use health::Health;
 use listener::Listener;
 
-/// Why the service does not run: something that the person who started it can read.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// How often stored answers that no repetition may ask for any more are deleted.
+const TIDY_PERIOD: Duration = Duration::from_hours(1);
 
-/// By then every connection has had its goodbye, and brings no new requests.
-const GOODBYE: std::time::Duration = std::time::Duration::from_millis(100);
-
-/// Those who watch have taken their last word by then, or get none. One who reads nothing at all is waited for like a request.
-const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// Commands that wait for the database are finished by then.
-const FINISH: std::time::Duration = std::time::Duration::from_secs(5);
-
-/// What runs beside the requests, and the tokens that end it.
-#[derive(Default)]
-struct Running {
-    /// Cancelled when the service is asked to end: listeners close.
-    ending: CancellationToken,
-    /// Cancelled when everybody has been told: streams end.
-    parting: CancellationToken,
-    /// Cancelled when the requests have ended: what they needed may end too.
-    ended: CancellationToken,
-    tasks: TaskTracker,
-}
-
-/// Runs the service until it is asked to end, and ends it in order.
+/// Runs the service until it is asked to end, and stops it in order.
 ///
 /// # Errors
-/// It could not start, or its listener failed.
+/// The service could not start, or its listener failed.
 pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), Failure> {
-    let running = Running::default();
-    end_on_signal(running.ending.clone())?;
-    let bound = bind(config, &running).await?;
+    let lifecycle = Lifecycle::default();
+    signals::cancel_on_signal(lifecycle.shutdown.clone())?;
+    let bound = bind(config, &lifecycle).await?;
     let health = Health::new().await;
     if let Some(admin) = bound.admin {
         let (health, registry) = (health.clone(), telemetry.registry().clone());
-        let page = admin::serve(admin, registry, move || health.clone().readiness());
-        running.tasks.spawn(async move { report("the admin port", page.await) });
+        let pages = admin::serve(admin, registry, move || health.clone().readiness());
+        lifecycle.tasks.spawn(async move { failure::log_if_failed("the admin port", pages.await) });
     }
-    let (provider, demo) = provider(config, &running).await?;
-    let furnished = tokio::select! {
-        furnished = furnish(config, &provider, &health) => furnished?,
-        // Asked to end before there was anything to drain.
-        () = running.ending.cancelled() => return Ok(()),
+    let (provider, demo) = provider(config, &lifecycle).await?;
+    let built = tokio::select! {
+        built = build(config, &provider, &health) => built?,
+        // There is nothing to drain yet.
+        () = lifecycle.shutdown.cancelled() => return Ok(()),
     };
-    let (store, ledger, app) = furnished;
+    let (store, ledger, app) = built;
 
-    let watching = grpc::Watching { heartbeat: config.seats.watch_heartbeat, ending: running.ending.clone() };
+    let watching = grpc::Watching { heartbeat: config.seats.watch_heartbeat, ending: lifecycle.shutdown.clone() };
     let services = grpc::services(app.clone(), health.service(), config.limits.max_message_bytes, watching)?;
-    let stack = layers::stack(services, &options::layers(config, running.parting.clone()));
-    let asked_to_end = running.ending.clone().cancelled_owned();
-    let serving =
-        limits::server(options::limits(config)).serve_with_incoming_shutdown(stack, bound.listener, asked_to_end);
+    let stack = layers::stack(services, &options::layers(config, lifecycle.streams_end.clone()));
+    let shutdown = lifecycle.shutdown.clone().cancelled_owned();
+    let serving = limits::server(options::limits(config)).serve_with_incoming_shutdown(stack, bound.listener, shutdown);
     let serving = tokio::spawn(serving);
 
     if config.wants_sample() {
-        sample(&app, &running).await;
+        sample(&app, &lifecycle).await;
     }
-    running.tasks.spawn(tidy(app.clone(), running.ended.clone()));
-    if let Some(pause) = options::sweep(config) {
-        running.tasks.spawn(sweep(ledger, pause, running.ending.clone()));
+    lifecycle.tasks.spawn(tidy(app.clone(), lifecycle.requests_ended.clone()));
+    if let Some(period) = options::sweep(config) {
+        lifecycle.tasks.spawn(sweep(ledger, period, lifecycle.shutdown.clone()));
     }
-    if !running.ending.is_cancelled() {
-        running.tasks.spawn(health.clone().monitor(running.ending.clone()));
+    if !lifecycle.shutdown.is_cancelled() {
+        lifecycle.tasks.spawn(health.clone().monitor(lifecycle.shutdown.clone()));
         health.ready(true).await;
         let addresses = banner::Addresses { grpc: bound.address, admin: bound.admin_address, demo };
         banner::show(config, &app, &addresses).await;
     }
 
-    let outcome = end(config, &running, &health, &app, serving).await;
+    let outcome = lifecycle.end(serving, &health, &app, config.limits.drain_timeout).await;
     store.close().await;
     outcome
 }
 
-/// Opens the store and joins it with the provider.
-async fn furnish(config: &Config, provider: &str, health: &Health) -> Result<(Store, Ledger, App), Failure> {
+/// Opens the store, and makes the ledger and the app on it.
+async fn build(config: &Config, provider: &str, health: &Health) -> Result<(Store, Ledger, App), Failure> {
     let store = Store::open(&options::store(config)).await?;
     let movies = Movies::new(&options::upstream(config, provider)?, Clock::System)?;
     let ledger = Ledger::start(store.clone(), TimeSource::Database(Clock::System), &options::ledger(config));
@@ -118,13 +99,13 @@ async fn furnish(config: &Config, provider: &str, health: &Health) -> Result<(St
     Ok((store, ledger, app))
 }
 
-/// Makes the sample. One that is not complete is no reason not to serve: the next start goes on where this one ended.
-async fn sample(app: &App, running: &Running) {
+/// Makes the sample. If that fails the service runs all the same, and the next start makes what is missing.
+async fn sample(app: &App, lifecycle: &Lifecycle) {
     tokio::select! {
         made = app.make_sample() => if let Err(error) = made {
             tracing::warn!(error = &error as &dyn std::error::Error, "the sample is not complete");
         },
-        () = running.ending.cancelled() => {}
+        () = lifecycle.shutdown.cancelled() => {}
     }
 }
 
@@ -135,11 +116,13 @@ struct Bound {
     admin_address: Option<SocketAddr>,
 }
 
-/// Takes the ports first: if one is in use, nothing has been touched yet.
-async fn bind(config: &Config, running: &Running) -> Result<Bound, Failure> {
-    let listener = listen("listen", config.grpc.listen, config.limits.max_connections, &running.ending).await?;
+/// Takes the ports. This comes first, so that nothing has been touched if one of them is in use.
+async fn bind(config: &Config, lifecycle: &Lifecycle) -> Result<Bound, Failure> {
+    let listener = listen("listen", config.grpc.listen, config.limits.max_connections, &lifecycle.shutdown).await?;
     let admin = match config.http.admin_listen.address() {
-        Some(address) => Some(listen("admin-listen", address, admin::MAX_CONNECTIONS, &running.ended).await?),
+        Some(address) => {
+            Some(listen("admin-listen", address, admin::MAX_CONNECTIONS, &lifecycle.requests_ended).await?)
+        }
         None => None,
     };
     let admin_address = admin.as_ref().map(Listener::local_addr);
@@ -151,126 +134,40 @@ async fn listen(option: &str, address: SocketAddr, most: usize, stop: &Cancellat
     bound.map_err(|error| format!("--{option} {address}: {}", telemetry::cause::of_io(&error)).into())
 }
 
-/// The provider's address: the one configured, or that of a demo provider started here.
-async fn provider(config: &Config, running: &Running) -> Result<(String, Option<SocketAddr>), Failure> {
+/// The movie provider's address: the configured one, or that of a demo provider that is started here.
+async fn provider(config: &Config, lifecycle: &Lifecycle) -> Result<(String, Option<SocketAddr>), Failure> {
     if let Some(url) = &config.provider.provider_url {
         return Ok((url.expose().to_owned(), None));
     }
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
-    let demo = demo::serve(listener, demo::Options::default(), running.ended.clone());
-    running.tasks.spawn(async move { report("the demo provider", demo.await) });
+    let demo = demo::serve(listener, demo::Options::default(), lifecycle.requests_ended.clone());
+    lifecycle.tasks.spawn(async move { failure::log_if_failed("the demo provider", demo.await) });
     Ok((format!("http://{address}"), Some(address)))
 }
 
-/// Waits for the end, and goes through it: a drain that is bounded, and a second signal that cuts it short.
-async fn end(
-    config: &Config,
-    running: &Running,
-    health: &Arc<Health>,
-    app: &App,
-    mut serving: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
-) -> Result<(), Failure> {
-    let served = tokio::select! {
-        served = &mut serving => served,
-        () = running.ending.cancelled() => {
-            tracing::info!("draining");
-            health.ready(false).await;
-            let drained = async {
-                tokio::select! {
-                    served = &mut serving => served,
-                    () = goodbyes(app) => {
-                        running.parting.cancel();
-                        serving.await
-                    }
-                }
-            };
-            let served = tokio::time::timeout(config.limits.drain_timeout, drained).await.unwrap_or_else(|_| {
-                tracing::warn!("some requests did not end in time; their callers will see a broken connection");
-                Ok(Ok(()))
-            });
-            // What they had begun is finished all the same.
-            if tokio::time::timeout(FINISH, app.drained()).await.is_err() {
-                tracing::warn!("some commands were not finished in time");
-            }
-            served
+/// Deletes stored answers that are too old to be asked for again.
+async fn tidy(app: App, shutdown: CancellationToken) {
+    let task = Task::new("deletion of old answers", TIDY_PERIOD).shutdown(shutdown);
+    task.run(async move || {
+        let count = app.tidy().await?;
+        if count > 0 {
+            tracing::debug!(count, "deleted old answers");
         }
-    };
-    running.ending.cancel();
-    running.ended.cancel();
-    running.tasks.close();
-    // What runs beside the requests has nothing to lose.
-    let _late = tokio::time::timeout(std::time::Duration::from_secs(2), running.tasks.wait()).await;
-    Ok(served??)
+        Ok::<_, app::Error>(())
+    })
+    .await;
 }
 
-/// Everybody has been told; those who watch are given a while to hear it.
-async fn goodbyes(app: &App) {
-    tokio::time::sleep(GOODBYE).await;
-    let _deaf = tokio::time::timeout(LAST_WORDS, app.unwatched()).await;
-}
-
-/// The first signal asks to end, the second ends the process.
-fn end_on_signal(ending: CancellationToken) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if ending.is_cancelled() {
-                std::process::exit(1);
-            }
-            ending.cancel();
+/// Records lapsed holds as expired. It stops when a shutdown begins: another instance goes on with it.
+async fn sweep(ledger: Ledger, period: Duration, shutdown: CancellationToken) {
+    let task = Task::new("sweep of lapsed holds", period).shutdown(shutdown);
+    task.run(async move || {
+        let count = ledger.sweep().await?;
+        if count > 0 {
+            tracing::debug!(count, "swept showtimes with lapsed holds");
         }
-    });
-    Ok(())
-}
-
-/// Forgets old answers now and then.
-async fn tidy(app: App, ended: CancellationToken) {
-    let mut hourly = tokio::time::interval(std::time::Duration::from_hours(1));
-    hourly.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = ended.cancelled() => return,
-            _ = hourly.tick() => match app.tidy().await {
-                Ok(0) => {}
-                Ok(count) => tracing::debug!(count, "forgot old answers"),
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "old answers were not forgotten"),
-            },
-        }
-    }
-}
-
-/// Writes down, again and again, which holds are over. It does not outlast the wish to end: another one goes on.
-async fn sweep(ledger: Ledger, pause: std::time::Duration, ending: CancellationToken) {
-    let mut failing = false;
-    loop {
-        tokio::select! {
-            () = ending.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
-        }
-        match ledger.sweep().await {
-            Ok(0) => failing = false,
-            Ok(count) => {
-                failing = false;
-                tracing::debug!(count, "looked after showtimes with holds that are over");
-            }
-            // Told once: the health check tells of a database that is gone, and nothing is sold wrongly meanwhile.
-            Err(error) if !failing => {
-                failing = true;
-                tracing::warn!(error = &error as &dyn std::error::Error, "holds that are over were not written down");
-            }
-            Err(_) => {}
-        }
-    }
-}
-
-fn report<T, E: std::error::Error + 'static>(what: &str, done: Result<T, E>) {
-    if let Err(error) = done {
-        tracing::error!(error = &error as &dyn std::error::Error, "{what} failed");
-    }
+        Ok::<_, Arc<store::Error>>(())
+    })
+    .await;
 }

@@ -1,4 +1,4 @@
-//! From start to end: what is kept, what is migrated, what is refused, and how requests in flight finish.
+//! Start and stop: what a restart keeps, what is migrated, which databases are refused, and how requests in flight finish.
 
 use boxoffice::pb::boxoffice::v1::{
     Auditorium, CreateShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, ListAuditoriumsRequest,
@@ -23,8 +23,8 @@ async fn a_restart_keeps_everything(world: World) {
     let world = world.restart().await;
     assert_eq!(showtimes(&world).await, before);
     let request = GetAuditoriumRequest { auditorium_id: auditorium.auditorium_id.clone() };
-    let kept = world.auditoriums().get_auditorium(request).await.expect("it is kept").into_inner();
-    assert_eq!(kept.auditorium, Some(auditorium));
+    let found = world.auditoriums().get_auditorium(request).await.expect("the auditorium is there").into_inner();
+    assert_eq!(found.auditorium, Some(auditorium));
 }
 
 async fn a_killed_server_keeps_what_it_acknowledged(mut world: World) {
@@ -51,16 +51,16 @@ async fn the_sample_comes_once_on_postgres() {
 
 async fn the_sample_comes_once(store: Store, sample: &str) {
     let world = World::with(store, |setup| setup.with("--sample", sample)).await;
-    let rooms = auditoriums(&world).await;
-    let mut counts: Vec<i32> = rooms.iter().map(|room| room.seat_count).collect();
+    let before = auditoriums(&world).await;
+    let mut counts: Vec<i32> = before.iter().map(|auditorium| auditorium.seat_count).collect();
     counts.sort_unstable();
     assert_eq!(counts, [15 * 21, 21 * 18, 28 * 22]);
-    let playing = showtimes(&world).await;
-    assert!(!playing.is_empty());
-    assert!(playing.iter().all(|showtime| showtime.movie.is_some() && showtime.price.is_some()), "{playing:?}");
+    let scheduled = showtimes(&world).await;
+    assert!(!scheduled.is_empty());
+    assert!(scheduled.iter().all(|showtime| showtime.movie.is_some() && showtime.price.is_some()), "{scheduled:?}");
     let world = world.restart().await;
-    assert_eq!(auditoriums(&world).await, rooms);
-    assert_eq!(showtimes(&world).await, playing);
+    assert_eq!(auditoriums(&world).await, before);
+    assert_eq!(showtimes(&world).await, scheduled);
 }
 
 #[tokio::test]
@@ -74,9 +74,9 @@ async fn three_instances_migrate_an_empty_database_at_once() {
     let ground = Ground::new(Store::Postgres).await;
     let setup = || ground.setup().with("--sample", "on");
     let (one, two, three) = tokio::join!(setup().start(), setup().start(), setup().start());
-    let rooms = auditoriums(&one).await;
-    assert_eq!(rooms.len(), 3, "one sample, not three: {rooms:?}");
-    assert_eq!((&auditoriums(&two).await, &auditoriums(&three).await), (&rooms, &rooms));
+    let sample = auditoriums(&one).await;
+    assert_eq!(sample.len(), 3, "one sample, not three: {sample:?}");
+    assert_eq!((&auditoriums(&two).await, &auditoriums(&three).await), (&sample, &sample));
 }
 
 #[tokio::test]
@@ -91,13 +91,13 @@ async fn instances_take_each_others_page_tokens() {
         one.auditoriums().list_auditoriums(request.clone()).await.expect("a page").into_inner().next_page_token;
     let next = other.auditoriums().list_auditoriums(request.clone()).await.expect("the next page").into_inner();
     assert_eq!(next.auditoriums.len(), 1);
-    // And a token is good after a restart.
+    // A token is valid after a restart, too.
     let one = one.restart().await;
     assert_eq!(one.auditoriums().list_auditoriums(request).await.expect("the same page").into_inner(), next);
 }
 
 #[tokio::test]
-async fn migrations_wait_for_their_command_when_so_configured() {
+async fn with_migrate_manual_only_the_command_migrates() {
     for store in [Store::Sqlite, Store::Postgres] {
         let ground = Ground::new(store).await;
         let manual = ground.setup().with("--migrate", "manual");
@@ -151,42 +151,43 @@ async fn a_second_process_on_the_same_file_is_refused_by_name() {
     world.ground.setup().start().await;
 }
 
-/// The provider holds the sample up, and with it the banner, until it is resumed.
+/// The paused provider keeps the sample from being made, and so the start from being complete.
 #[tokio::test]
-async fn nobody_is_sent_here_before_everything_is_ready() {
+async fn health_is_not_serving_until_the_start_is_complete() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("ready-"));
     provider.pause();
     let (address, admin) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
-    let setup = patient(&provider, &folder).with("--sample", "on");
+    let setup = with_long_timeouts(&provider, &folder).with("--sample", "on");
     let process = setup.with("--listen", &address).with("--admin-listen", &admin).spawn();
     let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
     let connect = async || endpoint.connect().await.ok();
     let mut health = HealthClient::new(eventually("the port is open", connect).await);
-    let mut all = async || {
-        let mut all = Vec::new();
+    let mut statuses = async || {
+        let mut statuses = Vec::new();
         for service in ["", "boxoffice.v1.Auditoriums", "boxoffice.v1.Movies", "boxoffice.v1.Showtimes"] {
-            let asked = health.check(HealthCheckRequest { service: service.to_owned() }).await;
-            all.push((service, asked.map(|answer| answer.into_inner().status()).map_err(|status| status.code())));
+            let checked = health.check(HealthCheckRequest { service: service.to_owned() }).await;
+            let status = checked.map(|answer| answer.into_inner().status()).map_err(|status| status.code());
+            statuses.push((service, status));
         }
-        all
+        statuses
     };
-    let before = all().await;
+    let before = statuses().await;
     assert!(before.iter().all(|(_, status)| *status == Ok(ServingStatus::NotServing)), "{before:?}");
     assert_eq!(http::get(&admin, "/readyz").await.status, 503);
     let console = process.console();
     assert!(!console.lines().iter().any(|line| line.contains("Boxoffice is ready")), "{console}");
     provider.resume();
     console.line(&["Boxoffice is ready"]).await;
-    let after = all().await;
+    let after = statuses().await;
     assert!(after.iter().all(|(_, status)| *status == Ok(ServingStatus::Serving)), "{after:?}");
     assert_eq!(http::get(&admin, "/readyz").await.status, 200);
 }
 
-/// The provider holds a request until the server is seen to drain.
+/// The paused provider keeps the request in flight until the server drains.
 #[tokio::test]
 async fn a_request_in_flight_finishes_while_new_connections_are_refused() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("drain-"));
-    let server = patient(&provider, &folder).start().await;
+    let server = with_long_timeouts(&provider, &folder).start().await;
     let mut health = server.health().watch(HealthCheckRequest::default()).await.expect("a stream").into_inner();
     let first = health.message().await.expect("a message").expect("a state");
     assert_eq!(first.status(), ServingStatus::Serving);
@@ -194,7 +195,7 @@ async fn a_request_in_flight_finishes_while_new_connections_are_refused() {
     let mut client = server.movies();
     let request = GetMovieRequest { movie_id: INCEPTION.to_owned() };
     let in_flight = tokio::spawn(async move { client.get_movie(request).await });
-    under_way(&server, 2.0).await;
+    wait_for_active_requests(&server, 2.0).await;
     server.signal(Signal::TERM);
     let last = health.message().await.expect("a message").expect("a state");
     assert_eq!(last.status(), ServingStatus::NotServing);
@@ -208,15 +209,15 @@ async fn a_request_in_flight_finishes_while_new_connections_are_refused() {
 #[tokio::test]
 async fn draining_has_an_end() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("drain-"));
-    let server = patient(&provider, &folder).with("--drain-timeout", "200ms").start().await;
+    let server = with_long_timeouts(&provider, &folder).with("--drain-timeout", "200ms").start().await;
     provider.pause();
     let mut client = server.movies();
     let request = GetMovieRequest { movie_id: INCEPTION.to_owned() };
     let in_flight = tokio::spawn(async move { client.get_movie(request).await });
-    under_way(&server, 1.0).await;
+    wait_for_active_requests(&server, 1.0).await;
     server.signal(Signal::TERM);
     assert_eq!(server.exit().await, Some(0), "{}", server.console());
-    in_flight.await.expect("no panic").expect_err("it was cut off");
+    in_flight.await.expect("no panic").expect_err("its connection is closed");
 }
 
 #[tokio::test]
@@ -228,7 +229,7 @@ async fn an_interrupt_stops_an_idle_server_with_open_connections() {
     assert_eq!(world.exit().await, Some(0), "{}", world.console());
 }
 
-/// A collector that is not there, or never answers, holds up neither the start nor the end.
+/// A collector that is not there, or never answers, delays neither the start nor the stop.
 #[tokio::test]
 async fn a_missing_collector_is_no_hindrance() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -245,16 +246,16 @@ async fn a_missing_collector_is_no_hindrance() {
 async fn a_create_that_was_not_acknowledged_is_whole_or_not_there() {
     let mut world = World::start(Store::Sqlite).await;
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
-    let tries: Vec<_> = (0..40)
-        .map(|place| {
+    let attempts: Vec<_> = (0..40)
+        .map(|slot| {
             let mut client = world.showtimes();
-            let request = new_showtime(&auditorium, in_hours(3 * place));
+            let request = new_showtime(&auditorium, in_hours(3 * slot));
             tokio::spawn(async move { client.create_showtime(request).await })
         })
         .collect();
     let mut acknowledged = Vec::new();
-    for (place, attempt) in tries.into_iter().enumerate() {
-        if place == 10 {
+    for (slot, attempt) in attempts.into_iter().enumerate() {
+        if slot == 10 {
             world.server.kill();
         }
         if let Ok(answer) = attempt.await.expect("no panic") {
@@ -262,27 +263,27 @@ async fn a_create_that_was_not_acknowledged_is_whole_or_not_there() {
         }
     }
     let server = world.ground.setup().start().await;
-    let kept = showtimes(&server).await;
-    assert!(acknowledged.iter().all(|showtime| kept.contains(showtime)), "{acknowledged:?}\n{kept:?}");
-    // The slots of the others can be had.
-    let taken: Vec<_> = kept.iter().filter_map(|showtime| showtime.start_time).collect();
-    for place in 0..40 {
-        let request: CreateShowtimeRequest = new_showtime(&auditorium, in_hours(3 * place));
+    let found = showtimes(&server).await;
+    assert!(acknowledged.iter().all(|showtime| found.contains(showtime)), "{acknowledged:?}\n{found:?}");
+    // The slots of the others are free.
+    let taken: Vec<_> = found.iter().filter_map(|showtime| showtime.start_time).collect();
+    for slot in 0..40 {
+        let request: CreateShowtimeRequest = new_showtime(&auditorium, in_hours(3 * slot));
         if !request.start_time.is_some_and(|start| taken.contains(&start)) {
             server.showtimes().create_showtime(request).await.expect("the slot is free");
         }
     }
 }
 
-/// A server that waits for its provider as long as a test may take.
-fn patient(provider: &Provider, folder: &tempfile::TempDir) -> Setup {
+/// A server that waits longer for its provider than a test takes.
+fn with_long_timeouts(provider: &Provider, folder: &tempfile::TempDir) -> Setup {
     let setup = Setup::new(folder.path()).with("--provider-url", provider.url()).with("--provider-timeout", "25s");
     setup.with("--request-timeout", "25s")
 }
 
-/// Waits until this many requests, streams among them, are being handled.
-async fn under_way(server: &Server, requests: f64) {
-    eventually("the request is under way", async || {
+/// Waits until so many requests are in flight, streams included.
+async fn wait_for_active_requests(server: &Server, requests: f64) {
+    eventually("the request is in flight", async || {
         server.metrics().await.sum("boxoffice_request_active", &[]).filter(|active| *active >= requests)
     })
     .await;

@@ -1,4 +1,4 @@
-//! Everything has a limit: what is too much is refused or cut, and the server stays small.
+//! Limits of requests: what exceeds one is refused or shortened, and the server needs little memory for it.
 
 use boxoffice::pb::boxoffice::v1::{
     CreateAuditoriumRequest, Layout, ListAuditoriumsRequest, ListShowtimesRequest, Row, SearchMoviesRequest,
@@ -11,28 +11,28 @@ use crate::harness::{
 };
 
 #[tokio::test]
-async fn a_page_is_as_large_as_we_like() {
+async fn a_page_size_has_a_default_and_a_maximum() {
     let world = World::start(Store::Sqlite).await;
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
-    // As many as a page without a size has, and one more than the largest page.
-    for place in 0..201 {
-        let request = new_showtime(&auditorium, in_hours(3 * place));
+    // One more than the largest page.
+    for slot in 0..201 {
+        let request = new_showtime(&auditorium, in_hours(3 * slot));
         world.showtimes().create_showtime(request).await.expect("the slot is free");
     }
     for (page_size, expected) in [(0, 50), (200, 200), (201, 200), (i32::MAX, 200)] {
         let request = ListShowtimesRequest { page_size, ..Default::default() };
         let page = world.showtimes().list_showtimes(request).await.expect("a page").into_inner();
-        assert_eq!(page.showtimes.len(), expected, "of {page_size}");
+        assert_eq!(page.showtimes.len(), expected, "page_size {page_size}");
         assert!(!page.next_page_token.is_empty());
     }
     let negative = ListShowtimesRequest { page_size: i32::MIN, ..Default::default() };
-    let status = world.showtimes().list_showtimes(negative).await.expect_err("no page is that small");
+    let status = world.showtimes().list_showtimes(negative).await.expect_err("a page size is not negative");
     assert_violates(&status, &["page_size"]);
 }
 
-/// Every text of a request, far too long: refused by its name, and not repeated to the caller.
+/// Every text field, far too long: the refusal names the field and does not repeat the text.
 #[tokio::test]
-async fn long_texts_are_refused_by_name() {
+async fn too_long_texts_are_refused_and_their_field_named() {
     let world = World::start(Store::Sqlite).await;
     let long = "ñ".repeat(30_000);
     let good = new_auditorium();
@@ -65,14 +65,14 @@ async fn long_texts_are_refused_by_name() {
     }
 }
 
-/// Many hopeless messages at once, each about as large as a message may be, cost memory for as long as they are read.
+/// Many invalid messages at once, each about as large as allowed, take memory while they are decoded.
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn large_and_hopeless_messages_leave_the_server_small() {
-    // Reading a million things takes a while where nothing is optimised.
+async fn large_invalid_messages_take_little_memory() {
+    // Decoding a million items takes seconds in a build without optimisation.
     let world = World::with(Store::Sqlite, |setup| setup.with("--request-timeout", "25s")).await;
     let row = Row { label: "A".to_owned(), places: "s".to_owned(), numbers: vec![] };
-    // 8 bytes each on the wire, and ten times that in memory.
+    // A row takes 8 bytes on the wire and ten times as many in memory.
     let rows = CreateAuditoriumRequest { layout: Some(Layout { rows: vec![row.clone(); 60_000] }), ..new_auditorium() };
     let numbered = Row { numbers: vec![1; 500_000], ..row };
     let numbers = CreateAuditoriumRequest { layout: Some(Layout { rows: vec![numbered] }), ..new_auditorium() };
@@ -82,7 +82,7 @@ async fn large_and_hopeless_messages_leave_the_server_small() {
             async move { client.create_auditorium(request).await }
         }));
         for answer in answers.await {
-            let status = answer.expect_err("hopeless");
+            let status = answer.expect_err("invalid");
             assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! A client that costs little, for a load shares the machine with what it measures: gRPC over h2 as it is, without the queues
 //! and layers of a channel. What travels is the same.
 
-use boxoffice::server::together::Together;
+use boxoffice::server::coalesce::CoalescingStream;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use h2::{RecvStream, client::SendRequest};
 use http::{HeaderMap, HeaderValue, Request, Uri, header};
@@ -35,7 +35,7 @@ impl Line {
         stream.set_nodelay(true).expect("a living socket");
         let mut client = h2::client::Builder::new();
         client.initial_window_size(stream_window).initial_connection_window_size(window);
-        let (send, connection) = client.handshake(Together::new(stream)).await.expect("a server of HTTP/2");
+        let (send, connection) = client.handshake(CoalescingStream::new(stream)).await.expect("a server of HTTP/2");
         // It ends with the server, or with the last share.
         tokio::spawn(connection);
         Self { send, address: address.to_owned() }

@@ -1,11 +1,13 @@
+//! Periods, nudges, failures and panics, on a clock that moves only when every task waits.
+
 use std::{
     convert::Infallible,
     io::{self, Write},
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
 };
 
 use tokio::time::Instant;
-use tracing::subscriber::DefaultGuard;
+use tracing::{Dispatch, subscriber::DefaultGuard};
 
 use super::*;
 
@@ -22,6 +24,10 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn capture() -> (Self, DefaultGuard) {
+        // While there is one subscriber, tracing asks only the thread that comes first to a line whether it is wanted, and
+        // remembers that for all threads. With two it asks both subscribers.
+        static SECOND: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+        LazyLock::force(&SECOND);
         let log = Self::default();
         let writer = log.clone();
         let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
@@ -51,17 +57,17 @@ impl Write for Log {
     }
 }
 
-/// When each run of a task began, counted from the making of this value.
+/// When something happened, such as the beginning of a run, counted from the making of this value.
 #[derive(Clone)]
-struct Runs(Instant, Arc<Mutex<Vec<Duration>>>);
+struct Times(Instant, Arc<Mutex<Vec<Duration>>>);
 
-impl Runs {
+impl Times {
     fn new() -> Self {
         Self(Instant::now(), Arc::default())
     }
 
-    /// Notes that a run begins, and answers how many there were before.
-    fn begin(&self) -> usize {
+    /// Notes the time, and answers how many times were noted before.
+    fn note(&self) -> usize {
         let mut runs = self.1.lock().unwrap();
         runs.push(self.0.elapsed());
         runs.len() - 1
@@ -74,9 +80,9 @@ impl Runs {
 
 #[tokio::test(start_paused = true)]
 async fn the_first_run_is_at_once_and_the_others_a_period_after_the_end_of_the_one_before() {
-    let runs = Runs::new();
+    let runs = Times::new();
     let work = async || {
-        let before = runs.begin();
+        let before = runs.note();
         sleep(Duration::from_secs(10)).await;
         Ok::<_, Infallible>(if before == 2 { Next::Never } else { Next::Period })
     };
@@ -85,29 +91,46 @@ async fn the_first_run_is_at_once_and_the_others_a_period_after_the_end_of_the_o
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_task_can_be_spawned_and_changes_what_it_owns_from_run_to_run() {
+    async fn add(to: &mut u32, by: &u32) -> Result<Next, DiskFull> {
+        task::yield_now().await;
+        *to += by;
+        Ok(if *to < 30 { Next::Period } else { Next::Never })
+    }
+    let (runs, mut sum, step) = (Times::new(), 0, 10);
+    tokio::spawn(Task::new("count", PERIOD).run(async move || add(&mut sum, &step).await)).await.unwrap();
+    assert_eq!(runs.0.elapsed().as_secs(), 120);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_run_says_when_the_next_one_is_but_not_beyond_the_period() {
-    let runs = Runs::new();
+    let runs = Times::new();
     let answers = [Next::Within(Duration::from_secs(7)), Next::Now, Next::Within(2 * PERIOD), Next::Never];
-    Task::new("count", PERIOD).run(async || Ok::<_, Infallible>(answers[runs.begin()])).await;
+    Task::new("count", PERIOD).run(async || Ok::<_, Infallible>(answers[runs.note()])).await;
     assert_eq!(runs.seconds(), [0, 7, 7, 67]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn between_runs_without_a_pause_others_have_their_turn() {
-    let shutdown = CancellationToken::new();
-    let endless = Task::new("count", PERIOD).shutdown(shutdown.clone());
-    let endless = tokio::spawn(endless.run(async || Ok::<_, Infallible>(Next::Now)));
+    let (runs, shutdown) = (Times::new(), CancellationToken::new());
+    let task = Task::new("count", PERIOD).shutdown(shutdown.clone());
+    let work = {
+        let runs = runs.clone();
+        async move || Ok::<_, Infallible>(if runs.note() < 1_000 { Next::Now } else { Next::Never })
+    };
+    let task = tokio::spawn(task.run(work));
     tokio::spawn(async move { shutdown.cancel() });
-    endless.await.unwrap();
+    task.await.unwrap();
+    assert_eq!(runs.seconds(), [0]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_nudge_starts_the_next_run_and_those_that_come_during_a_run_lead_to_one_more() {
-    let (runs, nudge) = (Runs::new(), Nudge::default());
+    let (runs, nudge) = (Times::new(), Nudge::default());
     let work = {
         let (runs, nudge) = (runs.clone(), nudge.clone());
         async move || {
-            match runs.begin() {
+            match runs.note() {
                 1 => (0..3).for_each(|_| nudge.send()),
                 3 => return Ok(Next::Never),
                 _ => {}
@@ -125,9 +148,9 @@ async fn a_nudge_starts_the_next_run_and_those_that_come_during_a_run_lead_to_on
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_ends_the_wait_at_once_and_lets_a_run_finish() {
     let (start, shutdown) = (Instant::now(), CancellationToken::new());
-    let (runs, mut finished) = (Runs::new(), 0);
+    let (runs, mut finished) = (Times::new(), 0);
     let work = async || {
-        runs.begin();
+        runs.note();
         sleep(Duration::from_secs(10)).await;
         finished += 1;
         Ok::<_, Infallible>(())
@@ -145,15 +168,20 @@ async fn a_shutdown_ends_the_wait_at_once_and_lets_a_run_finish() {
     tokio::join!(waiting, async { shutdown.cancel() });
     assert_eq!(start.elapsed(), Duration::ZERO);
 
-    let too_late = Task::new("count", PERIOD).shutdown(shutdown);
-    too_late.run(async || -> Result<(), Infallible> { panic!("it runs") }).await;
+    let (runs, too_late) = (Times::new(), Task::new("count", PERIOD).shutdown(shutdown));
+    let work = async || {
+        runs.note();
+        Ok::<_, Infallible>(())
+    };
+    too_late.run(work).await;
+    assert!(runs.seconds().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_logged_when_it_begins_and_when_it_is_over() {
     let (log, _guard) = Log::capture();
-    let runs = Runs::new();
-    let work = async || match runs.begin() {
+    let runs = Times::new();
+    let work = async || match runs.note() {
         0 | 4 | 6 => Ok(Next::Period),
         8 => Ok(Next::Never),
         _ => Err(DiskFull),
@@ -170,11 +198,10 @@ async fn a_failure_is_logged_when_it_begins_and_when_it_is_over() {
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_failed_is_not_nudged_before_its_retry() {
-    let (runs, nudge, shutdown) = (Runs::new(), Nudge::default(), CancellationToken::new());
+    let (runs, nudge, shutdown) = (Times::new(), Nudge::default(), CancellationToken::new());
     let work = async || {
-        runs.begin();
         nudge.send();
-        Err::<(), _>(DiskFull)
+        if runs.note() < 1_000 { Err(DiskFull) } else { Ok(Next::Never) }
     };
     let cancel = async {
         sleep(Duration::from_secs(12)).await;
@@ -187,8 +214,8 @@ async fn a_task_that_failed_is_not_nudged_before_its_retry() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_retry_a_task_that_failed_runs_again_after_its_period() {
-    let runs = Runs::new();
-    let work = async || if runs.begin() == 0 { Err(DiskFull) } else { Ok(Next::Never) };
+    let runs = Times::new();
+    let work = async || if runs.note() == 0 { Err(DiskFull) } else { Ok(Next::Never) };
     Task::new("count", PERIOD).run(work).await;
     assert_eq!(runs.seconds(), [0, 60]);
 }
@@ -196,8 +223,8 @@ async fn without_a_retry_a_task_that_failed_runs_again_after_its_period() {
 #[tokio::test(start_paused = true)]
 async fn after_a_panic_which_is_logged_a_task_goes_on() {
     let (log, _guard) = Log::capture();
-    let runs = Runs::new();
-    let work = async || match runs.begin() {
+    let runs = Times::new();
+    let work = async || match runs.note() {
         0 => panic!("at once"),
         1 => {
             task::yield_now().await;
@@ -212,20 +239,29 @@ async fn after_a_panic_which_is_logged_a_task_goes_on() {
     assert_eq!(log.about("tidy of the attic"), [panicked.clone(), panicked]);
 }
 
+/// Something that a run holds, and when each of them was dropped.
+struct Held(Times);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.note();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_supervised_loop_starts_anew_after_a_panic_and_ends_when_it_returns() {
     let (log, _guard) = Log::capture();
-    let runs = Runs::new();
+    let (runs, drops) = (Times::new(), Times::new());
     let looping = {
-        let runs = runs.clone();
+        let (runs, drops) = (runs.clone(), drops.clone());
         async move || {
-            let before = runs.begin();
-            task::yield_now().await;
+            let (_held, before) = (Held(drops.clone()), runs.note());
+            sleep(Duration::from_secs(1)).await;
             assert!(before >= 2, "the {before}. time");
         }
     };
     tokio::spawn(supervise("reading of the attic", RETRY, looping)).await.unwrap();
-    assert_eq!(runs.seconds(), [0, 5, 10]);
+    assert_eq!((runs.seconds(), drops.seconds()), (vec![0, 6, 12], vec![1, 7, 13]));
     let panicked = ("ERROR".to_owned(), "panicked".to_owned());
     assert_eq!(log.about("reading of the attic"), [panicked.clone(), panicked]);
 }

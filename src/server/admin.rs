@@ -1,4 +1,6 @@
-//! The operators' port: is it alive, is it ready, what does it count. Plain HTTP, for loopback.
+//! The port for operators: `/healthz` (the process is alive), `/readyz` (it takes requests) and `/metrics`.
+//!
+//! Plain HTTP without authentication, meant for loopback.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -17,32 +19,32 @@ use super::{
     listener::Listener,
 };
 
-/// How many connections the listener of this port should admit: scrapers and probes are few.
+/// The most connections of this port. Scrapers and probes are few.
 pub const MAX_CONNECTIONS: usize = 64;
-/// How long the dependencies have to say how they are.
-const PROBE: Duration = Duration::from_secs(2);
+/// How long a readiness check may take.
+const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How one dependency is.
+/// The state of one dependency.
 #[derive(Clone, Debug, Serialize)]
 pub struct Dependency {
-    /// What operators call it.
+    /// The name that operators know, such as "database".
     pub name: &'static str,
-    /// In a word or a few.
+    /// One or a few words, such as "up" or "not configured".
     pub state: String,
-    /// Whether the service cannot be ready without it.
+    /// Whether the service is not ready without it.
     pub required: bool,
 }
 
-/// Whether requests should be sent here, and how each dependency is.
+/// Whether requests should be sent to this process, and the state of its dependencies.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Readiness {
-    /// Whether to send requests.
+    /// Whether requests should be sent.
     pub ready: bool,
-    /// Each by name.
+    /// All dependencies, required ones and others.
     pub dependencies: Vec<Dependency>,
 }
 
-/// Answers on `listener` until it is cancelled. `readiness` is asked on every `/readyz`, for at most two seconds.
+/// Serves the port until `listener` is cancelled. Each `/readyz` calls `readiness`, for at most two seconds.
 ///
 /// # Errors
 /// The listener failed.
@@ -53,11 +55,11 @@ where
 {
     let pages = Router::new()
         .route("/metrics", get(exposition).with_state(registry))
-        // Alive is whoever can answer; a dependency that is down is no reason to be restarted.
+        // A process that can answer is alive. A dependency that is down is no reason to restart it.
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(move || ready(readiness())))
         .with_state::<()>(());
-    // The same limits as for callers, with fewer streams: nobody here has a need for many.
+    // The same limits as for gRPC, with fewer streams.
     let limits = Limits { max_concurrent_streams: 16, ..Limits::default() };
     limits::server(limits).serve_with_incoming_shutdown(pages, listener, std::future::pending::<()>()).await
 }
@@ -66,14 +68,14 @@ async fn exposition(State(registry): State<Registry>) -> Response {
     match TextEncoder::new().encode_to_string(&registry.gather()) {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {
-            tracing::error!(%error, "the metrics cannot be written");
+            tracing::error!(%error, "writing the metrics failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
 async fn ready(readiness: impl Future<Output = Readiness>) -> Response {
-    let Ok(found) = tokio::time::timeout(PROBE, readiness).await else {
+    let Ok(found) = tokio::time::timeout(READINESS_TIMEOUT, readiness).await else {
         return (StatusCode::SERVICE_UNAVAILABLE, "not ready: the dependencies did not answer in time\n")
             .into_response();
     };
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn operators_are_told_what_they_ask() {
+    async fn the_port_serves_liveness_readiness_and_metrics() {
         let registry = metrics::for_tests().clone();
         metrics::breaker("admin-test", 2);
         let stop = CancellationToken::new();

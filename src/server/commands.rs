@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{Failure, options, serve};
+use super::{failure::Failure, options, serve, signals};
 use crate::{
     clock::Clock,
     config::{Command, Config, DemoConfig, Observability},
@@ -109,7 +109,7 @@ async fn demo_provider(config: DemoConfig) -> Result<(), Failure> {
         tls,
     };
     let shutdown = CancellationToken::new();
-    super::end_on_signal(shutdown.clone())?;
+    signals::cancel_on_signal(shutdown.clone())?;
     telemetry::print(&format!("demo provider on {scheme}://{address}"));
     Ok(demo::serve(listener, options, shutdown).await?)
 }

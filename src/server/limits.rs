@@ -1,27 +1,27 @@
-//! What a connection may ask of us before a request reaches any layer.
+//! The limits of one connection, which hold before a request reaches any layer.
 
 use std::time::Duration;
 
 use tonic::transport::Server;
 
-/// More than this many resets of streams that we had not looked at yet is an attack: it is how "rapid reset" works.
-const PENDING_RESETS: usize = 64;
-/// Nor may a connection make us reset more than this many streams for its own mistakes.
-const ERROR_RESETS: usize = 256;
-/// Windows that take a whole message at once, so that no caller waits for a window update in the middle of one.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// The most streams that a client may reset before they were looked at. More is an attack ("rapid reset").
+const MAX_PENDING_RESETS: usize = 64;
+/// The most streams that are reset because of the client's protocol errors before the connection is closed.
+const MAX_ERROR_RESETS: usize = 256;
+/// Takes the largest message (1 MiB by default) without a window update on the way.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 
 /// The limits that can be configured.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Requests at once on one connection.
+    /// Requests in flight on one connection.
     pub max_concurrent_streams: u32,
-    /// Headers of one request.
+    /// The size of a request's headers.
     pub max_header_bytes: u32,
-    /// How often a silent connection is asked whether it lives.
+    /// After this time without traffic a connection gets a ping.
     pub keepalive_interval: Duration,
-    /// How long it has to say so.
+    /// A connection that does not answer a ping within this time is closed.
     pub keepalive_timeout: Duration,
 }
 
@@ -36,18 +36,20 @@ impl Default for Limits {
     }
 }
 
-/// A server that keeps them. Deliberately not set: tonic's timeout and concurrency limit (the layers do that), and
-/// `max_connection_age_grace`, which would turn a graceful goodbye into a hard one.
+/// A server with these limits.
+///
+/// Deliberately not set: tonic's timeout and concurrency limit, which are layers here, and `max_connection_age_grace`, which
+/// would cut off requests in flight when the server drains.
 #[must_use]
 pub fn server(limits: Limits) -> Server {
     Server::builder()
         .accept_http1(true)
         .max_concurrent_streams(limits.max_concurrent_streams)
-        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
-        .http2_max_local_error_reset_streams(Some(ERROR_RESETS))
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         .http2_max_header_list_size(limits.max_header_bytes)
         .http2_keepalive_interval(Some(limits.keepalive_interval))
         .http2_keepalive_timeout(Some(limits.keepalive_timeout))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
 }

@@ -1,4 +1,7 @@
-//! Accepts connections, as many as allowed, until it is told to stop; from then on the port is closed.
+//! Accepts connections up to a limit, until it is cancelled. From then on the port is closed.
+//!
+//! A connection beyond the limit is closed at once. One that does not send its first bytes in time, or does not acknowledge
+//! what it is sent, is closed too. TLS is deliberately absent: a proxy in front terminates it.
 
 use std::{
     io,
@@ -19,45 +22,56 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::together::Together;
+use super::coalesce::CoalescingStream;
 use crate::telemetry::metrics;
 
-/// How long to wait when the system has no descriptor or memory left: trying at once would only burn time.
-const BACK_OFF: Duration = Duration::from_millis(50);
-/// How long a new connection has to say which protocol it speaks.
-const GREETING: Duration = Duration::from_secs(10);
-/// HTTP/2 opens with these many bytes; the shortest HTTP/1.1 request has fewer, but its headers are timed elsewhere.
-const PREFACE: usize = 24;
+/// The pause after a failed accept, when the system has no descriptor or memory left. Without it the loop would only spin.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+/// How long a new connection has to send its first bytes, which show its protocol.
+const PREFACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The length of the HTTP/2 preface. The shortest HTTP/1.1 request is shorter; hyper limits the time of its headers.
+const PREFACE_BYTES: usize = 24;
+/// After this time without an acknowledgement of what was sent, the system closes the connection.
+#[cfg(target_os = "linux")]
+const ACKNOWLEDGE_TIMEOUT: Duration = Duration::from_secs(40);
 
-/// A stream of connections; ends when cancelled.
+/// A stream of accepted connections. It ends when its token is cancelled.
 #[derive(Debug)]
 pub struct Listener {
     socket: Option<TcpListener>,
     address: SocketAddr,
-    places: Arc<Semaphore>,
-    greeting: Duration,
+    permits: Arc<Semaphore>,
+    preface_timeout: Duration,
+    coalesce_writes: bool,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
-    pause: Option<Pin<Box<Sleep>>>,
+    retry: Option<Pin<Box<Sleep>>>,
 }
 
 impl Listener {
-    /// Opens the port; connections wait in it until the stream is polled.
+    /// Opens the port. Connections wait in its queue until the stream is polled.
     ///
     /// # Errors
-    /// The address cannot be had.
+    /// The address is in use, is not one of this machine, or may not be used.
     pub async fn bind(address: SocketAddr, max_connections: usize, stop: CancellationToken) -> io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
         Ok(Self {
             address: socket.local_addr()?,
             socket: Some(socket),
-            places: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
-            greeting: GREETING,
+            permits: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
+            preface_timeout: PREFACE_TIMEOUT,
+            coalesce_writes: true,
             stop: Box::pin(stop.cancelled_owned()),
-            pause: None,
+            retry: None,
         })
     }
 
-    /// Where it listens: the real port, also when any was asked for.
+    /// Sets whether small writes of HTTP/2 connections are joined. Without this they are.
+    #[must_use]
+    pub fn coalesce_writes(self, coalesce_writes: bool) -> Self {
+        Self { coalesce_writes, ..self }
+    }
+
+    /// The address with the port that was opened, also if port 0 was asked for.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
@@ -74,61 +88,72 @@ impl Stream for Listener {
         }
         let Some(socket) = &this.socket else { return Poll::Ready(None) };
         loop {
-            if let Some(pause) = &mut this.pause {
-                ready!(pause.as_mut().poll(context));
-                this.pause = None;
+            if let Some(retry) = &mut this.retry {
+                ready!(retry.as_mut().poll(context));
+                this.retry = None;
             }
             match ready!(socket.poll_accept(context)) {
                 Ok((stream, peer)) => {
-                    if let Some(socket) = Socket::admit(stream, peer, &this.places, this.greeting) {
-                        return Poll::Ready(Some(Ok(socket)));
+                    let Ok(permit) = Arc::clone(&this.permits).try_acquire_owned() else {
+                        metrics::connection_refused();
+                        continue;
+                    };
+                    // A socket whose options cannot be set is dead already.
+                    if set_options(&stream).is_err() {
+                        continue;
                     }
+                    let stream = if this.coalesce_writes {
+                        CoalescingStream::new(stream)
+                    } else {
+                        CoalescingStream::off(stream)
+                    };
+                    return Poll::Ready(Some(Ok(Socket::new(stream, peer, this.preface_timeout, permit))));
                 }
-                // The caller gave up in the queue.
-                Err(error) if of_one_connection(&error) => {}
+                // The client gave up while it waited in the queue.
+                Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "no connection can be accepted for a moment");
-                    this.pause = Some(Box::pin(sleep(BACK_OFF)));
+                    tracing::warn!(%error, "a connection could not be accepted; next attempt in {ACCEPT_RETRY:?}");
+                    this.retry = Some(Box::pin(sleep(ACCEPT_RETRY)));
                 }
             }
         }
     }
 }
 
-fn of_one_connection(error: &io::Error) -> bool {
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    // Otherwise a small answer waits up to 40 ms for the acknowledgement of the one before.
+    stream.set_nodelay(true)?;
+    // HTTP/2 pings a silent peer. Over HTTP/1.1 it would take 15 minutes to notice that a watcher has vanished.
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(stream).set_tcp_user_timeout(Some(ACKNOWLEDGE_TIMEOUT))?;
+    Ok(())
+}
+
+fn concerns_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Whoever does not even acknowledge what it was sent is gone.
-#[cfg(target_os = "linux")]
-const UNHEARD: Duration = Duration::from_secs(40);
-
-/// One connection, and the place it holds.
+/// An accepted connection. It counts against the limit until it is dropped.
 #[derive(Debug)]
 pub struct Socket {
-    stream: Together<TcpStream>,
+    stream: CoalescingStream<TcpStream>,
     peer: SocketAddr,
-    /// Until the protocol is known; nobody else limits that time.
-    greeting: Option<Pin<Box<Sleep>>>,
-    read: usize,
-    _place: OwnedSemaphorePermit,
+    /// Set until the protocol is known. Nothing else limits that time.
+    preface_deadline: Option<Pin<Box<Sleep>>>,
+    read_bytes: usize,
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Socket {
-    fn admit(stream: TcpStream, peer: SocketAddr, places: &Arc<Semaphore>, greeting: Duration) -> Option<Self> {
-        let Ok(place) = Arc::clone(places).try_acquire_owned() else {
-            metrics::connection_refused();
-            return None;
-        };
-        // Without it a small answer waits 40 ms for the acknowledgement of the one before. It fails on a dead socket only.
-        stream.set_nodelay(true).ok()?;
-        // HTTP/2 asks who is silent; over HTTP/1.1 nobody would notice for a quarter of an hour that a watcher has vanished.
-        #[cfg(target_os = "linux")]
-        socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(UNHEARD)).ok()?;
+    fn new(
+        stream: CoalescingStream<TcpStream>,
+        peer: SocketAddr,
+        preface_timeout: Duration,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         metrics::connections(1);
-        let stream = Together::new(stream);
-        Some(Self { stream, peer, greeting: Some(Box::pin(sleep(greeting))), read: 0, _place: place })
+        Self { stream, peer, preface_deadline: Some(Box::pin(sleep(preface_timeout))), read_bytes: 0, _permit: permit }
     }
 }
 
@@ -150,11 +175,11 @@ impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, into);
-        if let Some(greeting) = self.greeting.as_mut() {
-            let late = greeting.as_mut().poll(context).is_ready();
-            self.read += into.filled().len() - before;
-            if self.read >= PREFACE {
-                self.greeting = None;
+        if let Some(deadline) = self.preface_deadline.as_mut() {
+            let late = deadline.as_mut().poll(context).is_ready();
+            self.read_bytes += into.filled().len() - before;
+            if self.read_bytes >= PREFACE_BYTES {
+                self.preface_deadline = None;
             } else if late && polled.is_pending() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
@@ -166,6 +191,14 @@ impl AsyncRead for Socket {
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -188,19 +221,19 @@ mod tests {
 
     use super::*;
 
-    async fn listener(places: usize) -> (Listener, CancellationToken) {
+    async fn listener(max_connections: usize) -> (Listener, CancellationToken) {
         let stop = CancellationToken::new();
-        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), places, stop.clone()).await.unwrap();
+        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), max_connections, stop.clone()).await.unwrap();
         (listener, stop)
     }
 
     #[tokio::test]
-    async fn cancelled_it_ends_and_the_port_is_closed() {
+    async fn a_cancelled_listener_ends_and_its_port_is_closed() {
         let (mut listener, stop) = listener(8).await;
         let address = listener.local_addr();
-        let _caller = TcpStream::connect(address).await.unwrap();
+        let _client = TcpStream::connect(address).await.unwrap();
         let accepted = listener.next().await.unwrap().unwrap();
-        assert!(accepted.stream.get_ref().nodelay().unwrap() && !accepted.is_write_vectored());
+        assert!(accepted.stream.get_ref().nodelay().unwrap());
         stop.cancel();
         assert!(listener.next().await.is_none());
         let refused = TcpStream::connect(address).await.unwrap_err();
@@ -218,14 +251,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn over_the_limit_a_connection_is_closed_and_a_place_comes_back() {
+    async fn writes_are_coalesced_unless_that_is_switched_off() {
+        for coalesce_writes in [true, false] {
+            let (listener, _stop) = listener(8).await;
+            let mut listener = listener.coalesce_writes(coalesce_writes);
+            let _client = TcpStream::connect(listener.local_addr()).await.unwrap();
+            let accepted = listener.next().await.unwrap().unwrap();
+            // Only without a buffer of our own can the socket take several buffers at once.
+            assert_eq!(accepted.is_write_vectored(), !coalesce_writes);
+        }
+    }
+
+    #[tokio::test]
+    async fn over_the_limit_a_connection_is_closed_and_a_closed_one_makes_room() {
         let (mut listener, _stop) = listener(1).await;
         let address = listener.local_addr();
         let _first = TcpStream::connect(address).await.unwrap();
         let held = listener.next().await.unwrap().unwrap();
         let mut second = TcpStream::connect(address).await.unwrap();
         let accepting = tokio::spawn(async move { listener.next().await });
-        // Closed by us, without a word.
+        // It is closed before anything is sent.
         assert_eq!(second.read(&mut [0; 1]).await.unwrap_or(0), 0);
         drop(held);
         let third = TcpStream::connect(address).await.unwrap();
@@ -234,9 +279,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_caller_who_says_nothing_is_let_go() {
+    async fn a_connection_that_sends_nothing_is_closed() {
         let (mut listener, _stop) = listener(1).await;
-        listener.greeting = Duration::from_millis(1);
+        listener.preface_timeout = Duration::from_millis(1);
         let _silent = TcpStream::connect(listener.local_addr()).await.unwrap();
         let mut socket = listener.next().await.unwrap().unwrap();
         assert_eq!(socket.read(&mut [0; 1]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);

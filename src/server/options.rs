@@ -5,7 +5,7 @@ use std::time::Duration;
 use redis::{IntoConnectionInfo as _, io::tcp::TcpSettings};
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::{
     app::Rules,
     config::{Cache, Config, Cors, Database, DatabaseLocation, LogFormat, Migrate, Observability, OrphanSeats},

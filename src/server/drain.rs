@@ -1,0 +1,87 @@
+//! The order in which a running service stops, and the limit of each step.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{failure::Failure, health::Health};
+use crate::app::App;
+
+/// The time in which HTTP/2 connections get their GOAWAY. After it they bring no new requests.
+const GOAWAY_GRACE: Duration = Duration::from_millis(100);
+/// How long watchers have to read their last message. After it their streams are ended.
+const WATCHER_DRAIN: Duration = Duration::from_secs(2);
+/// How long commands that wait for the database have to finish.
+const COMMAND_DRAIN: Duration = Duration::from_secs(5);
+/// How long the tasks beside the requests have to end. They have nothing to lose.
+const TASK_DRAIN: Duration = Duration::from_secs(2);
+
+type Serving = JoinHandle<Result<(), tonic::transport::Error>>;
+
+/// The stages of a shutdown, and the tasks that run beside the requests.
+#[derive(Default)]
+pub(super) struct Lifecycle {
+    /// Cancelled when the process is asked to end. Listeners close, watchers get their last message, periodic tasks stop.
+    pub(super) shutdown: CancellationToken,
+    /// Cancelled when the watchers had their time. Streams that are still open are ended.
+    pub(super) streams_end: CancellationToken,
+    /// Cancelled when all requests have ended. What they used is stopped.
+    pub(super) requests_ended: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+impl Lifecycle {
+    /// Waits for the shutdown and carries it out. `serving` ends when its listener is closed and its requests have ended.
+    pub(super) async fn end(
+        &self,
+        mut serving: Serving,
+        health: &Arc<Health>,
+        app: &App,
+        drain_timeout: Duration,
+    ) -> Result<(), Failure> {
+        let served = tokio::select! {
+            served = &mut serving => served?,
+            () = self.shutdown.cancelled() => {
+                tracing::info!("draining");
+                health.ready(false).await;
+                let served = match timeout(drain_timeout, self.drain(serving, app)).await {
+                    Ok(served) => served?,
+                    Err(_elapsed) => {
+                        tracing::warn!("some requests did not end in time; their connections are closed");
+                        Ok(())
+                    }
+                };
+                // A command that was accepted is finished, although its caller may be gone.
+                if timeout(COMMAND_DRAIN, app.drained()).await.is_err() {
+                    tracing::warn!("some commands did not finish in time; what they did not commit is not done");
+                }
+                served
+            }
+        };
+        self.shutdown.cancel();
+        self.requests_ended.cancel();
+        self.tasks.close();
+        let _late = timeout(TASK_DRAIN, self.tasks.wait()).await;
+        Ok(served?)
+    }
+
+    /// Waits for the requests. Streams are ended when the watchers had time to read their last message.
+    async fn drain(&self, mut serving: Serving, app: &App) -> <Serving as Future>::Output {
+        let watchers = async {
+            sleep(GOAWAY_GRACE).await;
+            // A watcher that reads nothing does not hold up the others.
+            let _late = timeout(WATCHER_DRAIN, app.unwatched()).await;
+        };
+        tokio::select! {
+            served = &mut serving => served,
+            () = watchers => {
+                self.streams_end.cancel();
+                serving.await
+            }
+        }
+    }
+}
