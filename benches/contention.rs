@@ -1,8 +1,8 @@
-//! Those who compete for seats, and the ground on which they do.
+//! Reservations under load, the database clients that they are compared with, and the deployments of the service.
 
-pub(crate) mod asked;
-pub(crate) mod cinema;
+pub(crate) mod deployment;
 pub(crate) mod load;
+pub(crate) mod messages;
 pub(crate) mod past;
 pub(crate) mod usual;
 pub(crate) mod usual_sqlite;

@@ -1,13 +1,12 @@
-//! How fast seats are reserved, against what a database client would do by itself, and against a bare tonic echo.
+//! How fast seats are reserved, against what a database client would do by itself, and against a bare echo.
 //!
-//! Servers, Postgres and whoever puts load on them are processes of their own, and share the machine: only ratios mean
-//! anything elsewhere. Reservations of the service go over gRPC; those that it is held against do not. Contestants take
-//! turns, round after round on new databases; the table shows medians, and a ratio is that of neighbours in a round. Before
-//! each turn Postgres writes a checkpoint, so that nobody pays for those before; those with a past are warmed up after it.
+//! Services, Postgres and the load are processes of their own and share the machine, so only the ratios mean anything
+//! elsewhere. Reservations of the service include gRPC; those of the database clients do not. Contestants take turns, round
+//! after round on new databases; the table shows medians, and a ratio is the median of the ratios of each round. Before each
+//! turn Postgres writes a checkpoint, so that no contestant pays for the writes of another.
 //!
-//! `cargo bench --bench seat_contention`, with `-- --rounds 7 --seconds 3` for more patience; figures also go to
-//! `target/bench/seat_contention.json`. With `-- --only 'sqlite,echo 64'` only those take part that have one of these
-//! in their names and numbers of callers, and nothing is written.
+//! `cargo bench --bench seat_contention`; `docs/benchmarks.md` explains the options and the figures, which also go to
+//! `target/bench/seat_contention.json`.
 
 #![expect(clippy::expect_used, clippy::cast_precision_loss, reason = "a bench says what it expected by panicking")]
 
@@ -22,10 +21,9 @@ mod contention;
 mod wire;
 
 use contention::{
-    asked,
-    cinema::{self, Cinema, SHOWTIMES},
-    load::{self, Shape},
-    past,
+    deployment::{self, Deployment, SHOWTIMES},
+    load::{self, Workload},
+    messages, past,
     usual::{self, Way},
     usual_sqlite,
 };
@@ -34,79 +32,87 @@ use sea_orm::sqlx::{self, PgConnection};
 use serde_json::json;
 use tests::harness;
 use wire::{
-    Role, echo,
-    load::Outcome,
+    RoleProcess, comparison, echo,
     options::Options,
+    service::Program,
     table::{self, Key, Ratio, Table},
+    tally::Outcome,
 };
 
-/// Seconds in which a load at 256 comes to every showtime, and to nearly every page of an index over a million rows.
+/// Seconds of a warm-up. At 256 calls in flight it reaches every showtime, and nearly every page of an index over a million
+/// rows.
 const WARM_UP: f64 = 3.0;
 
 /// What a contestant does.
 #[derive(Clone, Copy)]
-enum What {
-    /// The bare echo, asked and answering in the sizes of `ReserveSeats`,
+enum Contestant {
+    /// The bare echo, with requests and answers as long as those of `ReserveSeats`.
     Echo,
-    /// or in those of its refusals.
+    /// The bare echo, with answers as long as the refusals of `ReserveSeats`.
     EchoRefusals,
-    /// A database client, on so many connections.
+    /// A database client on Postgres, with as many connections as there are calls in flight.
     Usual(Way),
     UsualSqlite,
     /// The service.
-    Ours(Place, Shape),
+    Service(Place, Workload),
 }
 
-/// Where the service is.
+/// The deployment of a service.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Postgres,
     /// Three processes on one database.
-    Three,
-    /// With ten reservations of the past,
+    ThreeProcesses,
+    /// With ten past reservations in the database.
     TenPast,
-    /// or a million.
+    /// With a million past reservations in the database.
     MillionPast,
     Sqlite,
 }
 
-/// In the order of their turns: those who are compared are neighbours.
-const CONTESTANTS: [(Key, What); 32] = [
-    (("usual way", 1), What::Usual(Way::Transaction)),
-    // Alone, everybody depends on how the machine feels just then.
-    (("one statement", 1), What::Usual(Way::Statement)),
-    (("echo", 1), What::Echo),
-    (("reserve", 1), What::Ours(Place::Postgres, Shape::Reserve)),
-    (("reserve", 1), What::Ours(Place::Postgres, Shape::Reserve)),
-    (("echo", 1), What::Echo),
-    (("one statement", 1), What::Usual(Way::Statement)),
-    (("one statement", 1), What::Usual(Way::Statement)),
-    (("echo", 1), What::Echo),
-    (("reserve", 1), What::Ours(Place::Postgres, Shape::Reserve)),
-    (("usual way", 64), What::Usual(Way::Transaction)),
-    (("reserve", 64), What::Ours(Place::Postgres, Shape::Reserve)),
-    (("one statement", 64), What::Usual(Way::Statement)),
-    (("reserve", 256), What::Ours(Place::Postgres, Shape::Reserve)),
-    (("reserve, no request id", 256), What::Ours(Place::Postgres, Shape::ReserveUnnamed)),
-    (("reserve", 1_024), What::Ours(Place::Postgres, Shape::Reserve)),
-    (("reserve and confirm", 256), What::Ours(Place::Postgres, Shape::Sell)),
-    (("echo", 64), What::Echo),
-    (("echo", 256), What::Echo),
-    (("echo", 1_024), What::Echo),
-    (("one hot showtime", 256), What::Ours(Place::Postgres, Shape::Hot)),
-    (("crowd", 500), What::Ours(Place::Postgres, Shape::Crowd)),
-    (("echo, as refusals", 500), What::EchoRefusals),
-    (("reserve, three processes", 256), What::Ours(Place::Three, Shape::Reserve)),
-    // These differ by less than a turn from the next: they take more of them, and either goes first.
-    (("reserve, 10 past", 256), What::Ours(Place::TenPast, Shape::Reserve)),
-    (("reserve, 1,000,000 past", 256), What::Ours(Place::MillionPast, Shape::Reserve)),
-    (("reserve, 1,000,000 past", 256), What::Ours(Place::MillionPast, Shape::Reserve)),
-    (("reserve, 10 past", 256), What::Ours(Place::TenPast, Shape::Reserve)),
-    (("reserve, 10 past", 256), What::Ours(Place::TenPast, Shape::Reserve)),
-    (("reserve, 1,000,000 past", 256), What::Ours(Place::MillionPast, Shape::Reserve)),
-    (("usual way, SQLite", 1), What::UsualSqlite),
-    (("reserve, SQLite", 256), What::Ours(Place::Sqlite, Shape::Reserve)),
+/// In the order of their turns. Contestants that are compared are neighbours.
+const CONTESTANTS: [(Key, Contestant); 32] = [
+    (("usual way", 1), Contestant::Usual(Way::Transaction)),
+    // With one call in flight the figures vary most from turn to turn, so these take three turns in a round.
+    (("one statement", 1), Contestant::Usual(Way::Statement)),
+    (("echo", 1), Contestant::Echo),
+    (("reserve", 1), Contestant::Service(Place::Postgres, Workload::Reserve)),
+    (("reserve", 1), Contestant::Service(Place::Postgres, Workload::Reserve)),
+    (("echo", 1), Contestant::Echo),
+    (("one statement", 1), Contestant::Usual(Way::Statement)),
+    (("one statement", 1), Contestant::Usual(Way::Statement)),
+    (("echo", 1), Contestant::Echo),
+    (("reserve", 1), Contestant::Service(Place::Postgres, Workload::Reserve)),
+    (("usual way", 64), Contestant::Usual(Way::Transaction)),
+    (("reserve", 64), Contestant::Service(Place::Postgres, Workload::Reserve)),
+    (("one statement", 64), Contestant::Usual(Way::Statement)),
+    (("reserve", 256), Contestant::Service(Place::Postgres, Workload::Reserve)),
+    (("reserve, no request id", 256), Contestant::Service(Place::Postgres, Workload::ReserveWithoutId)),
+    (("reserve", 1_024), Contestant::Service(Place::Postgres, Workload::Reserve)),
+    (("reserve and confirm", 256), Contestant::Service(Place::Postgres, Workload::ReserveAndConfirm)),
+    (("echo", 64), Contestant::Echo),
+    (("echo", 256), Contestant::Echo),
+    (("echo", 1_024), Contestant::Echo),
+    (("one showtime", 256), Contestant::Service(Place::Postgres, Workload::OneShowtime)),
+    ((SAME_SEATS, 500), Contestant::Service(Place::Postgres, Workload::SameSeats)),
+    ((ECHO_REFUSALS, 500), Contestant::EchoRefusals),
+    (("reserve, three processes", 256), Contestant::Service(Place::ThreeProcesses, Workload::Reserve)),
+    // The two differ by less than one turn from the next. Each takes three turns in a round, and each goes first in turn.
+    ((TEN_PAST, 256), Contestant::Service(Place::TenPast, Workload::Reserve)),
+    ((MILLION_PAST, 256), Contestant::Service(Place::MillionPast, Workload::Reserve)),
+    ((MILLION_PAST, 256), Contestant::Service(Place::MillionPast, Workload::Reserve)),
+    ((TEN_PAST, 256), Contestant::Service(Place::TenPast, Workload::Reserve)),
+    ((TEN_PAST, 256), Contestant::Service(Place::TenPast, Workload::Reserve)),
+    ((MILLION_PAST, 256), Contestant::Service(Place::MillionPast, Workload::Reserve)),
+    ((USUAL_SQLITE, 1), Contestant::UsualSqlite),
+    ((RESERVE_SQLITE, 256), Contestant::Service(Place::Sqlite, Workload::Reserve)),
 ];
+const SAME_SEATS: &str = "same seats";
+const ECHO_REFUSALS: &str = "echo, as refusals";
+const TEN_PAST: &str = "reserve, 10 past";
+const MILLION_PAST: &str = "reserve, 1,000,000 past";
+const USUAL_SQLITE: &str = "usual way, SQLite";
+const RESERVE_SQLITE: &str = "reserve, SQLite";
 
 fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -121,26 +127,39 @@ fn main() {
 }
 
 async fn compare(options: &Options) {
-    let (rounds, seconds) = (options.rounds, options.seconds);
-    let mut grounds = Grounds::new(seconds).await;
-    let mut table = Table::default();
-    for round in 1..=rounds {
-        eprintln!("round {round} of {rounds}");
-        for (key, what) in CONTESTANTS.iter().filter(|(key, _)| options.selects(key)) {
-            let outcome = Box::pin(grounds.turn(key.1, *what)).await;
-            assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");
-            eprintln!("  {key:?}: {:.0}/s", outcome.rate);
-            table.add(*key, outcome);
+    let programs = options.programs();
+    let mut runner = Runner::new(options.seconds, programs.clone()).await;
+    let mut tables: Vec<Table> = programs.iter().map(|_| Table::default()).collect();
+    for round in 1..=options.rounds {
+        eprintln!("round {round} of {}", options.rounds);
+        let selected = CONTESTANTS.iter().filter(|(key, _)| options.selects(key));
+        for (at, (key, contestant)) in selected.enumerate() {
+            if matches!(contestant, Contestant::Service(..)) {
+                for program in options.order(round + at) {
+                    tables[program].add(*key, Box::pin(runner.turn(program, *key, *contestant)).await);
+                }
+            } else {
+                let outcome = Box::pin(runner.turn(0, *key, *contestant)).await;
+                for table in &mut tables {
+                    table.add(*key, outcome);
+                }
+            }
         }
-        grounds.renew().await;
+        runner.renew().await;
     }
-    let circumstances = json!({
-        "rounds": rounds, "seconds": seconds, "showtimes": SHOWTIMES, "seats_of_a_showtime": asked::SEATS,
-        "reserve_answer_bytes": grounds.sizes[0], "refusal_bytes": grounds.sizes[1],
-    });
-    let results = table.print();
-    let ratios = table::judge("ratios", &ratios(&table));
+    if let ([_, other], [built_table, other_table]) = (&programs[..], &tables[..]) {
+        let figures = comparison::figures([built_table, other_table]);
+        comparison::print(other, &figures, [ratios(built_table), ratios(other_table)]);
+        return;
+    }
+    let results = tables[0].print();
+    let ratios = table::print_ratios("ratios", &ratios(&tables[0]));
     if options.is_complete() {
+        let circumstances = json!({
+            "rounds": options.rounds, "seconds": options.seconds, "showtimes": SHOWTIMES,
+            "seats_of_a_showtime": messages::SEATS, "reserve_answer_bytes": runner.sizes[0],
+            "refusal_bytes": runner.sizes[1],
+        });
         let figures = json!({ "ratios": ratios, "results": results, "circumstances": circumstances });
         table::write("seat_contention", &figures);
     }
@@ -149,122 +168,128 @@ async fn compare(options: &Options) {
 fn ratios(table: &Table) -> Vec<Ratio> {
     let reserve = ("reserve", 256);
     let (usual, statement) = (("usual way", 64), ("one statement", 64));
-    let (crowd, refusals) = (("crowd", 500), ("echo, as refusals", 500));
-    let (million, ten) = (("reserve, 1,000,000 past", 256), ("reserve, 10 past", 256));
-    let (sqlite, usual_sqlite) = (("reserve, SQLite", 256), ("usual way, SQLite", 1));
     let at_least = |name, key, with, must, aim| Ratio::at_least(name, table.ratio(key, with), must, aim);
     vec![
         at_least("reserve_vs_usual", reserve, usual, 3.0, 5.0),
         at_least("reserve64_vs_usual", ("reserve", 64), usual, 2.5, 4.0),
         at_least("reserve_vs_statement", reserve, statement, 1.4, 2.5),
-        at_least("refusals_vs_echo", crowd, refusals, 0.5, 0.8),
-        at_least("million_vs_empty", million, ten, 0.9, 0.97),
-        at_least("sqlite_reserve_vs_usual", sqlite, usual_sqlite, 4.0, 8.0),
+        at_least("refusals_vs_echo", (SAME_SEATS, 500), (ECHO_REFUSALS, 500), 0.5, 0.8),
+        at_least("million_vs_empty", (MILLION_PAST, 256), (TEN_PAST, 256), 0.9, 0.97),
+        at_least("sqlite_reserve_vs_usual", (RESERVE_SQLITE, 256), (USUAL_SQLITE, 1), 4.0, 8.0),
         Ratio::at_most("single_vs_statement_plus_echo", single(table), 2.0, 1.5),
     ]
 }
 
-/// One reservation alone, over one statement alone and the echo of one call.
+/// The median latency of one reservation with nothing else in flight, over that of one statement and one echo together.
 fn single(table: &Table) -> f64 {
-    let ours = table.of(("reserve", 1)).iter();
-    let theirs = table.of(("one statement", 1)).iter().zip(table.of(("echo", 1)));
-    table::middle(ours.zip(theirs).map(|(ours, (statement, echo))| ours.p50 / (statement.p50 + echo.p50)).collect())
+    let reservations = table.of(("reserve", 1)).iter();
+    let baselines = table.of(("one statement", 1)).iter().zip(table.of(("echo", 1)));
+    let ratios =
+        reservations.zip(baselines).map(|(reserve, (statement, echo))| reserve.p50 / (statement.p50 + echo.p50));
+    table::median(ratios.collect())
 }
 
-/// Everything that the contestants stand on, made when it is first needed.
-struct Grounds {
+/// Takes the turns of the contestants. What a contestant needs is made when it is first needed.
+struct Runner {
     seconds: f64,
+    programs: Vec<Program>,
     usual: Database,
     postgres: PgConnection,
-    cinemas: Vec<(Place, Cinema)>,
-    echoes: [Option<(Role, String)>; 2],
+    /// Each with its program, as an index of `programs`.
+    deployments: Vec<(usize, Place, Deployment)>,
+    echoes: [Option<(RoleProcess, String)>; 2],
     /// Bytes of an answer to `ReserveSeats`, and of a refusal.
     sizes: [usize; 2],
 }
 
-impl Grounds {
-    async fn new(seconds: f64) -> Self {
+impl Runner {
+    async fn new(seconds: f64, programs: Vec<Program>) -> Self {
         let usual = Database::create().await;
         usual::prepare(&usual.url()).await;
         let postgres = usual::connect(&usual.url()).await;
-        Self { seconds, usual, postgres, cinemas: Vec::new(), echoes: [None, None], sizes: [0, 0] }
+        Self { seconds, programs, usual, postgres, deployments: Vec::new(), echoes: [None, None], sizes: [0, 0] }
     }
 
-    /// Ends the round: the next one begins on new databases.
+    /// Removes the deployments, so that the next round begins on new databases.
     async fn renew(&mut self) {
-        self.cinemas.clear();
+        self.deployments.clear();
         usual::prepare(&self.usual.url()).await;
     }
 
-    async fn turn(&mut self, in_flight: usize, what: What) -> Outcome {
-        let seconds = self.seconds;
-        match what {
-            What::Echo => self.echo(0, Shape::Reserve, in_flight).await,
-            What::EchoRefusals => self.echo(1, Shape::Crowd, in_flight).await,
-            What::Usual(way) => {
-                self.settle().await;
-                let (url, seed) = (self.usual.url(), cinema::seed());
+    async fn turn(&mut self, program: usize, key: Key, contestant: Contestant) -> Outcome {
+        let (seconds, in_flight) = (self.seconds, key.1);
+        let outcome = match contestant {
+            Contestant::Echo => self.echo(0, Workload::Reserve, in_flight).await,
+            Contestant::EchoRefusals => self.echo(1, Workload::SameSeats, in_flight).await,
+            Contestant::Usual(way) => {
+                self.checkpoint().await;
+                let (url, seed) = (self.usual.url(), deployment::seed());
                 usual::Plan { way, url, showtimes: SHOWTIMES, connections: in_flight, seconds, seed }.run()
             }
-            What::UsualSqlite => {
-                self.settle().await;
+            Contestant::UsualSqlite => {
+                self.checkpoint().await;
                 let folder = supervisor::folder("usual-");
-                let file = folder.path().join("usual.db").to_str().expect("a readable path").to_owned();
-                usual_sqlite::Plan { file, showtimes: SHOWTIMES, seconds, seed: cinema::seed() }.run()
+                let file = folder.path().join("usual.db").to_str().expect("a path in UTF-8").to_owned();
+                usual_sqlite::Plan { file, showtimes: SHOWTIMES, seconds, seed: deployment::seed() }.run()
             }
-            What::Ours(place, shape) => {
-                let at = self.cinema(place).await;
-                self.settle().await;
-                if matches!(place, Place::TenPast | Place::MillionPast) {
-                    // What comes first after a checkpoint writes whole pages, and more of them where there are more. In
-                    // life that is spread over minutes; here it would be most of a turn.
-                    self.cinemas[at].1.load(shape, in_flight, WARM_UP);
-                }
-                self.cinemas[at].1.load(shape, in_flight, seconds)
-            }
-        }
+            Contestant::Service(place, workload) => self.load(program, place, workload, in_flight).await,
+        };
+        assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");
+        let whose = if self.programs.len() > 1 { ["this: ", "other: "][program] } else { "" };
+        eprintln!("  {whose}{key:?}: {:.0}/s", outcome.rate);
+        outcome
     }
 
-    /// Nobody has to write what others left to be written.
-    async fn settle(&mut self) {
+    async fn load(&mut self, program: usize, place: Place, workload: Workload, in_flight: usize) -> Outcome {
+        let at = self.deployment(program, place).await;
+        self.checkpoint().await;
+        if matches!(place, Place::TenPast | Place::MillionPast) {
+            // The first change of a page after a checkpoint writes the whole page to the log, and more rows are on more
+            // pages. Checkpoints are minutes apart in production; here it would be most of a turn.
+            self.deployments[at].2.load(workload, in_flight, WARM_UP);
+        }
+        self.deployments[at].2.load(workload, in_flight, self.seconds)
+    }
+
+    /// Writes what other contestants have left to be written.
+    async fn checkpoint(&mut self) {
         sqlx::raw_sql("CHECKPOINT").execute(&mut self.postgres).await.expect("a checkpoint");
     }
 
-    /// Opens this cinema if it is not open, and answers where it is.
-    async fn cinema(&mut self, place: Place) -> usize {
-        if let Some(at) = self.cinemas.iter().position(|(open, _)| *open == place) {
+    /// The index of a deployment, which is made if it does not exist.
+    async fn deployment(&mut self, program: usize, place: Place) -> usize {
+        if let Some(at) = self.deployments.iter().position(|(other, at, _)| (*other, *at) == (program, place)) {
             return at;
         }
-        let (store, servers) = match place {
+        let (store, processes) = match place {
             Place::Postgres | Place::TenPast | Place::MillionPast => (Store::Postgres, 1),
-            Place::Three => (Store::Postgres, 3),
+            Place::ThreeProcesses => (Store::Postgres, 3),
             Place::Sqlite => (Store::Sqlite, 1),
         };
-        let mut cinema = Cinema::open(store, servers).await;
+        let mut deployment = Deployment::start(&self.programs[program], store, processes).await;
         match place {
-            Place::TenPast => past::write(&cinema.ground, 10).await,
-            Place::MillionPast => past::write(&cinema.ground, 1_000_000).await,
-            Place::Postgres | Place::Three | Place::Sqlite => {}
+            Place::TenPast => past::write(&deployment.ground, 10).await,
+            Place::MillionPast => past::write(&deployment.ground, 1_000_000).await,
+            Place::Postgres | Place::ThreeProcesses | Place::Sqlite => {}
         }
-        // A service that has been open for a while has seen every showtime.
-        cinema.load(Shape::Reserve, 256, WARM_UP);
-        self.cinemas.push((place, cinema));
-        self.cinemas.len() - 1
+        // A service that has run for a while has seen every showtime.
+        deployment.load(Workload::Reserve, 256, WARM_UP);
+        self.deployments.push((program, place, deployment));
+        self.deployments.len() - 1
     }
 
-    /// An echo whose answers are as long as those of the service to this load.
-    async fn echo(&mut self, which: usize, shape: Shape, in_flight: usize) -> Outcome {
+    /// A turn of an echo whose answers are as long as those of the service to this workload.
+    async fn echo(&mut self, which: usize, workload: Workload, in_flight: usize) -> Outcome {
         if self.echoes[which].is_none() {
-            let at = self.cinema(Place::Postgres).await;
-            let bytes = self.cinemas[at].1.load(shape, in_flight, 0.2).bytes;
+            let at = self.deployment(0, Place::Postgres).await;
+            let bytes = self.deployments[at].2.load(workload, in_flight, 0.2).bytes;
             self.sizes[which] = bytes;
-            self.echoes[which] = Some(Role::start(&["echo".to_owned(), bytes.to_string()]));
+            self.echoes[which] = Some(RoleProcess::start(&["echo".to_owned(), bytes.to_string()]));
         }
         let address = self.echoes[which].as_ref().map(|(_, address)| address.clone()).expect("an echo");
         let showtimes = (0..SHOWTIMES).map(|_| harness::request_id()).collect();
-        let (seconds, seed) = (self.seconds, cinema::seed());
-        let plan =
-            load::Plan { shape, addresses: vec![address], echo: true, showtimes, first: 0, in_flight, seconds, seed };
-        plan.run().outcome
+        let (seconds, seed) = (self.seconds, deployment::seed());
+        let (addresses, echo, first) = (vec![address], true, 0);
+        load::Plan { workload, addresses, echo, showtimes, first, in_flight, seconds, seed }.run().outcome
     }
 }

@@ -1,13 +1,12 @@
-//! How fast a seat map of 616 seats is shown, and told to thousands who watch it, against a bare tonic server that says as
-//! many bytes in the same run.
+//! How fast the seat map of 616 seats is answered, and its changes are delivered to thousands of watchers, against stock tonic
+//! servers that send as many bytes in the same run.
 //!
-//! Servers, Postgres and whoever puts load on them are processes of their own, and share the machine: only ratios mean
-//! anything elsewhere. Contestants take turns, round after round on new databases, each service in a new process; the table
-//! shows medians, and a ratio is that of neighbours in a round.
+//! Services, Postgres and the load are processes of their own and share the machine, so only the ratios mean anything
+//! elsewhere. Contestants take turns, round after round on new databases, each service in a new process; the tables show
+//! medians, and a ratio is the median of the ratios of each round.
 //!
-//! `cargo bench --bench seat_map`, with `-- --rounds 7 --seconds 3` for more patience; figures also go to
-//! `target/bench/seat_map.json`. With `-- --only 'echo 64,floor'` only those take part that have one of these in their
-//! names and numbers, and nothing is written.
+//! `cargo bench --bench seat_map`; `docs/benchmarks.md` explains the options and the figures, which also go to
+//! `target/bench/seat_map.json`.
 
 #![expect(clippy::expect_used, clippy::cast_precision_loss, reason = "a bench says what it expected by panicking")]
 
@@ -22,90 +21,105 @@ mod contention;
 #[expect(dead_code, reason = "another bench uses the rest")]
 mod wire;
 mod seat_map {
-    //! Those who look and those who watch, and what they look at.
+    //! Callers and watchers of a seat map, the showtime that it is of, and the report.
 
-    pub(crate) mod change;
-    pub(crate) mod fan;
+    pub(crate) mod changes;
+    pub(crate) mod deployment;
+    pub(crate) mod fan_out;
     pub(crate) mod floor;
     pub(crate) mod frames;
-    pub(crate) mod house;
     pub(crate) mod report;
     pub(crate) mod watcher;
 }
 
-use contention::cinema::seed;
+use contention::deployment::seed;
 use harness::Redis;
 use seat_map::{
-    change,
-    fan::{self, PACE, Source, Told},
-    floor::{self, Pace},
-    house::House,
-    report::{self, ECHO_CPU, FLOOR, FLOOR_ALL, Fans, SHOW_CPU, TWO, WATCH, WATCH_ALL},
+    changes,
+    deployment::Deployment,
+    fan_out::{self, FanOut, STEADY_RATE, Source},
+    floor,
+    report::{
+        self, ECHO, ECHO_CPU, FLOOR, FLOOR_MAXIMUM, FanOuts, SHOW, SHOW_CPU, SHOW_UNDER_WRITES, TWO_INSTANCES, WATCH,
+        WATCH_MAXIMUM,
+    },
 };
 use serde_json::json;
 use tests::harness;
 use wire::{
-    Role, account, echo,
-    load::{self, Outcome},
+    RoleProcess, comparison, echo,
+    load::{self, WARM_UP},
     options::Options,
     service::Service,
     table::{self, Key, Table},
+    tally::Outcome,
+    usage,
 };
 
 const GET: &str = "/boxoffice.v1.Showtimes/GetSeatMap";
-const FOLLOW: &str = "/boxoffice.v1.Showtimes/WatchSeatMap";
-/// Changes a second of the map that is shown meanwhile: 2,000 reservations, and as many cancellations, which make room again.
+const WATCH_PATH: &str = "/boxoffice.v1.Showtimes/WatchSeatMap";
+/// Changes per second of the map that is read meanwhile: 2,000 reservations, and as many cancellations, which free the seats
+/// again.
 const WRITES: f64 = 4_000.0;
-/// Those who make them. Each has its turn every 32 ms, and is seldom late.
+/// The part of `WRITES` that must have been made for a turn to count.
+const ENOUGH_WRITES: f64 = 0.97;
+/// How often a turn is taken again if it does not count.
+const ATTEMPTS: usize = 4;
+/// Callers that make `WRITES` changes. Each makes one every 32 ms, and is seldom late.
 const WRITERS: usize = 128;
-/// Those who make changes for many to watch, a few a second,
-const FEW: usize = 4;
-/// or as many as it goes.
-const MANY: usize = 64;
-/// A few changes a second are watched for longer: there is little to be seen of each.
-const PATIENCE: f64 = 2.0;
+/// Callers that make the changes for watchers at the steady rate.
+const STEADY_WRITERS: usize = 4;
+/// Callers that make the changes for watchers at the maximum rate.
+const MAXIMUM_WRITERS: usize = 64;
+/// Turns at the steady rate are longer by this factor, since a watcher receives few changes in them.
+const STEADY_TURN: f64 = 2.0;
 
 /// What a contestant does.
 #[derive(Clone, Copy)]
-enum What {
-    /// The bare echo, asked and answering in the sizes of `GetSeatMap`.
+enum Contestant {
+    /// The bare echo, with requests and answers as long as those of `GetSeatMap`.
     Echo,
-    /// The service, asked for the map,
+    /// The service answers `GetSeatMap`.
     Show,
-    /// and while the map changes.
+    /// The service answers `GetSeatMap` while the map is changed.
     ShowUnderWrites,
-    /// The service, watched by many at a few changes a second,
+    /// The service serves watchers, at the steady rate of changes.
     Watch,
-    /// and at as many as it goes.
-    WatchAll,
-    /// The bare server of streams, the same.
-    Floor,
-    FloorAll,
-    /// One instance changes what is watched at another.
+    /// The service serves watchers, at the maximum rate of changes.
+    WatchMaximum,
+    /// The bare server of streams.
+    Floor(floor::Rate),
+    /// The map is changed at one instance and watched at another.
     TwoInstances,
 }
 
-/// In the order of their turns: those who are compared are neighbours.
-const CONTESTANTS: [(Key, What); 19] = [
-    (("seat map", 64), What::Show),
-    (("echo", 64), What::Echo),
-    (("seat map under writes", 64), What::ShowUnderWrites),
-    (("seat map", 256), What::Show),
-    (("echo", 256), What::Echo),
-    (("seat map under writes", 256), What::ShowUnderWrites),
-    ((WATCH, 1_000), What::Watch),
-    ((FLOOR, 1_000), What::Floor),
-    ((WATCH_ALL, 1_000), What::WatchAll),
-    ((FLOOR_ALL, 1_000), What::FloorAll),
-    ((WATCH, 5_000), What::Watch),
-    ((FLOOR, 5_000), What::Floor),
-    ((WATCH_ALL, 5_000), What::WatchAll),
-    ((FLOOR_ALL, 5_000), What::FloorAll),
-    ((WATCH, 10_000), What::Watch),
-    ((FLOOR, 10_000), What::Floor),
-    ((WATCH_ALL, 10_000), What::WatchAll),
-    ((FLOOR_ALL, 10_000), What::FloorAll),
-    ((TWO, 1_000), What::TwoInstances),
+impl Contestant {
+    fn is_baseline(self) -> bool {
+        matches!(self, Self::Echo | Self::Floor(_))
+    }
+}
+
+/// In the order of their turns. Contestants that are compared are neighbours.
+const CONTESTANTS: [(Key, Contestant); 19] = [
+    ((SHOW, 64), Contestant::Show),
+    ((ECHO, 64), Contestant::Echo),
+    ((SHOW_UNDER_WRITES, 64), Contestant::ShowUnderWrites),
+    ((SHOW, 256), Contestant::Show),
+    ((ECHO, 256), Contestant::Echo),
+    ((SHOW_UNDER_WRITES, 256), Contestant::ShowUnderWrites),
+    ((WATCH, 1_000), Contestant::Watch),
+    ((FLOOR, 1_000), Contestant::Floor(floor::Rate::Steady)),
+    ((WATCH_MAXIMUM, 1_000), Contestant::WatchMaximum),
+    ((FLOOR_MAXIMUM, 1_000), Contestant::Floor(floor::Rate::Maximum)),
+    ((WATCH, 5_000), Contestant::Watch),
+    ((FLOOR, 5_000), Contestant::Floor(floor::Rate::Steady)),
+    ((WATCH_MAXIMUM, 5_000), Contestant::WatchMaximum),
+    ((FLOOR_MAXIMUM, 5_000), Contestant::Floor(floor::Rate::Maximum)),
+    ((WATCH, 10_000), Contestant::Watch),
+    ((FLOOR, 10_000), Contestant::Floor(floor::Rate::Steady)),
+    ((WATCH_MAXIMUM, 10_000), Contestant::WatchMaximum),
+    ((FLOOR_MAXIMUM, 10_000), Contestant::Floor(floor::Rate::Maximum)),
+    ((TWO_INSTANCES, 1_000), Contestant::TwoInstances),
 ];
 
 fn main() {
@@ -115,30 +129,50 @@ fn main() {
         Some("echo") => runtime.block_on(echo::serve(arguments[1].parse().expect("a size"))),
         Some("load") => runtime.block_on(load::run(&arguments[1])),
         Some("floor") => runtime.block_on(floor::run(&arguments[1])),
-        Some("fan") => runtime.block_on(fan::run(&arguments[1])),
-        Some("change") => runtime.block_on(change::run(&arguments[1])),
+        Some("fan-out") => runtime.block_on(fan_out::run(&arguments[1])),
+        Some("change") => runtime.block_on(changes::run(&arguments[1])),
         _ => runtime.block_on(Box::pin(compare(&Options::parse(&arguments)))),
     }
 }
 
 async fn compare(options: &Options) {
-    let (rounds, seconds) = (options.rounds, options.seconds);
-    let mut grounds = Grounds::new(seconds).await;
-    for round in 1..=rounds {
-        eprintln!("round {round} of {rounds}");
-        for (key, what) in CONTESTANTS.iter().filter(|(key, _)| options.selects(key)) {
-            Box::pin(grounds.turn(*key, *what)).await;
+    let programs = options.programs();
+    let mut runner = Runner::new(options).await;
+    for round in 1..=options.rounds {
+        eprintln!("round {round} of {}", options.rounds);
+        let selected = CONTESTANTS.iter().filter(|(key, _)| options.selects(key));
+        for (at, (key, contestant)) in selected.enumerate() {
+            if contestant.is_baseline() {
+                let turn = Box::pin(runner.turn(0, *key, *contestant)).await;
+                for results in &mut runner.results {
+                    results.add(turn.clone());
+                }
+            } else {
+                for program in options.order(round + at) {
+                    let turn = Box::pin(runner.turn(program, *key, *contestant)).await;
+                    runner.results[program].add(turn);
+                }
+            }
         }
-        grounds.house = House::open().await;
+        runner.renew(options).await;
     }
-    let Grounds { calls, fans, bytes, message_bytes, .. } = &grounds;
-    let circumstances =
-        json!({ "rounds": rounds, "seconds": seconds, "answer_bytes": bytes, "message_bytes": message_bytes });
-    let (results, watched) = (calls.print(), fans.print());
-    let each = report::each(calls, fans);
-    let ratios = table::judge("ratios", &report::ratios(calls, fans));
-    let bounds = table::judge("bounds", &report::bounds(fans));
+    if let ([_, other], [built_results, other_results]) = (&programs[..], &runner.results[..]) {
+        let mut figures = comparison::figures([&built_results.calls, &other_results.calls]);
+        figures.extend(report::figures([&built_results.watches, &other_results.watches]));
+        let ratios = [built_results, other_results].map(|results| report::ratios(&results.calls, &results.watches));
+        comparison::print(other, &figures, ratios);
+        return;
+    }
+    let Results { calls, watches } = &runner.results[0];
+    let (results, watched) = (calls.print(), watches.print());
+    let each = report::each(calls, watches);
+    let ratios = table::print_ratios("ratios", &report::ratios(calls, watches));
+    let bounds = table::print_ratios("bounds", &report::bounds(watches));
     if options.is_complete() {
+        let circumstances = json!({
+            "rounds": options.rounds, "seconds": options.seconds, "answer_bytes": runner.answer_bytes,
+            "message_bytes": runner.message_bytes,
+        });
         let figures = json!({
             "ratios": ratios, "each": each, "watcher_kib": bounds.get("watcher_kib"),
             "cross_instance_p99_ms": bounds.get("cross_instance_p99_ms"), "results": results, "watched": watched,
@@ -148,144 +182,193 @@ async fn compare(options: &Options) {
     }
 }
 
-/// Everything that the contestants stand on, and what came of their turns.
-struct Grounds {
-    seconds: f64,
-    house: House,
-    redis: Option<Redis>,
-    echo: Option<(Role, String)>,
-    /// Of an answer to `GetSeatMap`,
-    bytes: usize,
-    /// and of a change as a watcher is told of it.
-    message_bytes: usize,
+/// The results of one program and of the baselines.
+#[derive(Default)]
+struct Results {
     calls: Table,
-    fans: Fans,
+    watches: FanOuts,
 }
 
-impl Grounds {
-    async fn new(seconds: f64) -> Self {
-        let (house, calls, fans) = (House::open().await, Table::default(), Fans::default());
-        Self { seconds, house, redis: None, echo: None, bytes: 0, message_bytes: 0, calls, fans }
+/// The results of a turn: outcomes of calls, or of a watch.
+#[derive(Clone)]
+enum Turn {
+    Calls(Vec<(Key, Outcome)>),
+    Watch(Key, FanOut),
+}
+
+impl Results {
+    fn add(&mut self, turn: Turn) {
+        match turn {
+            Turn::Calls(outcomes) => outcomes.into_iter().for_each(|(key, outcome)| self.calls.add(key, outcome)),
+            Turn::Watch(key, result) => self.watches.add(key, result),
+        }
+    }
+}
+
+/// Takes the turns of the contestants. What a contestant needs is made when it is first needed.
+struct Runner {
+    seconds: f64,
+    /// One for each program of the service.
+    deployments: Vec<Deployment>,
+    /// One for each program of the service.
+    results: Vec<Results>,
+    redis: Option<Redis>,
+    echo: Option<(RoleProcess, String)>,
+    /// Bytes of an answer to `GetSeatMap`.
+    answer_bytes: usize,
+    /// Bytes of a delta with one change.
+    message_bytes: usize,
+}
+
+impl Runner {
+    async fn new(options: &Options) -> Self {
+        let results = options.programs().iter().map(|_| Results::default()).collect();
+        let (redis, echo, answer_bytes, message_bytes) = (None, None, 0, 0);
+        let seconds = options.seconds;
+        let mut runner = Self { seconds, deployments: Vec::new(), results, redis, echo, answer_bytes, message_bytes };
+        runner.renew(options).await;
+        runner
     }
 
-    async fn turn(&mut self, key: Key, what: What) {
-        match what {
-            What::Echo => {
-                let (server, address) = self.echo().await;
-                self.called_at((ECHO_CPU, server), key, &address, echo::PATH);
-            }
-            What::Show => {
-                let server = self.house.serve().await;
-                self.called_at((SHOW_CPU, server.id()), key, &server.address, GET);
-            }
-            What::ShowUnderWrites => {
-                let (outcome, changes) = self.show_under_writes(key.1).await;
-                self.called(("changes meanwhile", key.1), changes);
-                self.called(key, outcome);
-            }
-            What::Watch => self.watch(key, FEW, Some(PACE)).await,
-            What::WatchAll => self.watch(key, MANY, None).await,
-            What::Floor => self.floor(key, Pace::Steady).await,
-            What::FloorAll => self.floor(key, Pace::AllItCan).await,
-            What::TwoInstances => self.two_instances(key).await,
+    /// Makes new databases for the next round.
+    async fn renew(&mut self, options: &Options) {
+        self.deployments.clear();
+        for program in options.programs() {
+            self.deployments.push(Deployment::new(&program).await);
         }
     }
 
-    fn called(&mut self, key: Key, outcome: Outcome) {
-        assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");
-        eprintln!("  {key:?}: {:.0}/s", outcome.rate);
-        self.calls.add(key, outcome);
+    async fn turn(&mut self, program: usize, key: Key, contestant: Contestant) -> Turn {
+        let turn = match contestant {
+            Contestant::Echo => {
+                let (server, address) = self.echo().await;
+                self.call_and_account(0, (ECHO_CPU, server), key, &address, echo::PATH)
+            }
+            Contestant::Show => {
+                let service = self.deployments[program].start_service().await;
+                self.call_and_account(program, (SHOW_CPU, service.id()), key, &service.address, GET)
+            }
+            Contestant::ShowUnderWrites => {
+                let (outcome, changes) = self.show_under_writes(program, key.1).await;
+                Turn::Calls(vec![(("changes meanwhile", key.1), changes), (key, outcome)])
+            }
+            Contestant::Watch => Turn::Watch(key, self.watch(program, key.1, STEADY_WRITERS, Some(STEADY_RATE)).await),
+            Contestant::WatchMaximum => Turn::Watch(key, self.watch(program, key.1, MAXIMUM_WRITERS, None).await),
+            Contestant::Floor(rate) => Turn::Watch(key, self.floor(key.1, rate).await),
+            Contestant::TwoInstances => Turn::Watch(key, self.two_instances(program, key.1).await),
+        };
+        let whose =
+            if self.results.len() > 1 && !contestant.is_baseline() { ["this: ", "other: "][program] } else { "" };
+        match &turn {
+            Turn::Calls(outcomes) => {
+                for (key, outcome) in outcomes {
+                    assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");
+                    eprintln!("  {whose}{key:?}: {:.0}/s", outcome.rate);
+                }
+            }
+            Turn::Watch(key, FanOut { changes, delivered, snapshots, .. }) => eprintln!(
+                "  {whose}{key:?}: {changes:.0} changes/s, {delivered:.0}/s delivered, {snapshots} snapshots instead of deltas"
+            ),
+        }
+        turn
     }
 
-    fn call(&self, address: &str, path: &str, in_flight: usize, seconds: f64) -> Outcome {
+    fn call(&self, program: usize, (address, path): (&str, &str), in_flight: usize, seconds: f64) -> Outcome {
         let (address, path) = (address.to_owned(), path.to_owned());
-        load::Plan { address, path, messages: vec![self.house.ask()], in_flight, seconds }.run()
+        let messages = vec![self.deployments[program].get_request()];
+        load::Plan { address, path, messages, in_flight, seconds }.run()
     }
 
-    /// Also notes what a second of the server's processor time is good for.
-    fn called_at(&mut self, (name, server): (&'static str, u32), key: Key, address: &str, path: &str) {
-        let before = account::processor(server);
-        let outcome = self.call(address, path, key.1, self.seconds);
-        let answers = outcome.rate * self.seconds * (1.0 + load::WARM_UP);
-        let rate = answers / (account::processor(server) - before);
-        self.calls.add((name, key.1), Outcome { rate, p50: f64::NAN, p99: f64::NAN, ..outcome });
-        self.called(key, outcome);
+    /// Also counts the answers per second of the server's processor time.
+    fn call_and_account(
+        &self,
+        program: usize,
+        (name, server): (&'static str, u32),
+        key: Key,
+        address: &str,
+        path: &str,
+    ) -> Turn {
+        let before = usage::cpu_seconds(server);
+        let outcome = self.call(program, (address, path), key.1, self.seconds);
+        let answers = outcome.rate * self.seconds * (1.0 + WARM_UP);
+        let rate = answers / (usage::cpu_seconds(server) - before);
+        let per_cpu_second = Outcome { rate, p50: f64::NAN, p99: f64::NAN, ..outcome };
+        Turn::Calls(vec![((name, key.1), per_cpu_second), (key, outcome)])
     }
 
-    /// The rate at which the map is shown, and that of the changes. If fewer were made than were to be, it does not count.
-    async fn show_under_writes(&self, in_flight: usize) -> (Outcome, Outcome) {
-        for _ in 0..4 {
-            let server = self.house.serve().await;
-            let writing = self.changes(&server, WRITERS, Some(WRITES)).begin();
-            let outcome = self.call(&server.address, GET, in_flight, self.seconds);
-            let changes: Outcome = writing.finish();
-            if changes.rate >= WRITES * 0.97 {
+    /// Returns the outcomes of the reads and of the changes. A turn with too few changes does not count and is taken again.
+    async fn show_under_writes(&self, program: usize, in_flight: usize) -> (Outcome, Outcome) {
+        for _ in 0..ATTEMPTS {
+            let service = self.deployments[program].start_service().await;
+            let writers = self.changes(program, &service, WRITERS, Some(WRITES)).start();
+            let outcome = self.call(program, (&service.address, GET), in_flight, self.seconds);
+            let changes: Outcome = writers.finish();
+            if changes.rate >= WRITES * ENOUGH_WRITES {
                 return (outcome, changes);
             }
-            eprintln!("  once more: there were {:.0} changes a second", changes.rate);
+            eprintln!("  again: there were {:.0} changes per second instead of {WRITES}", changes.rate);
         }
-        panic!("{WRITES} changes a second are too many for this machine");
+        panic!("this machine does not manage {WRITES} changes per second beside the reads")
     }
 
-    /// An echo whose answers are as long as those of the service: its process, and where it listens.
+    /// The process id and the address of an echo whose answers are as long as those of the service.
     async fn echo(&mut self) -> (u32, String) {
         if self.echo.is_none() {
-            let server = self.house.serve().await;
-            self.bytes = self.call(&server.address, GET, 1, 0.2).bytes;
-            self.echo = Some(Role::start(&["echo".to_owned(), self.bytes.to_string()]));
+            let service = self.deployments[0].start_service().await;
+            self.answer_bytes = self.call(0, (&service.address, GET), 1, 0.2).bytes;
+            self.echo = Some(RoleProcess::start(&["echo".to_owned(), self.answer_bytes.to_string()]));
         }
         self.echo.as_ref().map(|(echo, address)| (echo.id(), address.clone())).expect("an echo")
     }
 
-    fn changes(&self, server: &Service, callers: usize, pace: Option<f64>) -> change::Plan {
-        let (address, showtime) = (server.address.clone(), self.house.showtime.clone());
-        change::Plan { address, showtime, callers, pace, seed: seed() }
+    fn changes(&self, program: usize, service: &Service, callers: usize, rate: Option<f64>) -> changes::Plan {
+        let (address, showtime) = (service.address.clone(), self.deployments[program].showtime.clone());
+        changes::Plan { address, showtime, callers, rate, seed: seed() }
     }
 
-    async fn watch(&mut self, key: Key, callers: usize, pace: Option<f64>) {
-        let server = self.house.serve().await;
-        let changes = self.changes(&server, callers, pace);
-        let seconds = if pace.is_some() { self.seconds * PATIENCE } else { self.seconds };
-        self.told(key, self.fan(&server, key.1, changes, seconds).run());
+    async fn watch(&self, program: usize, watchers: usize, callers: usize, rate: Option<f64>) -> FanOut {
+        let service = self.deployments[program].start_service().await;
+        let changes = self.changes(program, &service, callers, rate);
+        let seconds = if rate.is_some() { self.seconds * STEADY_TURN } else { self.seconds };
+        self.fan_out(program, &service, watchers, changes, seconds).run()
     }
 
-    /// Those who watch at this service.
-    fn fan(&self, at: &Service, watchers: usize, changes: change::Plan, seconds: f64) -> fan::Plan {
-        let (address, path, message) = (at.address.clone(), FOLLOW.to_owned(), self.house.watch());
-        fan::Plan { address, path, message, watchers, server: at.id(), source: Source::Changes(changes), seconds }
+    fn fan_out(
+        &self,
+        program: usize,
+        service: &Service,
+        watchers: usize,
+        changes: changes::Plan,
+        seconds: f64,
+    ) -> fan_out::Plan {
+        let (address, path) = (service.address.clone(), WATCH_PATH.to_owned());
+        let (message, server) = (self.deployments[program].watch_request(), service.id());
+        fan_out::Plan { address, path, message, watchers, server, source: Source::Changes(changes), seconds }
     }
 
-    /// The floor says as much at once as the service says of one change.
-    async fn floor(&mut self, key: Key, pace: Pace) {
+    /// Its messages are as long as a delta of the service with one change.
+    async fn floor(&mut self, watchers: usize, rate: floor::Rate) -> FanOut {
         if self.message_bytes == 0 {
-            let server = self.house.serve().await;
-            let changes = self.changes(&server, FEW, Some(PACE));
-            self.message_bytes = self.fan(&server, 10, changes, 2.0).run().bytes as usize;
+            let service = self.deployments[0].start_service().await;
+            let changes = self.changes(0, &service, STEADY_WRITERS, Some(STEADY_RATE));
+            self.message_bytes = self.fan_out(0, &service, 10, changes, 2.0).run().bytes as usize;
         }
-        let source = match pace {
-            Pace::Steady => Source::Steady,
-            Pace::AllItCan => Source::AllItCan,
+        let (source, seconds) = match rate {
+            floor::Rate::Steady => (Source::FloorSteady, self.seconds * STEADY_TURN),
+            floor::Rate::Maximum => (Source::FloorMaximum, self.seconds),
         };
-        let (floor, address) = floor::Plan { bytes: self.message_bytes, pace, streams: key.1 }.begin();
-        let seconds = if pace == Pace::Steady { self.seconds * PATIENCE } else { self.seconds };
-        let (path, message) = (floor::PATH.to_owned(), self.house.watch());
-        let (watchers, server) = (key.1, floor.id());
-        self.told(key, fan::Plan { address, path, message, watchers, server, source, seconds }.run());
+        let (floor, address) = floor::Plan { bytes: self.message_bytes, rate, streams: watchers }.start();
+        let (path, message) = (floor::PATH.to_owned(), self.deployments[0].watch_request());
+        fan_out::Plan { address, path, message, watchers, server: floor.id(), source, seconds }.run()
     }
 
-    async fn two_instances(&mut self, key: Key) {
+    async fn two_instances(&mut self, program: usize, watchers: usize) -> FanOut {
         if self.redis.is_none() {
             self.redis = Some(Redis::start().await);
         }
-        let redis = self.redis.as_ref().expect("it was just started");
-        let [one, other] = self.house.serve_twice(redis).await;
-        let changes = self.changes(&one, FEW, Some(PACE));
-        self.told(key, self.fan(&other, key.1, changes, self.seconds * PATIENCE).run());
-    }
-
-    fn told(&mut self, key: Key, told: Told) {
-        let Told { changes, delivered, everything, .. } = &told;
-        eprintln!("  {key:?}: {changes:.0} changes/s, {delivered:.0}/s delivered, {everything} times everything");
-        self.fans.add(key, told);
+        let redis = self.redis.as_ref().expect("the Redis server was just started");
+        let [reserving, watched] = self.deployments[program].start_two(redis).await;
+        let changes = self.changes(program, &reserving, STEADY_WRITERS, Some(STEADY_RATE));
+        self.fan_out(program, &watched, watchers, changes, self.seconds * STEADY_TURN).run()
     }
 }

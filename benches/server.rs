@@ -1,12 +1,11 @@
-//! How fast showtimes are read, against a bare tonic echo that answers with as many bytes, in the same run.
+//! How fast showtimes are read, against a bare echo that answers with as many bytes in the same run.
 //!
 //! Services, Postgres and the load are processes of their own and share the machine, so only the ratios mean anything
-//! elsewhere. Contestants take turns, round after round; the table shows medians, and a ratio is the median of the ratios
-//! of each round.
+//! elsewhere. Contestants take turns, round after round; the table shows medians, and a ratio is the median of the ratios of
+//! each round.
 //!
-//! `cargo bench --bench server`, with `-- --rounds 7 --seconds 3` for more rounds and longer turns. The figures also go to
-//! `target/bench/server.json`. With `-- --only 'list 256'` only the contestants whose name and number match take part, and
-//! nothing is written.
+//! `cargo bench --bench server`; `docs/benchmarks.md` explains the options and the figures, which also go to
+//! `target/bench/server.json`.
 
 #![expect(clippy::expect_used, clippy::cast_precision_loss, reason = "a bench says what it expected by panicking")]
 
@@ -19,7 +18,7 @@ mod tests {
 #[expect(dead_code, reason = "another bench uses the rest")]
 mod wire;
 mod server {
-    //! What services are asked for, and what Postgres alone does with it.
+    //! The showtimes that are read, and the query that Postgres alone is measured with.
 
     pub(crate) mod bare_postgres;
     pub(crate) mod requests;
@@ -35,11 +34,11 @@ use server::{
 };
 use tests::harness;
 use wire::{
-    Role, echo,
-    load::{self, Outcome},
+    RoleProcess, comparison, echo, load,
     options::Options,
-    service::Service,
+    service::{Program, Service},
     table::{self, Key, Ratio, Table},
+    tally::Outcome,
 };
 
 /// What a service is asked for.
@@ -53,7 +52,7 @@ enum Question {
     Pages,
 }
 
-/// Where the service is.
+/// The deployment of a service.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     Postgres,
@@ -64,11 +63,11 @@ enum Place {
 
 /// What a contestant does.
 #[derive(Clone, Copy)]
-enum What {
+enum Contestant {
     Service(Question, Place),
     /// The bare echo, with answers as long as those to the question.
     Echo(Question),
-    /// Postgres alone, with the query behind a page.
+    /// Bare Postgres, with the query behind a page.
     BarePostgres,
 }
 
@@ -77,23 +76,25 @@ const LIST: &str = "/boxoffice.v1.Showtimes/ListShowtimes";
 const IN_FLIGHT: [usize; 3] = [1, 64, 256];
 const ECHO_GET: &str = "echo, as get";
 const ECHO_LIST: &str = "echo, as list";
-const BARE: &str = "list query, bare postgres";
-/// In the order of their turns, at each number of calls in flight. Those who are compared are near each other.
-const CONTESTANTS: [(&str, What); 10] = [
-    ("get, postgres", What::Service(Question::Get, Place::Postgres)),
-    (ECHO_GET, What::Echo(Question::Get)),
-    ("get, postgres, no cache", What::Service(Question::Get, Place::Uncached)),
-    ("get, sqlite", What::Service(Question::Get, Place::Sqlite)),
-    ("list, postgres", What::Service(Question::OnePage, Place::Postgres)),
-    ("list pages, postgres", What::Service(Question::Pages, Place::Postgres)),
-    (ECHO_LIST, What::Echo(Question::OnePage)),
-    ("list, sqlite", What::Service(Question::OnePage, Place::Sqlite)),
-    ("list pages, sqlite", What::Service(Question::Pages, Place::Sqlite)),
-    ("list, postgres, no cache", What::Service(Question::OnePage, Place::Uncached)),
+/// Measured once, before the rounds.
+const START: Key = ("start with the sample", 1);
+const BARE_POSTGRES: &str = "list query, bare postgres";
+/// In the order of their turns, at each number of calls in flight. Contestants that are compared are near each other.
+const CONTESTANTS: [(&str, Contestant); 10] = [
+    ("get, postgres", Contestant::Service(Question::Get, Place::Postgres)),
+    (ECHO_GET, Contestant::Echo(Question::Get)),
+    ("get, postgres, no cache", Contestant::Service(Question::Get, Place::Uncached)),
+    ("get, sqlite", Contestant::Service(Question::Get, Place::Sqlite)),
+    ("list, postgres", Contestant::Service(Question::OnePage, Place::Postgres)),
+    ("list pages, postgres", Contestant::Service(Question::Pages, Place::Postgres)),
+    (ECHO_LIST, Contestant::Echo(Question::OnePage)),
+    ("list, sqlite", Contestant::Service(Question::OnePage, Place::Sqlite)),
+    ("list pages, sqlite", Contestant::Service(Question::Pages, Place::Sqlite)),
+    ("list, postgres, no cache", Contestant::Service(Question::OnePage, Place::Uncached)),
 ];
-/// How much the average of the different pages may differ in size from the one page: one echo stands for both.
-const SIZES_DIFFER: f64 = 0.1;
-/// After this time a service that nobody calls is idle.
+/// How much the average of the different pages may differ in size from the one page, since one echo stands for both.
+const SIZE_TOLERANCE: f64 = 0.1;
+/// Time after its start until the memory of an idle service is read.
 const IDLE_AFTER: Duration = Duration::from_secs(2);
 
 fn main() {
@@ -108,44 +109,61 @@ fn main() {
 }
 
 async fn compare(options: &Options) {
-    let starts = if options.is_complete() { starts().await } else { Map::new() };
+    let programs = options.programs();
+    let mut starts = Map::new();
+    for program in programs.iter().filter(|_| options.selects(&START)) {
+        starts = measure_starts(program).await;
+    }
+    let mut runner =
+        Runner { seconds: options.seconds, programs: programs.clone(), deployments: vec![], echoes: vec![] };
+    let mut tables: Vec<Table> = programs.iter().map(|_| Table::default()).collect();
     let in_flight = IN_FLIGHT.iter().flat_map(|number| CONTESTANTS.map(|(name, what)| ((name, *number), what)));
-    let contestants: Vec<(Key, What)> = in_flight.chain([((BARE, CONNECTIONS), What::BarePostgres)]).collect();
-    let mut grounds = Grounds { seconds: options.seconds, services: Vec::new(), echoes: Vec::new() };
-    let mut table = Table::default();
+    let all = in_flight.chain([((BARE_POSTGRES, CONNECTIONS), Contestant::BarePostgres)]);
+    let selected: Vec<(Key, Contestant)> = all.filter(|(key, _)| options.selects(key)).collect();
     for round in 1..=options.rounds {
         eprintln!("round {round} of {}", options.rounds);
-        for (key, what) in contestants.iter().filter(|(key, _)| options.selects(key)) {
-            let outcome = Box::pin(grounds.turn(key.1, *what)).await;
-            assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");
-            eprintln!("  {key:?}: {:.0}/s", outcome.rate);
-            table.add(*key, outcome);
+        for (at, (key, contestant)) in selected.iter().enumerate() {
+            if matches!(contestant, Contestant::Service(..)) {
+                for program in options.order(round + at) {
+                    tables[program].add(*key, Box::pin(runner.turn(program, *key, *contestant)).await);
+                }
+            } else {
+                let outcome = Box::pin(runner.turn(0, *key, *contestant)).await;
+                for table in &mut tables {
+                    table.add(*key, outcome);
+                }
+            }
         }
     }
-    let results = table.print();
-    let each = each(&table);
-    let ratios = table::judge("ratios", &ratios(&table));
+    if let ([_, other], [built_table, other_table]) = (&programs[..], &tables[..]) {
+        let figures = comparison::figures([built_table, other_table]);
+        comparison::print(other, &figures, [ratios(built_table), ratios(other_table)]);
+        return;
+    }
+    let results = tables[0].print();
+    let each = each(&tables[0]);
+    let ratios = table::print_ratios("ratios", &ratios(&tables[0]));
     if options.is_complete() {
+        let circumstances = json!({
+            "rounds": options.rounds, "seconds": options.seconds, "page_size": PAGE, "different_pages": PAGES,
+        });
         let figures = json!({
-            "ratios": ratios, "each": each, "results": results, "starts": starts,
-            "circumstances": {
-                "rounds": options.rounds, "seconds": options.seconds, "page_size": PAGE, "different_pages": PAGES,
-            },
+            "ratios": ratios, "each": each, "results": results, "starts": starts, "circumstances": circumstances,
         });
         table::write("server", &figures);
     }
 }
 
-/// The echo that a contestant is held against.
+/// The echo that a contestant is compared with.
 fn echo_of(name: &str) -> &'static str {
     if name.starts_with("list") { ECHO_LIST } else { ECHO_GET }
 }
 
-/// Every contestant's ratio to its echo, by name and number of calls in flight.
+/// Prints and returns the ratio of each contestant to its echo, at each number of calls in flight.
 fn each(table: &Table) -> Map<String, Value> {
-    println!("\n{:<32} {:>8} {:>8} {:>8}", "of the echo, in flight", IN_FLIGHT[0], IN_FLIGHT[1], IN_FLIGHT[2]);
+    println!("\n{:<32} {:>8} {:>8} {:>8}", "ratio to the echo, in flight", IN_FLIGHT[0], IN_FLIGHT[1], IN_FLIGHT[2]);
     let mut each = Map::new();
-    for (name, _) in CONTESTANTS.iter().filter(|(_, what)| matches!(what, What::Service(..))) {
+    for (name, _) in CONTESTANTS.iter().filter(|(_, what)| matches!(what, Contestant::Service(..))) {
         let ratios = IN_FLIGHT.map(|number| table.ratio((name, number), (echo_of(name), number)));
         if ratios.iter().any(|ratio| !ratio.is_nan()) {
             let [alone, some, many] = ratios.map(table::shown);
@@ -156,7 +174,7 @@ fn each(table: &Table) -> Map<String, Value> {
     each
 }
 
-/// At 256 calls in flight.
+/// The ratios with bounds, at 256 calls in flight.
 fn ratios(table: &Table) -> Vec<Ratio> {
     let ratio =
         |title, name, must, aim| Ratio::at_least(title, table.ratio((name, 256), (echo_of(name), 256)), must, aim);
@@ -171,26 +189,35 @@ fn ratios(table: &Table) -> Vec<Ratio> {
     ]
 }
 
-/// How long the service takes to start with its sample, and its memory when it is idle, on both stores.
-async fn starts() -> Map<String, Value> {
+/// Prints and returns how long the service takes to start with its sample, and its memory when it is idle, on each store.
+async fn measure_starts(program: &Program) -> Map<String, Value> {
     let mut starts = Map::new();
-    println!("{:<32} {:>8} {:>8} {:>10}", "start with the sample", "first ms", "warm ms", "idle MiB");
+    println!(
+        "{:<32} {:>8} {:>8} {:>18} {:>18}",
+        START.0, "first ms", "warm ms", "idle resident MiB", "thereof anonymous"
+    );
     for (name, store) in [("sqlite", Store::Sqlite), ("postgres", Store::Postgres)] {
         let ground = Ground::new(store).await;
-        let first = Service::start(ground.setup().with("--sample", "on")).await.started;
-        let service = Service::start(ground.setup().with("--sample", "on")).await;
+        let setup = || ground.setup().with("--sample", "on");
+        let first = Service::start(program, setup()).await.start_time;
+        let service = Service::start(program, setup()).await;
         tokio::time::sleep(IDLE_AFTER).await;
-        let milliseconds = [first, service.started].map(|time| time.as_secs_f64() * 1e3);
-        let mib = service.memory_mib();
-        println!("{name:<32} {:>8.0} {:>8.0} {mib:>10.1}", milliseconds[0], milliseconds[1]);
-        let figures = json!({ "first_ms": milliseconds[0], "warm_ms": milliseconds[1], "idle_resident_mib": mib });
+        let [first, warm] = [first, service.start_time].map(|time| time.as_secs_f64() * 1e3);
+        let memory = service.memory();
+        let [resident, anonymous] = [memory.resident, memory.anonymous].map(|kib| kib / 1_024.0);
+        println!("{name:<32} {first:>8.0} {warm:>8.0} {resident:>18.1} {anonymous:>18.1}");
+        let figures = json!({
+            "first_ms": first, "warm_ms": warm, "idle_resident_mib": resident, "idle_anonymous_mib": anonymous,
+        });
         starts.insert(name.to_owned(), figures);
     }
     starts
 }
 
-/// A running service with its showtimes.
-struct Served {
+/// A service with its showtimes.
+struct Deployment {
+    /// Index of its program.
+    program: usize,
     place: Place,
     // The service ends before its ground is removed.
     service: Service,
@@ -198,22 +225,21 @@ struct Served {
     requests: Requests,
 }
 
-impl Served {
-    /// With its access lines, as it is run.
-    async fn start(place: Place) -> Self {
+impl Deployment {
+    async fn start((number, program): (usize, &Program), place: Place) -> Self {
         let (store, cache) = match place {
             Place::Postgres => (Store::Postgres, "10000"),
             Place::Uncached => (Store::Postgres, "0"),
             Place::Sqlite => (Store::Sqlite, "10000"),
         };
         let ground = Ground::new(store).await;
-        let service = Service::start(ground.setup().with("--showtime-cache", cache)).await;
+        let service = Service::start(program, ground.setup().with("--showtime-cache", cache)).await;
         let requests = Requests::prepare(&service).await;
         if ground.is_postgres() {
-            // Autovacuum would have done this by the time that there are so many showtimes.
+            // Autovacuum would have run by the time that there are so many showtimes.
             ground.sql("VACUUM (ANALYZE)").await.expect("statistics of the showtimes");
         }
-        Self { place, service, ground, requests }
+        Self { program: number, place, service, ground, requests }
     }
 
     fn call(&self, question: Question, in_flight: usize, seconds: f64) -> Outcome {
@@ -227,39 +253,46 @@ impl Served {
     }
 }
 
-/// Everything that the contestants need, made when it is first needed.
-struct Grounds {
+/// Takes the turns of the contestants. What a contestant needs is made when it is first needed.
+struct Runner {
     seconds: f64,
-    services: Vec<Served>,
-    echoes: Vec<(Question, Role, String)>,
+    programs: Vec<Program>,
+    deployments: Vec<Deployment>,
+    /// Each with its address.
+    echoes: Vec<(Question, RoleProcess, String)>,
 }
 
-impl Grounds {
-    async fn turn(&mut self, in_flight: usize, what: What) -> Outcome {
-        let seconds = self.seconds;
-        match what {
-            What::Service(question, place) => self.service(place).await.call(question, in_flight, seconds),
-            What::Echo(question) => {
+impl Runner {
+    async fn turn(&mut self, program: usize, key: Key, contestant: Contestant) -> Outcome {
+        let (seconds, in_flight) = (self.seconds, key.1);
+        let outcome = match contestant {
+            Contestant::Service(question, place) => {
+                self.deployment(program, place).await.call(question, in_flight, seconds)
+            }
+            Contestant::Echo(question) => {
                 let (path, messages) = (echo::PATH.to_owned(), vec![Vec::new()]);
                 load::Plan { address: self.echo(question).await, path, messages, in_flight, seconds }.run()
             }
-            What::BarePostgres => {
-                let url = self.service(Place::Postgres).await.ground.database().url();
+            Contestant::BarePostgres => {
+                let url = self.deployment(program, Place::Postgres).await.ground.database().url();
                 bare_postgres::Plan { url, connections: in_flight, seconds }.run()
             }
-        }
+        };
+        assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");
+        let whose = if self.programs.len() > 1 { ["this: ", "other: "][program] } else { "" };
+        eprintln!("  {whose}{key:?}: {:.0}/s", outcome.rate);
+        outcome
     }
 
-    async fn service(&mut self, place: Place) -> &Served {
-        let found = self.services.iter().position(|served| served.place == place);
-        let at = match found {
-            Some(at) => at,
-            None => {
-                self.services.push(Served::start(place).await);
-                self.services.len() - 1
-            }
+    async fn deployment(&mut self, program: usize, place: Place) -> &Deployment {
+        let found = self.deployments.iter().position(|other| (other.program, other.place) == (program, place));
+        let at = if let Some(at) = found {
+            at
+        } else {
+            self.deployments.push(Deployment::start((program, &self.programs[program]), place).await);
+            self.deployments.len() - 1
         };
-        &self.services[at]
+        &self.deployments[at]
     }
 
     /// The address of an echo whose answers are as long as those of the service to this question.
@@ -267,18 +300,18 @@ impl Grounds {
         if let Some((_, _, address)) = self.echoes.iter().find(|(of, ..)| *of == question) {
             return address.clone();
         }
-        let service = self.service(Place::Postgres).await;
-        let bytes = service.call(question, 1, 0.2).bytes;
+        let deployment = self.deployment(0, Place::Postgres).await;
+        let bytes = deployment.call(question, 1, 0.2).bytes;
         if question == Question::OnePage {
-            let others = service.call(Question::Pages, 64, 0.5).bytes;
-            let differ = (others as f64 / bytes as f64 - 1.0).abs();
+            let average = deployment.call(Question::Pages, 64, 0.5).bytes;
+            let difference = (average as f64 / bytes as f64 - 1.0).abs();
             assert!(
-                differ < SIZES_DIFFER,
-                "the one page has {bytes} bytes, the different pages have {others} on average"
+                difference < SIZE_TOLERANCE,
+                "the one page has {bytes} bytes, the different pages {average} on average"
             );
         }
-        let (role, address) = Role::start(&["echo".to_owned(), bytes.to_string()]);
-        self.echoes.push((question, role, address.clone()));
+        let (process, address) = RoleProcess::start(&["echo".to_owned(), bytes.to_string()]);
+        self.echoes.push((question, process, address.clone()));
         address
     }
 }

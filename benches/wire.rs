@@ -1,15 +1,18 @@
-//! Both ends of a measurement, as processes of their own: a load, and a bare echo to hold the service against.
+//! Both ends of a measurement: the load, the service or a baseline, and how they are started, measured and compared.
 //!
-//! The bench runs itself again under the name of a role; what the role finds out comes back as a line on its output.
+//! Each end is a process of its own. The bench program starts itself again with the name of a role and a plan; what the
+//! process in that role measures comes back as one line of JSON on its standard output.
 
-pub(crate) mod account;
+pub(crate) mod client;
+pub(crate) mod comparison;
 pub(crate) mod echo;
-pub(crate) mod lean;
-pub(crate) mod line;
 pub(crate) mod load;
 pub(crate) mod options;
+pub(crate) mod raw_client;
 pub(crate) mod service;
 pub(crate) mod table;
+pub(crate) mod tally;
+pub(crate) mod usage;
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -21,69 +24,74 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::harness::supervisor;
 
-/// This program again, in another role, which ends when it is dropped, or with the bench.
-pub(crate) struct Role {
+/// A process that runs this program in another role. It ends when this value is dropped, or with the bench.
+pub(crate) struct RoleProcess {
     child: Child,
     output: BufReader<ChildStdout>,
 }
 
-impl Role {
-    /// Starts it and waits for the first line it says.
+impl RoleProcess {
+    /// Starts the process and waits for the first line of its output, which is returned as well.
     pub(crate) fn start(arguments: &[String]) -> (Self, String) {
-        let own = std::env::current_exe().expect("the path of this program");
-        let mut command = Command::new(own);
+        let program = std::env::current_exe().expect("the path of this program");
+        let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("this program, once more");
+        let mut child = command.spawn().expect("a process of this program");
         supervisor::watch(Pid::from_child(&child), Signal::KILL);
-        let output = BufReader::new(child.stdout.take().expect("its output was asked for"));
-        let mut role = Self { child, output };
-        let line = role.line();
-        (role, line)
+        let output = BufReader::new(child.stdout.take().expect("the output is piped"));
+        let mut process = Self { child, output };
+        let line = process.read_line();
+        (process, line)
     }
 
-    /// The number of its process.
+    /// The process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Tells it to come to an end, by closing its input, and answers what it found out.
+    /// Closes the input of the process, which asks it to end, and returns its result.
     pub(crate) fn finish<O: DeserializeOwned>(mut self) -> O {
         drop(self.child.stdin.take());
-        let line = self.line();
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("it found out nothing: {error}"))
+        let line = self.read_line();
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("the process printed no result: {error}"))
     }
 
-    fn line(&mut self) -> String {
+    fn read_line(&mut self) -> String {
         let mut line = String::new();
-        self.output.read_line(&mut line).expect("a line from it");
+        self.output.read_line(&mut line).expect("a line of output");
         line.trim().to_owned()
     }
 }
 
-impl Drop for Role {
+impl Drop for RoleProcess {
     fn drop(&mut self) {
         let pid = Pid::from_child(&self.child);
-        let _ended_by_itself = self.child.kill();
+        let _already_ended = self.child.kill();
         let _status = self.child.wait();
         supervisor::forget(pid);
     }
 }
 
-/// Has a plan carried out by this program in a role; answers with what the role found out.
-pub(crate) fn instruct<O: DeserializeOwned>(role: &str, plan: &impl Serialize) -> O {
-    let (_role, line) = begin(role, plan);
-    serde_json::from_str(&line).unwrap_or_else(|error| panic!("the {role} found out nothing: {error}"))
+/// Runs a plan in a process of this role and returns its result.
+pub(crate) fn run_role<O: DeserializeOwned>(role: &str, plan: &impl Serialize) -> O {
+    let (_process, line) = start_role(role, plan);
+    serde_json::from_str(&line).unwrap_or_else(|error| panic!("the {role} process printed no result: {error}"))
 }
 
-/// Gives a plan to this program in a role; answers when it says the first thing.
-pub(crate) fn begin(role: &str, plan: &impl Serialize) -> (Role, String) {
+/// Starts a process of this role with a plan. Returns it together with the first line of its output.
+pub(crate) fn start_role(role: &str, plan: &impl Serialize) -> (RoleProcess, String) {
     let file = tempfile::NamedTempFile::new().expect("a file for the plan");
-    serde_json::to_writer(&file, plan).expect("the plan to be written");
-    let path = file.path().to_str().expect("a readable path").to_owned();
-    Role::start(&[role.to_owned(), path])
+    serde_json::to_writer(&file, plan).expect("the plan is written");
+    let path = file.path().to_str().expect("a path in UTF-8").to_owned();
+    RoleProcess::start(&[role.to_owned(), path])
 }
 
-/// The plan in this file.
-pub(crate) fn instructions<P: DeserializeOwned>(file: &str) -> P {
-    serde_json::from_str(&std::fs::read_to_string(file).expect("the plan")).expect("a plan")
+/// Reads the plan that this process was started with.
+pub(crate) fn read_plan<P: DeserializeOwned>(file: &str) -> P {
+    serde_json::from_str(&std::fs::read_to_string(file).expect("the file of the plan")).expect("a plan")
+}
+
+/// Prints the result of this process for the bench that started it.
+pub(crate) fn print_result(result: &impl Serialize) {
+    println!("{}", serde_json::to_string(result).expect("a result as JSON"));
 }

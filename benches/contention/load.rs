@@ -1,6 +1,6 @@
-//! The load on Reservations, in its shapes, and the same load on a bare echo.
+//! The workloads on Reservations, and the same requests to a bare echo.
 //!
-//! Every answer that is not what the shape expects ends the bench with what the server said.
+//! An answer that the workload does not expect ends the bench with the status of the answer.
 
 use std::sync::{
     Arc,
@@ -11,11 +11,13 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tonic::{Code, Status};
 
-use super::asked::{self, Block, Dice, Marks, PLACES, SEATS};
+use super::messages::{self, Block, NextSeats, Random, SEATS, SEATS_PER_ROW};
 use crate::wire::{
-    self, echo,
-    line::{Line, Method},
-    load::{Answer, Caller, Outcome, connect, drive},
+    self,
+    client::{Client, Method},
+    echo,
+    load::{Answer, Caller, connect, drive},
+    tally::Outcome,
 };
 
 pub(crate) const RESERVE: &str = "/boxoffice.v1.Reservations/ReserveSeats";
@@ -24,212 +26,227 @@ pub(crate) const CANCEL: &str = "/boxoffice.v1.Reservations/CancelReservation";
 
 /// What the callers do.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Shape {
-    /// One to four free neighbouring seats of any showtime, again and again.
+pub(crate) enum Workload {
+    /// Each call reserves one to four free neighbouring seats of a random showtime.
     Reserve,
     /// The same, without a request id.
-    ReserveUnnamed,
-    /// The same, and then confirm: one answer is counted for both.
-    Sell,
-    /// One showtime for all. Its 2,000 seats would be gone in a moment, so each caller has four neighbouring ones to
-    /// itself, of which it reserves one to four, cancels, and so on: an answer is a reservation or a cancellation.
-    Hot,
-    /// Everybody wants the same two seats, and the next two as soon as it was told who has these: exactly one gets them.
-    Crowd,
+    ReserveWithoutId,
+    /// The same, and then a confirmation. The two calls count as one answer.
+    ReserveAndConfirm,
+    /// All callers use one showtime. Each has four neighbouring seats of its own, of which it reserves one to four and cancels
+    /// them, again and again: without that, the 2,000 seats would be sold in a moment. Reservations and cancellations count as
+    /// answers.
+    OneShowtime,
+    /// All callers want the same two seats, of which exactly one caller gets them. With its answer each caller goes on to the
+    /// next two seats.
+    SameSeats,
 }
 
-/// What to do.
+impl Workload {
+    /// Whether it has showtimes of its own, apart from those over which the load is spread.
+    pub(crate) fn is_contended(self) -> bool {
+        matches!(self, Self::OneShowtime | Self::SameSeats)
+    }
+}
+
+/// A workload on a deployment or on a bare echo.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    pub(crate) shape: Shape,
-    /// The servers, to share the callers evenly.
+    pub(crate) workload: Workload,
+    /// The servers, which share the callers evenly.
     pub(crate) addresses: Vec<String>,
-    /// Whether they are bare echoes.
+    /// Whether the servers are bare echoes.
     pub(crate) echo: bool,
     pub(crate) showtimes: Vec<String>,
-    /// Seats of each showtime that were asked for before.
+    /// Seats of each showtime that were requested before.
     pub(crate) first: usize,
     pub(crate) in_flight: usize,
     pub(crate) seconds: f64,
-    /// Where chance begins: another for each load on a database.
+    /// Seed of the random numbers. Each load on a database needs another one.
     pub(crate) seed: u64,
 }
 
-/// What came of it.
+/// The result of a workload.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Told {
+pub(crate) struct LoadResult {
     pub(crate) outcome: Outcome,
-    /// Seats that were asked for in the fullest showtime; of a crowd, how many showtimes it came to.
-    pub(crate) next: usize,
+    /// Seats that were requested in the showtime with the most; of [`Workload::SameSeats`], the showtimes that were used.
+    pub(crate) used: usize,
 }
 
 impl Plan {
-    /// Has it done by a process of its own.
-    pub(crate) fn run(&self) -> Told {
-        wire::instruct("contend", self)
+    /// Runs the plan in a process of its own.
+    pub(crate) fn run(&self) -> LoadResult {
+        wire::run_role("contend", self)
     }
 }
 
-/// Does what the plan in this file says, and prints what came of it.
+/// Runs the plan in this file and prints the result.
 pub(crate) async fn run(file: &str) {
-    let plan: Plan = wire::instructions(file);
-    let common = Arc::new(Common::new(&plan));
-    let lines = connect(&plan.addresses, plan.in_flight).await.into_iter().enumerate();
+    let plan: Plan = wire::read_plan(file);
+    let shared = Arc::new(Shared::new(&plan));
+    let clients = connect(&plan.addresses, plan.in_flight).await.into_iter().enumerate();
     let path = |method| if plan.echo { echo::PATH } else { method };
-    let asking = lines.map(|(caller, line)| Asking {
-        reserve: line.method(path(RESERVE)),
-        confirm: line.method(path(CONFIRM)),
-        cancel: line.method(path(CANCEL)),
-        line,
-        caller,
-        dice: Dice::new(plan.seed, caller),
-        wave: 0,
+    let callers = clients.map(|(number, client)| ReservationCaller {
+        reserve: client.method(path(RESERVE)),
+        confirm: client.method(path(CONFIRM)),
+        cancel: client.method(path(CANCEL)),
+        client,
+        number,
+        random: Random::new(plan.seed, number),
+        contest: 0,
         held: None,
-        common: Arc::clone(&common),
+        shared: Arc::clone(&shared),
     });
-    let outcome = drive(plan.seconds, asking.collect()).await;
-    let waves = common.check();
-    let next = if plan.shape == Shape::Crowd { (waves * 2).div_ceil(SEATS) } else { common.marks.highest() };
-    let told = Told { outcome, next };
-    println!("{}", serde_json::to_string(&told).expect("what came of it, as text"));
+    let outcome = drive(plan.seconds, callers.collect()).await;
+    let contests = shared.check_winners();
+    let used = match plan.workload {
+        Workload::SameSeats => (contests * 2).div_ceil(SEATS),
+        _ => shared.next_seats.highest(),
+    };
+    wire::print_result(&LoadResult { outcome, used });
 }
 
-/// What the callers share.
-struct Common {
-    shape: Shape,
+/// State that all callers share.
+struct Shared {
+    workload: Workload,
     echo: bool,
     showtimes: Vec<String>,
-    marks: Marks,
-    /// Of a crowd: how many got the seats of each wave, and how many waves were begun.
+    next_seats: NextSeats,
+    /// Callers that got the two seats of each contest.
     winners: Vec<AtomicU32>,
-    waves: AtomicUsize,
+    /// Contests that at least one caller has entered.
+    contests: AtomicUsize,
 }
 
-impl Common {
+impl Shared {
     fn new(plan: &Plan) -> Self {
-        let waves = if plan.shape == Shape::Crowd { plan.showtimes.len() * SEATS / 2 } else { 0 };
+        let contests = if plan.workload == Workload::SameSeats { plan.showtimes.len() * SEATS / 2 } else { 0 };
         Self {
-            shape: plan.shape,
+            workload: plan.workload,
             echo: plan.echo,
             showtimes: plan.showtimes.clone(),
-            marks: Marks::new(plan.showtimes.len(), plan.first),
-            winners: (0..waves).map(|_| AtomicU32::new(0)).collect(),
-            waves: AtomicUsize::new(0),
+            next_seats: NextSeats::new(plan.showtimes.len(), plan.first),
+            winners: (0..contests).map(|_| AtomicU32::new(0)).collect(),
+            contests: AtomicUsize::new(0),
         }
     }
 
-    /// Of a crowd, exactly one gets what all want. Answers with the number of waves.
-    fn check(&self) -> usize {
-        let waves = self.waves.load(Ordering::Relaxed);
-        for (wave, winners) in self.winners[..waves].iter().enumerate().filter(|_| !self.echo) {
-            assert_eq!(winners.load(Ordering::Relaxed), 1, "so many got the seats of wave {wave} of {waves}");
+    /// Checks that every contest has exactly one winner, and returns the number of contests.
+    fn check_winners(&self) -> usize {
+        let contests = self.contests.load(Ordering::Relaxed);
+        for (number, winners) in self.winners[..contests].iter().enumerate().filter(|_| !self.echo) {
+            assert_eq!(winners.load(Ordering::Relaxed), 1, "winners of contest {number} of {contests}");
         }
-        waves
+        contests
     }
 }
 
-/// One who asks.
-struct Asking {
-    line: Line,
+struct ReservationCaller {
+    client: Client,
     reserve: Method,
     confirm: Method,
     cancel: Method,
-    caller: usize,
-    dice: Dice,
-    wave: usize,
+    number: usize,
+    random: Random,
+    /// The next contest that it enters.
+    contest: usize,
+    /// The reservation that it has at present.
     held: Option<String>,
-    common: Arc<Common>,
+    shared: Arc<Shared>,
 }
 
-impl Caller for Asking {
+impl Caller for ReservationCaller {
     async fn call(&mut self) -> Option<Answer> {
-        let bytes = match self.common.shape {
-            Shape::Reserve | Shape::ReserveUnnamed => self.reserve().await?.len(),
-            Shape::Sell => {
-                let held = asked::reserved(self.reserve().await?);
-                self.settle(&held, true).await
+        let bytes = match self.shared.workload {
+            Workload::Reserve | Workload::ReserveWithoutId => self.reserve_anywhere().await?.len(),
+            Workload::ReserveAndConfirm => {
+                let held = messages::reservation_id(self.reserve_anywhere().await?);
+                self.confirm_or_cancel(&held, true).await
             }
-            Shape::Hot => match self.held.take() {
-                Some(held) => self.settle(&held, false).await,
-                None => self.reserve_mine().await,
+            Workload::OneShowtime => match self.held.take() {
+                Some(held) => self.confirm_or_cancel(&held, false).await,
+                None => self.reserve_own_seats().await,
             },
-            Shape::Crowd => self.compete().await?,
+            Workload::SameSeats => self.enter_contest().await?,
         };
         Some(Answer { bytes, failed: false })
     }
 
     async fn finish(&mut self) {
-        match self.common.shape {
-            Shape::Hot => {
+        match self.shared.workload {
+            Workload::OneShowtime => {
                 if let Some(held) = self.held.take() {
-                    self.settle(&held, false).await;
+                    self.confirm_or_cancel(&held, false).await;
                 }
             }
-            // A wave is whole when all have asked.
-            Shape::Crowd => {
-                while self.wave < self.common.waves.load(Ordering::Relaxed) && self.compete().await.is_some() {}
+            // Every caller enters every contest, so that each has a winner.
+            Workload::SameSeats => {
+                while self.contest < self.shared.contests.load(Ordering::Relaxed)
+                    && self.enter_contest().await.is_some()
+                {}
             }
-            Shape::Reserve | Shape::ReserveUnnamed | Shape::Sell => {}
+            Workload::Reserve | Workload::ReserveWithoutId | Workload::ReserveAndConfirm => {}
         }
     }
 }
 
-impl Asking {
-    /// Reserves somewhere, unless all is taken.
-    async fn reserve(&mut self) -> Option<Bytes> {
-        let count = 1 + self.dice.below(4);
-        let houses = self.common.showtimes.len();
-        let drawn = self.dice.below(houses);
-        let free = |house| Some((house, self.common.marks.take(house, count)?));
-        let (house, block) = (drawn..houses).chain(0..drawn).take(50).find_map(free)?;
-        Some(self.ask(house, block).await.unwrap_or_else(|status| panic!("{status:?}")))
+impl ReservationCaller {
+    /// Reserves seats of a random showtime, or of one after it if that is full. `None` if all are full.
+    async fn reserve_anywhere(&mut self) -> Option<Bytes> {
+        let count = 1 + self.random.below(4);
+        let showtimes = self.shared.showtimes.len();
+        let first = self.random.below(showtimes);
+        let free = |showtime| Some((showtime, self.shared.next_seats.take(showtime, count)?));
+        let (showtime, block) = (first..showtimes).chain(0..first).take(50).find_map(free)?;
+        Some(self.reserve(showtime, block).await.unwrap_or_else(|status| panic!("{status:?}")))
     }
 
-    async fn reserve_mine(&mut self) -> usize {
-        let block = Block { first: self.caller * 4, count: 1 + self.dice.below(4) };
-        let answer = self.ask(0, block).await.unwrap_or_else(|status| panic!("{status:?}"));
+    async fn reserve_own_seats(&mut self) -> usize {
+        let block = Block { first: self.number * 4, count: 1 + self.random.below(4) };
+        let answer = self.reserve(0, block).await.unwrap_or_else(|status| panic!("{status:?}"));
         let bytes = answer.len();
-        self.held = Some(asked::reserved(answer));
+        self.held = Some(messages::reservation_id(answer));
         bytes
     }
 
-    /// Asks for the seats of its wave, unless there are no more.
-    async fn compete(&mut self) -> Option<usize> {
-        let wave = self.wave;
-        let block = Block { first: wave * 2 % SEATS, count: 2 };
-        let house = wave * 2 / SEATS;
-        if house == self.common.showtimes.len() {
+    /// Tries to reserve the seats of its next contest. `None` if there are no more contests.
+    async fn enter_contest(&mut self) -> Option<usize> {
+        let contest = self.contest;
+        let block = Block { first: contest * 2 % SEATS, count: 2 };
+        let showtime = contest * 2 / SEATS;
+        if showtime == self.shared.showtimes.len() {
             return None;
         }
-        self.wave += 1;
-        self.common.waves.fetch_max(self.wave, Ordering::Relaxed);
-        match self.ask(house, block).await {
+        self.contest += 1;
+        self.shared.contests.fetch_max(self.contest, Ordering::Relaxed);
+        match self.reserve(showtime, block).await {
             Ok(answer) => {
-                self.common.winners[wave].fetch_add(1, Ordering::Relaxed);
+                self.shared.winners[contest].fetch_add(1, Ordering::Relaxed);
                 Some(answer.len())
             }
-            Err(status) if status.code() == Code::FailedPrecondition => Some(size(&status)),
+            Err(status) if status.code() == Code::FailedPrecondition => Some(refusal_bytes(&status)),
             Err(status) => panic!("{status:?}"),
         }
     }
 
-    async fn ask(&mut self, house: usize, block: Block) -> Result<Bytes, Status> {
-        debug_assert!(block.first % PLACES + block.count <= PLACES, "one row");
-        let request_id = (self.common.shape != Shape::ReserveUnnamed).then(|| self.dice.uuid());
-        let customer = asked::customer(&mut self.dice);
-        let message = asked::reserve(&self.common.showtimes[house], block.seats(), &customer, request_id);
-        self.line.unary(&self.reserve, message).await
+    async fn reserve(&mut self, showtime: usize, block: Block) -> Result<Bytes, Status> {
+        debug_assert!(block.first % SEATS_PER_ROW + block.count <= SEATS_PER_ROW, "seats of one row");
+        let request_id = (self.shared.workload != Workload::ReserveWithoutId).then(|| self.random.uuid());
+        let customer = messages::customer(&mut self.random);
+        let message = messages::reserve(&self.shared.showtimes[showtime], block.seats(), &customer, request_id);
+        self.client.unary(&self.reserve, message).await
     }
 
-    /// Confirms or cancels.
-    async fn settle(&mut self, held: &str, confirm: bool) -> usize {
-        let message = asked::settle(held, Some(self.dice.uuid()));
+    /// Returns the size of the answer.
+    async fn confirm_or_cancel(&mut self, reservation: &str, confirm: bool) -> usize {
+        let message = messages::confirm_or_cancel(reservation, Some(self.random.uuid()));
         let method = if confirm { &self.confirm } else { &self.cancel };
-        self.line.unary(method, message).await.unwrap_or_else(|status| panic!("{status:?}")).len()
+        self.client.unary(method, message).await.unwrap_or_else(|status| panic!("{status:?}")).len()
     }
 }
 
-/// Bytes of a refusal: its message, and its details as they travel, in base64.
-fn size(status: &Status) -> usize {
+/// Bytes of a refusal: its message, and its details in base64, as they are on the wire.
+fn refusal_bytes(status: &Status) -> usize {
     status.message().len() + status.details().len().div_ceil(3) * 4
 }

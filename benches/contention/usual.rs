@@ -1,7 +1,7 @@
-//! The usual ways to do it: a database client that reserves three seats in a transaction of five steps, or in one
-//! statement. No gRPC, no rules, no layout: only what must be written.
+//! The usual way to reserve, a baseline: a database client that writes a reservation of three seats in a transaction of
+//! several statements, or all of it in one statement. It has no gRPC, no rules and no layout.
 //!
-//! They have tables of their own in a database of their own, beside the service's, on the same server.
+//! Its tables are in a database of their own, on the same Postgres server as those of the service.
 
 use std::sync::Arc;
 
@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicI32, Ordering};
 use uuid::Uuid;
 
-use super::asked::{self, Dice};
+use super::messages::{self, Random};
 use crate::wire::{
     self,
-    load::{Answer, Caller, Outcome, drive},
+    load::{Answer, Caller, drive},
+    tally::Outcome,
 };
 
 const SCHEMA: &str = "
@@ -65,7 +66,7 @@ const CLAIMS: &str = "
 const OUTBOX: &str = "
     INSERT INTO outbox (aggregate, type, payload, create_time) VALUES ($1, 'ReservationCreated', $2, $3)";
 
-const ALL_OF_IT: &str = "
+const ONE_STATEMENT: &str = "
     WITH reservation AS (
         INSERT INTO reservations
             (reservation_id, showtime_id, customer_id, state, price_minor, create_time, expire_time)
@@ -79,38 +80,38 @@ const ALL_OF_IT: &str = "
     )
     INSERT INTO outbox (aggregate, type, payload, create_time) VALUES ($2, 'ReservationCreated', $9, $4)";
 
-/// Bytes of an event.
+/// The event of a reservation.
 pub(crate) const PAYLOAD: [u8; 150] = [7; 150];
 
-/// Which of them.
+/// How a reservation is written.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Way {
-    /// BEGIN, insert the reservation, upsert three claims, insert an outbox row, COMMIT.
+    /// BEGIN, insert of the reservation, upsert of three claims, insert of an outbox row, COMMIT.
     Transaction,
-    /// The same in one prepared statement.
+    /// The same rows by one prepared statement.
     Statement,
 }
 
-/// What to do.
+/// A load on the usual way.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
     pub(crate) way: Way,
     pub(crate) url: String,
     pub(crate) showtimes: usize,
-    /// Connections, each always busy.
+    /// Connections. None of them is ever idle.
     pub(crate) connections: usize,
     pub(crate) seconds: f64,
     pub(crate) seed: u64,
 }
 
 impl Plan {
-    /// Has it done by a process of its own.
+    /// Runs the plan in a process of its own.
     pub(crate) fn run(&self) -> Outcome {
-        wire::instruct("usual", self)
+        wire::run_role("usual", self)
     }
 }
 
-/// Makes the tables, empty, instead of those that were there.
+/// Drops the tables and creates them again.
 pub(crate) async fn prepare(url: &str) {
     let mut connection = connect(url).await;
     sqlx::raw_sql(SCHEMA).execute(&mut connection).await.expect("the tables");
@@ -121,91 +122,89 @@ pub(crate) async fn connect(url: &str) -> PgConnection {
     options.disable_statement_logging().connect().await.expect("a connection")
 }
 
-/// Does what the plan in this file says, and prints the outcome.
+/// Runs the plan in this file and prints the outcome.
 pub(crate) async fn run(file: &str) {
-    let plan: Plan = wire::instructions(file);
-    let houses = Arc::new(Houses::new(&plan));
-    let mut reserving = Vec::new();
-    for caller in 0..plan.connections {
-        let (connection, dice) = (connect(&plan.url).await, Dice::new(plan.seed, caller));
-        reserving.push(Reserving { way: plan.way, connection, dice, houses: Arc::clone(&houses) });
+    let plan: Plan = wire::read_plan(file);
+    let showtimes = Arc::new(Showtimes::new(&plan));
+    let mut clients = Vec::new();
+    for number in 0..plan.connections {
+        let (connection, random) = (connect(&plan.url).await, Random::new(plan.seed, number));
+        clients.push(DatabaseClient { way: plan.way, connection, random, showtimes: Arc::clone(&showtimes) });
     }
-    let outcome = drive(plan.seconds, reserving).await;
-    println!("{}", serde_json::to_string(&outcome).expect("an outcome as text"));
+    wire::print_result(&drive(plan.seconds, clients).await);
 }
 
-/// Showtimes, and the seats of each that were never asked for: there is no end of them.
-struct Houses(Vec<(Uuid, AtomicI32)>);
+/// Showtimes, each with its next free seat. Their seats are unlimited.
+struct Showtimes(Vec<(Uuid, AtomicI32)>);
 
-impl Houses {
+impl Showtimes {
     fn new(plan: &Plan) -> Self {
-        let mut dice = Dice::new(plan.seed, usize::MAX);
-        Self((0..plan.showtimes).map(|_| (dice.uuid(), AtomicI32::new(1))).collect())
+        let mut random = Random::new(plan.seed, usize::MAX);
+        Self((0..plan.showtimes).map(|_| (random.uuid(), AtomicI32::new(1))).collect())
     }
 }
 
-/// One client.
-struct Reserving {
+struct DatabaseClient {
     way: Way,
     connection: PgConnection,
-    dice: Dice,
-    houses: Arc<Houses>,
+    random: Random,
+    showtimes: Arc<Showtimes>,
 }
 
-/// What is written.
+/// A reservation to be written.
 struct Reservation {
     id: Uuid,
     showtime: Uuid,
     customer: String,
     seats: [i32; 3],
-    now: DateTime<Utc>,
-    until: DateTime<Utc>,
+    create_time: DateTime<Utc>,
+    expire_time: DateTime<Utc>,
 }
 
-impl Caller for Reserving {
+impl Caller for DatabaseClient {
     async fn call(&mut self) -> Option<Answer> {
-        let (showtime, next) = &self.houses.0[self.dice.below(self.houses.0.len())];
+        let (showtime, next) = &self.showtimes.0[self.random.below(self.showtimes.0.len())];
         let seat = next.fetch_add(3, Ordering::Relaxed);
         let now = Clock::System.now();
         let reservation = Reservation {
             id: Clock::System.new_id(),
             showtime: *showtime,
-            customer: asked::customer(&mut self.dice),
+            customer: messages::customer(&mut self.random),
             seats: [seat, seat + 1, seat + 2],
-            now,
-            until: now + TimeDelta::hours(1),
+            create_time: now,
+            expire_time: now + TimeDelta::hours(1),
         };
         match self.way {
             Way::Transaction => transaction(&mut self.connection, &reservation).await,
             Way::Statement => statement(&mut self.connection, &reservation).await,
         }
-        .expect("the database takes it");
+        .expect("a reservation is written");
         Some(Answer::default())
     }
 }
 
 type Prepared<'q> = Query<'q, sqlx::Postgres, PgArguments>;
 
-/// The statement's first five parameters.
-fn begin_with<'q>(sql: &'static str, of: &'q Reservation) -> Prepared<'q> {
-    sqlx::query(sql).bind(of.id).bind(of.showtime).bind(&of.customer).bind(of.now).bind(of.until)
+/// A statement with its first five parameters, which are the same for both ways.
+fn bind_reservation<'q>(sql: &'static str, new: &'q Reservation) -> Prepared<'q> {
+    sqlx::query(sql).bind(new.id).bind(new.showtime).bind(&new.customer).bind(new.create_time).bind(new.expire_time)
 }
 
-async fn transaction(connection: &mut PgConnection, of: &Reservation) -> Result<(), sqlx::Error> {
+async fn transaction(connection: &mut PgConnection, new: &Reservation) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
-    begin_with(RESERVATION, of).execute(&mut *transaction).await?;
-    let claims = sqlx::query(CLAIMS).bind(of.showtime).bind(of.seats[0]).bind(of.seats[1]).bind(of.seats[2]);
-    let claims = claims.bind(of.id).bind(of.now).bind(of.until);
+    bind_reservation(RESERVATION, new).execute(&mut *transaction).await?;
+    let claims = sqlx::query(CLAIMS).bind(new.showtime).bind(new.seats[0]).bind(new.seats[1]).bind(new.seats[2]);
+    let claims = claims.bind(new.id).bind(new.create_time).bind(new.expire_time);
     let claimed = claims.execute(&mut *transaction).await?;
-    assert_eq!(claimed.rows_affected(), 3, "all seats were free");
-    let event = sqlx::query(OUTBOX).bind(of.showtime).bind(&PAYLOAD[..]).bind(of.now);
+    assert_eq!(claimed.rows_affected(), 3, "claimed seats");
+    let event = sqlx::query(OUTBOX).bind(new.showtime).bind(&PAYLOAD[..]).bind(new.create_time);
     event.execute(&mut *transaction).await?;
     transaction.commit().await
 }
 
-async fn statement(connection: &mut PgConnection, of: &Reservation) -> Result<(), sqlx::Error> {
-    let all = begin_with(ALL_OF_IT, of).bind(of.seats[0]).bind(of.seats[1]).bind(of.seats[2]);
+async fn statement(connection: &mut PgConnection, new: &Reservation) -> Result<(), sqlx::Error> {
+    let all = bind_reservation(ONE_STATEMENT, new).bind(new.seats[0]).bind(new.seats[1]).bind(new.seats[2]);
     let written = all.bind(&PAYLOAD[..]).execute(connection).await?;
-    assert_eq!(written.rows_affected(), 1, "an event was written");
+    assert_eq!(written.rows_affected(), 1, "written events");
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! The usual way on SQLite: a program that reserves three seats through SeaORM's entities, each time in a transaction of
-//! its own.
+//! The usual way on SQLite, a baseline: a program that reserves three seats through SeaORM's entities, each time in a
+//! transaction of its own.
 //!
-//! As durable as the service: write-ahead log, `synchronous=FULL`. SQLite has one writer, so it is one connection that is
-//! never idle.
+//! It is as durable as the service: write-ahead log, `synchronous=FULL`. SQLite has one writer, so the load is one connection
+//! that is never idle.
 
 use boxoffice::clock::Clock;
 use chrono::TimeDelta;
@@ -18,12 +18,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    asked::{self, Dice},
+    messages::{self, Random},
     usual::PAYLOAD,
 };
 use crate::wire::{
     self,
-    load::{Answer, Caller, Outcome, drive},
+    load::{Answer, Caller, drive},
+    tally::Outcome,
 };
 
 const SCHEMA: &str = "
@@ -55,7 +56,7 @@ const SCHEMA: &str = "
     )";
 
 mod reservation {
-    //! A reservation's row.
+    //! The rows of reservations.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -78,7 +79,7 @@ mod reservation {
 }
 
 mod claim {
-    //! A claim's row.
+    //! The rows of claimed seats.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -99,7 +100,7 @@ mod claim {
 }
 
 mod outbox {
-    //! An event's row.
+    //! The rows of events.
     use sea_orm::entity::prelude::*;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
@@ -120,10 +121,10 @@ mod outbox {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
-/// What to do.
+/// A load on the usual way on SQLite.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// The database, made if it is not there.
+    /// The file of the database, which is created if it does not exist.
     pub(crate) file: String,
     pub(crate) showtimes: usize,
     pub(crate) seconds: f64,
@@ -131,15 +132,15 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Has it done by a process of its own.
+    /// Runs the plan in a process of its own.
     pub(crate) fn run(&self) -> Outcome {
-        wire::instruct("usual-sqlite", self)
+        wire::run_role("usual-sqlite", self)
     }
 }
 
-/// Does what the plan in this file says, and prints the outcome.
+/// Runs the plan in this file and prints the outcome.
 pub(crate) async fn run(file: &str) {
-    let plan: Plan = wire::instructions(file);
+    let plan: Plan = wire::read_plan(file);
     let database = plan.file.clone();
     let mut options = ConnectOptions::new("sqlite::memory:");
     options.max_connections(1).sqlx_logging(false).map_sqlx_sqlite_opts(move |_| {
@@ -148,27 +149,25 @@ pub(crate) async fn run(file: &str) {
     });
     let connection = Database::connect(options).await.expect("a database");
     connection.execute_unprepared(SCHEMA).await.expect("the tables");
-    let mut dice = Dice::new(plan.seed, 0);
-    let houses = (0..plan.showtimes).map(|_| (dice.uuid(), 1)).collect();
-    let outcome = drive(plan.seconds, vec![Reserving { connection, dice, houses }]).await;
-    println!("{}", serde_json::to_string(&outcome).expect("an outcome as text"));
+    let mut random = Random::new(plan.seed, 0);
+    let showtimes = (0..plan.showtimes).map(|_| (random.uuid(), 1)).collect();
+    wire::print_result(&drive(plan.seconds, vec![DatabaseClient { connection, random, showtimes }]).await);
 }
 
-/// The one writer.
-struct Reserving {
+struct DatabaseClient {
     connection: DatabaseConnection,
-    dice: Dice,
-    /// Showtimes, and the next seat of each.
-    houses: Vec<(Uuid, i32)>,
+    random: Random,
+    /// Showtimes, each with its next free seat.
+    showtimes: Vec<(Uuid, i32)>,
 }
 
-impl Caller for Reserving {
+impl Caller for DatabaseClient {
     async fn call(&mut self) -> Option<Answer> {
-        let house = self.dice.below(self.houses.len());
-        let (showtime, seat) = self.houses[house];
-        self.houses[house].1 += 3;
-        let customer = asked::customer(&mut self.dice);
-        reserve(&self.connection, showtime, seat, customer).await.expect("the database takes it");
+        let number = self.random.below(self.showtimes.len());
+        let (showtime, seat) = self.showtimes[number];
+        self.showtimes[number].1 += 3;
+        let customer = messages::customer(&mut self.random);
+        reserve(&self.connection, showtime, seat, customer).await.expect("a reservation is written");
         Some(Answer::default())
     }
 }
@@ -194,10 +193,11 @@ async fn reserve(connection: &DatabaseConnection, showtime: Uuid, seat: i32, cus
         expire_time: Set(expire_time),
     });
     let lapsed = Expr::col((claim::Entity, claim::Column::ExpireTime)).lte(now);
-    let mut steal = OnConflict::columns([claim::Column::ShowtimeId, claim::Column::Seat]);
-    steal.update_columns([claim::Column::ReservationId, claim::Column::ExpireTime]).action_and_where(lapsed);
-    let claimed = claim::Entity::insert_many(claims).on_conflict(steal).exec_without_returning(&transaction).await?;
-    assert_eq!(claimed, 3, "all seats were free");
+    let mut replace_lapsed = OnConflict::columns([claim::Column::ShowtimeId, claim::Column::Seat]);
+    replace_lapsed.update_columns([claim::Column::ReservationId, claim::Column::ExpireTime]).action_and_where(lapsed);
+    let claimed =
+        claim::Entity::insert_many(claims).on_conflict(replace_lapsed).exec_without_returning(&transaction).await?;
+    assert_eq!(claimed, 3, "claimed seats");
     let event = outbox::ActiveModel {
         event_id: NotSet,
         aggregate: Set(showtime),

@@ -1,4 +1,4 @@
-//! The baseline of a watch: tonic as it comes, which says as many bytes to as many streams, and does nothing else.
+//! The floor, a baseline of watches: a stock tonic server that sends as many bytes to as many streams as the service does.
 
 use std::{
     convert::Infallible,
@@ -28,33 +28,33 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-use super::fan::PACE;
-use crate::wire::{self, Role, echo::Blob};
+use super::fan_out::STEADY_RATE;
+use crate::wire::{self, RoleProcess, echo::Blob};
 
-/// The path that it answers on.
+/// The path of its only method.
 pub(crate) const PATH: &str = "/bench.Floor/Watch";
-/// Messages that may wait for a stream. It takes more than a minute until one is missed.
-const WAITING: usize = 1_024;
-/// When the slowest has heard enough of them, others follow.
-const LOOK: Duration = Duration::from_millis(1);
+/// Messages that may wait for a stream. At the steady rate that is more than a minute.
+const CAPACITY: usize = 1_024;
+/// How often it checks, at the maximum rate, whether the slowest stream has taken enough messages for more of them.
+const CHECK_PERIOD: Duration = Duration::from_millis(1);
 
-/// When it says something.
+/// How often it sends.
 #[derive(Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Pace {
-    /// So often a second, the same to all.
+pub(crate) enum Rate {
+    /// [`STEADY_RATE`] messages per second to each stream.
     Steady,
-    /// As often as the slowest stream hears it, as soon as all are there.
-    AllItCan,
+    /// As many as the slowest stream takes, once all streams are open.
+    Maximum,
 }
 
-/// On the wire it is what a `WatchSeatMapResponse` with a delta is.
+/// It has the wire format of a `WatchSeatMapResponse` with a delta.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Told {
+struct WatchMessage {
     #[prost(bytes = "bytes", tag = "2")]
     delta: Bytes,
 }
 
-/// A delta, and what makes it as long as those of the service.
+/// The first fields of a delta, and filler that makes it as long as one of the service.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Delta {
     #[prost(int64, tag = "1")]
@@ -62,15 +62,15 @@ struct Delta {
     #[prost(int64, tag = "2")]
     to: i64,
     #[prost(message, optional, tag = "3")]
-    at: Option<Timestamp>,
+    time: Option<Timestamp>,
     #[prost(bytes = "vec", tag = "4")]
-    rest: Vec<u8>,
+    filler: Vec<u8>,
 }
 
 #[derive(Clone)]
 struct Floor {
-    told: broadcast::Sender<Told>,
-    /// How many streams there are.
+    messages: broadcast::Sender<WatchMessage>,
+    /// Number of open streams.
     streams: watch::Sender<usize>,
 }
 
@@ -79,15 +79,15 @@ impl NamedService for Floor {
 }
 
 impl ServerStreamingService<Blob> for Floor {
-    type Response = Told;
-    type ResponseStream = Pin<Box<dyn Stream<Item = Result<Told, Status>> + Send>>;
+    type Response = WatchMessage;
+    type ResponseStream = Pin<Box<dyn Stream<Item = Result<WatchMessage, Status>> + Send>>;
     type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
 
     fn call(&mut self, _: tonic::Request<Blob>) -> Self::Future {
         self.streams.send_modify(|streams| *streams += 1);
-        let stream = stream::unfold(self.told.subscribe(), async |mut told| {
-            let message = told.recv().await.map_err(|error| Status::data_loss(error.to_string()));
-            Some((message, told))
+        let stream = stream::unfold(self.messages.subscribe(), async |mut messages| {
+            let message = messages.recv().await.map_err(|error| Status::data_loss(error.to_string()));
+            Some((message, messages))
         });
         let stream: Self::ResponseStream = Box::pin(stream);
         ready(Ok(tonic::Response::new(stream)))
@@ -105,71 +105,77 @@ impl tower::Service<Request<Body>> for Floor {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let floor = self.clone();
-        let codec = ProstCodec::<Told, Blob>::default();
+        let codec = ProstCodec::<WatchMessage, Blob>::default();
         Box::pin(async move { Ok(Grpc::new(codec).server_streaming(floor, request).await) })
     }
 }
 
-/// What to do.
+/// A floor for one turn.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// Of a message.
+    /// Bytes of a message.
     pub(crate) bytes: usize,
-    pub(crate) pace: Pace,
-    /// Streams that there will be.
+    pub(crate) rate: Rate,
+    /// Streams that will be opened.
     pub(crate) streams: usize,
 }
 
 impl Plan {
-    /// Has it done by a process of its own: that, and where it listens.
-    pub(crate) fn begin(&self) -> (Role, String) {
-        wire::begin("floor", self)
+    /// Starts the server in a process of its own. Returns it with its address.
+    pub(crate) fn start(&self) -> (RoleProcess, String) {
+        wire::start_role("floor", self)
     }
 }
 
-/// Serves what the plan in this file says, and says where.
+/// Serves by the plan in this file, and prints the address.
 pub(crate) async fn run(file: &str) {
-    let Plan { bytes, pace, streams: all } = wire::instructions(file);
-    let (told, streams) = (broadcast::Sender::new(WAITING), watch::Sender::new(0));
-    let (there, floor) = (streams.subscribe(), Floor { told: told.clone(), streams });
-    match pace {
-        Pace::Steady => tokio::spawn(tell(told, bytes)),
-        Pace::AllItCan => tokio::spawn(tell_all_it_can(told, message(1, bytes), there, all)),
+    let Plan { bytes, rate, streams: all } = wire::read_plan(file);
+    let (messages, streams) = (broadcast::Sender::new(CAPACITY), watch::Sender::new(0));
+    let (open, floor) = (streams.subscribe(), Floor { messages: messages.clone(), streams });
+    match rate {
+        Rate::Steady => tokio::spawn(send_steadily(messages, bytes)),
+        Rate::Maximum => tokio::spawn(send_at_maximum_rate(messages, message(1, bytes), open, all)),
     };
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let incoming = incoming.with_nodelay(Some(true));
-    println!("{}", incoming.local_addr().expect("its own address"));
-    Server::builder().add_service(floor).serve_with_incoming(incoming).await.expect("to serve");
+    println!("{}", incoming.local_addr().expect("the address of the socket"));
+    let server = Server::builder().add_service(floor).serve_with_incoming(incoming);
+    server.await.expect("a server that runs until it is killed");
 }
 
-async fn tell(told: broadcast::Sender<Told>, bytes: usize) {
-    let mut ticks = interval(Duration::from_secs_f64(1.0 / PACE));
+async fn send_steadily(messages: broadcast::Sender<WatchMessage>, bytes: usize) {
+    let mut ticks = interval(Duration::from_secs_f64(1.0 / STEADY_RATE));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     for to in 1.. {
         ticks.tick().await;
-        // It may be that nobody listens yet.
-        let _listeners = told.send(message(to, bytes));
+        // An error means that no stream is open yet.
+        let _streams = messages.send(message(to, bytes));
     }
 }
 
-async fn tell_all_it_can(told: broadcast::Sender<Told>, message: Told, mut there: watch::Receiver<usize>, all: usize) {
-    drop(there.wait_for(|streams| *streams >= all).await);
+async fn send_at_maximum_rate(
+    messages: broadcast::Sender<WatchMessage>,
+    message: WatchMessage,
+    mut open: watch::Receiver<usize>,
+    all: usize,
+) {
+    drop(open.wait_for(|streams| *streams >= all).await);
     loop {
-        while told.len() < WAITING / 2 {
-            let _listeners = told.send(message.clone());
+        while messages.len() < CAPACITY / 2 {
+            let _streams = messages.send(message.clone());
         }
-        sleep(LOOK).await;
+        sleep(CHECK_PERIOD).await;
     }
 }
 
-/// The step to this revision, in so many bytes.
-fn message(to: i64, bytes: usize) -> Told {
+/// A message with a delta to this revision, of this many bytes.
+fn message(to: i64, bytes: usize) -> WatchMessage {
     let now = Clock::System.now();
-    let at = Timestamp { seconds: now.timestamp(), nanos: now.timestamp_subsec_nanos().cast_signed() };
-    let with = |rest| {
-        let delta = Delta { from: to - 1, to, at: Some(at), rest: vec![7; rest] };
-        Told { delta: delta.encode_to_vec().into() }
+    let time = Timestamp { seconds: now.timestamp(), nanos: now.timestamp_subsec_nanos().cast_signed() };
+    let with_filler = |filler| {
+        let delta = Delta { from: to - 1, to, time: Some(time), filler: vec![7; filler] };
+        WatchMessage { delta: delta.encode_to_vec().into() }
     };
-    let shorter = (0..=bytes).rev().map(with).find(|told| told.encoded_len() <= bytes);
-    shorter.unwrap_or_else(|| with(0))
+    let longest = (0..=bytes).rev().map(with_filler).find(|message| message.encoded_len() <= bytes);
+    longest.unwrap_or_else(|| with_filler(0))
 }

@@ -1,33 +1,33 @@
-//! What a watcher hears, read with as little work as there can be: ten thousand of them share the machine with the server.
+//! Reads the messages of a watch with as little work as possible: ten thousand watchers share the machine with the service.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use prost::encoding::decode_varint;
 
-use crate::wire::line::PREFIX;
+use crate::wire::client::PREFIX;
 
-/// Messages in what comes over a stream, however it is cut.
+/// Splits the bytes of a stream into messages, wherever the bytes were cut.
 #[derive(Default)]
 pub(crate) struct Frames {
-    /// The beginning of one whose end has not come.
-    begun: BytesMut,
+    /// The beginning of a message whose end has not arrived.
+    incomplete: BytesMut,
 }
 
 impl Frames {
-    /// Takes in what came, and passes on the messages that are whole by now.
-    pub(crate) fn read(&mut self, came: &Bytes, pass: impl FnMut(&[u8])) {
-        if self.begun.is_empty() {
-            let read = whole(came, pass);
-            self.begun.extend_from_slice(&came[read..]);
+    /// Adds received bytes, and passes on every message that is complete.
+    pub(crate) fn read(&mut self, received: &Bytes, pass: impl FnMut(&[u8])) {
+        if self.incomplete.is_empty() {
+            let read = pass_complete(received, pass);
+            self.incomplete.extend_from_slice(&received[read..]);
         } else {
-            self.begun.extend_from_slice(came);
-            let read = whole(&self.begun, pass);
-            self.begun.advance(read);
+            self.incomplete.extend_from_slice(received);
+            let read = pass_complete(&self.incomplete, pass);
+            self.incomplete.advance(read);
         }
     }
 }
 
-/// Passes on the whole messages at the beginning of this; answers how long they are.
-fn whole(bytes: &[u8], mut pass: impl FnMut(&[u8])) -> usize {
+/// Passes on the complete messages at the beginning of these bytes, and returns how many bytes they have.
+fn pass_complete(bytes: &[u8], mut pass: impl FnMut(&[u8])) -> usize {
     let mut at = 0;
     while let Some((prefix, rest)) = bytes[at..].split_first_chunk::<PREFIX>() {
         let [_, length @ ..] = *prefix;
@@ -38,46 +38,50 @@ fn whole(bytes: &[u8], mut pass: impl FnMut(&[u8])) -> usize {
     at
 }
 
-/// As much of a `WatchSeatMapResponse` as tells whether anything was missed.
+/// A `WatchSeatMapResponse`, as far as it shows whether a revision was missed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Word {
-    /// Everything, at this revision.
-    Everything(i64),
-    /// What changed from one revision to another, and when that was said, in microseconds.
-    Changed { from: i64, to: i64, at: u64 },
-    /// A sign of life.
-    Quiet,
-    /// A goodbye, or what nobody knows.
+pub(crate) enum Message {
+    Snapshot {
+        revision: i64,
+    },
+    Delta {
+        from: i64,
+        to: i64,
+        /// Its `as_of_time`, in microseconds.
+        time: u64,
+    },
+    Heartbeat,
+    /// The end of the stream, or a message of an unknown kind.
     Other,
 }
 
-impl Word {
+impl Message {
     pub(crate) fn read(message: &[u8]) -> Self {
         match Fields(message).next() {
             Some((1, Value::Bytes(map))) => {
                 let revision = Fields(map).find_map(|(field, value)| (field == 2).then(|| value.number()));
-                Self::Everything(revision.unwrap_or_default().cast_signed())
+                Self::Snapshot { revision: revision.unwrap_or_default().cast_signed() }
             }
             Some((2, Value::Bytes(delta))) => {
-                let (mut from, mut to, mut at) = (0, 0, 0);
-                // What comes after these is not looked at.
+                let (mut from, mut to, mut time) = (0, 0, 0);
+                // The fields after these are not read.
                 for (field, value) in Fields(delta) {
                     match field {
                         1 => from = value.number().cast_signed(),
                         2 => to = value.number().cast_signed(),
-                        3 => at = value.time(),
+                        3 => time = value.microseconds(),
                         _ => break,
                     }
                 }
-                Self::Changed { from, to, at }
+                Self::Delta { from, to, time }
             }
-            Some((3, _)) => Self::Quiet,
+            Some((3, _)) => Self::Heartbeat,
             _ => Self::Other,
         }
     }
 }
 
-/// The fields of a message, in the order in which they are written.
+/// The fields of an encoded message, in the order in which they were written.
 struct Fields<'a>(&'a [u8]);
 
 enum Value<'a> {
@@ -112,8 +116,8 @@ impl Value<'_> {
         }
     }
 
-    /// A `Timestamp`, in microseconds.
-    fn time(&self) -> u64 {
+    /// The microseconds of an encoded `Timestamp`.
+    fn microseconds(&self) -> u64 {
         let Self::Bytes(timestamp) = self else { return 0 };
         let part = |(field, value): (u64, Value<'_>)| match field {
             1 => value.number() * 1_000_000,

@@ -1,4 +1,4 @@
-//! One who watches, and makes sure that nothing is missed.
+//! A watcher of the seat map, which checks that it misses no revision.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -8,64 +8,64 @@ use std::sync::{
 use h2::RecvStream;
 
 use super::{
-    change::now,
-    frames::{Frames, Word},
+    changes::now,
+    frames::{Frames, Message},
 };
-use crate::wire::line;
+use crate::wire::client::next_data;
 
-/// One of the crowd.
+/// A watcher.
 pub(crate) struct Watcher {
-    /// The last revision that was heard of; negative before the first word.
+    /// The last received revision. It is negative before the first message.
     pub(crate) revision: AtomicI64,
-    /// When the last word was said.
-    pub(crate) at: AtomicU64,
-    /// Whether each step must follow on the last.
-    chained: bool,
-    /// Whether it takes notes,
-    takes_notes: bool,
-    /// and what they are.
-    notes: Mutex<Vec<Note>>,
+    /// The time in the last received delta, in microseconds.
+    pub(crate) time: AtomicU64,
+    /// Whether each delta must begin at the revision of the last message.
+    checks_order: bool,
+    /// Whether it records when it received what.
+    records: bool,
+    receipts: Mutex<Vec<Receipt>>,
 }
 
-/// What was heard when. Times are in microseconds.
+/// When a watcher received a revision. Times are in microseconds.
 #[derive(Clone, Copy)]
-pub(crate) struct Note {
-    /// What was known before,
+pub(crate) struct Receipt {
+    /// The revision before.
     pub(crate) from: i64,
-    /// and since.
+    /// The revision since.
     pub(crate) to: i64,
-    /// When it was said,
-    pub(crate) at: u64,
-    /// and when it was heard.
-    pub(crate) heard: u64,
+    /// The time in the message.
+    pub(crate) time: u64,
+    pub(crate) received: u64,
 }
 
-/// What all of them heard so far.
+/// Sums of all watchers so far.
 #[derive(Default)]
-pub(crate) struct Heard {
+pub(crate) struct Totals {
     delivered: AtomicU64,
     messages: AtomicU64,
     bytes: AtomicU64,
-    everything: AtomicU64,
+    snapshots: AtomicU64,
 }
 
-/// The same, at a moment or in a moment.
+/// The sums at a moment, or the part of one piece of received bytes.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Counts {
+    /// Delivered changes. A delta over three revisions counts three.
     pub(crate) delivered: u64,
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
-    pub(crate) everything: u64,
+    /// Snapshots after the first message. Each counts as one delivered change.
+    pub(crate) snapshots: u64,
 }
 
-impl Heard {
+impl Totals {
     pub(crate) fn counts(&self) -> Counts {
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Counts {
             delivered: of(&self.delivered),
             messages: of(&self.messages),
             bytes: of(&self.bytes),
-            everything: of(&self.everything),
+            snapshots: of(&self.snapshots),
         }
     }
 
@@ -73,59 +73,59 @@ impl Heard {
         self.delivered.fetch_add(counts.delivered, Ordering::Relaxed);
         self.messages.fetch_add(counts.messages, Ordering::Relaxed);
         self.bytes.fetch_add(counts.bytes, Ordering::Relaxed);
-        if counts.everything > 0 {
-            self.everything.fetch_add(counts.everything, Ordering::Relaxed);
+        if counts.snapshots > 0 {
+            self.snapshots.fetch_add(counts.snapshots, Ordering::Relaxed);
         }
     }
 }
 
 impl Watcher {
-    pub(crate) fn new(chained: bool, takes_notes: bool) -> Self {
-        let (revision, at) = (AtomicI64::new(-1), AtomicU64::new(0));
-        Self { revision, at, chained, takes_notes, notes: Mutex::default() }
+    pub(crate) fn new(checks_order: bool, records: bool) -> Self {
+        let (revision, time) = (AtomicI64::new(-1), AtomicU64::new(0));
+        Self { revision, time, checks_order, records, receipts: Mutex::default() }
     }
 
-    /// What it noted.
-    pub(crate) fn noted(&self) -> Vec<Note> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn receipts(&self) -> Vec<Receipt> {
+        self.receipts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Listens for ever.
-    pub(crate) async fn listen(self: Arc<Self>, mut body: RecvStream, all: Arc<Heard>) {
+    /// Reads the stream until this process ends. The end of the stream is an error.
+    pub(crate) async fn watch(self: Arc<Self>, mut body: RecvStream, totals: Arc<Totals>) {
         let mut frames = Frames::default();
-        while let Some(came) = line::data(&mut body).await {
-            let heard = if self.takes_notes { now() } else { 0 };
+        while let Some(data) = next_data(&mut body).await {
+            let received = if self.records { now() } else { 0 };
             let mut counts = Counts::default();
-            frames.read(&came, |message| self.hear(message, heard, &mut counts));
-            all.add(&counts);
+            frames.read(&data, |message| self.receive(message, received, &mut counts));
+            totals.add(&counts);
         }
-        panic!("somebody is told no more: {:?}", body.trailers().await);
+        panic!("the stream of a watcher has ended: {:?}", body.trailers().await);
     }
 
-    fn hear(&self, message: &[u8], heard: u64, counts: &mut Counts) {
+    fn receive(&self, message: &[u8], received: u64, counts: &mut Counts) {
         counts.messages += 1;
         counts.bytes += message.len() as u64;
-        let known = self.revision.load(Ordering::Relaxed);
-        let (from, to, at) = match Word::read(message) {
-            Word::Quiet => return,
-            Word::Everything(revision) => {
-                assert!(revision >= known, "everything at {revision} after {known}");
-                counts.everything += u64::from(known >= 0);
-                counts.delivered += u64::from(known >= 0 && revision > known);
-                (if known < 0 { revision } else { known }, revision, 0)
+        let last = self.revision.load(Ordering::Relaxed);
+        let (from, to, time) = match Message::read(message) {
+            Message::Heartbeat => return,
+            Message::Snapshot { revision } => {
+                assert!(revision >= last, "a snapshot at revision {revision} after {last}");
+                counts.snapshots += u64::from(last >= 0);
+                counts.delivered += u64::from(last >= 0 && revision > last);
+                (if last < 0 { revision } else { last }, revision, 0)
             }
-            Word::Changed { from, to, at } => {
-                let follows = !self.chained || known < 0 || from == known;
-                assert!(follows && to >= from, "a step from {from} to {to} after {known}");
+            Message::Delta { from, to, time } => {
+                let follows = !self.checks_order || last < 0 || from == last;
+                assert!(follows && to >= from, "a delta from revision {from} to {to} after {last}");
                 counts.delivered += (to - from).cast_unsigned();
-                (from, to, at)
+                (from, to, time)
             }
-            Word::Other => panic!("a strange word: {message:?}"),
+            Message::Other => panic!("an unexpected message: {message:?}"),
         };
         self.revision.store(to, Ordering::Relaxed);
-        self.at.store(at, Ordering::Relaxed);
-        if self.takes_notes {
-            self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(Note { from, to, at, heard });
+        self.time.store(time, Ordering::Relaxed);
+        if self.records {
+            let receipt = Receipt { from, to, time, received };
+            self.receipts.lock().unwrap_or_else(PoisonError::into_inner).push(receipt);
         }
     }
 }

@@ -1,7 +1,8 @@
-//! What Postgres alone does with the query behind a page of `ListShowtimes`: the standings of 51 showtimes, along the index.
+//! Bare Postgres, a baseline: the query behind a page of `ListShowtimes`, which reads the standings of 51 showtimes along an
+//! index.
 //!
-//! It has no service, no gRPC and no messages: connections that are never idle, and one prepared statement. Ratios to the
-//! echo move with the machine; this says how far the database alone would get on it.
+//! There is no service and no gRPC, only connections that are never idle and one prepared statement. The ratios to the echo
+//! move with the machine; this figure is how many such queries the database alone answers on it.
 
 use boxoffice::store::PLANNING;
 use chrono::{DateTime, Utc};
@@ -10,37 +11,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::wire::{
     self,
-    load::{Answer, Caller, Outcome, drive},
+    load::{Answer, Caller, drive},
+    tally::Outcome,
 };
 
-/// Connections: more than there are processors, so that none of those waits.
+/// Connections. There are more than processors, so that no processor waits for a client.
 pub(crate) const CONNECTIONS: usize = 8;
-/// A page of 50, and one more row, which shows whether there is another page.
+/// A page of 50 and one more row, which shows whether there is another page.
 const QUERY: &str = "
     SELECT showtimes.showtime_id, showtimes.state, showtimes.cancel_time, available_count, revision
     FROM showtimes JOIN standings ON standings.showtime_id = showtimes.showtime_id
     WHERE start_time >= $1 AND showtimes.state = 'scheduled'
     ORDER BY start_time, showtimes.showtime_id LIMIT 51";
 
-/// What to do.
+/// A load on the database of a service that has the showtimes.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// The database of a service that has the showtimes.
     pub(crate) url: String,
     pub(crate) connections: usize,
     pub(crate) seconds: f64,
 }
 
 impl Plan {
-    /// Has it done by a process of its own.
+    /// Runs the plan in a process of its own.
     pub(crate) fn run(&self) -> Outcome {
-        wire::instruct("bare-postgres", self)
+        wire::run_role("bare-postgres", self)
     }
 }
 
-/// Does what the plan in this file says, and prints the outcome.
+/// Runs the plan in this file and prints the outcome.
 pub(crate) async fn run(file: &str) {
-    let plan: Plan = wire::instructions(file);
+    let plan: Plan = wire::read_plan(file);
     let mut clients = Vec::new();
     for number in 0..plan.connections {
         let mut connection = connect(&plan.url).await;
@@ -49,8 +50,7 @@ pub(crate) async fn run(file: &str) {
             sqlx::query_scalar(starts).fetch_all(&mut connection).await.expect("the times at which showtimes start");
         clients.push(Client { connection, next: number * 31 % starts.len(), starts });
     }
-    let outcome = drive(plan.seconds, clients).await;
-    println!("{}", serde_json::to_string(&outcome).expect("an outcome as text"));
+    wire::print_result(&drive(plan.seconds, clients).await);
 }
 
 /// Plans follow indexes, as in the service.
@@ -60,7 +60,7 @@ async fn connect(url: &str) -> PgConnection {
     options.connect().await.expect("a connection")
 }
 
-/// A connection that asks for one page after the other.
+/// A connection that reads one page after the other.
 struct Client {
     connection: PgConnection,
     starts: Vec<DateTime<Utc>>,

@@ -1,4 +1,4 @@
-//! The baseline: tonic as it comes, answering every call with the same number of bytes, and doing nothing else.
+//! The bare echo, a baseline: a stock tonic server that answers every call with the same number of bytes.
 
 use std::{
     convert::Infallible,
@@ -17,7 +17,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-/// The path that it answers on.
+/// The path of its only method.
 pub(crate) const PATH: &str = "/bench.Echo/Echo";
 
 /// A message of any size.
@@ -58,12 +58,16 @@ impl tower::Service<Request<Body>> for Echo {
     }
 }
 
-/// Serves answers of this many bytes, and says where.
+/// Serves answers of this many bytes, and prints the address.
 pub(crate) async fn serve(bytes: usize) {
-    // The tag and the length take a byte and two.
+    // The field's tag takes one byte, and its length two.
     let blob = Blob { data: vec![7; bytes.saturating_sub(3)].into() };
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
     let incoming = incoming.with_nodelay(Some(true));
-    println!("{}", incoming.local_addr().expect("its own address"));
-    Server::builder().add_service(Echo(blob)).serve_with_incoming(incoming).await.expect("to serve");
+    println!("{}", incoming.local_addr().expect("the address of the socket"));
+    Server::builder()
+        .add_service(Echo(blob))
+        .serve_with_incoming(incoming)
+        .await
+        .expect("a server that runs until it is killed");
 }

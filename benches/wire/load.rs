@@ -1,188 +1,127 @@
-//! The load: so many callers for so long, over a few connections; each answer makes room for the caller's next question.
+//! The load: a number of callers for a number of seconds. A caller makes its next call when it has the answer to the last.
 
 use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::BufMut as _;
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use super::{
-    lean::{self, Questions},
-    line::{self, Line},
+    client::{Client, prefixed_copy},
+    raw_client::{self, Period, PreparedCalls},
+    tally::{Outcome, Tally},
 };
 
-/// What to do.
+/// The warm-up before a measurement, as a part of the measurement's time.
+pub(crate) const WARM_UP: f64 = 0.2;
+/// Callers that share a connection, as they do in a few busy clients.
+const CALLERS_PER_CONNECTION: usize = 32;
+
+/// Calls of one method with prepared messages.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Plan {
-    /// Where to.
     pub(crate) address: String,
-    /// Which method.
     pub(crate) path: String,
-    /// The messages, sent in turn.
+    /// Encoded messages, sent in turn.
     pub(crate) messages: Vec<Vec<u8>>,
-    /// Calls at once.
+    /// Number of callers.
     pub(crate) in_flight: usize,
-    /// For so long, after a warm-up.
+    /// Length of the measurement, after the warm-up.
     pub(crate) seconds: f64,
 }
 
-/// What came of it.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(crate) struct Outcome {
-    /// Answers a second.
-    pub(crate) rate: f64,
-    /// Milliseconds at the median
-    pub p50: f64,
-    /// and at the 99th percentile.
-    pub p99: f64,
-    /// Bytes of an answer, on average.
-    pub(crate) bytes: usize,
-    /// Calls that were not answered OK.
-    pub(crate) failed: u64,
-}
-
-/// One answer.
+/// An answer to a caller.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Answer {
-    /// Its size.
     pub(crate) bytes: usize,
-    /// Whether it was not OK.
     pub(crate) failed: bool,
 }
 
-/// One of those who ask, one thing at a time.
+/// A caller that decides by itself what to call.
 pub(crate) trait Caller: Send + 'static {
-    /// Asks. Nothing when there is nothing left to ask for.
+    /// Makes a call. `None` means that there is nothing left to call.
     fn call(&mut self) -> impl Future<Output = Option<Answer>> + Send;
 
-    /// What it still has to do when the time is over, which is not measured.
+    /// Cleans up after the measurement.
     fn finish(&mut self) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
 }
 
 impl Plan {
-    /// Has it done by a process of its own.
+    /// Runs the plan in a process of its own.
     pub(crate) fn run(&self) -> Outcome {
-        super::instruct("load", self)
+        super::run_role("load", self)
     }
 }
 
-/// Does what the plan in this file says, and prints the outcome.
+/// Runs the plan in this file and prints the outcome.
 pub(crate) async fn run(file: &str) {
-    let Plan { address, path, messages, in_flight, seconds } = super::instructions(file);
-    let messages = messages.iter().map(|content| {
-        let mut message = line::begin(content.len());
-        message.put_slice(content);
-        line::prefixed(message)
-    });
-    let messages: Vec<_> = messages.collect();
-    // The lean client does not read what a status says.
-    let mut line = Line::connect(&address).await;
-    line.unary(&line.method(&path), messages[0].clone()).await.expect("an answer");
-    let questions = Arc::new(Questions::new(&address, &path, messages).await);
-    let connections = in_flight.div_ceil(SHARE);
-    let (start, end) = times(seconds);
-    let asking = (0..connections).map(|at| {
+    let Plan { address, path, messages, in_flight, seconds } = super::read_plan(file);
+    let messages: Vec<_> = messages.iter().map(|content| prefixed_copy(content)).collect();
+    // The raw client does not read statuses. One call with a full client shows that the method answers OK.
+    let mut client = Client::connect(&address).await;
+    client.unary(&client.method(&path), messages[0].clone()).await.expect("an answer");
+    let calls = Arc::new(PreparedCalls::new(&address, &path, messages).await);
+    let connections = in_flight.div_ceil(CALLERS_PER_CONNECTION);
+    let period = period(seconds);
+    let tasks = (0..connections).map(|at| {
         let callers = in_flight / connections + usize::from(at < in_flight % connections);
-        let first = at * 31 % questions.messages();
-        tokio::spawn(lean::ask(address.clone(), Arc::clone(&questions), callers, first, start, end))
+        // Connections begin at different messages.
+        let first = at * 31 % calls.messages();
+        tokio::spawn(raw_client::drive_connection(address.clone(), Arc::clone(&calls), callers, first, period))
     });
-    println!("{}", serde_json::to_string(&all(start, asking.collect()).await).expect("an outcome as text"));
+    super::print_result(&outcome(period, tasks.collect()).await);
 }
 
-/// The part of a measurement's time that comes before it.
-pub(crate) const WARM_UP: f64 = 0.2;
-
-/// As in a few busy clients, so many share a connection.
-const SHARE: usize = 32;
-
-/// A way to the server for each of so many callers.
-pub(crate) async fn connect(addresses: &[String], callers: usize) -> Vec<Line> {
-    let mut lines = Vec::new();
-    for at in 0..callers.div_ceil(SHARE).next_multiple_of(addresses.len()) {
-        lines.push(Line::connect(&addresses[at % addresses.len()]).await);
+/// Opens connections to these servers and gives each caller a client, evenly.
+pub(crate) async fn connect(addresses: &[String], callers: usize) -> Vec<Client> {
+    let mut clients = Vec::new();
+    for at in 0..callers.div_ceil(CALLERS_PER_CONNECTION).next_multiple_of(addresses.len()) {
+        clients.push(Client::connect(&addresses[at % addresses.len()]).await);
     }
-    (0..callers).map(|caller| lines[caller % lines.len()].clone()).collect()
+    (0..callers).map(|caller| clients[caller % clients.len()].clone()).collect()
 }
 
-/// Lets them all ask for so long, after a warm-up.
+/// Runs these callers for this many seconds, after a warm-up.
 pub(crate) async fn drive<C: Caller>(seconds: f64, callers: Vec<C>) -> Outcome {
-    let (start, end) = times(seconds);
-    all(start, callers.into_iter().map(|caller| tokio::spawn(ask(caller, start, end))).collect()).await
+    let period = period(seconds);
+    let tasks = callers.into_iter().map(|caller| tokio::spawn(drive_caller(caller, period)));
+    outcome(period, tasks.collect()).await
 }
 
-/// When the warm-up ends, and when the measurement.
-fn times(seconds: f64) -> (Instant, Instant) {
+fn period(seconds: f64) -> Period {
     let length = Duration::from_secs_f64(seconds);
     let start = Instant::now() + length.mul_f64(WARM_UP);
-    (start, start + length)
+    Period { start, end: start + length }
 }
 
-async fn all(start: Instant, asking: Vec<JoinHandle<Tally>>) -> Outcome {
-    let mut all = Tally::new(start);
-    for asking in asking {
-        all.add(&asking.await.expect("a caller to end"));
+async fn outcome(period: Period, tasks: Vec<JoinHandle<Tally>>) -> Outcome {
+    let mut sum = Tally::new(period.start);
+    for task in tasks {
+        sum.add(&task.await.expect("a caller ends"));
     }
-    all.outcome(start)
+    sum.outcome(period.start)
 }
 
-async fn ask<C: Caller>(mut caller: C, start: Instant, end: Instant) -> Tally {
+async fn drive_caller<C: Caller>(mut caller: C, Period { start, end }: Period) -> Tally {
     let mut tally = Tally::new(end);
     loop {
-        let asked = Instant::now();
-        if asked >= end {
+        let sent = Instant::now();
+        if sent >= end {
             break;
         }
         let Some(answer) = caller.call().await else {
-            tally.until = asked;
+            tally.until = sent;
             break;
         };
-        if asked >= start {
-            tally.answered(asked.elapsed(), answer.bytes);
+        if sent >= start {
+            tally.answered(sent.elapsed(), answer.bytes);
         }
         tally.failed += u64::from(answer.failed);
     }
     caller.finish().await;
     tally
-}
-
-/// What was counted.
-pub(super) struct Tally {
-    latencies: Histogram<u64>,
-    bytes: u64,
-    pub(super) failed: u64,
-    /// When the last question was asked.
-    until: Instant,
-}
-
-impl Tally {
-    pub(super) fn new(until: Instant) -> Self {
-        Self { latencies: Histogram::new(3).expect("a histogram"), bytes: 0, failed: 0, until }
-    }
-
-    /// One more, after so long, of so many bytes.
-    pub(super) fn answered(&mut self, after: Duration, bytes: usize) {
-        self.latencies.record(after.as_micros() as u64).expect("a latency within bounds");
-        self.bytes += bytes as u64;
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.latencies.add(&other.latencies).expect("the same bounds");
-        self.bytes += other.bytes;
-        self.failed += other.failed;
-        self.until = self.until.max(other.until);
-    }
-
-    fn outcome(&self, start: Instant) -> Outcome {
-        let quantile = |at| self.latencies.value_at_quantile(at) as f64 / 1_000.0;
-        let bytes = (self.bytes / self.latencies.len().max(1)) as usize;
-        let length = self.until.duration_since(start).as_secs_f64().max(1e-3);
-        let rate = self.latencies.len() as f64 / length;
-        Outcome { rate, p50: quantile(0.5), p99: quantile(0.99), bytes, failed: self.failed }
-    }
 }

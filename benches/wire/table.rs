@@ -1,12 +1,12 @@
-//! What came of it all: the median of each contestant, and how they compare.
+//! The outcomes of all contestants: medians, and how they compare.
 
 use std::{fs, path::Path};
 
 use serde_json::{Map, Value, json};
 
-use super::load::Outcome;
+use super::tally::Outcome;
 
-/// A contestant: its name, and how many calls it has in flight.
+/// A contestant: its name, and its number of calls in flight.
 pub(crate) type Key = (&'static str, usize);
 
 /// Which side of a bound is good.
@@ -16,12 +16,14 @@ pub(crate) enum Bound {
     AtMost,
 }
 
-/// A comparison, or another figure: what it is, what it must be, and what would be better.
+/// A ratio or another figure with its bounds.
 pub(crate) struct Ratio {
     pub(crate) name: &'static str,
     pub(crate) value: f64,
     pub(crate) bound: Bound,
+    /// The bound that must be kept.
     pub(crate) must: f64,
+    /// The bound that is aimed at.
     pub(crate) aim: f64,
 }
 
@@ -35,36 +37,40 @@ impl Ratio {
     }
 }
 
-/// All outcomes, round by round, in the order in which the contestants first took their turn.
+/// The outcomes of each contestant, round by round, in the order in which the contestants first took their turn.
 #[derive(Default)]
 pub(crate) struct Table(Vec<(Key, Vec<Outcome>)>);
 
 impl Table {
     pub(crate) fn add(&mut self, key: Key, outcome: Outcome) {
-        match self.0.iter_mut().find(|(known, _)| *known == key) {
+        match self.0.iter_mut().find(|(other, _)| *other == key) {
             Some((_, outcomes)) => outcomes.push(outcome),
             None => self.0.push((key, vec![outcome])),
         }
     }
 
     pub(crate) fn of(&self, key: Key) -> &[Outcome] {
-        self.0.iter().find(|(known, _)| *known == key).map_or(&[], |(_, outcomes)| outcomes)
+        self.0.iter().find(|(other, _)| *other == key).map_or(&[], |(_, outcomes)| outcomes)
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = Key> {
+        self.0.iter().map(|(key, _)| *key)
     }
 
     fn median(&self, key: Key, field: fn(&Outcome) -> f64) -> f64 {
-        middle(self.of(key).iter().map(field).collect())
+        median(self.of(key).iter().map(field).collect())
     }
 
-    /// How these compare, neighbours of the same round, in the middle of all rounds: what disturbs the machine for a while
-    /// disturbs both.
+    /// The ratio of two contestants' rates: the median of the ratios of each round. Load from elsewhere that lasts for a
+    /// while slows both of a round.
     pub(crate) fn ratio(&self, key: Key, with: Key) -> f64 {
         let pairs = self.of(key).iter().zip(self.of(with));
-        middle(pairs.map(|(one, other)| one.rate / other.rate).collect())
+        median(pairs.map(|(one, other)| one.rate / other.rate).collect())
     }
 
-    /// Prints everything; answers with it.
+    /// Prints a row for each contestant, and returns the rows.
     pub(crate) fn print(&self) -> Vec<Value> {
-        println!("{:<28} {:>9} {:>12} {:>9} {:>9} {:>8}", "", "in flight", "a second", "p50 ms", "p99 ms", "bytes");
+        println!("{:<28} {:>9} {:>12} {:>9} {:>9} {:>8}", "", "in flight", "per second", "p50 ms", "p99 ms", "bytes");
         let mut results = Vec::new();
         for ((name, in_flight), outcomes) in &self.0 {
             let median = |field| self.median((name, *in_flight), field);
@@ -81,8 +87,9 @@ impl Table {
     }
 }
 
-/// Prints how these stand to what they must be; answers with what they are, by name. Who did not take part is left out.
-pub(crate) fn judge(title: &str, ratios: &[Ratio]) -> Map<String, Value> {
+/// Prints these figures beside their bounds, and returns them by name. A figure of a contestant that did not take part is NaN
+/// and is left out.
+pub(crate) fn print_ratios(title: &str, ratios: &[Ratio]) -> Map<String, Value> {
     println!("\n{title:<32} {:>8} {:>8} {:>8}", "", "must", "aim");
     let mut values = Map::new();
     for Ratio { name, value, bound, must, aim } in ratios.iter().filter(|ratio| !ratio.value.is_nan()) {
@@ -97,21 +104,26 @@ pub(crate) fn judge(title: &str, ratios: &[Ratio]) -> Map<String, Value> {
     values
 }
 
-/// Writes the figures of this bench to their file.
+/// Writes the figures of a bench to `target/bench/<bench>.json`.
 pub(crate) fn write(bench: &str, figures: &Value) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench");
     fs::create_dir_all(&folder).expect("a folder for the figures");
-    let text = serde_json::to_string_pretty(figures).expect("figures as text");
-    fs::write(folder.join(format!("{bench}.json")), text).expect("the figures to be written");
+    let text = serde_json::to_string_pretty(figures).expect("figures as JSON");
+    fs::write(folder.join(format!("{bench}.json")), text).expect("the figures are written");
 }
 
-/// Milliseconds, if there are any.
-pub(crate) fn shown(milliseconds: f64) -> String {
-    if milliseconds.is_nan() { "-".to_owned() } else { format!("{milliseconds:.2}") }
+/// A number with two decimals, or `-` if there is none.
+pub(crate) fn shown(number: f64) -> String {
+    if number.is_nan() { "-".to_owned() } else { format!("{number:.2}") }
 }
 
-/// The one in the middle.
-pub(crate) fn middle(mut values: Vec<f64>) -> f64 {
+/// The median, or NaN of nothing.
+pub(crate) fn median(values: Vec<f64>) -> f64 {
+    quartile(values, 2)
+}
+
+/// The first, second or third quartile, or NaN of nothing.
+pub(crate) fn quartile(mut values: Vec<f64>, number: usize) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+    values.get(values.len() * number / 4).copied().unwrap_or(f64::NAN)
 }
