@@ -4,9 +4,9 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /build
 COPY . .
-# The caches outlive the image's layers: after a change only what changed is compiled again. The binary is taken out of the
-# cache in the same step, because the cache is gone in the next one. The data folder is made here because the last image has
-# no shell to make it with.
+# The caches outlive the image's layers, so that only what changed is compiled again. The binary is copied out of the cache in
+# the same step, because the cache is not there in the next one. The data folder is created here because the final image has no
+# shell.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/build/target \
     cargo build --release --locked --bin boxoffice \
@@ -23,8 +23,8 @@ ENV BOXOFFICE_DATA_DIR=/var/lib/boxoffice
 VOLUME /var/lib/boxoffice
 EXPOSE 50051
 
-# The service listens on loopback unless told otherwise, here as everywhere. To publish its port, decide that the network
-# around it may be trusted:
+# The service listens on loopback by default. To publish its port, allow an address that other machines can reach, if everybody
+# who can reach it may do everything:
 #   docker run -e BOXOFFICE_LISTEN=0.0.0.0:50051 -e BOXOFFICE_TRUSTED_NETWORK=true -p 127.0.0.1:50051:50051 boxoffice
 USER nonroot:nonroot
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --start-interval=1s --retries=3 \

@@ -247,7 +247,7 @@ async fn a_file_with_an_unknown_key_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn check_config_accepts_a_right_configuration_and_prints_no_secrets() {
+async fn check_config_approves_and_keeps_secrets() {
     let folder = supervisor::folder("command-");
     let secret = "hunter2-and-more";
     let setup = Setup::new(folder.path())

@@ -44,7 +44,8 @@ async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise()
             fleet.restart(at).await;
         }
         load.reached(9_000).await;
-        let cancel = CancelShowtimeRequest { showtime_id: first, request_id: String::new(), force: true };
+        let cancel =
+            CancelShowtimeRequest { showtime_id: first, request_id: String::new(), force: true, expected_revision: 0 };
         ShowtimesClient::new(fleet.channel(1)).cancel_showtime(cancel).await.expect("it is cancelled");
     };
     tokio::join!(all, kills, load.interfere(&connection));

@@ -290,7 +290,7 @@ async fn postgres_counts_no_scan_of_a_table() {
     let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0 };
     server.showtimes().get_showtime(get).await.expect("it is found");
     sell(&server, &made).await;
-    let cancel = CancelShowtimeRequest { showtime_id, request_id: request_id(), force: true };
+    let cancel = CancelShowtimeRequest { showtime_id, request_id: request_id(), force: true, expected_revision: 0 };
     server.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
     server.stop().await;
     assert_eq!(scans(&connection).await, before);

@@ -57,8 +57,12 @@ async fn a_retry_is_answered_after_the_slot_has_gone_to_another(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let request = CreateShowtimeRequest { request_id: request_id(), ..new_showtime(&auditorium, in_hours(0)) };
     let (first, _) = create(&world, &request).await.expect("the slot is free");
-    let cancel =
-        CancelShowtimeRequest { showtime_id: first.showtime_id.clone(), request_id: request_id(), force: false };
+    let cancel = CancelShowtimeRequest {
+        showtime_id: first.showtime_id.clone(),
+        request_id: request_id(),
+        force: false,
+        expected_revision: 0,
+    };
     world.showtimes().cancel_showtime(cancel.clone()).await.expect("it is cancelled");
     let other = CreateShowtimeRequest { request_id: request_id(), ..request.clone() };
     create(&world, &other).await.expect("the slot is free again");

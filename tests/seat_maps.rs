@@ -186,7 +186,8 @@ async fn a_cancelled_showtime_ends_its_watchers_by_name(world: World) {
     let mut watching = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
     let mut seen = Seen::begin(&mut watching).await;
     let id = showtime.showtime_id.clone();
-    let cancel = CancelShowtimeRequest { showtime_id: id.clone(), request_id: request_id(), force: true };
+    let cancel =
+        CancelShowtimeRequest { showtime_id: id.clone(), request_id: request_id(), force: true, expected_revision: 0 };
     world.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
     seen.read_until(&mut watching, held.revision + 1).await;
     assert_eq!(seen.states["A1"], SeatState::Free);

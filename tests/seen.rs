@@ -1,4 +1,4 @@
-//! How the service is seen from outside: health, reflection, the access lines, the metrics.
+//! What operators and tools see of the service: health, reflection, access lines, metrics.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ const SERVICES: [&str; 4] =
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 #[tokio::test]
-async fn health_is_told_for_the_whole_and_for_each_service() {
+async fn health_is_reported_for_the_server_and_for_each_service() {
     let world = World::start(Store::Sqlite).await;
     let check = async |service: &str| {
         let request = HealthCheckRequest { service: service.to_owned() };
@@ -31,7 +31,7 @@ async fn health_is_told_for_the_whole_and_for_each_service() {
 }
 
 #[tokio::test]
-async fn the_admin_port_tells_health_by_dependency() {
+async fn the_admin_port_reports_health_by_dependency() {
     for store in [Store::Sqlite, Store::Postgres] {
         let world = World::start(store).await;
         assert_eq!(world.admin("/healthz").await.status, 200);
@@ -44,7 +44,7 @@ async fn the_admin_port_tells_health_by_dependency() {
 }
 
 #[tokio::test]
-async fn reflection_lists_and_explains_what_is_served() {
+async fn reflection_lists_and_describes_what_is_served() {
     use v1::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
@@ -63,7 +63,7 @@ async fn reflection_lists_and_explains_what_is_served() {
     let more = ["health.v1.Health", "reflection.v1.ServerReflection", "reflection.v1alpha.ServerReflection"];
     let more = more.map(|name| format!("grpc.{name}"));
     assert_eq!(names, SERVICES.into_iter().chain(more.iter().map(|name| &**name)).collect(), "and no others");
-    // A file, and what it imports, down to the validation rules.
+    // The file of each service, and the files that it imports, including the validation rules.
     for symbol in SERVICES {
         let MessageResponse::FileDescriptorResponse(files) =
             ask(MessageRequest::FileContainingSymbol(symbol.to_owned())).await
@@ -95,7 +95,7 @@ async fn reflection_speaks_its_older_version_too() {
     assert!(list.service.iter().any(|service| service.name == SERVICES[2]), "{list:?}");
 }
 
-/// A read that fails, under a trace of the caller's.
+/// A read that fails, in a trace of the caller's.
 async fn traced_call(server: &Server) {
     let request = GetShowtimeRequest { showtime_id: request_id(), at_least_revision: 0 };
     let mut request = Request::new(request);
@@ -165,7 +165,8 @@ async fn latency_is_counted_by_method_and_status() {
     assert!(metrics.sum("boxoffice_transaction_duration_seconds_count", &[]).is_some_and(|count| count > 0.0));
     assert!(metrics.sum("boxoffice_pool_wait_seconds_count", &[]).is_some_and(|count| count > 0.0));
 }
-/// Names that callers make up must not fill the memory.
+
+/// Names that callers invent must not take memory.
 #[tokio::test]
 async fn unknown_methods_share_one_series() {
     let world = World::start(Store::Sqlite).await;

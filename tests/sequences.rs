@@ -69,7 +69,12 @@ async fn follow(world: &World, wishes: &[Wish]) {
             Wish::Cancel(index) => {
                 let (showtime, _, scheduled) = index.get_mut(&mut made);
                 let showtime_id = showtime.showtime_id.clone();
-                let request = CancelShowtimeRequest { showtime_id, request_id: String::new(), force: false };
+                let request = CancelShowtimeRequest {
+                    showtime_id,
+                    request_id: String::new(),
+                    force: false,
+                    expected_revision: 0,
+                };
                 let cancelled = world.showtimes().cancel_showtime(request).await;
                 assert_eq!(cancelled.is_ok(), *scheduled, "{wish:?} in {wishes:?}: {cancelled:?}");
                 *scheduled = false;

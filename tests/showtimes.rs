@@ -303,8 +303,12 @@ async fn get(world: &World, showtime_id: &str) -> Result<Showtime, Status> {
 }
 
 async fn cancel(world: &World, showtime_id: &str) -> Result<Showtime, Status> {
-    let request =
-        CancelShowtimeRequest { showtime_id: showtime_id.to_owned(), request_id: String::new(), force: false };
+    let request = CancelShowtimeRequest {
+        showtime_id: showtime_id.to_owned(),
+        request_id: String::new(),
+        force: false,
+        expected_revision: 0,
+    };
     let answer = world.showtimes().cancel_showtime(request).await?;
     Ok(answer.into_inner().showtime.expect("the answer has the showtime"))
 }

@@ -1,5 +1,4 @@
-//! Traces, end to end: a request that came with a trace is found there at the collector, with what it made us do below
-//! it, and the provider is told of the trace, too.
+//! Traces, end to end: the spans of a request reach the collector in the caller's trace, and the provider is called in it.
 
 use axum::{Router, body::Body};
 use boxoffice::pb::{
@@ -26,7 +25,7 @@ use crate::harness::{
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
-/// What a collector is sent, as far as it matters here.
+/// What a collector receives, reduced to the fields that the test reads.
 #[derive(Clone, PartialEq, Message)]
 struct Export {
     #[prost(message, repeated, tag = "1")]
@@ -57,11 +56,11 @@ struct Span {
     name: String,
 }
 
-/// A provider that knows one movie and remembers which trace it was asked in.
-struct Witness(mpsc::Sender<String>);
+/// A provider that has one movie and reports the trace of each call.
+struct RecordingProvider(mpsc::Sender<String>);
 
 #[tonic::async_trait]
-impl MoviesApi for Witness {
+impl MoviesApi for RecordingProvider {
     async fn get_by_id(&self, request: Request<IdRequest>) -> Result<Response<ResponseModel>, Status> {
         let parent = request.metadata().get("traceparent").and_then(|parent| parent.to_str().ok()).unwrap_or_default();
         self.0.send(parent.to_owned()).await.expect("the test listens");
@@ -72,15 +71,15 @@ impl MoviesApi for Witness {
     }
 
     async fn search(&self, _: Request<SearchRequest>) -> Result<Response<ResponseModel>, Status> {
-        Err(Status::unimplemented("nobody asks"))
+        Err(Status::unimplemented("not called here"))
     }
 
     async fn get_all(&self, _: Request<Empty>) -> Result<Response<ResponseModel>, Status> {
-        Err(Status::unimplemented("nobody asks"))
+        Err(Status::unimplemented("not called here"))
     }
 }
 
-/// Serves these routes for as long as the test runs: the address.
+/// Serves these routes for as long as the test runs, and returns their URL.
 fn serve(routes: Router) -> String {
     let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
     let address = incoming.local_addr().expect("an address");
@@ -92,12 +91,13 @@ fn serve(routes: Router) -> String {
 async fn a_request_is_traced_from_its_caller_to_the_provider_and_the_database() {
     let (spans, mut exported) = mpsc::channel(64);
     let collector = serve(Router::new().fallback(async move |body: Bytes| {
-        // One message of gRPC: a flag and a length stand before it.
+        // The body is one gRPC message, behind a flag and a length.
         spans.send(body.slice(5..)).await.expect("the test listens");
         Status::ok("").into_http::<Body>()
     }));
-    let (asked, mut questions) = mpsc::channel(8);
-    let provider = serve(tonic::service::Routes::new(MoviesApiServer::new(Witness(asked))).into_axum_router());
+    let (calls, mut traceparents) = mpsc::channel(8);
+    let provider =
+        serve(tonic::service::Routes::new(MoviesApiServer::new(RecordingProvider(calls))).into_axum_router());
     let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
     let setup = ground.setup().with("--otlp-endpoint", collector).with("--provider-url", provider);
     let server = setup.with("--redis-url", redis.url()).with("--redis-timeout", "5s").start().await;
@@ -106,13 +106,13 @@ async fn a_request_is_traced_from_its_caller_to_the_provider_and_the_database() 
     let mut request = Request::new(these(&showtime, "ada", "A1"));
     request.metadata_mut().insert("traceparent", parent());
     server.reservations().reserve_seats(request).await.expect("it is free");
-    let told = questions.recv().await.expect("the provider is asked");
-    // What has not been sent by then is sent at the end.
+    let traceparent = traceparents.recv().await.expect("the provider is called");
+    // A stop sends the spans that are left.
     server.stop().await;
     drop(server);
     let mut spans = Vec::new();
     while let Ok(export) = exported.try_recv() {
-        let export = Export::decode(export).expect("what a collector is sent");
+        let export = Export::decode(export).expect("an export");
         let scopes = export.resources.into_iter().flat_map(|resource| resource.scopes);
         spans.extend(scopes.flat_map(|scope| scope.spans).filter(|span| hex(&span.trace_id) == TRACE));
     }
@@ -129,7 +129,7 @@ async fn a_request_is_traced_from_its_caller_to_the_provider_and_the_database() 
     let reserving = named("boxoffice.v1.Reservations/ReserveSeats");
     assert!(is_below(named("decide"), reserving, &spans), "the wait for a decision is not below: {spans:#?}");
     let provider_call = hex(&named("provider_call").id);
-    assert_eq!(told, format!("00-{TRACE}-{provider_call}-01"), "the provider goes on from our call to it");
+    assert_eq!(traceparent, format!("00-{TRACE}-{provider_call}-01"), "the provider's parent is our call to it");
 }
 
 async fn create_in_trace(server: &Server, auditorium: &str) -> Showtime {
@@ -144,7 +144,7 @@ fn parent() -> AsciiMetadataValue {
     format!("00-{TRACE}-{PARENT}-01").parse().expect("metadata")
 }
 
-/// Whether one leads up to the other, parent by parent.
+/// Whether `top` is an ancestor of `span`.
 fn is_below(span: &Span, top: &Span, spans: &[Span]) -> bool {
     let parent = spans.iter().find(|each| each.id == span.parent_id);
     parent.is_some_and(|parent| parent.id == top.id || is_below(parent, top, spans))

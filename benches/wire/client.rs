@@ -38,7 +38,8 @@ impl Client {
         stream.set_nodelay(true).expect("an open socket");
         let mut client = h2::client::Builder::new();
         client.initial_window_size(stream_window).initial_connection_window_size(connection_window);
-        let (send, connection) = client.handshake(CoalescingStream::new(stream)).await.expect("a server that speaks HTTP/2");
+        let (send, connection) =
+            client.handshake(CoalescingStream::new(stream)).await.expect("a server that speaks HTTP/2");
         // The task ends with the server, or with the last clone of the client.
         tokio::spawn(connection);
         Self { send, address: address.to_owned() }

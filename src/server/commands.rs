@@ -24,9 +24,9 @@ const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
 #[must_use]
 pub fn run(command: Command) -> ExitCode {
     if let Command::Serve(config) | Command::Migrate(config) | Command::CheckConfig { config, .. } = &command
-        && let Err(why) = options::store(config).check()
+        && let Err(error) = options::store(config).check()
     {
-        eprintln!("boxoffice cannot start: 1 value is wrong\n  --database-url: {why}");
+        eprintln!("boxoffice cannot start: 1 value is wrong\n  --database-url: {error}");
         return ExitCode::from(2);
     }
     let done = match command {
@@ -44,14 +44,14 @@ pub fn run(command: Command) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let mut why = failure.to_string();
-            let mut cause = failure.source();
-            while let Some(deeper) = cause {
-                why += ": ";
-                why += &deeper.to_string();
-                cause = deeper.source();
+            let mut text = failure.to_string();
+            let mut source = failure.source();
+            while let Some(error) = source {
+                text += ": ";
+                text += &error.to_string();
+                source = error.source();
             }
-            eprintln!("boxoffice: {why}");
+            eprintln!("boxoffice: {text}");
             ExitCode::FAILURE
         }
     }

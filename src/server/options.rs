@@ -1,11 +1,10 @@
 //! What each room is started with, taken from the configuration.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use redis::{IntoConnectionInfo as _, io::tcp::TcpSettings};
 use tokio_util::sync::CancellationToken;
 
-use super::failure::Failure;
 use crate::{
     app::Rules,
     config::{Cache, Config, Cors, Database, DatabaseLocation, LogFormat, Migrate, Observability, OrphanSeats},
@@ -32,9 +31,10 @@ pub(super) fn store(config: &Config) -> store::Options {
     }
 }
 
-pub(super) fn upstream(config: &Config, url: &str) -> Result<upstream::Options, Failure> {
+/// Fails if the file of `--provider-ca-file` cannot be read.
+pub(super) fn upstream(config: &Config, url: &str) -> Result<upstream::Options, String> {
     let provider = &config.provider;
-    let read = |file: &std::path::PathBuf| {
+    let read = |file: &PathBuf| {
         let unreadable = |error| format!("--provider-ca-file {}: {}", file.display(), cause::of_io(&error));
         std::fs::read(file).map_err(unreadable)
     };
