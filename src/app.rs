@@ -85,7 +85,7 @@ impl App {
     /// # Errors
     /// The store cannot be asked for what all instances share.
     pub async fn new(store: Store, movies: Movies, ledger: Ledger, clock: Clock, rules: Rules) -> Result<Self, Error> {
-        let pages = Pages::new(&store.settle(PAGE_KEY, &clock.secret()).await?);
+        let pages = Pages::new(&store.setting_or_insert(PAGE_KEY, &clock.secret()).await?);
         let (reservation_index, showtime_pages, tasks) =
             (ReservationIndex::new(), ShowtimePages::new(), TaskTracker::new());
         Ok(Self(Arc::new(Inner {
@@ -127,7 +127,7 @@ impl App {
     pub async fn tidy(&self) -> Result<u64, Error> {
         let mut forgotten = 0;
         loop {
-            match self.0.store.forget_answers(self.0.clock.now()).await? {
+            match self.0.store.delete_old_answers(self.0.clock.now()).await? {
                 0 => return Ok(forgotten),
                 some => forgotten += some,
             }

@@ -41,7 +41,7 @@ async fn of_fifty_that_overlap_in_part_no_two_win_over_two_processes() {
     none_overlap(&[&one, &other]).await;
 }
 
-/// The check in the code is not the last line: the database itself refuses what other hands write.
+/// Behind the check in the code the database itself refuses an overlap, whoever inserts it.
 async fn the_database_refuses_an_overlap_by_itself(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let first = create(&world, &auditorium, in_hours(0)).await.expect("the slot is free");
@@ -50,16 +50,16 @@ async fn the_database_refuses_an_overlap_by_itself(world: World) {
         format!(
             "INSERT INTO showtimes SELECT {id}, auditorium_id, movie_id, movie, start_time, end_time, free_again, \
              local_date, currency, price_minor, hold_us, create_time, '{state}', \
-             CASE '{state}' WHEN 'cancelled' THEN create_time END FROM showtimes"
+             CASE '{state}' WHEN 'cancelled' THEN create_time END, cinema FROM showtimes"
         )
     };
     let refused = world.ground.sql(&copy("scheduled")).await.expect_err("the slot is taken").to_string();
     assert!(refused.contains("showtimes_do_not_overlap"), "{refused}");
-    world.ground.sql(&copy("cancelled")).await.expect("a cancelled one is in nobody's way");
+    world.ground.sql(&copy("cancelled")).await.expect("a cancelled showtime overlaps nothing");
     assert_eq!(ids(&listed(&world, &auditorium).await), [&*first.showtime_id]);
 }
 
-/// All ask for the same slot, over all servers in turn.
+/// All callers ask for the same slot, each over the next server.
 async fn one_wins(servers: &[&Server]) {
     let auditorium = create_auditorium(servers[0].auditoriums()).await.auditorium_id;
     let tries = (0..CALLERS).map(|caller| create(servers[caller % servers.len()], &auditorium, in_hours(0)));
@@ -71,29 +71,29 @@ async fn one_wins(servers: &[&Server]) {
     assert_eq!(ids(&listed(servers[0], &auditorium).await), ids(&won));
 }
 
-/// Each asks for a slot ten minutes later than the one before, over all servers in turn.
+/// Each caller asks for a slot ten minutes later than the one before, over the next server.
 async fn none_overlap(servers: &[&Server]) {
     let auditorium = create_auditorium(servers[0].auditoriums()).await.auditorium_id;
     let tries = (0..CALLERS).map(|caller| {
-        // Neighbours go far apart in time of asking: 7 and 50 have no common factor.
+        // Neighbouring slots are asked for far apart in time: 7 and 50 have no common factor.
         let place = i64::try_from(caller * 7 % CALLERS).expect("a small number");
         create(servers[caller % servers.len()], &auditorium, in_hours(0) + TimeDelta::minutes(10 * place))
     });
     let (mut won, lost) = outcome(join_all(tries).await);
     won.sort_by_key(start);
     for pair in won.windows(2) {
-        // Two hours, and a quarter to clean.
+        // Two hours, and 15 minutes of turnaround.
         assert!(start(&pair[1]) - start(&pair[0]) >= 135 * 60, "{pair:?}");
     }
     let winners: BTreeSet<&str> = ids(&won).into_iter().collect();
     assert_eq!(won.len() + lost.len(), CALLERS);
     assert!(lost.iter().all(|other| winners.contains(&**other)), "{lost:?}");
-    // Slots stretch over 490 minutes, and a winner keeps others out for less than 135 on each side.
+    // The slots start within 490 minutes, and a winner excludes others for less than 135 minutes on each side.
     assert!((2..=4).contains(&won.len()), "{won:?}");
     assert_eq!(ids(&listed(servers[0], &auditorium).await), ids(&won));
 }
 
-/// The winners, and whom the losers were told about.
+/// The showtimes that were scheduled, and for each refusal the showtime that it names.
 fn outcome(answers: Vec<Result<Showtime, Status>>) -> (Vec<Showtime>, Vec<String>) {
     let (mut won, mut lost) = (Vec::new(), Vec::new());
     for answer in answers {

@@ -1,7 +1,7 @@
 //! Filters use indexes: with many rows, no query reads a whole table or sorts it.
 //!
-//! The plans are of the very statements that the service runs. On Postgres it asks for generic plans, so these are looked
-//! at too, and what the running service did is read from the database's own counters.
+//! The plans are of the very statements that the service sends. On Postgres the service asks for generic plans, so these are
+//! checked too, and the database's own counters show what the running service did.
 
 use boxoffice::{
     domain::{
@@ -14,11 +14,7 @@ use boxoffice::{
         CancelShowtimeRequest, ConfirmReservationRequest, GetAuditoriumRequest, GetShowtimeRequest,
         ListAuditoriumsRequest, ListReservationsRequest, ListShowtimesRequest, ReserveSeatsRequest, Showtime,
     },
-    store::{
-        Cursor, PLANNING, ReservationCursor, auditorium_listing_statement, lapsed_statement, listing_statement,
-        reservation_listing_statement, revisions_statement, seat_map_statement, since_statement, standings_statement,
-        whole_statement,
-    },
+    store::{Cursor, PLANNING, ReservationCursor, statements},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement, prelude::Uuid};
@@ -29,20 +25,20 @@ use crate::harness::{
     timestamp,
 };
 
-/// Auditoriums, ten to a house, with five showtimes each, of fifty movies; one in ten is cancelled. With fewer auditoriums
+/// Auditoriums, ten to a cinema, with five showtimes each, of fifty movies; one in ten is cancelled. With fewer auditoriums
 /// Postgres rightly reads all of them for a join.
-const ROOMS: i64 = 4_000;
+const AUDITORIUMS: i64 = 4_000;
 const SHOWTIMES: i64 = 20_000;
-/// Reservations, ten of a customer and ten in a showtime, one second after the other; one in five is not what it was.
+/// Reservations, ten of a customer and ten in a showtime, one second after the other; two in five are no longer held.
 const RESERVATIONS: i64 = 40_000;
-/// Showtimes' ids go on after this.
+/// The id of the first of these showtimes.
 const FIRST: i64 = 1_000_000;
 
-/// A server stopped above many rows, and the auditorium that the server made itself.
-async fn crowded(store: Store) -> (World, String) {
+/// A server that was stopped, with many rows in its database, and the auditorium that the server made itself.
+async fn with_many_rows(store: Store) -> (World, String) {
     let world = World::start(store).await;
-    let room = create_auditorium(world.auditoriums()).await.auditorium_id;
-    world.showtimes().create_showtime(new_showtime(&room, in_hours(0))).await.expect("the slot is free");
+    let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
+    world.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free");
     world.stop().await;
     let begin = beginning().format("%Y-%m-%d %H:%M:%S");
     let id = |number: &str| match store {
@@ -57,20 +53,20 @@ async fn crowded(store: Store) -> (World, String) {
         Store::Sqlite => format!("substr({}, 1, 10)", minute("m")),
         Store::Postgres => format!("(timestamp '{begin}' + m * interval '1 minute')::date"),
     };
-    let rooms = format!(
-        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {ROOMS} - 1) \
-         INSERT INTO auditoriums SELECT {}, 'Screen ' || (i % 10), 'House ' || (i / 10), time_zone, layout, seat_count, \
+    let auditoriums = format!(
+        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {AUDITORIUMS} - 1) \
+         INSERT INTO auditoriums SELECT {}, 'Screen ' || (i % 10), 'Cinema ' || (i / 10), time_zone, layout, seat_count, \
          create_time FROM n, auditoriums",
         id("i")
     );
     let showtimes = format!(
         "WITH RECURSIVE n(i, m) AS (SELECT 0, 0 UNION ALL \
-             SELECT i + 1, (i + 1) / {ROOMS} * 60 FROM n WHERE i < {SHOWTIMES} - 1) \
+             SELECT i + 1, (i + 1) / {AUDITORIUMS} * 60 FROM n WHERE i < {SHOWTIMES} - 1) \
          INSERT INTO showtimes SELECT {}, {}, 'tt' || (i % 50), movie, {}, {}, {}, {date}, currency, price_minor, hold_us, \
          create_time, CASE i % 10 WHEN 0 THEN 'cancelled' ELSE 'scheduled' END, \
-         CASE i % 10 WHEN 0 THEN create_time END FROM n, showtimes",
+         CASE i % 10 WHEN 0 THEN create_time END, 'Cinema ' || (i % {AUDITORIUMS} / 10) FROM n, showtimes",
         id(&format!("{FIRST} + i")),
-        id(&format!("i % {ROOMS}")),
+        id(&format!("i % {AUDITORIUMS}")),
         minute("m"),
         minute("m + 30"),
         minute("m + 45"),
@@ -96,19 +92,19 @@ async fn crowded(store: Store) -> (World, String) {
     let outbox = "INSERT INTO outbox SELECT s.showtime_id, 2, 2, o.events, o.create_time, NULL, 0 \
          FROM showtimes s, (SELECT * FROM outbox LIMIT 1) o";
     let lapses = format!("UPDATE standings SET next_lapse = {} WHERE showtime_id < {}", minute("1"), id("1000500"));
-    for statement in [&*rooms, &*showtimes, standings, outbox, &*reservations, claims, &*lapses, "ANALYZE"] {
+    for statement in [&*auditoriums, &*showtimes, standings, outbox, &*reservations, claims, &*lapses, "ANALYZE"] {
         world.ground.sql(statement).await.unwrap_or_else(|error| panic!("{error}: {statement}"));
     }
-    (world, room)
+    (world, auditorium)
 }
 
-/// When the first of the many starts.
+/// When the first of the many showtimes starts.
 fn beginning() -> DateTime<Utc> {
     in_hours(24 * 30)
 }
 
-/// Every query for showtimes and auditoriums, by name: each filter and useful joints of them, first page and later page.
-fn statements(backend: DbBackend) -> Vec<(String, Statement)> {
+/// Every query, by name. Lists have each filter and useful combinations of them, with the first page and a later one.
+fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
     let auditorium_id = Some(AuditoriumId(id(7)));
     let movie_id = Some(MovieId::parse("tt7").expect("an id"));
     let start_after = Some(beginning() + TimeDelta::hours(5));
@@ -135,37 +131,37 @@ fn statements(backend: DbBackend) -> Vec<(String, Statement)> {
         ),
     ];
     let later = Cursor { start_time: beginning() + TimeDelta::hours(6), showtime_id: ShowtimeId(id(FIRST + 6_500)) };
-    let mut statements = Vec::new();
+    let mut found = Vec::new();
     for (name, filter) in &filters {
         for (page, after) in [("first", None), ("later", Some(later))] {
             let name = format!("showtimes by {name}, {page} page");
-            statements.push((name, listing_statement(backend, filter, after, 51)));
+            found.push((name, statements::showtimes(backend, filter, after, 51)));
         }
     }
-    for (name, cinema) in [("everything", None), ("cinema", Some("House 7"))] {
+    for (name, cinema) in [("everything", None), ("cinema", Some("Cinema 7"))] {
         for (page, after) in [("first", None), ("later", Some(AuditoriumId(id(75))))] {
             let name = format!("auditoriums by {name}, {page} page");
-            statements.push((name, auditorium_listing_statement(backend, cinema, after, 51)));
+            found.push((name, statements::auditoriums(backend, cinema, after, 51)));
         }
     }
     let some = [ShowtimeId(id(FIRST + 1)), ShowtimeId(id(FIRST + 2))];
-    statements.push(("standings by id".to_owned(), standings_statement(backend, &some)));
-    statements.push(("revisions by id".to_owned(), revisions_statement(backend, &some)));
-    statements.push(("a seat map".to_owned(), seat_map_statement(backend, some[0])));
-    statements.push(("showtimes by id".to_owned(), whole_statement(backend, &some)));
+    found.push(("standings by id".to_owned(), statements::standings_by_ids(backend, &some)));
+    found.push(("revisions by id".to_owned(), statements::revisions(backend, &some)));
+    found.push(("a seat map".to_owned(), statements::seat_map(backend, some[0])));
+    found.push(("showtimes by id".to_owned(), statements::showtimes_by_ids(backend, &some)));
     let now = (backend == DbBackend::Sqlite).then(beginning);
-    statements.push(("showtimes with a lapse".to_owned(), lapsed_statement(backend, now, 256)));
-    statements.extend(reservation_statements(backend));
-    statements
+    found.push(("showtimes with a lapse".to_owned(), statements::lapsed(backend, now, 256)));
+    found.extend(reservation_lists(backend));
+    found
 }
 
-/// Of a customer, of a showtime, of both, in each state.
-fn reservation_statements(backend: DbBackend) -> Vec<(String, Statement)> {
+/// Lists of a customer's reservations, of a showtime's and of both, in each state.
+fn reservation_lists(backend: DbBackend) -> Vec<(String, Statement)> {
     let customer_id = Some(CustomerId::parse("customer 7").expect("a name"));
     let showtime_id = Some(ShowtimeId(id(FIRST + 7)));
     let later =
         ReservationCursor { create_time: beginning() + TimeDelta::hours(6), reservation_id: ReservationId(id(9)) };
-    let mut statements = Vec::new();
+    let mut found = Vec::new();
     for (name, customer_id, showtime_id) in [
         ("customer", customer_id.clone(), None),
         ("showtime", None, showtime_id),
@@ -177,11 +173,11 @@ fn reservation_statements(backend: DbBackend) -> Vec<(String, Statement)> {
             let filter = reservation::Filter { customer_id, showtime_id, phases, ..Default::default() };
             for (page, after) in [("first", None), ("later", Some(later))] {
                 let name = format!("reservations by {name}, {phase:?}, {page} page");
-                statements.push((name, reservation_listing_statement(backend, &filter, after, 51, beginning())));
+                found.push((name, statements::reservations(backend, &filter, after, 51, beginning())));
             }
         }
     }
-    statements
+    found
 }
 
 /// The id that was written with these decimal digits.
@@ -191,9 +187,9 @@ fn id(number: i64) -> Uuid {
 
 #[tokio::test]
 async fn sqlite_follows_an_index_for_every_query() {
-    let (world, _) = crowded(Store::Sqlite).await;
+    let (world, _) = with_many_rows(Store::Sqlite).await;
     let connection = world.ground.connect().await;
-    for (name, Statement { sql, values, .. }) in statements(DbBackend::Sqlite) {
+    for (name, Statement { sql, values, .. }) in queries(DbBackend::Sqlite) {
         let explain = Statement { sql: format!("EXPLAIN QUERY PLAN {sql}"), values, db_backend: DbBackend::Sqlite };
         let plan = lines(&connection, explain, "detail").await;
         for line in &plan {
@@ -206,32 +202,33 @@ async fn sqlite_follows_an_index_for_every_query() {
 
 #[tokio::test]
 async fn postgres_follows_an_index_for_every_query() {
-    let (world, _) = crowded(Store::Postgres).await;
+    let (world, _) = with_many_rows(Store::Postgres).await;
     let connection = world.ground.connect().await;
     connection.execute_unprepared("SET plan_cache_mode = force_generic_plan").await.expect("a setting");
-    for (name, Statement { sql, values, .. }) in statements(DbBackend::Postgres) {
+    for (name, Statement { sql, values, .. }) in queries(DbBackend::Postgres) {
         let nothing = vec!["NULL"; values.as_ref().map_or(0, |values| values.0.len())].join(", ");
         let explain = Statement { sql: format!("EXPLAIN {sql}"), values, db_backend: DbBackend::Postgres };
-        indexed(&name, &lines(&connection, explain, "QUERY PLAN").await);
+        assert_indexed(&name, &lines(&connection, explain, "QUERY PLAN").await);
         connection.execute_unprepared(&format!("PREPARE it AS {sql}")).await.expect("it is a statement");
         let arguments = if nothing.is_empty() { String::new() } else { format!("({nothing})") };
         let explain = Statement::from_string(DbBackend::Postgres, format!("EXPLAIN EXECUTE it{arguments}"));
-        indexed(&format!("{name}, generic"), &lines(&connection, explain, "QUERY PLAN").await);
+        assert_indexed(&format!("{name}, generic"), &lines(&connection, explain, "QUERY PLAN").await);
         connection.execute_unprepared("DEALLOCATE it").await.expect("it was prepared");
     }
-    // As the service has it planned. A customer may have many more reservations than most: they come in order.
+    // With the service's own settings. A customer may have many more reservations than most, so the index has their order.
     for (setting, value) in PLANNING {
         connection.execute_unprepared(&format!("SET {setting} = {value}")).await.expect("a setting");
     }
-    for (name, statement) in reservation_statements(DbBackend::Postgres) {
+    for (name, statement) in reservation_lists(DbBackend::Postgres) {
         let plan = generic(&connection, statement).await;
         let sorts = |line: &String| line.contains("Sort  (") && !line.contains("Incremental Sort");
         assert!(!plan.iter().any(sorts), "{name}: {plan:#?}");
     }
-    // Of all that ever happened, only what is asked for is looked at.
-    let plan = generic(&connection, since_statement(&[(ShowtimeId(id(FIRST)), 1)])).await;
-    let alone = |line: &String| line.contains("Index Cond: ((aggregate = known.aggregate) AND (seq > known.revision))");
-    assert!(plan.iter().any(alone), "{plan:#?}");
+    // Of all events, only those that are asked for are read.
+    let plan = generic(&connection, statements::events_since(&[(ShowtimeId(id(FIRST)), 1)])).await;
+    let by_key =
+        |line: &String| line.contains("Index Cond: ((aggregate = known.aggregate) AND (seq > known.revision))");
+    assert!(plan.iter().any(by_key), "{plan:#?}");
     connection.close().await.expect("a connection closes");
 }
 
@@ -245,8 +242,8 @@ async fn generic(connection: &DatabaseConnection, Statement { sql, values, .. }:
     plan
 }
 
-/// No table is read from end to end; and what is sorted is what an index has found, not the table.
-fn indexed(name: &str, plan: &[String]) {
+/// Asserts that no table is read from end to end, and that what is sorted was found by an index.
+fn assert_indexed(name: &str, plan: &[String]) {
     let rows = |line: &str| line.split("rows=").nth(1)?.split(' ').next()?.parse::<i64>().ok();
     for line in plan {
         let sorts = line.contains("Sort  (") && rows(line).is_none_or(|rows| rows > SHOWTIMES / 50);
@@ -254,10 +251,10 @@ fn indexed(name: &str, plan: &[String]) {
     }
 }
 
-/// What the service does on its own account: every method is called, and no table was read from end to end.
+/// Every method is called on a running service, and no table is read from end to end.
 #[tokio::test]
 async fn postgres_counts_no_scan_of_a_table() {
-    let (world, room) = crowded(Store::Postgres).await;
+    let (world, auditorium) = with_many_rows(Store::Postgres).await;
     let connection = world.ground.connect().await;
     let before = scans(&connection).await;
     let server = world.setup().clone().start().await;
@@ -265,7 +262,7 @@ async fn postgres_counts_no_scan_of_a_table() {
     let on = beginning().date_naive().to_string();
     for filter in [
         filter.clone(),
-        ListShowtimesRequest { auditorium_id: room.clone(), ..filter.clone() },
+        ListShowtimesRequest { auditorium_id: auditorium.clone(), ..filter.clone() },
         ListShowtimesRequest { movie_id: "tt7".to_owned(), ..filter.clone() },
         ListShowtimesRequest { local_date: on, ..filter.clone() },
         ListShowtimesRequest { start_after: Some(timestamp(beginning())), ..filter },
@@ -277,19 +274,23 @@ async fn postgres_counts_no_scan_of_a_table() {
             server.showtimes().list_showtimes(next).await.expect("a page");
         }
     }
-    let rooms = ListAuditoriumsRequest { page_size: 5, ..Default::default() };
-    let page = server.auditoriums().list_auditoriums(rooms.clone()).await.expect("a page").into_inner();
-    let next = ListAuditoriumsRequest { page_token: page.next_page_token, ..rooms };
+    let list = ListAuditoriumsRequest { page_size: 5, ..Default::default() };
+    let page = server.auditoriums().list_auditoriums(list.clone()).await.expect("a page").into_inner();
+    let next = ListAuditoriumsRequest { page_token: page.next_page_token, ..list };
     server.auditoriums().list_auditoriums(next).await.expect("a page");
-    server.auditoriums().get_auditorium(GetAuditoriumRequest { auditorium_id: room.clone() }).await.expect("a room");
-    let request = new_showtime(&room, in_hours(9));
+    server
+        .auditoriums()
+        .get_auditorium(GetAuditoriumRequest { auditorium_id: auditorium.clone() })
+        .await
+        .expect("it is found");
+    let request = new_showtime(&auditorium, in_hours(9));
     let made = server.showtimes().create_showtime(request).await.expect("the slot is free").into_inner().showtime;
     let made = made.expect("the answer has the showtime");
     let showtime_id = made.showtime_id.clone();
-    server.showtimes().create_showtime(new_showtime(&room, in_hours(9))).await.expect_err("the slot is taken");
+    server.showtimes().create_showtime(new_showtime(&auditorium, in_hours(9))).await.expect_err("the slot is taken");
     let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0 };
     server.showtimes().get_showtime(get).await.expect("it is found");
-    sell(&server, &made).await;
+    call_reservation_methods(&server, &made).await;
     let cancel = CancelShowtimeRequest { showtime_id, request_id: request_id(), force: true, expected_revision: 0 };
     server.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
     server.stop().await;
@@ -297,23 +298,23 @@ async fn postgres_counts_no_scan_of_a_table() {
     connection.close().await.expect("a connection closes");
 }
 
-/// Every method that has to do with reservations, and each of its ways.
-async fn sell(server: &Server, showtime: &Showtime) {
-    let [sold, gone, held] = ["A1", "A2", "B1"];
+/// Calls every method that has to do with reservations, in each way that it can end.
+async fn call_reservation_methods(server: &Server, showtime: &Showtime) {
+    let [sold, cancelled, held] = ["A1", "A2", "B1"];
     let request = ReserveSeatsRequest { request_id: request_id(), ..these(showtime, "ada", sold) };
     let sold = reserve(server, request.clone()).await.expect("it is free");
     reserve(server, request).await.expect("a retry is harmless");
     reserve(server, these(showtime, "bob", "A1 A2")).await.expect_err("one is held");
-    let gone = reserve(server, these(showtime, "ada", gone)).await.expect("it is free");
+    let cancelled = reserve(server, these(showtime, "ada", cancelled)).await.expect("it is free");
     let held = reserve(server, these(showtime, "ada", held)).await.expect("it is free");
     extend(server, &held).await.expect("it is held");
-    cancel(server, &gone).await.expect("it is held");
+    cancel(server, &cancelled).await.expect("it is held");
     let reservation_id = sold.reservation_id.clone();
     let confirm = ConfirmReservationRequest { reservation_id, request_id: request_id(), ..Default::default() };
     for _ in 0..2 {
         server.reservations().confirm_reservation(confirm.clone()).await.expect("it is held, or confirmed");
     }
-    for reservation in [&sold, &gone, &held] {
+    for reservation in [&sold, &cancelled, &held] {
         get(server, reservation).await.expect("it is found");
     }
     for (customer_id, showtime_id) in [("customer 7", ""), ("", &*showtime.showtime_id), ("ada", &showtime.showtime_id)]
@@ -327,12 +328,13 @@ async fn sell(server: &Server, showtime: &Showtime) {
     }
 }
 
-/// How often each table was read from end to end, once everybody else has gone: a session counts for good when it ends.
+/// How often each table was read from end to end. A session's counters are complete when it has ended, so this waits until all
+/// others have.
 async fn scans(connection: &DatabaseConnection) -> Vec<String> {
     let ask = |sql: &str| lines(connection, Statement::from_string(DbBackend::Postgres, sql), "found");
     let others = "SELECT count(*)::text AS found FROM pg_stat_activity WHERE datname = current_database() AND \
                   backend_type = 'client backend' AND pid <> pg_backend_pid()";
-    eventually("the sessions end", async || (ask(others).await == ["0"]).then_some(())).await;
+    eventually("the other sessions have ended", async || (ask(others).await == ["0"]).then_some(())).await;
     let counters = "SELECT relname || ' ' || seq_scan AS found FROM pg_stat_user_tables \
                     WHERE relname IN ('showtimes', 'auditoriums', 'reservations', 'seat_claims') ORDER BY 1";
     ask(counters).await

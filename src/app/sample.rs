@@ -51,7 +51,7 @@ impl App {
         for plan in SHOWTIMES {
             self.sample_showtime(&screens[plan.0], plan).await?;
         }
-        self.0.store.settle(DONE, b"complete").await?;
+        self.0.store.setting_or_insert(DONE, b"complete").await?;
         Ok(true)
     }
 

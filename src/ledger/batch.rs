@@ -1,4 +1,4 @@
-//! One batch: lock, look, decide, write, commit. See `store/seats.rs` for what each step says to the database.
+//! One batch: lock, look, decide, write, commit. See `store/ledger.rs` for what each step says to the database.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,8 +16,8 @@ use crate::{
         showtime,
     },
     store::{
-        Error, LedgerTx, LockWait, LockedShowtime, LockedShowtimes, NewAnswer, PriorReservation, RequestKey, Stand,
-        StoredAnswer, outbox,
+        Error, LedgerStanding, LedgerTx, LockWait, LockedShowtime, LockedShowtimes, NewAnswer, PriorReservation,
+        RequestKey, StoredAnswer, outbox,
         planted::{self, Bug},
     },
     telemetry::metrics,
@@ -27,7 +27,7 @@ use crate::{
 const FOLLOWED: i64 = 256;
 
 /// How a showtime stands that is as it was scheduled.
-const NEW: Stand = Stand { state: showtime::State::Scheduled, decide_time: None, next_lapse: None };
+const NEW: LedgerStanding = LedgerStanding { state: showtime::State::Scheduled, decide_time: None, next_lapse: None };
 
 /// Tells requests apart.
 type KeyOf<'a> = (&'a str, &'a str, uuid::Uuid);
@@ -81,7 +81,7 @@ impl Writer {
         };
         match done.await {
             Ok((told, decided)) if decided.writes.is_empty() => {
-                batch.leave().await?;
+                batch.rollback().await?;
                 self.show(decided);
                 Ok(told)
             }
@@ -98,7 +98,7 @@ impl Writer {
                 Ok(told)
             }
             Err(error) => {
-                batch.fail(&error).await;
+                batch.abandon(&error).await;
                 Err(error)
             }
         }
@@ -127,7 +127,7 @@ impl Writer {
         keys: &[&'a RequestKey],
         known: &mut Lookup<'a>,
     ) -> Result<(), Error> {
-        for PriorReservation { caller, scoped_id, fingerprint, reservation } in batch.made_before(keys).await? {
+        for PriorReservation { caller, scoped_id, fingerprint, reservation } in batch.prior_reservations(keys).await? {
             let asked = |key: &&&RequestKey| key.scoped_id() == scoped_id && key.caller == caller;
             if let Some(key) = keys.iter().find(asked) {
                 let reservation = reservation.as_made();
@@ -196,14 +196,14 @@ impl Writer {
         let (mut stands, mut live) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
         if !ids.is_empty() {
             metrics::seatings_read(ids.len());
-            stands.extend(batch.stands(&ids).await?);
-            for reservation in batch.live(&ids).await? {
+            stands.extend(batch.standings(&ids).await?);
+            for reservation in batch.live_reservations(&ids).await? {
                 live.entry(reservation.showtime_id).or_default().push(reservation);
             }
         }
         for LockedShowtime { showtime_id, revision } in stale {
             let Some(plan) = self.memory.plan(showtime_id).cloned() else { continue };
-            let Stand { state, decide_time, next_lapse } = stands.get(&showtime_id).copied().unwrap_or(NEW);
+            let LedgerStanding { state, decide_time, next_lapse } = stands.get(&showtime_id).copied().unwrap_or(NEW);
             let latest = decide_time.max(self.memory.latest(showtime_id)).unwrap_or(plan.facts.create_time);
             let live = live.remove(&showtime_id).unwrap_or_default();
             self.memory.learn(Seating::new(plan, state, revision, latest, live), next_lapse);
@@ -227,7 +227,7 @@ impl Writer {
         if near.is_empty() || !self.store.has_clock() {
             return Ok(());
         }
-        for happened in batch.since(&near).await? {
+        for happened in batch.events_since(&near).await? {
             let id = ShowtimeId(happened.aggregate);
             if let Some(seating) = self.memory.seating(id)
                 && !outbox::catch_up(seating, &happened.events)

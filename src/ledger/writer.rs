@@ -67,7 +67,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(store: &Store, time: TimeSource, rules: Rules, memory: Memory, views: Views) -> Self {
-        let (line, stuck) = (store.line(), HashSet::new());
+        let (line, stuck) = (store.ledger_connection(), HashSet::new());
         Self { store: store.clone(), line, time, rules, memory, views, stuck, duplicate_checks: 0 }
     }
 

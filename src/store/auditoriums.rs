@@ -2,75 +2,36 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, DbBackend, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select, Set, Statement,
-    prelude::{Json, Uuid},
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, Set,
     sea_query::{Expr, ExprTrait as _, Query},
 };
-use serde::{Deserialize, Serialize};
 
 use super::{
-    Error, RequestKey, Store,
     entities::auditorium::{ActiveModel, Column, Entity},
+    errors::Error,
+    handle::Store,
+    request_key::RequestKey,
     requests::{self, Claim},
-    transactions::{
-        Verdict::{Commit, Refuse},
-        look,
-    },
+    rows::auditorium::AuditoriumRow,
+    timing::read_named,
 };
 use crate::domain::{
     auditorium::{Auditorium, NewAuditorium},
     ids::AuditoriumId,
-    layout::{Layout, LayoutRow},
 };
 
-/// What became of a wish for an auditorium.
+/// The outcome of a request to create an auditorium.
 pub enum AuditoriumCreated {
     /// It was created.
     Created(Auditorium),
-    /// It had been created by this same request.
+    /// The same request had created it before.
     Replayed(Auditorium),
     /// The request id belongs to another request.
     RequestReused,
 }
 
-/// Serialised, it is a stored answer.
-#[derive(Clone, FromQueryResult, Serialize, Deserialize)]
-pub(super) struct AuditoriumRow {
-    pub(super) auditorium_id: Uuid,
-    pub(super) name: String,
-    pub(super) cinema: String,
-    pub(super) time_zone: String,
-    pub(super) layout: Option<Json>,
-    pub(super) seat_count: i32,
-    pub(super) create_time: DateTime<Utc>,
-}
-
-impl AuditoriumRow {
-    pub(super) fn auditorium(self) -> Result<Auditorium, Error> {
-        let id = self.auditorium_id;
-        let broken = |why: String| Error::Unreadable { table: "auditoriums", key: id.to_string(), why };
-        let layout = match self.layout {
-            Some(json) => {
-                let plan: Vec<LayoutRow> = serde_json::from_value(json).map_err(|error| broken(error.to_string()))?;
-                Some(Layout::new(plan).map_err(|flaws| broken(flaws.to_string()))?)
-            }
-            None => None,
-        };
-        Ok(Auditorium {
-            auditorium_id: AuditoriumId(id),
-            name: self.name,
-            cinema: self.cinema,
-            time_zone: self.time_zone.parse().map_err(|_| broken("unknown time zone".to_owned()))?,
-            layout,
-            seat_count: self.seat_count,
-            create_time: self.create_time,
-        })
-    }
-}
-
 impl Store {
-    /// Writes an auditorium.
+    /// Creates an auditorium.
     ///
     /// # Errors
     /// The database cannot be asked.
@@ -90,14 +51,12 @@ impl Store {
             seat_count: new.layout.seat_count(),
             create_time: now,
         };
-        self.transact("create_auditorium", || async {
+        self.run_transaction("create_auditorium", || async {
             let tx = self.begin().await?;
             match requests::claim::<AuditoriumRow>(&tx, key, now).await? {
-                Claim::Answered(first) => {
-                    return tx.end(Refuse(AuditoriumCreated::Replayed(first.auditorium()?))).await;
-                }
-                Claim::Reused => return tx.end(Refuse(AuditoriumCreated::RequestReused)).await,
-                Claim::Ours => {}
+                Claim::Answered(first) => return tx.rollback(AuditoriumCreated::Replayed(first.auditorium()?)).await,
+                Claim::Reused => return tx.rollback(AuditoriumCreated::RequestReused).await,
+                Claim::New => {}
             }
             let insert = Entity::insert(ActiveModel {
                 auditorium_id: Set(row.auditorium_id),
@@ -110,7 +69,7 @@ impl Store {
             });
             insert.exec_without_returning(&tx.inner).await?;
             requests::answer(&tx, key, &row).await?;
-            tx.end(Commit(AuditoriumCreated::Created(row.clone().auditorium()?))).await
+            tx.commit(AuditoriumCreated::Created(row.clone().auditorium()?)).await
         })
         .await
     }
@@ -120,15 +79,16 @@ impl Store {
     /// # Errors
     /// The database cannot be asked.
     pub async fn auditorium(&self, id: AuditoriumId) -> Result<Option<Auditorium>, Error> {
-        look("get_auditorium", async {
-            let held = self.0.reads.acquire().await?;
+        read_named("get_auditorium", async {
+            let pooled = self.0.reads.acquire().await?;
             let query = Entity::find_by_id(id.0).into_model::<AuditoriumRow>();
-            held.read(query.one(held.connection)).await?.map(AuditoriumRow::auditorium).transpose()
+            pooled.read(query.one(pooled.connection)).await?.map(AuditoriumRow::auditorium).transpose()
         })
         .await
     }
 
-    /// A page of auditoriums by cinema, name and id, without layouts, of one cinema if it is given, after one of them.
+    /// A page of auditoriums by cinema, name and id, without layouts. `cinema` narrows the list, and `after` is the last
+    /// auditorium of the page before.
     ///
     /// # Errors
     /// The database cannot be asked.
@@ -138,18 +98,18 @@ impl Store {
         after: Option<AuditoriumId>,
         limit: u64,
     ) -> Result<Vec<Auditorium>, Error> {
-        let query = listing(cinema, after, limit);
-        look("list_auditoriums", async {
-            let held = self.0.reads.acquire().await?;
-            let rows = held.read(query.into_model::<AuditoriumRow>().all(held.connection)).await?;
+        let query = list(cinema, after, limit);
+        read_named("list_auditoriums", async {
+            let pooled = self.0.reads.acquire().await?;
+            let rows = pooled.read(query.into_model::<AuditoriumRow>().all(pooled.connection)).await?;
             rows.into_iter().map(AuditoriumRow::auditorium).collect()
         })
         .await
     }
 }
 
-/// The query behind the list, along its index.
-fn listing(cinema: Option<&str>, after: Option<AuditoriumId>, limit: u64) -> Select<Entity> {
+/// The query behind the list. It follows the index `auditoriums_by_name`.
+pub(super) fn list(cinema: Option<&str>, after: Option<AuditoriumId>, limit: u64) -> Select<Entity> {
     let order = [Column::Cinema, Column::Name, Column::AuditoriumId];
     let mut query = Entity::find()
         .select_only()
@@ -168,16 +128,4 @@ fn listing(cinema: Option<&str>, after: Option<AuditoriumId>, limit: u64) -> Sel
         query = query.filter(Expr::tuple(order.map(Expr::col)).gt(Expr::SubQuery(None, Box::new(last.into()))));
     }
     query
-}
-
-/// The text and values of the query behind the list, for whoever wants to see its plan.
-#[must_use]
-pub fn auditorium_listing_statement(
-    backend: DbBackend,
-    cinema: Option<&str>,
-    after: Option<AuditoriumId>,
-    limit: u64,
-) -> Statement {
-    use sea_orm::QueryTrait as _;
-    listing(cinema, after, limit).build(backend)
 }

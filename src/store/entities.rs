@@ -1,135 +1,20 @@
-//! The tables, as rows: one module for each, columns as the migrations have them.
+//! The tables as SeaORM entities, one file for each, with the columns that the migrations have made.
+//!
+//! A relation is named on both of its sides, which is SeaORM's form and the one place where files of this room name each
+//! other in a circle. Not every relation has a foreign key in the database: the migrations say where one would cost too much.
+//!
+//! States are text here and not enums of SeaORM: a row with a state that this program does not know then fails the caller
+//! that asked for it, and not everybody who shares the query.
 
-#![expect(unreachable_pub, reason = "the derive asks for `pub`, the modules keep it in this room")]
+#![expect(unreachable_pub, reason = "the derives ask for `pub`; the modules keep the entities in this room")]
 
-/// `settings`
-pub(super) mod setting {
-    use sea_orm::entity::prelude::*;
-
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-    #[sea_orm(table_name = "settings")]
-    pub struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub name: String,
-        pub value: Vec<u8>,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
-}
-
-/// `auditoriums`
-pub(super) mod auditorium {
-    use sea_orm::entity::prelude::*;
-
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-    #[sea_orm(table_name = "auditoriums")]
-    pub struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub auditorium_id: Uuid,
-        pub name: String,
-        pub cinema: String,
-        pub time_zone: String,
-        pub layout: Json,
-        pub seat_count: i32,
-        pub create_time: ChronoDateTimeUtc,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
-}
-
-/// `showtimes`
-pub(super) mod showtime {
-    use sea_orm::entity::prelude::*;
-
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-    #[sea_orm(table_name = "showtimes")]
-    pub struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub showtime_id: Uuid,
-        pub auditorium_id: Uuid,
-        pub movie_id: String,
-        pub movie: Json,
-        pub start_time: ChronoDateTimeUtc,
-        pub end_time: ChronoDateTimeUtc,
-        pub free_again: ChronoDateTimeUtc,
-        pub local_date: Date,
-        pub currency: String,
-        pub price_minor: i64,
-        pub hold_us: i64,
-        pub create_time: ChronoDateTimeUtc,
-        pub state: String,
-        pub cancel_time: Option<ChronoDateTimeUtc>,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {
-        #[sea_orm(has_one = "super::standing::Entity")]
-        Standing,
-    }
-
-    impl ActiveModelBehavior for ActiveModel {}
-}
-
-/// `standings`
-pub(super) mod standing {
-    use sea_orm::entity::prelude::*;
-
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-    #[sea_orm(table_name = "standings")]
-    pub struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub showtime_id: Uuid,
-        pub available_count: i32,
-        pub revision: i64,
-        pub next_lapse: Option<ChronoDateTimeUtc>,
-        pub decide_time: Option<ChronoDateTimeUtc>,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {
-        #[sea_orm(
-            belongs_to = "super::showtime::Entity",
-            from = "Column::ShowtimeId",
-            to = "super::showtime::Column::ShowtimeId"
-        )]
-        Showtime,
-    }
-
-    impl Related<super::showtime::Entity> for Entity {
-        fn to() -> RelationDef {
-            Relation::Showtime.def()
-        }
-    }
-
-    impl ActiveModelBehavior for ActiveModel {}
-}
-
-/// `requests`
-pub(super) mod request {
-    use sea_orm::entity::prelude::*;
-
-    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
-    #[sea_orm(table_name = "requests")]
-    pub struct Model {
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub caller: String,
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub method: String,
-        #[sea_orm(primary_key, auto_increment = false)]
-        pub request_id: Uuid,
-        pub fingerprint: Vec<u8>,
-        pub answer: Option<Json>,
-        pub create_time: ChronoDateTimeUtc,
-    }
-
-    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-    pub enum Relation {}
-
-    impl ActiveModelBehavior for ActiveModel {}
-}
+pub(super) mod auditorium;
+pub(super) mod outbox;
+pub(super) mod request;
+pub(super) mod reservation;
+pub(super) mod schema_compatibility;
+pub(super) mod schema_migration;
+pub(super) mod seat_claim;
+pub(super) mod setting;
+pub(super) mod showtime;
+pub(super) mod standing;

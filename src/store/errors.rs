@@ -1,49 +1,49 @@
-//! What can go wrong between us and the database, by what it means for the caller.
+//! What can go wrong with the database, by what it means for the caller.
 
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 use thiserror::Error;
 
-/// The database could not be asked, or did not say. `Unavailable` and `Busy` certainly had no effect.
+/// The database could not be asked, or its answer cannot be used. `Unavailable` and `Busy` certainly had no effect.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// It cannot be reached, or refuses to work just now.
+    /// The database cannot be reached, or refuses to work at the moment.
     #[error("the database is unavailable")]
     Unavailable(#[source] DbErr),
-    /// Others were in the way, and stayed there for every retry.
+    /// Another transaction had a lock, or conflicted with this one, at every attempt.
     #[error("the database is too busy")]
     Busy(#[source] DbErr),
-    /// The commit was sent and its answer never came: it may have happened.
+    /// The commit was sent and its answer never came, so it may have happened.
     #[error("the outcome of a commit is unknown")]
     Unknown(#[source] DbErr),
-    /// A constraint of the schema refused; callers that can name it do.
-    #[error("the schema's constraint {0} refused")]
+    /// A constraint of the schema refused the change. Callers that can name the reason do.
+    #[error("the schema's constraint {0} refused the change")]
     Constraint(String),
-    /// What was locked is not what is there: somebody wrote past the lock.
+    /// A row is not as it was when it was locked: something wrote without the lock.
     #[error("{0} changed while it was locked")]
     Fenced(&'static str),
-    /// The query or the data is not what this program believes.
-    #[error("the database answered with what cannot be")]
+    /// The database refused a statement as wrong, or answered something of another form than was asked for.
+    #[error("the database's answer is not what this program expects")]
     Broken(#[source] DbErr),
-    /// Our own rules panicked; nothing was written.
+    /// The rules of the domain panicked. Nothing was written.
     #[error("a rule panicked: {0}")]
     Panicked(String),
-    /// A row holds what no constructor of the domain would make.
+    /// A row has a value that the domain does not accept.
     #[error("the row {table} {key} cannot be read: {why}")]
     Unreadable {
-        /// Where,
+        /// The table.
         table: &'static str,
-        /// which,
+        /// The key of the row.
         key: String,
-        /// and what is wrong.
+        /// What is wrong with the row.
         why: String,
     },
-    /// The URL is not one that the database's driver takes.
+    /// The URL is not one that the database's driver accepts.
     #[error("{0}")]
     Url(String),
-    /// The file is in use.
+    /// Another process uses the SQLite file.
     #[error("{path} is in use by another process: one process at a time can use an SQLite database")]
     Locked {
-        /// The database.
+        /// The database file.
         path: String,
     },
     /// The database cannot be used at all. Found when the service starts.
@@ -54,45 +54,50 @@ pub enum Error {
         /// The cause.
         cause: String,
     },
-    /// A later version of this program has been here.
-    #[error("the database is at migration {database}, newer than this program's {program}: use a newer boxoffice")]
+    /// A later version of this program migrated the database, in a way that this one cannot use.
+    #[error(
+        "the database is at migration {database}, newer than this program's {program}, and can be used from {usable_from} \
+         on: use a newer boxoffice"
+    )]
     Newer {
-        /// What it is at.
+        /// The database's newest migration.
         database: i64,
-        /// What is known here.
+        /// The newest migration that this program has.
         program: i64,
+        /// The newest migration that a program must have to use the database.
+        usable_from: i64,
     },
-    /// Migrating is left to `boxoffice migrate`.
+    /// The database needs migrations, which are left to `boxoffice migrate`.
     #[error("the database is at migration {database}, this program needs {program}: run `boxoffice migrate`")]
     Older {
-        /// What it is at.
+        /// The database's newest migration.
         database: i64,
-        /// What is needed here.
+        /// The newest migration that this program has.
         program: i64,
     },
-    /// Somebody edited what must only be appended to.
+    /// The file of a migration was edited after it had been applied.
     #[error("migration {version} was applied with another content than this program has")]
     Altered {
-        /// Which.
+        /// The migration's version.
         version: i64,
     },
 }
 
 impl Error {
-    /// More is asked for than is let in.
+    /// A queue or a limit in front of the database is full.
     #[must_use]
     pub fn overloaded(what: &str) -> Self {
         Self::Busy(DbErr::Custom(what.to_owned()))
     }
 
-    /// Nobody can say what became of it.
+    /// The outcome of a commit is unknown.
     #[must_use]
     pub fn unknown(what: &str) -> Self {
         Self::Unknown(DbErr::Custom(what.to_owned()))
     }
 
-    /// Whether one of several changes may be the cause, and the others may do without it: a conflict, what this program does
-    /// not understand, or a defect of its own. Nothing was written.
+    /// Whether one change of a batch may be the cause, so that the others can succeed without it: a conflict, a row that this
+    /// program does not understand, or a panic. Nothing was written.
     #[must_use]
     pub fn is_about_one(&self) -> bool {
         matches!(
@@ -101,21 +106,21 @@ impl Error {
         )
     }
 
-    /// Whether the data said no to what was written: somebody else may have been quicker, or one of several changes was
-    /// wrong. Nothing was written.
+    /// Whether the data refused what was written: another transaction was first, or a change of the batch is wrong. Nothing
+    /// was written.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Busy(_) | Self::Constraint(_) | Self::Fenced(_))
     }
 
-    /// Whether it was this connection that failed: another one may do. A wait that was too long is none.
+    /// Whether this connection failed, so that another one may succeed. A timeout does not count.
     pub(super) fn is_broken_connection(&self) -> bool {
         let Self::Unavailable(error) = self else { return false };
         matches!(error, DbErr::Query(RuntimeErr::SqlxError(_)) | DbErr::Exec(RuntimeErr::SqlxError(_)))
     }
 
-    /// Whether the same transaction may succeed when it is simply run again.
-    pub(super) fn worth_another_try(&self) -> bool {
+    /// Whether the same transaction may succeed when it is run again.
+    pub(super) fn may_succeed_if_repeated(&self) -> bool {
         matches!(self, Self::Busy(_))
     }
 }
@@ -173,22 +178,23 @@ fn classify(error: &DbErr) -> Class {
     }
 }
 
-/// SQLSTATE: serialisation failure, deadlock, lock not available (also by its timeout) → busy; integrity → the
-/// constraint; division by zero, by which statements say that a row is not as it was locked → fenced; connection, resources, operator intervention (statement timeout, shutdown, still starting) → unavailable.
+/// Classifies by SQLSTATE. Serialisation failure, deadlock and lock not available (also by its timeout) are busy. Integrity
+/// violations are constraints. Division by zero is fenced: statements divide by zero when a row is not as it was locked.
+/// Connection, resources and operator intervention (statement timeout, shutdown, still starting) are unavailable.
 fn classify_postgres(code: &str, constraint: Option<&str>) -> Class {
     match code {
         "40001" | "40P01" | "55P03" => Class::Busy,
         "22012" => Class::Fenced,
         _ if code.starts_with("23") => Class::Constraint(constraint.unwrap_or(code).to_owned()),
         _ if ["08", "28", "3D", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => Class::Unavailable,
-        // Read-only: a standby that has not been promoted, or a primary that has been demoted.
+        // Read-only: a standby that was not promoted, or a primary that was demoted.
         "25006" | "25P03" => Class::Unavailable,
         _ => Class::Broken,
     }
 }
 
-/// Extended result codes; the low byte is the kind. 5 busy, 6 locked, 19 constraint; 8 read-only, 10 I/O, 13 full, 14
-/// cannot open → unavailable.
+/// Classifies by the low byte of SQLite's extended result code. 5 (busy) and 6 (locked) are busy, 19 is a constraint, and 8
+/// (read-only), 10 (I/O), 13 (full) and 14 (cannot open) are unavailable.
 fn classify_sqlite(code: &str, message: &str) -> Class {
     match code.parse::<u32>().unwrap_or_default() & 0xff {
         5 | 6 => Class::Busy,

@@ -1,11 +1,32 @@
 //! The schema, brought up to date: plain SQL files, applied in order, each once, all under one lock.
 //!
-//! Files are only ever appended. A checksum notices one that was edited after it had been applied somewhere.
+//! Files are only ever added. A checksum notices one that was edited after it had been applied somewhere.
+//!
+//! # The rule for rolling upgrades
+//!
+//! Instances of two releases that follow each other run on one database, while one is replaced by the other. So a migration
+//! expands the schema, and what it makes superfluous is removed by a migration of a later release:
+//!
+//! 1. A migration adds: tables, columns that may be NULL or have a default, indexes, triggers that fill what an older program
+//!    does not know of. The release before must still be able to write every row that it writes.
+//! 2. Once no program that is still in use needs a column, a later release drops it, and says in a comment above the statement
+//!    which release made that safe: `-- Safe since 0.4.0: nothing reads it any more.`
+//! 3. A migration after which older programs cannot use the database raises `schema_compatibility.usable_from` to its own
+//!    version, and the changelog says so. The same goes for a release that writes what the one before cannot read.
+//!
+//! A program whose newest migration is older than the database's accepts the database if that is at least `usable_from`, and
+//! refuses it otherwise. `tests/schema.rs` reads every file from 0006 on and refuses what contracts without naming a release.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, FromQueryResult, Statement};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, EntityTrait as _, NotSet, QueryOrder as _, Set, Statement,
+};
 use sha2::{Digest as _, Sha256};
 
-use super::{Error, Store, pools::Pool};
+use super::{
+    entities::{schema_compatibility, schema_migration},
+    errors::Error,
+    pools::Pool,
+};
 
 struct Migration {
     version: i64,
@@ -25,29 +46,24 @@ macro_rules! migration {
     };
 }
 
-/// Append here, and nowhere else.
-const MIGRATIONS: [Migration; 5] = [
+/// Every migration, in order. New ones are appended.
+const MIGRATIONS: [Migration; 6] = [
     migration!(1, "0001_ground_floor"),
     migration!(2, "0002_reservations"),
     migration!(3, "0003_standings"),
     migration!(4, "0004_slim_indexes"),
     migration!(5, "0005_customer_digest"),
+    migration!(6, "0006_compatibility_and_cinemas"),
 ];
 
-const LEDGER: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
+const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     version     bigint PRIMARY KEY,
     name        text NOT NULL,
     checksum    text NOT NULL,
     apply_time  text NOT NULL DEFAULT (CURRENT_TIMESTAMP)
 )";
-/// Any number that nothing else in the database uses as an advisory lock.
+/// The number of the advisory lock that migrating takes. Nothing else may use it.
 const LOCK: i64 = 0x0062_6f78_6f66_6663;
-
-#[derive(FromQueryResult)]
-struct Applied {
-    version: i64,
-    checksum: String,
-}
 
 impl Migration {
     fn sql(&self, backend: DbBackend) -> &'static str {
@@ -59,62 +75,75 @@ impl Migration {
     }
 }
 
-/// Applies what is missing, in one transaction: several instances may start at once, the others wait and find it done.
+/// Applies what is missing, in one transaction. Several instances may start at once: one applies, and the others wait for its
+/// lock and find nothing missing. Answers how many migrations were applied.
 pub(super) async fn run(pool: &Pool) -> Result<usize, Error> {
     let backend = pool.backend();
     let (tx, _permit) = pool.acquire().await?.begin().await?;
     if backend == DbBackend::Postgres {
-        // A migration may take long, and waiting for another instance's may too.
+        // A migration may take long, and so may the wait for another instance's.
         tx.execute_unprepared("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").await?;
         let lock = Statement::from_sql_and_values(backend, "SELECT pg_advisory_xact_lock($1)", [LOCK.into()]);
         tx.execute_raw(lock).await?;
     }
-    tx.execute_unprepared(LEDGER).await?;
-    let applied = applied(&tx, backend).await?;
-    let missing = MIGRATIONS.iter().filter(|migration| migration.version > applied);
+    tx.execute_unprepared(CREATE_TABLE).await?;
+    let database = database_version(&tx).await?;
     let mut count = 0;
-    for migration in missing {
+    for migration in MIGRATIONS.iter().filter(|migration| migration.version > database) {
         tracing::info!(version = migration.version, name = migration.name, "migrating the database");
         tx.execute_unprepared(migration.sql(backend)).await?;
-        let note = Statement::from_sql_and_values(
-            backend,
-            "INSERT INTO schema_migrations (version, name, checksum) VALUES ($1, $2, $3)",
-            [migration.version.into(), migration.name.into(), migration.checksum(backend).into()],
-        );
-        tx.execute_raw(note).await?;
+        let applied = schema_migration::Entity::insert(schema_migration::ActiveModel {
+            version: Set(migration.version),
+            name: Set(migration.name.to_owned()),
+            checksum: Set(migration.checksum(backend)),
+            apply_time: NotSet,
+        });
+        applied.exec_without_returning(&tx).await?;
         count += 1;
     }
     tx.commit().await?;
     Ok(count)
 }
 
-/// Only looks, and refuses a schema that is not exactly this program's.
+/// Changes nothing, and refuses a schema that this program cannot use.
 pub(super) async fn check(pool: &Pool) -> Result<(), Error> {
-    let held = pool.acquire().await?;
-    let database =
-        if ledger_exists(held.connection).await? { applied(held.connection, pool.backend()).await? } else { 0 };
+    let pooled = pool.acquire().await?;
+    let database = if is_migrated(pooled.connection).await? { database_version(pooled.connection).await? } else { 0 };
     let program = newest();
     if database < program { Err(Error::Older { database, program }) } else { Ok(()) }
 }
 
-/// The newest migration that was applied, if it and all before it are the ones known here.
-async fn applied(connection: &impl ConnectionTrait, backend: DbBackend) -> Result<i64, Error> {
-    let all = "SELECT version, checksum FROM schema_migrations ORDER BY version";
-    let rows = Applied::find_by_statement(Statement::from_string(backend, all)).all(connection).await?;
-    let mut last = 0;
-    for row in rows {
-        let Some(known) = MIGRATIONS.iter().find(|migration| migration.version == row.version) else {
-            return Err(Error::Newer { database: row.version, program: newest() });
-        };
-        if known.checksum(backend) != row.checksum {
+/// The newest migration that was applied, if this program can use the database after it.
+async fn database_version(connection: &impl ConnectionTrait) -> Result<i64, Error> {
+    let backend = connection.get_database_backend();
+    let applied = schema_migration::Entity::find().order_by_asc(schema_migration::Column::Version);
+    let applied = applied.all(connection).await?;
+    let program = newest();
+    for row in applied.iter().filter(|row| row.version <= program) {
+        let same = |migration: &&Migration| migration.version == row.version;
+        if MIGRATIONS.iter().find(same).is_none_or(|migration| migration.checksum(backend) != row.checksum) {
             return Err(Error::Altered { version: row.version });
         }
-        last = row.version;
     }
-    Ok(last)
+    let database = applied.last().map_or(0, |row| row.version);
+    if database > program {
+        let compatibility = schema_compatibility::Entity::find().one(connection).await?;
+        // Without the row no program but the database's own can use it.
+        let usable_from = compatibility.map_or(database, |row| row.usable_from);
+        if usable_from > program {
+            return Err(Error::Newer { database, program, usable_from });
+        }
+        tracing::info!(
+            database,
+            program,
+            usable_from,
+            "the database is newer than this program, and can be used by it"
+        );
+    }
+    Ok(database)
 }
 
-async fn ledger_exists(connection: &DatabaseConnection) -> Result<bool, Error> {
+async fn is_migrated(connection: &DatabaseConnection) -> Result<bool, Error> {
     let backend = connection.get_database_backend();
     let sql = match backend {
         DbBackend::Sqlite => "SELECT 1 AS found FROM sqlite_master WHERE name = 'schema_migrations'",
@@ -123,14 +152,7 @@ async fn ledger_exists(connection: &DatabaseConnection) -> Result<bool, Error> {
     Ok(connection.query_one_raw(Statement::from_string(backend, sql)).await?.is_some())
 }
 
-fn newest() -> i64 {
+/// The newest migration that this program has.
+pub(super) fn newest() -> i64 {
     MIGRATIONS.last().map_or(0, |migration| migration.version)
-}
-
-impl Store {
-    /// The newest migration that this program knows.
-    #[must_use]
-    pub fn schema_version() -> i64 {
-        newest()
-    }
 }

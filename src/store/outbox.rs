@@ -5,9 +5,9 @@
 mod replay;
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait as _, Statement};
+use sea_orm::{EntityTrait as _, NotSet, Set};
 
-use super::{Error, transactions::Tx};
+use super::{entities::outbox, errors::Error, transactions::Tx};
 use crate::{
     domain::{
         ids::ShowtimeId,
@@ -109,9 +109,16 @@ pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime) -> Result<(),
         price: Some(money(facts.price)),
         seat_count: facts.auditorium.seat_count,
     }));
-    let sql = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) VALUES ($1, $2, $2, $3, $4)";
-    let values = [facts.showtime_id.0.into(), standing.revision.into(), events.into(), facts.create_time.into()];
-    tx.inner.execute_raw(Statement::from_sql_and_values(tx.backend, sql, values)).await?;
+    let insert = outbox::Entity::insert(outbox::ActiveModel {
+        aggregate: Set(facts.showtime_id.0),
+        seq: Set(standing.revision),
+        last_seq: Set(standing.revision),
+        events: Set(events),
+        create_time: Set(facts.create_time),
+        publish_time: NotSet,
+        attempts: NotSet,
+    });
+    insert.exec_without_returning(&tx.inner).await?;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Connections: how they are made, how many there are, and how long one waits for them.
+//! Connections: how they are made, how many there are, and how long a caller waits for one.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -8,8 +8,8 @@ use std::{
 };
 
 use sea_orm::{
-    ConnectOptions, Database as Orm, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, RuntimeErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    ConnectOptions, Database as Orm, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait as _,
     sqlx::{
         self, ConnectOptions as _,
         postgres::PgConnectOptions,
@@ -19,40 +19,41 @@ use sea_orm::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    Error, connect,
-    ledger::{LedgerConnector, PREPARE},
+    connect,
+    deadline::{bounded, timed_out},
+    errors::Error,
 };
 use crate::telemetry::metrics;
 
-/// Which database.
+/// Which database is used.
 #[derive(Clone)]
 pub enum Database {
-    /// The file.
+    /// An SQLite file.
     Sqlite(PathBuf),
-    /// The URL, a secret: it may hold a password.
+    /// A Postgres server's URL. It is a secret, since it may contain a password.
     Postgres(String),
 }
 
-/// How to use it.
+/// How the database is used.
 #[derive(Clone)]
 pub struct Options {
-    /// Where it is.
+    /// Which database is used.
     pub database: Database,
-    /// Connections at the most, besides those of the ledger's writers.
+    /// The most connections, besides those of the ledger's writers.
     pub connections: u32,
-    /// For getting a connection, and for one statement.
+    /// The most time for getting a connection, and for one statement.
     pub timeout: Duration,
     /// Whether opening brings the schema up to date.
     pub migrate: bool,
-    /// Showtimes whose unchanging facts are kept in memory.
+    /// Showtimes whose facts, which never change, are cached.
     pub cached_showtimes: u64,
 }
 
 impl Options {
-    /// Whether the database can be understood, without asking for it.
+    /// Checks that the URL can be parsed, without connecting.
     ///
     /// # Errors
-    /// Says what is wrong with its URL; never repeats its password.
+    /// What is wrong with the URL, without its password.
     pub fn check(&self) -> Result<(), Error> {
         match &self.database {
             Database::Sqlite(_) => Ok(()),
@@ -65,33 +66,37 @@ impl Options {
     }
 }
 
-/// SQLite's readers: more of them than cores only take turns.
+/// Connections that read from SQLite. More of them than cores only take turns.
 const SQLITE_READERS: u32 = 4;
-/// KiB of pages that a connection keeps; a negative number says that they are not pages. With `SQLite`'s own 2 MiB, a batch
-/// reads most of what it writes to from the file again.
+/// The page cache of a connection to SQLite: the number is negative, so it means KiB and not pages. With the default of 2 MiB,
+/// a batch of the ledger reads most of what it writes to from the file again.
 const SQLITE_CACHE: &str = "-65536";
-/// Pages in the log before they are copied into the file: 256 MiB, many batches, which mostly write to the same pages. With
-/// `SQLite`'s own 1,000 it is every batch.
+/// Pages in SQLite's log before they are copied into the file: 256 MiB, which is many batches that mostly write to the same
+/// pages. With the default of 1,000 pages every batch is copied.
 const SQLITE_CHECKPOINT: &str = "65536";
-/// A connection that lay idle for so long is asked whether it still lives before it is used.
-const DOUBTFUL_AFTER: Duration = Duration::from_secs(10);
-/// A statement may take this part of the timeout, so that the server ends it before we give up on the connection.
-const STATEMENT: f64 = 0.8;
-/// For a lock the ledger waits this part of it: those who share the batch wait, too.
-const LEDGER_PATIENCE: f64 = 0.3;
-/// How long closing a pool may take.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// A connection that was idle for this long is tested before it is used.
+const TEST_IDLE_AFTER: Duration = Duration::from_secs(10);
+/// The part of the timeout that a statement may take. It is less than all of it, so that the server ends the statement before
+/// this process gives up on the connection.
+const STATEMENT_SHARE: f64 = 0.8;
+/// The part of the timeout that the ledger waits for a lock. All commands of a batch share the wait.
+const LEDGER_LOCK_SHARE: f64 = 0.3;
+/// The part of the timeout that a caller waits for a connection, and that making one may take. It is short, so that a caller
+/// whose deadline is the same timeout still gets the error.
+const ACQUIRE_SHARE: f64 = 0.4;
+/// The most time that closing a pool may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A pool, and a gate in front of it that makes the wait for it visible.
+/// A pool of connections, and a semaphore in front of it that bounds and measures the wait for one.
 #[derive(Clone)]
 pub(super) struct Pool {
     name: &'static str,
     connection: DatabaseConnection,
-    gate: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     timeout: Duration,
 }
 
-/// The right to use one connection of a pool.
+/// A permit to use one connection of a pool.
 pub(super) struct PoolConnection<'p> {
     pub(super) connection: &'p DatabaseConnection,
     timeout: Duration,
@@ -100,7 +105,7 @@ pub(super) struct PoolConnection<'p> {
 
 impl Pool {
     fn new(name: &'static str, connection: DatabaseConnection, size: u32, timeout: Duration) -> Self {
-        Self { name, connection, gate: Arc::new(Semaphore::new(size as usize)), timeout }
+        Self { name, connection, permits: Arc::new(Semaphore::new(size as usize)), timeout }
     }
 
     pub(super) fn backend(&self) -> DbBackend {
@@ -108,90 +113,68 @@ impl Pool {
     }
 
     pub(super) async fn acquire(&self) -> Result<PoolConnection<'_>, Error> {
-        let asked = Instant::now();
-        let permit = tokio::time::timeout(patience(self.timeout), Arc::clone(&self.gate).acquire_owned()).await;
-        metrics::pool_wait(self.name, asked.elapsed());
+        let start = Instant::now();
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        let permit = tokio::time::timeout(self.timeout.mul_f64(ACQUIRE_SHARE), permit).await;
+        metrics::pool_wait(self.name, start.elapsed());
         match permit {
             Ok(Ok(permit)) => Ok(PoolConnection { connection: &self.connection, timeout: self.timeout, permit }),
             _ => Err(Error::Unavailable(timed_out("no connection came free in time"))),
         }
     }
 
-    /// Closes the connections. One that waits for a silent server is left to the system.
+    /// Closes the connections. A connection whose server does not answer is left to the system after 2 s.
     pub(super) async fn close(&self) {
-        if let Err(error) = bounded(FAREWELL, self.connection.close_by_ref()).await {
+        if let Err(error) = bounded(CLOSE_TIMEOUT, self.connection.close_by_ref()).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "a database pool did not close");
         }
     }
 
-    /// How long one statement may take.
+    /// The most time that one statement may take.
     pub(super) fn limit(&self) -> Duration {
         self.timeout
     }
 }
 
 impl PoolConnection<'_> {
-    /// Begins a transaction that will write. On SQLite it takes the write lock at once, so that it cannot fail to later.
+    pub(super) fn backend(&self) -> DbBackend {
+        self.connection.get_database_backend()
+    }
+
+    /// Begins a transaction that will write. On SQLite it takes the write lock at once, so that it cannot fail to get it
+    /// later.
     pub(super) async fn begin(self) -> Result<(DatabaseTransaction, OwnedSemaphorePermit), Error> {
         let options = TransactionOptions {
             isolation_level: None,
             access_mode: None,
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         };
-        let begun = bounded(self.timeout, self.connection.begin_with_options(options)).await?;
-        Ok((begun, self.permit))
+        let transaction = bounded(self.timeout, self.connection.begin_with_options(options)).await?;
+        Ok((transaction, self.permit))
     }
 
     pub(super) async fn ping(&self) -> Result<(), Error> {
         bounded(self.timeout, self.connection.ping()).await
     }
 
-    /// Runs a read, which ends by the pool's timeout also when the network swallows the answer.
+    /// Runs a read, which ends by the pool's timeout even if the network loses the answer.
     pub(super) async fn read<T, E: Into<Error>>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, Error> {
         bounded(self.timeout, read).await
     }
 }
 
-/// How long one waits for a connection, at the gate and again while it is made: so short that a caller whose deadline is
-/// the same timeout is still told why, instead of nothing.
-fn patience(timeout: Duration) -> Duration {
-    timeout.mul_f64(0.4)
-}
-
-/// Puts a deadline on a piece of work with the database. It is the second one: the server has its own for a statement,
-/// a little shorter, so that in the common case the connection stays usable.
-pub(super) async fn bounded<T, E: Into<Error>>(
-    limit: Duration,
-    work: impl Future<Output = Result<T, E>>,
-) -> Result<T, Error> {
-    match tokio::time::timeout(limit, work).await {
-        Ok(done) => done.map_err(Into::into),
-        Err(_) => Err(Error::Unavailable(timed_out("the database did not answer in time"))),
-    }
-}
-
-pub(super) fn timed_out(what: &str) -> DbErr {
-    DbErr::Conn(RuntimeErr::Internal(what.to_owned()))
-}
-
-/// What a store speaks through.
+/// The pools of a store.
 pub(super) struct Pools {
     /// For statements on their own and for short reads.
     pub(super) reads: Pool,
-    /// For transactions that change something. On Postgres it is the same pool, on SQLite the one writer.
+    /// For transactions that change something. On Postgres it shares the connections of `reads`, on SQLite it is the one
+    /// connection that writes.
     pub(super) writes: Pool,
-    /// For the ledger. On Postgres its writers have connections of their own, so that no crowd of readers holds them up.
-    pub(super) ledger: LedgerPool,
-    /// Keeps a second process off an SQLite file.
+    /// How the ledger's writers connect to Postgres. They have connections of their own, so that readers, however many, do not
+    /// delay them.
+    pub(super) ledger: Option<PgConnectOptions>,
+    /// Keeps other processes off an SQLite file until it is dropped.
     pub(super) lock: Option<File>,
-}
-
-/// What the ledger writes through.
-pub(super) enum LedgerPool {
-    /// The one writer.
-    Sqlite(Pool),
-    /// However many connections there are writers.
-    Postgres(Box<LedgerConnector>),
 }
 
 /// Connects.
@@ -199,37 +182,35 @@ pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
     match &options.database {
         Database::Postgres(url) => {
             let connect = url.parse::<PgConnectOptions>().map_err(|error| Error::Url(error.to_string()))?;
-            connect::try_postgres(&connect, patience(options.timeout)).await?;
+            connect::try_postgres(&connect, options.timeout.mul_f64(ACQUIRE_SHARE)).await?;
             let pool = open_postgres(url, options).await?;
-            let settings = settings(options.timeout, options.timeout.mul_f64(LEDGER_PATIENCE));
-            let connect = connect.options(settings).application_name("boxoffice").disable_statement_logging();
-            let lines = LedgerConnector { options: connect, limit: options.timeout, prepare: &PREPARE };
-            let ledger = LedgerPool::Postgres(Box::new(lines));
-            // Writers may have to wait for each other's locks; a part of the connections is not theirs to hold meanwhile.
-            let theirs = options.connections - (options.connections / 4).max(1).min(options.connections - 1);
-            let writes = Pool::new("write", pool.connection.clone(), theirs, options.timeout);
-            Ok(Pools { reads: pool, writes, ledger, lock: None })
+            let settings = settings(options.timeout, options.timeout.mul_f64(LEDGER_LOCK_SHARE));
+            let ledger = connect.options(settings).application_name("boxoffice").disable_statement_logging();
+            // Transactions may wait for each other's locks. A part of the connections stays free of them meanwhile.
+            let writing = options.connections - (options.connections / 4).max(1).min(options.connections - 1);
+            let writes = Pool::new("write", pool.connection.clone(), writing, options.timeout);
+            Ok(Pools { reads: pool, writes, ledger: Some(ledger), lock: None })
         }
         Database::Sqlite(path) => {
             let lock = lock_file(path)?;
             connect::check_sqlite_file(path)?;
-            // The writer first: it creates the file and puts it in WAL mode.
+            // The writing connection first: it creates the file and puts it in WAL mode.
             let writes = open_sqlite(path, "write", 1, options).await?;
             let reads = open_sqlite(path, "read", SQLITE_READERS.min(options.connections), options).await?;
-            Ok(Pools { reads, ledger: LedgerPool::Sqlite(writes.clone()), writes, lock: Some(lock) })
+            Ok(Pools { reads, writes, ledger: None, lock: Some(lock) })
         }
     }
 }
 
 async fn open_postgres(url: &str, options: &Options) -> Result<Pool, Error> {
-    let settings = settings(options.timeout, options.timeout.mul_f64(STATEMENT));
+    let settings = settings(options.timeout, options.timeout.mul_f64(STATEMENT_SHARE));
     let mut connect = ConnectOptions::new(url);
     connect
         .max_connections(options.connections)
         .connect_timeout(options.timeout)
-        .acquire_timeout(patience(options.timeout))
+        .acquire_timeout(options.timeout.mul_f64(ACQUIRE_SHARE))
         .test_before_acquire(false)
-        .test_before_acquire_if_idle_for(DOUBTFUL_AFTER)
+        .test_before_acquire_if_idle_for(TEST_IDLE_AFTER)
         .set_application_name("boxoffice")
         .sqlx_logging(false)
         .map_sqlx_postgres_opts(move |postgres| postgres.options(settings.clone()));
@@ -237,9 +218,9 @@ async fn open_postgres(url: &str, options: &Options) -> Result<Pool, Error> {
     Ok(Pool::new("read", connection, options.connections, options.timeout))
 }
 
-/// How Postgres is to plan. A plan is made once for each connection, often while the tables are still empty, and then kept.
-/// Every query here has its index, which ends in its order; whatever looks cheaper than that in an empty table is ruinous in
-/// a full one. What remains to be sorted is sorted as it comes.
+/// The settings of Postgres's planner. A plan is made once for each connection, often while the tables are still empty, and
+/// then reused. Every query here has an index that ends in the query's order. What looks cheaper than the index while a table
+/// is empty is ruinous when it is full, so everything else is switched off.
 pub const PLANNING: [(&str, &str); 7] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("jit", "off"),
@@ -250,17 +231,17 @@ pub const PLANNING: [(&str, &str); 7] = [
     ("enable_sort", "off"),
 ];
 
-/// What every connection to Postgres asks for.
+/// The settings of every connection to Postgres.
 fn settings(timeout: Duration, lock_timeout: Duration) -> Vec<(&'static str, String)> {
     let millis = |limit: Duration| limit.as_millis().max(1).to_string();
-    let statement_timeout = timeout.mul_f64(STATEMENT);
+    let statement_timeout = timeout.mul_f64(STATEMENT_SHARE);
     let settings = [
         ("statement_timeout", millis(statement_timeout)),
         ("lock_timeout", millis(lock_timeout)),
         ("idle_in_transaction_session_timeout", millis(statement_timeout * 4)),
-        // Acknowledged means durable, whatever the server's default is.
+        // An acknowledged change is durable, whatever the server's default is.
         ("synchronous_commit", "on".to_owned()),
-        // A backslash in what we write as text is one.
+        // A backslash in a text literal stands for itself.
         ("standard_conforming_strings", "on".to_owned()),
     ];
     settings.into_iter().chain(PLANNING.map(|(name, value)| (name, value.to_owned()))).collect()
@@ -274,7 +255,7 @@ async fn open_sqlite(path: &Path, name: &'static str, size: u32, options: &Optio
         .min_connections(1)
         .acquire_timeout(timeout)
         .test_before_acquire(false)
-        // Nothing on the way can cut a connection to a file: keep them all.
+        // Nothing can cut a connection to a file, so all of them stay open.
         .idle_timeout(None::<Duration>)
         .max_lifetime(None::<Duration>)
         .sqlx_logging(false)

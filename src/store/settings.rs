@@ -1,27 +1,24 @@
-//! What all instances of one deployment share, by name: written once, never changed.
+//! Settings that all instances of one deployment share, by name. A setting is written once and never changed.
 
-use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, sea_query::OnConflict};
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait as _, Set, sea_query::OnConflict};
 
-use super::{Error, Store, entities::setting, transactions::Verdict::Commit};
+use super::{entities::setting, errors::Error, handle::Store};
 
 impl Store {
-    /// The value of a setting, which is `proposal` if it had none: of several instances that propose at once, one wins
-    /// and all hear the same.
+    /// The value of a setting, which becomes `proposal` if it has none yet. Where several instances propose at once, one
+    /// proposal is stored, and all get that one.
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn settle(&self, name: &str, proposal: &[u8]) -> Result<Vec<u8>, Error> {
-        self.transact("settle", || async {
+    pub async fn setting_or_insert(&self, name: &str, proposal: &[u8]) -> Result<Vec<u8>, Error> {
+        self.run_transaction("settle", || async {
             let tx = self.begin().await?;
-            setting::Entity::insert(setting::ActiveModel {
-                name: sea_orm::Set(name.to_owned()),
-                value: sea_orm::Set(proposal.to_vec()),
-            })
-            .on_conflict(OnConflict::column(setting::Column::Name).do_nothing().to_owned())
-            .exec_without_returning(&tx.inner)
-            .await?;
-            let settled = read(&tx.inner, name).await?;
-            tx.end(Commit(settled.unwrap_or_default())).await
+            setting::Entity::insert(setting::ActiveModel { name: Set(name.to_owned()), value: Set(proposal.to_vec()) })
+                .on_conflict(OnConflict::column(setting::Column::Name).do_nothing().to_owned())
+                .exec_without_returning(&tx.inner)
+                .await?;
+            let stored = read(&tx.inner, name).await?;
+            tx.commit(stored.unwrap_or_default()).await
         })
         .await
     }
@@ -31,12 +28,12 @@ impl Store {
     /// # Errors
     /// The database cannot be asked.
     pub async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
-        let held = self.0.reads.acquire().await?;
-        held.read(read(held.connection, name)).await
+        let pooled = self.0.reads.acquire().await?;
+        pooled.read(read(pooled.connection, name)).await
     }
 }
 
-async fn read(connection: &impl sea_orm::ConnectionTrait, name: &str) -> Result<Option<Vec<u8>>, sea_orm::DbErr> {
-    let found = setting::Entity::find().filter(setting::Column::Name.eq(name)).one(connection).await?;
-    Ok(found.map(|setting| setting.value))
+async fn read(connection: &impl ConnectionTrait, name: &str) -> Result<Option<Vec<u8>>, DbErr> {
+    let setting = setting::Entity::find_by_id(name.to_owned()).one(connection).await?;
+    Ok(setting.map(|setting| setting.value))
 }

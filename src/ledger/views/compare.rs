@@ -111,7 +111,7 @@ impl Views {
             return Vec::new();
         }
         // If it cannot be asked, reading anew fails by name, or is less.
-        let happened = self.0.store.happened_since(behind).await.unwrap_or_default();
+        let happened = self.0.store.events_since(behind).await.unwrap_or_default();
         for together in happened.chunk_by(|one, next| one.aggregate == next.aggregate) {
             let id = ShowtimeId(together[0].aggregate);
             let Some((view, _)) = views.get(&id) else { continue };

@@ -1,6 +1,8 @@
-//! The ledger's connections to Postgres. Each writer keeps one for itself: a pool's would be asked for, given back and asked
-//! after again with every batch. And it speaks to it by the driver beneath SeaORM, which can send several statements in one
-//! go, and takes arrays as they lie in memory.
+//! The ledger's connections to Postgres.
+//!
+//! Each writer keeps a connection of its own: one of a pool would be acquired, given back and tested with every batch. It is
+//! used through sqlx, the driver beneath SeaORM, which can send several statements in one message and binds arrays as they
+//! are in memory.
 
 use std::{
     borrow::Cow,
@@ -10,7 +12,7 @@ use std::{
 };
 
 use sea_orm::{
-    DbErr, FromQueryResult, QueryResult, RuntimeErr, Statement,
+    DbErr, FromQueryResult, QueryResult, RuntimeErr, Statement, Values,
     sqlx::{
         self, AssertSqlSafe, Connection as _, Either, PgConnection, Postgres,
         error::DatabaseError,
@@ -20,24 +22,25 @@ use sea_orm::{
 use sea_query_sqlx::SqlxValues;
 use uuid::Uuid;
 
-use crate::store::{Error, pools::bounded};
+use crate::store::{deadline::bounded, errors::Error};
 
-/// A connection that lay idle for so long is asked whether it still lives before it is used.
-const DOUBTFUL_AFTER: Duration = Duration::from_secs(10);
-/// A connection is not kept for longer than this, so that what is behind its address may move.
-const LIFE: Duration = Duration::from_mins(30);
+/// A connection that was idle for this long is tested before it is used.
+const TEST_IDLE_AFTER: Duration = Duration::from_secs(10);
+/// The part of the limit that a test may take.
+const TEST_SHARE: f64 = 0.4;
+/// A connection is replaced at this age, so that the server behind its address may change.
+const MAX_AGE: Duration = Duration::from_mins(30);
 
-/// How to connect.
-#[derive(Clone)]
+/// Makes connections.
 pub(in crate::store) struct LedgerConnector {
-    pub(in crate::store) options: PgConnectOptions,
-    /// What one round trip may take.
-    pub(in crate::store) limit: Duration,
-    /// Statements that every connection prepares for itself, by their names in SQL.
-    pub(in crate::store) prepare: &'static str,
+    pub(super) options: PgConnectOptions,
+    /// The most that one round trip may take.
+    pub(super) limit: Duration,
+    /// What every new connection executes: it prepares statements, by names in SQL.
+    pub(super) prepare: &'static str,
 }
 
-/// One writer's connection, while nobody uses it.
+/// The connection of one writer while it is not in use.
 #[derive(Clone, Default)]
 pub(super) struct ConnectionSlot(Arc<Mutex<Option<OpenConnection>>>);
 
@@ -45,14 +48,14 @@ struct OpenConnection {
     connection: PgConnection,
     made: Instant,
     used: Instant,
-    /// Transactions so far.
-    begun: u64,
+    /// Transactions begun so far.
+    transactions: u64,
 }
 
-/// A transaction. Dropped before its end, it takes the connection with it, and the server rolls it back.
+/// A transaction. Dropped before its end, it closes the connection, and the server rolls it back.
 pub(super) struct PostgresTx {
-    wire: OpenConnection,
-    home: ConnectionSlot,
+    open: OpenConnection,
+    slot: ConnectionSlot,
     limit: Duration,
 }
 
@@ -61,8 +64,8 @@ impl ConnectionSlot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    fn put(&self, wire: OpenConnection) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(wire);
+    fn put(&self, open: OpenConnection) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
     }
 }
 
@@ -73,18 +76,18 @@ impl LedgerConnector {
         slot: &ConnectionSlot,
         statements: &[&str],
     ) -> Result<(PostgresTx, Vec<Vec<PgRow>>), Error> {
-        if let Some(mut wire) = slot.take()
-            && wire.made.elapsed() < LIFE
-            && (wire.used.elapsed() < DOUBTFUL_AFTER || self.lives(&mut wire).await)
+        if let Some(mut open) = slot.take()
+            && open.made.elapsed() < MAX_AGE
+            && (open.used.elapsed() < TEST_IDLE_AFTER || self.responds(&mut open).await)
         {
-            match self.open(wire, slot, statements).await {
-                // That it broke while it lay idle is found out only here, and nothing was done over it.
+            match self.begin_on(open, slot, statements).await {
+                // A connection that broke while it was idle is noticed only here, before anything was done on it.
                 Err(error) if error.is_broken_connection() => {}
                 done => return done,
             }
         }
-        let wire = bounded(self.limit, self.connect()).await?;
-        self.open(wire, slot, statements).await
+        let open = bounded(self.limit, self.connect()).await?;
+        self.begin_on(open, slot, statements).await
     }
 
     async fn connect(&self) -> Result<OpenConnection, DbErr> {
@@ -92,59 +95,67 @@ impl LedgerConnector {
         let mut connection = connect.await.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
         sqlx::raw_sql(self.prepare).execute(&mut connection).await.map_err(query_error)?;
         let now = Instant::now();
-        Ok(OpenConnection { connection, made: now, used: now, begun: 0 })
+        Ok(OpenConnection { connection, made: now, used: now, transactions: 0 })
     }
 
-    async fn lives(&self, wire: &mut OpenConnection) -> bool {
-        let asked = async { wire.connection.ping().await.map_err(query_error) };
-        bounded(self.limit.mul_f64(0.4), asked).await.is_ok()
+    async fn responds(&self, open: &mut OpenConnection) -> bool {
+        let ping = async { open.connection.ping().await.map_err(query_error) };
+        bounded(self.limit.mul_f64(TEST_SHARE), ping).await.is_ok()
     }
 
-    async fn open(
+    async fn begin_on(
         &self,
-        mut wire: OpenConnection,
+        mut open: OpenConnection,
         slot: &ConnectionSlot,
         statements: &[&str],
     ) -> Result<(PostgresTx, Vec<Vec<PgRow>>), Error> {
         let mut sql = String::new();
-        if plans_are_old(wire.begun) {
+        if plans_are_old(open.transactions) {
             sql.push_str("DISCARD PLANS; ");
         }
         sql.push_str("BEGIN");
         for statement in statements {
             let _written = write!(sql, "; {statement}");
         }
-        wire.begun += 1;
-        let mut open = PostgresTx { wire, home: slot.clone(), limit: self.limit };
-        let answers = match bounded(self.limit, answers(&mut open.wire.connection, sql)).await {
-            Ok(answers) => answers,
+        open.transactions += 1;
+        let mut tx = PostgresTx { open, slot: slot.clone(), limit: self.limit };
+        let rows = match bounded(self.limit, rows_by_statement(&mut tx.open.connection, sql)).await {
+            Ok(rows) => rows,
             Err(error) => {
-                open.give_up(&error).await;
+                tx.abandon(&error).await;
                 return Err(error);
             }
         };
-        let answers = answers.into_iter().rev().take(statements.len()).rev().collect();
-        Ok((open, answers))
+        let rows = rows.into_iter().rev().take(statements.len()).rev().collect();
+        Ok((tx, rows))
     }
 }
 
 impl PostgresTx {
-    /// Reads.
+    /// Reads rows.
     pub(super) async fn all<R: FromQueryResult>(&mut self, statement: Statement) -> Result<Vec<R>, Error> {
-        let values = SqlxValues(statement.values.unwrap_or(sea_orm::Values(Vec::new())));
+        let values = SqlxValues(statement.values.unwrap_or(Values(Vec::new())));
         let query = sqlx::query_with(AssertSqlSafe(statement.sql), values);
-        let rows = async { query.fetch_all(&mut self.wire.connection).await.map_err(query_error) };
+        let rows = async { query.fetch_all(&mut self.open.connection).await.map_err(query_error) };
         bounded(self.limit, rows).await?.into_iter().map(read).collect()
     }
 
-    /// Runs a statement, and answers how many rows it concerned.
-    pub(super) async fn run(&mut self, sql: impl Into<Arc<str>>, values: PgArguments) -> Result<u64, Error> {
-        let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql.into()), values);
-        let done = async { query.execute(&mut self.wire.connection).await.map_err(query_error) };
+    /// Executes a statement of the query builder, and answers how many rows it concerned.
+    pub(super) async fn execute(&mut self, statement: Statement) -> Result<u64, Error> {
+        let values = SqlxValues(statement.values.unwrap_or(Values(Vec::new())));
+        let query = sqlx::query_with(AssertSqlSafe(statement.sql), values);
+        let done = async { query.execute(&mut self.open.connection).await.map_err(query_error) };
         Ok(bounded(self.limit, done).await?.rows_affected())
     }
 
-    /// Says what ends with COMMIT. If the answer does not come, nobody knows.
+    /// Executes a statement with values that are bound as they are, and answers how many rows it concerned.
+    pub(super) async fn execute_bound(&mut self, sql: impl Into<Arc<str>>, values: PgArguments) -> Result<u64, Error> {
+        let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql.into()), values);
+        let done = async { query.execute(&mut self.open.connection).await.map_err(query_error) };
+        Ok(bounded(self.limit, done).await?.rows_affected())
+    }
+
+    /// Sends a text that ends with COMMIT. If the answer does not come, the outcome is unknown.
     pub(super) async fn commit(self, text: String) -> Result<(), Error> {
         match self.end(text).await {
             Err(Error::Unavailable(error)) if !is_refusal(&error) => Err(Error::Unknown(error)),
@@ -152,55 +163,55 @@ impl PostgresTx {
         }
     }
 
-    /// Ends the transaction by this text. After an error it is rolled back, unless it is the connection that failed.
+    /// Sends a text that ends the transaction. After an error it is rolled back, unless the connection failed.
     pub(super) async fn end(mut self, text: impl Into<Cow<'static, str>>) -> Result<(), Error> {
-        let done = self.say(text.into()).await;
+        let done = self.send(text.into()).await;
         match &done {
             Ok(()) => self.put_back(),
-            Err(error) => self.give_up(error).await,
+            Err(error) => self.abandon(error).await,
         }
         done
     }
 
-    /// Rolls back after an error, unless it is the connection that failed.
-    pub(super) async fn give_up(mut self, error: &Error) {
-        if !matches!(error, Error::Unavailable(_)) && self.say("ROLLBACK".into()).await.is_ok() {
+    /// Rolls back after an error. If the connection failed, it is closed instead.
+    pub(super) async fn abandon(mut self, error: &Error) {
+        if !matches!(error, Error::Unavailable(_)) && self.send("ROLLBACK".into()).await.is_ok() {
             self.put_back();
         }
     }
 
-    async fn say(&mut self, text: Cow<'static, str>) -> Result<(), Error> {
+    async fn send(&mut self, text: Cow<'static, str>) -> Result<(), Error> {
         let text = AssertSqlSafe(text.into_owned());
-        let said = async { sqlx::raw_sql(text).execute(&mut self.wire.connection).await.map_err(query_error) };
-        bounded(self.limit, said).await.map(drop)
+        let done = async { sqlx::raw_sql(text).execute(&mut self.open.connection).await.map_err(query_error) };
+        bounded(self.limit, done).await.map(drop)
     }
 
     fn put_back(mut self) {
-        self.wire.used = Instant::now();
-        self.home.put(self.wire);
+        self.open.used = Instant::now();
+        self.slot.put(self.open);
     }
 }
 
 /// The rows of each statement of a text.
-async fn answers(connection: &mut PgConnection, sql: String) -> Result<Vec<Vec<PgRow>>, DbErr> {
+async fn rows_by_statement(connection: &mut PgConnection, sql: String) -> Result<Vec<Vec<PgRow>>, DbErr> {
     use futures_util::TryStreamExt as _;
 
     let mut stream = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(connection);
-    let (mut answers, mut rows) = (Vec::new(), Vec::new());
+    let (mut by_statement, mut rows) = (Vec::new(), Vec::new());
     while let Some(next) = stream.try_next().await.map_err(query_error)? {
         match next {
-            Either::Left(_) => answers.push(std::mem::take(&mut rows)),
+            Either::Left(_) => by_statement.push(std::mem::take(&mut rows)),
             Either::Right(row) => rows.push(row),
         }
     }
-    Ok(answers)
+    Ok(by_statement)
 }
 
 fn read<R: FromQueryResult>(row: PgRow) -> Result<R, Error> {
     Ok(R::from_query_result(&QueryResult::from(row), "")?)
 }
 
-/// Ids as a literal: digits and hyphens, nothing that would have to be quoted.
+/// Ids as a literal. It consists of digits and hyphens, so nothing has to be quoted.
 pub(super) fn literal(ids: impl Iterator<Item = Uuid>) -> String {
     let mut literal = String::from("'{");
     for (at, id) in ids.enumerate() {
@@ -211,7 +222,7 @@ pub(super) fn literal(ids: impl Iterator<Item = Uuid>) -> String {
     literal
 }
 
-/// Whether the server says that it did not do it. Only when it ends the connection, it may have done it.
+/// Whether the server reported that it did not do what it was asked. Where it ends the connection instead, it may have done it.
 fn is_refusal(error: &DbErr) -> bool {
     let DbErr::Query(RuntimeErr::SqlxError(error)) = error else { return false };
     let code = error.as_database_error().and_then(DatabaseError::code);
@@ -222,10 +233,10 @@ pub(super) fn query_error(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }
 
-/// Whether to have a connection's statements planned anew. A plan is kept for as long as its connection, and one that was made
-/// while a table was nearly empty reads all of it for ever after. So plans are made anew whenever the tables may have
-/// doubled, and now and then.
+/// Whether a connection's statements are to be planned anew before its next transaction. Postgres reuses a plan for as long as
+/// the connection lives, and one that was made while a table was nearly empty reads all of it ever after. So plans are made
+/// anew whenever the tables may have doubled, and every 4,096 transactions.
 fn plans_are_old(transactions: u64) -> bool {
-    const NOW_AND_THEN: u64 = 4_096;
-    transactions > 0 && (transactions.is_power_of_two() || transactions.is_multiple_of(NOW_AND_THEN))
+    const REPLAN_EVERY: u64 = 4_096;
+    transactions > 0 && (transactions.is_power_of_two() || transactions.is_multiple_of(REPLAN_EVERY))
 }

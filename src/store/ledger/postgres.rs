@@ -1,4 +1,5 @@
-//! The ledger's statements for Postgres: lock and look in one go, arrays in, one statement to write with.
+//! The ledger's statements for Postgres: BEGIN, the locks and the time in one message, and one statement that writes, with
+//! arrays as values.
 
 use std::{
     fmt::{self, Display, Write as _},
@@ -6,51 +7,57 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use sea_orm::sqlx::{self, Arguments as _, Encode, Postgres, Row as _, Type, postgres::PgArguments};
+use sea_orm::{
+    DbBackend, DbErr,
+    sqlx::{self, Arguments as _, Encode, Postgres, Row as _, Type, postgres::PgArguments},
+};
 use uuid::Uuid;
 
 use super::{
-    LedgerWrites, LockWait, LockedShowtime, LockedShowtimes,
     answers::encode,
     connection::{ConnectionSlot, LedgerConnector, PostgresTx, literal, query_error},
-    expect, short, single,
+    lock::{LockWait, LockedShowtime, LockedShowtimes},
+    single,
+    writes::{LedgerWrites, expect_rows, stored_fingerprint},
 };
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation},
     store::{
-        Error, RequestKey,
+        errors::Error,
         planted::{self, Bug},
-        reservations::ReservationRow,
+        request_key::RequestKey,
+        rows::reservation::ReservationRow,
     },
 };
 
-/// What each connection prepares when it is made.
-pub(in crate::store) static PREPARE: LazyLock<String> = LazyLock::new(|| {
+/// The statements that each connection prepares when it is made.
+pub(super) static PREPARE: LazyLock<String> = LazyLock::new(|| {
     let lock = "SELECT n.showtime_id, n.revision FROM standings n WHERE n.showtime_id = ANY($1)";
-    // In one order, so that nobody waits in a circle.
+    // All transactions lock in one order, so that none waits for another in a circle.
     let in_order = if planted::has(Bug::NoLock) { "" } else { "ORDER BY n.showtime_id FOR NO KEY UPDATE" };
-    let or_not = if planted::has(Bug::NoLock) { "" } else { "NOWAIT" };
+    let no_wait = if planted::has(Bug::NoLock) { "" } else { "NOWAIT" };
     let clock = if planted::has(Bug::TimeBeforeLock) { "now" } else { "clock_timestamp" };
     format!(
-        "PREPARE lock (uuid[]) AS {lock} {in_order}; PREPARE lock_now (uuid[]) AS {lock} {in_order} {or_not}; \
-         PREPARE look AS SELECT {clock}(); {}",
+        "PREPARE lock (uuid[]) AS {lock} {in_order}; PREPARE lock_nowait (uuid[]) AS {lock} {in_order} {no_wait}; \
+         PREPARE read_time AS SELECT {clock}(); {}",
         single::PREPARE
     )
 });
 
+/// Begins a transaction: takes the locks, and then reads the time.
 pub(super) async fn begin(
-    lines: &LedgerConnector,
+    connector: &LedgerConnector,
     slot: &ConnectionSlot,
     ids: &[ShowtimeId],
     lock_wait: LockWait,
 ) -> Result<(PostgresTx, LockedShowtimes), Error> {
     let lock = match lock_wait {
         LockWait::Bounded => "lock",
-        LockWait::NoWait => "lock_now",
+        LockWait::NoWait => "lock_nowait",
     };
     let lock = format!("EXECUTE {lock} ({})", literal(ids.iter().map(|id| id.0)));
-    let (open, mut answers) = lines.begin(slot, &[&lock, "EXECUTE look"]).await?;
-    let (times, rows) = (answers.pop().unwrap_or_default(), answers.pop().unwrap_or_default());
+    let (tx, mut rows) = connector.begin(slot, &[&lock, "EXECUTE read_time"]).await?;
+    let (times, rows) = (rows.pop().unwrap_or_default(), rows.pop().unwrap_or_default());
     let read = || {
         let locked = rows
             .iter()
@@ -58,32 +65,34 @@ pub(super) async fn begin(
         let now = times.first().map(|row| row.try_get::<DateTime<Utc>, _>(0)).transpose()?;
         Ok(LockedShowtimes { locked: locked.collect::<Result<_, sqlx::Error>>()?, now })
     };
-    let looked = read().map_err(query_error)?;
-    Ok((open, looked))
+    let locked = read().map_err(query_error)?;
+    Ok((tx, locked))
 }
 
-/// The text of a statement, once it was put together.
-type Known = OnceLock<Arc<str>>;
+/// The text of a statement, put together when it is first used.
+type Text = OnceLock<Arc<str>>;
 
-static CANCEL: Known = Known::new();
-static LAPSE: Known = Known::new();
-static RELEASE: Known = Known::new();
-static ANSWERS: Known = Known::new();
-/// With each set of the parts that it may have.
-static STEP: [Known; 8] = [const { Known::new() }; 8];
+static CANCEL: Text = Text::new();
+static LAPSE: Text = Text::new();
+static RELEASE: Text = Text::new();
+static ANSWERS: Text = Text::new();
+/// One text for each set of the parts that the statement may have.
+static STEP: [Text; 8] = [const { Text::new() }; 8];
 
-/// A statement, and what it binds.
+/// A statement and its values.
 struct Sql {
-    known: &'static Known,
+    /// Where the text is kept once it is complete.
+    complete: &'static Text,
+    /// The text so far. It stays empty where the complete one exists.
     text: String,
     values: PgArguments,
 }
 
-/// A value that is bound: its number.
+/// The number of a value that is bound.
 #[derive(Clone, Copy)]
 struct Bound(usize);
 
-/// A column of rows that is bound.
+/// An array that is bound: one column of the rows that are written.
 #[derive(Clone, Copy)]
 struct Column(Bound);
 
@@ -93,8 +102,8 @@ impl Display for Bound {
     }
 }
 
-/// In a list of what is selected, columns of one length go side by side; as a table of `FROM unnest(...)` each of them
-/// would be written down first.
+/// In a select list, arrays of the same length unfold side by side. As a table of `FROM unnest(...)`, Postgres would write
+/// each of them down before reading it.
 impl Display for Column {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "unnest({})", self.0)
@@ -102,30 +111,30 @@ impl Display for Column {
 }
 
 impl Sql {
-    fn new(known: &'static Known) -> Self {
-        Self { known, text: String::new(), values: PgArguments::default() }
+    fn new(complete: &'static Text) -> Self {
+        Self { complete, text: String::new(), values: PgArguments::default() }
     }
 
     fn add(&mut self, text: fmt::Arguments<'_>) {
-        if self.known.get().is_none() {
+        if self.complete.get().is_none() {
             let _written = self.text.write_fmt(text);
         }
     }
 
-    /// Another part of what goes with the statement.
+    /// Adds a common table expression.
     fn with(&mut self, part: fmt::Arguments<'_>) {
         self.add(format_args!("{}", if self.text.is_empty() { "WITH " } else { ", " }));
         self.add(part);
     }
 
-    /// Another value.
+    /// Binds a value.
     fn bind<'v>(&mut self, value: impl Encode<'v, Postgres> + Type<Postgres>) -> Result<Bound, Error> {
-        let unbound = |error: Box<dyn std::error::Error + Send + Sync>| sea_orm::DbErr::Custom(error.to_string());
+        let unbound = |error: Box<dyn std::error::Error + Send + Sync>| DbErr::Custom(error.to_string());
         self.values.add(value).map_err(unbound)?;
         Ok(Bound(self.values.len()))
     }
 
-    /// Another column.
+    /// Binds a column of these rows.
     fn column<'v, R, V>(&mut self, rows: &'v [R], value: impl FnMut(&'v R) -> V) -> Result<Column, Error>
     where
         Vec<V>: Encode<'v, Postgres> + Type<Postgres>,
@@ -133,30 +142,30 @@ impl Sql {
         Ok(Column(self.bind(rows.iter().map(value).collect::<Vec<V>>())?))
     }
 
-    /// Runs it, and answers how many rows it concerned.
-    async fn run(self, open: &mut PostgresTx) -> Result<u64, Error> {
-        let text = self.known.get_or_init(|| self.text.into());
-        open.run(Arc::clone(text), self.values).await
+    /// Executes the statement, and answers how many rows it concerned.
+    async fn execute(self, tx: &mut PostgresTx) -> Result<u64, Error> {
+        let text = self.complete.get_or_init(|| self.text.into());
+        tx.execute_bound(Arc::clone(text), self.values).await
     }
 }
 
-/// LedgerWrites and commits.
-pub(super) async fn commit(mut open: PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
+/// Writes everything, and commits it.
+pub(super) async fn commit(mut tx: PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
     if let Some(message) = single::message(writes) {
-        return open.commit(message).await;
+        return tx.commit(message).await;
     }
-    match write(&mut open, writes).await {
-        Ok(()) => open.commit("COMMIT".to_owned()).await,
+    match write(&mut tx, writes).await {
+        Ok(()) => tx.commit("COMMIT".to_owned()).await,
         Err(error) => {
-            open.give_up(&error).await;
+            tx.abandon(&error).await;
             Err(error)
         }
     }
 }
 
-async fn write(open: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
+async fn write(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
     if !writes.released.is_empty() {
-        release(open, writes).await?;
+        release(tx, writes).await?;
     }
     for step in writes.steps.iter().filter(|step| step.cancel_time.is_some()) {
         let mut sql = Sql::new(&CANCEL);
@@ -164,7 +173,7 @@ async fn write(open: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error
         sql.add(format_args!(
             "UPDATE showtimes SET state = 'cancelled', cancel_time = {time} WHERE showtime_id = {id}"
         ));
-        sql.run(open).await?;
+        sql.execute(tx).await?;
     }
     if !writes.lapses.is_empty() {
         let mut sql = Sql::new(&LAPSE);
@@ -174,11 +183,21 @@ async fn write(open: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error
             "UPDATE standings s SET next_lapse = n.next_lapse \
             FROM (SELECT {ids} AS showtime_id, {lapses} AS next_lapse) n WHERE s.showtime_id = n.showtime_id"
         ));
-        sql.run(open).await?;
+        sql.execute(tx).await?;
     }
-    if writes.steps.is_empty() {
-        return answers_alone(open, writes).await;
+    if !writes.steps.is_empty() {
+        write_steps(tx, writes).await?;
+    } else if !writes.answers.is_empty() {
+        write_answers(tx, writes).await?;
     }
+    for companion in &writes.companions {
+        let rows = tx.execute(companion.statement(DbBackend::Postgres)).await?;
+        expect_rows(rows, companion.rows(), "a row that goes with a change")?;
+    }
+    Ok(())
+}
+
+async fn write_steps(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
     let (made, changed) = (!writes.made.is_empty(), !writes.changed.is_empty());
     let answers = !writes.answers.is_empty();
     let mut sql = Sql::new(&STEP[usize::from(made) | usize::from(changed) << 1 | usize::from(answers) << 2]);
@@ -189,30 +208,27 @@ async fn write(open: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error
         change(&mut sql, writes)?;
     }
     if answers {
-        keep(&mut sql, writes)?;
+        store_answers(&mut sql, writes)?;
     }
     steps(&mut sql, writes)?;
     if changed {
-        // If one of them was not there, nothing was.
+        // If one of the reservations was not there, no showtime is updated.
         let count = sql.bind(writes.changed.len() as i64)?;
         sql.add(format_args!(" AND (SELECT count(*) FROM changed) = {count}"));
     }
-    expect(sql.run(open).await?, writes.steps.len(), "a showtime")
+    expect_rows(sql.execute(tx).await?, writes.steps.len() as u64, "a showtime")
 }
 
 /// Stores the answers of a batch in which nothing was changed.
-async fn answers_alone(open: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
-    if writes.answers.is_empty() {
-        return Ok(());
-    }
+async fn write_answers(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
     let mut sql = Sql::new(&ANSWERS);
-    keep(&mut sql, writes)?;
+    store_answers(&mut sql, writes)?;
     sql.add(format_args!(" SELECT 1"));
-    sql.run(open).await.map(drop)
+    sql.execute(tx).await.map(drop)
 }
 
-/// Takes the claims of ended reservations away. It is a statement of its own, before the one that may claim the same seats.
-async fn release(open: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
+/// Deletes the claims of ended reservations. It is a statement of its own, before the one that may claim the same seats.
+async fn release(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
     let seats: Vec<_> = claims(writes.released.iter()).collect();
     let mut sql = Sql::new(&RELEASE);
     let showtime = sql.column(&seats, |claim| claim.showtime_id)?;
@@ -220,13 +236,13 @@ async fn release(open: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Err
     let reservation = sql.column(&seats, |claim| claim.reservation_id)?;
     sql.add(format_args!(
         "DELETE FROM seat_claims c \
-        USING (SELECT {showtime} AS showtime_id, {seat} AS seat, {reservation} AS reservation_id) AS gone \
-        WHERE c.showtime_id = gone.showtime_id AND c.seat = gone.seat AND c.reservation_id = gone.reservation_id"
+        USING (SELECT {showtime} AS showtime_id, {seat} AS seat, {reservation} AS reservation_id) AS ended \
+        WHERE c.showtime_id = ended.showtime_id AND c.seat = ended.seat AND c.reservation_id = ended.reservation_id"
     ));
-    expect(sql.run(open).await?, seats.len(), "a claim")
+    expect_rows(sql.execute(tx).await?, seats.len() as u64, "a claim")
 }
 
-/// What others are told; and where showtimes get to, which is the statement itself.
+/// Adds the rows of the outbox, and the update of the standings, which is the statement itself.
 fn steps(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let steps = &writes.steps;
     let id = sql.column(steps, |step| step.showtime_id.0)?;
@@ -238,7 +254,7 @@ fn steps(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let time = sql.column(steps, |step| step.decide_time)?;
     let events = sql.column(steps, |step| &*step.events)?;
     sql.with(format_args!(
-        "told AS (INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
+        "happened AS (INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
             SELECT {id}, {first}, {revision}, {events}, {time})"
     ));
     sql.add(format_args!(
@@ -251,7 +267,7 @@ fn steps(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reservations that are new, and their claims.
+/// Adds new reservations and their claims.
 fn make(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let made = &writes.made;
     let id = sql.column(made, |(made, _)| made.reservation_id.0)?;
@@ -265,7 +281,7 @@ fn make(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let revision = sql.column(made, |(made, _)| made.revision())?;
     let request = sql.column(made, |(_, key)| key.as_ref().map(RequestKey::scoped_id))?;
     let caller = sql.column(made, |(_, key)| key.as_ref().map(|key| key.caller.as_str()))?;
-    let fingerprint = sql.column(made, |(_, key)| key.as_ref().map(|key| short(&key.fingerprint)))?;
+    let fingerprint = sql.column(made, |(_, key)| key.as_ref().map(|key| stored_fingerprint(&key.fingerprint)))?;
     let seats: Vec<_> = claims(made.iter().map(|(made, _)| made)).collect();
     let in_showtime = sql.column(&seats, |claim| claim.showtime_id)?;
     let seat = sql.column(&seats, |claim| claim.seat)?;
@@ -281,7 +297,7 @@ fn make(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reservations as they are now.
+/// Adds changes of reservations.
 fn change(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let rows: Vec<_> = writes.changed.values().map(|reservation| ReservationRow::of(reservation)).collect();
     let id = sql.column(&rows, |row| row.reservation_id)?;
@@ -304,8 +320,8 @@ fn change(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     Ok(())
 }
 
-/// Answers, for those who ask again.
-fn keep(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
+/// Adds stored answers.
+fn store_answers(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let answers = &writes.answers;
     let caller = sql.column(answers, |answer| answer.key.caller.as_str())?;
     let method = sql.column(answers, |answer| answer.key.method)?;
@@ -313,13 +329,13 @@ fn keep(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let fingerprint = sql.column(answers, |answer| &answer.key.fingerprint[..])?;
     let answer = sql.column(answers, |answer| encode(answer.revision, answer.reservation.as_deref()).to_string())?;
     sql.with(format_args!(
-        "kept AS (INSERT INTO requests (caller, method, request_id, fingerprint, answer, create_time) \
+        "answered AS (INSERT INTO requests (caller, method, request_id, fingerprint, answer, create_time) \
         SELECT {caller}, {method}, {request}, {fingerprint}, {answer}::jsonb, clock_timestamp())"
     ));
     Ok(())
 }
 
-/// A seat's row.
+/// A row of `seat_claims`.
 struct Claim {
     showtime_id: Uuid,
     seat: i16,

@@ -1,17 +1,20 @@
-//! A reservation that has a batch to itself: written and committed in one message.
+//! A reservation that has a batch to itself: it is written and committed in one message to Postgres.
 //!
-//! Who asks alone waits for every round trip to Postgres, and this saves one. In larger batches it would save nothing: there
-//! Postgres spends as much on reading values as text.
+//! A single caller waits for every round trip, and this saves one. In larger batches it would save nothing: reading values as
+//! text costs Postgres as much there.
 
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::{LedgerWrites, ShowtimeStep, hex, short};
-use crate::{domain::reservation::Reservation, store::RequestKey};
+use super::{
+    text::hex,
+    writes::{LedgerWrites, ShowtimeStep, stored_fingerprint},
+};
+use crate::{domain::reservation::Reservation, store::request_key::RequestKey};
 
-/// The statement. If the row that is locked has another revision all the same, it is divided by zero, and then COMMIT behind it
-/// is not heard either.
+/// The statement. If the locked row has another revision after all, the statement divides by zero and fails, and the COMMIT in
+/// the same message is skipped.
 pub(super) const PREPARE: &str = "PREPARE reserve (uuid, uuid, bytea, smallint, smallint, bigint, timestamptz, timestamptz, \
         bigint, uuid, bytea, bytea, bigint, integer, timestamptz, bytea) AS \
     WITH made AS (INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, \
@@ -21,19 +24,24 @@ pub(super) const PREPARE: &str = "PREPARE reserve (uuid, uuid, bytea, smallint, 
             convert_from($11, 'UTF8'), $12)), \
     claimed AS (INSERT INTO seat_claims (showtime_id, seat, reservation_id) \
         SELECT $2, generate_series($4::integer, $4::integer + $5 - 1)::smallint, $1), \
-    told AS (INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) VALUES ($2, $9, $9, $16, $7)) \
+    happened AS (INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) VALUES ($2, $9, $9, $16, $7)) \
     UPDATE standings SET revision = $9 / (CASE WHEN revision = $13 THEN 1 ELSE 0 END), available_count = $14, \
         next_lapse = $15, decide_time = $7 WHERE showtime_id = $2";
 
-/// The message that writes this and commits, if it is a reservation by itself and nothing more.
+/// The message that writes and commits this, if it is one new reservation and nothing else.
 pub(super) fn message(writes: &LedgerWrites) -> Option<String> {
-    let LedgerWrites { made, changed, released, steps, answers, lapses, .. } = writes;
+    let LedgerWrites { made, changed, released, steps, answers, lapses, companions, .. } = writes;
     let ([(made, key)], [step]) = (&made[..], &steps[..]) else { return None };
-    let alone = changed.is_empty() && released.is_empty() && answers.is_empty() && lapses.is_empty();
-    (alone && step.cancel_time.is_none()).then(|| reserve(made, key.as_ref(), step))
+    let nothing_else = changed.is_empty()
+        && released.is_empty()
+        && answers.is_empty()
+        && lapses.is_empty()
+        && companions.is_empty()
+        && step.cancel_time.is_none();
+    nothing_else.then(|| reserve(made, key.as_ref(), step))
 }
 
-/// Digits and letters of our own: nothing in it would have to be quoted.
+/// The values as literals. They consist of digits, letters and hyphens that are written here, so nothing has to be quoted.
 fn reserve(made: &Reservation, key: Option<&RequestKey>, step: &ShowtimeStep) -> String {
     let Reservation { reservation_id, showtime_id, customer_id, block, total, create_time, .. } = made;
     let (id, showtime, customer) = (reservation_id.0, showtime_id.0, bytes(customer_id.as_str().as_bytes()));
@@ -41,7 +49,7 @@ fn reserve(made: &Reservation, key: Option<&RequestKey>, step: &ShowtimeStep) ->
     let (create, expire) = (time(*create_time), time(made.expire_time()));
     let request = key.map_or_else(null, |key| format!("'{}'", key.scoped_id()));
     let caller = key.map_or_else(null, |key| bytes(key.caller.as_bytes()));
-    let fingerprint = key.map_or_else(null, |key| bytes(&short(&key.fingerprint)));
+    let fingerprint = key.map_or_else(null, |key| bytes(&stored_fingerprint(&key.fingerprint)));
     let ShowtimeStep { before, revision, available_count, events, .. } = step;
     let lapse = step.next_lapse.map_or_else(null, time);
     let mut text = String::with_capacity(512 + 2 * events.len());

@@ -1,29 +1,37 @@
-//! The ledger's statements for SQLite: rows travel as JSON, bytes in it as hexadecimal digits.
+//! The ledger's statements for SQLite. Rows are bound as JSON, with bytes as hexadecimal digits.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use sea_orm::{DbBackend, FromQueryResult, Statement, Value};
+use sea_orm::{ConnectionTrait as _, DbBackend, FromQueryResult, Statement, Value};
 use serde_json::{Value as Json, json};
+use uuid::Uuid;
 
 use super::{
-    LedgerWrites, LockedShowtime, LockedShowtimes, NewAnswer, ShowtimeStep, answers::encode, expect, hex, short,
+    answers::encode,
+    lock::{LockedShowtime, LockedShowtimes},
+    text::hex,
+    writes::{LedgerWrites, NewAnswer, ShowtimeStep, expect_rows, stored_fingerprint},
 };
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation},
-    store::{Error, RequestKey, pools::bounded, reader, reservations::ReservationRow, transactions::Tx},
+    store::{
+        deadline::bounded, dialect::id_list, errors::Error, request_key::RequestKey, rows::reservation::ReservationRow,
+        transactions::Tx,
+    },
 };
 
 #[derive(FromQueryResult)]
 struct LockedRow {
-    showtime_id: uuid::Uuid,
+    showtime_id: Uuid,
     revision: i64,
 }
 
-pub(super) async fn look(tx: &Tx, ids: &[ShowtimeId]) -> Result<LockedShowtimes, Error> {
+/// Reads the revisions of these showtimes. The transaction has the only lock there is.
+pub(super) async fn read_revisions(tx: &Tx, ids: &[ShowtimeId]) -> Result<LockedShowtimes, Error> {
     let sql =
         "SELECT showtime_id, revision FROM standings WHERE showtime_id IN (SELECT unhex(value) FROM json_each($1))";
-    let locked = statement(sql, [reader::ids(tx.backend, ids.iter().map(|id| id.0))]);
+    let locked = statement(sql, [id_list(tx.backend, ids.iter().map(|id| id.0))]);
     let locked = bounded(tx.limit, LockedRow::find_by_statement(locked).all(&tx.inner)).await?.into_iter();
     let locked = locked
         .map(|LockedRow { showtime_id, revision }| LockedShowtime { showtime_id: ShowtimeId(showtime_id), revision });
@@ -34,10 +42,9 @@ fn statement<const N: usize>(sql: &str, values: [Value; N]) -> Statement {
     Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
 }
 
-/// Runs a statement, and answers how many rows it concerned.
-async fn run<const N: usize>(tx: &Tx, sql: &str, values: [Value; N]) -> Result<u64, Error> {
-    let done = bounded(tx.limit, sea_orm::ConnectionTrait::execute_raw(&tx.inner, statement(sql, values)));
-    Ok(done.await?.rows_affected())
+/// Executes a statement, and answers how many rows it concerned.
+async fn execute(tx: &Tx, statement: Statement) -> Result<u64, Error> {
+    Ok(bounded(tx.limit, tx.inner.execute_raw(statement)).await?.rows_affected())
 }
 
 const RELEASE: &str = "DELETE FROM seat_claims WHERE (showtime_id, seat, reservation_id) IN \
@@ -49,7 +56,7 @@ const CHANGE: &str = "UPDATE reservations SET state = n.state, revision = n.revi
         value ->> 3 AS expire_time, value ->> 4 AS confirm_time, value ->> 5 AS tender_method, \
         value ->> 6 AS tender_transaction, value ->> 7 AS cancel_time FROM json_each($1)) AS n \
     WHERE reservations.reservation_id = n.reservation_id";
-const KEEP: &str = "INSERT INTO requests (caller, method, request_id, fingerprint, answer, create_time) \
+const ANSWER: &str = "INSERT INTO requests (caller, method, request_id, fingerprint, answer, create_time) \
     SELECT value ->> 0, value ->> 1, unhex(value ->> 2), unhex(value ->> 3), value -> 4, value ->> 5 FROM json_each($1)";
 const MAKE: &str = "INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, \
         total_minor, create_time, first_expire_time, expire_time, first_revision, revision, state, request_id, caller, \
@@ -59,7 +66,7 @@ const MAKE: &str = "INSERT INTO reservations (reservation_id, showtime_id, custo
     FROM json_each($1)";
 const CLAIM: &str = "INSERT INTO seat_claims (showtime_id, seat, reservation_id) \
     SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each($1)";
-const TELL: &str = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
+const OUTBOX: &str = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
     SELECT unhex(value ->> 0), (value ->> 1) + 1, value ->> 2, unhex(value ->> 6), value ->> 5 FROM json_each($1)";
 const STEP: &str = "UPDATE standings SET revision = n.revision, available_count = n.available_count, \
         next_lapse = n.next_lapse, decide_time = n.decide_time \
@@ -69,21 +76,23 @@ const STEP: &str = "UPDATE standings SET revision = n.revision, available_count 
 const CANCEL_SHOWTIME: &str = "UPDATE showtimes SET state = 'cancelled', cancel_time = $2 WHERE showtime_id = $1";
 const SET_LAPSE: &str = "UPDATE standings SET next_lapse = $2 WHERE showtime_id = $1";
 
+/// Writes everything but the commit.
 pub(super) async fn write(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
     if !writes.released.is_empty() {
-        let gone = claims(writes.released.iter());
-        let seats = gone.len();
-        expect(rows(tx, RELEASE, gone).await?, seats, "a claim")?;
+        let claims = claims(writes.released.iter());
+        let seats = claims.len() as u64;
+        expect_rows(execute_rows(tx, RELEASE, claims).await?, seats, "a claim")?;
     }
     if !writes.changed.is_empty() {
         let changed: Vec<_> = writes.changed.values().map(|reservation| changed(reservation)).collect();
-        expect(rows(tx, CHANGE, changed).await?, writes.changed.len(), "a reservation")?;
+        let count = changed.len() as u64;
+        expect_rows(execute_rows(tx, CHANGE, changed).await?, count, "a reservation")?;
     }
     for step in writes.steps.iter().filter(|step| step.cancel_time.is_some()) {
-        run(tx, CANCEL_SHOWTIME, [step.showtime_id.0.into(), step.cancel_time.into()]).await?;
+        execute(tx, statement(CANCEL_SHOWTIME, [step.showtime_id.0.into(), step.cancel_time.into()])).await?;
     }
     for (id, lapse) in &writes.lapses {
-        run(tx, SET_LAPSE, [id.0.into(), (*lapse).into()]).await?;
+        execute(tx, statement(SET_LAPSE, [id.0.into(), (*lapse).into()])).await?;
     }
     if !writes.answers.is_empty() {
         let answers = writes.answers.iter().map(|NewAnswer { key, revision, reservation, decide_time }| {
@@ -91,24 +100,33 @@ pub(super) async fn write(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
             let time = text(*decide_time);
             json!([key.caller, key.method, key.request_id.0.simple(), hex(&key.fingerprint), answer, time])
         });
-        rows(tx, KEEP, answers.collect()).await?;
+        execute_rows(tx, ANSWER, answers.collect()).await?;
     }
-    if writes.steps.is_empty() {
-        return Ok(());
+    if !writes.steps.is_empty() {
+        write_steps(tx, writes).await?;
     }
-    if !writes.made.is_empty() {
-        let made = writes.made.iter().map(|(reservation, key)| made(reservation, key.as_ref()));
-        rows(tx, MAKE, made.collect()).await?;
-        rows(tx, CLAIM, claims(writes.made.iter().map(|(reservation, _)| reservation))).await?;
+    for companion in &writes.companions {
+        let rows = execute(tx, companion.statement(tx.backend)).await?;
+        expect_rows(rows, companion.rows(), "a row that goes with a change")?;
     }
-    let steps: Vec<_> = writes.steps.iter().map(step).collect();
-    rows(tx, TELL, steps.clone()).await?;
-    expect(rows(tx, STEP, steps).await?, writes.steps.len(), "a showtime")
+    Ok(())
 }
 
-/// The same with rows.
-async fn rows(tx: &Tx, sql: &str, rows: Vec<Json>) -> Result<u64, Error> {
-    run(tx, sql, [Value::from(Json::from(rows).to_string())]).await
+async fn write_steps(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
+    if !writes.made.is_empty() {
+        let made = writes.made.iter().map(|(reservation, key)| made(reservation, key.as_ref()));
+        execute_rows(tx, MAKE, made.collect()).await?;
+        execute_rows(tx, CLAIM, claims(writes.made.iter().map(|(reservation, _)| reservation))).await?;
+    }
+    let steps: Vec<_> = writes.steps.iter().map(step).collect();
+    let count = steps.len() as u64;
+    execute_rows(tx, OUTBOX, steps.clone()).await?;
+    expect_rows(execute_rows(tx, STEP, steps).await?, count, "a showtime")
+}
+
+/// Executes a statement that unfolds these rows.
+async fn execute_rows(tx: &Tx, sql: &str, rows: Vec<Json>) -> Result<u64, Error> {
+    execute(tx, statement(sql, [Value::from(Json::from(rows).to_string())])).await
 }
 
 fn claims<'a>(reservations: impl Iterator<Item = &'a Arc<Reservation>>) -> Vec<Json> {
@@ -146,7 +164,7 @@ fn made(reservation: &Reservation, key: Option<&RequestKey>) -> Json {
         reservation.revision(),
         key.map(|key| key.scoped_id().simple()),
         key.map(|key| key.caller.as_str()),
-        key.map(|key| hex(&short(&key.fingerprint)))
+        key.map(|key| hex(&stored_fingerprint(&key.fingerprint)))
     ])
 }
 
@@ -162,7 +180,7 @@ fn step(step: &ShowtimeStep) -> Json {
     ])
 }
 
-/// As the driver writes times.
+/// A time as the driver writes it.
 fn text(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::AutoSi, false)
 }

@@ -1,4 +1,4 @@
-//! What a batch comes to, before it is written.
+//! What a batch of the ledger is to write.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -7,31 +7,34 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
+use super::companions::Companion;
 use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
         reservation::Reservation,
     },
-    store::{Error, RequestKey},
+    store::{errors::Error, request_key::RequestKey},
 };
 
-/// What was decided, to be written in one go.
+/// What was decided, to be written in one transaction.
 #[derive(Debug, Default)]
 pub struct LedgerWrites {
-    /// New reservations, and the requests that made them.
+    /// New reservations, and the keys of the requests that made them.
     pub made: Vec<(Arc<Reservation>, Option<RequestKey>)>,
-    /// Which they are.
+    /// The ids of `made`.
     made_ids: HashSet<ReservationId>,
-    /// Reservations that were there, as they are now.
+    /// Reservations that exist and change, as they are after it.
     pub changed: HashMap<ReservationId, Arc<Reservation>>,
-    /// Those whose seats become free.
+    /// Reservations whose seats become free.
     pub released: Vec<Arc<Reservation>>,
-    /// Each showtime's step.
+    /// The step of each showtime that changes.
     pub steps: Vec<ShowtimeStep>,
     /// Answers that are stored under their request ids. There can be answers without a step, to commands that changed nothing.
     pub answers: Vec<NewAnswer>,
-    /// Showtimes of which only the next lapse was learnt.
+    /// Showtimes of which only the time of the next lapse is corrected.
     pub lapses: Vec<(ShowtimeId, Option<DateTime<Utc>>)>,
+    /// Rows of other tables. They are written in this order, after everything else.
+    pub companions: Vec<Companion>,
 }
 
 /// An answer as it is given, to be stored for a repetition of its request.
@@ -47,24 +50,24 @@ pub struct NewAnswer {
     pub decide_time: DateTime<Utc>,
 }
 
-/// A showtime from one revision to another.
+/// A showtime's step from one revision to another.
 #[derive(Debug)]
 pub struct ShowtimeStep {
-    /// Which.
+    /// The showtime's id.
     pub showtime_id: ShowtimeId,
-    /// The revision under the lock.
+    /// The revision that was locked.
     pub before: i64,
-    /// The new one.
+    /// The revision after the step.
     pub revision: i64,
-    /// Seats without a claim.
+    /// Seats without a claim after the step.
     pub available_count: i32,
-    /// No hold ends before this.
+    /// No hold ends before this after the step. `None`: there is no hold.
     pub next_lapse: Option<DateTime<Utc>>,
-    /// When it was decided.
+    /// The time by which the step was decided.
     pub decide_time: DateTime<Utc>,
     /// Set if the showtime was cancelled.
     pub cancel_time: Option<DateTime<Utc>>,
-    /// What others are told, encoded.
+    /// The encoded events of the step.
     pub events: Vec<u8>,
 }
 
@@ -72,13 +75,13 @@ impl LedgerWrites {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.lapses.is_empty() && self.answers.is_empty()
+        self.steps.is_empty() && self.lapses.is_empty() && self.answers.is_empty() && self.companions.is_empty()
     }
 
-    /// A reservation that was there is another now. Of several changes the last one stands.
+    /// Adds a change of a reservation that exists. Of several changes the last one is written.
     ///
     /// # Errors
-    /// It is only being made: that belongs into two transactions.
+    /// The reservation is made by the same batch. Its change belongs into the next transaction.
     pub fn change(&mut self, reservation: &Arc<Reservation>) -> Result<(), Error> {
         if self.made_ids.contains(&reservation.reservation_id) {
             return Err(Error::Fenced("a reservation"));
@@ -87,9 +90,19 @@ impl LedgerWrites {
         Ok(())
     }
 
-    /// A new reservation, made by a request that may have had an id.
+    /// Adds a new reservation, with the key of the request that made it.
     pub fn make(&mut self, reservation: &Arc<Reservation>, key: Option<RequestKey>) {
         self.made_ids.insert(reservation.reservation_id);
         self.made.push((Arc::clone(reservation), key));
     }
+}
+
+/// Refuses a statement that concerned another number of rows than it was meant for: a row is not as it was locked.
+pub(super) fn expect_rows(rows: u64, expected: u64, what: &'static str) -> Result<(), Error> {
+    if rows == expected { Ok(()) } else { Err(Error::Fenced(what)) }
+}
+
+/// The part of a request's fingerprint that is stored with a reservation. Half of the digest tells requests apart as well.
+pub(super) fn stored_fingerprint(fingerprint: &[u8; 32]) -> Vec<u8> {
+    fingerprint[..16].to_vec()
 }

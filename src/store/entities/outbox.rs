@@ -1,0 +1,24 @@
+//! `outbox`: the events of each commit, written in its transaction. A row has the events of the revisions `seq` to `last_seq`
+//! of one aggregate, and the next row begins at `last_seq + 1`.
+//!
+//! There is no relation to `showtimes`: an aggregate is a showtime today, and other kinds of things will have events, too.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "outbox")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub aggregate: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub seq: i64,
+    pub last_seq: i64,
+    /// An encoded `boxoffice.events.v1.Events`.
+    pub events: Vec<u8>,
+    pub create_time: ChronoDateTimeUtc,
+    pub publish_time: Option<ChronoDateTimeUtc>,
+    pub attempts: i32,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

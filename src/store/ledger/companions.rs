@@ -1,0 +1,49 @@
+//! Rows of other tables that commit with a change of the ledger, such as a purchase or a ticket: both are there afterwards,
+//! or neither.
+//!
+//! The ledger knows nothing about these rows. Whoever owns the table makes the statement with the query builder.
+
+use sea_orm::{
+    DbBackend, Statement,
+    sea_query::{InsertStatement, UpdateStatement},
+};
+
+/// A statement that is executed in the ledger's transaction, before its commit.
+#[derive(Clone, Debug)]
+pub struct Companion {
+    write: Write,
+    /// The number of rows that the statement must concern.
+    rows: u64,
+}
+
+#[derive(Clone, Debug)]
+enum Write {
+    Insert(Box<InsertStatement>),
+    Update(Box<UpdateStatement>),
+}
+
+impl Companion {
+    /// Inserts rows. If their number is another one, nothing is committed.
+    #[must_use]
+    pub fn insert(statement: InsertStatement, rows: u64) -> Self {
+        Self { write: Write::Insert(Box::new(statement)), rows }
+    }
+
+    /// Updates rows. If their number is another one, nothing is committed: a row that has changed meanwhile is best excluded
+    /// by the statement's condition.
+    #[must_use]
+    pub fn update(statement: UpdateStatement, rows: u64) -> Self {
+        Self { write: Write::Update(Box::new(statement)), rows }
+    }
+
+    pub(super) fn statement(&self, backend: DbBackend) -> Statement {
+        match &self.write {
+            Write::Insert(statement) => backend.build(&**statement),
+            Write::Update(statement) => backend.build(&**statement),
+        }
+    }
+
+    pub(super) fn rows(&self) -> u64 {
+        self.rows
+    }
+}

@@ -1,0 +1,9 @@
+//! Rows as queries read them, where that is not one whole table: which columns they select, and how a row becomes a thing of
+//! the domain.
+//!
+//! Some of these rows are also the form in which an answer is stored. Their fields are then part of the stored form, so they
+//! are added to, and not renamed.
+
+pub(super) mod auditorium;
+pub(super) mod reservation;
+pub(super) mod showtime;

@@ -1,0 +1,111 @@
+//! Reservations as they are read and stored.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{DerivePartialModel, prelude::Uuid};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    domain::{
+        ids::{ReservationId, ShowtimeId},
+        money::{Currency, Money},
+        reservation::{CustomerId, Record, Reservation, Sale, State, Tender},
+        seat_index::Block,
+    },
+    store::{
+        entities::{reservation, showtime},
+        errors::Error,
+    },
+};
+
+/// A reservation and its showtime's currency. Serialised, it is a stored answer.
+#[derive(Clone, Debug, DerivePartialModel, Serialize, Deserialize)]
+#[sea_orm(entity = "reservation::Entity")]
+pub(in crate::store) struct ReservationRow {
+    pub(in crate::store) reservation_id: Uuid,
+    pub(in crate::store) showtime_id: Uuid,
+    pub(in crate::store) customer_id: String,
+    pub(in crate::store) first_seat: i16,
+    pub(in crate::store) seat_count: i16,
+    #[sea_orm(from_expr = "showtime::Column::Currency")]
+    pub(in crate::store) currency: String,
+    pub(in crate::store) total_minor: i64,
+    pub(in crate::store) create_time: DateTime<Utc>,
+    pub(in crate::store) first_expire_time: DateTime<Utc>,
+    pub(in crate::store) expire_time: DateTime<Utc>,
+    pub(in crate::store) first_revision: i64,
+    pub(in crate::store) state: String,
+    pub(in crate::store) revision: i64,
+    pub(in crate::store) confirm_time: Option<DateTime<Utc>>,
+    pub(in crate::store) tender_method: Option<String>,
+    pub(in crate::store) tender_transaction: Option<String>,
+    pub(in crate::store) cancel_time: Option<DateTime<Utc>>,
+}
+
+impl ReservationRow {
+    pub(in crate::store) fn of(reservation: &Reservation) -> Self {
+        let sale = reservation.sale();
+        let tender = sale.and_then(|sale| sale.tender.as_ref());
+        let (state, cancel_time) = match reservation.state() {
+            State::Held => ("held", None),
+            State::Confirmed(_) => ("confirmed", None),
+            State::Cancelled { at, .. } => ("cancelled", Some(*at)),
+            State::Expired => ("expired", None),
+        };
+        Self {
+            reservation_id: reservation.reservation_id.0,
+            showtime_id: reservation.showtime_id.0,
+            customer_id: reservation.customer_id.to_string(),
+            first_seat: reservation.block.first as i16,
+            seat_count: reservation.block.count as i16,
+            currency: reservation.total.currency.code().to_owned(),
+            total_minor: reservation.total.minor,
+            create_time: reservation.create_time,
+            first_expire_time: reservation.first_expire_time,
+            expire_time: reservation.expire_time(),
+            first_revision: reservation.first_revision,
+            state: state.to_owned(),
+            revision: reservation.revision(),
+            confirm_time: sale.map(|sale| sale.at),
+            tender_method: tender.map(|tender| tender.method.clone()),
+            tender_transaction: tender.map(|tender| tender.transaction_id.clone()),
+            cancel_time,
+        }
+    }
+
+    pub(in crate::store) fn reservation(self) -> Result<Reservation, Error> {
+        let id = self.reservation_id;
+        let unreadable = |why: String| Error::Unreadable { table: "reservations", key: id.to_string(), why };
+        let tender = match (self.tender_method, self.tender_transaction) {
+            (Some(method), Some(transaction_id)) => Some(Tender { method, transaction_id }),
+            (None, None) => None,
+            _ => return Err(unreadable("half a tender".to_owned())),
+        };
+        let sale = self.confirm_time.map(|at| Sale { at, tender });
+        let state = match (self.state.as_str(), sale, self.cancel_time) {
+            ("held", None, None) => State::Held,
+            ("expired", None, None) => State::Expired,
+            ("confirmed", Some(sale), None) => State::Confirmed(sale),
+            ("cancelled", sale, Some(at)) => State::Cancelled { at, sale },
+            _ => return Err(unreadable(format!("state {:?}", self.state))),
+        };
+        let seats = (u16::try_from(self.first_seat), u16::try_from(self.seat_count));
+        let (Ok(first), Ok(count)) = seats else { return Err(unreadable("seats".to_owned())) };
+        let currency =
+            Currency::parse(&self.currency).ok_or_else(|| unreadable(format!("currency {:?}", self.currency)))?;
+        let customer_id =
+            CustomerId::parse(&self.customer_id).map_err(|violations| unreadable(violations.to_string()))?;
+        Ok(Reservation::restore(Record {
+            reservation_id: ReservationId(id),
+            showtime_id: ShowtimeId(self.showtime_id),
+            customer_id,
+            block: Block { first, count },
+            total: Money { currency, minor: self.total_minor },
+            create_time: self.create_time,
+            first_expire_time: self.first_expire_time,
+            expire_time: self.expire_time,
+            state,
+            first_revision: self.first_revision,
+            revision: self.revision,
+        }))
+    }
+}

@@ -1,0 +1,74 @@
+//! The statements that the store's queries send, so that a test can look at their plans.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{DbBackend, QueryTrait as _, Statement};
+
+use super::{
+    auditoriums,
+    reservations::{self, ReservationCursor},
+    rows::showtime::{ShowtimeRow, StandingRow},
+    seat_maps,
+    showtimes::{self, Cursor},
+    sweep,
+};
+use crate::domain::{
+    ids::{AuditoriumId, ShowtimeId},
+    reservation,
+    showtime::Filter,
+};
+
+pub use super::ledger::since::statement as events_since;
+
+/// A page of auditoriums.
+#[must_use]
+pub fn auditoriums(backend: DbBackend, cinema: Option<&str>, after: Option<AuditoriumId>, limit: u64) -> Statement {
+    auditoriums::list(cinema, after, limit).build(backend)
+}
+
+/// A page of showtimes.
+#[must_use]
+pub fn showtimes(backend: DbBackend, filter: &Filter, after: Option<Cursor>, limit: u64) -> Statement {
+    showtimes::list(filter, after, limit).build(backend)
+}
+
+/// Whole showtimes by id.
+#[must_use]
+pub fn showtimes_by_ids(backend: DbBackend, ids: &[ShowtimeId]) -> Statement {
+    ShowtimeRow::select_by_ids(backend, ids).build(backend)
+}
+
+/// Standings by id of the showtime.
+#[must_use]
+pub fn standings_by_ids(backend: DbBackend, ids: &[ShowtimeId]) -> Statement {
+    StandingRow::select_by_ids(backend, ids).build(backend)
+}
+
+/// Revisions by id of the showtime.
+#[must_use]
+pub fn revisions(backend: DbBackend, of: &[ShowtimeId]) -> Statement {
+    seat_maps::revisions(backend, of).build(backend)
+}
+
+/// A seat map.
+#[must_use]
+pub fn seat_map(backend: DbBackend, id: ShowtimeId) -> Statement {
+    seat_maps::seat_map(backend, id).build(backend)
+}
+
+/// A page of reservations.
+#[must_use]
+pub fn reservations(
+    backend: DbBackend,
+    filter: &reservation::Filter,
+    after: Option<ReservationCursor>,
+    limit: u64,
+    now: DateTime<Utc>,
+) -> Statement {
+    reservations::list(backend, filter, after, limit, now).build(backend)
+}
+
+/// Showtimes in which a hold may have lapsed.
+#[must_use]
+pub fn lapsed(backend: DbBackend, now: Option<DateTime<Utc>>, limit: u64) -> Statement {
+    sweep::lapsed(backend, now, limit).build(backend)
+}
