@@ -119,6 +119,7 @@ struct Bound {
 /// Takes the ports. This comes first, so that nothing has been touched if one of them is in use.
 async fn bind(config: &Config, lifecycle: &Lifecycle) -> Result<Bound, Failure> {
     let listener = listen("listen", config.grpc.listen, config.limits.max_connections, &lifecycle.shutdown).await?;
+    let listener = listener.coalesce_writes(config.limits.coalesce_writes);
     let admin = match config.http.admin_listen.address() {
         Some(address) => {
             Some(listen("admin-listen", address, admin::MAX_CONNECTIONS, &lifecycle.requests_ended).await?)

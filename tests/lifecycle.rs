@@ -4,6 +4,7 @@ use boxoffice::pb::boxoffice::v1::{
     Auditorium, CreateShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, ListAuditoriumsRequest,
     ListShowtimesRequest, Showtime,
 };
+use futures_util::future::join_all;
 use rustix::process::Signal;
 use tokio::net::TcpStream;
 use tonic::transport::Endpoint;
@@ -218,6 +219,17 @@ async fn draining_has_an_end() {
     server.signal(Signal::TERM);
     assert_eq!(server.exit().await, Some(0), "{}", server.console());
     in_flight.await.expect("no panic").expect_err("its connection is closed");
+}
+
+/// How writes leave is counted where they are made, in `src/server/coalesce/tests/wire.rs`.
+#[tokio::test]
+async fn answers_are_the_same_whether_or_not_writes_are_coalesced() {
+    let world = World::with(Store::Sqlite, |setup| setup.with("--sample", "on")).await;
+    let expected = showtimes(&world).await;
+    world.stop().await;
+    let server = world.ground.setup().with("--coalesce-writes", "false").start().await;
+    let calls = (0..64).map(|_| showtimes(&server));
+    assert!(join_all(calls).await.into_iter().all(|found| found == expected));
 }
 
 #[tokio::test]

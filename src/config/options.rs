@@ -203,6 +203,8 @@ options! {
         keepalive_interval: Duration = "30s" in SECOND..=HOUR,
         /// Longest wait for the answer to a probe.
         keepalive_timeout: Duration = "10s" in SECOND..=HOUR,
+        /// Join the small writes of an HTTP/2 connection, which saves system calls.
+        coalesce_writes: bool = true,
         /// Longest wait, when shutting down, for requests in flight.
         drain_timeout: Duration = "20s" in ZERO..=HOUR,
     }

@@ -48,6 +48,7 @@ fn defaults_make_the_embedded_service() {
     assert_eq!(config.cinema.orphan_seats, OrphanSeats::Allow);
     assert!(config.seats.sweep);
     assert_eq!(config.seats.sweep_interval, Duration::from_secs(1));
+    assert!(config.limits.coalesce_writes);
 }
 
 #[test]
