@@ -117,7 +117,7 @@ impl App {
     pub async fn drained(&self) {
         self.0.tasks.close();
         self.0.tasks.wait().await;
-        self.0.ledger.drained().await;
+        self.0.ledger.drain().await;
     }
 
     /// Forgets the answers that no retry may still ask for.

@@ -1,48 +1,50 @@
-//! Instances tell each other of seat maps over Redis; and whatever fails of that, watchers miss nothing and see nothing twice.
+//! Instances send each other changes of seat maps over Redis. Whatever fails, watchers get every change once, and an instance
+//! shows what it has acknowledged.
 
 use boxoffice::pb::boxoffice::v1::{ReserveSeatsRequest, SeatState};
 use rustix::process::Signal;
 use uuid::Uuid;
 
 use crate::harness::{
-    Redis, Server, Store, eventually,
+    Redis, Server, Store,
+    convergence::Convergence,
+    eventually,
     proxy::Proxy,
     request_id,
     seats::{confirm, reserve, showtime, these},
     server::Setup,
-    stage::Stage,
-    watching::{Seen, map, states, watch},
+    watching::{Copy, map, states, watch},
     world::Ground,
 };
 
 fn setup(ground: &Ground, redis: &Redis) -> Setup {
     let setup = ground.setup().with("--redis-url", redis.url()).with("--redis-rest", "100ms");
-    // Whoever is stopped for a while is not to be believed dead.
+    // A Redis that is stopped for a moment does not count as down.
     setup.with("--sweep", "false").with("--redis-timeout", "1s")
 }
 
-/// How often a server has heard anything of others.
-async fn heard(server: &Server) -> f64 {
+/// The number of messages that a server has received from others.
+async fn received(server: &Server) -> f64 {
     let metrics = server.metrics().await;
-    metrics.sum("boxoffice_feed_messages_total", &["outcome=\"heard\""]).expect("it has heard something")
+    metrics.sum("boxoffice_feed_messages_total", &["outcome=\"heard\""]).expect("messages are counted")
 }
 
 #[tokio::test]
 async fn a_change_is_heard_over_redis_though_the_database_is_silent() {
     let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
     let proxy = Proxy::start(&ground.database().url()).await;
-    let near = setup(&ground, &redis).start().await;
-    let far = setup(&ground, &redis).with("--database-url", proxy.url()).start().await;
-    let mut stage = Stage::set(vec![&near, &far]).await;
-    // Both hear each other by now.
-    stage.act(&[0, 1], 8).await;
-    stage.converge().await;
-    let (seen, watching) = &mut stage.watching[1];
+    let one = setup(&ground, &redis).start().await;
+    let other = setup(&ground, &redis).with("--database-url", proxy.url()).start().await;
+    let mut all = Convergence::start(vec![&one, &other]).await;
+    // By then both instances receive the messages of the other.
+    all.change(&[0, 1], 8).await;
+    all.converge().await;
+    let (copy, watching) = &mut all.watching[1];
     proxy.silence(true);
     for seat in ["F1", "F2", "F3"] {
-        let held = reserve(&near, these(&stage.showtime, seat, seat)).await.expect("it is free");
-        seen.read_until(watching, held.revision).await;
-        assert_eq!(seen.states[seat], SeatState::Held);
+        let held = reserve(&one, these(&all.showtime, seat, seat)).await.expect("it is free");
+        copy.read_until(watching, held.revision).await;
+        assert_eq!(copy.states[seat], SeatState::Held);
     }
     proxy.silence(false);
 }
@@ -88,21 +90,21 @@ async fn a_watch_begins_with_what_its_instance_has_acknowledged() {
     reserve(&one, these(&showtime, "ada", "A1")).await.expect("the seat is free");
     let held = reserve(&other, these(&showtime, "bob", "B1")).await.expect("the seat is free");
     let mut watching = watch(&other.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
-    let seen = Seen::begin(&mut watching).await;
-    assert_eq!((seen.revision, seen.states["B1"]), (held.revision, SeatState::Held));
+    let copy = Copy::begin(&mut watching).await;
+    assert_eq!((copy.revision, copy.states["B1"]), (held.revision, SeatState::Held));
 }
 
 #[tokio::test]
-async fn what_is_said_wrongly_over_redis_does_no_harm() {
+async fn malformed_messages_over_redis_do_no_harm() {
     let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
     let servers = [setup(&ground, &redis).start().await, setup(&ground, &redis).start().await];
-    let mut stage = Stage::set(servers.iter().collect()).await;
-    stage.act(&[0, 1], 8).await;
-    stage.converge().await;
-    let (at, epoch) = (stage.watching[0].0.revision, stage.watching[0].0.epoch.clone());
-    let id = Uuid::try_parse(&stage.showtime.showtime_id).expect("an id");
-    // That a seat was sold.
-    let said = |epoch: &str, before: i64, seat: u16| {
+    let mut all = Convergence::start(servers.iter().collect()).await;
+    all.change(&[0, 1], 8).await;
+    all.converge().await;
+    let (at, epoch) = (all.watching[0].0.revision, all.watching[0].0.epoch.clone());
+    let id = Uuid::try_parse(&all.showtime.showtime_id).expect("an id");
+    // A message that this seat was sold.
+    let message = |epoch: &str, before: i64, seat: u16| {
         let head = [&[1][..], &[7; 16], &[epoch.len() as u8], epoch.as_bytes(), id.as_bytes()].concat();
         let step = [before.to_be_bytes(), (before + 1).to_be_bytes(), 0_i64.to_be_bytes()].concat();
         [head, step, vec![0, 1], seat.to_be_bytes().to_vec(), vec![2]].concat()
@@ -110,56 +112,56 @@ async fn what_is_said_wrongly_over_redis_does_no_harm() {
     let mut wrong = vec![
         Vec::new(),
         b"nonsense".to_vec(),
-        [&[9], &said(&epoch, at, 0)[1..]].concat(),
-        said(&epoch, at, 0)[..60].to_vec(),
-        said("another", at, 0),
-        said(&epoch, at, 9_999),
-        said(&epoch, at - 1, 0),
-        said(&epoch, i64::MAX - 1, 0),
+        [&[9], &message(&epoch, at, 0)[1..]].concat(),
+        message(&epoch, at, 0)[..60].to_vec(),
+        message("another", at, 0),
+        message(&epoch, at, 9_999),
+        message(&epoch, at - 1, 0),
+        message(&epoch, i64::MAX - 1, 0),
     ];
-    wrong.extend((1_000..1_100).map(|later| said(&epoch, at + later, 0)));
-    for message in wrong {
-        let escaped = message.iter().map(|byte| format!("\\{byte:03}")).collect::<Vec<_>>().concat();
+    wrong.extend((1_000..1_100).map(|later| message(&epoch, at + later, 0)));
+    for bytes in wrong {
+        let escaped = bytes.iter().map(|byte| format!("\\{byte:03}")).collect::<Vec<_>>().concat();
         let publish = format!("return redis.call('PUBLISH', 'boxoffice:seat_maps', '{escaped}')");
-        assert_eq!(redis.ask(&["EVAL", &publish, "0"]).trim(), "2", "both listen");
+        assert_eq!(redis.ask(&["EVAL", &publish, "0"]).trim(), "2", "both instances listen");
     }
-    stage.act(&[0, 1], 24).await;
-    stage.converge().await;
+    all.change(&[0, 1], 24).await;
+    all.converge().await;
 }
 
 #[tokio::test]
 async fn nothing_is_missed_or_repeated_while_redis_is_killed_and_back() {
     let (ground, mut redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
     let servers = [setup(&ground, &redis).start().await, setup(&ground, &redis).start().await];
-    let mut stage = Stage::set(servers.iter().collect()).await;
-    stage.act_in_turn(&[0, 1], 12).await;
-    stage.act(&[0, 1], 24).await;
+    let mut all = Convergence::start(servers.iter().collect()).await;
+    all.change_in_turn(&[0, 1], 12).await;
+    all.change(&[0, 1], 24).await;
     redis.kill();
-    stage.act(&[0, 1], 24).await;
-    stage.converge().await;
-    let before = (heard(&servers[0]).await, heard(&servers[1]).await);
+    all.change(&[0, 1], 24).await;
+    all.converge().await;
+    let before = (received(&servers[0]).await, received(&servers[1]).await);
     redis.restart().await;
-    // Both tell again, and both listen again.
+    // Both instances publish and listen again.
     for (server, before) in [(&servers[0], before.0), (&servers[1], before.1)] {
-        eventually("the other is heard again", async || (heard(server).await > before).then_some(())).await;
+        eventually("messages arrive again", async || (received(server).await > before).then_some(())).await;
     }
-    stage.act(&[0, 1], 24).await;
-    stage.converge().await;
-    assert!(stage.met() > 5, "maps and watchers met at {} revisions", stage.met());
+    all.change(&[0, 1], 24).await;
+    all.converge().await;
+    assert!(all.compared() > 5, "maps and watchers were compared at {} revisions", all.compared());
 }
 
 #[tokio::test]
 async fn nothing_is_missed_or_repeated_while_redis_is_a_black_hole() {
     let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
     let servers = [setup(&ground, &redis).start().await, setup(&ground, &redis).start().await];
-    let mut stage = Stage::set(servers.iter().collect()).await;
-    stage.act(&[0, 1], 24).await;
+    let mut all = Convergence::start(servers.iter().collect()).await;
+    all.change(&[0, 1], 24).await;
     redis.pause();
-    stage.act(&[0, 1], 24).await;
-    stage.converge().await;
+    all.change(&[0, 1], 24).await;
+    all.converge().await;
     redis.resume();
-    stage.act(&[0, 1], 24).await;
-    stage.converge().await;
+    all.change(&[0, 1], 24).await;
+    all.converge().await;
 }
 
 #[tokio::test]
@@ -167,14 +169,14 @@ async fn an_instance_that_stood_still_catches_up() {
     let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
     for setup in [ground.setup().with("--sweep", "false"), setup(&ground, &redis)] {
         let servers = [setup.clone().start().await, setup.start().await];
-        let mut stage = Stage::set(servers.iter().collect()).await;
-        stage.act(&[0, 1], 16).await;
+        let mut all = Convergence::start(servers.iter().collect()).await;
+        all.change(&[0, 1], 16).await;
         servers[1].signal(Signal::STOP);
-        stage.act(&[0], 48).await;
+        all.change(&[0], 48).await;
         servers[1].signal(Signal::CONT);
-        stage.converge().await;
-        stage.act(&[0, 1], 16).await;
-        stage.converge().await;
+        all.converge().await;
+        all.change(&[0, 1], 16).await;
+        all.converge().await;
     }
 }
 
@@ -182,15 +184,15 @@ async fn an_instance_that_stood_still_catches_up() {
 async fn an_instance_whose_database_was_silent_catches_up() {
     let ground = Ground::new(Store::Postgres).await;
     let proxy = Proxy::start(&ground.database().url()).await;
-    let near = ground.setup().start().await;
-    let far = ground.setup().with("--database-url", proxy.url()).start().await;
-    let mut stage = Stage::set(vec![&near, &far]).await;
-    stage.act(&[0, 1], 16).await;
-    stage.converge().await;
+    let one = ground.setup().start().await;
+    let other = ground.setup().with("--database-url", proxy.url()).start().await;
+    let mut all = Convergence::start(vec![&one, &other]).await;
+    all.change(&[0, 1], 16).await;
+    all.converge().await;
     proxy.silence(true);
     for _ in 0..2 {
-        stage.act(&[0], 32).await;
+        all.change(&[0], 32).await;
     }
     proxy.silence(false);
-    stage.converge().await;
+    all.converge().await;
 }

@@ -1,4 +1,4 @@
-//! Many want the same seats, over several servers at once.
+//! Many callers want the same seats, over several servers at once.
 
 use std::collections::BTreeSet;
 
@@ -31,8 +31,8 @@ async fn of_five_hundred_callers_over_three_processes_one_gets_the_seats() {
         history.call(fleet.channel(caller), &id, deed)
     });
     let (mut won, mut refused) = (Vec::new(), Vec::new());
-    for told in join_all(tries).await {
-        match told {
+    for result in join_all(tries).await {
+        match result {
             Told::Done { reservation, .. } => won.push(*reservation),
             other => refused.push(other.refused("SEATS_UNAVAILABLE")),
         }
@@ -47,8 +47,8 @@ async fn of_five_hundred_callers_over_three_processes_one_gets_the_seats() {
     history.assert_holds(&ground.connect().await, &fleet.channels()).await;
 }
 
-/// Everybody wants a range in each of four showtimes, half of them from the first showtime to the last and the others from
-/// the last to the first; ranges cross, and their seats are named in opposite orders, too.
+/// Every caller wants a range in each of four showtimes. Half of them go from the first showtime to the last, the others from the
+/// last to the first. Ranges overlap, and the two halves name their seats in opposite orders.
 #[tokio::test]
 async fn crossing_ranges_in_opposite_orders_neither_deadlock_nor_lose_an_update() {
     let ground = Ground::new(Store::Postgres).await;
@@ -64,12 +64,12 @@ async fn crossing_ranges_in_opposite_orders_neither_deadlock_nor_lose_an_update(
         won.iter().flat_map(|one| one.seats.iter().map(|seat| (&one.showtime_id, seat.number))).collect();
     let different: BTreeSet<_> = seats.iter().collect();
     assert_eq!(different.len(), seats.len(), "a seat has two owners");
-    // Of ten seats a block of three keeps at most five blocks out: two have won in every showtime, or three.
+    // In a row of ten seats two or three blocks of three fit, whichever win.
     assert!((8..=12).contains(&won.len()), "{won:?}");
     history.assert_holds(&ground.connect().await, &fleet.channels()).await;
 }
 
-/// One of those callers. Answers what it got and has confirmed, each time at another server.
+/// One of those callers. It confirms what it reserves, each time at another server, and returns what it has confirmed.
 async fn crossing(fleet: &Fleet, history: &History, ids: &[String], caller: usize) -> Vec<Reservation> {
     let first = i32::try_from(caller % 8).expect("a small number") + 1;
     let backwards = caller % 2 == 1;
@@ -103,25 +103,26 @@ async fn of_those_who_confirm_and_those_who_cancel_one_side_wins_over_three_proc
     for round in 1..=6 {
         let deed = Deed::reserve(&id, &format!("customer {round}"), "A", round..=round);
         let held = history.call(fleet.channel(0), &id, deed).await.done();
-        // All of them wait for the same lock.
+        // All of these requests wait for the same lock.
         let lock = history.lock(&connection, &id).await;
         let tries = (0..12).map(|caller| {
             let reservation = &held.reservation_id;
             let deed = if caller % 2 == 0 { Deed::confirm(reservation) } else { Deed::cancel(reservation) };
             history.call(fleet.channel(caller), &id, deed)
         });
-        let (told, ()) = tokio::join!(join_all(tries), async {
+        let (results, ()) = tokio::join!(join_all(tries), async {
             lock.awaited().await;
             lock.release().await;
         });
-        let states: BTreeSet<_> = told.into_iter().filter_map(state).collect();
+        let states: BTreeSet<_> = results.into_iter().filter_map(state).collect();
         assert_eq!(states.len(), 1, "{states:?}");
     }
     history.assert_holds(&connection, &fleet.channels()).await;
 }
 
-fn state(told: Told) -> Option<i32> {
-    match told {
+/// The state of the reservation after an accepted request.
+fn state(result: Told) -> Option<i32> {
+    match result {
         Told::Done { reservation, .. } => Some(reservation.state),
         other => {
             other.refused("RESERVATION_NOT_HELD");
@@ -130,7 +131,7 @@ fn state(told: Told) -> Option<i32> {
     }
 }
 
-/// What one server did, every other knows at once, and can go on with.
+/// A change by one server is seen by every other one at once, and any server can make the next change.
 #[tokio::test]
 async fn instances_are_equal_and_need_no_redis() {
     let ground = Ground::new(Store::Postgres).await;
@@ -153,7 +154,7 @@ async fn instances_are_equal_and_need_no_redis() {
         for step in 0..3 {
             history.call(at(step), &id, Deed::read(reservation)).await;
             history.call(at(step), &id, Deed::Look).await;
-            // The first answer, whatever has become of it, and wherever one asks.
+            // A repeated request gets its first answer from every server.
             let again = history.call(at(step), &id, deed.clone()).await.done();
             assert_eq!(again.state(), ReservationState::Held);
         }
@@ -161,25 +162,25 @@ async fn instances_are_equal_and_need_no_redis() {
     history.assert_holds(&ground.connect().await, &fleet.channels()).await;
 }
 
-/// The decisions are not the last line: the database itself refuses what other hands write.
+/// The database refuses conflicting rows by itself, even if they are not written by the ledger.
 async fn the_unique_keys_alone_would_stop_a_double_sale(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let showtime = world.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await;
     let id = showtime.expect("the slot is free").into_inner().showtime.expect("the showtime").showtime_id;
     let held = reserve(&world, Deed::reserve(&id, "customer", "A", 1..=2)).await;
     let refused = async |statement: &str, names: [&str; 2]| {
-        let refused = world.ground.sql(statement).await.expect_err("it is taken").to_string();
+        let refused = world.ground.sql(statement).await.expect_err("the row conflicts").to_string();
         let name = names[usize::from(!world.ground.is_postgres())];
         assert!(refused.contains(name), "{refused} does not name {name}");
     };
     let other = if world.ground.is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" };
-    // Somebody else claims the same seat.
+    // Another reservation claims the same seat.
     refused(
         &format!("INSERT INTO seat_claims SELECT showtime_id, seat, {other} FROM seat_claims"),
         ["seat_claims_pkey", "seat_claims.showtime_id, seat_claims.seat"],
     )
     .await;
-    // One request makes two reservations.
+    // One request id makes two reservations.
     refused(
         &format!(
             "INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, total_minor, \
@@ -190,21 +191,21 @@ async fn the_unique_keys_alone_would_stop_a_double_sale(world: World) {
         ["reservations_by_request", "reservations.request_id"],
     )
     .await;
-    // Two changes make the same revision.
+    // Two changes have the same revision.
     refused(
         "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
          SELECT aggregate, seq, last_seq, events, create_time FROM outbox",
         ["outbox_pkey", "outbox.aggregate, outbox.seq"],
     )
     .await;
-    // And they are in nobody's way who does it right.
+    // A claim of a free seat is accepted.
     world.ground.sql("DELETE FROM seat_claims").await.expect("claims can go");
     let claim = format!("INSERT INTO seat_claims SELECT showtime_id, first_seat, {other} FROM reservations");
     world.ground.sql(&claim).await.expect("a free seat can be claimed");
     assert_eq!(held.seat_count, 2);
 }
 
-/// Whoever writes second, behind the back of the lock, changes no row; and who changes no row has done nothing.
+/// A second writer, past the lock, updates no row, and its transaction is then rolled back as a whole.
 #[tokio::test]
 async fn a_second_writer_changes_zero_rows_and_leaves_nothing() {
     let world = World::start(Store::Postgres).await;
@@ -216,7 +217,7 @@ async fn a_second_writer_changes_zero_rows_and_leaves_nothing() {
     let id = &showtime.showtime_id;
     let held = history.call(world.channel(), id, Deed::reserve(id, "one", "A", 1..=1)).await.done();
     let connection = world.ground.connect().await;
-    // As if somebody had been faster: the row is not what it was, so no row fits.
+    // The trigger makes the update find no row, as if another writer had been faster.
     let overtaken = "CREATE FUNCTION overtaken() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'";
     connection.execute_unprepared(overtaken).await.expect("a function");
     for table in ["standings", "reservations"] {
@@ -225,17 +226,18 @@ async fn a_second_writer_changes_zero_rows_and_leaves_nothing() {
         connection.execute_unprepared(&trigger).await.expect("a trigger");
         let request = ConfirmReservationRequest { reservation_id: held.reservation_id.clone(), ..Default::default() };
         let confirmed = ReservationsClient::new(world.channel()).confirm_reservation(request).await;
-        let status = confirmed.expect_err("it changed nothing");
+        let status = confirmed.expect_err("it updated no row");
         assert_refused(&status, Code::Internal, "INTERNAL");
-        connection.execute_unprepared(&format!("DROP TRIGGER first ON {table}")).await.expect("it goes");
+        connection.execute_unprepared(&format!("DROP TRIGGER first ON {table}")).await.expect("the trigger is dropped");
     }
-    // Not a word of it is left, and everything goes on.
+    // Nothing of it is left, and later requests are accepted.
     history.call(world.channel(), id, Deed::confirm(&held.reservation_id)).await.done();
     history.call(world.channel(), id, Deed::reserve(id, "two", "A", 2..=2)).await.done();
     history.assert_holds(&connection, &[world.channel()]).await;
 }
 
-/// The same for a reservation that has its batch to itself. Only where the lock is missing can anybody be faster.
+/// The same for a reservation that is a batch of its own. The planted bug leaves the lock out, or no other writer could be
+/// faster.
 #[tokio::test]
 async fn a_second_writer_alone_in_its_batch_leaves_nothing() {
     let ground = Ground::new(Store::Postgres).await;
@@ -243,36 +245,36 @@ async fn a_second_writer_alone_in_its_batch_leaves_nothing() {
     let history = History::default();
     let id = &history.stage(server.channel(), 3, 600).await;
     history.call(server.channel(), id, Deed::reserve(id, "one", "A", 1..=1)).await.done();
-    let (faster, onlooker) = (ground.connect().await, ground.connect().await);
+    let (faster, observer) = (ground.connect().await, ground.connect().await);
     let first = faster.begin().await.expect("a transaction begins");
     let step = |by: i64| format!("UPDATE standings SET revision = revision + {by} WHERE showtime_id = '{id}'");
-    first.execute_unprepared(&step(1)).await.expect("the row is had");
-    let Deed::Reserve(request) = Deed::reserve(id, "two", "A", 3..=3) else { panic!("it is one") };
+    first.execute_unprepared(&step(1)).await.expect("the row is locked");
+    let Deed::Reserve(request) = Deed::reserve(id, "two", "A", 3..=3) else { panic!("the deed is a reservation") };
     let mut second = ReservationsClient::new(server.channel());
     let overtake = async {
         let waits = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
             AND query LIKE 'EXECUTE reserve (%'";
-        let waits = || onlooker.query_one_raw(Statement::from_string(DbBackend::Postgres, waits));
-        eventually("it waits to write", async || waits().await.expect("an answer")).await;
-        first.commit().await.expect("it is first");
+        let waits = || observer.query_one_raw(Statement::from_string(DbBackend::Postgres, waits));
+        eventually("its write waits", async || waits().await.expect("an answer")).await;
+        first.commit().await.expect("the other writer commits first");
     };
     let (reserved, ()) = tokio::join!(second.reserve_seats(request), overtake);
-    assert_refused(&reserved.expect_err("the row is not as it was"), Code::Internal, "INTERNAL");
-    // Not a word of it is left.
-    onlooker.execute_unprepared(&step(-1)).await.expect("it is as it was");
-    history.assert_holds(&onlooker, &[server.channel()]).await;
+    assert_refused(&reserved.expect_err("the revision has changed"), Code::Internal, "INTERNAL");
+    // Nothing of it is left.
+    observer.execute_unprepared(&step(-1)).await.expect("the row is as it was");
+    history.assert_holds(&observer, &[server.channel()]).await;
 }
 
 async fn reserve(server: &Server, deed: Deed) -> Reservation {
-    let Deed::Reserve(request) = deed else { panic!("not that: {deed:?}") };
+    let Deed::Reserve(request) = deed else { panic!("{deed:?} is no reservation") };
     let answer = ReservationsClient::new(server.channel()).reserve_seats(request).await;
     answer.expect("the seats are free").into_inner().reservation.expect("the answer has the reservation")
 }
 
-/// Somebody locks one showtime's row and keeps it, be it by hand. Commands for it are refused in the end, and may be asked again;
-/// all others are decided, those of the same batch and of the same writer among them.
+/// Another transaction locks one showtime's row and does not end. Requests for that showtime are refused after a while and may
+/// be repeated. All others are decided, also those of the same batch and the same writer.
 #[tokio::test]
-async fn a_showtime_that_somebody_locks_holds_up_no_other() {
+async fn a_showtime_that_stays_locked_holds_up_no_other() {
     let ground = Ground::new(Store::Postgres).await;
     let setup = ground.setup().with("--ledger-writers", "1").with("--database-timeout", "1s").with("--sweep", "false");
     let fleet = Fleet::start(1, setup).await;
@@ -283,11 +285,11 @@ async fn a_showtime_that_somebody_locks_holds_up_no_other() {
     for (row, customer) in [("A", "one"), ("B", "two")] {
         let ask = |id, first| history.call(fleet.channel(0), id, Deed::reserve(id, customer, row, first..=first));
         let asked = (1..=5).flat_map(|first| [ask(locked, first), ask(other, first)]);
-        for (at, told) in join_all(asked).await.into_iter().enumerate() {
+        for (at, result) in join_all(asked).await.into_iter().enumerate() {
             if at % 2 == 0 {
-                told.refused("OVERLOADED");
+                result.refused("OVERLOADED");
             } else {
-                told.done();
+                result.done();
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Servers are killed, the database crashes, answers are lost, locks are held: what was acknowledged stays, and nothing
+//! Servers are killed, the database crashes, answers are lost and locks are held: what was acknowledged stays, and nothing
 //! happens twice.
 
 use std::sync::Arc;
@@ -25,8 +25,9 @@ use crate::harness::{
     world::{Ground, connect},
 };
 
-/// Ten thousand calls in a changing crowd: seats, other people's seats, repetitions, reads, and an outsider who locks a
-/// showtime every now and then. Each server is killed once, and comes back; near the end a showtime is cancelled, sales and all.
+/// 10,000 random calls by 32 callers: reservations of free and of taken seats, repetitions and reads, while another transaction
+/// locks a showtime now and then. Each server is killed once and started again. Near the end a showtime is cancelled with its
+/// sales.
 #[tokio::test]
 async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise() {
     let ground = Ground::new(Store::Postgres).await;
@@ -51,7 +52,7 @@ async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise()
     tokio::join!(all, kills, load.interfere(&connection));
     history.settle(fleet.channel(0)).await;
     history.assert_holds(&connection, &fleet.channels()).await;
-    // It was no idle time.
+    // Every kind of refusal has occurred.
     for reason in [
         "SEATS_UNAVAILABLE",
         "RESERVATION_EXPIRED",
@@ -61,12 +62,12 @@ async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise()
         "TENDER_DIFFERS",
         "SHOWTIME_CANCELLED",
     ] {
-        let refused = |told: &Told| matches!(told, Told::Refused(refused) if refused.reason == reason);
-        assert!(history.calls().iter().any(|call| refused(&call.told)), "nobody was refused with {reason}");
+        let refused = |result: &Told| matches!(result, Told::Refused(refused) if refused.reason == reason);
+        assert!(history.calls().iter().any(|call| refused(&call.told)), "no call was refused with {reason}");
     }
 }
 
-/// The database is killed with a batch in its hands, and while a crowd goes on.
+/// The database is killed under load, the second time while a batch is being decided.
 #[tokio::test]
 async fn a_database_that_crashes_in_the_middle_of_a_batch_leaves_it_whole_or_not_there() {
     let folder = supervisor::folder("crash-");
@@ -84,7 +85,7 @@ async fn a_database_that_crashes_in_the_middle_of_a_batch_leaves_it_whole_or_not
         postgres.restart().await;
         load.open(true);
         load.reached(2_000).await;
-        // Everybody waits for a lock.
+        // All requests for this showtime wait for its lock.
         let connection = connect(postgres.url()).await;
         let lock = history.lock(&connection, &id).await;
         lock.awaited().await;
@@ -97,13 +98,13 @@ async fn a_database_that_crashes_in_the_middle_of_a_batch_leaves_it_whole_or_not
     history.settle(fleet.channel(0)).await;
     history.assert_holds(&connect(postgres.url()).await, &fleet.channels()).await;
     let unknown = history.calls().iter().filter(|call| matches!(call.told, Told::Unknown(_))).count();
-    let away = |told: &Told| matches!(told, Told::Refused(refused) if refused.reason == "STORE_UNAVAILABLE");
-    let refused = history.calls().iter().filter(|call| away(&call.told)).count();
-    assert!(unknown + refused > 0, "nobody noticed");
+    let is_down = |result: &Told| matches!(result, Told::Refused(refused) if refused.reason == "STORE_UNAVAILABLE");
+    let refused = history.calls().iter().filter(|call| is_down(&call.told)).count();
+    assert!(unknown + refused > 0, "no call has noticed the crashes");
 }
 
-/// The answer to a commit is lost, or the commit itself: the caller is told that nobody knows, and the same request finds
-/// out, and has one effect either way.
+/// The answer to a commit is lost, or the commit itself. The caller is answered that the outcome is unknown. The same request
+/// finds out, and has one effect either way.
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_found_by_its_request_id() {
     let ground = Ground::new(Store::Postgres).await;
@@ -114,12 +115,12 @@ async fn a_commit_whose_answer_is_lost_is_found_by_its_request_id() {
     for (cut, row) in [(Cut::AfterCommit, "A"), (Cut::BeforeCommit, "B")] {
         let lost = async |deed: Deed| {
             proxy.set(cut);
-            let (told, ()) = tokio::join!(history.call(fleet.channel(0), id, deed.clone()), proxy.sprung());
-            let Told::Unknown(status) = told else { panic!("{told:?}") };
+            let (result, ()) = tokio::join!(history.call(fleet.channel(0), id, deed.clone()), proxy.sprung());
+            let Told::Unknown(status) = result else { panic!("{result:?}") };
             assert_refused(&status, Code::Unavailable, "OUTCOME_UNKNOWN");
-            let again = eventually("the database is back", async || {
+            let again = eventually("the database answers again", async || {
                 Some(history.call(fleet.channel(0), id, deed.clone()).await)
-                    .filter(|told| matches!(told, Told::Done { .. }))
+                    .filter(|result| matches!(result, Told::Done { .. }))
             });
             let Told::Done { reservation, replayed, .. } = again.await else { unreachable!("filtered") };
             assert_eq!(replayed, cut == Cut::AfterCommit, "{deed:?}");
@@ -134,16 +135,16 @@ async fn a_commit_whose_answer_is_lost_is_found_by_its_request_id() {
     history.assert_holds(&ground.connect().await, &fleet.channels()).await;
 }
 
-/// A hold ends while everybody waits for the showtime's lock: whoever gets it then is too late, or just in time.
+/// Holds lapse while requests for them wait for the showtime's lock. All of them are too late.
 #[tokio::test]
 async fn who_waits_for_the_lock_across_the_end_of_a_hold_comes_too_late() {
     let ground = Ground::new(Store::Postgres).await;
-    // A lock is waited for as long as a part of it.
+    // A lock is waited for during a part of this time.
     let fleet = Fleet::start(3, without_sweep(ground.setup()).with("--database-timeout", "30s")).await;
     let history = History::default();
     let id = &history.stage(fleet.channel(0), 1, 1).await;
     let connection = ground.connect().await;
-    // On a busy machine a hold may be over before it is locked: then once more.
+    // On a busy machine a hold may lapse before the row is locked; then it is tried again.
     let (lock, held) = eventually("a lock within the hold", async || {
         let mut held = Vec::new();
         for (customer, first) in [("one", 1), ("two", 3), ("three", 5)] {
@@ -164,20 +165,20 @@ async fn who_waits_for_the_lock_across_the_end_of_a_hold_comes_too_late() {
         .zip(&held)
         .enumerate()
         .map(|(at, (deed, held))| history.call(fleet.channel(at), id, deed(&held.reservation_id)));
-    let (told, ()) = tokio::join!(join_all(late), async {
+    let (results, ()) = tokio::join!(join_all(late), async {
         lock.awaited().await;
         lock.outlast(expiry(&held[2])).await;
         lock.release().await;
     });
-    for told in told {
-        told.refused("RESERVATION_EXPIRED");
+    for result in results {
+        result.refused("RESERVATION_EXPIRED");
     }
     history.call(fleet.channel(1), id, Deed::reserve(id, "late", "A", 1..=6)).await.done();
     history.assert_holds(&connection, &fleet.channels()).await;
 }
 
-/// Confirmations and thieves, both from shortly before the end of a hold to shortly after it: each is in time by the
-/// database's clock, or refused, and nobody is both sold out and robbed.
+/// Confirmations, and reservations of the same seats by others, from 30 ms before the end of a hold to 30 ms after it. By the
+/// database's clock either the confirmation is in time or the seats are free, never both.
 #[tokio::test]
 async fn at_the_very_end_of_a_hold_it_is_sold_or_free_and_never_both() {
     let ground = Ground::new(Store::Postgres).await;
@@ -188,7 +189,7 @@ async fn at_the_very_end_of_a_hold_it_is_sold_or_free_and_never_both() {
     let holds = (0..30_usize).map(|at| {
         let (row, first) = (["A", "B", "C", "D", "E", "F"][at / 5], i32::try_from(at % 5).expect("small") * 2 + 1);
         let deed = |customer: &str| Deed::reserve(id, &format!("{customer} {at}"), row, first..=first + 1);
-        let (first, thief) = (deed("first"), deed("thief"));
+        let (first, rival) = (deed("first"), deed("rival"));
         let (history, fleet) = (&history, &fleet);
         async move {
             let held = history.call(fleet.channel(at), id, first).await.done();
@@ -197,12 +198,12 @@ async fn at_the_very_end_of_a_hold_it_is_sold_or_free_and_never_both() {
             let offset = TimeDelta::milliseconds(2 * i64::try_from(at).expect("small") - 30);
             tokio::time::sleep((left + offset).to_std().unwrap_or_default()).await;
             let confirm = history.call(fleet.channel(at + 1), id, Deed::confirm(&held.reservation_id));
-            tokio::join!(confirm, history.call(fleet.channel(at + 2), id, thief))
+            tokio::join!(confirm, history.call(fleet.channel(at + 2), id, rival))
         }
     });
-    for (confirmed, stolen) in join_all(holds).await {
+    for (confirmed, taken) in join_all(holds).await {
         match confirmed {
-            Told::Done { .. } => drop(stolen.refused("SEATS_UNAVAILABLE")),
+            Told::Done { .. } => drop(taken.refused("SEATS_UNAVAILABLE")),
             other => drop(other.refused("RESERVATION_EXPIRED")),
         }
     }
@@ -222,7 +223,7 @@ async fn a_hold_ends_on_time_on_every_instance_though_nobody_sweeps() {
         held.push(history.call(fleet.channel(at), id, deed).await.done());
     }
     outlast(&connection, expiry(&held[2])).await;
-    // Each instance made one of them, and is asked about all.
+    // Each instance has made one of the holds and gets requests for all of them.
     for at in 0..3 {
         for held in &held {
             for deed in [Deed::confirm, Deed::extend, Deed::cancel] {
@@ -237,7 +238,7 @@ async fn a_hold_ends_on_time_on_every_instance_though_nobody_sweeps() {
     history.assert_holds(&connection, &fleet.channels()).await;
 }
 
-/// The sweep announces each end once, however many instances sweep, and frees the seats.
+/// Each lapse is recorded once, however many instances sweep, and the seats are free.
 #[tokio::test]
 async fn the_sweep_writes_every_lapse_down_once_on_many_instances() {
     let ground = Ground::new(Store::Postgres).await;
@@ -252,18 +253,19 @@ async fn the_sweep_writes_every_lapse_down_once_on_many_instances() {
         let first = i32::try_from(at / 40).expect("small") * 2 + 1;
         history.call(fleet.channel(at), id, Deed::reserve(id, &format!("customer {at}"), row, first..=first + 1))
     });
-    for told in join_all(holds).await {
-        told.done();
+    for result in join_all(holds).await {
+        result.done();
     }
     let connection = ground.connect().await;
-    eventually("all are swept", async || (count(&connection, "seat_claims").await == 0).then_some(())).await;
+    eventually("all lapses are recorded", async || (count(&connection, "seat_claims").await == 0).then_some(())).await;
     assert_eq!(count(&connection, "reservations WHERE state = 'expired'").await, 160);
     assert_eq!(count(&connection, "standings WHERE next_lapse IS NOT NULL OR available_count <> 50").await, 0);
-    // That each has one event, with its seats' release, is for the checker.
+    // The checker finds that each lapse has one event and one release of its seats.
     history.assert_holds(&connection, &fleet.channels()).await;
 }
 
-/// A seat is claimed behind the ledger's back, so that writing the batch of whoever wants it fails: the others succeed.
+/// A seat is claimed without the ledger, so that a batch with a reservation of it fails when it is written. The other requests
+/// of the batch succeed.
 #[tokio::test]
 async fn a_poisoned_command_does_not_fail_its_batch_mates() {
     let ground = Ground::new(Store::Postgres).await;
@@ -273,8 +275,8 @@ async fn a_poisoned_command_does_not_fail_its_batch_mates() {
     let connection = ground.connect().await;
     history.call(server.channel(), id, Deed::reserve(id, "first", "A", 1..=1)).await.done();
     let lock = history.lock(&connection, id).await;
-    let ghost = format!("INSERT INTO seat_claims VALUES ('{id}', 4, gen_random_uuid())");
-    lock.transaction.execute_unprepared(&ghost).await.expect("a seat is claimed");
+    let claim = format!("INSERT INTO seat_claims VALUES ('{id}', 4, gen_random_uuid())");
+    lock.transaction.execute_unprepared(&claim).await.expect("a seat is claimed");
     let Deed::Reserve(poisoned) = Deed::reserve(id, "poisoned", "A", 5..=5) else { unreachable!("a reservation") };
     let mut client = ReservationsClient::new(server.channel());
     let seats = ["A", "B"].into_iter().flat_map(|row| (1..=10).map(move |number| (row, number)));
@@ -282,26 +284,26 @@ async fn a_poisoned_command_does_not_fail_its_batch_mates() {
         let deed = Deed::reserve(id, &format!("customer of {row}{number}"), row, number..=number);
         history.call(server.channel(), id, deed)
     });
-    let everybody = async {
-        eventually("all nineteen have come", async || (active(&server).await >= 19.0).then_some(())).await;
+    let all = async {
+        eventually("all 19 requests are under way", async || (active(&server).await >= 19.0).then_some(())).await;
         lock.awaited().await;
         lock.release().await;
     };
-    let (refused, told, ()) = tokio::join!(client.reserve_seats(poisoned), join_all(mates), everybody);
+    let (refused, results, ()) = tokio::join!(client.reserve_seats(poisoned), join_all(mates), all);
     assert_refused(&refused.expect_err("the seat is claimed"), Code::Internal, "INTERNAL");
-    for told in told {
-        told.done();
+    for result in results {
+        result.done();
     }
-    // The first may have gone alone; the others went together, and again one by one.
+    // The first request may have been a batch of its own. The others were one batch, which was then repeated one by one.
     let metrics = server.metrics().await;
     let largest = metrics.sum("boxoffice_ledger_batch_bucket", &["le=\"16\""]).expect("batches are counted");
     let all = metrics.sum("boxoffice_ledger_batch_count", &[]).expect("batches are counted");
     assert!(largest < all, "no batch was large");
-    connection.execute_unprepared("DELETE FROM seat_claims WHERE seat = 4").await.expect("the ghost goes");
+    connection.execute_unprepared("DELETE FROM seat_claims WHERE seat = 4").await.expect("the claim is deleted");
     history.assert_holds(&connection, &[server.channel()]).await;
 }
 
-/// Requests under way.
+/// The number of requests under way.
 async fn active(server: &Server) -> f64 {
     server.metrics().await.sum("boxoffice_request_active", &[]).unwrap_or_default()
 }
@@ -316,7 +318,7 @@ fn expiry(held: &Reservation) -> DateTime<Utc> {
 }
 
 async fn outlast(connection: &DatabaseConnection, time: DateTime<Utc>) {
-    eventually("it is over", async || (clock(connection).await > time).then_some(())).await;
+    eventually("the hold has lapsed", async || (clock(connection).await > time).then_some(())).await;
 }
 
 async fn count(connection: &DatabaseConnection, what: &str) -> i64 {

@@ -8,6 +8,7 @@ pub(crate) mod world;
 
 pub(crate) mod clients;
 pub(crate) mod contract;
+pub(crate) mod convergence;
 pub(crate) mod fleet;
 pub(crate) mod grpc_web;
 pub(crate) mod history;
@@ -25,7 +26,6 @@ pub(crate) mod refusals;
 pub(crate) mod requests;
 pub(crate) mod seats;
 pub(crate) mod server;
-pub(crate) mod stage;
 pub(crate) mod supervisor;
 pub(crate) mod watching;
 

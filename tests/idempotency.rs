@@ -1,4 +1,4 @@
-//! A retry has one effect: `request_id`, or the metadata key `idempotency-key`, which means the same.
+//! A repeated request has one effect, if it has a `request_id` or the metadata key `idempotency-key`, which means the same.
 
 use std::collections::BTreeSet;
 
@@ -23,7 +23,7 @@ on_both_stores!(
     an_id_belongs_to_its_method,
     an_idempotency_key_is_a_request_id,
     two_different_ids_are_refused,
-    an_answer_that_may_change_is_not_kept,
+    a_refusal_that_may_change_is_not_stored,
     concurrent_repeats_have_one_effect,
     answers_are_kept_over_a_restart,
 );
@@ -34,10 +34,10 @@ async fn a_repeated_create_answers_as_the_first_did(world: World) {
     let first = create(&world, request.clone()).await.expect("the slot is free");
     assert!(!is_replay(&first), "{first:?}");
     let showtime = first.into_inner().showtime.expect("the answer has the showtime");
-    let second = create(&world, request.clone()).await.expect("a retry is harmless");
+    let second = create(&world, request.clone()).await.expect("a repeated request is answered");
     assert!(is_replay(&second), "{second:?}");
     assert_eq!(second.into_inner().showtime.as_ref(), Some(&showtime));
-    // What happened since does not change the answer.
+    // Later changes do not change the answer.
     let cancel = CancelShowtimeRequest {
         showtime_id: showtime.showtime_id.clone(),
         request_id: String::new(),
@@ -45,7 +45,7 @@ async fn a_repeated_create_answers_as_the_first_did(world: World) {
         expected_revision: 0,
     };
     world.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
-    let third = create(&world, request).await.expect("a retry is harmless");
+    let third = create(&world, request).await.expect("a repeated request is answered");
     assert!(is_replay(&third), "{third:?}");
     assert_eq!(third.into_inner().showtime, Some(showtime));
     assert_eq!(count(&world).await, 1);
@@ -54,14 +54,14 @@ async fn a_repeated_create_answers_as_the_first_did(world: World) {
 async fn a_repeated_auditorium_is_made_once(world: World) {
     let request = CreateAuditoriumRequest { request_id: request_id(), ..new_auditorium() };
     let first = world.auditoriums().create_auditorium(request.clone()).await.expect("it is created");
-    let second = world.auditoriums().create_auditorium(request.clone()).await.expect("a retry is harmless");
+    let second = world.auditoriums().create_auditorium(request.clone()).await.expect("a repeated request is answered");
     assert!(!is_replay(&first) && is_replay(&second));
     assert_eq!(first.into_inner(), second.into_inner());
     let list = ListAuditoriumsRequest { cinema: request.cinema.clone(), ..Default::default() };
     let listed = world.auditoriums().list_auditoriums(list).await.expect("a list").into_inner();
     assert_eq!(listed.auditoriums.len(), 1);
     let other = CreateAuditoriumRequest { name: "Screen 2".to_owned(), ..request };
-    let status = world.auditoriums().create_auditorium(other).await.expect_err("that is another wish");
+    let status = world.auditoriums().create_auditorium(other).await.expect_err("it is another request");
     assert_refused(&status, Code::InvalidArgument, "REQUEST_ID_REUSED");
 }
 
@@ -71,7 +71,7 @@ async fn a_repeated_cancel_answers_as_the_first_did(world: World) {
     let showtime_id = created.into_inner().showtime.expect("the answer has the showtime").showtime_id;
     let request = CancelShowtimeRequest { showtime_id, request_id: request_id(), force: false, expected_revision: 0 };
     let first = world.showtimes().cancel_showtime(request.clone()).await.expect("it is cancelled");
-    let second = world.showtimes().cancel_showtime(request).await.expect("a retry is harmless");
+    let second = world.showtimes().cancel_showtime(request).await.expect("a repeated request is answered");
     assert!(!is_replay(&first) && is_replay(&second));
     assert_eq!(first.into_inner(), second.into_inner());
 }
@@ -85,7 +85,7 @@ async fn an_id_used_with_other_content_is_refused(world: World) {
         CreateShowtimeRequest { start_time: new_showtime("", in_hours(9)).start_time, ..request.clone() },
         CreateShowtimeRequest { hold_duration: request.duration, ..request.clone() },
     ] {
-        let status = create(&world, other).await.expect_err("that is another wish");
+        let status = create(&world, other).await.expect_err("it is another request");
         assert_refused(&status, Code::InvalidArgument, "REQUEST_ID_REUSED");
     }
     assert_eq!(count(&world).await, 1);
@@ -98,7 +98,7 @@ async fn an_id_belongs_to_its_method(world: World) {
     let showtime_id = created.into_inner().showtime.expect("the answer has the showtime").showtime_id;
     let cancel =
         CancelShowtimeRequest { showtime_id, request_id: request.request_id, force: false, expected_revision: 0 };
-    let answer = world.showtimes().cancel_showtime(cancel).await.expect("another method, another wish");
+    let answer = world.showtimes().cancel_showtime(cancel).await.expect("the id counts for each method");
     assert!(!is_replay(&answer));
     let state = answer.into_inner().showtime.map(|showtime| showtime.state());
     assert_eq!(state, Some(ShowtimeState::Cancelled));
@@ -110,7 +110,7 @@ async fn an_idempotency_key_is_a_request_id(world: World) {
     let by_metadata = new_showtime(&auditorium, in_hours(0));
     let by_field = CreateShowtimeRequest { request_id: key.clone(), ..by_metadata.clone() };
     let first = create(&world, keyed(by_metadata.clone(), &key)).await.expect("the slot is free");
-    let second = create(&world, keyed(by_metadata, &key)).await.expect("a retry is harmless");
+    let second = create(&world, keyed(by_metadata, &key)).await.expect("a repeated request is answered");
     let third = create(&world, by_field.clone()).await.expect("the field means the same");
     let both = create(&world, keyed(by_field, &key)).await.expect("both, and equal, are fine");
     assert!(!is_replay(&first) && is_replay(&second) && is_replay(&third) && is_replay(&both));
@@ -129,13 +129,13 @@ async fn two_different_ids_are_refused(world: World) {
     assert_eq!(count(&world).await, 0);
 }
 
-async fn an_answer_that_may_change_is_not_kept(world: World) {
+async fn a_refusal_that_may_change_is_not_stored(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let request = CreateShowtimeRequest { request_id: request_id(), ..new_showtime(&auditorium, in_hours(0)) };
-    // The provider's bad hour is not the answer for ever.
+    // An outage of the provider does not become the answer to the request.
     let faults = world.embedded_provider().await;
     faults.outage().await;
-    let status = create(&world, request.clone()).await.expect_err("nobody knows the movie");
+    let status = create(&world, request.clone()).await.expect_err("the provider is down");
     assert_refused(&status, Code::Unavailable, "PROVIDER_UNAVAILABLE");
     faults.clear().await;
     crate::harness::eventually("the provider is trusted again", async || create(&world, request.clone()).await.ok())
@@ -155,7 +155,7 @@ async fn concurrent_repeats_have_one_effect(world: World) {
                 fresh += u32::from(!is_replay(&answer));
                 ids.insert(id(answer));
             }
-            // One that is under way may answer "later" instead of waiting.
+            // A repetition may be refused with a retry hint while the first request is under way.
             Err(status) => {
                 assert_eq!(status.code(), Code::Aborted, "{status:?}");
                 assert!(status.get_details_retry_info().is_some(), "{status:?}");
@@ -171,7 +171,7 @@ async fn answers_are_kept_over_a_restart(world: World) {
     let request = CreateShowtimeRequest { request_id: request_id(), ..new_showtime(&auditorium, in_hours(0)) };
     let first = create(&world, request.clone()).await.expect("the slot is free");
     let world = world.restart().await;
-    let second = create(&world, request).await.expect("a retry is harmless");
+    let second = create(&world, request).await.expect("a repeated request is answered");
     assert!(is_replay(&second));
     assert_eq!(first.into_inner(), second.into_inner());
 }

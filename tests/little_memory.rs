@@ -1,4 +1,4 @@
-//! A service with too little memory for what it sells is slower, and right.
+//! A service with too little memory for the showtimes that it sells is slower, and makes no mistakes.
 
 use boxoffice::pb::boxoffice::v1::{Reservation, Showtime};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -11,13 +11,13 @@ use crate::harness::{
 
 on_both_stores!(
     with |setup| setup.with("--ledger-memory", "1").with("--ledger-writers", "1");
-    seats_that_were_forgotten_for_lack_of_room_are_read_again,
+    seats_that_were_evicted_are_read_again,
 );
 
-/// Of two thousand seats each, more than a MiB has room for.
+/// With 2,000 seats each, these need more than 1 MiB.
 const SHOWTIMES: usize = 260;
 
-async fn seats_that_were_forgotten_for_lack_of_room_are_read_again(world: World) {
+async fn seats_that_were_evicted_are_read_again(world: World) {
     let places = "s".repeat(100);
     let labels: Vec<_> = ('A'..='T').map(String::from).collect();
     let rows: Vec<_> = labels.iter().map(|label| (&**label, &*places)).collect();
@@ -31,23 +31,26 @@ async fn seats_that_were_forgotten_for_lack_of_room_are_read_again(world: World)
     let others: Vec<_> = stream::iter(others).buffered(32).try_collect().await.expect("the slots are free");
     let showtimes: Vec<_> = [Some(first)].into_iter().chain(others).flatten().collect();
     for held in hold(&world, &showtimes, "ada", "A1").await {
-        held.expect("it is free");
+        held.expect("the seat is free");
     }
     let metrics = world.metrics().await;
-    let forgotten = metrics.sum("boxoffice_ledger_forgotten_total", &[]).expect("they do not all fit");
-    assert!(forgotten > 0.0);
+    let evicted = metrics.sum("boxoffice_ledger_forgotten_total", &[]).expect("evictions are counted");
+    assert!(evicted > 0.0);
     for refused in hold(&world, &showtimes, "bob", "A1").await {
         assert_refused(&refused.expect_err("ada holds it"), Code::FailedPrecondition, "SEATS_UNAVAILABLE");
     }
     for held in hold(&world, &showtimes, "bob", "A2").await {
-        held.expect("it is free");
+        held.expect("the seat is free");
     }
-    let read = world.metrics().await.sum("boxoffice_ledger_read_total", &[]).expect("some were read again");
+    let read = world.metrics().await.sum("boxoffice_ledger_read_total", &[]).expect("reads are counted");
     assert!(read > 0.0);
-    assert!(world.console().lines().iter().any(|line| line.contains("--ledger-memory is full")), "nobody was told");
+    assert!(
+        world.console().lines().iter().any(|line| line.contains("--ledger-memory is full")),
+        "the eviction is logged"
+    );
 }
 
-/// The same seat in each of them.
+/// Reserves the same seat in each of these showtimes.
 async fn hold(server: &Server, showtimes: &[Showtime], customer: &str, seat: &str) -> Vec<Result<Reservation, Status>> {
     let each: Vec<_> = showtimes.iter().map(|showtime| reserve(server, these(showtime, customer, seat))).collect();
     stream::iter(each).buffered(32).collect().await

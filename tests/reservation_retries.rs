@@ -1,4 +1,4 @@
-//! A retry of a change to seats has one effect, whatever happened in between, and on whichever method.
+//! A repeated request that changes seats has one effect, for every method and whatever happened in between.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ on_both_stores!(
     a_repeated_reserve_of_the_best_seats_gets_the_same,
     a_repeat_after_the_end_of_the_hold_answers_as_the_first_did,
     an_id_used_with_other_content_is_refused,
-    a_refusal_is_not_kept,
+    a_refusal_is_not_stored,
     every_change_can_be_repeated,
     an_answer_without_a_change_can_be_repeated,
     ids_belong_to_their_methods,
@@ -32,7 +32,7 @@ on_both_stores!(
     an_id_that_is_no_id_is_refused,
     concurrent_repeats_have_one_effect,
     an_id_counts_once_over_all_showtimes_and_servers,
-    a_repeat_among_strangers_is_no_trouble_for_them,
+    a_repeated_request_does_not_fail_the_others_of_its_batch,
     answers_are_kept_over_a_restart,
 );
 
@@ -42,9 +42,9 @@ async fn a_repeated_reserve_answers_as_the_first_did(world: World) {
     let first = ask(&world, request.clone()).await.expect("they are free");
     assert!(!is_replay(&first), "{first:?}");
     let (first, revision) = parts(first);
-    // Whatever became of it since.
+    // The answer is the same after every later change.
     let again = async || {
-        let answer = ask(&world, request.clone()).await.expect("a retry is harmless");
+        let answer = ask(&world, request.clone()).await.expect("a repeated request is answered");
         assert!(is_replay(&answer), "{answer:?}");
         let (again, repeated) = parts(answer);
         assert!(again.time_left.is_some(), "{again:?}");
@@ -56,23 +56,23 @@ async fn a_repeated_reserve_answers_as_the_first_did(world: World) {
     confirm(&world, &first).await.expect("it is held");
     again().await;
     assert_eq!(state(&world, &first).await, ReservationState::Confirmed);
-    assert_eq!(showtime_now(&world, &showtime).await.revision, 4, "repeats are no changes");
+    assert_eq!(showtime_now(&world, &showtime).await.revision, 4, "repetitions raise no revision");
 }
 
 async fn an_id_that_is_no_id_is_refused(world: World) {
     let showtime = showtime(&world).await;
     let nil = "00000000-0000-0000-0000-000000000000".to_owned();
     let request = ReserveSeatsRequest { request_id: nil, ..these(&showtime, "ada", "A1 A2") };
-    let refused = ask(&world, request).await.expect_err("everybody's id is nobody's");
+    let refused = ask(&world, request).await.expect_err("the nil UUID is no id");
     assert_violates(&refused, &["request_id"]);
-    assert_eq!(showtime_now(&world, &showtime).await.revision, 1, "nothing was held");
+    assert_eq!(showtime_now(&world, &showtime).await.revision, 1, "nothing is held");
 }
 
 async fn a_repeated_reserve_of_the_best_seats_gets_the_same(world: World) {
     let showtime = showtime(&world).await;
     let request = keyed(best(&showtime, "ada", 3));
     let (first, _) = parts(ask(&world, request.clone()).await.expect("some are free"));
-    let (again, _) = parts(ask(&world, request).await.expect("a retry is harmless"));
+    let (again, _) = parts(ask(&world, request).await.expect("a repeated request is answered"));
     assert_eq!(names(&again.seats), names(&first.seats));
     assert_eq!(showtime_now(&world, &showtime).await.available_count, 31);
 }
@@ -82,9 +82,10 @@ async fn a_repeat_after_the_end_of_the_hold_answers_as_the_first_did(world: Worl
     let showtime = showtime_with(&world, &HALL, in_hours(0), brief).await;
     let request = keyed(these(&showtime, "ada", "A1"));
     let (first, revision) = parts(ask(&world, request.clone()).await.expect("it is free"));
-    let taken = eventually("it is over", async || reserve(&world, these(&showtime, "bob", "A1")).await.ok()).await;
-    let (again, repeated) = parts(ask(&world, request).await.expect("a retry is harmless"));
-    // A hold it was. That it is over is for GetReservation to tell.
+    let taken =
+        eventually("the hold has lapsed", async || reserve(&world, these(&showtime, "bob", "A1")).await.ok()).await;
+    let (again, repeated) = parts(ask(&world, request).await.expect("a repeated request is answered"));
+    // The stored answer says HELD; GetReservation says that the hold has lapsed.
     assert_eq!((again.state(), again.time_left), (ReservationState::Held, Some(seconds(0))));
     assert_eq!((lasting(again), repeated), (lasting(first.clone()), revision));
     assert_eq!(state(&world, &first).await, ReservationState::Expired);
@@ -115,7 +116,7 @@ async fn an_id_used_with_other_content_is_refused(world: World) {
     assert_refused(&status, Code::InvalidArgument, "REQUEST_ID_REUSED");
 }
 
-async fn a_refusal_is_not_kept(world: World) {
+async fn a_refusal_is_not_stored(world: World) {
     let showtime = showtime(&world).await;
     let held = reserve(&world, these(&showtime, "ada", "A1")).await.expect("it is free");
     let request = keyed(these(&showtime, "bob", "A1"));
@@ -125,7 +126,7 @@ async fn a_refusal_is_not_kept(world: World) {
     assert!(!is_replay(&answer), "{answer:?}");
 }
 
-/// Confirming, giving up, prolonging, cancelling the showtime: each repeated after what came later.
+/// Extending, confirming and cancelling a reservation and cancelling its showtime: each is repeated after all of them.
 async fn every_change_can_be_repeated(world: World) {
     let showtime = showtime(&world).await;
     let sold = reserve(&world, these(&showtime, "ada", "A1")).await.expect("it is free");
@@ -147,20 +148,21 @@ async fn every_change_can_be_repeated(world: World) {
         force: true,
         expected_revision: 0,
     };
-    let over = world.showtimes().cancel_showtime(off.clone()).await.expect("it is forced");
+    let over = world.showtimes().cancel_showtime(off.clone()).await.expect("the cancellation is forced");
     assert!(![is_replay(&extended), is_replay(&confirmed), is_replay(&cancelled), is_replay(&over)].contains(&true));
 
-    let (first, again) = (extended.into_inner(), client.extend_reservation(extend).await.expect("a retry is harmless"));
+    let (first, again) =
+        (extended.into_inner(), client.extend_reservation(extend).await.expect("a repeated request is answered"));
     assert!(is_replay(&again), "{again:?}");
     let again = again.into_inner();
     assert_eq!((again.reservation.map(lasting), again.revision), (first.reservation.map(lasting), first.revision));
-    let again = client.confirm_reservation(confirm).await.expect("a retry is harmless");
+    let again = client.confirm_reservation(confirm).await.expect("a repeated request is answered");
     assert!(is_replay(&again), "{again:?}");
     assert_eq!(again.into_inner(), confirmed.into_inner());
-    let again = client.cancel_reservation(cancel).await.expect("a retry is harmless");
+    let again = client.cancel_reservation(cancel).await.expect("a repeated request is answered");
     assert!(is_replay(&again), "{again:?}");
     assert_eq!(again.into_inner(), cancelled.into_inner());
-    let again = world.showtimes().cancel_showtime(off.clone()).await.expect("a retry is harmless");
+    let again = world.showtimes().cancel_showtime(off.clone()).await.expect("a repeated request is answered");
     assert!(is_replay(&again), "{again:?}");
     assert_eq!(again.into_inner(), over.into_inner());
     let mild = CancelShowtimeRequest { force: false, ..off };
@@ -190,10 +192,10 @@ async fn an_answer_without_a_change_can_be_repeated(world: World) {
         force: true,
         expected_revision: 0,
     };
-    world.showtimes().cancel_showtime(off).await.expect("it is forced");
+    world.showtimes().cancel_showtime(off).await.expect("the cancellation is forced");
     let world = world.restart().await;
     let mut client = world.reservations();
-    let again = client.confirm_reservation(second.clone()).await.expect("a retry is harmless");
+    let again = client.confirm_reservation(second.clone()).await.expect("a repeated request is answered");
     assert!(is_replay(&again), "{again:?}");
     assert_eq!(again.into_inner(), answer.into_inner());
     let tender = Some(Tender { method: "cash".to_owned(), transaction_id: String::new() });
@@ -213,7 +215,7 @@ async fn ids_belong_to_their_methods(world: World) {
     let (held, _) = parts(ask(&world, request.clone()).await.expect("it is free"));
     let (reservation_id, request_id) = (held.reservation_id.clone(), request.request_id);
     let request = ConfirmReservationRequest { reservation_id, request_id, ..Default::default() };
-    let answer = world.reservations().confirm_reservation(request).await.expect("another method, another wish");
+    let answer = world.reservations().confirm_reservation(request).await.expect("the id counts for each method");
     assert!(!is_replay(&answer), "{answer:?}");
     assert_eq!(state(&world, &held).await, ReservationState::Confirmed);
 }
@@ -224,7 +226,7 @@ async fn an_idempotency_key_is_a_request_id(world: World) {
     let (held, _) = parts(ask(&world, request.clone()).await.expect("it is free"));
     let mut by_metadata = Request::new(ReserveSeatsRequest { request_id: String::new(), ..request.clone() });
     by_metadata.metadata_mut().insert("idempotency-key", request.request_id.parse().expect("a UUID is ASCII"));
-    let again = world.reservations().reserve_seats(by_metadata).await.expect("a retry is harmless");
+    let again = world.reservations().reserve_seats(by_metadata).await.expect("a repeated request is answered");
     assert!(is_replay(&again), "{again:?}");
     assert_eq!(parts(again).0.reservation_id, held.reservation_id);
 }
@@ -240,7 +242,7 @@ async fn concurrent_repeats_have_one_effect(world: World) {
     assert_eq!(showtime_now(&world, &showtime).await.available_count, 32);
 }
 
-/// Showtimes are decided apart from each other, and by several servers: of one id there is one reservation all the same.
+/// Showtimes are decided independently and by several servers. A request id makes one reservation all the same.
 async fn an_id_counts_once_over_all_showtimes_and_servers(world: World) {
     let mut others = Vec::new();
     if world.ground.is_postgres() {
@@ -254,28 +256,28 @@ async fn an_id_counts_once_over_all_showtimes_and_servers(world: World) {
             .push(ReserveSeatsRequest { request_id: request_id.clone(), ..best(&showtime(&world).await, "ada", 2) });
     }
     let asked = (0..24).map(|at| ask(servers[at % servers.len()], requests[at % 4].clone()));
-    let (mut made, mut replayed) = (Vec::new(), Vec::new());
+    let (mut made, mut repeated) = (Vec::new(), Vec::new());
     for answer in join_all(asked).await {
         match answer {
-            Ok(answer) if is_replay(&answer) => replayed.push(parts(answer).0.reservation_id),
+            Ok(answer) if is_replay(&answer) => repeated.push(parts(answer).0.reservation_id),
             Ok(answer) => made.push(parts(answer).0.reservation_id),
             Err(status) => drop(assert_refused(&status, Code::InvalidArgument, "REQUEST_ID_REUSED")),
         }
     }
-    assert_eq!((made.len(), replayed), (1, vec![made[0].clone(); 5]));
+    assert_eq!((made.len(), repeated), (1, vec![made[0].clone(); 5]));
 }
 
-/// A repetition is found out when it is written, together with what others want: they get it, at the first try.
-async fn a_repeat_among_strangers_is_no_trouble_for_them(world: World) {
+/// A repetition is found when its batch is written. The other requests of the batch succeed at the first attempt.
+async fn a_repeated_request_does_not_fail_the_others_of_its_batch(world: World) {
     let showtime = showtime(&world).await;
-    let given_up = keyed(these(&showtime, "ada", "A1"));
-    let (first, _) = parts(ask(&world, given_up.clone()).await.expect("it is free"));
+    let cancelled = keyed(these(&showtime, "ada", "A1"));
+    let (first, _) = parts(ask(&world, cancelled.clone()).await.expect("it is free"));
     cancel(&world, &first).await.expect("it is held");
-    let repeats = (0..8).map(|_| given_up.clone());
-    let strangers = (1..=8).map(|number| keyed(these(&showtime, &format!("stranger {number}"), &format!("B{number}"))));
-    let asked = join_all(repeats.chain(strangers).map(|request| ask(&world, request))).await;
+    let repeats = (0..8).map(|_| cancelled.clone());
+    let others = (1..=8).map(|number| keyed(these(&showtime, &format!("other {number}"), &format!("B{number}"))));
+    let asked = join_all(repeats.chain(others).map(|request| ask(&world, request))).await;
     for (at, answer) in asked.into_iter().enumerate() {
-        let answer = answer.expect("a retry is harmless, and so it is for others");
+        let answer = answer.expect("repeated requests and new ones are answered");
         assert_eq!(is_replay(&answer), at < 8, "{answer:?}");
     }
     assert_eq!(state(&world, &first).await, ReservationState::Cancelled);
@@ -289,10 +291,10 @@ async fn answers_are_kept_over_a_restart(world: World) {
     let confirm = ConfirmReservationRequest { reservation_id, request_id: request_id(), ..Default::default() };
     let sold = world.reservations().confirm_reservation(confirm.clone()).await.expect("it is held").into_inner();
     let world = world.restart().await;
-    let again = ask(&world, request).await.expect("a retry is harmless");
+    let again = ask(&world, request).await.expect("a repeated request is answered");
     assert!(is_replay(&again), "{again:?}");
     assert_eq!(lasting(parts(again).0), lasting(held));
-    let again = world.reservations().confirm_reservation(confirm).await.expect("a retry is harmless");
+    let again = world.reservations().confirm_reservation(confirm).await.expect("a repeated request is answered");
     assert!(is_replay(&again), "{again:?}");
     assert_eq!(again.into_inner(), sold);
 }

@@ -1,4 +1,4 @@
-//! Seat maps show what is so, and watchers are told of every change, in order.
+//! Seat maps show the current state of the seats, and watchers get every change in order.
 
 use boxoffice::pb::boxoffice::v1::{
     CancelShowtimeRequest, CreateShowtimeRequest, GetSeatMapRequest, SeatState, showtimes_client::ShowtimesClient,
@@ -8,11 +8,12 @@ use futures_util::future::join_all;
 use tonic::Code;
 
 use crate::harness::{
-    Store, World, assert_not_found, assert_refused, assert_violates, eventually, in_hours, request_id,
+    Store, World, assert_not_found, assert_refused, assert_violates,
+    convergence::Convergence,
+    eventually, in_hours, request_id,
     requests::seconds,
     seats::{HALL, cancel, confirm, instant, name, reserve, showtime, showtime_with, these},
-    stage::Stage,
-    watching::{Seen, follow_a_crowd, map, next, states, watch},
+    watching::{Copy, map, next, states, watch, watch_under_load},
 };
 
 on_both_stores!(
@@ -28,23 +29,23 @@ on_both_stores!(
     a_watcher_goes_on_where_it_left,
     a_cancelled_showtime_ends_its_watchers_by_name,
     there_are_no_more_watchers_than_are_allowed,
-    a_silent_showtime_gives_signs_of_life,
+    a_quiet_showtime_sends_heartbeats,
     draining_tells_every_watcher_where_to_go_on,
 );
 
-/// No watcher of this test waits for a heartbeat that is due: its interval is longer than a test waits for anything.
+/// The heartbeat interval is longer than a test waits for anything, so that the heartbeat in this test is not a due one.
 async fn resumes_without_a_change(store: Store) {
     let world = World::with(store, |setup| setup.with("--watch-heartbeat", "60s")).await;
     let showtime = showtime(&world).await;
     let (client, id) = (world.showtimes(), &showtime.showtime_id);
     let held = reserve(&world, these(&showtime, "ada", "A1")).await.expect("the seat is free");
     let mut first = watch(&client, id, 0, "").await.expect("the showtime exists");
-    let seen = Seen::begin(&mut first).await;
+    let copy = Copy::begin(&mut first).await;
     drop(first);
-    let mut second = watch(&client, id, seen.revision, &seen.epoch).await.expect("the showtime exists");
-    let Some(Event::Heartbeat(sign)) = next(&mut second).await else { panic!("nothing has changed") };
-    assert_eq!((sign.revision, sign.stale_since_time), (held.revision, None));
-    assert!(instant(sign.as_of_time) >= seen.at);
+    let mut second = watch(&client, id, copy.revision, &copy.epoch).await.expect("the showtime exists");
+    let Some(Event::Heartbeat(heartbeat)) = next(&mut second).await else { panic!("there was no change") };
+    assert_eq!((heartbeat.revision, heartbeat.stale_since_time), (held.revision, None));
+    assert!(instant(heartbeat.as_of_time) >= copy.at);
 }
 
 #[tokio::test]
@@ -59,11 +60,11 @@ async fn a_map_shows_what_is_held_and_sold(world: World) {
     let empty = map(&mut client, id, 0).await;
     assert_eq!((empty.revision, empty.states.len()), (1, 34), "{empty:?}");
     assert!(states(&empty).values().all(|state| *state == SeatState::Free));
-    let held = reserve(&world, these(&showtime, "ada", "A1 A2")).await.expect("they are free");
-    let sold = reserve(&world, these(&showtime, "bob", "D8")).await.expect("it is free");
-    confirm(&world, &sold).await.expect("it is held");
-    let gone = reserve(&world, these(&showtime, "eve", "B1")).await.expect("it is free");
-    let gone = cancel(&world, &gone).await.expect("it is held");
+    let held = reserve(&world, these(&showtime, "ada", "A1 A2")).await.expect("the seats are free");
+    let sold = reserve(&world, these(&showtime, "bob", "D8")).await.expect("the seat is free");
+    confirm(&world, &sold).await.expect("the seats are held");
+    let gone = reserve(&world, these(&showtime, "eve", "B1")).await.expect("the seat is free");
+    let gone = cancel(&world, &gone).await.expect("the seats are held");
     let full = map(&mut client, id, gone.revision).await;
     assert_eq!((full.revision, full.epoch), (gone.revision, empty.epoch));
     for seat in &full.seats {
@@ -76,7 +77,8 @@ async fn a_map_shows_what_is_held_and_sold(world: World) {
     }
     let in_short: Vec<_> = full.seats.iter().map(|seat| u8::try_from(seat.state).expect("a small number")).collect();
     let request = GetSeatMapRequest { showtime_id: id.clone(), ..Default::default() };
-    let short = client.get_seat_map(request).await.expect("there is one").into_inner().seat_map.expect("the map");
+    let short =
+        client.get_seat_map(request).await.expect("the showtime exists").into_inner().seat_map.expect("the map");
     assert_eq!((short.states, short.seats), (in_short, Vec::new()));
     assert_eq!(short.layout.expect("the layout").rows[1].places, HALL[1].1);
 }
@@ -84,25 +86,25 @@ async fn a_map_shows_what_is_held_and_sold(world: World) {
 async fn a_hold_shows_as_free_when_it_ends_though_nobody_sweeps(world: World) {
     let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(2)), ..request };
     let showtime = showtime_with(&world, &HALL, in_hours(0), brief).await;
-    let mut watch = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
-    let mut seen = Seen::begin(&mut watch).await;
-    let held = reserve(&world, these(&showtime, "ada", "A1 A2")).await.expect("they are free");
-    seen.read_until(&mut watch, held.revision).await;
-    assert_eq!(seen.states["A1"], SeatState::Held);
-    // No revision is raised for it, and no message of anybody else is waited for.
-    seen.read_while(&mut watch, |seen| seen.states["A1"] == SeatState::Held).await;
-    assert_eq!((seen.revision, seen.states["A2"]), (held.revision, SeatState::Free));
-    assert!(seen.at >= instant(held.expire_time), "{:?} is before {:?}", seen.at, held.expire_time);
+    let mut watch = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
+    let mut copy = Copy::begin(&mut watch).await;
+    let held = reserve(&world, these(&showtime, "ada", "A1 A2")).await.expect("the seats are free");
+    copy.read_until(&mut watch, held.revision).await;
+    assert_eq!(copy.states["A1"], SeatState::Held);
+    // A lapse raises no revision, and no other change is needed for it to be announced.
+    copy.read_while(&mut watch, |copy| copy.states["A1"] == SeatState::Held).await;
+    assert_eq!((copy.revision, copy.states["A2"]), (held.revision, SeatState::Free));
+    assert!(copy.at >= instant(held.expire_time), "{:?} is before {:?}", copy.at, held.expire_time);
     let map = map(&mut world.showtimes(), &showtime.showtime_id, 0).await;
-    assert_eq!((states(&map), map.revision), (seen.states, held.revision));
+    assert_eq!((states(&map), map.revision), (copy.states, held.revision));
 }
 
 async fn a_hold_shows_as_free_when_it_ends_though_nobody_watches(world: World) {
     let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(2)), ..request };
     let showtime = showtime_with(&world, &HALL, in_hours(0), brief).await;
-    let held = reserve(&world, these(&showtime, "ada", "A1 A2")).await.expect("they are free");
+    let held = reserve(&world, these(&showtime, "ada", "A1 A2")).await.expect("the seats are free");
     let (client, id, end) = (world.showtimes(), &showtime.showtime_id, instant(held.expire_time));
-    eventually("they are free again", async || {
+    eventually("the seats are free again", async || {
         let map = map(&mut client.clone(), id, held.revision).await;
         let free = states(&map)["A1"] == SeatState::Free;
         assert_eq!(free, instant(map.as_of_time) >= end, "{map:?}");
@@ -115,7 +117,7 @@ async fn a_map_is_read_once_for_all_who_ask(world: World) {
     let showtime = showtime(&world).await;
     let ask = || async { map(&mut world.showtimes(), &showtime.showtime_id, 0).await.revision };
     let shown = join_all((0..64).map(|_| ask())).await;
-    reserve(&world, these(&showtime, "ada", "A1")).await.expect("it is free");
+    reserve(&world, these(&showtime, "ada", "A1")).await.expect("the seat is free");
     let later = join_all((0..64).map(|_| ask())).await;
     assert_eq!((shown, later), (vec![1; 64], vec![2; 64]));
     let read = world.metrics().await.sum("boxoffice_transaction_duration_seconds_count", &["name=\"get_seat_map\""]);
@@ -126,75 +128,75 @@ async fn a_map_of_what_is_not_there_is_refused_by_name(world: World) {
     let mut client = world.showtimes();
     let nowhere = request_id();
     let request = GetSeatMapRequest { showtime_id: nowhere.clone(), ..Default::default() };
-    let refused = client.get_seat_map(request.clone()).await.expect_err("there is none");
+    let refused = client.get_seat_map(request.clone()).await.expect_err("the showtime does not exist");
     assert_not_found(&refused, "SHOWTIME_NOT_FOUND", &nowhere);
-    let refused = watch(&client, &nowhere, 0, "").await.expect_err("there is none");
+    let refused = watch(&client, &nowhere, 0, "").await.expect_err("the showtime does not exist");
     assert_not_found(&refused, "SHOWTIME_NOT_FOUND", &nowhere);
     let wrong = GetSeatMapRequest { showtime_id: "A1".to_owned(), at_least_revision: -1, include_seats: false };
-    let refused = client.get_seat_map(wrong).await.expect_err("it is wrong");
+    let refused = client.get_seat_map(wrong).await.expect_err("the request is invalid");
     assert_violates(&refused, &["at_least_revision", "showtime_id"]);
-    let refused = watch(&client, "A1", -1, &"e".repeat(65)).await.expect_err("it is wrong");
+    let refused = watch(&client, "A1", -1, &"e".repeat(65)).await.expect_err("the request is invalid");
     assert_violates(&refused, &["epoch", "from_revision", "showtime_id"]);
     let showtime = showtime(&world).await;
     let newer = GetSeatMapRequest { showtime_id: showtime.showtime_id, at_least_revision: 2, ..request };
-    let refused = client.get_seat_map(newer).await.expect_err("nothing has happened yet");
+    let refused = client.get_seat_map(newer).await.expect_err("there was no change yet");
     assert_refused(&refused, Code::FailedPrecondition, "REVISION_NOT_REACHED");
 }
 
 async fn a_watcher_sees_every_change_and_arrives_at_the_map(world: World) {
     let showtime = showtime(&world).await;
-    let mut watch = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
-    let mut seen = Seen::begin(&mut watch).await;
-    follow_a_crowd(&[&world], &world, &showtime, &mut seen, &mut watch).await;
+    let mut watch = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
+    let mut copy = Copy::begin(&mut watch).await;
+    watch_under_load(&[&world], &world, &showtime, &mut copy, &mut watch).await;
 }
 
 async fn at_every_revision_a_watcher_sees_what_the_map_shows(world: World) {
-    let mut stage = Stage::set(vec![&world]).await;
-    stage.act_in_turn(&[0], 12).await;
+    let mut all = Convergence::start(vec![&world]).await;
+    all.change_in_turn(&[0], 12).await;
     for _ in 0..4 {
-        stage.act(&[0], 24).await;
-        stage.converge().await;
+        all.change(&[0], 24).await;
+        all.converge().await;
     }
-    assert!(stage.met() > 8, "maps and watchers met at {} revisions", stage.met());
+    assert!(all.compared() > 8, "maps and watchers were compared at {} revisions", all.compared());
 }
 
 async fn a_watcher_goes_on_where_it_left(world: World) {
     let showtime = showtime(&world).await;
     let (client, id) = (world.showtimes(), &showtime.showtime_id);
-    let mut first = watch(&client, id, 0, "").await.expect("it is there");
-    let mut seen = Seen::begin(&mut first).await;
+    let mut first = watch(&client, id, 0, "").await.expect("the showtime exists");
+    let mut copy = Copy::begin(&mut first).await;
     drop(first);
     for seat in ["A1", "B1", "C1"] {
-        reserve(&world, these(&showtime, "ada", seat)).await.expect("it is free");
+        reserve(&world, these(&showtime, "ada", seat)).await.expect("the seat is free");
     }
-    let epoch = seen.epoch.clone();
-    let mut second = watch(&client, id, seen.revision, &epoch).await.expect("it is there");
-    // Not everything again: one step, from there to here.
-    assert!(matches!(seen.read(&mut second).await, Event::Delta(delta) if delta.seats.len() == 3));
-    assert_eq!((seen.revision, &seen.states), (4, &states(&map(&mut world.showtimes(), id, 4).await)));
+    let epoch = copy.epoch.clone();
+    let mut second = watch(&client, id, copy.revision, &epoch).await.expect("the showtime exists");
+    // One delta from there to here, and no snapshot.
+    assert!(matches!(copy.read(&mut second).await, Event::Delta(delta) if delta.seats.len() == 3));
+    assert_eq!((copy.revision, &copy.states), (4, &states(&map(&mut world.showtimes(), id, 4).await)));
     drop(second);
-    // What is not known, or is of another database, begins anew.
-    for (revision, epoch) in [(seen.revision, "another"), (99, &*epoch)] {
-        let mut other = watch(&client, id, revision, epoch).await.expect("it is there");
-        assert_eq!(Seen::begin(&mut other).await.states, seen.states);
+    // A watch from a revision that is not kept, or of another epoch, begins with a snapshot.
+    for (revision, epoch) in [(copy.revision, "another"), (99, &*epoch)] {
+        let mut other = watch(&client, id, revision, epoch).await.expect("the showtime exists");
+        assert_eq!(Copy::begin(&mut other).await.states, copy.states);
     }
 }
 
 async fn a_cancelled_showtime_ends_its_watchers_by_name(world: World) {
     let showtime = showtime(&world).await;
-    let held = reserve(&world, these(&showtime, "ada", "A1")).await.expect("it is free");
-    let mut watching = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
-    let mut seen = Seen::begin(&mut watching).await;
+    let held = reserve(&world, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let mut watching = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
+    let mut copy = Copy::begin(&mut watching).await;
     let id = showtime.showtime_id.clone();
     let cancel =
         CancelShowtimeRequest { showtime_id: id.clone(), request_id: request_id(), force: true, expected_revision: 0 };
-    world.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
-    seen.read_until(&mut watching, held.revision + 1).await;
-    assert_eq!(seen.states["A1"], SeatState::Free);
-    let end = watching.message().await.expect_err("it is over");
+    world.showtimes().cancel_showtime(cancel).await.expect("the showtime is cancelled");
+    copy.read_until(&mut watching, held.revision + 1).await;
+    assert_eq!(copy.states["A1"], SeatState::Free);
+    let end = watching.message().await.expect_err("the watch ends");
     assert_refused(&end, Code::FailedPrecondition, "SHOWTIME_CANCELLED");
     let request = GetSeatMapRequest { showtime_id: id.clone(), ..Default::default() };
-    let refused = world.showtimes().get_seat_map(request).await.expect_err("it will not play");
+    let refused = world.showtimes().get_seat_map(request).await.expect_err("the showtime is cancelled");
     assert_refused(&refused, Code::FailedPrecondition, "SHOWTIME_CANCELLED");
 }
 
@@ -205,24 +207,24 @@ async fn there_are_no_more_watchers_than_are_allowed(world: World) {
     for _ in 0..3 {
         watchers.push(watch(&client, &showtime.showtime_id, 0, "").await.expect("there is room"));
     }
-    let refused = watch(&client, &showtime.showtime_id, 0, "").await.expect_err("it has its share");
+    let refused = watch(&client, &showtime.showtime_id, 0, "").await.expect_err("the caller has its share");
     assert_refused(&refused, Code::ResourceExhausted, "WATCH_LIMIT");
-    watchers.push(watch(&other, &showtime.showtime_id, 0, "").await.expect("others have theirs"));
-    let refused = watch(&other, &showtime.showtime_id, 0, "").await.expect_err("there is no more room");
+    watchers.push(watch(&other, &showtime.showtime_id, 0, "").await.expect("another caller has room"));
+    let refused = watch(&other, &showtime.showtime_id, 0, "").await.expect_err("there is no room");
     assert_refused(&refused, Code::ResourceExhausted, "TOO_MANY_WATCHERS");
-    // One who leaves makes room.
+    // A watcher that leaves makes room.
     watchers.remove(0);
     eventually("there is room again", async || watch(&other, &showtime.showtime_id, 0, "").await.ok()).await;
 }
 
-async fn a_silent_showtime_gives_signs_of_life(world: World) {
+async fn a_quiet_showtime_sends_heartbeats(world: World) {
     let showtime = showtime(&world).await;
-    let mut watching = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
-    let seen = Seen::begin(&mut watching).await;
+    let mut watching = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
+    let copy = Copy::begin(&mut watching).await;
     for _ in 0..2 {
-        let Some(Event::Heartbeat(sign)) = next(&mut watching).await else { panic!("nothing happened") };
-        assert_eq!((sign.revision, sign.stale_since_time), (seen.revision, None));
-        assert!(instant(sign.as_of_time) >= seen.at);
+        let Some(Event::Heartbeat(heartbeat)) = next(&mut watching).await else { panic!("there was no change") };
+        assert_eq!((heartbeat.revision, heartbeat.stale_since_time), (copy.revision, None));
+        assert!(instant(heartbeat.as_of_time) >= copy.at);
     }
 }
 
@@ -230,20 +232,20 @@ async fn draining_tells_every_watcher_where_to_go_on(world: World) {
     let showtime = showtime(&world).await;
     let mut watching = Vec::new();
     for _ in 0..3 {
-        let mut one = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
-        let seen = Seen::begin(&mut one).await;
-        watching.push((one, seen));
+        let mut one = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
+        let copy = Copy::begin(&mut one).await;
+        watching.push((one, copy));
     }
     world.stop().await;
-    for (mut one, seen) in watching {
+    for (mut one, copy) in watching {
         let last = loop {
             match next(&mut one).await {
                 Some(Event::Heartbeat(_)) => {}
                 other => break other,
             }
         };
-        let Some(Event::Draining(goodbye)) = last else { panic!("{last:?} is no goodbye") };
-        assert_eq!((goodbye.revision, goodbye.epoch), (seen.revision, seen.epoch));
-        assert!(next(&mut one).await.is_none(), "nothing comes after a goodbye");
+        let Some(Event::Draining(draining)) = last else { panic!("{last:?} is no draining message") };
+        assert_eq!((draining.revision, draining.epoch), (copy.revision, copy.epoch));
+        assert!(next(&mut one).await.is_none(), "a draining message is the last one");
     }
 }

@@ -1,4 +1,4 @@
-//! Watchers on several instances of one Postgres, and while it is away.
+//! Watchers on several instances of one Postgres, and while that Postgres is down or silent.
 
 use boxoffice::pb::boxoffice::v1::{
     CreateShowtimeRequest, GetSeatMapRequest, SeatState, watch_seat_map_response::Event,
@@ -13,7 +13,7 @@ use crate::harness::{
     seats::{HALL, reserve, showtime, showtime_with, these},
     server::Setup,
     supervisor,
-    watching::{Seen, follow_a_crowd, map, next, states, watch},
+    watching::{Copy, map, next, states, watch, watch_under_load},
     world::Ground,
 };
 
@@ -24,9 +24,9 @@ async fn a_watcher_sees_what_other_processes_do() {
     let servers = [&one, &other];
     for at in servers {
         let showtime = showtime(&one).await;
-        let mut watching = watch(&at.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
-        let mut seen = Seen::begin(&mut watching).await;
-        follow_a_crowd(&servers, at, &showtime, &mut seen, &mut watching).await;
+        let mut watching = watch(&at.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
+        let mut copy = Copy::begin(&mut watching).await;
+        watch_under_load(&servers, at, &showtime, &mut copy, &mut watching).await;
     }
 }
 
@@ -37,7 +37,7 @@ async fn a_map_has_what_was_done_elsewhere_if_that_is_asked_for() {
     let showtime = showtime(&one).await;
     map(&mut other.showtimes(), &showtime.showtime_id, 0).await;
     for seat in ["A1", "A2", "A3", "B1", "B2", "C1", "D1", "D8"] {
-        let held = reserve(&one, these(&showtime, seat, seat)).await.expect("it is free");
+        let held = reserve(&one, these(&showtime, seat, seat)).await.expect("the seat is free");
         let map = map(&mut other.showtimes(), &showtime.showtime_id, held.revision).await;
         assert_eq!((map.revision, states(&map)[seat]), (held.revision, SeatState::Held));
     }
@@ -50,13 +50,13 @@ async fn the_end_of_a_hold_reaches_watchers_elsewhere_though_nobody_sweeps() {
     let (one, other) = (setup.clone().start().await, setup.start().await);
     let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(3)), ..request };
     let showtime = showtime_with(&one, &HALL, in_hours(0), brief).await;
-    let mut watching = watch(&other.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
-    let mut seen = Seen::begin(&mut watching).await;
-    let held = reserve(&one, these(&showtime, "ada", "A1")).await.expect("it is free");
-    seen.read_until(&mut watching, held.revision).await;
-    assert_eq!(seen.states["A1"], SeatState::Held);
-    seen.read_while(&mut watching, |seen| seen.states["A1"] == SeatState::Held).await;
-    assert_eq!(seen.revision, held.revision, "nobody wrote it down");
+    let mut watching = watch(&other.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
+    let mut copy = Copy::begin(&mut watching).await;
+    let held = reserve(&one, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    copy.read_until(&mut watching, held.revision).await;
+    assert_eq!(copy.states["A1"], SeatState::Held);
+    copy.read_while(&mut watching, |copy| copy.states["A1"] == SeatState::Held).await;
+    assert_eq!(copy.revision, held.revision, "no sweep has recorded it");
 }
 
 #[tokio::test]
@@ -65,31 +65,37 @@ async fn a_watcher_whose_server_ends_goes_on_at_another() {
     let (one, other) = (ground.setup().start().await, ground.setup().start().await);
     let showtime = showtime(&one).await;
     map(&mut other.showtimes(), &showtime.showtime_id, 0).await;
-    let mut watching = watch(&one.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
-    let mut seen = Seen::begin(&mut watching).await;
+    let mut watching = watch(&one.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
+    let mut copy = Copy::begin(&mut watching).await;
     one.stop().await;
-    let Some(Event::Draining(place)) = next(&mut watching).await else { panic!("a goodbye is said") };
-    let held = reserve(&other, these(&showtime, "ada", "A1")).await.expect("it is free");
-    let mut again =
-        watch(&other.showtimes(), &showtime.showtime_id, place.revision, &place.epoch).await.expect("it is there");
-    seen.read_until(&mut again, held.revision).await;
-    assert_eq!(seen.states["A1"], SeatState::Held);
+    let Some(Event::Draining(place)) = next(&mut watching).await else {
+        panic!("the stream ends with a draining message")
+    };
+    let held = reserve(&other, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let mut again = watch(&other.showtimes(), &showtime.showtime_id, place.revision, &place.epoch)
+        .await
+        .expect("the showtime exists");
+    copy.read_until(&mut again, held.revision).await;
+    assert_eq!(copy.states["A1"], SeatState::Held);
 }
 
 #[tokio::test]
-async fn what_a_restored_database_does_not_have_is_gone_by_name() {
+async fn a_showtime_that_a_restored_database_lacks_is_not_found() {
     let ground = Ground::new(Store::Postgres).await;
     let server = ground.setup().start().await;
     let id = showtime(&server).await.showtime_id;
-    let mut watching = watch(&server.showtimes(), &id, 0, "").await.expect("it is there");
-    Seen::begin(&mut watching).await;
-    ground.sql("DELETE FROM standings; DELETE FROM showtimes").await.expect("as if it had never been there");
-    let end = tokio::time::timeout(DEADLINE, watching.message()).await.expect("an end").expect_err("there is none");
+    let mut watching = watch(&server.showtimes(), &id, 0, "").await.expect("the showtime exists");
+    Copy::begin(&mut watching).await;
+    ground.sql("DELETE FROM standings; DELETE FROM showtimes").await.expect("the rows are deleted");
+    let end = tokio::time::timeout(DEADLINE, watching.message())
+        .await
+        .expect("the watch ends in time")
+        .expect_err("the showtime does not exist");
     assert_not_found(&end, "SHOWTIME_NOT_FOUND", &id);
     let request = GetSeatMapRequest { showtime_id: id.clone(), ..Default::default() };
-    let refused = server.showtimes().get_seat_map(request).await.expect_err("there is none");
+    let refused = server.showtimes().get_seat_map(request).await.expect_err("the showtime does not exist");
     assert_not_found(&refused, "SHOWTIME_NOT_FOUND", &id);
-    let refused = watch(&server.showtimes(), &id, 0, "").await.expect_err("there is none");
+    let refused = watch(&server.showtimes(), &id, 0, "").await.expect_err("the showtime does not exist");
     assert_not_found(&refused, "SHOWTIME_NOT_FOUND", &id);
 }
 
@@ -100,27 +106,30 @@ async fn without_its_database_no_map_is_shown_and_watchers_are_told_since_when()
     let setup = Setup::new(folder.path()).with("--database-url", postgres.url()).with("--watch-heartbeat", "200ms");
     let server = setup.start().await;
     let showtime = showtime(&server).await;
-    let mut watching = watch(&server.showtimes(), &showtime.showtime_id, 0, "").await.expect("it is there");
-    let mut seen = Seen::begin(&mut watching).await;
+    let mut watching = watch(&server.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
+    let mut copy = Copy::begin(&mut watching).await;
     postgres.crash().await;
     let request = GetSeatMapRequest { showtime_id: showtime.showtime_id.clone(), ..Default::default() };
     let ask = async || server.showtimes().get_seat_map(request.clone()).await;
-    let refused = eventually("nobody can vouch for it", async || ask().await.err()).await;
+    let refused = eventually("the map is refused", async || ask().await.err()).await;
     assert_refused(&refused, Code::Unavailable, "STORE_UNAVAILABLE");
-    let told = async {
-        while !matches!(seen.read(&mut watching).await, Event::Heartbeat(sign) if sign.stale_since_time.is_some()) {}
+    let stale = async {
+        while !matches!(copy.read(&mut watching).await, Event::Heartbeat(heartbeat) if heartbeat.stale_since_time.is_some())
+        {
+        }
     };
-    tokio::time::timeout(DEADLINE, told).await.expect("it is told");
+    tokio::time::timeout(DEADLINE, stale).await.expect("the heartbeat arrives in time");
     postgres.restart().await;
-    eventually("it is shown again", async || ask().await.ok()).await;
-    let held = eventually("seats are sold again", async || reserve(&server, these(&showtime, "ada", "A1")).await.ok());
+    eventually("the map is shown again", async || ask().await.ok()).await;
+    let held =
+        eventually("seats can be reserved again", async || reserve(&server, these(&showtime, "ada", "A1")).await.ok());
     let held = held.await;
-    seen.read_until(&mut watching, held.revision).await;
-    assert_eq!(seen.states["A1"], SeatState::Held);
+    copy.read_until(&mut watching, held.revision).await;
+    assert_eq!(copy.states["A1"], SeatState::Held);
 }
 
 #[tokio::test]
-async fn while_its_database_is_silent_all_who_want_a_map_hear_so_in_time() {
+async fn while_its_database_is_silent_every_request_for_a_map_is_refused_in_time() {
     let ground = Ground::new(Store::Postgres).await;
     let proxy = Proxy::start(&ground.database().url()).await;
     let setup = ground.setup().with("--database-url", proxy.url()).with("--database-timeout", "500ms");
@@ -130,11 +139,11 @@ async fn while_its_database_is_silent_all_who_want_a_map_hear_so_in_time() {
     proxy.silence(true);
     let request = GetSeatMapRequest { showtime_id: showtime.showtime_id.clone(), ..Default::default() };
     let ask = async || server.showtimes().get_seat_map(request.clone()).await;
-    eventually("nobody can vouch for it", async || ask().await.err()).await;
+    eventually("the map is refused", async || ask().await.err()).await;
     for refused in join_all((0..64).map(|_| ask())).await {
-        let refused = refused.expect_err("nobody can vouch for it");
+        let refused = refused.expect_err("the map is refused");
         assert_refused(&refused, Code::Unavailable, "STORE_UNAVAILABLE");
     }
     proxy.silence(false);
-    eventually("it is shown again", async || ask().await.ok()).await;
+    eventually("the map is shown again", async || ask().await.ok()).await;
 }

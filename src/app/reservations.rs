@@ -187,7 +187,7 @@ impl App {
     /// Has the ledger decide a command. The caller's trace shows the wait for it; the transaction is shared with others.
     pub(super) async fn decide(&self, request: Request) -> Result<Option<Reply>, Error> {
         let wait = tracing::info_span!("decide", otel.kind = "internal");
-        Ok(self.0.ledger.ask(request).instrument(wait).await?)
+        Ok(self.0.ledger.submit(request).instrument(wait).await?)
     }
 
     /// Has a command about an existing reservation decided.

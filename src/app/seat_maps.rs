@@ -61,7 +61,7 @@ impl App {
 
     /// Waits until nobody watches any more.
     pub async fn unwatched(&self) {
-        self.0.ledger.views().unwatched().await;
+        self.0.ledger.views().wait_until_unwatched().await;
     }
 }
 

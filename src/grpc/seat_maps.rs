@@ -95,7 +95,7 @@ impl Telling {
     }
 
     fn goodbye(&self) -> Bytes {
-        let (revision, epoch) = self.watch.place();
+        let (revision, epoch) = self.watch.position();
         event(Event::Draining(pb::SeatMapDraining { revision, epoch: epoch.to_string() }))
     }
 }

@@ -95,7 +95,7 @@ impl Showtimes for Service {
             })
             .await?;
         let Watching { heartbeat, ending } = self.watching.clone();
-        let guard = StreamGuard::new(watch.seat());
+        let guard = StreamGuard::new(watch.permit());
         let stream: Self::WatchSeatMapStream = Box::pin(seat_maps::stream(watch, heartbeat, ending, context));
         let mut response = Response::new(stream);
         response.extensions_mut().insert(guard);

@@ -1,10 +1,10 @@
-//! What a batch decided, put together for writing.
+//! What the requests of one batch came to, put together for writing.
 
 use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
-use super::{Outcome, Request};
+use super::request::{Outcome, Request};
 use crate::{
     domain::{
         ids::ShowtimeId,
@@ -14,22 +14,22 @@ use crate::{
     store::{Error, LedgerWrites, LockedShowtime, ShowtimeStep, outbox},
 };
 
-/// What is decided, put together for writing.
+/// The decisions of one batch.
 #[derive(Default)]
 pub(super) struct BatchDecision<'a> {
     pub(super) writes: LedgerWrites,
-    /// What each of its steps shows.
-    pub(super) shown: Vec<Delta>,
-    /// Which of the steps is a showtime's.
-    pub(super) steps: HashMap<ShowtimeId, usize>,
-    /// Accepted requests that changed nothing, by showtime and the revision in the answer.
+    /// For each step in `writes.steps`, at the same index, how it changes the seat map.
+    pub(super) deltas: Vec<Delta>,
+    /// The index of each showtime's step.
+    pub(super) step_index: HashMap<ShowtimeId, usize>,
+    /// Accepted requests that changed nothing: the showtime, and the revision in the answer.
     pub(super) unchanged: Vec<(ShowtimeId, i64)>,
-    /// The last refusal of each choice of seats and its revision, for those who want the same.
-    refused: HashMap<(ShowtimeId, &'a Choice), (i64, Arc<Refusal>)>,
+    /// The last refusal of each choice of seats, with its revision, for other requests for the same seats.
+    refusals: HashMap<(ShowtimeId, &'a Choice), (i64, Arc<Refusal>)>,
 }
 
 impl<'a> BatchDecision<'a> {
-    /// Decides; of many who want the same seats, only the first refusal is thought through.
+    /// Decides one command. Of many requests for the same seats at the same revision, the refusal is computed once.
     pub(super) fn decide(
         &mut self,
         seating: &Seating,
@@ -41,7 +41,7 @@ impl<'a> BatchDecision<'a> {
             return seating.decide(command, rules, now).map_err(Arc::new);
         };
         let (id, revision) = (seating.plan().facts.showtime_id, seating.revision());
-        if let Some((at, refusal)) = self.refused.get(&(id, choice))
+        if let Some((at, refusal)) = self.refusals.get(&(id, choice))
             && *at == revision
         {
             return Err(Arc::clone(refusal));
@@ -50,37 +50,27 @@ impl<'a> BatchDecision<'a> {
             let depends_on_seats_alone = matches!(refusal, Refusal::Unavailable(_) | Refusal::LeavesOrphan(_));
             let refusal = Arc::new(refusal);
             if depends_on_seats_alone {
-                self.refused.insert((id, choice), (revision, Arc::clone(&refusal)));
+                self.refusals.insert((id, choice), (revision, Arc::clone(&refusal)));
             }
             refusal
         })
     }
 
-    /// Notes that a request was answered as it was before. The revision in the answer to another request may be that of
-    /// another showtime.
-    pub(super) fn acknowledge(&mut self, id: ShowtimeId, revision: i64, outcome: &Outcome) {
-        match outcome {
-            Outcome::Done(_) | Outcome::Replayed(_) => self.unchanged.push((id, revision)),
-            Outcome::RequestReused | Outcome::Refused(_) => {}
-        }
-    }
-
-    /// Notes the changes of one command.
-    pub(super) fn note(
+    /// Adds the changes of one command to its showtime's step.
+    pub(super) fn add(
         &mut self,
         plan: &ShowtimePlan,
         locked: &LockedShowtime,
         now: DateTime<Utc>,
         revision: i64,
-        ask: &Request,
+        request: &Request,
         changes: &[Change],
     ) -> Result<(), Error> {
-        let writes = &mut self.writes;
-        let shown = &mut self.shown;
-        let step = *self.steps.entry(ask.showtime_id).or_insert_with(|| {
-            shown.push(Delta::from(locked.revision));
+        let (writes, deltas) = (&mut self.writes, &mut self.deltas);
+        let step = *self.step_index.entry(request.showtime_id).or_insert_with(|| {
+            deltas.push(Delta::from(locked.revision));
             writes.steps.push(ShowtimeStep {
-                showtime_id: ask.showtime_id,
+                showtime_id: request.showtime_id,
                 before: locked.revision,
                 revision,
                 available_count: 0,
@@ -91,20 +81,29 @@ impl<'a> BatchDecision<'a> {
             });
             writes.steps.len() - 1
         });
-        outbox::add_changes(&mut writes.steps[step].events, plan, revision, now, ask.trace_id, changes);
-        shown[step].revision = revision;
+        outbox::add_changes(&mut writes.steps[step].events, plan, revision, now, request.trace_id, changes);
+        deltas[step].revision = revision;
         for change in changes {
-            shown[step].note(change);
+            deltas[step].note(change);
             match change {
-                Change::Reserved(made) => writes.make(made, ask.key.clone()),
+                Change::Reserved(made) => writes.make(made, request.key.clone()),
                 Change::Confirmed(now) | Change::Extended(now) => writes.change(now)?,
-                Change::Cancelled(gone) | Change::Expired(gone) => {
-                    writes.change(gone)?;
-                    writes.released.push(Arc::clone(gone));
+                Change::Cancelled(ended) | Change::Expired(ended) => {
+                    writes.change(ended)?;
+                    writes.released.push(Arc::clone(ended));
                 }
                 Change::ShowtimeCancelled { at, .. } => writes.steps[step].cancel_time = Some(*at),
             }
         }
         Ok(())
+    }
+
+    /// Notes that a repeated request gets its stored answer. If the request id was used with other content, the stored
+    /// answer may be about another showtime, and its revision means nothing here.
+    pub(super) fn add_stored(&mut self, id: ShowtimeId, revision: i64, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done(_) | Outcome::Replayed(_) => self.unchanged.push((id, revision)),
+            Outcome::RequestReused | Outcome::Refused(_) => {}
+        }
     }
 }

@@ -1,7 +1,6 @@
-//! The showtimes that a writer remembers, so that it need not read them for every command.
+//! The seats of showtimes that a writer decided on lately.
 //!
-//! What is remembered is used only after the lock confirmed its revision; to forget something costs a read, and is always
-//! right.
+//! A seating is used only after the lock has confirmed its revision. To evict one costs a read and is always correct.
 
 use std::{
     collections::HashMap,
@@ -19,64 +18,63 @@ use crate::{
     telemetry::metrics,
 };
 
-/// About what a showtime takes, besides its seats and reservations.
+/// Estimated bytes of a showtime without its seats and reservations.
 const SHOWTIME_BYTES: usize = 1_024;
+/// Estimated bytes of a seat.
 const SEAT_BYTES: usize = 2;
-/// A reservation with its index entries and its customer's name, and what the allocator loses between them.
+/// Estimated bytes of a reservation with its index entries, its customer's name and what the allocator loses between them.
 const RESERVATION_BYTES: usize = 500;
-/// No more than one line about a lack of room in this time.
-const HUSH: Duration = Duration::from_mins(1);
+/// At most one log line about evictions in this time.
+const EVICTION_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Bounded: the longest unused is forgotten first.
+/// The seatings of one writer, within a limit. The least recently used is evicted first.
 pub(super) struct Memory {
-    showtimes: HashMap<ShowtimeId, Remembered>,
+    showtimes: HashMap<ShowtimeId, Entry>,
     limit: usize,
     bytes: usize,
-    /// Counts the batches.
-    tick: u64,
-    /// When a lack of room was last spoken of.
-    told: Option<Instant>,
+    /// The number of batches so far.
+    batch: u64,
+    eviction_logged_at: Option<Instant>,
 }
 
-struct Remembered {
+struct Entry {
     plan: Arc<ShowtimePlan>,
     seating: Option<Seating>,
-    /// What is written down as the time before which no hold ends; here it may be earlier, and never later.
+    /// The database has a time before which no hold lapses. This is that time or an earlier one.
     next_lapse: Option<DateTime<Utc>>,
-    /// No decision was made later than this, as far as it was known when its seating was forgotten.
+    /// The latest time of a decision when the seating was last invalidated.
     latest: DateTime<Utc>,
     bytes: usize,
-    used: u64,
+    last_batch: u64,
 }
 
 impl Memory {
     pub(super) fn new(limit: usize) -> Self {
-        Self { showtimes: HashMap::new(), limit, bytes: 0, tick: 0, told: None }
+        Self { showtimes: HashMap::new(), limit, bytes: 0, batch: 0, eviction_logged_at: None }
     }
 
     pub(super) fn plan(&self, id: ShowtimeId) -> Option<&Arc<ShowtimePlan>> {
-        self.showtimes.get(&id).map(|remembered| &remembered.plan)
+        self.showtimes.get(&id).map(|entry| &entry.plan)
     }
 
-    pub(super) fn learn_plan(&mut self, plan: &Arc<ShowtimePlan>) {
-        let (id, used, latest) = (plan.facts.showtime_id, self.tick, plan.facts.create_time);
-        let remembered =
-            || Remembered { plan: Arc::clone(plan), seating: None, next_lapse: None, latest, bytes: 0, used };
-        self.showtimes.entry(id).or_insert_with(remembered);
+    pub(super) fn insert_plan(&mut self, plan: &Arc<ShowtimePlan>) {
+        let (id, last_batch, latest) = (plan.facts.showtime_id, self.batch, plan.facts.create_time);
+        let entry = || Entry { plan: Arc::clone(plan), seating: None, next_lapse: None, latest, bytes: 0, last_batch };
+        self.showtimes.entry(id).or_insert_with(entry);
     }
 
     pub(super) fn seating(&mut self, id: ShowtimeId) -> Option<&mut Seating> {
         self.showtimes.get_mut(&id)?.seating.as_mut()
     }
 
-    /// The revision as of which a showtime is remembered.
-    pub(super) fn seating_at(&self, id: ShowtimeId) -> Option<i64> {
+    pub(super) fn revision(&self, id: ShowtimeId) -> Option<i64> {
         self.showtimes.get(&id)?.seating.as_ref().map(Seating::revision)
     }
 
-    pub(super) fn learn(&mut self, seating: Seating, next_lapse: Option<DateTime<Utc>>) {
-        if let Some(remembered) = self.showtimes.get_mut(&seating.plan().facts.showtime_id) {
-            (remembered.seating, remembered.next_lapse) = (Some(seating), next_lapse);
+    /// Puts in a seating that was read from the database. Its plan is there already.
+    pub(super) fn insert(&mut self, seating: Seating, next_lapse: Option<DateTime<Utc>>) {
+        if let Some(entry) = self.showtimes.get_mut(&seating.plan().facts.showtime_id) {
+            (entry.seating, entry.next_lapse) = (Some(seating), next_lapse);
         }
     }
 
@@ -84,52 +82,52 @@ impl Memory {
         self.showtimes.get(&id)?.next_lapse
     }
 
-    pub(super) fn learn_lapse(&mut self, id: ShowtimeId, next_lapse: Option<DateTime<Utc>>) {
-        if let Some(remembered) = self.showtimes.get_mut(&id) {
-            remembered.next_lapse = next_lapse;
+    pub(super) fn set_next_lapse(&mut self, id: ShowtimeId, next_lapse: Option<DateTime<Utc>>) {
+        if let Some(entry) = self.showtimes.get_mut(&id) {
+            entry.next_lapse = next_lapse;
         }
     }
 
-    /// Forgets who has which seat, since that was decided and then not written. How late it was is not forgotten: what
-    /// somebody was told to be over stays over.
-    pub(super) fn forget(&mut self, ids: impl Iterator<Item = ShowtimeId>) {
+    /// Drops seatings whose changes were decided and not written. The time of the latest decision stays: a hold that was
+    /// refused as lapsed stays lapsed.
+    pub(super) fn invalidate(&mut self, ids: impl Iterator<Item = ShowtimeId>) {
         for id in ids {
-            if let Some(remembered) = self.showtimes.get_mut(&id)
-                && let Some(seating) = remembered.seating.take()
+            if let Some(entry) = self.showtimes.get_mut(&id)
+                && let Some(seating) = entry.seating.take()
             {
-                remembered.latest = seating.latest();
+                entry.latest = seating.latest();
             }
         }
     }
 
-    /// When a showtime was last decided on, at the earliest.
+    /// A time before which nothing may be decided on this showtime.
     pub(super) fn latest(&self, id: ShowtimeId) -> Option<DateTime<Utc>> {
-        self.showtimes.get(&id).map(|remembered| remembered.latest)
+        self.showtimes.get(&id).map(|entry| entry.latest)
     }
 
-    /// Notes that these were just used, and forgets others if there is no more room.
-    pub(super) fn used(&mut self, ids: impl Iterator<Item = ShowtimeId>) {
-        self.tick += 1;
+    /// Marks these showtimes as just used, and evicts others if the limit is exceeded.
+    pub(super) fn touch(&mut self, ids: impl Iterator<Item = ShowtimeId>) {
+        self.batch += 1;
         for id in ids {
-            let Some(remembered) = self.showtimes.get_mut(&id) else { continue };
-            let bytes = remembered.seating.as_mut().map_or(0, |seating| {
+            let Some(entry) = self.showtimes.get_mut(&id) else { continue };
+            let bytes = entry.seating.as_mut().map_or(0, |seating| {
                 seating.forget_ended();
                 let seats = usize::from(seating.plan().seat_index.seat_count());
                 seats * SEAT_BYTES + seating.live_count() * RESERVATION_BYTES
             });
             let bytes = bytes + SHOWTIME_BYTES;
-            self.bytes = self.bytes + bytes - remembered.bytes;
-            (remembered.bytes, remembered.used) = (bytes, self.tick);
+            self.bytes = self.bytes + bytes - entry.bytes;
+            (entry.bytes, entry.last_batch) = (bytes, self.batch);
         }
         if self.bytes > self.limit {
-            self.make_room();
+            self.evict();
         }
     }
 
-    /// Down to three quarters, so that this is rare.
-    fn make_room(&mut self) {
+    /// Evicts down to three quarters of the limit, so that it happens rarely.
+    fn evict(&mut self) {
         let mut oldest: Vec<_> =
-            self.showtimes.iter().map(|(id, remembered)| (remembered.used, remembered.bytes, *id)).collect();
+            self.showtimes.iter().map(|(id, entry)| (entry.last_batch, entry.bytes, *id)).collect();
         oldest.sort_unstable();
         let before = self.showtimes.len();
         for (_, bytes, id) in oldest {
@@ -139,15 +137,12 @@ impl Memory {
             self.showtimes.remove(&id);
             self.bytes -= bytes;
         }
-        let forgotten = before - self.showtimes.len();
-        metrics::seatings_forgotten(forgotten);
-        // It is as it should be when these are no longer sold, and slow when they are.
-        if self.told.is_none_or(|told| told.elapsed() >= HUSH) {
-            self.told = Some(Instant::now());
-            tracing::info!(
-                forgotten,
-                "the seats of the showtimes longest unused are forgotten: --ledger-memory is full"
-            );
+        let evicted = before - self.showtimes.len();
+        metrics::seatings_forgotten(evicted);
+        // Without harm if these are no longer sold, and slow if they are.
+        if self.eviction_logged_at.is_none_or(|at| at.elapsed() >= EVICTION_LOG_INTERVAL) {
+            self.eviction_logged_at = Some(Instant::now());
+            tracing::info!(evicted, "evicted the seats of the least recently used showtimes: --ledger-memory is full");
         }
     }
 }

@@ -1,7 +1,8 @@
-//! A writer: takes what is queued, has it decided and written together, and answers.
+//! A writer: takes the requests from its queue, has them decided and written in one transaction, and answers them.
 //!
-//! There is no lingering: one command alone is a batch of one. A batch whose writing meets a conflict is taken apart, so
-//! that whoever caused it is the only one to be refused; and so is one of whose showtimes somebody else has the lock.
+//! It does not wait for more requests: a single request is a batch of one. A batch that meets a conflict is repeated request
+//! by request, so that only the request that causes the conflict is refused. A batch that does not get all its locks in time
+//! is repeated showtime by showtime.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -11,7 +12,12 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Reply, Request, TimeSource, memory::Memory, views::Views};
+use super::{
+    memory::Memory,
+    request::{Reply, Request},
+    time::TimeSource,
+    views::Views,
+};
 use crate::{
     domain::{
         ids::ShowtimeId,
@@ -21,213 +27,218 @@ use crate::{
     telemetry::{metrics, panics},
 };
 
-/// Commands decided together, at most.
-const TOGETHER: usize = 512;
-/// A command alone that meets a conflict is tried so often in all.
-const ATTEMPTS: u32 = 4;
-/// And so much later, times the number of the attempt.
-const PAUSE: Duration = Duration::from_millis(5);
-
-/// How often those who are ready are let go first, where several are at it. Batches are larger for it: under load it was
-/// worth a tenth. Somebody alone would wait for other threads to wake up and find nothing.
+/// Requests that are decided together.
+const MAX_BATCH: usize = 512;
+/// Attempts in all for a request alone, or for the requests of one showtime, that meet a conflict.
+const MAX_ATTEMPTS: u32 = 4;
+/// The pause before the second attempt. It grows by the same time with each attempt.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
+/// How often the writer yields, so that tasks that are ready can enqueue their requests, if several callers are active. The
+/// larger batches were worth a tenth of the throughput under load. A caller alone would only wait for other threads to wake.
 const YIELDS: u32 = 2;
-/// Batches in which repetitions are expected after one was met.
+/// Batches that look up the request ids of reservations first, after one met a repeated request.
 const DUPLICATE_CHECK_BATCHES: u32 = 256;
-/// Showtimes that are remembered as stuck, at most.
-const STUCK: usize = 1_024;
+/// Showtimes that are remembered after a lock timeout.
+const MAX_LOCK_TIMEOUTS: usize = 1_024;
 
 pub(super) type ReplyResult = Result<Option<Reply>, Arc<Error>>;
 
-/// What comes through a writer's queue.
+/// What a writer's queue carries.
 pub(super) enum Message {
-    QueuedRequest(Box<QueuedRequest>),
-    /// Everything before this is done when it is answered.
+    Request(Box<QueuedRequest>),
+    /// Is answered when every request queued before is answered.
     Flush(oneshot::Sender<()>),
 }
 
 pub(super) struct QueuedRequest {
-    pub(super) ask: Request,
+    pub(super) request: Request,
     pub(super) plan: Arc<ShowtimePlan>,
-    pub(super) tell: oneshot::Sender<ReplyResult>,
+    pub(super) reply: oneshot::Sender<ReplyResult>,
 }
 
-/// Decides for the showtimes that are its own.
+/// The writer of a part of all showtimes.
 pub(super) struct Writer {
     pub(super) store: Store,
-    pub(super) line: LedgerConnection,
+    pub(super) connection: LedgerConnection,
     pub(super) time: TimeSource,
     pub(super) rules: Rules,
     pub(super) memory: Memory,
     pub(super) views: Views,
-    /// Showtimes whose locks somebody had for too long: nobody waits for them again before they were had once.
-    stuck: HashSet<ShowtimeId>,
-    /// For so many batches more, requests to reserve are looked for before they are decided: of late some were made twice.
+    /// Showtimes whose lock was not to be had in time. They are tried with NOWAIT until that succeeds once.
+    lock_timeouts: HashSet<ShowtimeId>,
+    /// For this many more batches, the request ids of reservations are looked up before anything is decided.
     pub(super) duplicate_checks: u32,
 }
 
 impl Writer {
     pub(super) fn new(store: &Store, time: TimeSource, rules: Rules, memory: Memory, views: Views) -> Self {
-        let (line, stuck) = (store.ledger_connection(), HashSet::new());
-        Self { store: store.clone(), line, time, rules, memory, views, stuck, duplicate_checks: 0 }
+        let (store, connection, lock_timeouts) = (store.clone(), store.ledger_connection(), HashSet::new());
+        Self { store, connection, time, rules, memory, views, lock_timeouts, duplicate_checks: 0 }
     }
 
+    /// Runs until the queue is closed.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
-        let mut messages = Vec::with_capacity(TOGETHER);
-        let mut jobs = Vec::with_capacity(TOGETHER);
-        let mut alone = true;
-        while queue.recv_many(&mut messages, TOGETHER).await > 0 {
-            alone &= messages.len() == 1;
-            // Whoever is ready to speak may do so first. Nobody is waited for.
-            for _ in 0..if alone { 0 } else { YIELDS } {
+        let mut messages = Vec::with_capacity(MAX_BATCH);
+        let mut batch = Vec::with_capacity(MAX_BATCH);
+        let mut single = true;
+        while queue.recv_many(&mut messages, MAX_BATCH).await > 0 {
+            single &= messages.len() == 1;
+            for _ in 0..if single { 0 } else { YIELDS } {
                 tokio::task::yield_now().await;
             }
-            while messages.len() < TOGETHER
+            while messages.len() < MAX_BATCH
                 && let Ok(message) = queue.try_recv()
             {
                 messages.push(message);
             }
-            alone = messages.len() == 1;
+            single = messages.len() == 1;
             for message in messages.drain(..) {
                 match message {
-                    // It ends every reservation of its showtime, those of this batch among them: it goes by itself.
-                    Message::QueuedRequest(job) if matches!(job.ask.command, Command::CancelShowtime { .. }) => {
-                        self.decide(&mut jobs).await;
-                        jobs.push(*job);
-                        self.decide(&mut jobs).await;
+                    // It ends every reservation of its showtime, those of this batch among them: it is a batch of its own.
+                    Message::Request(queued) if matches!(queued.request.command, Command::CancelShowtime { .. }) => {
+                        self.process(&mut batch).await;
+                        batch.push(*queued);
+                        self.process(&mut batch).await;
                     }
-                    Message::QueuedRequest(job) => jobs.push(*job),
-                    Message::Flush(tell) => {
-                        self.decide(&mut jobs).await;
-                        let _gone = tell.send(());
+                    Message::Request(queued) => batch.push(*queued),
+                    Message::Flush(done) => {
+                        self.process(&mut batch).await;
+                        let _gone = done.send(());
                     }
                 }
             }
-            self.decide(&mut jobs).await;
+            self.process(&mut batch).await;
         }
     }
 
-    /// Decides these commands and answers them.
-    async fn decide(&mut self, jobs: &mut Vec<QueuedRequest>) {
-        if jobs.is_empty() {
+    /// Decides and answers these requests.
+    async fn process(&mut self, batch: &mut Vec<QueuedRequest>) {
+        if batch.is_empty() {
             return;
         }
-        metrics::batch(jobs.len());
-        let stuck = jobs.extract_if(.., |job| self.stuck.contains(&job.ask.showtime_id)).collect();
-        self.decide_together(std::mem::take(jobs)).await;
-        self.decide_by_showtime(stuck).await;
+        metrics::batch(batch.len());
+        let timed_out =
+            batch.extract_if(.., |queued| self.lock_timeouts.contains(&queued.request.showtime_id)).collect();
+        self.process_together(std::mem::take(batch)).await;
+        self.process_by_showtime(timed_out).await;
     }
 
-    async fn decide_together(&mut self, jobs: Vec<QueuedRequest>) {
-        if jobs.is_empty() {
+    async fn process_together(&mut self, batch: Vec<QueuedRequest>) {
+        if batch.is_empty() {
             return;
         }
-        match self.attempt(&jobs, LockWait::Bounded).await {
-            // Somebody has one of the locks, and keeps it. The others need not suffer for it.
+        match self.attempt(&batch, LockWait::Bounded).await {
+            // Another transaction holds one of the locks. Only the showtime that it belongs to should suffer for it.
             Err(error @ Error::Busy(_)) if self.store.locks_rows() => {
-                tracing::debug!(%error, commands = jobs.len(), "a batch is decided by showtime");
-                self.decide_by_showtime(jobs).await;
+                tracing::debug!(%error, requests = batch.len(), "batch got no lock and is repeated by showtime");
+                self.process_by_showtime(batch).await;
             }
-            done => self.answer(jobs, done).await,
+            result => self.answer(batch, result).await,
         }
     }
 
-    /// Decides the commands of one showtime after those of the other, and waits for no lock.
-    async fn decide_by_showtime(&mut self, jobs: Vec<QueuedRequest>) {
+    /// Decides one showtime after the other, without waiting for a lock.
+    async fn process_by_showtime(&mut self, batch: Vec<QueuedRequest>) {
         let mut showtimes = BTreeMap::<_, Vec<_>>::new();
-        for job in jobs {
-            showtimes.entry(job.ask.showtime_id).or_default().push(job);
+        for queued in batch {
+            showtimes.entry(queued.request.showtime_id).or_default().push(queued);
         }
-        for (id, jobs) in showtimes {
-            let attempts = if self.stuck.contains(&id) { 1 } else { ATTEMPTS };
-            let done = self.insist(&jobs, attempts, LockWait::NoWait).await;
-            if let Err(Error::Busy(_)) = done {
-                if self.stuck.len() >= STUCK {
-                    self.stuck.clear();
+        for (id, batch) in showtimes {
+            let attempts = if self.lock_timeouts.contains(&id) { 1 } else { MAX_ATTEMPTS };
+            let result = self.attempt_repeatedly(&batch, attempts, LockWait::NoWait).await;
+            if let Err(Error::Busy(_)) = result {
+                if self.lock_timeouts.len() >= MAX_LOCK_TIMEOUTS {
+                    self.lock_timeouts.clear();
                 }
-                self.stuck.insert(id);
+                self.lock_timeouts.insert(id);
             } else {
-                self.stuck.remove(&id);
+                self.lock_timeouts.remove(&id);
             }
-            self.answer(jobs, done).await;
+            self.answer(batch, result).await;
         }
     }
 
-    /// Answers, or takes apart what cannot be done together.
-    async fn answer(&mut self, jobs: Vec<QueuedRequest>, done: Result<Vec<Option<Reply>>, Error>) {
-        match done {
+    /// Answers the requests of a batch, or repeats them one by one if they met a conflict together.
+    async fn answer(&mut self, batch: Vec<QueuedRequest>, result: Result<Vec<Option<Reply>>, Error>) {
+        match result {
             Ok(replies) => {
-                for (job, reply) in jobs.into_iter().zip(replies) {
-                    let _gone = job.tell.send(Ok(reply));
+                for (queued, reply) in batch.into_iter().zip(replies) {
+                    let _gone = queued.reply.send(Ok(reply));
                 }
             }
-            Err(error) if error.is_about_one() && jobs.len() > 1 => {
-                tracing::debug!(%error, commands = jobs.len(), "a batch is taken apart");
-                for job in jobs {
-                    let job = [job];
-                    let done = self.insist(&job, ATTEMPTS, LockWait::Bounded).await;
-                    let reply = done.map(|mut replies| replies.pop().flatten()).map_err(Arc::new);
-                    let [QueuedRequest { tell, .. }] = job;
-                    let _gone = tell.send(reply);
+            Err(error) if error.is_about_one() && batch.len() > 1 => {
+                tracing::debug!(%error, requests = batch.len(), "batch met a conflict and is repeated request by request");
+                for queued in batch {
+                    let queued = [queued];
+                    let result = self.attempt_repeatedly(&queued, MAX_ATTEMPTS, LockWait::Bounded).await;
+                    let result = result.map(|mut replies| replies.pop().flatten()).map_err(Arc::new);
+                    let [QueuedRequest { reply, .. }] = queued;
+                    let _gone = reply.send(result);
                 }
             }
             Err(error) => {
                 let error = Arc::new(error);
-                for job in jobs {
-                    let _gone = job.tell.send(Err(Arc::clone(&error)));
+                for queued in batch {
+                    let _gone = queued.reply.send(Err(Arc::clone(&error)));
                 }
             }
         }
     }
 
-    /// Tries again what meets a conflict.
-    async fn insist(
+    /// Repeats a batch that meets a conflict, up to this number of attempts.
+    async fn attempt_repeatedly(
         &mut self,
-        jobs: &[QueuedRequest],
+        batch: &[QueuedRequest],
         attempts: u32,
         lock_wait: LockWait,
     ) -> Result<Vec<Option<Reply>>, Error> {
         let mut attempt = 1;
         loop {
-            match self.attempt(jobs, lock_wait).await {
+            match self.attempt(batch, lock_wait).await {
                 Err(error) if error.is_conflict() && attempt < attempts => {
-                    tokio::time::sleep(PAUSE * attempt).await;
+                    tokio::time::sleep(RETRY_PAUSE * attempt).await;
                     attempt += 1;
                 }
-                done => return done,
+                result => return result,
             }
         }
     }
 
-    /// One transaction; or two, if the first one met a request that had been made before.
-    async fn attempt(&mut self, jobs: &[QueuedRequest], lock_wait: LockWait) -> Result<Vec<Option<Reply>>, Error> {
-        let unsuspecting = self.duplicate_checks == 0;
-        let mut done = self.attempt_once(jobs, lock_wait).await;
-        if unsuspecting && matches!(done, Err(Error::Constraint(_))) {
+    /// One transaction, or two: a batch without lookups that violates a constraint is repeated with them, because a repeated
+    /// request is the likely cause.
+    async fn attempt(&mut self, batch: &[QueuedRequest], lock_wait: LockWait) -> Result<Vec<Option<Reply>>, Error> {
+        let without_lookups = self.duplicate_checks == 0;
+        let mut result = self.attempt_once(batch, lock_wait).await;
+        if without_lookups && matches!(result, Err(Error::Constraint(_))) {
             self.duplicate_checks = DUPLICATE_CHECK_BATCHES;
-            done = self.attempt_once(jobs, lock_wait).await;
+            result = self.attempt_once(batch, lock_wait).await;
         }
         self.duplicate_checks = self.duplicate_checks.saturating_sub(1);
-        done
+        result
     }
 
-    /// What was decided and not written is forgotten, however it came to that.
-    async fn attempt_once(&mut self, jobs: &[QueuedRequest], lock_wait: LockWait) -> Result<Vec<Option<Reply>>, Error> {
-        let asks: Vec<_> = jobs.iter().map(|job| &job.ask).collect();
-        let ids: Vec<_> = asks.iter().map(|ask| ask.showtime_id).collect();
-        for job in jobs {
-            self.memory.learn_plan(&job.plan);
+    /// One transaction. After an error or a panic, what was decided and not written is dropped from memory.
+    async fn attempt_once(
+        &mut self,
+        batch: &[QueuedRequest],
+        lock_wait: LockWait,
+    ) -> Result<Vec<Option<Reply>>, Error> {
+        let requests: Vec<_> = batch.iter().map(|queued| &queued.request).collect();
+        let ids: Vec<_> = requests.iter().map(|request| request.showtime_id).collect();
+        for queued in batch {
+            self.memory.insert_plan(&queued.plan);
         }
-        let done = match panics::catch_async(std::pin::pin!(self.transact(&asks, lock_wait))).await {
-            Ok(done) => done,
+        let result = match panics::catch_async(std::pin::pin!(self.transact(&requests, lock_wait))).await {
+            Ok(result) => result,
             Err(panic) => {
                 panics::report(&panic);
                 Err(Error::Panicked(panic))
             }
         };
-        if done.is_err() {
-            self.memory.forget(ids.iter().copied());
+        if result.is_err() {
+            self.memory.invalidate(ids.iter().copied());
         }
-        self.memory.used(ids.into_iter());
-        done
+        self.memory.touch(ids.into_iter());
+        result
     }
 }

@@ -68,8 +68,8 @@ pub(super) fn ledger(config: &Config) -> ledger::Options {
         rules: seating(config),
         writers: seats.ledger_writers as usize,
         memory: seats.ledger_memory << 20,
-        watchers: ledger::WatchQuota { all: seats.max_watchers, caller: seats.max_caller_watchers },
-        feed: feed(&config.cache),
+        watchers: ledger::WatchQuota { total: seats.max_watchers, per_caller: seats.max_caller_watchers },
+        delta_channel: feed(&config.cache),
     }
 }
 
@@ -96,7 +96,7 @@ pub(super) fn sweep(config: &Config) -> Option<Duration> {
 fn feed(cache: &Cache) -> Option<ledger::DeltaChannel> {
     let info = cache.redis_url.as_ref()?.expose().into_connection_info().ok()?;
     let client = redis::Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).ok()?;
-    Some(ledger::DeltaChannel { client, rest: cache.redis_rest })
+    Some(ledger::DeltaChannel { client, retry: cache.redis_rest })
 }
 
 pub(super) fn layers(config: &Config, drain: CancellationToken) -> layers::Settings {

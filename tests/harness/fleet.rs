@@ -1,4 +1,4 @@
-//! Several servers on one database, any of which may be killed and come back while others call them.
+//! Several servers on one database. Each can be killed and started again while the others are called.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -15,58 +15,60 @@ use super::{
     server::Setup,
 };
 
-pub(crate) struct Fleet(Vec<Mutex<Place>>);
+pub(crate) struct Fleet(Vec<Mutex<Member>>);
 
-/// Where a server is, or was.
-struct Place {
+/// A server, or the setup for its next start.
+struct Member {
     setup: Setup,
     server: Option<Server>,
 }
 
 impl Fleet {
-    /// So many servers, set up alike.
+    /// Starts a number of servers with the same setup.
     pub(crate) async fn start(count: usize, setup: Setup) -> Self {
         let servers = join_all((0..count).map(|_| setup.clone().start())).await;
         Self(
             servers
                 .into_iter()
-                .map(|server| Mutex::new(Place { setup: setup.clone(), server: Some(server) }))
+                .map(|server| Mutex::new(Member { setup: setup.clone(), server: Some(server) }))
                 .collect(),
         )
     }
 
-    /// A way to this one, or to the next that is there.
+    /// A channel to this server, or to the next one that runs.
     pub(crate) fn channel(&self, at: usize) -> Channel {
         let found = (0..self.0.len()).find_map(|next| {
-            self.place((at + next) % self.0.len(), |place| place.server.as_ref().map(Server::channel))
+            self.member((at + next) % self.0.len(), |member| member.server.as_ref().map(Server::channel))
         });
-        found.expect("some server is there")
+        found.expect("a server runs")
     }
 
-    /// One way to each that is there.
+    /// A channel to each server that runs.
     pub(crate) fn channels(&self) -> Vec<Channel> {
-        (0..self.0.len()).filter_map(|at| self.place(at, |place| place.server.as_ref().map(Server::channel))).collect()
+        (0..self.0.len())
+            .filter_map(|at| self.member(at, |member| member.server.as_ref().map(Server::channel)))
+            .collect()
     }
 
-    /// Ends it as a power cut would.
+    /// Kills the server, as a power cut would.
     pub(crate) fn kill(&self, at: usize) {
-        let server = self.place(at, |place| place.server.take());
-        server.expect("it was there").kill();
+        let server = self.member(at, |member| member.server.take());
+        server.expect("the server runs").kill();
     }
 
-    /// It comes back, somewhere else.
+    /// Starts the server again, at another address.
     pub(crate) async fn restart(&self, at: usize) {
-        let setup = self.place(at, |place| place.setup.clone());
+        let setup = self.member(at, |member| member.setup.clone());
         let server = setup.start().await;
-        self.place(at, |place| place.server = Some(server));
+        self.member(at, |member| member.server = Some(server));
     }
 
-    fn place<T>(&self, at: usize, see: impl FnOnce(&mut Place) -> T) -> T {
-        see(&mut self.0[at].lock().unwrap_or_else(PoisonError::into_inner))
+    fn member<T>(&self, at: usize, access: impl FnOnce(&mut Member) -> T) -> T {
+        access(&mut self.0[at].lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-/// A showtime in a house of its own, which holds seats for so many seconds.
+/// A showtime in an auditorium of its own, with holds of this many seconds.
 pub(crate) async fn schedule(channel: Channel, layout: Layout, hold: i64) -> (Showtime, Auditorium) {
     let request = CreateAuditoriumRequest { layout: Some(layout), ..new_auditorium() };
     let auditorium = AuditoriumsClient::new(channel.clone()).create_auditorium(request).await;
@@ -77,7 +79,7 @@ pub(crate) async fn schedule(channel: Channel, layout: Layout, hold: i64) -> (Sh
     (showtime.expect("the slot is free").into_inner().showtime.expect("the showtime"), auditorium)
 }
 
-/// So many rows of so many seats, with an aisle after every tenth.
+/// Rows of this many seats, with an aisle after every tenth.
 pub(crate) fn rows(count: u8, seats: usize) -> Layout {
     let places: Vec<String> = (0..seats).map(|seat| if seat % 10 == 9 { "s_" } else { "s" }.to_owned()).collect();
     let places = places.concat().trim_end_matches('_').to_owned();

@@ -1,4 +1,4 @@
-//! Seats by the names that people give them: requests for them, and what answers and refusals say of them.
+//! Seats by names like "A1": requests for them, and what answers and refusals say about them.
 
 use boxoffice::pb::boxoffice::v1::{
     CancelReservationRequest, ConfirmReservationRequest, CreateAuditoriumRequest, CreateShowtimeRequest,
@@ -15,16 +15,16 @@ use super::{
     requests::{layout, new_auditorium},
 };
 
-/// Thirty-four seats: an aisle after A5 and B5, no C4, and nothing in the way of row D.
+/// 34 seats: an aisle after A5 and B5, no seat C4, and row D unbroken.
 pub(crate) const HALL: [(&str, &str); 4] =
     [("A", "sssss_sssss"), ("B", "sssss_sssss"), ("C", "sss.sss"), ("D", "ssssssss")];
 
-/// A showtime tomorrow, in a hall of its own.
+/// A showtime tomorrow, in an auditorium of its own.
 pub(crate) async fn showtime(server: &Server) -> Showtime {
     showtime_with(server, &HALL, in_hours(0), |request| request).await
 }
 
-/// The same with other rows, at another time, and different in whatever way.
+/// A showtime with these rows and this start, in an auditorium of its own; `change` may change the rest of the request.
 pub(crate) async fn showtime_with(
     server: &Server,
     rows: &[(&str, &str)],
@@ -39,14 +39,14 @@ pub(crate) async fn showtime_with(
     answer.into_inner().showtime.expect("the answer has the showtime")
 }
 
-/// As it stands now.
+/// The showtime as it is now.
 pub(crate) async fn showtime_now(server: &Server, showtime: &Showtime) -> Showtime {
     let request = GetShowtimeRequest { showtime_id: showtime.showtime_id.clone(), at_least_revision: 0 };
     let answer = server.showtimes().get_showtime(request).await.expect("it is found");
     answer.into_inner().showtime.expect("the answer has the showtime")
 }
 
-/// "A1 A2"
+/// The seats in text like "A1 A2".
 pub(crate) fn seats(names: &str) -> Vec<Seat> {
     let seat = |name: &str| {
         let digits = name.find(|c: char| c.is_ascii_digit()).expect("a seat has a number");
@@ -55,7 +55,7 @@ pub(crate) fn seats(names: &str) -> Vec<Seat> {
     names.split_whitespace().map(seat).collect()
 }
 
-/// The way back.
+/// The names of these seats, like "A1 A2".
 pub(crate) fn names(seats: &[Seat]) -> String {
     seats.iter().map(name).collect::<Vec<_>>().join(" ")
 }
@@ -64,7 +64,7 @@ pub(crate) fn name(seat: &Seat) -> String {
     format!("{}{}", seat.row, seat.number)
 }
 
-/// These seats, for this customer.
+/// A request for these seats.
 pub(crate) fn these(showtime: &Showtime, customer_id: &str, names: &str) -> ReserveSeatsRequest {
     ReserveSeatsRequest {
         showtime_id: showtime.showtime_id.clone(),
@@ -74,7 +74,7 @@ pub(crate) fn these(showtime: &Showtime, customer_id: &str, names: &str) -> Rese
     }
 }
 
-/// So many of the best.
+/// A request for this many of the best seats.
 pub(crate) fn best(showtime: &Showtime, customer_id: &str, seat_count: i32) -> ReserveSeatsRequest {
     ReserveSeatsRequest { seats: Vec::new(), seat_count, ..these(showtime, customer_id, "") }
 }
@@ -105,7 +105,7 @@ pub(crate) async fn extend(server: &Server, reservation: &Reservation) -> Result
     Ok(answer.into_inner().reservation.expect("the answer has the reservation"))
 }
 
-/// As it is now.
+/// The reservation as it is now.
 pub(crate) async fn get(server: &Server, reservation: &Reservation) -> Result<Reservation, Status> {
     let reservation_id = reservation.reservation_id.clone();
     let request = GetReservationRequest { reservation_id, ..Default::default() };
@@ -117,22 +117,23 @@ pub(crate) async fn state(server: &Server, reservation: &Reservation) -> Reserva
     get(server, reservation).await.expect("it is found").state()
 }
 
-/// The reservation without what passes.
+/// The reservation without `time_left`, which differs from answer to answer.
 pub(crate) fn lasting(reservation: Reservation) -> Reservation {
     Reservation { time_left: None, ..reservation }
 }
 
-/// The instant of a timestamp that must be there.
+/// The instant of a timestamp, which must be set.
 pub(crate) fn instant(time: Option<prost_types::Timestamp>) -> DateTime<Utc> {
     let time = time.expect("a time");
-    DateTime::from_timestamp(time.seconds, time.nanos.unsigned_abs()).expect("a time that there is")
+    DateTime::from_timestamp(time.seconds, time.nanos.unsigned_abs()).expect("a time in range")
 }
 
-/// Refused because of the state of the seats, for this reason: what is in the way, and what is offered instead.
+/// Asserts that a request was refused for this reason because of the state of the seats. Returns the seats in the way and the
+/// offers.
 pub(crate) fn assert_unavailable(status: &Status, reason: &str) -> SeatsUnavailable {
     assert_refused(status, Code::FailedPrecondition, reason);
     let details = pb::Status::decode(status.details()).expect("details are a status").details;
     let ours = details.iter().find(|detail| detail.type_url == "type.googleapis.com/boxoffice.v1.SeatsUnavailable");
     let ours = ours.unwrap_or_else(|| panic!("without SeatsUnavailable: {status:?}"));
-    SeatsUnavailable::decode(&*ours.value).expect("it is one")
+    SeatsUnavailable::decode(&*ours.value).expect("the detail is readable")
 }

@@ -1,4 +1,4 @@
-//! Watching a seat map: what is said, put together, and compared with the map.
+//! Watching a seat map: messages are checked, applied to a copy, and compared with the map itself.
 
 use std::collections::BTreeMap;
 
@@ -15,18 +15,18 @@ use super::{
     seats::{best, cancel, confirm, extend, instant, name, reserve},
 };
 
-/// A seat's state, by its name.
+/// The states of all seats, by their names.
 pub(crate) type States = BTreeMap<String, SeatState>;
 
-/// A crowd reserves, prolongs, sells and gives up at these servers, while somebody watches, and compares at the end.
-pub(crate) async fn follow_a_crowd(
+/// Reserves, extends, confirms and cancels at these servers, and compares what a watcher has seen with the map of one of them.
+pub(crate) async fn watch_under_load(
     servers: &[&Server],
     at: &Server,
     showtime: &Showtime,
-    seen: &mut Seen,
+    copy: &mut Copy,
     watch: &mut Streaming<WatchSeatMapResponse>,
 ) {
-    let crowd = join_all((0..24).map(async |caller: usize| {
+    let load = join_all((0..24).map(async |caller: usize| {
         let server = servers[caller % servers.len()];
         let mine = best(showtime, &format!("caller {caller}"), 1 + (caller % 3) as i32);
         let Ok(held) = reserve(server, mine).await else { return 0 };
@@ -36,42 +36,43 @@ pub(crate) async fn follow_a_crowd(
             2 => extend(server, &held).await,
             _ => Ok(held),
         };
-        after.expect("it is held").revision
+        after.expect("the seats are held").revision
     }));
-    let last = crowd.await.into_iter().max().expect("some were served");
-    seen.read_until(watch, last).await;
+    let last = load.await.into_iter().max().expect("some requests were accepted");
+    copy.read_until(watch, last).await;
     let map = map(&mut at.showtimes(), &showtime.showtime_id, last).await;
-    assert_eq!((seen.revision, &seen.states), (map.revision, &states(&map)));
+    assert_eq!((copy.revision, &copy.states), (map.revision, &states(&map)));
 }
 
-/// What somebody who watches has put together.
-pub(crate) struct Seen {
+/// A watcher's copy of a seat map.
+pub(crate) struct Copy {
     pub(crate) revision: i64,
     pub(crate) epoch: String,
     pub(crate) at: DateTime<Utc>,
     pub(crate) states: States,
-    /// When holds end, as far as deltas say.
+    /// The ends of the holds that deltas have named.
     holds: BTreeMap<String, DateTime<Utc>>,
 }
 
-impl Seen {
+impl Copy {
+    /// Reads the snapshot that a watch begins with.
     pub(crate) async fn begin(watch: &mut Streaming<WatchSeatMapResponse>) -> Self {
-        let Some(Event::Snapshot(map)) = next(watch).await else { panic!("everything comes first") };
+        let Some(Event::Snapshot(map)) = next(watch).await else { panic!("a watch begins with a snapshot") };
         let (revision, at, states) = (map.revision, instant(map.as_of_time), states(&map));
         Self { revision, epoch: map.epoch, at, states, holds: BTreeMap::new() }
     }
 
-    /// One word, which must follow on the last.
+    /// Reads one message and applies it. A delta must follow on the message before.
     pub(crate) async fn read(&mut self, watch: &mut Streaming<WatchSeatMapResponse>) -> Event {
-        let event = next(watch).await.expect("it goes on");
-        self.hear(&event);
+        let event = next(watch).await.expect("the watch goes on");
+        self.apply(&event);
         event
     }
 
-    pub(crate) fn hear(&mut self, event: &Event) {
+    pub(crate) fn apply(&mut self, event: &Event) {
         match event {
             Event::Delta(delta) => {
-                assert_eq!(delta.base_revision, self.revision, "a gap, or a repetition: {delta:?}");
+                assert_eq!(delta.base_revision, self.revision, "a gap or a repetition: {delta:?}");
                 for seat in &delta.seats {
                     let name = name(seat.seat.as_ref().expect("a seat has a name"));
                     match seat.held_until {
@@ -82,64 +83,64 @@ impl Seen {
                 }
                 assert!(instant(delta.as_of_time) >= self.at, "time runs back: {delta:?}");
                 (self.revision, self.at) = (delta.revision, instant(delta.as_of_time));
-                self.assert_no_hold_is_over();
+                self.assert_no_hold_has_lapsed();
             }
-            Event::Heartbeat(sign) => {
-                assert_eq!(sign.revision, self.revision);
-                assert!(instant(sign.as_of_time) >= self.at, "time runs back: {sign:?}");
-                self.at = instant(sign.as_of_time);
-                self.assert_no_hold_is_over();
+            Event::Heartbeat(heartbeat) => {
+                assert_eq!(heartbeat.revision, self.revision);
+                assert!(instant(heartbeat.as_of_time) >= self.at, "time runs back: {heartbeat:?}");
+                self.at = instant(heartbeat.as_of_time);
+                self.assert_no_hold_has_lapsed();
             }
             Event::Snapshot(_) | Event::Draining(_) => panic!("unexpected: {event:?}"),
         }
     }
 
-    /// At the time that a message bears, every hold that has ended by then shows as free.
-    fn assert_no_hold_is_over(&self) {
-        let over = self.holds.iter().find(|(_, until)| **until <= self.at);
-        assert_eq!(over, None, "a hold is over at {}", self.at);
+    /// Every hold that has lapsed by the time of a message shows as free.
+    fn assert_no_hold_has_lapsed(&self) {
+        let lapsed = self.holds.iter().find(|(_, until)| **until <= self.at);
+        assert_eq!(lapsed, None, "a hold has lapsed by {}", self.at);
     }
 
-    /// Reads until this revision, though it be told everything anew on the way.
+    /// Reads until this revision, with snapshots on the way if the watcher was too far behind.
     pub(crate) async fn catch_up(&mut self, watch: &mut Streaming<WatchSeatMapResponse>, revision: i64) {
         let read = async {
             while self.revision < revision {
-                match next(watch).await.expect("it goes on") {
+                match next(watch).await.expect("the watch goes on") {
                     Event::Snapshot(map) => {
-                        assert!(map.revision > self.revision, "it goes back");
+                        assert!(map.revision > self.revision, "a snapshot goes back");
                         (self.revision, self.at, self.states) = (map.revision, instant(map.as_of_time), states(&map));
                         self.holds.clear();
                     }
-                    event => self.hear(&event),
+                    event => self.apply(&event),
                 }
             }
         };
-        tokio::time::timeout(DEADLINE, read).await.expect("it comes in time");
+        tokio::time::timeout(DEADLINE, read).await.expect("the messages arrive in time");
     }
 
     pub(crate) async fn read_until(&mut self, watch: &mut Streaming<WatchSeatMapResponse>, revision: i64) {
-        self.read_while(watch, |seen| seen.revision < revision).await;
+        self.read_while(watch, |copy| copy.revision < revision).await;
     }
 
-    /// However many signs of life come meanwhile, it does not last for ever.
+    /// Reads for as long as the condition holds. The deadline is for all messages together, since heartbeats never end.
     pub(crate) async fn read_while(
         &mut self,
         watch: &mut Streaming<WatchSeatMapResponse>,
-        waits: impl Fn(&Self) -> bool,
+        condition: impl Fn(&Self) -> bool,
     ) {
         let read = async {
-            while waits(self) {
+            while condition(self) {
                 self.read(watch).await;
             }
         };
-        tokio::time::timeout(DEADLINE, read).await.expect("it comes in time");
+        tokio::time::timeout(DEADLINE, read).await.expect("the messages arrive in time");
     }
 }
 
 pub(crate) async fn next(watch: &mut Streaming<WatchSeatMapResponse>) -> Option<Event> {
     let read = tokio::time::timeout(DEADLINE, watch.message());
-    let message = read.await.expect("it says something").expect("it does not fail");
-    message.map(|message| message.event.expect("it says what"))
+    let message = read.await.expect("a message arrives in time").expect("the watch does not fail");
+    message.map(|message| message.event.expect("a message has an event"))
 }
 
 pub(crate) async fn watch(
@@ -153,18 +154,24 @@ pub(crate) async fn watch(
     client.clone().watch_seat_map(request).await.map(tonic::Response::into_inner)
 }
 
-/// With every seat listed.
+/// The seat map, with every seat listed.
 pub(crate) async fn map(client: &mut ShowtimesClient<Channel>, showtime_id: &str, at_least_revision: i64) -> SeatMap {
     let request = GetSeatMapRequest { showtime_id: showtime_id.to_owned(), at_least_revision, include_seats: true };
-    client.get_seat_map(request).await.expect("there is one").into_inner().seat_map.expect("the map")
+    client
+        .get_seat_map(request)
+        .await
+        .expect("the showtime exists")
+        .into_inner()
+        .seat_map
+        .expect("the answer has the map")
 }
 
-/// As the bytes say, by the names of the layout.
+/// The states in the bytes of a map, by the names of the seats in its layout.
 pub(crate) fn states(map: &SeatMap) -> States {
     let rows = &map.layout.as_ref().expect("the layout").rows;
     let seats = rows.iter().flat_map(|row| {
-        let numbered = row.places.chars().filter(|place| *place != '_').zip(1..);
-        numbered.filter(|(place, _)| *place != '.').map(|(_, number)| format!("{}{number}", row.label))
+        let numbered = row.places.chars().filter(|cell| *cell != '_').zip(1..);
+        numbered.filter(|(cell, _)| *cell != '.').map(|(_, number)| format!("{}{number}", row.label))
     });
     let state = |byte: &u8| SeatState::try_from(i32::from(*byte)).expect("a state");
     seats.zip(map.states.iter().map(state)).collect()

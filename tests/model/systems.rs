@@ -152,8 +152,8 @@ impl<'a> OnStores<'a> {
             rules,
             writers: 1,
             memory: 1 << 24,
-            watchers: ledger::WatchQuota { all: 1, caller: 1 },
-            feed: None,
+            watchers: ledger::WatchQuota { total: 1, per_caller: 1 },
+            delta_channel: None,
         };
         let time = || TimeSource::Given(Clock::Manual(clock.clone()));
         let ledgers = stores.iter().map(|store| Ledger::start(store.clone(), time(), &options)).collect();
@@ -208,7 +208,7 @@ impl<'a> OnStores<'a> {
     async fn tell(&mut self, ask: &Request) -> Reply {
         self.asked += 1;
         let ledger = &self.ledgers[self.asked % self.ledgers.len()];
-        ledger.ask(ask.clone()).await.expect("the ledger answers").expect("there is such a showtime")
+        ledger.submit(ask.clone()).await.expect("the ledger answers").expect("there is such a showtime")
     }
 
     /// Asks, and answers in the model's terms; and whether it was a replay.

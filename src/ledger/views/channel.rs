@@ -1,8 +1,8 @@
-//! What this process commits is told to the others over Redis, and what they commit is heard here.
+//! The exchange of seat map changes between instances, over Redis pub/sub.
 //!
-//! It only makes things faster. A message may be lost, come late or twice, or come before the one that it follows; Redis may
-//! be gone or silent. So nobody waits for it, and views go on being compared with the database. There is one channel for
-//! all databases: what was said in another epoch is not meant for us.
+//! It only makes things faster. A message may be lost, be late, arrive twice, or arrive before the one that it follows on;
+//! Redis may be down or silent. No request waits for it, and views are compared with the database all the same. All databases
+//! share one channel: a message of another epoch is ignored.
 
 use std::{
     fmt,
@@ -17,52 +17,54 @@ use tokio::{sync::mpsc, time};
 use uuid::Uuid;
 
 use super::{
-    Inner, Views,
+    catalog::Catalog,
     message::{self, Message},
 };
 use crate::{
+    background::supervise,
     clock::Clock,
     domain::{ids::ShowtimeId, seat_map::Delta},
-    telemetry::{metrics, panics},
+    telemetry::metrics,
 };
 
 const CHANNEL: &str = "boxoffice:seat_maps";
-/// Commits that may wait to be told. Those beyond are not told at all.
-const QUEUED: usize = 1_024;
-/// Commits that are told by one message, at most.
-const TOGETHER: usize = 128;
-/// A message; or name, address, TLS, greeting.
-const CONNECT: Duration = Duration::from_secs(1);
-/// Whoever has nothing to tell gives a sign of life so often,
-const SIGN: Duration = Duration::from_secs(1);
-/// and who hears nothing for so long, not even itself, listens anew.
-const SILENCE: Duration = Duration::from_secs(3);
+/// Batches of changes that wait to be published. More than these are not published.
+const MAX_QUEUED: usize = 1_024;
+/// Batches of changes in one message.
+const MAX_JOINED: usize = 128;
+/// Limits connecting (name, address, TLS and greeting), and publishing one message.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// A publisher that has had no changes for this long publishes an empty message.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+/// A listener that has received nothing for this long, not even its own messages, subscribes again.
+const MAX_SILENCE: Duration = Duration::from_secs(3);
 
-/// How Redis is reached.
+/// How instances exchange changes of seat maps.
 #[derive(Clone)]
 pub struct DeltaChannel {
-    /// The server.
+    /// The Redis server.
     pub client: Client,
-    /// For so long Redis is left alone after it failed.
-    pub rest: Duration,
+    /// The time between a failure and the next attempt.
+    pub retry: Duration,
 }
 
 impl fmt::Debug for DeltaChannel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // There may be a password in the address.
+        // The address may contain a password.
         f.debug_struct("DeltaChannel").finish_non_exhaustive()
     }
 }
 
-/// The way to tell the others.
+/// Publishes changes to the other instances. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct DeltaPublisher(mpsc::Sender<BytesMut>);
 
 impl DeltaPublisher {
-    /// Tells them of these changes when it comes to it, if it does.
-    pub(super) fn tell<'d>(&self, changes: impl Iterator<Item = (ShowtimeId, &'d Delta)>) {
+    /// Queues these changes for the next message, and drops them if the queue is full.
+    pub(super) fn publish<'d>(&self, changes: impl Iterator<Item = (ShowtimeId, &'d Delta)>) {
         let mut bytes = BytesMut::new();
         for (id, delta) in changes {
-            message::add(&mut bytes, id, delta);
+            message::put_change(&mut bytes, id, delta);
         }
         if self.0.try_send(bytes).is_err() {
             metrics::feed_message("lost");
@@ -70,75 +72,108 @@ impl DeltaPublisher {
     }
 }
 
-/// What was set up to tell, and not begun yet.
-pub(super) struct Setup {
-    feed: DeltaChannel,
-    queue: mpsc::Receiver<BytesMut>,
-}
-
-pub(super) fn set_up(feed: DeltaChannel) -> (DeltaPublisher, Setup) {
-    let (send, queue) = mpsc::channel(QUEUED);
-    (DeltaPublisher(send), Setup { feed, queue })
-}
-
-/// Begins to tell and to listen, until the views are gone.
-pub(super) fn start(setup: Setup, views: &Views) {
-    let Setup { feed, mut queue } = setup;
-    let (me, views) = (Clock::System.new_id(), Arc::downgrade(&views.0));
-    let (listening, heard) = (feed.clone(), Weak::clone(&views));
+/// Starts a task that publishes and one that listens. They end when the catalog is gone.
+pub(super) fn start(channel: &DeltaChannel, catalog: &Arc<Catalog>) -> DeltaPublisher {
+    let (sender, queue) = mpsc::channel(MAX_QUEUED);
+    let own_id = Clock::System.new_id();
+    let endpoint = |name| Endpoint {
+        channel: channel.clone(),
+        own_id,
+        catalog: Arc::downgrade(catalog),
+        status: RedisStatus { name, failing: None },
+    };
+    let (mut publisher, mut listener) = (endpoint("published"), endpoint("received"));
+    let mut queue = queue;
+    let retry = channel.retry;
     tokio::spawn(async move {
-        while let Err(panic) = panics::catch_async(listen(&listening, me, &heard)).await {
-            panics::report(&panic);
-            time::sleep(listening.rest).await;
-        }
+        supervise("publisher of seat map changes", retry, async move || publisher.publish_queued(&mut queue).await)
+            .await;
     });
     tokio::spawn(async move {
-        while let Err(panic) = panics::catch_async(tell(&feed, me, &mut queue, &views)).await {
-            panics::report(&panic);
-            time::sleep(feed.rest).await;
-        }
+        supervise("listener to seat map changes", retry, async move || listener.listen().await).await;
     });
+    DeltaPublisher(sender)
 }
 
-async fn tell(feed: &DeltaChannel, me: Uuid, queue: &mut mpsc::Receiver<BytesMut>, views: &Weak<Inner>) {
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
-    let mut complaints = Complaints::about("told");
-    let mut waiting = Vec::new();
-    loop {
-        let connected = time::timeout(CONNECT, feed.client.get_multiplexed_async_connection_with_config(&config)).await;
-        let mut worked = false;
-        if let Some(mut connection) = complaints.check(connected) {
-            loop {
-                let received = time::timeout(SIGN, queue.recv_many(&mut waiting, TOGETHER)).await;
-                let Some(views) = views.upgrade().map(Views).filter(|_| received != Ok(0)) else { return };
-                // Where the database cannot be asked, there is nothing to tell of.
-                let Ok(epoch) = views.epoch().await else { break };
-                let message = message(me, &epoch, waiting.drain(..));
-                // No request waits for it.
-                let told = time::timeout(CONNECT, publish(&mut connection, message)).await;
-                if complaints.check(told).is_none() {
-                    break;
+/// One side of the exchange, with its own connection.
+struct Endpoint {
+    channel: DeltaChannel,
+    /// Marks the messages of this process, which its own listener ignores.
+    own_id: Uuid,
+    catalog: Weak<Catalog>,
+    status: RedisStatus,
+}
+
+impl Endpoint {
+    /// Publishes what is queued, on one connection after the other, until the catalog is gone.
+    async fn publish_queued(&mut self, queue: &mut mpsc::Receiver<BytesMut>) {
+        let config = AsyncConnectionConfig::new().set_connection_timeout(Some(TIMEOUT)).set_response_timeout(None);
+        while self.catalog.strong_count() > 0 {
+            let client = &self.channel.client;
+            let connected = time::timeout(TIMEOUT, client.get_multiplexed_async_connection_with_config(&config)).await;
+            let mut published = false;
+            if let Some(mut connection) = self.status.check(connected) {
+                while self.publish_next(queue, &mut connection).await {
+                    published = true;
                 }
-                worked = true;
             }
-        }
-        if views.strong_count() == 0 {
-            return;
-        }
-        if !worked {
-            time::sleep(feed.rest).await;
-            // By then it has been found by comparison.
-            while queue.try_recv().is_ok() {
-                metrics::feed_message("lost");
+            // A connection that worked is replaced at once.
+            if !published && self.catalog.strong_count() > 0 {
+                time::sleep(self.channel.retry).await;
+                // By then the other instances have found these changes by comparison.
+                while queue.try_recv().is_ok() {
+                    metrics::feed_message("lost");
+                }
             }
         }
     }
-}
 
-fn message(me: Uuid, epoch: &str, changes: impl Iterator<Item = BytesMut>) -> Bytes {
-    let mut message = message::head(me, epoch);
-    changes.for_each(|change| message.extend_from_slice(&change));
-    message.freeze()
+    /// Waits for changes, or for the keepalive, and publishes one message. Returns whether that succeeded.
+    async fn publish_next(
+        &mut self,
+        queue: &mut mpsc::Receiver<BytesMut>,
+        connection: &mut MultiplexedConnection,
+    ) -> bool {
+        let mut changes = Vec::new();
+        let received = time::timeout(KEEPALIVE, queue.recv_many(&mut changes, MAX_JOINED)).await;
+        // The queue is closed when the last publisher is dropped.
+        let Some(catalog) = self.catalog.upgrade().filter(|_| received != Ok(0)) else { return false };
+        // Without its epoch a message means nothing. If the database cannot be read, nothing is committed either.
+        let Ok(epoch) = catalog.epoch().await else { return false };
+        drop(catalog);
+        let mut message = message::begin(self.own_id, &epoch);
+        for change in &changes {
+            message.extend_from_slice(change);
+        }
+        let published = time::timeout(TIMEOUT, publish(connection, message.freeze())).await;
+        self.status.check(published).is_some()
+    }
+
+    /// Applies the changes of other instances, on one subscription after the other, until the catalog is gone.
+    async fn listen(&mut self) {
+        while self.catalog.strong_count() > 0 {
+            let subscribed = time::timeout(TIMEOUT, async {
+                let mut connection = self.channel.client.get_async_pubsub().await?;
+                connection.subscribe(CHANNEL).await?;
+                Ok(connection)
+            });
+            if let Some(connection) = self.status.check(subscribed.await) {
+                let mut messages = connection.into_on_message();
+                while let Ok(Some(message)) = time::timeout(MAX_SILENCE, messages.next()).await {
+                    let Some(catalog) = self.catalog.upgrade() else { return };
+                    let message = message::read(Bytes::copy_from_slice(message.get_payload_bytes()));
+                    let foreign = message.filter(|message| message.sender != self.own_id);
+                    if let Some(Message { epoch, changes, .. }) = foreign {
+                        metrics::feed_message("heard");
+                        catalog.apply_published(&epoch, changes);
+                    }
+                }
+            }
+            if self.catalog.strong_count() > 0 {
+                time::sleep(self.channel.retry).await;
+            }
+        }
+    }
 }
 
 async fn publish(connection: &mut MultiplexedConnection, message: Bytes) -> Result<(), RedisError> {
@@ -147,58 +182,33 @@ async fn publish(connection: &mut MultiplexedConnection, message: Bytes) -> Resu
     Ok(())
 }
 
-async fn listen(feed: &DeltaChannel, me: Uuid, views: &Weak<Inner>) {
-    let mut complaints = Complaints::about("heard");
-    loop {
-        let subscribed = time::timeout(CONNECT, async {
-            let mut connection = feed.client.get_async_pubsub().await?;
-            connection.subscribe(CHANNEL).await?;
-            Ok(connection)
-        });
-        if let Some(connection) = complaints.check(subscribed.await) {
-            let mut messages = connection.into_on_message();
-            while let Ok(Some(heard)) = time::timeout(SILENCE, messages.next()).await {
-                let Some(views) = views.upgrade().map(Views) else { return };
-                let message = message::read(Bytes::copy_from_slice(heard.get_payload_bytes()));
-                if let Some(Message { epoch, changes, .. }) = message.filter(|message| message.sender != me) {
-                    metrics::feed_message("heard");
-                    views.hear_others(&epoch, changes);
-                }
-            }
-        }
-        if views.strong_count() == 0 {
-            return;
-        }
-        time::sleep(feed.rest).await;
-    }
-}
-
-/// The log is told once when Redis fails, and once when it is back.
-struct Complaints {
-    what: &'static str,
+/// Whether Redis works, logged when it changes.
+struct RedisStatus {
+    /// What Redis is used for, as in "seat map changes are … over Redis".
+    name: &'static str,
     failing: Option<bool>,
 }
 
-impl Complaints {
-    fn about(what: &'static str) -> Self {
-        Self { what, failing: None }
-    }
-
-    fn check<T>(&mut self, done: Result<Result<T, RedisError>, time::error::Elapsed>) -> Option<T> {
-        let error = match done {
-            Ok(Ok(done)) => {
+impl RedisStatus {
+    fn check<T>(&mut self, result: Result<Result<T, RedisError>, time::error::Elapsed>) -> Option<T> {
+        let error = match result {
+            Ok(Ok(value)) => {
                 if self.failing != Some(false) {
-                    tracing::info!("changes of seat maps are {} over Redis", self.what);
+                    tracing::info!("seat map changes are {} over Redis", self.name);
                 }
                 self.failing = Some(false);
-                return Some(done);
+                return Some(value);
             }
             Ok(Err(error)) => error.category().to_owned(),
-            Err(_) => "no answer in time".to_owned(),
+            Err(_) => format!("no answer within {TIMEOUT:?}"),
         };
         metrics::feed_message("failed");
         if self.failing != Some(true) {
-            tracing::warn!(error, "changes of seat maps are not {} over Redis; the database is compared", self.what);
+            tracing::warn!(
+                error,
+                "seat map changes are not {} over Redis; seat maps are compared with the database",
+                self.name
+            );
         }
         self.failing = Some(true);
         None

@@ -1,5 +1,4 @@
-//! What is told of a seat map, with the words for it: found once, by whoever tells it first, and shared. They are bytes that
-//! mean nothing to this room.
+//! What readers and watchers get of a seat map, encoded once and shared. The encoded bytes mean nothing to this room.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,54 +10,54 @@ use crate::domain::{
     seating::ShowtimePlan,
 };
 
-/// A seat map at a moment.
+/// A seat map at one time.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Of this showtime,
+    /// What never changes about the showtime.
     pub plan: Arc<ShowtimePlan>,
-    /// in this epoch,
+    /// The epoch of the database that it was read from.
     pub epoch: Arc<str>,
-    /// as of this change
+    /// The revision that it shows.
     pub revision: i64,
-    /// and this moment.
+    /// The time as of which it shows the seats.
     pub at: DateTime<Utc>,
-    /// Every seat.
+    /// Every seat, in the order of the auditorium.
     pub seats: Vec<Status>,
-    /// Since when the showtime is cancelled, if it is.
+    /// When the showtime was cancelled.
     pub cancelled: Option<DateTime<Utc>>,
     pub(super) encoded: [OnceLock<Bytes>; 3],
-    /// What it is before.
-    pub(super) number: u64,
-    /// When the first hold ends; then it shows something else.
-    pub(super) until: Option<DateTime<Utc>>,
+    /// The number of the frame that follows on it.
+    pub(super) next_frame: u64,
+    /// When the first of its holds lapses. From then on it is out of date.
+    pub(super) valid_until: Option<DateTime<Utc>>,
 }
 
-/// Ways to say a snapshot.
+/// The ways in which a snapshot is encoded.
 #[derive(Clone, Copy, Debug)]
 pub enum Encoding {
-    /// In short,
+    /// An answer with one byte for each seat.
     Compact,
-    /// seat by seat,
+    /// An answer that also lists the seats by name.
     Listed,
-    /// or to a watcher.
+    /// A message to a watcher.
     Watch,
 }
 
 impl Snapshot {
-    /// Its words, found once.
-    pub fn encoded(&self, form: Encoding, say: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        self.encoded[form as usize].get_or_init(|| say(self)).clone()
+    /// The snapshot in bytes. The first call for each encoding encodes it; the others share the bytes.
+    pub fn encoded(&self, encoding: Encoding, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.encoded[encoding as usize].get_or_init(|| encode(self)).clone()
     }
 }
 
-/// What watchers are told of one commit, of several, or of a hold that has ended.
+/// A change of the seat map for watchers: one commit, several of them, or holds that have lapsed.
 #[derive(Debug)]
 pub struct Frame {
-    /// Of this showtime,
+    /// What never changes about the showtime.
     pub plan: Arc<ShowtimePlan>,
-    /// what changed, as it shows
+    /// The seats that changed, as they show at `at`.
     pub delta: Delta,
-    /// at this moment.
+    /// The time as of which the seats show like this.
     pub at: DateTime<Utc>,
     encoded: OnceLock<Bytes>,
 }
@@ -71,8 +70,8 @@ impl Frame {
         Arc::new(Self { plan: Arc::clone(plan), delta, at, encoded: OnceLock::new() })
     }
 
-    /// Its words, found once.
-    pub fn encoded(&self, say: impl FnOnce(&Self) -> Bytes) -> Bytes {
-        self.encoded.get_or_init(|| say(self)).clone()
+    /// The frame in bytes. The first call encodes it; the others share the bytes.
+    pub fn encoded(&self, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
+        self.encoded.get_or_init(|| encode(self)).clone()
     }
 }

@@ -1,8 +1,10 @@
-//! What instances tell each other of seat maps, in bytes. Whoever cannot read a message goes without it.
+//! The messages between instances about seat maps, in bytes. A message that cannot be read is ignored.
 //!
-//! `1`, the sender (16 bytes), the epoch (its length, then text), and what changed, one showtime after the other: its id (16),
-//! the revision before and after, when it was cancelled (or 0), how many seats, and for each its number and how it stands.
-//! Numbers are big-endian, times are microseconds. There is nothing in it about who has a seat.
+//! A message is the version (1 byte), the sender (16 bytes), the epoch (its length in 1 byte, then text), and one change after
+//! the other. A change is the showtime's id (16 bytes), the revisions before and after it (8 bytes each), the time of the
+//! showtime's cancellation or 0 (8 bytes), the number of seats (2 bytes), and for each seat its number (2 bytes), its state (1
+//! byte) and, if it is held, the end of the hold (8 bytes). Numbers are big-endian, times are microseconds since 1970.
+//! Deliberately absent: who has a seat.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -13,36 +15,36 @@ use crate::domain::{
     seat_map::{Delta, Status},
 };
 
-const FORM: u8 = 1;
-/// Steps of one batch, at most.
-const TOGETHER: i64 = 512;
+const VERSION: u8 = 1;
+/// Revisions of one batch.
+const MAX_REVISIONS: i64 = 512;
 const FREE: u8 = 0;
 const HELD: u8 = 1;
 const SOLD: u8 = 2;
 
-/// A message as it was heard.
+/// A message that was received.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Message {
-    /// By whom,
+    /// The process that published it.
     pub(super) sender: Uuid,
-    /// in which epoch,
+    /// The epoch of the changes.
     pub(super) epoch: String,
-    /// what changed. A sign of life has nothing of it.
+    /// The changes. A keepalive has none.
     pub(super) changes: Vec<(ShowtimeId, Delta)>,
 }
 
-/// Where a message begins.
-pub(super) fn head(sender: Uuid, epoch: &str) -> BytesMut {
+/// A message without changes, to which changes are added.
+pub(super) fn begin(sender: Uuid, epoch: &str) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(64);
-    bytes.put_u8(FORM);
+    bytes.put_u8(VERSION);
     bytes.put_slice(sender.as_bytes());
     bytes.put_u8(epoch.len() as u8);
     bytes.put_slice(epoch.as_bytes());
     bytes
 }
 
-/// Goes on with what changed in one showtime.
-pub(super) fn add(bytes: &mut BytesMut, id: ShowtimeId, delta: &Delta) {
+/// Adds the change of one showtime.
+pub(super) fn put_change(bytes: &mut BytesMut, id: ShowtimeId, delta: &Delta) {
     bytes.put_slice(id.0.as_bytes());
     bytes.put_i64(delta.before);
     bytes.put_i64(delta.revision);
@@ -61,9 +63,9 @@ pub(super) fn add(bytes: &mut BytesMut, id: ShowtimeId, delta: &Delta) {
     }
 }
 
-/// Reads a message of which nothing is missing.
+/// Reads a message; `None` if it is of another version, cut short, or impossible.
 pub(super) fn read(mut bytes: Bytes) -> Option<Message> {
-    if bytes.try_get_u8().ok()? != FORM {
+    if bytes.try_get_u8().ok()? != VERSION {
         return None;
     }
     let sender = uuid(&mut bytes)?;
@@ -83,7 +85,7 @@ fn uuid(bytes: &mut Bytes) -> Option<Uuid> {
 
 fn delta(bytes: &mut Bytes) -> Option<Delta> {
     let (before, revision) = (bytes.try_get_i64().ok()?, bytes.try_get_i64().ok()?);
-    if before < 1 || !(1..=TOGETHER).contains(&revision.checked_sub(before)?) {
+    if before < 1 || !(1..=MAX_REVISIONS).contains(&revision.checked_sub(before)?) {
         return None;
     }
     let cancelled = match bytes.try_get_i64().ok()? {
@@ -123,7 +125,7 @@ mod tests {
         let status =
             prop_oneof![Just(Status::Free), Just(Status::Sold), some_time().prop_map(|until| Status::Held { until })];
         let seats = prop::collection::vec((any::<u16>(), status), 0..20);
-        (1..i64::MAX - TOGETHER, 1..=TOGETHER, seats, prop::option::of(some_time()))
+        (1..i64::MAX - MAX_REVISIONS, 1..=MAX_REVISIONS, seats, prop::option::of(some_time()))
             .prop_map(|(before, steps, seats, cancelled)| Delta { before, revision: before + steps, seats, cancelled })
     }
 
@@ -137,29 +139,29 @@ mod tests {
     }
 
     fn written(message: &Message) -> Bytes {
-        let mut bytes = head(message.sender, &message.epoch);
+        let mut bytes = begin(message.sender, &message.epoch);
         for (id, delta) in &message.changes {
-            add(&mut bytes, *id, delta);
+            put_change(&mut bytes, *id, delta);
         }
         bytes.freeze()
     }
 
     proptest! {
         #[test]
-        fn what_is_told_is_what_is_heard(message in some_message()) {
+        fn what_is_written_is_what_is_read(message in some_message()) {
             prop_assert_eq!(read(written(&message)), Some(message));
         }
 
         #[test]
-        fn a_message_that_was_cut_off_says_no_more_than_it_does(message in some_message(), at in any::<prop::sample::Index>()) {
+        fn a_message_that_is_cut_short_has_no_change_that_was_not_written(message in some_message(), at in any::<prop::sample::Index>()) {
             let bytes = written(&message);
-            let heard = read(bytes.slice(..at.index(bytes.len())));
-            prop_assert!(heard.is_none_or(|heard| message.changes.starts_with(&heard.changes)));
+            let read = read(bytes.slice(..at.index(bytes.len())));
+            prop_assert!(read.is_none_or(|read| message.changes.starts_with(&read.changes)));
         }
 
         #[test]
-        fn whatever_else_is_heard_does_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _heard = read(bytes.into());
+        fn bytes_that_are_no_message_do_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _read = read(bytes.into());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! WatchPermits for watchers: so many in all, and so many for one caller. Who a caller is, is told by where it calls from.
+//! Permits for watchers: a number in all, and a number for each caller. Callers are told apart by their addresses.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -8,89 +8,89 @@ use std::{
 
 use tokio::sync::watch;
 
-/// How many may watch.
+/// How many watchers there may be at once.
 #[derive(Clone, Copy, Debug)]
 pub struct WatchQuota {
-    /// In all,
-    pub all: usize,
-    /// and from one place.
-    pub caller: usize,
+    /// Watchers in all.
+    pub total: usize,
+    /// Watchers from one address.
+    pub per_caller: usize,
 }
 
-/// Why somebody has no place.
+/// Which part of the quota leaves no room for another watcher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QuotaExceeded {
-    /// All are taken.
-    Full,
-    /// The caller has as many as it may have.
-    Enough,
+    Total,
+    Caller,
 }
 
+/// All permits of this process.
 pub(super) struct WatchPermits {
-    room: WatchQuota,
-    taken: watch::Sender<usize>,
-    callers: Mutex<HashMap<IpAddr, usize>>,
+    quota: WatchQuota,
+    acquired: watch::Sender<usize>,
+    by_caller: Mutex<HashMap<IpAddr, usize>>,
 }
 
-/// A place for one watcher, given back when it is dropped.
+/// The permit of one watcher. It is released when it is dropped.
 pub(super) struct WatchPermit {
-    places: Arc<WatchPermits>,
+    permits: Arc<WatchPermits>,
     caller: Option<IpAddr>,
 }
 
 impl WatchPermits {
-    pub(super) fn new(room: WatchQuota) -> Self {
-        Self { room, taken: watch::Sender::new(0), callers: Mutex::default() }
+    pub(super) fn new(quota: WatchQuota) -> Self {
+        Self { quota, acquired: watch::Sender::new(0), by_caller: Mutex::default() }
     }
 
-    pub(super) fn room(&self) -> WatchQuota {
-        self.room
+    pub(super) fn quota(&self) -> WatchQuota {
+        self.quota
     }
 
-    /// A place for a caller from there. Where nobody knows from where, only the number in all counts.
-    pub(super) fn take(self: &Arc<Self>, caller: Option<IpAddr>) -> Result<WatchPermit, QuotaExceeded> {
+    /// A permit for a caller at this address. Without an address only the number in all counts.
+    pub(super) fn acquire(self: &Arc<Self>, caller: Option<IpAddr>) -> Result<WatchPermit, QuotaExceeded> {
         let caller = caller.map(network);
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        let has = caller.and_then(|caller| callers.get(&caller).copied()).unwrap_or_default();
-        if has >= self.room.caller {
-            return Err(QuotaExceeded::Enough);
+        let mut by_caller = self.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = caller.and_then(|caller| by_caller.get(&caller).copied()).unwrap_or_default();
+        if count >= self.quota.per_caller {
+            return Err(QuotaExceeded::Caller);
         }
-        let room = |taken: &mut usize| {
-            let room = *taken < self.room.all;
-            *taken += usize::from(room);
-            room
-        };
-        if !self.taken.send_if_modified(room) {
-            return Err(QuotaExceeded::Full);
+        let acquired = self.acquired.send_if_modified(|acquired| {
+            let has_room = *acquired < self.quota.total;
+            *acquired += usize::from(has_room);
+            has_room
+        });
+        if !acquired {
+            return Err(QuotaExceeded::Total);
         }
         if let Some(caller) = caller {
-            callers.insert(caller, has + 1);
+            by_caller.insert(caller, count + 1);
         }
-        Ok(WatchPermit { places: Arc::clone(self), caller })
+        Ok(WatchPermit { permits: Arc::clone(self), caller })
     }
 
-    /// Waits until no place is taken.
-    pub(super) async fn empty(&self) {
-        let mut taken = self.taken.subscribe();
-        // The sender is ours.
-        let _gone = taken.wait_for(|taken| *taken == 0).await;
+    /// Waits until every permit is released.
+    pub(super) async fn wait_until_released(&self) {
+        let mut acquired = self.acquired.subscribe();
+        // It fails only if the sender is dropped, which lives as long as `self`.
+        let _closed = acquired.wait_for(|acquired| *acquired == 0).await;
     }
 }
 
 impl Drop for WatchPermit {
     fn drop(&mut self) {
-        let mut callers = self.places.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Entry::Occupied(mut has)) = self.caller.map(|caller| callers.entry(caller)) {
-            *has.get_mut() -= 1;
-            if *has.get() == 0 {
-                has.remove();
+        let mut by_caller = self.permits.by_caller.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Entry::Occupied(mut count)) = self.caller.map(|caller| by_caller.entry(caller)) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
             }
         }
-        self.places.taken.send_modify(|taken| *taken -= 1);
+        self.permits.acquired.send_modify(|acquired| *acquired -= 1);
     }
 }
 
-/// Whoever has one IPv6 address has as many as fit into its network.
+/// The address by which a caller is counted. An IPv6 network of 64 bits counts as one, since whoever has one address of it
+/// has them all.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
@@ -107,27 +107,27 @@ mod tests {
     }
 
     #[test]
-    fn a_caller_gets_no_more_than_its_share_and_gives_it_back() {
-        let places = Arc::new(WatchPermits::new(WatchQuota { all: 4, caller: 2 }));
-        let refused = |caller| places.take(Some(at(caller))).err();
-        let first = places.take(Some(at("192.0.2.1"))).ok();
-        let _second = places.take(Some(at("::ffff:192.0.2.1"))).ok();
-        assert_eq!(refused("192.0.2.1"), Some(QuotaExceeded::Enough));
-        let _third = places.take(Some(at("2001:db8::1"))).ok();
-        let _fourth = places.take(Some(at("2001:db8::ffff:2"))).ok();
-        assert_eq!(refused("2001:db8:0:0:1::3"), Some(QuotaExceeded::Enough));
-        assert_eq!(refused("2001:db8:0:1::1"), Some(QuotaExceeded::Full));
+    fn a_caller_gets_no_more_than_its_share_and_releases_it() {
+        let permits = Arc::new(WatchPermits::new(WatchQuota { total: 4, per_caller: 2 }));
+        let refused = |caller| permits.acquire(Some(at(caller))).err();
+        let first = permits.acquire(Some(at("192.0.2.1"))).ok();
+        let _second = permits.acquire(Some(at("::ffff:192.0.2.1"))).ok();
+        assert_eq!(refused("192.0.2.1"), Some(QuotaExceeded::Caller));
+        let _third = permits.acquire(Some(at("2001:db8::1"))).ok();
+        let _fourth = permits.acquire(Some(at("2001:db8::ffff:2"))).ok();
+        assert_eq!(refused("2001:db8:0:0:1::3"), Some(QuotaExceeded::Caller));
+        assert_eq!(refused("2001:db8:0:1::1"), Some(QuotaExceeded::Total));
         drop(first);
-        assert!(places.take(Some(at("192.0.2.1"))).is_ok());
+        assert!(permits.acquire(Some(at("192.0.2.1"))).is_ok());
     }
 
     #[tokio::test]
-    async fn the_last_to_leave_is_noticed() {
-        let places = Arc::new(WatchPermits::new(WatchQuota { all: 2, caller: 1 }));
-        let (one, other) = (places.take(None).ok(), places.take(None).ok());
-        assert!(places.take(None).is_err());
+    async fn the_last_release_is_noticed() {
+        let permits = Arc::new(WatchPermits::new(WatchQuota { total: 2, per_caller: 1 }));
+        let (one, other) = (permits.acquire(None).ok(), permits.acquire(None).ok());
+        assert!(permits.acquire(None).is_err());
         drop((one, other));
-        places.empty().await;
-        assert!(places.callers.lock().unwrap().is_empty());
+        permits.wait_until_released().await;
+        assert!(permits.by_caller.lock().unwrap().is_empty());
     }
 }

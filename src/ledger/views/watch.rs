@@ -1,184 +1,157 @@
-//! Somebody who watches: what to say next.
+//! A watch of one seat map: which message its watcher gets next.
 
-use std::{
-    any::Any,
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio::{sync::watch, time};
 
 use super::{
-    Inner, STALE, Views,
+    clock::ViewClock,
     frames::{Frame, Snapshot},
     permits::WatchPermit,
-    view::{Next, View},
+    state::{Next, STALE_AFTER},
+    view::View,
 };
-use crate::{domain::ids::ShowtimeId, telemetry::panics};
+use crate::domain::ids::ShowtimeId;
 
-/// Nobody sleeps longer than this, and misses that nobody watches any more.
-const NAP: Duration = Duration::from_mins(1);
-/// After a panic, it goes on as soon as that.
-const RECOVERY: Duration = Duration::from_secs(1);
-
-/// What a watcher is told.
+/// A message to a watcher.
 #[derive(Clone, Debug)]
 pub enum WatchMessage {
-    /// Everything as it stands.
+    /// The whole seat map.
     Snapshot(Arc<Snapshot>),
-    /// What changed.
+    /// What changed since the message before.
     Delta(Arc<Frame>),
-    /// Nothing changed for a while.
+    /// Nothing has changed since the message before.
     Heartbeat {
-        /// At this revision
+        /// The revision that the watcher has.
         revision: i64,
-        /// until now.
+        /// The time up to which nothing has changed.
         now: DateTime<Utc>,
-        /// Since when nobody has vouched for it, if that is long ago.
+        /// Since when the view has not been confirmed against the database, if it is stale.
         stale_since: Option<DateTime<Utc>>,
     },
-    /// There is no such showtime any more.
+    /// The showtime is no longer in the database. It is the last message.
     Gone,
 }
 
-/// Somebody who is told of every change of one showtime's seats.
+/// A watch, which counts as a watcher until it is dropped.
 pub struct Watch {
-    views: Views,
-    id: ShowtimeId,
+    clock: Arc<ViewClock>,
+    showtime_id: ShowtimeId,
     view: Arc<View>,
     wakeups: watch::Receiver<u64>,
-    /// The number of the next frame; `None` before the first word.
-    next: Option<u64>,
+    /// Number of the next frame; `None` until the first message.
+    next_frame: Option<u64>,
+    /// The first message to a watcher that resumes.
     first: Option<Arc<Frame>>,
-    /// The last revision that was told of, and its epoch; 0 before the first word.
-    place: (i64, Arc<str>),
-    seat: Arc<WatchPermit>,
+    /// The revision and epoch of the last message; revision 0 until the first message.
+    position: (i64, Arc<str>),
+    permit: Arc<WatchPermit>,
+}
+
+/// Where a watcher that resumes goes on: its position, its first message, and the number of the frame after that.
+pub(super) struct Resumption {
+    pub(super) position: (i64, Arc<str>),
+    pub(super) first: Arc<Frame>,
+    pub(super) next_frame: u64,
 }
 
 impl Watch {
-    /// `since`: what to begin with, and where to go on then; the place is where the watcher comes from.
     pub(super) fn new(
-        views: Views,
-        (id, view): (ShowtimeId, Arc<View>),
-        seat: WatchPermit,
-        since: Option<(Arc<Frame>, u64)>,
-        place: Option<(i64, &str)>,
+        clock: Arc<ViewClock>,
+        (showtime_id, view): (ShowtimeId, Arc<View>),
+        permit: WatchPermit,
+        resumption: Option<Resumption>,
     ) -> Self {
-        let place = place.filter(|_| since.is_some()).map_or((0, Arc::from("")), |(at, epoch)| (at, Arc::from(epoch)));
-        let (first, next) = since.map_or((None, None), |(frame, next)| (Some(frame), Some(next)));
-        Self { views, id, wakeups: view.wakeups(), view, next, first, place, seat: Arc::new(seat) }
+        let (position, first, next_frame) = match resumption {
+            Some(Resumption { position, first, next_frame }) => (position, Some(first), Some(next_frame)),
+            None => ((0, Arc::from("")), None, None),
+        };
+        let (wakeups, permit) = (view.wakeups(), Arc::new(permit));
+        Self { clock, showtime_id, view, wakeups, next_frame, first, position, permit }
     }
 
-    /// Which showtime is watched.
+    /// The showtime that is watched.
     #[must_use]
     pub fn showtime_id(&self) -> ShowtimeId {
-        self.id
+        self.showtime_id
     }
 
-    /// What comes next, or that nothing did for so long.
-    pub async fn next(&mut self, patience: Duration) -> WatchMessage {
+    /// Waits for the next message. A heartbeat follows on every interval without one.
+    pub async fn next(&mut self, heartbeat: Duration) -> WatchMessage {
         if self.view.is_gone() {
             return WatchMessage::Gone;
         }
-        // A subscriber that resumes and is up to date is told so at once.
+        // A watcher that resumes and is up to date is told so at once.
         if let Some(first) = self.first.take() {
-            return if first.delta.is_empty() { self.quiet(first.at) } else { self.changed(first) };
+            return if first.delta.is_empty() { self.heartbeat(first.at) } else { self.delta(first) };
         }
-        let Some(next) = self.next else { return self.everything() };
-        let silence = time::sleep(patience);
-        tokio::pin!(silence);
+        let Some(next_frame) = self.next_frame else { return self.snapshot() };
+        let due = time::sleep(heartbeat);
+        tokio::pin!(due);
         loop {
             self.wakeups.borrow_and_update();
             if self.view.is_gone() {
                 return WatchMessage::Gone;
             }
-            if let Some(message) = self.message(self.view.after(next)) {
+            if let Some(message) = self.message(self.view.announced_after(next_frame)) {
                 return message;
             }
             tokio::select! {
                 biased;
                 _ = self.wakeups.changed() => {}
-                () = &mut silence => {
-                    let (missing, after, now) = self.view.heartbeat(next, self.views.now());
-                    return self.message((missing, after)).unwrap_or_else(|| self.quiet(now));
+                () = &mut due => {
+                    let (next, after, now) = self.view.everything_after(next_frame, self.clock.now());
+                    return self.message((next, after)).unwrap_or_else(|| self.heartbeat(now));
                 }
             }
         }
     }
 
+    /// The revision and epoch of the last message, from which a new watch can resume.
+    #[must_use]
+    pub fn position(&self) -> (i64, Arc<str>) {
+        (self.position.0, Arc::clone(&self.position.1))
+    }
+
+    /// What makes this watcher count. It is kept until the watcher has taken its last message, and no other watcher gets its
+    /// place before.
+    #[must_use]
+    pub fn permit(&self) -> Arc<dyn Any + Send + Sync> {
+        Arc::clone(&self.permit) as _
+    }
+
     fn message(&mut self, (next, after): (Next, u64)) -> Option<WatchMessage> {
         match next {
             Next::Nothing => None,
-            Next::Everything => Some(self.everything()),
+            Next::Snapshot => Some(self.snapshot()),
             Next::Frame(frame) => {
-                self.next = Some(after);
-                Some(self.changed(frame))
+                self.next_frame = Some(after);
+                Some(self.delta(frame))
             }
         }
     }
 
-    /// Where somebody else can go on: the last revision that was told, and its epoch.
-    #[must_use]
-    pub fn place(&self) -> (i64, Arc<str>) {
-        (self.place.0, Arc::clone(&self.place.1))
-    }
-
-    /// To be kept for as long as the watcher has not taken its last word: its place is not given to another before.
-    #[must_use]
-    pub fn seat(&self) -> Arc<dyn Any + Send + Sync> {
-        Arc::clone(&self.seat) as _
-    }
-
-    fn everything(&mut self) -> WatchMessage {
-        let (snapshot, next) = self.view.everything(self.views.now());
-        (self.next, self.place) = (Some(next), (snapshot.revision, Arc::clone(&snapshot.epoch)));
+    fn snapshot(&mut self) -> WatchMessage {
+        let (snapshot, next_frame) = self.view.snapshot_to_watch(self.clock.now());
+        (self.next_frame, self.position) = (Some(next_frame), (snapshot.revision, Arc::clone(&snapshot.epoch)));
         WatchMessage::Snapshot(snapshot)
     }
 
-    fn changed(&mut self, frame: Arc<Frame>) -> WatchMessage {
-        self.place.0 = frame.delta.revision;
+    fn delta(&mut self, frame: Arc<Frame>) -> WatchMessage {
+        self.position.0 = frame.delta.revision;
         WatchMessage::Delta(frame)
     }
 
-    fn quiet(&self, now: DateTime<Utc>) -> WatchMessage {
+    fn heartbeat(&self, now: DateTime<Utc>) -> WatchMessage {
         let unconfirmed_for = self.view.unconfirmed_for();
-        let stale_since = (unconfirmed_for > STALE).then(|| now - unconfirmed_for);
-        WatchMessage::Heartbeat { revision: self.place.0, now, stale_since }
+        let stale_since = (unconfirmed_for > STALE_AFTER).then(|| now - unconfirmed_for);
+        WatchMessage::Heartbeat { revision: self.position.0, now, stale_since }
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.view.left();
-    }
-}
-
-/// Tells of every hold that ends, when it ends, and of what could not be told at once, for as long as anybody watches.
-pub(super) async fn announce_lapses(views: Weak<Inner>, view: Arc<View>) {
-    while let Err(panic) = panics::catch_async(run_announcements(&views, &view)).await {
-        panics::report(&panic);
-        time::sleep(RECOVERY).await;
-        view.recover();
-    }
-}
-
-async fn run_announcements(views: &Weak<Inner>, view: &View) {
-    let mut wakeups = view.wakeups();
-    loop {
-        let Some(views) = views.upgrade().map(Views) else { return };
-        if view.may_stop() {
-            return;
-        }
-        wakeups.borrow_and_update();
-        let now = views.now();
-        let pause = view.lapse(now).and_then(|next| (next - now).to_std().ok()).unwrap_or(NAP).min(NAP);
-        let pause = view.announce_later().unwrap_or(pause).min(pause);
-        drop(views);
-        tokio::select! {
-            () = time::sleep(pause) => {}
-            _ = wakeups.changed() => {}
-            () = view.pending() => {}
-        }
+        self.view.remove_watcher();
     }
 }

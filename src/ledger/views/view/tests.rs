@@ -1,9 +1,12 @@
-//! A view without a database: what those are told who come late, read slowly, or have a clock that is set back.
+//! A view without a database: what a watcher gets that is behind, that resumes, or whose server's clock is set back.
 
 use chrono::TimeDelta;
 
-use super::*;
-use crate::domain::{seat_index::Block, seating, showtime};
+use super::{
+    super::state::{MAX_EARLY, MAX_FRAMES},
+    *,
+};
+use crate::domain::{seat_index::Block, seat_map::Status, seating, showtime};
 
 const NOON: i64 = 12 * 3_600;
 
@@ -16,7 +19,7 @@ fn view() -> View {
     View::new(map, "epoch".into(), at(0), Instant::now())
 }
 
-/// One commit, after which this seat stands like this.
+/// One commit that leaves this seat with this status.
 fn commit(view: &View, seat: u16, status: Status, now: i64) {
     let before = view.revision();
     let mut delta = Delta { revision: before + 1, ..Delta::from(before) };
@@ -27,73 +30,73 @@ fn commit(view: &View, seat: u16, status: Status, now: i64) {
 fn frame(next: (Next, u64)) -> (Arc<Frame>, u64) {
     match next {
         (Next::Frame(frame), number) => (frame, number),
-        (Next::Nothing | Next::Everything, _) => panic!("there is a delta"),
+        (Next::Nothing | Next::Snapshot, _) => panic!("there is a delta"),
     }
 }
 
 #[test]
-fn those_who_are_equally_behind_share_one_delta() {
+fn watchers_that_are_equally_far_behind_share_one_delta() {
     let view = view();
-    let (_, start) = view.everything(at(0));
-    assert!(matches!(view.after(start), (Next::Nothing, _)));
+    let (_, start) = view.snapshot_to_watch(at(0));
+    assert!(matches!(view.announced_after(start), (Next::Nothing, _)));
     for seat in [3, 4, 3] {
         commit(&view, seat, if seat == 4 { Status::Sold } else { Status::Held { until: at(60) } }, 1);
     }
     commit(&view, 3, Status::Free, 2);
-    let (one, end) = frame(view.after(start));
-    let (other, _) = frame(view.after(start));
+    let (one, end) = frame(view.announced_after(start));
+    let (other, _) = frame(view.announced_after(start));
     assert!(Arc::ptr_eq(&one, &other));
     assert_eq!((one.delta.before, one.delta.revision), (1, 5));
     assert_eq!(one.delta.seats, [(3, Status::Free), (4, Status::Sold)]);
-    assert!(matches!(view.after(end), (Next::Nothing, _)));
-    // Who is one step behind gets that step.
-    assert_eq!(frame(view.after(end - 1)).0.delta.before, 4);
+    assert!(matches!(view.announced_after(end), (Next::Nothing, _)));
+    // A watcher that is one commit behind gets that commit.
+    assert_eq!(frame(view.announced_after(end - 1)).0.delta.before, 4);
 }
 
 #[test]
-fn who_is_too_far_behind_gets_everything_and_nothing_is_kept_for_him() {
+fn a_watcher_that_is_too_far_behind_gets_a_snapshot_and_no_frames_are_kept_for_it() {
     let view = view();
-    let (_, start) = view.everything(at(0));
-    for step in 0..KEPT as i64 {
+    let (_, start) = view.snapshot_to_watch(at(0));
+    for step in 0..MAX_FRAMES as i64 {
         commit(&view, 1, Status::Held { until: at(1_000 + step) }, 1);
     }
-    assert!(matches!(view.after(start), (Next::Frame(_), _)));
+    assert!(matches!(view.announced_after(start), (Next::Frame(_), _)));
     commit(&view, 1, Status::Sold, 1);
-    assert!(matches!(view.after(start), (Next::Everything, _)));
-    assert_eq!(view.inner().frames.len(), KEPT);
+    assert!(matches!(view.announced_after(start), (Next::Snapshot, _)));
+    assert_eq!(view.state().frames.len(), MAX_FRAMES);
     assert!(view.since(1, "epoch", at(1)).is_none());
     assert_eq!(view.since(2, "epoch", at(1)).expect("it is kept").0.delta.seats, [(1, Status::Sold)]);
 }
 
 #[test]
-fn after_a_panic_everybody_is_told_everything() {
+fn after_a_panic_every_watcher_gets_a_snapshot() {
     let view = view();
-    let (_, start) = view.everything(at(0));
+    let (_, start) = view.snapshot_to_watch(at(0));
     commit(&view, 1, Status::Sold, 1);
-    let (_, heard) = frame(view.after(start));
-    assert!(matches!(view.after(heard), (Next::Nothing, _)));
+    let (_, after) = frame(view.announced_after(start));
+    assert!(matches!(view.announced_after(after), (Next::Nothing, _)));
     view.recover();
-    for before in [start, heard] {
-        assert!(matches!(view.after(before), (Next::Everything, _)));
+    for before in [start, after] {
+        assert!(matches!(view.announced_after(before), (Next::Snapshot, _)));
     }
-    let (snapshot, end) = view.everything(at(1));
+    let (snapshot, end) = view.snapshot_to_watch(at(1));
     assert_eq!((snapshot.revision, snapshot.seats[1]), (2, Status::Sold));
     commit(&view, 2, Status::Sold, 2);
-    assert_eq!(frame(view.after(end)).0.delta.before, 2);
+    assert_eq!(frame(view.announced_after(end)).0.delta.before, 2);
 }
 
 #[test]
-fn the_end_of_a_hold_is_told_once_and_again_to_those_who_come_back() {
+fn a_lapse_is_announced_once_and_again_to_a_watcher_that_resumes() {
     let view = view();
     commit(&view, 1, Status::Held { until: at(10) }, 0);
-    let (_, start) = view.everything(at(0));
+    let (_, start) = view.snapshot_to_watch(at(0));
     assert_eq!(view.lapse(at(9)), Some(at(10)));
-    assert!(matches!(view.after(start), (Next::Nothing, _)));
+    assert!(matches!(view.announced_after(start), (Next::Nothing, _)));
     assert_eq!(view.lapse(at(10)), None);
-    let (told, end) = frame(view.after(start));
-    assert_eq!((told.delta.before, told.delta.revision, &*told.delta.seats), (2, 2, &[(1, Status::Free)][..]));
+    let (lapse, end) = frame(view.announced_after(start));
+    assert_eq!((lapse.delta.before, lapse.delta.revision, &*lapse.delta.seats), (2, 2, &[(1, Status::Free)][..]));
     view.lapse(at(11));
-    assert!(matches!(view.after(end), (Next::Nothing, _)));
+    assert!(matches!(view.announced_after(end), (Next::Nothing, _)));
     assert_eq!(view.since(2, "epoch", at(11)).expect("it is here").0.delta.seats, [(1, Status::Free)]);
     assert!(view.since(2, "another", at(11)).is_none());
 }
@@ -106,31 +109,31 @@ fn a_clock_that_is_set_back_takes_nothing_back() {
     let snapshot = view.snapshot(at(5));
     assert_eq!((snapshot.at, snapshot.seats[1]), (at(12), Status::Free));
     commit(&view, 2, Status::Held { until: at(11) }, 6);
-    let last = view.inner().number - 1;
-    let (told, _) = frame(view.after(last));
-    assert_eq!((told.at, &*told.delta.seats), (at(12), &[(2, Status::Free)][..]));
+    let number = view.state().next_frame - 1;
+    let (last, _) = frame(view.announced_after(number));
+    assert_eq!((last.at, &*last.delta.seats), (at(12), &[(2, Status::Free)][..]));
 }
 
 #[test]
-fn a_database_that_went_back_is_shown_as_it_is() {
+fn a_database_that_was_restored_is_shown_as_it_is() {
     let view = view();
     commit(&view, 1, Status::Sold, 1);
-    // Who has heard everything hears it all again.
-    let (_, start) = view.everything(at(1));
+    // A watcher that is up to date gets a snapshot, too.
+    let (_, start) = view.snapshot_to_watch(at(1));
     let older = SeatMap::new(view.plan(), 1, showtime::State::Scheduled, []);
     view.replace(older.clone(), at(2), Instant::now());
-    assert_eq!(view.revision(), 2, "an answer that was late is not believed");
-    view.begin_anew(older, "later".into(), Instant::now());
-    assert!(matches!(view.after(start), (Next::Everything, _)));
-    let (snapshot, _) = view.everything(at(2));
+    assert_eq!(view.revision(), 2, "an answer that is late is left out");
+    view.restart(older, "later".into(), Instant::now());
+    assert!(matches!(view.announced_after(start), (Next::Snapshot, _)));
+    let (snapshot, _) = view.snapshot_to_watch(at(2));
     assert_eq!((snapshot.revision, &*snapshot.epoch, snapshot.seats[1]), (1, "later", Status::Free));
     assert!(view.since(2, "epoch", at(2)).is_none());
 }
 
 #[test]
-fn what_comes_before_its_time_waits_for_what_it_follows() {
+fn a_change_that_arrives_early_waits_for_the_one_that_it_follows_on() {
     let view = view();
-    let (_, start) = view.everything(at(0));
+    let (_, start) = view.snapshot_to_watch(at(0));
     let step = |before: i64, seat: u16| {
         let seats = vec![(seat, Status::Sold)];
         Delta { revision: before + 1, seats, ..Delta::from(before) }
@@ -138,58 +141,58 @@ fn what_comes_before_its_time_waits_for_what_it_follows() {
     for (early, seat) in [(3, 3), (2, 2), (3, 3)] {
         assert_eq!(view.follow(step(early, seat), at(1)), Followed::Gap);
     }
-    assert!(matches!(view.after(start), (Next::Nothing, _)));
+    assert!(matches!(view.announced_after(start), (Next::Nothing, _)));
     assert_eq!(view.follow(step(1, 1), at(2)), Followed::Done);
-    let (all, _) = frame(view.after(start));
+    let (all, _) = frame(view.announced_after(start));
     assert_eq!((all.delta.before, all.delta.revision), (1, 4));
     assert_eq!(all.delta.seats, [1, 2, 3].map(|seat| (seat, Status::Sold)));
-    assert!(view.inner().early.is_empty());
-    // What is missing may never come: nobody waits for it with more than this.
-    for early in 0..2 * EARLY as i64 {
+    assert!(view.state().early.is_empty());
+    // The missing change may never arrive: no more than this many wait for it.
+    for early in 0..2 * MAX_EARLY as i64 {
         view.follow(step(10 + early, 1), at(3));
     }
-    assert_eq!(view.inner().early.len(), EARLY);
+    assert_eq!(view.state().early.len(), MAX_EARLY);
 }
 
 #[test]
-fn what_others_say_of_another_epoch_or_of_seats_that_are_not_there_is_not_believed() {
+fn a_published_change_of_another_epoch_or_of_seats_that_do_not_exist_is_ignored() {
     let view = view();
-    let said = |seat: u16| Delta { revision: 2, seats: vec![(seat, Status::Sold)], ..Delta::from(1) };
-    view.hear("another", said(1), at(1));
-    view.hear("epoch", said(10), at(1));
+    let published = |seat: u16| Delta { revision: 2, seats: vec![(seat, Status::Sold)], ..Delta::from(1) };
+    view.follow_published("another", published(1), at(1));
+    view.follow_published("epoch", published(10), at(1));
     assert_eq!(view.revision(), 1);
-    view.hear("epoch", said(9), at(1));
+    view.follow_published("epoch", published(9), at(1));
     assert_eq!(view.revision(), 2);
 }
 
 #[test]
-fn when_many_watch_and_much_happens_it_is_told_together() {
+fn with_many_watchers_and_many_changes_several_are_announced_together() {
     let view = view();
     for _ in 0..2_000 {
-        view.watched();
+        view.add_watcher();
     }
-    let (_, start) = view.everything(at(0));
+    let (_, start) = view.snapshot_to_watch(at(0));
     commit(&view, 1, Status::Sold, 1);
-    // It had been quiet.
-    let waited = view.announce_later();
+    // It was not postponed before.
+    let waited = view.announce_postponed();
     for seat in [2, 3] {
         commit(&view, seat, Status::Sold, 1);
     }
-    assert!(waited.is_some() || view.announce_later().is_some());
-    while view.announce_later().is_some() {
+    assert!(waited.is_some() || view.announce_postponed().is_some());
+    while view.announce_postponed().is_some() {
         std::thread::yield_now();
     }
-    let mut told = Vec::new();
+    let mut announced = Vec::new();
     let mut next = start;
-    while let (Next::Frame(frame), after) = view.after(next) {
-        told.push((frame.delta.before, frame.delta.revision));
+    while let (Next::Frame(frame), after) = view.announced_after(next) {
+        announced.push((frame.delta.before, frame.delta.revision));
         next = after;
     }
-    assert!(told.len() < 3 && told.first().is_some_and(|(before, _)| *before == 1), "{told:?}");
-    assert_eq!(told.last().map(|(_, revision)| *revision), Some(4));
+    assert!(announced.len() < 3 && announced.first().is_some_and(|(before, _)| *before == 1), "{announced:?}");
+    assert_eq!(announced.last().map(|(_, revision)| *revision), Some(4));
 }
 
-/// A subscriber's copy of the map. It holds every message against the time that the message bears.
+/// A watcher's copy of the map. It checks every message against the time that the message carries.
 struct Copy {
     seats: Vec<Status>,
     next: u64,
@@ -197,12 +200,12 @@ struct Copy {
 
 impl Copy {
     fn begin(view: &View, now: DateTime<Utc>) -> Self {
-        let (snapshot, next) = view.everything(now);
+        let (snapshot, next) = view.snapshot_to_watch(now);
         Self { seats: snapshot.seats.clone(), next }
     }
 
     fn read(&mut self, view: &View) -> Arc<Frame> {
-        let (frame, next) = frame(view.after(self.next));
+        let (frame, next) = frame(view.announced_after(self.next));
         self.next = next;
         for (seat, status) in &frame.delta.seats {
             self.seats[usize::from(*seat)] = *status;
@@ -214,7 +217,7 @@ impl Copy {
 }
 
 #[test]
-fn a_change_after_the_end_of_a_hold_carries_that_end() {
+fn a_change_after_a_lapse_carries_the_lapse() {
     let view = view();
     commit(&view, 1, Status::Held { until: at(10) }, 0);
     let mut copy = Copy::begin(&view, at(0));
@@ -223,11 +226,11 @@ fn a_change_after_the_end_of_a_hold_carries_that_end() {
     let frame = copy.read(&view);
     assert_eq!((frame.at, &*frame.delta.seats), (at(11), &[(1, Status::Free), (2, Status::Sold)][..]));
     assert_eq!(view.lapse(at(12)), None);
-    assert!(matches!(view.after(copy.next), (Next::Nothing, _)), "the end is announced once");
+    assert!(matches!(view.announced_after(copy.next), (Next::Nothing, _)), "the lapse is announced once");
 }
 
 #[test]
-fn a_seat_that_is_held_again_when_its_hold_ends_stays_held() {
+fn a_seat_that_is_held_again_after_its_hold_lapsed_stays_held() {
     let view = view();
     commit(&view, 1, Status::Held { until: at(10) }, 0);
     let mut copy = Copy::begin(&view, at(0));
@@ -236,7 +239,7 @@ fn a_seat_that_is_held_again_when_its_hold_ends_stays_held() {
 }
 
 #[test]
-fn joined_changes_bear_the_time_of_the_last_of_them() {
+fn joined_frames_have_the_time_of_the_last_of_them() {
     let view = view();
     commit(&view, 1, Status::Held { until: at(10) }, 0);
     let mut copy = Copy::begin(&view, at(0));
@@ -246,4 +249,19 @@ fn joined_changes_bear_the_time_of_the_last_of_them() {
     assert_eq!(copy.read(&view).at, at(2));
     assert_eq!(view.lapse(at(15)), Some(at(20)));
     assert_eq!(copy.read(&view).at, at(15));
+}
+
+#[test]
+fn a_heartbeat_is_due_only_when_nothing_is_left_to_send() {
+    let view = view();
+    commit(&view, 1, Status::Held { until: at(10) }, 0);
+    let (_, start) = view.snapshot_to_watch(at(0));
+    let (none, _, until) = view.everything_after(start, at(9));
+    assert!(matches!(none, Next::Nothing) && until == at(9));
+    // No task has announced the lapse.
+    let (lapse, next, _) = view.everything_after(start, at(12));
+    let (lapse, next) = frame((lapse, next));
+    assert_eq!((lapse.at, &*lapse.delta.seats), (at(12), &[(1, Status::Free)][..]));
+    let (none, _, until) = view.everything_after(next, at(11));
+    assert!(matches!(none, Next::Nothing) && until == at(12), "times do not run back");
 }

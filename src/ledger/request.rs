@@ -1,0 +1,74 @@
+//! What the ledger is asked, and what it answers.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    domain::{
+        ids::ShowtimeId,
+        reservation::Reservation,
+        seating::{Command, Refusal, ShowtimePlan},
+    },
+    store::RequestKey,
+};
+
+/// A command for one showtime, with what belongs to the request that brought it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The showtime whose seats the command is about.
+    pub showtime_id: ShowtimeId,
+    /// The change that is asked for.
+    pub command: Command,
+    /// The request id and its caller. A repetition under the same key has no second effect.
+    pub key: Option<RequestKey>,
+    /// The reservation that the command names, if it was just read. It saves the ledger a read if the reservation has ended.
+    pub record: Option<Arc<Reservation>>,
+    /// Whether only to answer what the command would come to. Nothing is written, and no request id is looked up.
+    pub validate_only: bool,
+    /// The trace of the request, which the events of the change carry.
+    pub trace_id: Option<u128>,
+}
+
+impl Request {
+    /// The sweep's request: to record the holds of this showtime that have lapsed.
+    pub(super) fn expire(showtime_id: ShowtimeId) -> Self {
+        Self { showtime_id, command: Command::Expire, key: None, record: None, validate_only: false, trace_id: None }
+    }
+
+    /// Whether the command makes a reservation. Such a request id is stored with the reservation, not with an answer.
+    pub(super) fn reserves(&self) -> bool {
+        matches!(self.command, Command::Reserve { .. })
+    }
+
+    /// The key under which the answer is looked up and stored.
+    pub(super) fn effective_key(&self) -> Option<&RequestKey> {
+        self.key.as_ref().filter(|_| !self.validate_only)
+    }
+}
+
+/// The answer to a request.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// What never changes about the showtime.
+    pub plan: Arc<ShowtimePlan>,
+    /// The showtime's revision at which the request was decided. A repeated request has the revision of its first answer.
+    pub revision: i64,
+    /// When the request was decided, by the database's clock.
+    pub now: DateTime<Utc>,
+    /// The decision.
+    pub outcome: Outcome,
+}
+
+/// What a request came to.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The command was accepted. The reservation is the one that the command made or named, as it is afterwards.
+    Done(Option<Arc<Reservation>>),
+    /// The same request was accepted before. The reservation is the one of the first answer.
+    Replayed(Option<Arc<Reservation>>),
+    /// The request id was used before, with other content.
+    RequestReused,
+    /// A rule forbids the command. Shared, because many requests for the same seats are refused alike.
+    Refused(Arc<Refusal>),
+}

@@ -1,0 +1,220 @@
+//! Load on one or several instances, a watcher at each, and maps that are read meanwhile: all must show the same.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use boxoffice::{
+    clock::Clock,
+    pb::boxoffice::v1::{Reservation, ReservationState, SeatState, Showtime, WatchSeatMapResponse},
+};
+use futures_util::future::join_all;
+use tonic::Streaming;
+
+use super::{
+    Server, in_hours,
+    seats::{best, cancel, confirm, extend, name, reserve, showtime_with},
+    watching::{Copy, States, map, states, watch},
+};
+
+/// Enough seats for every caller of every round.
+const ROWS: [(&str, &str); 6] = [
+    ("A", "ssssssssssssssssssss"),
+    ("B", "ssssssssssssssssssss"),
+    ("C", "ssssssssssssssssssss"),
+    ("D", "ssssssssssssssssssss"),
+    ("E", "ssssssssssssssssssss"),
+    ("F", "ssssssssssssssssssss"),
+];
+/// The time within which every watcher has every change, whatever failed before.
+const CONVERGES_WITHIN: Duration = Duration::from_secs(2);
+
+/// Instances on one database, with a watcher at each.
+pub(crate) struct Convergence<'a> {
+    servers: Vec<&'a Server>,
+    pub(crate) showtime: Showtime,
+    pub(crate) watching: Vec<(Copy, Streaming<WatchSeatMapResponse>)>,
+    /// The seats at each revision, as the first map or watcher showed them.
+    states: BTreeMap<i64, States>,
+    /// Revisions at which a map was read under load.
+    read: BTreeSet<i64>,
+    /// Revisions that a watcher has had.
+    watched: BTreeSet<i64>,
+    /// The state of each seat by the answer with the highest revision.
+    answered: BTreeMap<String, (i64, SeatState)>,
+    /// The highest revision in any answer.
+    last: i64,
+    /// The seed of the next round.
+    seed: u64,
+}
+
+impl<'a> Convergence<'a> {
+    pub(crate) async fn start(servers: Vec<&'a Server>) -> Self {
+        let seed = Clock::System.new_id().as_u64_pair().1;
+        // The output of a test that fails is shown.
+        println!("the first seed is {seed}");
+        let showtime = showtime_with(servers[0], &ROWS, in_hours(0), |request| request).await;
+        let watching = join_all(servers.iter().map(|server| begin(server, &showtime))).await;
+        Self {
+            servers,
+            showtime,
+            watching,
+            states: BTreeMap::new(),
+            read: BTreeSet::new(),
+            watched: BTreeSet::new(),
+            answered: BTreeMap::new(),
+            last: 1,
+            seed,
+        }
+    }
+
+    /// Lets callers reserve one after the other, and change their reservations. After each change every watcher arrives at just
+    /// that revision.
+    pub(crate) async fn change_in_turn(&mut self, at: &[usize], callers: usize) {
+        self.seed = self.seed.wrapping_add(1);
+        for caller in 0..callers {
+            let server = self.servers[at[caller % at.len()]];
+            let customer = Customer::new(self.seed, caller);
+            let held = customer.reserve(server, &self.showtime).await;
+            self.arrive_at(&held).await;
+            self.arrive_at(&customer.change(server, &held).await).await;
+        }
+    }
+
+    async fn arrive_at(&mut self, changed: &Reservation) {
+        self.note_answer(changed);
+        self.converge().await;
+        assert!(self.watching.iter().all(|(copy, _)| copy.revision == changed.revision), "there are no other changes");
+    }
+
+    /// Lets callers reserve at once at these instances, and confirm, extend or cancel. Meanwhile maps are read from the same
+    /// instances.
+    pub(crate) async fn change(&mut self, at: &[usize], callers: usize) {
+        self.seed = self.seed.wrapping_add(1);
+        let servers: Vec<_> = at.iter().map(|at| self.servers[*at]).collect();
+        let seed = self.seed;
+        let (showtime, over) = (&self.showtime, AtomicBool::new(false));
+        let load = async {
+            let done = join_all((0..callers).map(async |caller| {
+                let (server, customer) = (servers[caller % servers.len()], Customer::new(seed, caller));
+                let held = customer.reserve(server, showtime).await;
+                customer.change(server, &held).await
+            }));
+            let done = done.await;
+            over.store(true, Ordering::SeqCst);
+            done
+        };
+        let read = servers.iter().map(async |server| {
+            let mut maps = Vec::new();
+            while !over.load(Ordering::SeqCst) {
+                maps.push(map(&mut server.showtimes(), &showtime.showtime_id, 0).await);
+            }
+            maps
+        });
+        let (done, maps) = tokio::join!(load, join_all(read));
+        for reservation in &done {
+            self.note_answer(reservation);
+        }
+        for map in maps.into_iter().flatten() {
+            self.read.insert(map.revision);
+            self.compare(map.revision, states(&map));
+        }
+    }
+
+    /// Waits until every watcher has the last revision, and compares what all of them and the maps have shown.
+    pub(crate) async fn converge(&mut self) {
+        let last = self.last;
+        let arrive = self.watching.iter_mut().map(async |(copy, watching)| {
+            let mut noted = vec![(copy.revision, copy.states.clone())];
+            while copy.revision < last {
+                copy.read(watching).await;
+                noted.push((copy.revision, copy.states.clone()));
+            }
+            noted
+        });
+        let arrived =
+            tokio::time::timeout(CONVERGES_WITHIN, join_all(arrive)).await.expect("every watcher has every change");
+        // The first one is where the watcher was before.
+        self.watched.extend(arrived.iter().flat_map(|noted| &noted[1..]).map(|(revision, _)| *revision));
+        let mut noted: Vec<_> = arrived.into_iter().flatten().collect();
+        for server in &self.servers {
+            let map = map(&mut server.showtimes(), &self.showtime.showtime_id, self.last).await;
+            let states = states(&map);
+            for (seat, shown) in &states {
+                let answered = self.answered.get(seat).map_or(SeatState::Free, |(_, state)| *state);
+                assert_eq!(*shown, answered, "{seat} is not as it was answered, at revision {}", map.revision);
+            }
+            noted.push((map.revision, states));
+        }
+        for (revision, states) in noted {
+            self.compare(revision, states);
+        }
+    }
+
+    /// The number of revisions at which a map that was read under load was compared with a watcher's copy.
+    pub(crate) fn compared(&self) -> usize {
+        self.read.intersection(&self.watched).count()
+    }
+
+    /// Notes the state of the seats of a reservation in an answer.
+    fn note_answer(&mut self, reservation: &Reservation) {
+        let state = match reservation.state() {
+            ReservationState::Held => SeatState::Held,
+            ReservationState::Confirmed => SeatState::Sold,
+            _ => SeatState::Free,
+        };
+        let revision = reservation.revision;
+        for seat in &reservation.seats {
+            let latest = self.answered.entry(name(seat)).or_insert((revision, state));
+            if latest.0 < revision {
+                *latest = (revision, state);
+            }
+        }
+        self.last = self.last.max(revision);
+    }
+
+    /// Compares the seats at a revision with what was shown at it before.
+    fn compare(&mut self, revision: i64, states: States) {
+        match self.states.entry(revision) {
+            Entry::Vacant(first) => drop(first.insert(states)),
+            Entry::Occupied(before) => assert_eq!(*before.get(), states, "at revision {revision}"),
+        }
+    }
+}
+
+async fn begin(server: &Server, showtime: &Showtime) -> (Copy, Streaming<WatchSeatMapResponse>) {
+    let mut watching = watch(&server.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
+    (Copy::begin(&mut watching).await, watching)
+}
+
+/// A customer that chooses at random.
+struct Customer {
+    name: String,
+    dice: u64,
+}
+
+impl Customer {
+    fn new(seed: u64, caller: usize) -> Self {
+        let mut dice = DefaultHasher::new();
+        (seed, caller).hash(&mut dice);
+        Self { name: format!("caller {caller} of {seed}"), dice: dice.finish() }
+    }
+
+    async fn reserve(&self, server: &Server, showtime: &Showtime) -> Reservation {
+        let mine = best(showtime, &self.name, 1 + (self.dice % 2) as i32);
+        reserve(server, mine).await.expect("there are enough seats")
+    }
+
+    /// Confirms, extends or cancels the reservation.
+    async fn change(&self, server: &Server, held: &Reservation) -> Reservation {
+        let after = match self.dice / 2 % 4 {
+            0 => confirm(server, held).await,
+            1 | 2 => cancel(server, held).await,
+            _ => extend(server, held).await,
+        };
+        after.expect("the seats are held")
+    }
+}
