@@ -1,4 +1,4 @@
-//! ListShowtimes over the wire: filters, order and pages.
+//! `ListShowtimes` over the wire: filters, order and pages.
 
 use std::collections::BTreeMap;
 

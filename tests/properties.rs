@@ -67,7 +67,7 @@ proptest! {
     #[test]
     fn money_comes_back_as_it_went(code in codes(), minor in 0..=100_000_000_i64) {
         let currency = Currency::parse(code).expect("a known currency");
-        prop_assume!(minor <= 1_000_000 * currency.minor_per_unit());
+        prop_assume!(minor <= currency.max_units() * currency.minor_per_unit());
         let money = Money { currency, minor };
         let (units, nanos) = money.units_and_nanos();
         prop_assert_eq!(Money::price(code, units, nanos), Ok(money));
@@ -78,7 +78,7 @@ proptest! {
         match Money::price(code, units, nanos) {
             Ok(money) => {
                 prop_assert_eq!(money.units_and_nanos(), (units, nanos));
-                prop_assert!(money.minor >= 0 && money.minor <= 1_000_000 * money.currency.minor_per_unit());
+                prop_assert!(money.minor >= 0 && money.minor <= money.currency.max_units() * money.currency.minor_per_unit());
             }
             Err(violations) => {
                 for flaw in violations.list() {

@@ -1,4 +1,4 @@
-//! GetRules: a client learns the rules of the deployment before it is refused.
+//! `GetRules`: a client learns the rules of the deployment before it is refused.
 
 use boxoffice::pb::boxoffice::v1::{GetRulesRequest, OrphanRule, Rules};
 

@@ -165,7 +165,9 @@ impl App {
         let signed = canonical(filter);
         let after = self.0.pages.place(LIST, &signed, &page.token)?.and_then(|place| read_cursor(&place));
         let now = self.0.clock.now();
-        let mut found = self.0.store.reservations(filter, after, limit as u64 + 1, now).await?;
+        // Both reads are on the heap: the query builder makes their futures large.
+        let read = Box::pin(self.0.store.reservations(filter, after, limit as u64 + 1, now));
+        let mut found = read.await?;
         let more = found.len() > limit;
         found.truncate(limit);
         let next = match found.last() {
@@ -175,7 +177,7 @@ impl App {
         let mut showtimes: Vec<_> = found.iter().map(|found| found.reservation.showtime_id).collect();
         showtimes.sort_unstable();
         showtimes.dedup();
-        let plans = self.0.store.plans(&showtimes).await?.into_iter();
+        let plans = Box::pin(self.0.store.plans(&showtimes)).await?.into_iter();
         let plans: HashMap<_, _> = plans.map(|plan| (plan.facts.showtime_id, plan)).collect();
         let with_plan = |ReservationAt { reservation, now }| {
             let plan = plans.get(&reservation.showtime_id)?;

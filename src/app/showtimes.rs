@@ -116,9 +116,9 @@ impl App {
         origin: &Origin,
         id: ShowtimeId,
         force: bool,
-        _expected_revision: Option<i64>,
+        expected_revision: Option<i64>,
     ) -> Result<Answer<Showtime>, Error> {
-        let request = origin.command(id, Command::CancelShowtime { force });
+        let request = origin.command(id, Command::CancelShowtime { force, expected_revision });
         let Reply { plan, revision, now, outcome } =
             self.decide(request).await?.ok_or_else(|| Error::no_showtime(id))?;
         let replayed = match outcome {

@@ -4,8 +4,12 @@ use std::fmt;
 
 use super::violations::Violations;
 
-/// The most that one seat may cost, in whole units of any currency.
+/// The most that one seat may cost, in whole units of most currencies.
 const MAX_UNITS: i64 = 1_000_000;
+/// The same for currencies of which 1,000,000 buy little.
+const MAX_SMALL_UNITS: i64 = 1_000_000_000;
+const SMALL_UNITS: &str = "BIF COP GNF IDR IQD IRR KHR KRW LAK LBP MGA MMK MNT NGN PYG RWF SDG SLE SOS SSP STN SYP TZS \
+    UGX UZS VES VND YER ZWG";
 const NANOS: i32 = 1_000_000_000;
 
 /// An ISO 4217 code, of those that are in use for prices.
@@ -35,6 +39,12 @@ impl Currency {
     #[must_use]
     pub fn code(self) -> &'static str {
         self.0
+    }
+
+    /// The most that one seat may cost, in whole units.
+    #[must_use]
+    pub fn max_units(self) -> i64 {
+        if SMALL_UNITS.contains(self.0) { MAX_SMALL_UNITS } else { MAX_UNITS }
     }
 
     /// How many minor units make one.
@@ -68,15 +78,18 @@ impl Money {
         if currency.is_none() {
             violations.add("currency_code", "must be a known ISO 4217 code");
         }
-        if !(0..=MAX_UNITS).contains(&units) || (units == MAX_UNITS && nanos > 0) {
-            violations.add("units", format!("must be from 0 to {MAX_UNITS} in all"));
+        let most = currency.map_or(MAX_SMALL_UNITS, Currency::max_units);
+        if !(0..=most).contains(&units) || (units == most && nanos > 0) {
+            let code = currency.map_or("", Currency::code);
+            violations.add("units", format!("a seat costs at least 0 and at most {most} {code}").trim_end());
         }
         let per_unit = currency.map_or(100, Currency::minor_per_unit);
         let nanos_per_minor = i64::from(NANOS) / per_unit;
         if !(0..NANOS).contains(&nanos) {
             violations.add("nanos", "must be from 0 to 999999999");
         } else if i64::from(nanos) % nanos_per_minor != 0 {
-            violations.add("nanos", "must not be finer than the currency's smallest unit");
+            let code = currency.map_or("the currency", Currency::code);
+            violations.add("nanos", format!("must be a multiple of {nanos_per_minor}, the smallest unit of {code}"));
         }
         match currency {
             Some(currency) if violations.is_empty() => {

@@ -235,7 +235,8 @@ impl SeatIndex {
             }
         }
         if names.len() > usize::from(most) {
-            flaws.add(BadKind::TooMany, "", format!("must be at most {most}"));
+            let what = format!("must name at most {most} seats, and names {}", names.len());
+            flaws.add(BadKind::TooMany, "", what);
         }
         if names.is_empty() {
             flaws.add(BadKind::Unknown, "", "must name a seat".to_owned());

@@ -100,8 +100,10 @@ pub enum Command {
     Expire,
     /// Not to play at all.
     CancelShowtime {
-        /// Also if seats were sold.
+        /// Whether sales are cancelled too. Without it, a showtime with sales is not cancelled.
         force: bool,
+        /// The revision that the showtime must have. `None` accepts any.
+        expected_revision: Option<i64>,
     },
 }
 

@@ -28,7 +28,8 @@ pub(super) fn read(metadata: &MetadataMap, field: &str) -> Result<Option<Request
         (Some(field), Some(header)) if field != header => {
             return Err(Violations::one("request_id", "must equal the idempotency-key metadata, or one be left out"));
         }
-        (id, None) | (None, id) | (id, Some(_)) => id,
+        (Some(id), _) | (None, Some(id)) => Some(id),
+        (None, None) => None,
     };
     if id.is_some_and(|id| id.0.is_nil()) {
         return Err(Violations::one("request_id", "must not be the nil UUID"));

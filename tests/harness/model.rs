@@ -124,7 +124,9 @@ impl Model {
                 }
                 Ok(None)
             }
-            Command::CancelShowtime { force } => self.cancel_showtime(*force, now).map(|()| None),
+            Command::CancelShowtime { force, expected_revision } => {
+                self.cancel_showtime(*force, *expected_revision, now).map(|()| None)
+            }
         }
     }
 
@@ -269,12 +271,22 @@ impl Model {
         Ok(self.change(at, |it| it.expire_time = longer))
     }
 
-    fn cancel_showtime(&mut self, force: bool, now: DateTime<Utc>) -> Result<(), Refusal> {
+    fn cancel_showtime(
+        &mut self,
+        force: bool,
+        expected_revision: Option<i64>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
         if let Some(at) = self.cancelled {
             return Err(Refusal::ShowtimeCancelled { at });
         }
         if now >= self.facts.end_time {
             return Err(Refusal::ShowtimeOver { end: self.facts.end_time });
+        }
+        if let Some(expected) = expected_revision
+            && expected != self.revision
+        {
+            return Err(Refusal::RevisionDiffers { expected });
         }
         let sold = self.reservations.iter().filter(|it| matches!(it.state, State::Confirmed(_))).count();
         if sold > 0 && !force {

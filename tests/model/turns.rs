@@ -226,7 +226,8 @@ fn commands(played: &Played) -> BoxedStrategy<Command> {
     let extend =
         (which(), whose()).prop_map(|(reservation_id, customer_id)| Command::Extend { reservation_id, customer_id });
     let to_cancel = if played.turns > LATE { 8 } else { 0 };
-    let cancel_showtime = any::<bool>().prop_map(|force| Command::CancelShowtime { force });
+    let cancel_showtime = (any::<bool>(), proptest::option::weighted(0.3, 1..20_i64))
+        .prop_map(|(force, expected_revision)| Command::CancelShowtime { force, expected_revision });
     prop_oneof![
         50 => reserve,
         16 => confirm,

@@ -35,16 +35,35 @@ fn what_looks_like_the_number_of_a_card_is_refused() {
         "4111-1111-1111-1111",
         "378282246310005",
         "visa 4111 1111 1111 1111!",
-        "card: 6304000000000000 (debit)",
+        "card: 5555555555554444 (debit)",
         "4222222222222",
+        "3782 822463 10005",
+        "order 12 4111 1111 1111 1111",
     ];
     for card in cards {
         assert_eq!(flaws("card", card), ["transaction_id"], "{card}");
         assert_eq!(flaws(card, ""), ["method"], "{card}");
     }
-    // The check digit is wrong; too short; too long; not together.
-    for other in ["4111111111111112", "411111111111", "41111111111111111111", "4111 1111, 1111 1111"] {
+    // The check digit is wrong; too short; too long; not together; of no scheme; a time in milliseconds.
+    for other in [
+        "4111111111111112",
+        "411111111111",
+        "41111111111111111111",
+        "4111 1111, 1111 1111",
+        "41 11 11 11 11 11 11 11",
+        "6304000000000000",
+        "1795820387003",
+    ] {
         assert_eq!(flaws("card", other), Vec::<String>::new(), "{other}");
+    }
+}
+
+#[test]
+fn no_time_in_milliseconds_is_taken_for_a_card_number() {
+    // These are times from 2001 to 2065.
+    for step in 0..200_000_i64 {
+        let millis = (1_000_000_000_000 + step * 10_007_003).to_string();
+        assert_eq!(flaws("card", &millis), Vec::<String>::new(), "{millis}");
     }
 }
 

@@ -39,7 +39,9 @@ impl Seating {
                 self.extend(self.named(*reservation_id, customer_id.as_ref())?, rules, now)
             }
             Command::Expire => Ok(self.expire(now)),
-            Command::CancelShowtime { force } => self.cancel_showtime(*force, now),
+            Command::CancelShowtime { force, expected_revision } => {
+                self.cancel_showtime(*force, *expected_revision, now)
+            }
         }
     }
 
@@ -194,12 +196,22 @@ impl Seating {
         Decision { changes: expired.take(LAPSED_AT_ONCE).collect(), reservation: None }
     }
 
-    fn cancel_showtime(&self, force: bool, now: DateTime<Utc>) -> Result<Decision, Refusal> {
+    fn cancel_showtime(
+        &self,
+        force: bool,
+        expected_revision: Option<i64>,
+        now: DateTime<Utc>,
+    ) -> Result<Decision, Refusal> {
         if let showtime::State::Cancelled { at } = self.state {
             return Err(Refusal::ShowtimeCancelled { at });
         }
         if now >= self.plan.facts.end_time {
             return Err(Refusal::ShowtimeOver { end: self.plan.facts.end_time });
+        }
+        if let Some(expected) = expected_revision
+            && expected != self.revision
+        {
+            return Err(Refusal::RevisionDiffers { expected });
         }
         let sold = |reservation: &&Arc<Reservation>| reservation.phase(now) == Phase::Confirmed;
         let confirmed_count = self.live().filter(sold).count() as i32;

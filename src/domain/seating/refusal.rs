@@ -56,6 +56,11 @@ pub enum Refusal {
         /// When it ended.
         end: DateTime<Utc>,
     },
+    /// The showtime has another revision than the command expects.
+    RevisionDiffers {
+        /// The revision that was expected.
+        expected: i64,
+    },
     /// Seats were sold.
     HasSales {
         /// In so many reservations.

@@ -67,6 +67,11 @@ pub(super) fn of(refused: &Refused) -> Status {
             let message = format!("the showtime ended at {end}");
             failed_precondition(refused, "SHOWTIME_OVER", &message, [("end_time", end)])
         }
+        Refusal::RevisionDiffers { expected } => {
+            let message =
+                format!("revision {expected} was expected, the showtime is at {}; read it again", refused.revision);
+            failed_precondition(refused, "REVISION_DIFFERS", &message, [("expected_revision", expected.to_string())])
+        }
         Refusal::HasSales { count } => {
             let reservations = if *count == 1 { "reservation" } else { "reservations" };
             let message =

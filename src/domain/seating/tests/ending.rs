@@ -4,7 +4,7 @@ use super::{Change, Command, Decision, HOLD, MICRO, Phase, Refusal, Stage, State
 use crate::domain::reservation::{self, Sale};
 
 fn cancel(stage: &mut Stage, force: bool) -> Result<Vec<Change>, Refusal> {
-    let Decision { changes, reservation } = stage.ask(&Command::CancelShowtime { force })?;
+    let Decision { changes, reservation } = stage.ask(&Command::CancelShowtime { force, expected_revision: None })?;
     assert_eq!(reservation, None);
     Ok(changes)
 }
@@ -97,4 +97,13 @@ fn a_showtime_is_cancelled_until_it_is_over() {
     let mut stage = Stage::new(&["ss"]);
     stage.now = end - MICRO;
     cancel(&mut stage, false).expect("also while it plays");
+}
+
+#[test]
+fn a_showtime_at_another_revision_than_expected_is_not_cancelled() {
+    let mut stage = Stage::new(&["ss"]);
+    stage.reserve("ann", "A1").unwrap();
+    let expecting = |revision| Command::CancelShowtime { force: false, expected_revision: Some(revision) };
+    assert_eq!(stage.ask(&expecting(1)), Err(Refusal::RevisionDiffers { expected: 1 }));
+    assert!(stage.ask(&expecting(2)).is_ok());
 }

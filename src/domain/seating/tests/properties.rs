@@ -181,7 +181,9 @@ fn follow(stage: &mut Stage, step: &Step) {
             stage.ask(&Command::Extend { reservation_id: of(index), customer_id: whose(by) }).map(drop)
         }
         Step::Expire => stage.ask(&Command::Expire).map(drop),
-        Step::CancelShowtime(force) => stage.ask(&Command::CancelShowtime { force: *force }).map(drop),
+        Step::CancelShowtime(force) => {
+            stage.ask(&Command::CancelShowtime { force: *force, expected_revision: None }).map(drop)
+        }
     };
 }
 
