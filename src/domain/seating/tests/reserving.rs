@@ -73,7 +73,7 @@ fn a_seat_that_is_not_there_is_refused() {
     let mut stage = Stage::new(&["s.s"]);
     for labels in ["A2", "A4", "C1", "AA1", "A0", "A-1"] {
         let (kind, flaws) = bad(&stage.reserve("ann", labels).unwrap_err());
-        assert_eq!((kind, flaws), (BadKind::Unknown, vec![format!("seats[0] {labels} is not in the seat_index")]));
+        assert_eq!((kind, flaws), (BadKind::Unknown, vec![format!("seats[0] {labels} is not a seat of this auditorium")]));
     }
 }
 
@@ -91,11 +91,15 @@ fn every_flaw_of_a_choice_is_named() {
     let mut stage = Stage::with(&["sssss"], |rules| rules.max_seats = 2);
     let (kind, flaws) = bad(&stage.reserve("ann", "A1 A1 A5").unwrap_err());
     assert_eq!(kind, BadKind::Repeated);
-    let expected = ["seats[1] A1 is named twice", "seats A1 and A5 are not neighbours", "seats must be at most 2"];
+    let expected = ["seats[1] A1 is named twice", "seats A1 and A5 are not neighbours", "seats must name at most 2 seats, and names 3"];
     assert_eq!(flaws, expected);
     let (kind, flaws) = bad(&stage.reserve("ann", "A1 A1 Z1 A5").unwrap_err());
     assert_eq!(kind, BadKind::Unknown, "the gravest, though not the first");
-    let expected = ["seats[1] A1 is named twice", "seats[2] Z1 is not in the seat_index", "seats must be at most 2"];
+    let expected = [
+        "seats[1] A1 is named twice",
+        "seats[2] Z1 is not a seat of this auditorium",
+        "seats must name at most 2 seats, and names 4",
+    ];
     assert_eq!(flaws, expected);
     assert_eq!(bad(&stage.reserve("ann", "").unwrap_err()).1, ["seats must name a seat"]);
 }
