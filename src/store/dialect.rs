@@ -19,7 +19,7 @@ pub(super) fn is_among(backend: DbBackend, column: impl ColumnTrait, ids: impl I
     let ids = id_list(backend, ids);
     let column = Expr::col(column.as_column_ref());
     if backend == DbBackend::Sqlite {
-        let (list, id) = ("ids", Func::cust("unhex").arg(Expr::col("value")));
+        let (list, id) = ("json_each", Func::cust("unhex").arg(Expr::col("value")));
         let mut listed = Query::select();
         listed.expr(id).from_function(Func::cust("json_each").arg(ids), list);
         return column.in_subquery(listed);

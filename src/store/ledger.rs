@@ -5,7 +5,7 @@
 //! before the wait.
 //!
 //! This folder and the migrations have the only SQL that is written as text. Its statements are the ones that every
-//! reservation waits for, and the form of each was measured: [ADR 8](../../docs/adr/0008-the-ledgers-own-connections.md) has
+//! reservation waits for, and the form of each was measured: `docs/adr/0008-the-ledgers-own-connections.md` has
 //! the figures. Everything else in the store goes through entities and the query builder.
 
 pub(super) mod pool;

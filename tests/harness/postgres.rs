@@ -18,8 +18,8 @@ use tokio::sync::OnceCell;
 use super::{eventually, process::Process, supervisor};
 
 const OLDEST: u32 = 15;
-/// As in `docker-compose.yaml`: with a million reservations, what is written to all the time does not fit into Postgres's
-/// own 128 MB.
+/// As in `docker-compose.yaml`: with a million reservations, the pages that are written to all the time do not fit into
+/// Postgres's default of 128 MB.
 const MEMORY: &str = "shared_buffers=512MB";
 
 /// A server and its files.
@@ -27,7 +27,7 @@ pub(crate) struct Postgres {
     binaries: PathBuf,
     folder: PathBuf,
     port: u16,
-    /// The shared one is never dropped: the supervisor stops it.
+    /// The supervisor stops the shared server, which is never dropped.
     server: Process,
 }
 
@@ -49,25 +49,25 @@ impl Database {
         Self { name, postgres }
     }
 
-    /// What `--database-url` takes.
+    /// The value for `--database-url`.
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{}", self.postgres.port, self.name)
     }
 
-    /// Ends all its connections and lets nobody in.
+    /// Ends all connections to it, and refuses new ones.
     pub(crate) fn lock_out(&self) {
         let name = &self.name;
         self.postgres.sql(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
         self.postgres.sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"));
     }
 
-    /// Lets everybody in again.
+    /// Accepts connections again.
     pub(crate) fn let_in(&self) {
         self.postgres.sql(&format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", self.name));
     }
 }
 
-/// A server that answers nothing. Dropping this resumes it.
+/// A server that was paused and answers nothing. Dropping this resumes it.
 pub(crate) struct Paused<'a> {
     backends: Vec<Pid>,
     server: &'a Process,
@@ -99,7 +99,7 @@ impl Postgres {
         }
         let options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
         run(command(&binaries, &folder, "initdb").args(options));
-        // Somebody may take the port between our look and the start: then look again.
+        // Another process may take the port before the server does. Then another port is tried.
         for _ in 0..5 {
             let port = free_port();
             let server = spawn(&binaries, &folder, port);
@@ -112,31 +112,31 @@ impl Postgres {
         panic!("Postgres found no free port in five attempts")
     }
 
-    /// What `--database-url` takes for the database that every server has.
+    /// The value for `--database-url`, for the database that every server has.
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
-    /// Ends it as a power cut would, its children with it.
+    /// Ends the server and its children as a power cut would.
     pub(crate) async fn crash(&self) {
         self.server.signal(Signal::QUIT);
         self.server.exit().await;
     }
 
-    /// Comes back at the same address with the same data.
+    /// Starts the server again, at the same address with the same data.
     pub(crate) async fn restart(&mut self) {
         self.server = spawn(&self.binaries, &self.folder, self.port);
         self.server.console().find("that it is ready", ready).await;
     }
 
-    /// A black hole: connections stay, new ones are taken, nothing is answered.
+    /// Pauses the server: connections stay open, new ones are accepted, and nothing is answered.
     pub(crate) async fn pause(&self) -> Paused<'_> {
         self.server.signal(Signal::STOP);
-        // Then it starts no more children.
+        // A stopped server starts no more children.
         eventually("Postgres stops", async || self.server.is_stopped().then_some(())).await;
         let backends = self.server.children();
         for backend in &backends {
-            // Each is in a group of its own; if the test process dies, nobody else would wake it.
+            // Each is in a process group of its own, so only the supervisor resumes it if the test process dies.
             supervisor::watch(*backend, Signal::CONT);
             let _ = kill_process(*backend, Signal::STOP);
         }
@@ -158,7 +158,7 @@ fn ready(line: &str) -> Option<()> {
     line.contains("database system is ready to accept connections").then_some(())
 }
 
-/// One of the server's own tools, as the server's own user.
+/// One of the server's own programs, run as the server's user.
 fn command(binaries: &Path, folder: &Path, tool: &str) -> Command {
     let mut command = Command::new(binaries.join(tool));
     command.current_dir(folder).env("LC_ALL", "C").arg("-D").arg(folder.join("data"));
@@ -177,7 +177,7 @@ fn spawn(binaries: &Path, folder: &Path, port: u16) -> Process {
     Process::spawn("Postgres", postgres, Signal::QUIT)
 }
 
-/// The newest installed server.
+/// The folder of the newest server that is installed.
 fn binaries() -> PathBuf {
     let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<(u32, PathBuf)> = debian
@@ -200,16 +200,16 @@ fn binaries() -> PathBuf {
     )
 }
 
-/// `initdb` on the path, with the version it says: "initdb (PostgreSQL) 15.6 (…)".
+/// The version and folder of the `initdb` on the path. It prints "initdb (PostgreSQL) 15.6 (…)".
 fn on_path() -> Option<(u32, PathBuf)> {
     let place = Command::new("sh").args(["-c", "command -v initdb"]).output().ok()?;
     let initdb = fs::canonicalize(String::from_utf8(place.stdout).ok()?.trim()).ok()?;
-    let said = String::from_utf8(Command::new(&initdb).arg("--version").output().ok()?.stdout).ok()?;
-    let version = said.split("PostgreSQL) ").nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
+    let printed = String::from_utf8(Command::new(&initdb).arg("--version").output().ok()?.stdout).ok()?;
+    let version = printed.split("PostgreSQL) ").nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
     Some((version, initdb.parent().map(Path::to_path_buf)?))
 }
 
-/// User and group for the server when we are root.
+/// The user and group of the server, if the tests run as root.
 fn unprivileged() -> Option<(u32, u32)> {
     let number = |flag: &str, user: &str| {
         let output = Command::new("id").args([flag, user]).output().expect("`id` runs");
@@ -219,7 +219,7 @@ fn unprivileged() -> Option<(u32, u32)> {
     geteuid().is_root().then(|| found.expect("a user `postgres` or `nobody` to run Postgres as"))
 }
 
-/// A port that nobody listens on just now.
+/// A port that no process listens on at the moment.
 pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound socket has an address").port()
@@ -227,6 +227,6 @@ pub(crate) fn free_port() -> u16 {
 
 fn run(command: &mut Command) {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = [output.stdout, output.stderr].concat();
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&said));
+    let printed = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&printed));
 }

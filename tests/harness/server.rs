@@ -47,7 +47,7 @@ fn program(path: &str) -> Command {
 /// How to start a server: its options by flag, and its environment.
 #[derive(Clone)]
 pub(crate) struct Setup {
-    program: &'static str,
+    program: String,
     folder: PathBuf,
     options: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
@@ -57,7 +57,7 @@ impl Setup {
     /// With its data in this folder, on free ports, without samples.
     pub(crate) fn new(folder: &Path) -> Self {
         let (options, environment) = (BTreeMap::new(), BTreeMap::new());
-        let setup = Self { program: BINARY, folder: folder.to_owned(), options, environment };
+        let setup = Self { program: BINARY.to_owned(), folder: folder.to_owned(), options, environment };
         setup
             .with("--listen", "127.0.0.1:0")
             .with("--admin-listen", "127.0.0.1:0")
@@ -71,9 +71,14 @@ impl Setup {
         self
     }
 
+    /// With this binary instead of the one under test.
+    pub(crate) fn with_program(self, program: &str) -> Self {
+        Self { program: program.to_owned(), ..self }
+    }
+
     /// With this bug in it.
     pub(crate) fn with_bug(self, name: &str) -> Self {
-        Self { program: PLANTED, ..self }.in_environment("PLANTED_BUG", name)
+        self.with_program(PLANTED).in_environment("PLANTED_BUG", name)
     }
 
     /// With this in its environment.
@@ -84,7 +89,7 @@ impl Setup {
 
     /// The command line of this subcommand (`""`: the default one) with these options.
     pub(crate) fn command(&self, subcommand: &str) -> Command {
-        let mut command = program(self.program);
+        let mut command = program(&self.program);
         command.current_dir(&self.folder).envs(&self.environment);
         command.args((!subcommand.is_empty()).then_some(subcommand));
         for (flag, value) in &self.options {

@@ -73,7 +73,10 @@ fn a_seat_that_is_not_there_is_refused() {
     let mut stage = Stage::new(&["s.s"]);
     for labels in ["A2", "A4", "C1", "AA1", "A0", "A-1"] {
         let (kind, flaws) = bad(&stage.reserve("ann", labels).unwrap_err());
-        assert_eq!((kind, flaws), (BadKind::Unknown, vec![format!("seats[0] {labels} is not a seat of this auditorium")]));
+        assert_eq!(
+            (kind, flaws),
+            (BadKind::Unknown, vec![format!("seats[0] {labels} is not a seat of this auditorium")])
+        );
     }
 }
 
@@ -91,7 +94,11 @@ fn every_flaw_of_a_choice_is_named() {
     let mut stage = Stage::with(&["sssss"], |rules| rules.max_seats = 2);
     let (kind, flaws) = bad(&stage.reserve("ann", "A1 A1 A5").unwrap_err());
     assert_eq!(kind, BadKind::Repeated);
-    let expected = ["seats[1] A1 is named twice", "seats A1 and A5 are not neighbours", "seats must name at most 2 seats, and names 3"];
+    let expected = [
+        "seats[1] A1 is named twice",
+        "seats A1 and A5 are not neighbours",
+        "seats must name at most 2 seats, and names 3",
+    ];
     assert_eq!(flaws, expected);
     let (kind, flaws) = bad(&stage.reserve("ann", "A1 A1 Z1 A5").unwrap_err());
     assert_eq!(kind, BadKind::Unknown, "the gravest, though not the first");

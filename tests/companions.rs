@@ -1,0 +1,192 @@
+//! Rows of other tables commit with a change of the ledger, or not at all. Settings stand in for those tables here.
+
+use std::{sync::Arc, time::Duration};
+
+use boxoffice::{
+    clock::Clock,
+    domain::{
+        ids::{ReservationId, ShowtimeId},
+        reservation::{CustomerId, Reservation},
+        seating::{Choice, Command, OrphanRule, Rules, Seating, ShowtimePlan},
+        showtime,
+    },
+    store::{
+        self, Companion, Database, Error, LedgerConnection, LedgerWrites, LockWait, LockedShowtimes, ShowtimeStep,
+        Store,
+    },
+};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
+
+use crate::harness::{World, create_auditorium, in_hours, new_showtime};
+
+on_both_stores!(
+    a_change_and_its_companions_commit_together,
+    a_companion_that_fails_undoes_the_change,
+    a_change_that_fails_undoes_its_companions,
+    a_reservation_by_itself_takes_its_companions_along,
+);
+
+async fn a_change_and_its_companions_commit_together(world: World) {
+    let stage = Stage::set(world).await;
+    stage.commit(stage.step(1), vec![insert("a"), update("a"), insert("b")]).await.expect("nothing is in the way");
+    assert_eq!(stage.revision().await, 2);
+    assert_eq!(stage.settings(["a", "b"]).await, [Some(vec![2]), Some(vec![1])]);
+    // Without a change of any showtime, too.
+    stage.commit(LedgerWrites::default(), vec![insert("c")]).await.expect("it is new");
+    assert_eq!((stage.revision().await, stage.settings(["c"]).await), (2, [Some(vec![1])]));
+    stage.close().await;
+}
+
+async fn a_companion_that_fails_undoes_the_change(world: World) {
+    let stage = Stage::set(world).await;
+    let failed =
+        stage.commit(stage.step(1), vec![insert("a"), update("nothing")]).await.expect_err("no row was updated");
+    assert!(matches!(failed, Error::Fenced(_)), "{failed:?}");
+    let failed = stage.commit(stage.step(1), vec![insert("a"), insert("a")]).await.expect_err("a name is unique");
+    assert!(matches!(failed, Error::Constraint(_)), "{failed:?}");
+    assert!(failed.is_about_one(), "a batch with others in it is taken apart");
+    assert_eq!((stage.revision().await, stage.settings(["a"]).await), (1, [None]));
+    stage.commit(stage.step(1), vec![]).await.expect("the connection goes on");
+    stage.close().await;
+}
+
+async fn a_change_that_fails_undoes_its_companions(world: World) {
+    let stage = Stage::set(world).await;
+    let failed = stage.commit(stage.step(7), vec![insert("a")]).await.expect_err("the revision is another one");
+    assert!(matches!(failed, Error::Fenced(_)), "{failed:?}");
+    assert_eq!((stage.revision().await, stage.settings(["a"]).await), (1, [None]));
+    stage.close().await;
+}
+
+/// On Postgres such a reservation is written and committed in one message, which has no room for companions.
+async fn a_reservation_by_itself_takes_its_companions_along(world: World) {
+    let stage = Stage::set(world).await;
+    let (writes, undone) = stage.reservation();
+    stage.commit(writes, vec![insert("a"), update("nothing")]).await.expect_err("no row was updated");
+    let (writes, made) = stage.reservation();
+    stage.commit(writes, vec![insert("b")]).await.expect("nothing is in the way");
+    assert!(stage.find(&undone).await.is_none() && stage.find(&made).await.is_some());
+    assert_eq!((stage.revision().await, stage.settings(["a", "b"]).await), (2, [None, Some(vec![1])]));
+    stage.close().await;
+}
+
+fn insert(name: &str) -> Companion {
+    let mut insert = Query::insert();
+    insert.into_table("settings").columns(["name", "value"]).values_panic([name.into(), vec![1_u8].into()]);
+    Companion::insert(insert, 1)
+}
+
+fn update(name: &str) -> Companion {
+    let mut update = Query::update();
+    update.table("settings").value("value", vec![2_u8]).and_where(Expr::col("name").eq(name));
+    Companion::update(update, 1)
+}
+
+/// A showtime as it was scheduled, and a way to write to it.
+struct Stage {
+    store: Store,
+    ledger: LedgerConnection,
+    plan: Arc<ShowtimePlan>,
+    /// Goes after the store.
+    world: World,
+}
+
+impl Stage {
+    async fn set(world: World) -> Self {
+        let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
+        let created = world.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await;
+        let showtime = created.expect("the slot is free").into_inner().showtime.expect("it is in the answer");
+        world.stop().await;
+        let database = if world.ground.is_postgres() {
+            Database::Postgres(world.ground.database().url())
+        } else {
+            Database::Sqlite(world.ground.folder().join("data/boxoffice.db"))
+        };
+        let options = store::Options {
+            database,
+            connections: 4,
+            timeout: Duration::from_secs(20),
+            migrate: false,
+            cached_showtimes: 100,
+        };
+        let store = Store::open(&options).await.expect("the store opens");
+        let id = ShowtimeId::parse(&showtime.showtime_id).expect("an id");
+        let plan = store.plan(id).await.expect("it is read").expect("it was scheduled");
+        Self { ledger: store.ledger_connection(), store, plan, world }
+    }
+
+    fn id(&self) -> ShowtimeId {
+        self.plan.facts.showtime_id
+    }
+
+    /// A step from this revision to the next one, and nothing else.
+    fn step(&self, before: i64) -> LedgerWrites {
+        let step = ShowtimeStep {
+            showtime_id: self.id(),
+            before,
+            revision: before + 1,
+            available_count: 11,
+            next_lapse: None,
+            decide_time: self.plan.facts.create_time,
+            cancel_time: None,
+            events: vec![],
+        };
+        let mut writes = LedgerWrites::default();
+        writes.steps.push(step);
+        writes
+    }
+
+    /// A new reservation and its step.
+    fn reservation(&self) -> (LedgerWrites, Arc<Reservation>) {
+        let now = self.plan.facts.create_time;
+        let seating = Seating::new(Arc::clone(&self.plan), showtime::State::Scheduled, 1, now, []);
+        let rules = Rules {
+            max_seats: 10,
+            max_customer_seats: 10,
+            closing: Duration::ZERO,
+            extension: Duration::ZERO,
+            orphan_rule: OrphanRule::Allow,
+        };
+        let command = Command::Reserve {
+            reservation_id: ReservationId(Clock::System.new_id()),
+            customer_id: CustomerId::parse("ada").expect("a name"),
+            choice: Choice::Best(1),
+        };
+        let made = seating.decide(&command, &rules, now).expect("all seats are free").reservation;
+        let made = made.expect("it is in the decision");
+        let mut writes = self.step(1);
+        writes.make(&made, None);
+        (writes, made)
+    }
+
+    async fn commit(&self, mut writes: LedgerWrites, companions: Vec<Companion>) -> Result<(), Error> {
+        let (tx, LockedShowtimes { locked, .. }) =
+            self.ledger.begin(&[self.id()], LockWait::Bounded).await.expect("the lock is free");
+        assert_eq!(locked.len(), 1);
+        writes.companions = companions;
+        assert!(!writes.is_empty());
+        tx.commit(&writes).await
+    }
+
+    async fn revision(&self) -> i64 {
+        self.store.revisions(&[self.id()]).await.expect("it is read").at[0].1
+    }
+
+    async fn settings<const N: usize>(&self, names: [&str; N]) -> [Option<Vec<u8>>; N] {
+        let mut values = [const { None }; N];
+        for (value, name) in values.iter_mut().zip(names) {
+            *value = self.store.setting(name).await.expect("it is read");
+        }
+        values
+    }
+
+    async fn find(&self, reservation: &Reservation) -> Option<Reservation> {
+        let found = self.store.reservation(reservation.reservation_id, reservation.create_time).await;
+        found.expect("it is read").map(|found| found.reservation)
+    }
+
+    async fn close(self) {
+        self.store.close().await;
+        drop(self.world);
+    }
+}

@@ -1,0 +1,245 @@
+//! The schema: migrations that the release before can live with, and databases that say which programs can use them.
+
+use std::{fs, path::Path};
+
+use sea_orm::{ConnectionTrait as _, Statement};
+
+use crate::harness::{Store, World, create_auditorium, in_hours, new_showtime};
+
+/// Migrations from this one on are bound by the rule (see `src/store/migrations.rs`).
+const FIRST_BOUND: u32 = 6;
+
+/// One statement of a migration, in capitals and without comments, and the comments at its lines and directly above it.
+#[derive(Default)]
+struct SqlStatement {
+    code: String,
+    comments: String,
+}
+
+fn statements(text: &str) -> Vec<SqlStatement> {
+    let mut found = vec![SqlStatement::default()];
+    for line in text.lines() {
+        let (code, comment) = line.split_once("--").unwrap_or((line, ""));
+        let mut last = found.pop().unwrap_or_default();
+        // An empty line ends the comments that belong to the next statement.
+        if line.trim().is_empty() && last.code.trim().is_empty() {
+            last = SqlStatement::default();
+        }
+        last.comments.push_str(&comment.to_lowercase());
+        let mut parts = code.split(';');
+        last.code.push_str(parts.next().unwrap_or_default());
+        last.code.push(' ');
+        found.push(last);
+        found.extend(parts.map(|part| SqlStatement { code: format!("{part} "), comments: String::new() }));
+    }
+    for statement in &mut found {
+        statement.code = statement.code.split_whitespace().collect::<Vec<_>>().join(" ").to_uppercase();
+    }
+    found.retain(|statement| !statement.code.is_empty());
+    found
+}
+
+/// What programs of the release before could not live with, in one statement.
+fn contraction(code: &str) -> Option<&'static str> {
+    let words: Vec<&str> =
+        code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
+    let has = |words: &[&str], phrase: &[&str]| words.windows(phrase.len()).any(|window| window == phrase);
+    let alters = words.starts_with(&["ALTER", "TABLE"]);
+    let adds_required = || {
+        let clauses = top_level_clauses(code);
+        clauses.iter().any(|clause| {
+            let words: Vec<&str> = clause.split_whitespace().collect();
+            has(&words, &["ADD"]) && has(&words, &["NOT", "NULL"]) && !words.contains(&"DEFAULT")
+        })
+    };
+    match () {
+        () if words.contains(&"DROP") => Some("drops something"),
+        () if words.contains(&"RENAME") => Some("renames something"),
+        () if alters && words.contains(&"TYPE") => Some("changes a type"),
+        () if alters && has(&words, &["SET", "NOT", "NULL"]) => Some("requires a column"),
+        () if alters && adds_required() => Some("adds a required column without a default"),
+        () => None,
+    }
+}
+
+/// The parts of a statement between commas that stand in no parentheses.
+fn top_level_clauses(code: &str) -> Vec<String> {
+    let (mut clauses, mut depth) = (vec![String::new()], 0);
+    for character in code.chars() {
+        match character {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            ',' if depth == 0 => {
+                clauses.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        clauses.last_mut().expect("there is a first clause").push(character);
+    }
+    clauses
+}
+
+/// Whether a comment names the release that made a contraction safe: "Safe since 0.4.0".
+fn names_a_release(comments: &str) -> bool {
+    comments.split("safe since ").skip(1).any(|rest| {
+        let release: String = rest.chars().take_while(|c| c.is_ascii_digit() || *c == '.').collect();
+        let numbers: Vec<&str> = release.trim_end_matches('.').split('.').collect();
+        numbers.len() == 3 && numbers.iter().all(|number| !number.is_empty())
+    })
+}
+
+/// What breaks the rule in a migration.
+fn violations(text: &str) -> Vec<String> {
+    let contracting = statements(text).into_iter().filter(|statement| !names_a_release(&statement.comments));
+    contracting.filter_map(|SqlStatement { code, .. }| Some(format!("{}: {code}", contraction(&code)?))).collect()
+}
+
+#[test]
+fn the_release_before_can_live_with_every_migration() {
+    let mut read = 0;
+    for store in ["postgres", "sqlite"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(store);
+        for file in fs::read_dir(folder).expect("the migrations").flatten() {
+            let name = file.file_name().into_string().expect("a name is text");
+            if name[..4].parse::<u32>().expect("a name begins with its version") >= FIRST_BOUND {
+                let found = violations(&fs::read_to_string(file.path()).expect("a migration is text"));
+                assert!(found.is_empty(), "{store}/{name} breaks programs of the release before: {found:#?}");
+                read += 1;
+            }
+        }
+    }
+    assert!(read >= 2, "the rule was applied to {read} files");
+}
+
+#[test]
+fn a_migration_that_contracts_is_caught() {
+    for (sql, expected) in [
+        ("DROP TABLE a;", "drops"),
+        ("-- Safe now.\nDROP INDEX a;", "drops"),
+        ("ALTER TABLE a DROP COLUMN b;", "drops"),
+        ("ALTER TABLE a\n    ADD COLUMN c text,\n    DROP CONSTRAINT d;", "drops"),
+        ("ALTER TABLE a RENAME TO b;", "renames"),
+        ("alter table a rename column b to c;", "renames"),
+        ("ALTER TABLE a ALTER COLUMN b TYPE bigint;", "a type"),
+        ("ALTER TABLE a ALTER b SET DATA TYPE text COLLATE \"C\";", "a type"),
+        ("ALTER TABLE a ALTER COLUMN b SET NOT NULL;", "requires"),
+        ("ALTER TABLE a ADD COLUMN b text NOT NULL;", "a required column"),
+        ("ALTER TABLE a ADD b text NOT NULL, ADD COLUMN c integer NOT NULL DEFAULT 0;", "a required column"),
+        ("-- Safe since 0.4.0: nobody reads it.\nDROP TABLE a;\nDROP TABLE b;", "drops something: DROP TABLE B"),
+        ("-- Safe since 0.4.0: nobody reads it.\n\nDROP TABLE a;", "drops"),
+        ("-- Safe since the next release.\nDROP TABLE a;", "drops"),
+        ("CREATE FUNCTION f() AS $$ BEGIN DELETE FROM a; END $$; DROP TRIGGER t ON a;", "drops"),
+    ] {
+        let found = violations(sql);
+        assert!(found.len() == 1 && found[0].contains(expected), "{sql}: {found:?}");
+    }
+    for sql in [
+        "CREATE TABLE a (b text NOT NULL, c text NOT NULL DEFAULT ''); -- DROP TABLE a;",
+        "ALTER TABLE a ADD COLUMN b text, ADD COLUMN c integer NOT NULL DEFAULT 0 CHECK (c IN (0, 1));",
+        "-- Safe since 0.4.0: nobody reads it any more.\nALTER TABLE a DROP COLUMN b;",
+        "ALTER TABLE a DROP COLUMN b; -- safe since 0.10.2",
+        "UPDATE a SET dropped = renamed_type;",
+    ] {
+        assert_eq!(violations(sql), Vec::<String>::new(), "{sql}");
+    }
+}
+
+/// As a later release would leave the database: with a migration that this program does not have.
+async fn migrated_by_a_later_release(world: &World, usable_from: i64) {
+    let migration = "INSERT INTO schema_migrations (version, name, checksum) VALUES (9998, 'from the future', 'none')";
+    let compatibility = format!("UPDATE schema_compatibility SET usable_from = {usable_from}");
+    for statement in [migration, &compatibility] {
+        let done = world.ground.sql(statement).await.expect("a row is written");
+        assert_eq!(done.rows_affected(), 1, "{statement}");
+    }
+}
+
+async fn newest_migration(world: &World) -> i64 {
+    number(world, "SELECT max(version) AS found FROM schema_migrations").await
+}
+
+async fn number(world: &World, sql: &str) -> i64 {
+    let connection = world.ground.connect().await;
+    let statement = Statement::from_string(connection.get_database_backend(), sql);
+    let row = connection.query_one_raw(statement).await.expect("it is a query").expect("it has a row");
+    connection.close().await.expect("a connection closes");
+    row.try_get("", "found").expect("a number")
+}
+
+#[tokio::test]
+async fn a_newer_database_is_used_if_it_says_that_it_can_be() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let world = World::start(store).await;
+        world.stop().await;
+        let newest = newest_migration(&world).await;
+        migrated_by_a_later_release(&world, newest).await;
+        for migrate in ["auto", "manual"] {
+            let server = world.setup().clone().with("--migrate", migrate).start().await;
+            let auditorium = create_auditorium(server.auditoriums()).await.auditorium_id;
+            let request = new_showtime(&auditorium, in_hours(0));
+            server.showtimes().create_showtime(request).await.expect("the database can be used");
+            server.stop().await;
+        }
+        let migration = world.setup().command("migrate").output().expect("the binary runs");
+        assert!(migration.status.success(), "{migration:?}");
+        assert_eq!(newest_migration(&world).await, 9998, "nothing was applied or removed");
+    }
+}
+
+#[tokio::test]
+async fn a_newer_database_is_refused_if_it_does_not_say_that_it_can_be_used() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let world = World::start(store).await;
+        world.stop().await;
+        let newest = newest_migration(&world).await;
+        migrated_by_a_later_release(&world, newest + 1).await;
+        let expected = format!(
+            "the database is at migration 9998, newer than this program's {newest}, and can be used from {} on: use a \
+             newer boxoffice",
+            newest + 1
+        );
+        let refused = async || {
+            for migrate in ["auto", "manual"] {
+                let (code, printed) = world.setup().clone().with("--migrate", migrate).refused().await;
+                assert_ne!(code, Some(0), "{printed}");
+                let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+                assert!(printed.contains(&expected) || printed.contains("can be used from 9998 on"), "{printed}");
+            }
+        };
+        refused().await;
+        world.ground.sql("DELETE FROM schema_compatibility").await.expect("the row is deleted");
+        refused().await;
+    }
+}
+
+/// Showtimes of the release before get their cinema when the database is migrated, and those that it inserts later do, too.
+#[tokio::test]
+async fn showtimes_of_the_release_before_have_a_cinema() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let world = World::start(store).await;
+        let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
+        world.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free");
+        world.stop().await;
+        let (undo, id) = match store {
+            Store::Sqlite => ("DROP TRIGGER showtimes_fill_cinema;", "randomblob(16)"),
+            Store::Postgres => ("DROP FUNCTION showtimes_fill_cinema CASCADE;", "gen_random_uuid()"),
+        };
+        let undo = format!(
+            "{undo} DROP INDEX showtimes_by_cinema; ALTER TABLE showtimes DROP COLUMN cinema; \
+             DROP TABLE schema_compatibility; DELETE FROM schema_migrations WHERE version >= 6"
+        );
+        world.ground.sql(&undo).await.expect("the migration is undone");
+        world.setup().clone().start().await.stop().await;
+        let columns = "auditorium_id, movie_id, movie, start_time, end_time, free_again, local_date, currency, \
+             price_minor, hold_us, create_time";
+        let insert = format!(
+            "INSERT INTO showtimes (showtime_id, {columns}, state, cancel_time) \
+             SELECT {id}, {columns}, 'cancelled', create_time FROM showtimes"
+        );
+        world.ground.sql(&insert).await.expect("the release before inserts like this");
+        let with_cinema = "SELECT count(*) AS found FROM showtimes s JOIN auditoriums a USING (auditorium_id) \
+             WHERE s.cinema = a.cinema";
+        assert_eq!(number(&world, with_cinema).await, 2);
+    }
+}
