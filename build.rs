@@ -1,4 +1,5 @@
-//! Compiles the contracts in `proto/` without protoc, and writes the descriptor set for reflection and `boxoffice descriptors`.
+//! Compiles the contracts in `proto/` without protoc, and writes the descriptor set that reflection and `boxoffice
+//! descriptors` serve.
 
 use std::{env, error::Error, fs, path::Path};
 

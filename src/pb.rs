@@ -1,22 +1,26 @@
-//! The only include of generated code.
+//! The generated code of all contracts. No other file includes generated code.
 
-#![expect(missing_docs, clippy::pedantic, reason = "generated; the contracts in `proto/` are the documentation")]
+#![expect(
+    missing_docs,
+    clippy::pedantic,
+    reason = "generated from the contracts in `proto/`, whose comments are the documentation"
+)]
 
-/// Our own contract.
+/// The contracts of this service.
 pub mod boxoffice {
     /// Version 1.
     pub mod v1 {
         tonic::include_proto!("boxoffice.v1");
         include!(concat!(env!("OUT_DIR"), "/services/boxoffice.v1.rs"));
     }
-    /// What happened, as others are told.
+    /// Events: what happened to showtimes and reservations.
     pub mod events {
         /// Version 1.
         pub mod v1 {
             tonic::include_proto!("boxoffice.events.v1");
         }
     }
-    /// The demo provider's knobs.
+    /// The faults of the demo provider.
     pub mod demo {
         /// Version 1.
         pub mod v1 {
@@ -25,18 +29,19 @@ pub mod boxoffice {
     }
 }
 
-/// The movie provider's contract.
+/// The contract of the movie provider.
 pub mod movies {
     tonic::include_proto!("movies");
 }
 
-/// Types that Google shares between its contracts.
+/// Messages that Google publishes for all contracts.
 pub mod google {
-    /// Common types.
+    /// Common types, such as money.
     pub mod r#type {
         tonic::include_proto!("google.r#type");
     }
 }
 
-/// Every contract, encoded, with imports and options: what reflection serves.
+/// The encoded descriptor set of all contracts, with imports, options and comments. Reflection and `boxoffice descriptors`
+/// serve it.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,4 +1,4 @@
-//! What others know: movies, read through a cache from a provider that is slow and fails often.
+//! Movies, read through a cache from a provider that is slow and fails often.
 //!
 //! An answer comes from the cache while the entry is fresh, else from the provider, else from the cache while the entry is
 //! not too stale. Every answer says which of these it was and when it was fetched. "No such movie" is an answer, and is

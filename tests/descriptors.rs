@@ -14,7 +14,7 @@ use crate::harness::{contract::pool, supervisor};
 #[test]
 fn go_code_is_generated_without_extra_flags() {
     let folder = supervisor::folder("go-");
-    protoc(&format!("--go_out={}", folder.path().display()));
+    protoc(".", &format!("--go_out={}", folder.path().display()));
     for (file, package) in [
         ("boxoffice/v1/auditoriums.pb.go", "boxofficev1"),
         ("boxoffice/v1/movies.pb.go", "boxofficev1"),
@@ -31,33 +31,35 @@ fn go_code_is_generated_without_extra_flags() {
 #[test]
 fn java_and_csharp_code_is_generated_without_extra_flags() {
     let folder = supervisor::folder("java-");
-    protoc(&format!("--java_out={}", folder.path().display()));
+    protoc("boxoffice", &format!("--java_out={}", folder.path().display()));
     for file in
         ["v1/Showtime.java", "v1/ReserveSeatsRequest.java", "events/v1/Event.java", "demo/v1/FaultSettings.java"]
     {
         assert!(folder.path().join("com/boxoffice").join(file).is_file(), "{file} is missing");
     }
+    // Without `movies.proto`: C# code has no folders, so it would become the same file as `boxoffice/v1/movies.proto`.
     let folder = supervisor::folder("csharp-");
-    protoc(&format!("--csharp_out={}", folder.path().display()));
+    protoc("boxoffice", &format!("--csharp_out={}", folder.path().display()));
     let code = fs::read_to_string(folder.path().join("Showtimes.cs")).expect("C# code of the showtimes");
     assert!(code.contains("namespace Boxoffice.V1 {"), "the namespace is not Boxoffice.V1");
 }
 
-/// Runs protoc on all files of `proto/` with nothing but an output option.
-fn protoc(output: &str) {
+/// Runs protoc on all files below a folder of `proto/` with nothing but an output option.
+fn protoc(below: &str, output: &str) {
     for (tool, package) in [("protoc", "protobuf-compiler"), ("protoc-gen-go", "protoc-gen-go")] {
         let found = Command::new(tool).arg("--version").output();
         assert!(found.is_ok(), "{tool} is not installed: `apt-get install {package}` (Debian)");
     }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
-    let ran = Command::new("protoc").current_dir(&root).args(["--proto_path=.", output]).args(files(&root)).output();
-    let ran = ran.expect("protoc runs");
+    let mut program = Command::new("protoc");
+    program.current_dir(&root).args(["--proto_path=.", output]).args(files(&root, below));
+    let ran = program.output().expect("protoc runs");
     assert!(ran.status.success(), "protoc {output}: {}", String::from_utf8_lossy(&ran.stderr));
 }
 
-/// The paths of all proto files below a folder, relative to it.
-fn files(root: &Path) -> Vec<PathBuf> {
-    let (mut found, mut folders) = (Vec::new(), vec![root.to_owned()]);
+/// The paths of all proto files below a folder, relative to the root.
+fn files(root: &Path, below: &str) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![root.join(below)]);
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();

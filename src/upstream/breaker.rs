@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Settings {
     /// The number of failures among the latest `window` calls that opens it.
     pub(super) failures: u32,
-    /// The number of latest calls that are looked at, at most 64.
+    /// The number of latest calls that count, at most 64.
     pub(super) window: u32,
     /// How long it stays open. A probe without a result is given up after the same time.
     pub(super) open_for: Duration,

@@ -1,7 +1,7 @@
 //! Single flight: callers that ask for the same key at the same time share one call.
 //!
 //! A call that was started runs to its end even when every caller has gone away, and at most [`MAX_CALLS`] calls are in
-//! flight. What is called is not known here, and no result is kept once its call has ended.
+//! flight. No result is stored: a caller that asks after a call has ended starts another one.
 
 use std::{
     collections::HashMap,

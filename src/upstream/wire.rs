@@ -16,9 +16,9 @@ use crate::{
     pb::movies::{ResponseModel, ShowListResponse, ShowResponse},
 };
 
-/// The number of movies taken from one answer. The rest is dropped.
+/// The number of movies taken from one answer. Further ones are dropped.
 pub(super) const MAX_MOVIES: usize = 1_000;
-/// The number of characters taken from one text. The rest is cut off.
+/// The number of characters taken from one text. Further ones are cut off.
 const MAX_CHARACTERS: usize = 1_000;
 /// The last part of the type URL of one movie. The parts before it may change without notice.
 const SHOW: &str = "showResponse";
@@ -184,7 +184,8 @@ fn rating(raw: &str) -> Option<f64> {
     raw.trim().replace(',', ".").parse().ok().filter(|rating| (0.0..=10.0).contains(rating))
 }
 
-/// A count such as "2315432", "2,315,432", "2.315.432" or "2 315 432". Separators are accepted between groups of three digits.
+/// A count such as "2315432", "2,315,432", "2.315.432" or "2 315 432". Separators are accepted between groups of three
+/// digits.
 fn count(raw: &str) -> Option<i64> {
     let separator = |c: char| matches!(c, ',' | '.' | ' ' | '\u{a0}' | '\u{202f}' | '\'' | '’' | '_');
     let mut groups = raw.trim().split(separator);
