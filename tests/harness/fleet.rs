@@ -63,6 +63,14 @@ impl Fleet {
         self.member(at, |member| member.server = Some(server));
     }
 
+    /// Stops the server as an operator would, and starts another one in its place.
+    pub(crate) async fn replace(&self, at: usize, setup: Setup) {
+        let server = self.member(at, |member| member.server.take());
+        server.expect("the server runs").stop().await;
+        self.member(at, |member| member.setup = setup);
+        self.restart(at).await;
+    }
+
     fn member<T>(&self, at: usize, access: impl FnOnce(&mut Member) -> T) -> T {
         access(&mut self.0[at].lock().unwrap_or_else(PoisonError::into_inner))
     }
