@@ -1,7 +1,7 @@
 //! Encodes and decodes protobuf messages for our services.
 //!
 //! It differs from tonic's own codec in two ways. A request that does not decode is the caller's mistake, so it is refused
-//! with INVALID_ARGUMENT and the reason MALFORMED_MESSAGE; tonic answers INTERNAL, which would alert an operator. And a
+//! with `INVALID_ARGUMENT` and the reason `MALFORMED_MESSAGE`; tonic answers INTERNAL, which would alert an operator. And a
 //! buffer has 512 bytes at first; tonic's has 8 KiB for each request and each response, which a stream keeps until it ends.
 
 use std::marker::PhantomData;
