@@ -79,7 +79,6 @@ struct Recording {
 impl Recording {
     fn begin(request: &mut Request<Body>) -> Self {
         let began = Instant::now();
-        metrics::active(1);
         let protocol = protocol::of(request);
         let method = match protocol {
             Protocol::Http => methods::page(),
@@ -100,6 +99,9 @@ impl Recording {
             protocol,
         };
         request.extensions_mut().insert(context);
+        // Counted last: a request that counts as active is about to be admitted. The first request of a process reads the
+        // contracts before that, which takes a while.
+        metrics::active(1);
         Self { context, began, span, finished: false }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{any::Any, sync::Arc};
 
-/// Keeps a resource until the answer has been sent completely, or until nobody reads it any more. A handler puts it into
+/// Keeps a resource until the answer has been sent completely, or until its caller stops reading it. A handler puts it into
 /// the extensions of its response; the deadline layer moves it into the response body and drops it with the body.
 #[derive(Clone)]
 pub(in crate::grpc) struct StreamGuard {
