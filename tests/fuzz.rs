@@ -35,8 +35,11 @@ fn arbitrary_bytes_are_survived() {
         let changed = vec((any::<proptest::sample::Index>(), any::<u8>()), 1..6).prop_map(move |changes| {
             let mut bytes = good.clone();
             for (index, byte) in changes {
-                let index = index.index(bytes.len());
-                bytes[index] = byte;
+                // A request without fields has no bytes to change.
+                match bytes.len() {
+                    0 => bytes.push(byte),
+                    length => bytes[index.index(length)] = byte,
+                }
             }
             bytes
         });

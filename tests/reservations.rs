@@ -289,7 +289,7 @@ async fn the_numbers_of_seats_are_the_operators_choice() {
     let showtime = showtime(&world).await;
     let status = reserve(&world, these(&showtime, "ada", "D1 D2 D3 D4")).await.expect_err("four are too many");
     assert_refused(&status, Code::InvalidArgument, "TOO_MANY_SEATS");
-    assert_eq!(violations(&status), [("seats".to_owned(), "must be at most 3".to_owned())]);
+    assert_eq!(violations(&status), [("seats".to_owned(), "must name at most 3 seats, and names 4".to_owned())]);
     let held = reserve(&world, these(&showtime, "ada", "D1 D2 D3")).await.expect("three are not");
     let status = reserve(&world, these(&showtime, "ada", "D4 D5")).await.expect_err("five are too many");
     assert_refused(&status, Code::ResourceExhausted, "HOLD_LIMIT");

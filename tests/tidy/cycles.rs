@@ -10,6 +10,9 @@ use super::source::{Source, is_word, paths};
 /// The folders whose files are checked. Each is the root of the module paths below it.
 const ROOTS: [&str; 2] = ["src", "benches"];
 
+/// Entities name each other: a relation has two ends, and SeaORM declares both.
+const RELATED: &str = "src/store/entities/";
+
 /// The files that each file imports.
 type Imports<'s> = BTreeMap<&'s str, BTreeSet<&'s str>>;
 
@@ -41,7 +44,8 @@ fn imports(sources: &[Source]) -> Imports<'_> {
         let Some(own) = module(source) else { continue };
         let named = paths(&without_re_exports(&source.product()));
         let targets = named.iter().filter_map(|named| target(&own, &named.path, &files));
-        let others = targets.filter(|path| *path != source.path).collect();
+        let related = |path: &str| path.starts_with(RELATED) && source.path.starts_with(RELATED);
+        let others = targets.filter(|path| *path != source.path && !related(path)).collect();
         imports.insert(&source.path, others);
     }
     imports

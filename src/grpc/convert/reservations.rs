@@ -54,9 +54,11 @@ fn choice(seats: &[pb::Seat], count: i32) -> Result<Choice, Violations> {
     match (seats.is_empty(), count == 0) {
         (true, true) => {
             violations.add("seats", "must name the seats, unless seat_count says how many");
+            violations.add("seat_count", "must say how many seats, unless seats are named");
         }
         (false, false) => {
-            violations.add("seat_count", "must be left out where seats are named");
+            violations.add("seats", "must be left out if seat_count is given");
+            violations.add("seat_count", "must be left out if seats are named");
         }
         (true, false) | (false, true) => {}
     }
