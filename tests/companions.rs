@@ -27,7 +27,7 @@ on_both_stores!(
 );
 
 async fn a_change_and_its_companions_commit_together(world: World) {
-    let stage = Stage::set(world).await;
+    let stage = Box::pin(Stage::set(world)).await;
     stage.commit(stage.step(1), vec![insert("a"), update("a"), insert("b")]).await.expect("nothing is in the way");
     assert_eq!(stage.revision().await, 2);
     assert_eq!(stage.settings(["a", "b"]).await, [Some(vec![2]), Some(vec![1])]);
@@ -38,7 +38,7 @@ async fn a_change_and_its_companions_commit_together(world: World) {
 }
 
 async fn a_companion_that_fails_undoes_the_change(world: World) {
-    let stage = Stage::set(world).await;
+    let stage = Box::pin(Stage::set(world)).await;
     let failed =
         stage.commit(stage.step(1), vec![insert("a"), update("nothing")]).await.expect_err("no row was updated");
     assert!(matches!(failed, Error::Fenced(_)), "{failed:?}");
@@ -51,7 +51,7 @@ async fn a_companion_that_fails_undoes_the_change(world: World) {
 }
 
 async fn a_change_that_fails_undoes_its_companions(world: World) {
-    let stage = Stage::set(world).await;
+    let stage = Box::pin(Stage::set(world)).await;
     let failed = stage.commit(stage.step(7), vec![insert("a")]).await.expect_err("the revision is another one");
     assert!(matches!(failed, Error::Fenced(_)), "{failed:?}");
     assert_eq!((stage.revision().await, stage.settings(["a"]).await), (1, [None]));
@@ -60,7 +60,7 @@ async fn a_change_that_fails_undoes_its_companions(world: World) {
 
 /// On Postgres such a reservation is written and committed in one message, which has no room for companions.
 async fn a_reservation_by_itself_takes_its_companions_along(world: World) {
-    let stage = Stage::set(world).await;
+    let stage = Box::pin(Stage::set(world)).await;
     let (writes, undone) = stage.reservation();
     stage.commit(writes, vec![insert("a"), update("nothing")]).await.expect_err("no row was updated");
     let (writes, made) = stage.reservation();
