@@ -21,6 +21,7 @@ const TO: &str = "ROLLING_TO";
 const CALLS: &str = "ROLLING_CALLS";
 const CALLERS: usize = 24;
 
+#[expect(clippy::disallowed_methods, reason = "the drill names its binaries in the environment")]
 #[tokio::test]
 async fn a_release_replaces_the_one_before_under_load() {
     let ground = Ground::new(Store::Postgres).await;
