@@ -218,7 +218,11 @@ impl SeatIndex {
         let mut seats = Vec::with_capacity(names.len());
         for (index, name) in names.iter().enumerate() {
             match self.by_name.get(name) {
-                None => flaws.add(BadKind::Unknown, &format!("[{index}]"), format!("{name} is not a seat of this auditorium")),
+                None => flaws.add(
+                    BadKind::Unknown,
+                    &format!("[{index}]"),
+                    format!("{name} is not a seat of this auditorium"),
+                ),
                 Some(seat) if seats.contains(seat) => {
                     flaws.add(BadKind::Repeated, &format!("[{index}]"), format!("{name} is named twice"));
                 }
