@@ -1,6 +1,7 @@
-//! What others will be told, encoded as it will be told and written with the change it tells of.
+//! Rows of the outbox: the public events of a commit, written in the transaction of the changes that they describe.
 //!
-//! The form is settled here, once: `boxoffice.events.v1`. Whoever passes events on needs no knowledge of seats.
+//! Events are encoded here in their public form, `boxoffice.events.v1`, so that whatever delivers them needs no knowledge
+//! of seats. The service never reads them back: a row has a second part, which other instances replay (see `replay.rs`).
 
 mod replay;
 
@@ -25,17 +26,18 @@ use crate::{
 
 pub use replay::{catch_up, delta};
 
-/// Adds one step's events to those of a commit.
+/// Adds the changes of one revision of a showtime to the row of its commit.
 pub fn add_changes(
-    events: &mut Vec<u8>,
+    row: &mut Vec<u8>,
     plan: &ShowtimePlan,
     revision: i64,
     now: DateTime<Utc>,
     trace_id: Option<u128>,
     changes: &[Change],
 ) {
-    let mut step = OneStep {
-        events,
+    replay::add_step(row, revision, now, changes);
+    let mut events = PublicEvents {
+        row,
         showtime_id: plan.facts.showtime_id,
         revision,
         now,
@@ -45,62 +47,62 @@ pub fn add_changes(
     let seat_index = plan.seat_index.as_ref();
     for change in changes {
         match change {
-            Change::Reserved(made) => step.add(Payload::ReservationCreated(pb::ReservationCreated {
+            Change::Reserved(made) => events.add(Payload::ReservationCreated(pb::ReservationCreated {
                 reservation_id: made.reservation_id.to_string(),
                 customer_id: made.customer_id.to_string(),
                 seats: seats(seat_index, made.block),
                 total_price: Some(money(made.total)),
                 expire_time: Some(timestamp(made.expire_time())),
             })),
-            Change::Confirmed(sold) => step.add(Payload::ReservationConfirmed(pb::ReservationConfirmed {
+            Change::Confirmed(sold) => events.add(Payload::ReservationConfirmed(pb::ReservationConfirmed {
                 reservation_id: sold.reservation_id.to_string(),
                 customer_id: sold.customer_id.to_string(),
                 seats: seats(seat_index, sold.block),
                 total_price: Some(money(sold.total)),
                 tender: tender(sold),
             })),
-            Change::Extended(held) => step.add(Payload::ReservationExtended(pb::ReservationExtended {
+            Change::Extended(held) => events.add(Payload::ReservationExtended(pb::ReservationExtended {
                 reservation_id: held.reservation_id.to_string(),
                 expire_time: Some(timestamp(held.expire_time())),
                 seats: seats(seat_index, held.block),
             })),
-            Change::Cancelled(gone) => {
-                step.add(Payload::ReservationCancelled(pb::ReservationCancelled {
-                    reservation_id: gone.reservation_id.to_string(),
-                    customer_id: gone.customer_id.to_string(),
-                    was_confirmed: gone.sale().is_some(),
+            Change::Cancelled(ended) => {
+                events.add(Payload::ReservationCancelled(pb::ReservationCancelled {
+                    reservation_id: ended.reservation_id.to_string(),
+                    customer_id: ended.customer_id.to_string(),
+                    was_confirmed: ended.sale().is_some(),
                 }));
-                step.add(released(seat_index, gone));
+                events.add(released(seat_index, ended));
             }
-            Change::Expired(gone) => {
-                step.add(Payload::ReservationExpired(pb::ReservationExpired {
-                    reservation_id: gone.reservation_id.to_string(),
-                    customer_id: gone.customer_id.to_string(),
-                    expire_time: Some(timestamp(gone.expire_time())),
+            Change::Expired(ended) => {
+                events.add(Payload::ReservationExpired(pb::ReservationExpired {
+                    reservation_id: ended.reservation_id.to_string(),
+                    customer_id: ended.customer_id.to_string(),
+                    expire_time: Some(timestamp(ended.expire_time())),
                 }));
-                step.add(released(seat_index, gone));
+                events.add(released(seat_index, ended));
             }
             Change::ShowtimeCancelled { confirmed_count, .. } => {
                 let confirmed_count = *confirmed_count;
-                step.add(Payload::ShowtimeCancelled(pb::ShowtimeCancelled { confirmed_count }));
+                events.add(Payload::ShowtimeCancelled(pb::ShowtimeCancelled { confirmed_count }));
             }
         }
     }
 }
 
-/// Tells, in the transaction that schedules it, that there is a showtime.
+/// Writes the row of a new showtime, in the transaction that schedules it.
 pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime) -> Result<(), Error> {
     let (facts, standing) = (&showtime.facts, showtime.standing);
-    let mut events = Vec::new();
-    let mut step = OneStep {
-        events: &mut events,
+    let mut row = Vec::new();
+    let mut events = PublicEvents {
+        row: &mut row,
         showtime_id: facts.showtime_id,
         revision: standing.revision,
         now: facts.create_time,
         trace_id: String::new(),
         ordinal: 0,
     };
-    step.add(Payload::ShowtimeCreated(pb::ShowtimeCreated {
+    events.add(Payload::ShowtimeCreated(pb::ShowtimeCreated {
         auditorium_id: facts.auditorium.auditorium_id.to_string(),
         movie_id: facts.movie.value.movie_id.to_string(),
         movie_title: facts.movie.value.title.clone(),
@@ -113,7 +115,7 @@ pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime) -> Result<(),
         aggregate: Set(facts.showtime_id.0),
         seq: Set(standing.revision),
         last_seq: Set(standing.revision),
-        events: Set(events),
+        events: Set(row),
         create_time: Set(facts.create_time),
         publish_time: NotSet,
         attempts: NotSet,
@@ -122,9 +124,9 @@ pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime) -> Result<(),
     Ok(())
 }
 
-/// The events of one revision, in order.
-struct OneStep<'a> {
-    events: &'a mut Vec<u8>,
+/// The public events of one revision.
+struct PublicEvents<'a> {
+    row: &'a mut Vec<u8>,
     showtime_id: ShowtimeId,
     revision: i64,
     now: DateTime<Utc>,
@@ -132,7 +134,7 @@ struct OneStep<'a> {
     ordinal: i32,
 }
 
-impl OneStep<'_> {
+impl PublicEvents<'_> {
     fn add(&mut self, payload: Payload) {
         let event = pb::Event {
             showtime_id: self.showtime_id.to_string(),
@@ -143,14 +145,14 @@ impl OneStep<'_> {
             payload: Some(payload),
         };
         self.ordinal += 1;
-        // One more item of `Events.events`: messages with a repeated field are joined by writing one after the other.
-        prost::encoding::message::encode(1, &event, self.events);
+        // Repeated fields of concatenated messages are joined, so `Events.events` grows event by event.
+        prost::encoding::message::encode(1, &event, self.row);
     }
 }
 
-fn released(seat_index: &SeatIndex, gone: &Reservation) -> Payload {
-    let reservation_id = gone.reservation_id.to_string();
-    Payload::SeatsReleased(pb::SeatsReleased { reservation_id, seats: seats(seat_index, gone.block) })
+fn released(seat_index: &SeatIndex, ended: &Reservation) -> Payload {
+    let reservation_id = ended.reservation_id.to_string();
+    Payload::SeatsReleased(pb::SeatsReleased { reservation_id, seats: seats(seat_index, ended.block) })
 }
 
 fn tender(sold: &Reservation) -> Option<pb::Tender> {

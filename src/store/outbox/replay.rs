@@ -1,43 +1,135 @@
-//! Events read back: how an instance follows what others did, without reading every seat again.
+//! What instances replay: how an instance follows the changes of the others without reading every seat again.
+//!
+//! A row of the outbox has two parts. Field 1 has the public events. Field 2 has [`Step`], which only this service reads:
+//! one for each revision, with the fields below and no others. Catching up reads nothing else, so that public events can
+//! gain, lose or redact fields, and so that steps can change without consumers noticing.
+//!
+//! A row without steps, with steps of a later [`FORMAT`] or with steps that do not follow from what is in memory is not
+//! replayed; the showtime is then read anew. That costs a query and is always right.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 
-use crate::{
-    domain::{
-        ids::ReservationId,
-        money::{Currency, Money},
-        reservation::{CustomerId, Hold, Reservation, Tender},
-        seat_index::{Block, RowLabel, SeatIndex, SeatName},
-        seat_map::{Delta, Status},
-        seating::{Change, Seating},
-    },
-    pb::{
-        boxoffice::events::v1::{self as pb, event::Payload},
-        google::r#type::Money as PbMoney,
-    },
+use crate::domain::{
+    ids::ReservationId,
+    money::Money,
+    reservation::{CustomerId, Hold, Reservation, Tender},
+    seat_index::{Block, SeatIndex},
+    seat_map::{Delta, Status},
+    seating::{Change, Seating},
 };
 
-/// Makes the changes that these events tell of. `false` says that they do not follow on what is known, and that it is to be
-/// forgotten.
-pub fn catch_up(seating: &mut Seating, events: &[u8]) -> bool {
-    let Ok(pb::Events { events }) = pb::Events::decode(events) else { return false };
-    // An event of a revision follows the others of it; a revision follows the one before.
-    for step in events.chunk_by(|one, next| one.revision == next.revision) {
+/// The format that this version writes and the latest that it reads.
+///
+/// An addition without which a step is misunderstood raises it: instances of the version before then read the showtime
+/// anew.
+const FORMAT: u32 = 1;
+
+/// A row of the outbox, without the public events.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Row {
+    #[prost(message, repeated, tag = "2")]
+    steps: Vec<Step>,
+}
+
+/// The changes of one revision of a showtime.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Step {
+    #[prost(uint32, tag = "1")]
+    format: u32,
+    #[prost(int64, tag = "2")]
+    revision: i64,
+    /// When the changes were decided, in microseconds since 1970.
+    #[prost(int64, tag = "3")]
+    decide_time: i64,
+    #[prost(message, repeated, tag = "4")]
+    changes: Vec<StepChange>,
+}
+
+/// A change of one reservation, or of the showtime.
+#[derive(Clone, PartialEq, prost::Message)]
+struct StepChange {
+    /// 16 bytes; empty if the showtime changed.
+    #[prost(bytes = "vec", tag = "1")]
+    reservation_id: Vec<u8>,
+    #[prost(uint32, tag = "2")]
+    first_seat: u32,
+    #[prost(uint32, tag = "3")]
+    seat_count: u32,
+    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9")]
+    kind: Option<Kind>,
+}
+
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Kind {
+    #[prost(message, tag = "4")]
+    Held(NewHold),
+    #[prost(message, tag = "5")]
+    Confirmed(NewSale),
+    /// The new `expire_time`, in microseconds since 1970.
+    #[prost(int64, tag = "6")]
+    Extended(i64),
+    #[prost(message, tag = "7")]
+    Cancelled(()),
+    #[prost(message, tag = "8")]
+    Expired(()),
+    /// The number of confirmed reservations that were cancelled.
+    #[prost(int32, tag = "9")]
+    ShowtimeCancelled(i32),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct NewHold {
+    #[prost(string, tag = "1")]
+    customer_id: String,
+    /// In the currency of the showtime.
+    #[prost(int64, tag = "2")]
+    total_minor: i64,
+    /// In microseconds since 1970.
+    #[prost(int64, tag = "3")]
+    expire_time: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct NewSale {
+    #[prost(message, optional, tag = "1")]
+    tender: Option<StepTender>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct StepTender {
+    #[prost(string, tag = "1")]
+    method: String,
+    #[prost(string, tag = "2")]
+    transaction_id: String,
+}
+
+/// Adds the changes of one revision to a row.
+pub(super) fn add_step(row: &mut Vec<u8>, revision: i64, now: DateTime<Utc>, changes: &[Change]) {
+    let changes = changes.iter().map(encode).collect();
+    let step = Step { format: FORMAT, revision, decide_time: now.timestamp_micros(), changes };
+    // Repeated fields of concatenated messages are joined, so a row grows step by step.
+    prost::encoding::message::encode(2, &step, row);
+}
+
+/// Makes the changes of a row of another instance.
+///
+/// `false`: the row cannot be replayed on this seating, which may be incomplete now and must be dropped.
+pub fn catch_up(seating: &mut Seating, row: &[u8]) -> bool {
+    let Some(steps) = read(row) else { return false };
+    for step in steps {
         let next = seating.revision() + 1;
-        let Some(now) = step.first().filter(|first| first.revision == next).and_then(|first| time(first.time)) else {
+        if step.revision != next {
             return false;
-        };
-        let mut changes = Vec::with_capacity(step.len());
-        for event in step {
-            match event.payload.as_ref().map(|payload| change(seating, payload, event.revision, now)) {
-                Some(Some(Told::Change(change))) => changes.push(change),
-                Some(Some(Told::Besides)) => {}
-                Some(None) | None => return false,
-            }
         }
+        let Some(now) = time(step.decide_time) else { return false };
+        let changes = step.changes.into_iter().map(|change| replay(seating, change, next, now));
+        let Some(changes) = changes.collect::<Option<Vec<_>>>() else { return false };
         seating.apply(&changes, now);
         if seating.revision() != next {
             return false;
@@ -46,102 +138,113 @@ pub fn catch_up(seating: &mut Seating, events: &[u8]) -> bool {
     true
 }
 
-/// What these events of one commit change of a seat map. `None`: it is not to be seen from them, and the map is to be read
-/// anew.
+/// What a row of another instance changes in a seat map. `None`: the row does not tell, and the map must be read anew.
 #[must_use]
-pub fn delta(seat_index: &SeatIndex, events: &[u8]) -> Option<Delta> {
-    let pb::Events { events } = pb::Events::decode(events).ok()?;
-    let mut delta = Delta::from(events.first()?.revision - 1);
-    for event in &events {
-        if !(delta.revision..=delta.revision + 1).contains(&event.revision) {
+pub fn delta(seat_index: &SeatIndex, row: &[u8]) -> Option<Delta> {
+    let steps = read(row)?;
+    let mut delta = Delta::from(steps.first()?.revision - 1);
+    for Step { revision, decide_time, changes, .. } in steps {
+        if revision != delta.revision + 1 {
             return None;
         }
-        delta.revision = event.revision;
-        match event.payload.as_ref()? {
-            Payload::ReservationCreated(made) => {
-                delta.set(block(seat_index, &made.seats)?, Status::Held { until: time(made.expire_time)? });
-            }
-            Payload::ReservationExtended(held) => {
-                delta.set(block(seat_index, &held.seats)?, Status::Held { until: time(held.expire_time)? });
-            }
-            Payload::ReservationConfirmed(sold) => delta.set(block(seat_index, &sold.seats)?, Status::Sold),
-            Payload::SeatsReleased(gone) => delta.set(block(seat_index, &gone.seats)?, Status::Free),
-            Payload::ShowtimeCancelled(_) => delta.cancelled = Some(time(event.time)?),
-            // Their seats are released beside them.
-            Payload::ReservationCancelled(_) | Payload::ReservationExpired(_) => {}
-            Payload::ShowtimeCreated(_) => return None,
+        delta.revision = revision;
+        for change in changes {
+            let status = match change.kind.as_ref()? {
+                Kind::Held(hold) => Status::Held { until: time(hold.expire_time)? },
+                Kind::Extended(expire_time) => Status::Held { until: time(*expire_time)? },
+                Kind::Confirmed(_) => Status::Sold,
+                Kind::Cancelled(()) | Kind::Expired(()) => Status::Free,
+                Kind::ShowtimeCancelled(_) => {
+                    delta.cancelled = Some(time(decide_time)?);
+                    continue;
+                }
+            };
+            delta.set(block(seat_index, &change)?, status);
         }
     }
     delta.settle();
     Some(delta)
 }
 
-enum Told {
-    Change(Change),
-    /// It goes with another event.
-    Besides,
+/// The steps of a row. `None`: there are none, or not all of them can be read.
+fn read(row: &[u8]) -> Option<Vec<Step>> {
+    let Row { steps } = Row::decode(row).ok()?;
+    let readable = !steps.is_empty() && steps.iter().all(|step| (1..=FORMAT).contains(&step.format));
+    readable.then_some(steps)
 }
 
-fn change(seating: &Seating, payload: &Payload, revision: i64, now: DateTime<Utc>) -> Option<Told> {
-    let known = |id: &str| seating.reservation(id_of(id)?).map(|known| (**known).clone());
-    Some(Told::Change(match payload {
-        Payload::ReservationCreated(made) => Change::Reserved(Arc::new(created(seating, made, revision, now)?)),
-        Payload::ReservationConfirmed(sold) => {
-            let tender = sold
-                .tender
-                .as_ref()
-                .map(|tender| Tender { method: tender.method.clone(), transaction_id: tender.transaction_id.clone() });
-            Change::Confirmed(Arc::new(known(&sold.reservation_id)?.confirm(tender, now, revision).ok()?))
+fn encode(change: &Change) -> StepChange {
+    let (reservation, kind) = match change {
+        Change::Reserved(held) => {
+            let hold = NewHold {
+                customer_id: held.customer_id.to_string(),
+                total_minor: held.total.minor,
+                expire_time: held.expire_time().timestamp_micros(),
+            };
+            (held, Kind::Held(hold))
         }
-        Payload::ReservationExtended(held) => {
-            let expire_time = time(held.expire_time)?;
-            Change::Extended(Arc::new(known(&held.reservation_id)?.extend(expire_time, now, revision).ok()?))
+        Change::Confirmed(sold) => {
+            let tender = sold.sale().and_then(|sale| sale.tender.clone());
+            let tender = tender.map(|Tender { method, transaction_id }| StepTender { method, transaction_id });
+            (sold, Kind::Confirmed(NewSale { tender }))
         }
-        // By its customer, or with its showtime: it comes to the same.
-        Payload::ReservationCancelled(gone) => {
-            Change::Cancelled(Arc::new(known(&gone.reservation_id)?.cancel_with_showtime(now, revision)?))
+        Change::Extended(held) => (held, Kind::Extended(held.expire_time().timestamp_micros())),
+        Change::Cancelled(ended) => (ended, Kind::Cancelled(())),
+        Change::Expired(ended) => (ended, Kind::Expired(())),
+        Change::ShowtimeCancelled { confirmed_count, .. } => {
+            return StepChange { kind: Some(Kind::ShowtimeCancelled(*confirmed_count)), ..StepChange::default() };
         }
-        Payload::ReservationExpired(gone) => {
-            Change::Expired(Arc::new(known(&gone.reservation_id)?.expire(now, revision)?))
-        }
-        Payload::ShowtimeCancelled(cancelled) => {
-            Change::ShowtimeCancelled { at: now, confirmed_count: cancelled.confirmed_count }
-        }
-        Payload::SeatsReleased(_) => return Some(Told::Besides),
-        Payload::ShowtimeCreated(_) => return None,
-    }))
-}
-
-fn created(seating: &Seating, made: &pb::ReservationCreated, revision: i64, now: DateTime<Utc>) -> Option<Reservation> {
-    let hold = Hold {
-        reservation_id: id_of(&made.reservation_id)?,
-        showtime_id: seating.plan().facts.showtime_id,
-        customer_id: CustomerId::parse(&made.customer_id).ok()?,
-        block: block(&seating.plan().seat_index, &made.seats)?,
-        total: money(made.total_price.as_ref()?)?,
-        create_time: now,
-        expire_time: time(made.expire_time)?,
     };
-    Some(Reservation::hold(hold, revision))
+    StepChange {
+        reservation_id: reservation.reservation_id.0.as_bytes().to_vec(),
+        first_seat: reservation.block.first.into(),
+        seat_count: reservation.block.count.into(),
+        kind: Some(kind),
+    }
 }
 
-fn block(seat_index: &SeatIndex, seats: &[pb::Seat]) -> Option<Block> {
-    let name = |seat: &pb::Seat| Some(SeatName { row: RowLabel::parse(&seat.row).ok()?, number: seat.number });
-    let names = seats.iter().map(name).collect::<Option<Vec<_>>>()?;
-    seat_index.block(&names, u16::MAX).ok()
+/// The change as it was decided, if it is possible on this seating.
+fn replay(seating: &Seating, change: StepChange, revision: i64, now: DateTime<Utc>) -> Option<Change> {
+    let id = || Some(ReservationId(uuid::Uuid::from_slice(&change.reservation_id).ok()?));
+    let live = || seating.reservation(id()?).map(|reservation| (**reservation).clone());
+    Some(match change.kind.as_ref()? {
+        Kind::Held(NewHold { customer_id, total_minor, expire_time }) => {
+            let facts = &seating.plan().facts;
+            let hold = Hold {
+                reservation_id: id()?,
+                showtime_id: facts.showtime_id,
+                customer_id: CustomerId::parse(customer_id).ok()?,
+                block: block(&seating.plan().seat_index, &change)?,
+                total: Money { minor: *total_minor, ..facts.price },
+                create_time: now,
+                expire_time: time(*expire_time)?,
+            };
+            Change::Reserved(Arc::new(Reservation::hold(hold, revision)))
+        }
+        Kind::Confirmed(NewSale { tender }) => {
+            let tender = tender.clone();
+            let tender = tender.map(|StepTender { method, transaction_id }| Tender { method, transaction_id });
+            Change::Confirmed(Arc::new(live()?.confirm(tender, now, revision).ok()?))
+        }
+        Kind::Extended(expire_time) => {
+            Change::Extended(Arc::new(live()?.extend(time(*expire_time)?, now, revision).ok()?))
+        }
+        // A hold comes to the same state whether its customer cancelled it or its showtime was cancelled.
+        Kind::Cancelled(()) => Change::Cancelled(Arc::new(live()?.cancel_with_showtime(now, revision)?)),
+        Kind::Expired(()) => Change::Expired(Arc::new(live()?.expire(now, revision)?)),
+        Kind::ShowtimeCancelled(confirmed_count) => {
+            Change::ShowtimeCancelled { at: now, confirmed_count: *confirmed_count }
+        }
+    })
 }
 
-fn id_of(text: &str) -> Option<ReservationId> {
-    ReservationId::parse(text).ok()
+/// The block, if the auditorium has all of its seats.
+fn block(seat_index: &SeatIndex, change: &StepChange) -> Option<Block> {
+    let (first, count) = (u16::try_from(change.first_seat).ok()?, u16::try_from(change.seat_count).ok()?);
+    let end = first.checked_add(count)?;
+    (count > 0 && end <= seat_index.seat_count()).then_some(Block { first, count })
 }
 
-fn money(money: &PbMoney) -> Option<Money> {
-    let currency = Currency::parse(&money.currency_code)?;
-    let per_unit = currency.minor_per_unit();
-    Some(Money { currency, minor: money.units * per_unit + i64::from(money.nanos) * per_unit / 1_000_000_000 })
-}
-
-fn time(time: Option<prost_types::Timestamp>) -> Option<DateTime<Utc>> {
-    let prost_types::Timestamp { seconds, nanos } = time?;
-    DateTime::from_timestamp(seconds, nanos.unsigned_abs())
+fn time(micros: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(micros)
 }
