@@ -1,18 +1,15 @@
-//! Money: an amount in the smallest units of its currency. Never a float.
+//! Money: an amount in the smallest units of its currency, never a float.
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
 use super::violations::Violations;
 
-/// The most that one seat may cost, in whole units of most currencies.
-const MAX_UNITS: i64 = 1_000_000;
-/// The same for currencies of which 1,000,000 buy little.
-const MAX_SMALL_UNITS: i64 = 1_000_000_000;
-const SMALL_UNITS: &str = "BIF COP GNF IDR IQD IRR KHR KRW LAK LBP MGA MMK MNT NGN PYG RWF SDG SLE SOS SSP STN SYP TZS \
-    UGX UZS VES VND YER ZWG";
 const NANOS: i32 = 1_000_000_000;
 
-/// An ISO 4217 code, of those that are in use for prices.
+/// An ISO 4217 code, of the currencies that prices are given in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Currency(&'static str);
 
@@ -24,15 +21,31 @@ const TWO_DECIMALS: &str = "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT 
 const NO_DECIMALS: &str = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF";
 const THREE_DECIMALS: &str = "BHD IQD JOD KWD LYD OMR TND";
 
+/// The most that a seat may cost, in units of any currency that the next table does not name.
+const USUAL_CAP: i64 = 1_000_000;
+
+/// The most that a seat may cost, in units of currencies of which hundreds, thousands, and tens of thousands or more make one
+/// US dollar. A cap catches a slip of the decimal point, so it follows the order of magnitude and not the exchange rate.
+const CAPS: [(i64, &str); 3] = [
+    (
+        100_000_000,
+        "ALL AMD AOA BDT CRC CVE DJF DZD GYD HTG HUF ISK JMD JPY KES KMF KPW KZT LKR LRD NPR PKR RSD SDG SOS VES VUV XAF \
+         XOF XPF YER CLP",
+    ),
+    (1_000_000_000, "ARS BIF CDF COP IQD GNF KHR KRW MGA MMK MNT MWK NGN PYG RWF SSP TZS UGX"),
+    (100_000_000_000, "IDR IRR LAK LBP SYP UZS VND"),
+];
+
 impl Currency {
-    /// Looks a code up.
+    /// Finds a currency by its code.
     #[must_use]
     pub fn parse(code: &str) -> Option<Self> {
-        [TWO_DECIMALS, NO_DECIMALS, THREE_DECIMALS]
-            .into_iter()
-            .flat_map(str::split_whitespace)
-            .find(|known| *known == code)
-            .map(Self)
+        Self::all().find(|currency| currency.0 == code)
+    }
+
+    /// Every currency.
+    pub fn all() -> impl Iterator<Item = Self> {
+        [TWO_DECIMALS, NO_DECIMALS, THREE_DECIMALS].into_iter().flat_map(str::split_whitespace).map(Self)
     }
 
     /// The code.
@@ -41,34 +54,38 @@ impl Currency {
         self.0
     }
 
-    /// The most that one seat may cost, in whole units.
-    #[must_use]
-    pub fn max_units(self) -> i64 {
-        if SMALL_UNITS.contains(self.0) { MAX_SMALL_UNITS } else { MAX_UNITS }
-    }
-
-    /// How many minor units make one.
+    /// The number of its smallest units in one unit: 1, 100 or 1,000.
     #[must_use]
     pub fn minor_per_unit(self) -> i64 {
+        10_i64.pow(self.decimals())
+    }
+
+    /// The most that a seat may cost, in units.
+    #[must_use]
+    pub fn price_cap(self) -> i64 {
+        CAPS.iter().find(|(_, codes)| codes.contains(self.0)).map_or(USUAL_CAP, |(cap, _)| *cap)
+    }
+
+    fn decimals(self) -> u32 {
         match self.0 {
-            code if NO_DECIMALS.contains(code) => 1,
-            code if THREE_DECIMALS.contains(code) => 1_000,
-            _ => 100,
+            code if NO_DECIMALS.contains(code) => 0,
+            code if THREE_DECIMALS.contains(code) => 3,
+            _ => 2,
         }
     }
 }
 
-/// An amount: not negative, and small enough that sums of it never overflow.
+/// An amount of money. A price is not negative, and so small that the sum of all seats of an auditorium cannot overflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Money {
-    /// Of this currency,
+    /// The currency of the amount.
     pub currency: Currency,
-    /// so many of its smallest units.
+    /// The amount in the currency's smallest units.
     pub minor: i64,
 }
 
 impl Money {
-    /// A price as the wire carries it: whole units and nanos of one.
+    /// The price of a seat, from its units and the billionths of a unit.
     ///
     /// # Errors
     /// Names every flaw under its field of `google.type.Money`.
@@ -76,30 +93,40 @@ impl Money {
         let mut violations = Violations::new();
         let currency = Currency::parse(code);
         if currency.is_none() {
-            violations.add("currency_code", "must be a known ISO 4217 code");
+            violations.add("currency_code", "must be a known ISO 4217 code, such as EUR");
         }
-        let most = currency.map_or(MAX_SMALL_UNITS, Currency::max_units);
-        if !(0..=most).contains(&units) || (units == most && nanos > 0) {
-            let code = currency.map_or("", Currency::code);
-            violations.add("units", format!("a seat costs at least 0 and at most {most} {code}").trim_end());
+        if units < 0 {
+            violations.add("units", "must not be negative");
         }
-        let per_unit = currency.map_or(100, Currency::minor_per_unit);
-        let nanos_per_minor = i64::from(NANOS) / per_unit;
         if !(0..NANOS).contains(&nanos) {
             violations.add("nanos", "must be from 0 to 999999999");
-        } else if i64::from(nanos) % nanos_per_minor != 0 {
-            let code = currency.map_or("the currency", Currency::code);
-            violations.add("nanos", format!("must be a multiple of {nanos_per_minor}, the smallest unit of {code}"));
         }
-        match currency {
-            Some(currency) if violations.is_empty() => {
-                Ok(Self { currency, minor: units * per_unit + i64::from(nanos) / nanos_per_minor })
-            }
-            _ => Err(violations),
+        // The other bounds depend on the currency.
+        let Some(currency) = currency else { return Err(violations) };
+        let cap = currency.price_cap();
+        if units > cap || (units == cap && nanos > 0) {
+            violations.add("units", format!("must be at most {cap}: a seat may cost no more than {cap} {code}"));
+        }
+        let nanos_per_minor = i64::from(NANOS) / currency.minor_per_unit();
+        if (0..NANOS).contains(&nanos) && i64::from(nanos) % nanos_per_minor != 0 {
+            violations.add(
+                "nanos",
+                match currency.decimals() {
+                    0 => format!("must be 0: {code} has no decimal places"),
+                    decimals => {
+                        format!("must be a multiple of {nanos_per_minor}: {code} has {decimals} decimal places")
+                    }
+                },
+            );
+        }
+        if violations.is_empty() {
+            Ok(Self { currency, minor: units * currency.minor_per_unit() + i64::from(nanos) / nanos_per_minor })
+        } else {
+            Err(violations)
         }
     }
 
-    /// The whole units, and the nanos of one.
+    /// The amount as units and billionths of a unit.
     #[must_use]
     pub fn units_and_nanos(self) -> (i64, i32) {
         let per_unit = self.currency.minor_per_unit();
@@ -111,10 +138,9 @@ impl fmt::Display for Money {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let per_unit = self.currency.minor_per_unit();
         let (units, rest) = (self.minor / per_unit, self.minor % per_unit);
-        match per_unit {
-            1 => write!(f, "{units} {}", self.currency.code()),
-            1_000 => write!(f, "{units}.{rest:03} {}", self.currency.code()),
-            _ => write!(f, "{units}.{rest:02} {}", self.currency.code()),
+        match self.currency.decimals() as usize {
+            0 => write!(f, "{units} {}", self.currency.code()),
+            decimals => write!(f, "{units}.{rest:0decimals$} {}", self.currency.code()),
         }
     }
 }

@@ -92,8 +92,11 @@ pub fn printable(text: &str, most: usize) -> Result<(), Violations> {
     if length == 0 || length > most {
         return Err(Violations::one("", format!("must have 1 to {most} characters")));
     }
-    if text.chars().any(char::is_control) || text.trim().is_empty() {
-        return Err(Violations::one("", "must be printable"));
+    if text.chars().any(char::is_control) {
+        return Err(Violations::one("", "must have no control characters"));
+    }
+    if text.trim().is_empty() {
+        return Err(Violations::one("", "must not be blank"));
     }
     Ok(())
 }

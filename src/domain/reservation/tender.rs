@@ -1,6 +1,6 @@
 //! How a sale was paid for, outside of this service.
 
-use super::card_number::contains_card_number;
+use super::card_number::card_scheme;
 use crate::domain::violations::{Violations, printable};
 
 /// The most characters of a method of payment.
@@ -29,8 +29,10 @@ impl Tender {
             violations.take("transaction_id", printable(&transaction_id, MAX_TRANSACTION));
         }
         for (field, text) in [("method", &method), ("transaction_id", &transaction_id)] {
-            if contains_card_number(text) {
-                violations.add(field, "must not be a card number");
+            if let Some(scheme) = card_scheme(text) {
+                let what = "must not contain a card number";
+                let why = format!("these digits have the prefix, the length and the check digit of {scheme} cards");
+                violations.add(field, format!("{what}: {why}"));
             }
         }
         if violations.is_empty() { Ok(Self { method, transaction_id }) } else { Err(violations) }

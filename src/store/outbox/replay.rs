@@ -213,7 +213,7 @@ fn replay(seating: &Seating, change: StepChange, revision: i64, now: DateTime<Ut
             let hold = Hold {
                 reservation_id: id()?,
                 showtime_id: facts.showtime_id,
-                customer_id: CustomerId::parse(customer_id).ok()?,
+                customer_id: CustomerId::restore(customer_id),
                 block: block(&seating.plan().seat_index, &change)?,
                 total: Money { minor: *total_minor, ..facts.price },
                 create_time: now,

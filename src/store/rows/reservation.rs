@@ -92,12 +92,10 @@ impl ReservationRow {
         let (Ok(first), Ok(count)) = seats else { return Err(unreadable("seats".to_owned())) };
         let currency =
             Currency::parse(&self.currency).ok_or_else(|| unreadable(format!("currency {:?}", self.currency)))?;
-        let customer_id =
-            CustomerId::parse(&self.customer_id).map_err(|violations| unreadable(violations.to_string()))?;
         Ok(Reservation::restore(Record {
             reservation_id: ReservationId(id),
             showtime_id: ShowtimeId(self.showtime_id),
-            customer_id,
+            customer_id: CustomerId::restore(&self.customer_id),
             block: Block { first, count },
             total: Money { currency, minor: self.total_minor },
             create_time: self.create_time,
