@@ -57,7 +57,6 @@ async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise()
         "SEATS_UNAVAILABLE",
         "RESERVATION_EXPIRED",
         "RESERVATION_NOT_HELD",
-        "ALREADY_EXTENDED",
         "HOLD_LIMIT",
         "TENDER_DIFFERS",
         "SHOWTIME_CANCELLED",

@@ -34,6 +34,8 @@ pub(crate) struct Model {
     latest: DateTime<Utc>,
     /// In the order in which they were made. The model changes them field by field.
     reservations: Vec<Record>,
+    /// Reservations that their customers cancelled.
+    given_up: Vec<ReservationId>,
 }
 
 /// An answer.
@@ -51,7 +53,9 @@ impl Model {
     /// As it was scheduled.
     pub(crate) fn new(layout: &Layout, facts: Facts, rules: Rules) -> Self {
         let latest = facts.create_time;
-        Self { room: Room::new(layout), facts, rules, cancelled: None, revision: 1, latest, reservations: Vec::new() }
+        let (reservations, given_up) = (Vec::new(), Vec::new());
+        let room = Room::new(layout);
+        Self { room, facts, rules, cancelled: None, revision: 1, latest, reservations, given_up }
     }
 
     pub(crate) fn revision(&self) -> i64 {
@@ -109,8 +113,7 @@ impl Model {
             }
             Command::Cancel { reservation_id, customer_id } => {
                 let at = self.find(*reservation_id, customer_id.as_ref())?;
-                must_be_held(&self.reservations[at], now)?;
-                Ok(Some(self.change(at, |it| it.state = State::Cancelled { at: now, sale: None })))
+                self.cancel(at, now).map(Some)
             }
             Command::Extend { reservation_id, customer_id } => {
                 let at = self.find(*reservation_id, customer_id.as_ref())?;
@@ -257,13 +260,23 @@ impl Model {
         Ok(self.change(at, |it| it.state = State::Confirmed(Sale { at: now, tender: tender.cloned() })))
     }
 
+    fn cancel(&mut self, at: usize, now: DateTime<Utc>) -> Result<Reservation, Refusal> {
+        let record = &self.reservations[at];
+        if self.given_up.contains(&record.reservation_id) {
+            return Ok(Reservation::restore(record.clone()));
+        }
+        must_be_held(record, now)?;
+        self.given_up.push(record.reservation_id);
+        Ok(self.change(at, |it| it.state = State::Cancelled { at: now, sale: None }))
+    }
+
     fn extend(&mut self, at: usize, now: DateTime<Utc>) -> Result<Reservation, Refusal> {
         let reservation = &self.reservations[at];
         must_be_held(reservation, now)?;
-        self.must_be_on_sale(now)?;
         if reservation.expire_time > reservation.first_expire_time {
-            return Err(Refusal::AlreadyExtended);
+            return Ok(Reservation::restore(reservation.clone()));
         }
+        self.must_be_on_sale(now)?;
         let longer = (reservation.expire_time + span(self.rules.extension)).min(self.closes());
         if longer <= reservation.expire_time {
             return Err(Refusal::SalesClosed { at: self.closes() });

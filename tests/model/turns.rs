@@ -226,7 +226,9 @@ fn commands(played: &Played) -> BoxedStrategy<Command> {
     let extend =
         (which(), whose()).prop_map(|(reservation_id, customer_id)| Command::Extend { reservation_id, customer_id });
     let to_cancel = if played.turns > LATE { 8 } else { 0 };
-    let cancel_showtime = (any::<bool>(), proptest::option::weighted(0.3, 1..20_i64))
+    let revision = played.model.revision();
+    let expected = prop_oneof![3 => Just(None), 3 => Just(Some(revision)), 2 => (-2..=2_i64).prop_map(move |by| Some(revision + by))];
+    let cancel_showtime = (any::<bool>(), expected)
         .prop_map(|(force, expected_revision)| Command::CancelShowtime { force, expected_revision });
     prop_oneof![
         50 => reserve,

@@ -158,7 +158,7 @@ impl Seating {
     ) -> Result<Decision, Refusal> {
         if let State::Confirmed(sale) = reservation.state() {
             return if tender.is_none() || tender == sale.tender.as_ref() {
-                Ok(Decision { changes: Vec::new(), reservation: Some(Arc::clone(reservation)) })
+                Ok(unchanged(reservation))
             } else {
                 Err(Refusal::TenderDiffers)
             };
@@ -170,16 +170,28 @@ impl Seating {
     }
 
     fn cancel(&self, reservation: &Arc<Reservation>, now: DateTime<Utc>) -> Result<Decision, Refusal> {
+        if self.cancelled_by_customer(reservation) {
+            return Ok(unchanged(reservation));
+        }
         let cancelled = (**reservation).clone().cancel(now, self.revision + 1)?;
         Ok(changed(cancelled, Change::Cancelled))
     }
 
+    /// Whether the reservation was cancelled, and not by the revision that cancelled the showtime, which is its last.
+    fn cancelled_by_customer(&self, reservation: &Reservation) -> bool {
+        let with_showtime = match self.state {
+            showtime::State::Scheduled => false,
+            showtime::State::Cancelled { .. } => reservation.revision() == self.revision,
+        };
+        matches!(reservation.state(), State::Cancelled { .. }) && !with_showtime
+    }
+
     fn extend(&self, reservation: &Arc<Reservation>, rules: &Rules, now: DateTime<Utc>) -> Result<Decision, Refusal> {
         reservation.check_held(now)?;
-        self.check_on_sale(rules, now)?;
         if reservation.extended() {
-            return Err(Refusal::AlreadyExtended);
+            return Ok(unchanged(reservation));
         }
+        self.check_on_sale(rules, now)?;
         let expire_time = self.end(reservation.expire_time(), rules.extension, rules);
         if expire_time <= reservation.expire_time() {
             // It lasts for as long as seats are sold.
@@ -227,6 +239,11 @@ impl Seating {
         changes.push(Change::ShowtimeCancelled { at: now, confirmed_count });
         Ok(Decision { changes, reservation: None })
     }
+}
+
+/// The decision on a command whose effect the reservation already has.
+fn unchanged(reservation: &Arc<Reservation>) -> Decision {
+    Decision { changes: Vec::new(), reservation: Some(Arc::clone(reservation)) }
 }
 
 /// A decision that changes one reservation.

@@ -47,8 +47,6 @@ pub enum Refusal {
         /// But this.
         phase: Phase,
     },
-    /// It was prolonged before.
-    AlreadyExtended,
     /// It was sold, and paid for in another way.
     TenderDiffers,
     /// The showtime has been played.

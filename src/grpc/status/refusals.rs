@@ -54,10 +54,6 @@ pub(super) fn of(refused: &Refused) -> Status {
             let message = format!("the reservation is {}, not held", state.to_lowercase());
             failed_precondition(refused, "RESERVATION_NOT_HELD", &message, [("state", state.to_owned())])
         }
-        Refusal::AlreadyExtended => {
-            let message = "the hold was extended before; a hold can be extended once";
-            failed_precondition(refused, "ALREADY_EXTENDED", message, [])
-        }
         Refusal::TenderDiffers => {
             let message = "the reservation was confirmed before, with another tender";
             failed_precondition(refused, "TENDER_DIFFERS", message, [])

@@ -169,8 +169,8 @@ fn check_causes(course: &Course, effects: &[(&str, Effect)]) -> Vec<String> {
             let (id, most) = match &event.payload {
                 Some(Payload::ReservationCreated(event)) => (&event.reservation_id, 1),
                 Some(Payload::ReservationConfirmed(event)) => (&event.reservation_id, usize::MAX),
-                Some(Payload::ReservationExtended(event)) => (&event.reservation_id, 1),
-                Some(Payload::ReservationCancelled(event)) if !whole => (&event.reservation_id, 1),
+                Some(Payload::ReservationExtended(event)) => (&event.reservation_id, usize::MAX),
+                Some(Payload::ReservationCancelled(event)) if !whole => (&event.reservation_id, usize::MAX),
                 _ => continue,
             };
             let count = causes.get(&(*revision, id)).map_or(0, BTreeSet::len);
@@ -207,7 +207,7 @@ fn check_order(course: &Course, calls: &[&Call], effects: &[(&str, Effect)]) -> 
     for (request_id, effect) in effects {
         let Effect { reservation_id, revision, begun, ended } = effect;
         let same = |other: &&(&str, Effect)| (other.1.revision, &other.1.reservation_id) == (*revision, reservation_id);
-        // Of several who confirm, one does it, and the others are told.
+        // Of several that confirm, cancel or extend the same reservation, one has the effect.
         let shared = effects.iter().filter(same).count() > 1;
         if !shared {
             let (known, decided) = (*revision, Some(*revision));

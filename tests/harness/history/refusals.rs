@@ -29,7 +29,7 @@ pub(crate) struct Refused {
 }
 
 /// What is decided on a showtime's state, and so names its revision.
-const DECIDED: [&str; 9] = [
+const DECIDED: [&str; 8] = [
     "SEATS_UNAVAILABLE",
     "SEAT_STRANDED",
     "HOLD_LIMIT",
@@ -37,7 +37,6 @@ const DECIDED: [&str; 9] = [
     "SALES_CLOSED",
     "RESERVATION_EXPIRED",
     "RESERVATION_NOT_HELD",
-    "ALREADY_EXTENDED",
     "TENDER_DIFFERS",
 ];
 
@@ -132,10 +131,6 @@ impl Refused {
                 let told = self.metadata.get("state").map(String::as_str).unwrap_or_default();
                 let ended = matches!(state, ReservationState::Confirmed | ReservationState::Cancelled);
                 ended && state.as_str_name().ends_with(told) && !told.is_empty()
-            }
-            "ALREADY_EXTENDED" => {
-                let held = state == ReservationState::Held && booking.expire_time > span.from;
-                held && booking.expire_time != booking.first_expire_time
             }
             _ => false,
         };

@@ -45,8 +45,7 @@ impl<'a> Request<'a> {
             return (None, wrong);
         };
         let originals = answers.iter().filter(|answer| !answer.replayed).count();
-        // Whoever repeats a confirmation under another id is answered as the first was.
-        if originals > 1 && !matches!(first.call.deed, Deed::Confirm(_)) {
+        if originals > 1 {
             wrong.push(format!("it was done {originals} times"));
         }
         let unheard = self.0.iter().any(|call| matches!(call.told, Told::Unknown(_)));

@@ -4,7 +4,11 @@ use super::{Change, Command, Decision, HOLD, MICRO, Phase, Refusal, Stage, State
 use crate::domain::reservation::{self, Sale};
 
 fn cancel(stage: &mut Stage, force: bool) -> Result<Vec<Change>, Refusal> {
-    let Decision { changes, reservation } = stage.ask(&Command::CancelShowtime { force, expected_revision: None })?;
+    cancel_at(stage, force, None)
+}
+
+fn cancel_at(stage: &mut Stage, force: bool, expected_revision: Option<i64>) -> Result<Vec<Change>, Refusal> {
+    let Decision { changes, reservation } = stage.ask(&Command::CancelShowtime { force, expected_revision })?;
     assert_eq!(reservation, None);
     Ok(changes)
 }
@@ -86,6 +90,33 @@ fn a_confirm_that_is_repeated_after_its_showtime_was_cancelled_is_refused() {
 }
 
 #[test]
+fn a_showtime_is_cancelled_only_at_the_expected_revision() {
+    let mut stage = Stage::new(&["sss"]);
+    let sold = stage.reserve("ann", "A1").unwrap();
+    stage.confirm(&sold).unwrap();
+    for expected in [0, 1, 2, 4] {
+        assert_eq!(cancel_at(&mut stage, true, Some(expected)), Err(Refusal::RevisionDiffers { expected }));
+    }
+    assert_eq!(cancel_at(&mut stage, false, Some(3)), Err(Refusal::HasSales { count: 1 }));
+    cancel_at(&mut stage, true, Some(3)).unwrap();
+    let at = stage.now;
+    for expected in [3, 4] {
+        assert_eq!(cancel_at(&mut stage, true, Some(expected)), Err(Refusal::ShowtimeCancelled { at }));
+    }
+}
+
+#[test]
+fn a_cancel_can_be_repeated_also_after_its_showtime_was_cancelled_but_not_if_that_ended_the_hold() {
+    let mut stage = Stage::new(&["sss"]);
+    let gone = stage.reserve("ann", "A1").unwrap();
+    let held = stage.reserve("bob", "A2").unwrap();
+    let gone = stage.cancel(&gone).unwrap();
+    cancel(&mut stage, false).unwrap();
+    assert_eq!(stage.cancel(&gone), Ok(gone), "both were cancelled at the same time");
+    assert_eq!(stage.cancel(&held), Err(Refusal::NotHeld { phase: Phase::Cancelled }));
+}
+
+#[test]
 fn a_showtime_is_cancelled_until_it_is_over() {
     let end = Stage::new(&["ss"]).seating.plan().facts.end_time;
     assert_eq!(end, opening() + TimeDelta::hours(8));
@@ -97,13 +128,4 @@ fn a_showtime_is_cancelled_until_it_is_over() {
     let mut stage = Stage::new(&["ss"]);
     stage.now = end - MICRO;
     cancel(&mut stage, false).expect("also while it plays");
-}
-
-#[test]
-fn a_showtime_at_another_revision_than_expected_is_not_cancelled() {
-    let mut stage = Stage::new(&["ss"]);
-    stage.reserve("ann", "A1").unwrap();
-    let expecting = |revision| Command::CancelShowtime { force: false, expected_revision: Some(revision) };
-    assert_eq!(stage.ask(&expecting(1)), Err(Refusal::RevisionDiffers { expected: 1 }));
-    assert!(stage.ask(&expecting(2)).is_ok());
 }

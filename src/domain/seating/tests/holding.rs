@@ -88,7 +88,6 @@ fn cancelled_then_confirmed_is_refused_and_the_other_way_round() {
     assert_eq!(stage.confirm(&held), Err(Refusal::NotHeld { phase: Phase::Cancelled }));
     stage.confirm(&other).unwrap();
     assert_eq!(stage.cancel(&other), Err(Refusal::NotHeld { phase: Phase::Confirmed }));
-    assert_eq!(stage.cancel(&held), Err(Refusal::NotHeld { phase: Phase::Cancelled }), "nor cancelled twice");
     stage.now = held.expire_time();
     assert_eq!(stage.confirm(&held), Err(Refusal::NotHeld { phase: Phase::Cancelled }), "it never expires");
 }
@@ -117,11 +116,41 @@ fn a_hold_is_extended_once() {
     assert_eq!(longer.expire_time(), held.expire_time() + EXTENSION, "from its end, not from now");
     assert_eq!((longer.first_expire_time, longer.extended(), longer.revision()), (held.expire_time(), true, 3));
     assert_eq!(longer.as_made(), *held);
-    assert_eq!(stage.extend(&held), Err(Refusal::AlreadyExtended));
     assert_eq!(stage.seating.next_lapse(), Some(longer.expire_time()));
     stage.now = longer.expire_time() - MICRO;
     stage.reserve("bob", "A1").expect_err("it is still held");
     stage.confirm(&held).unwrap();
+}
+
+#[test]
+fn an_extension_can_be_repeated_while_the_hold_lasts_and_extends_it_once() {
+    let (mut stage, held) = held();
+    let longer = stage.extend(&held).unwrap();
+    for now in [opening(), held.expire_time(), longer.expire_time() - MICRO] {
+        stage.now = now;
+        assert_eq!(stage.extend(&held), Ok(Arc::clone(&longer)));
+    }
+    assert_eq!(stage.seating.revision(), longer.revision(), "a repetition is no change");
+    stage.rules.closing = Duration::from_hours(6);
+    assert_eq!(stage.extend(&held), Ok(longer), "also when the showtime is no longer sold, as a confirmation can");
+    stage.cancel(&held).unwrap();
+    assert_eq!(stage.extend(&held), Err(Refusal::NotHeld { phase: Phase::Cancelled }));
+}
+
+#[test]
+fn a_cancel_can_be_repeated_at_any_time() {
+    let (mut stage, held) = held();
+    let cancelled = stage.cancel(&held).unwrap();
+    stage.reserve("bob", "A1 A2").expect("they are free again");
+    let revision = stage.seating.revision();
+    for later in [opening(), held.expire_time(), close(), close() + minutes(10_000)] {
+        stage.now = later;
+        assert_eq!(stage.cancel(&held), Ok(Arc::clone(&cancelled)));
+    }
+    assert_eq!(stage.seating.revision(), revision, "a repetition is no change");
+    stage.seating.forget_ended();
+    stage.seating.recall(Arc::clone(&cancelled));
+    assert_eq!(stage.cancel(&held), Ok(cancelled), "also when it was read from the store");
 }
 
 #[test]
@@ -158,7 +187,7 @@ fn no_hold_is_extended_beyond_the_sales() {
     let held = stage.reserve("ann", "A1").unwrap();
     let longer = stage.extend(&held).unwrap();
     assert_eq!(longer.expire_time(), close(), "three minutes shorter than usual");
-    assert_eq!(stage.extend(&held), Err(Refusal::AlreadyExtended));
+    assert_eq!(stage.extend(&held), Ok(longer));
     stage.now = close() - minutes(2);
     let late = stage.reserve("ann", "A2").unwrap();
     assert_eq!(stage.extend(&late), Err(Refusal::SalesClosed { at: close() }), "it lasts as long as it can");

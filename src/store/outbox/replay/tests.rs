@@ -87,7 +87,7 @@ impl Writer {
         writer.decide(&reserve(5, "ann", 3..=6), 31);
         writer.decide(&reserve(6, "kim", 3..=6), 45);
         writer.decide(&confirm(6, None), 46);
-        writer.decide(&Command::CancelShowtime { force: true }, 47);
+        writer.decide(&Command::CancelShowtime { force: true, expected_revision: None }, 47);
         writer
     }
 
