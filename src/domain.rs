@@ -1,7 +1,7 @@
-//! What is true: the trade's own types and rules.
+//! The types and rules of selling cinema seats.
 //!
-//! Pure, synchronous and total: no I/O, no clock, no randomness. What enters here from outside is checked once, by the
-//! constructors, which report every violation at once; whoever holds one of these values can rely on it.
+//! Everything here is pure, synchronous and total: no I/O, no clock, no randomness. Constructors check what comes from
+//! outside and report every violation at once, so that a value that exists is valid.
 
 pub mod auditorium;
 pub mod ids;

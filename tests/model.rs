@@ -1,5 +1,5 @@
-//! Whatever is asked, and whenever: the rules, the ledger on SQLite, the ledger on Postgres, and two instances on one
-//! Postgres answer and refuse as a model does that anybody can read.
+//! The rules, the ledger on SQLite, the ledger on Postgres and two instances on one Postgres answer every command as a simple
+//! model does.
 
 mod systems;
 mod turns;
@@ -17,7 +17,7 @@ use tokio::runtime::Builder;
 
 use self::{
     systems::{InMemory, OnStores, Stores},
-    turns::{Played, Showing, Turn},
+    turns::{Progress, ShowtimeMachine, Turn},
 };
 use crate::harness::{Store, world::Ground};
 
@@ -25,12 +25,12 @@ const TURNS: std::ops::Range<usize> = 30..50;
 
 #[test]
 fn the_rules_do_as_the_model_does() {
-    on_cases(1_000, |mut played, turns, seen| {
-        let mut system = InMemory::new(&played.scene);
+    on_cases(1_000, |mut progress, turns, seen| {
+        let mut system = InMemory::new(&progress.scene);
         for turn in turns {
-            played = next(played, &turn, &seen);
-            agree(&played, &turn, &system.take(&turn));
-            system.check(&played);
+            progress = next(progress, &turn, &seen);
+            agree(&progress, &turn, &system.take(&turn));
+            system.check(&progress);
         }
     });
 }
@@ -53,41 +53,41 @@ fn two_instances_on_one_database_do_as_the_model_does() {
 fn on_stores(store: Store, instances: usize) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let stores = runtime.block_on(async { Stores::open(Ground::new(store).await, instances).await });
-    on_cases(100, |played, turns, seen| runtime.block_on(play(&stores, played, turns, &seen)));
+    on_cases(100, |progress, turns, seen| runtime.block_on(play(&stores, progress, turns, &seen)));
 }
 
-async fn play(stores: &Stores, mut played: Played, turns: Vec<Turn>, seen: &Seen) {
-    let mut system = OnStores::new(stores, &played.scene).await;
+async fn play(stores: &Stores, mut progress: Progress, turns: Vec<Turn>, seen: &Seen) {
+    let mut system = OnStores::new(stores, &progress.scene).await;
     for turn in turns {
-        played = next(played, &turn, seen);
-        agree(&played, &turn, &system.take(&turn, &played).await);
+        progress = next(progress, &turn, seen);
+        agree(&progress, &turn, &system.take(&turn, &progress).await);
     }
-    system.check(&played).await;
-    let end = played.scene.facts.end_time + TimeDelta::hours(1);
+    system.check(&progress).await;
+    let end = progress.scene.facts.end_time + TimeDelta::hours(1);
     system.sweep(end).await;
-    played.model.ask(&Command::Expire, end);
-    system.check(&played).await;
+    progress.model.ask(&Command::Expire, end);
+    system.check(&progress).await;
 }
 
-/// Tells which turns were taken, for shrinking.
+/// Counts the turns that were taken, so that proptest can shrink the others away.
 type Seen = Option<Arc<AtomicUsize>>;
 
-fn on_cases(cases: u32, try_it: impl Fn(Played, Vec<Turn>, Seen)) {
+fn on_cases(cases: u32, try_it: impl Fn(Progress, Vec<Turn>, Seen)) {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
-    let tried = TestRunner::new(config).run(&Showing::sequential_strategy(TURNS), |(played, turns, seen)| {
-        try_it(played, turns, seen);
+    let tried = TestRunner::new(config).run(&ShowtimeMachine::sequential_strategy(TURNS), |(progress, turns, seen)| {
+        try_it(progress, turns, seen);
         Ok(())
     });
     tried.unwrap_or_else(|why| panic!("{why}"));
 }
 
-fn next(played: Played, turn: &Turn, seen: &Seen) -> Played {
+fn next(progress: Progress, turn: &Turn, seen: &Seen) -> Progress {
     if let Some(seen) = seen {
         seen.fetch_add(1, Ordering::SeqCst);
     }
-    Showing::apply(played, turn)
+    ShowtimeMachine::apply(progress, turn)
 }
 
-fn agree(played: &Played, turn: &Turn, said: &crate::harness::model::Said) {
-    assert_eq!(Some(said), played.said.as_ref(), "the system is on the left, the model on the right, after {turn:?}");
+fn agree(progress: &Progress, turn: &Turn, answer: &crate::harness::model::Answer) {
+    assert_eq!(Some(answer), progress.answer.as_ref(), "left: the system, right: the model; after {turn:?}");
 }

@@ -1,4 +1,4 @@
-//! What holds for every value, not only for those that somebody thought of: layouts, slots, money.
+//! Properties of layouts, slots and money that hold for every value.
 
 use std::collections::HashSet;
 
@@ -23,21 +23,21 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_plan_holds_or_is_refused_at_paths_that_exist(plan in plans()) {
-        match Layout::new(plan.clone()) {
+    fn a_layout_is_valid_or_is_refused_at_paths_that_exist(written in layouts()) {
+        match Layout::new(written.clone()) {
             Ok(layout) => {
-                prop_assert!(is_fine(&plan), "let through: {plan:?}");
-                prop_assert_eq!(layout.rows_as_written(), &*plan);
+                prop_assert!(is_valid(&written), "let through: {written:?}");
+                prop_assert_eq!(layout.rows_as_written(), &*written);
                 let labels: HashSet<&str> = layout.rows().iter().map(|row| &*row.label).collect();
                 prop_assert_eq!(labels.len(), layout.rows().len());
                 let mut seats = 0;
-                for (row, plan) in layout.rows().iter().zip(&plan) {
-                    prop_assert_eq!(&row.label, &plan.label);
-                    prop_assert_eq!(row.cells.len(), plan.places.len());
+                for (row, written) in layout.rows().iter().zip(&written) {
+                    prop_assert_eq!(&row.label, &written.label);
+                    prop_assert_eq!(row.cells.len(), written.places.len());
                     let numbers: Vec<i32> = row.cells.iter().copied().filter_map(number).collect();
                     prop_assert_eq!(numbers.iter().collect::<HashSet<_>>().len(), numbers.len());
                     prop_assert!(numbers.iter().all(|number| (1..=999).contains(number)), "{numbers:?}");
-                    prop_assert!(plan.numbers.is_empty() || plan.numbers == numbers, "{numbers:?}");
+                    prop_assert!(written.numbers.is_empty() || written.numbers == numbers, "{numbers:?}");
                     seats += numbers.len();
                 }
                 prop_assert_eq!(usize::try_from(layout.seat_count()), Ok(seats));
@@ -46,10 +46,10 @@ proptest! {
                 prop_assert_eq!(Layout::new(layout.rows_as_written().to_vec()), Ok(layout));
             }
             Err(violations) => {
-                prop_assert!(!is_fine(&plan), "refused: {violations} in {plan:?}");
+                prop_assert!(!is_valid(&written), "refused: {violations} in {written:?}");
                 for flaw in violations.list() {
                     let more = flaw.field.is_empty() && violations.list().len() > 100;
-                    prop_assert!(more || exists(&flaw.field, &plan), "{flaw:?} in {plan:?}");
+                    prop_assert!(more || exists(&flaw.field, &written), "{flaw:?} in {written:?}");
                     prop_assert!(!flaw.description.is_empty());
                 }
             }
@@ -74,7 +74,7 @@ proptest! {
     }
 
     #[test]
-    fn a_price_is_exactly_what_was_said_or_refused(code in codes(), units in amounts(), nanos in nanos()) {
+    fn a_price_is_exactly_what_was_given_or_refused(code in codes(), units in amounts(), nanos in nanos()) {
         match Money::price(code, units, nanos) {
             Ok(money) => {
                 prop_assert_eq!(money.units_and_nanos(), (units, nanos));
@@ -90,11 +90,11 @@ proptest! {
     }
 }
 
-/// Mostly good rows, so that good plans come about, and each kind of bad one.
-fn plans() -> impl Strategy<Value = Vec<LayoutRow>> {
+/// Mostly valid rows, so that whole layouts are valid, and every kind of invalid one.
+fn layouts() -> impl Strategy<Value = Vec<LayoutRow>> {
     let few = vec(rows(), 0..8);
     let bare = || LayoutRow { label: String::new(), places: "s".repeat(MAX_PLACES), numbers: vec![] };
-    // Around the limits of rows and of seats.
+    // Near the limits of rows and of seats.
     let many = prop_oneof![19..23_usize, 99..103_usize].prop_map(move |count| {
         (0..count).map(|index| LayoutRow { label: lettered(index), ..bare() }).collect::<Vec<_>>()
     });
@@ -120,7 +120,7 @@ fn rows() -> impl Strategy<Value = LayoutRow> {
     (label, places, 0..5_u8, any::<u32>(), vec(-1..1002, 0..6)).prop_map(|(label, places, kind, seed, wild)| {
         let seats = places.chars().filter(|place| "sac".contains(*place)).count();
         let numbers = match kind {
-            // Backwards, or with a stride: as many as there are seats.
+            // As many numbers as there are seats: backwards, or with gaps.
             0 => (1..=seats).rev().filter_map(|number| i32::try_from(number).ok()).collect(),
             1 => (0..seats).filter_map(|place| i32::try_from(1 + place * (1 + seed as usize % 9)).ok()).collect(),
             2 if seed % 4 == 0 => wild,
@@ -130,9 +130,9 @@ fn rows() -> impl Strategy<Value = LayoutRow> {
     })
 }
 
-/// The rules once more, as they are told in the contract.
-fn is_fine(plan: &[LayoutRow]) -> bool {
-    let labels: HashSet<&str> = plan.iter().map(|row| &*row.label).collect();
+/// The rules of the contract, written a second time.
+fn is_valid(written: &[LayoutRow]) -> bool {
+    let labels: HashSet<&str> = written.iter().map(|row| &*row.label).collect();
     let seats = |row: &LayoutRow| row.places.chars().filter(|place| "sac".contains(*place)).count();
     let row = |row: &LayoutRow| {
         let label = row.label.as_bytes();
@@ -146,20 +146,20 @@ fn is_fine(plan: &[LayoutRow]) -> bool {
             && numbers.len() == row.numbers.len()
             && (numbers.is_empty() || numbers.len() == seats(row))
     };
-    (1..=MAX_ROWS).contains(&plan.len())
-        && labels.len() == plan.len()
-        && plan.iter().map(seats).sum::<usize>() <= MAX_SEATS
-        && plan.iter().all(row)
+    (1..=MAX_ROWS).contains(&written.len())
+        && labels.len() == written.len()
+        && written.iter().map(seats).sum::<usize>() <= MAX_SEATS
+        && written.iter().all(row)
 }
 
-/// Whether this plan has such a field.
-fn exists(path: &str, plan: &[LayoutRow]) -> bool {
+/// Whether the layout has such a field.
+fn exists(path: &str, written: &[LayoutRow]) -> bool {
     if path == "rows" {
         return true;
     }
     let index = |text: &str| text.strip_suffix(']').and_then(|text| text.parse::<usize>().ok());
     let Some((row, field)) = path.strip_prefix("rows[").and_then(|rest| rest.split_once('.')) else { return false };
-    let Some(row) = index(row).and_then(|row| plan.get(row)) else { return false };
+    let Some(row) = index(row).and_then(|row| written.get(row)) else { return false };
     match field.strip_prefix("numbers[") {
         Some(place) => index(place).is_some_and(|place| place < row.numbers.len()),
         None => ["label", "places", "numbers"].contains(&field),
@@ -173,7 +173,7 @@ fn number(place: LayoutCell) -> Option<i32> {
     }
 }
 
-/// Slots of whole minutes in a few hours: near misses and touches are frequent.
+/// Slots of whole minutes within a few hours, so that many of them touch or nearly do.
 fn slots() -> impl Strategy<Value = Slot> {
     (0..300_i64, 1..120_i64, 0..30_i64).prop_map(|(start, length, rest)| {
         let minute = |minute| DateTime::<Utc>::UNIX_EPOCH + TimeDelta::minutes(minute);

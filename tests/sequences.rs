@@ -1,4 +1,5 @@
-//! Any sequence of wishes leaves a house in order, and any list falls into pages that join: over the wire, on both stores.
+//! Any sequence of showtimes that are scheduled and cancelled leaves no overlap, and the pages of any list join to the whole:
+//! over the wire, on both stores.
 
 use boxoffice::pb::boxoffice::v1::{CancelShowtimeRequest, CreateShowtimeRequest, ListShowtimesRequest, Showtime};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,34 +19,34 @@ use crate::harness::{
     timestamp,
 };
 
-/// Minutes between two showtimes of one auditorium, by default.
+/// The default turnaround between two showtimes of one auditorium, in minutes.
 const TURNAROUND: i64 = 15;
-/// For each property on each store.
+/// The number of cases for each property on each store.
 const CASES: u32 = 12;
 
 #[derive(Clone, Debug)]
-enum Wish {
-    /// From this minute, for so many.
+enum Step {
+    /// Schedules a showtime from this minute on, for this many minutes.
     Create(i64, i64),
-    /// One of those that were scheduled, cancelled or not.
+    /// Cancels a showtime that was scheduled, cancelled or not.
     Cancel(Index),
 }
 
 #[test]
-fn no_sequence_of_wishes_makes_an_overlap_or_refuses_what_fits() {
+fn no_sequence_of_steps_makes_an_overlap_or_refuses_what_fits() {
     // Few starts and lengths, so that slots meet exactly as often as they miss each other.
-    let create = (0..40_i64, 1..12_i64).prop_map(|(start, length)| Wish::Create(start * 15, length * 15));
-    let wish = prop_oneof![3 => create, 1 => any::<Index>().prop_map(Wish::Cancel)];
-    on_each_store(&vec(wish, 1..40), |runtime, world, wishes| runtime.block_on(follow(world, &wishes)));
+    let create = (0..40_i64, 1..12_i64).prop_map(|(start, length)| Step::Create(start * 15, length * 15));
+    let step = prop_oneof![3 => create, 1 => any::<Index>().prop_map(Step::Cancel)];
+    on_each_store(&vec(step, 1..40), |runtime, world, steps| runtime.block_on(follow(world, &steps)));
 }
 
-/// Holds each answer against a model: what is scheduled, minute by minute.
-async fn follow(world: &World, wishes: &[Wish]) {
+/// Compares each answer with a model: what is scheduled, minute by minute.
+async fn follow(world: &World, steps: &[Step]) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let mut made: Vec<(Showtime, std::ops::Range<i64>, bool)> = Vec::new();
-    for wish in wishes {
-        match wish {
-            Wish::Create(start, length) => {
+    for step in steps {
+        match step {
+            Step::Create(start, length) => {
                 let taken = *start..*start + length + TURNAROUND;
                 let meets = |other: &std::ops::Range<i64>| taken.clone().any(|minute| other.contains(&minute));
                 let in_the_way: Vec<&str> = made
@@ -55,18 +56,18 @@ async fn follow(world: &World, wishes: &[Wish]) {
                     .collect();
                 match create(world, &auditorium, in_hours(0) + TimeDelta::minutes(*start), *length).await {
                     Ok(showtime) => {
-                        assert!(in_the_way.is_empty(), "{wish:?} was let through in {wishes:?}");
+                        assert!(in_the_way.is_empty(), "{step:?} was let through in {steps:?}");
                         made.push((showtime, taken, true));
                     }
                     Err(status) => {
                         let other = assert_refused(&status, Code::FailedPrecondition, "SHOWTIME_OVERLAPS");
                         let other = other.get("showtime_id").map(String::as_str).unwrap_or_default();
-                        assert!(in_the_way.contains(&other), "{wish:?} is refused for {other} in {wishes:?}");
+                        assert!(in_the_way.contains(&other), "{step:?} is refused for {other} in {steps:?}");
                     }
                 }
             }
-            Wish::Cancel(_) if made.is_empty() => {}
-            Wish::Cancel(index) => {
+            Step::Cancel(_) if made.is_empty() => {}
+            Step::Cancel(index) => {
                 let (showtime, _, scheduled) = index.get_mut(&mut made);
                 let showtime_id = showtime.showtime_id.clone();
                 let request = CancelShowtimeRequest {
@@ -76,7 +77,7 @@ async fn follow(world: &World, wishes: &[Wish]) {
                     expected_revision: 0,
                 };
                 let cancelled = world.showtimes().cancel_showtime(request).await;
-                assert_eq!(cancelled.is_ok(), *scheduled, "{wish:?} in {wishes:?}: {cancelled:?}");
+                assert_eq!(cancelled.is_ok(), *scheduled, "{step:?} in {steps:?}: {cancelled:?}");
                 *scheduled = false;
             }
         }
@@ -89,13 +90,13 @@ async fn follow(world: &World, wishes: &[Wish]) {
 
 #[test]
 fn any_list_falls_into_pages_that_join() {
-    // Which rooms play at which hours: several start together, so that pages break between equals.
+    // The auditorium and the hour of each showtime. Several start together, so that pages end between equal times.
     let plays = btree_set((0..3_usize, 0..5_i64), 0..14);
     let letter =
         select("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+ ".chars().collect::<Vec<_>>());
     let mut days = 0;
     on_each_store(&(plays, 1..16_i32, letter), |runtime, world, (plays, page_size, letter)| {
-        // Each case has a stretch of time of its own.
+        // The days of one case are not used by another.
         days += 2;
         runtime.block_on(async {
             let from = in_hours(24 * days);
@@ -123,7 +124,7 @@ fn any_list_falls_into_pages_that_join() {
     });
 }
 
-/// Goes from page to page, and answers with the tokens on the way.
+/// Reads all pages and returns their tokens.
 async fn walk(world: &World, mut request: ListShowtimesRequest, expected: &[Showtime]) -> Vec<String> {
     let (mut joined, mut tokens, size) = (Vec::new(), Vec::new(), usize::try_from(request.page_size).expect("a size"));
     loop {
@@ -141,7 +142,7 @@ async fn walk(world: &World, mut request: ListShowtimesRequest, expected: &[Show
     }
 }
 
-/// A token with any character changed, or one more or less, is refused, and so is a true one with another filter.
+/// A token with a character changed, added or removed is refused, and so is a valid one with another filter.
 async fn forge(world: &World, request: &ListShowtimesRequest, token: &str, letter: char) {
     let mut forged: Vec<String> = (0..token.len())
         .filter(|place| !token[*place..].starts_with(letter))
@@ -165,7 +166,7 @@ async fn forge(world: &World, request: &ListShowtimesRequest, token: &str, lette
     }
 }
 
-/// Tries the cases with one server on SQLite, and one on Postgres.
+/// Runs the cases with one server on SQLite and one on Postgres.
 fn on_each_store<S: Strategy>(strategy: &S, mut try_it: impl FnMut(&Runtime, &World, S::Value)) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     for store in [Store::Sqlite, Store::Postgres] {

@@ -1,4 +1,4 @@
-//! Auditoriums: rooms with seats, in a house, in a time zone.
+//! Auditoriums: the layout of their seats, the cinema that they belong to, and its time zone.
 
 use chrono::{DateTime, NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -9,34 +9,34 @@ use super::{
     violations::{Violations, printable},
 };
 
-/// The longest name of an auditorium or a house.
+/// The most characters of the name of an auditorium or a cinema.
 pub const MAX_NAME: usize = 100;
 
-/// An auditorium that somebody wants, checked.
+/// An auditorium to be created.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewAuditorium {
-    /// "Screen 1"
+    /// The name of the auditorium in its cinema, such as "Screen 1".
     pub name: String,
-    /// "Grand Palace"
+    /// The name of the cinema, such as "Grand Palace".
     pub cinema: String,
-    /// Where the house's days begin and end.
+    /// The time zone of the cinema. Local dates are dates in this zone.
     pub time_zone: Tz,
-    /// Where the seats are.
+    /// The seats and where they are.
     pub layout: Layout,
 }
 
 impl NewAuditorium {
-    /// Checks what a caller wrote.
+    /// Checks an auditorium that a caller wants to create.
     ///
     /// # Errors
     /// Names every flaw under its field of `CreateAuditoriumRequest`.
-    pub fn check(name: String, cinema: String, zone: &str, plan: Option<Vec<LayoutRow>>) -> Result<Self, Violations> {
+    pub fn check(name: String, cinema: String, zone: &str, rows: Option<Vec<LayoutRow>>) -> Result<Self, Violations> {
         let mut violations = Violations::new();
         violations.take("name", printable(&name, MAX_NAME));
         violations.take("cinema", printable(&cinema, MAX_NAME));
         let time_zone = violations.take("time_zone", parse_zone(zone));
-        let layout = match plan {
-            Some(plan) => violations.take("layout", Layout::new(plan)),
+        let layout = match rows {
+            Some(rows) => violations.take("layout", Layout::new(rows)),
             None => violations.take("layout", Err(Violations::one("", "is required"))),
         };
         match (time_zone, layout) {
@@ -46,30 +46,30 @@ impl NewAuditorium {
     }
 }
 
-/// An auditorium as it stands; it never changes.
+/// An auditorium. It never changes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Auditorium {
-    /// Its id.
+    /// Identifies the auditorium.
     pub auditorium_id: AuditoriumId,
-    /// "Screen 1"
+    /// The name of the auditorium in its cinema, such as "Screen 1".
     pub name: String,
-    /// "Grand Palace"
+    /// The name of the cinema, such as "Grand Palace".
     pub cinema: String,
-    /// Where the house's days begin and end.
+    /// The time zone of the cinema. Local dates are dates in this zone.
     pub time_zone: Tz,
-    /// Left out where many are listed.
+    /// The seats and where they are. `None` in lists and in the facts of a showtime.
     pub layout: Option<Layout>,
-    /// How many people can sit.
+    /// The number of seats.
     pub seat_count: i32,
-    /// When it was created.
+    /// When the auditorium was created.
     pub create_time: DateTime<Utc>,
 }
 
 impl Auditorium {
-    /// The date in the house at a moment.
+    /// The date in the cinema at a given time.
     #[must_use]
-    pub fn local_date(&self, moment: DateTime<Utc>) -> NaiveDate {
-        moment.with_timezone(&self.time_zone).date_naive()
+    pub fn local_date(&self, time: DateTime<Utc>) -> NaiveDate {
+        time.with_timezone(&self.time_zone).date_naive()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Names of things: UUIDs that cannot be confused with each other.
+//! Ids: UUIDs of different types, so that one cannot be passed for another.
 
 use std::fmt;
 
@@ -13,10 +13,10 @@ macro_rules! id {
         pub struct $name(pub Uuid);
 
         impl $name {
-            /// Reads the id as a caller wrote it.
+            /// Reads an id that a caller wrote.
             ///
             /// # Errors
-            /// Says, under an empty path, that it is not a UUID.
+            /// The text is not a UUID in its hyphenated form. The path of the violation is empty.
             pub fn parse(text: &str) -> Result<Self, Violations> {
                 parse_uuid(text).map(Self)
             }
@@ -31,23 +31,23 @@ macro_rules! id {
 }
 
 id!(
-    /// Names an auditorium.
+    /// Identifies an auditorium.
     AuditoriumId
 );
 id!(
-    /// Names a showtime.
+    /// Identifies a showtime.
     ShowtimeId
 );
 id!(
-    /// Names a reservation.
+    /// Identifies a reservation.
     ReservationId
 );
 id!(
-    /// Makes a mutation's retry harmless: chosen by the caller, one for each intention.
+    /// Identifies a request that changes something, so that it can be repeated. Callers choose one for each change.
     RequestId
 );
 
-/// The hyphenated form only: what the contract's `string.uuid` rule admits.
+/// Takes the hyphenated form only, as the contract's `string.uuid` rule does.
 fn parse_uuid(text: &str) -> Result<Uuid, Violations> {
     let flaw = || Violations::one("", "must be a UUID");
     if text.len() != 36 {

@@ -1,7 +1,7 @@
-//! Where the seats of an auditorium are.
+//! The layout of an auditorium: rows of seats, aisles and gaps.
 //!
-//! A layout is written as a written, a few strings that people can read, and read into places. Both forms are kept: the written
-//! is what callers wrote and get back, the places are what decisions are made on.
+//! A layout has two forms. Callers write rows as strings that people can read, and get them back as they were written. Each
+//! row is also read into cells, on which decisions are made.
 
 use std::collections::HashSet;
 
@@ -9,63 +9,63 @@ use serde::{Deserialize, Serialize};
 
 use super::violations::Violations;
 
-/// Rows of a layout.
+/// The most rows of a layout.
 pub const MAX_ROWS: usize = 100;
-/// Places of a row.
+/// The most characters of a row: seats, aisles and gaps.
 pub const MAX_PLACES: usize = 100;
-/// Seats of a layout.
+/// The most seats of a layout.
 pub const MAX_SEATS: usize = 2_000;
 const MAX_NUMBER: i32 = 999;
 
-/// One row as it is written: see `Row` in `auditoriums.proto`.
+/// A row as its author wrote it. `Row` in `auditoriums.proto` describes the notation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayoutRow {
-    /// "A"
+    /// The label of the row, such as "A".
     pub label: String,
-    /// `sssss_sssss`
+    /// One character for each cell, such as `sssss_sssss`.
     pub places: String,
-    /// The seats' numbers, or nothing for 1, 2, 3 …
+    /// The numbers of the seats. Empty: they are counted from 1.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub numbers: Vec<i32>,
 }
 
-/// What a seat is for.
+/// The kind of a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SeatKind {
-    /// For anyone.
+    /// A seat without special use.
     Standard,
-    /// With room for a wheelchair.
+    /// A place for a wheelchair.
     Accessible,
-    /// Beside an accessible seat.
+    /// A seat for the companion of somebody in an accessible seat.
     Companion,
 }
 
-/// One step along a row.
+/// One cell of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayoutCell {
-    /// Somebody can sit here.
+    /// A seat.
     Seat {
-        /// The number on it.
+        /// The number of the seat in its row.
         number: i32,
-        /// What it is for.
+        /// The kind of the seat.
         kind: SeatKind,
     },
-    /// People walk here.
+    /// An aisle.
     Aisle,
-    /// A seat could be here and is not.
+    /// A gap where a seat is missing, such as a pillar.
     Missing,
 }
 
-/// One row, read.
+/// A row whose cells were read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The letter on it.
+    /// The label of the row.
     pub label: String,
-    /// From left to right.
+    /// The cells from left to right.
     pub cells: Vec<LayoutCell>,
 }
 
-/// A layout that holds: labels and numbers are unique, every row has a seat, and everything is within its limit.
+/// A valid layout: labels are unique, numbers are unique in their row, every row has a seat, and all limits are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     written: Vec<LayoutRow>,
@@ -74,7 +74,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Reads a written.
+    /// Reads a layout from its rows.
     ///
     /// # Errors
     /// Names every flaw of every row.
@@ -109,13 +109,13 @@ impl Layout {
         &self.written
     }
 
-    /// From the screen to the back.
+    /// The rows from the screen to the back.
     #[must_use]
     pub fn rows(&self) -> &[Row] {
         &self.rows
     }
 
-    /// How many people can sit.
+    /// The number of seats.
     #[must_use]
     pub fn seat_count(&self) -> i32 {
         self.seat_count
@@ -135,7 +135,7 @@ fn read_row(row: &LayoutRow) -> Result<Vec<LayoutCell>, Violations> {
     }
 }
 
-/// Letters only: with digits, seat 1 of row A1 and seat 11 of row A would both be called A11.
+/// Digits are not allowed: seat 1 of a row A1 and seat 11 of row A would both be called A11.
 fn fits_label(label: &str) -> bool {
     (1..=4).contains(&label.len()) && label.bytes().all(|byte| byte.is_ascii_uppercase())
 }
@@ -158,7 +158,7 @@ fn check_numbers(numbers: &[i32]) -> Result<(), Violations> {
     if violations.is_empty() { Ok(()) } else { Err(violations) }
 }
 
-/// Reads the characters of a row. A missing seat uses up its number where numbers are counted.
+/// Reads the characters of a row. Where seats are counted, a missing seat is counted too.
 fn read_cells(row: &LayoutRow) -> Result<Vec<LayoutCell>, Violations> {
     let length = row.places.chars().count();
     if length == 0 || length > MAX_PLACES {

@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use super::violations::Violations;
 
-/// The provider's name for a movie, `tt1375666`.
+/// The provider's id of a movie, such as `tt1375666`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MovieId(Arc<str>);
 
 impl MovieId {
-    /// Reads the id as a caller wrote it.
+    /// Reads an id that a caller wrote.
     ///
     /// # Errors
-    /// Says, under an empty path, what an id looks like.
+    /// The text cannot be the id of a movie. The path of the violation is empty.
     pub fn parse(text: &str) -> Result<Self, Violations> {
         let fits = (1..=64).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
@@ -39,48 +39,48 @@ impl fmt::Display for MovieId {
     }
 }
 
-/// A movie. What the provider leaves out or garbles is empty or `None`.
+/// A movie. What the provider leaves out, or what cannot be read, is empty or `None`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Movie {
-    /// The provider's id.
+    /// Identifies the movie at the provider.
     pub movie_id: MovieId,
-    /// "Inception"
+    /// The title, such as "Inception".
     pub title: String,
-    /// "Inception (2010)"
+    /// The title with the year, such as "Inception (2010)".
     pub full_title: String,
     /// The year of release.
     pub year: Option<i32>,
-    /// Where its poster can be had.
+    /// The address of the poster.
     pub image_uri: String,
-    /// Director and leading actors, as one line.
+    /// The director and the leading actors in one line.
     pub crew: String,
-    /// 0 to 10.
+    /// The average rating, from 0 to 10.
     pub rating: Option<f64>,
-    /// How many people rated it.
+    /// The number of ratings.
     pub rating_count: Option<i64>,
-    /// Its place in the provider's chart.
+    /// The position in the provider's chart, from 1.
     pub rank: Option<i32>,
 }
 
-/// Where an answer about movies comes from.
+/// The source of an answer about movies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Source {
-    /// The provider, just now.
+    /// The provider answered this request.
     Live,
-    /// The cache, within the fresh window.
+    /// The cache, within the time for which an entry is fresh.
     Fresh,
-    /// The cache, beyond the fresh window, because the provider did not answer.
+    /// The cache, after that time, because the provider did not answer.
     Stale,
 }
 
-/// An answer with its provenance.
+/// An answer with its source.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sourced<T> {
     /// The answer.
     pub value: T,
-    /// Where it comes from.
+    /// The source of the answer.
     pub source: Source,
-    /// When the provider gave it.
+    /// When the provider gave the answer.
     pub fetch_time: DateTime<Utc>,
 }

@@ -1,7 +1,7 @@
-//! The seats of a house, counted: the form of a layout that decisions are made on.
+//! All seats of an auditorium, numbered: the form of a layout on which decisions are made.
 //!
-//! Seats are numbered through, row by row and from left to right, aisles and gaps left out. Neighbours have consecutive
-//! numbers, so a block of seats is its first seat and a length, and nothing else.
+//! Seats are numbered from 0, row by row from the screen to the back and from left to right. Aisles and gaps have no
+//! numbers. Neighbours have consecutive numbers, so the first seat and the number of seats describe a block.
 
 #[cfg(test)]
 mod tests;
@@ -13,15 +13,15 @@ use super::{
     violations::Violations,
 };
 
-/// The letters on a row: one to four of them, upper case.
+/// The label of a row: one to four upper-case letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowLabel([u8; 4]);
 
 impl RowLabel {
-    /// Reads a label.
+    /// Reads a label that a caller wrote.
     ///
     /// # Errors
-    /// Says, under an empty path, what a label is.
+    /// The text is not a label. The path of the violation is empty.
     pub fn parse(text: &str) -> Result<Self, Violations> {
         let bytes = text.as_bytes();
         if !(1..=4).contains(&bytes.len()) || !bytes.iter().all(u8::is_ascii_uppercase) {
@@ -32,11 +32,11 @@ impl RowLabel {
         Ok(Self(label))
     }
 
-    /// The letters.
+    /// The label as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         let length = self.0.iter().position(|byte| *byte == 0).unwrap_or(4);
-        // They are ASCII.
+        // Labels are ASCII.
         std::str::from_utf8(&self.0[..length]).unwrap_or_default()
     }
 }
@@ -47,12 +47,12 @@ impl fmt::Display for RowLabel {
     }
 }
 
-/// A seat as people call it: "F7".
+/// The name of a seat, such as "F7".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SeatName {
-    /// "F"
+    /// The label of the row, such as "F".
     pub row: RowLabel,
-    /// 7
+    /// The number in the row, such as 7.
     pub number: i32,
 }
 
@@ -62,96 +62,95 @@ impl fmt::Display for SeatName {
     }
 }
 
-/// Neighbouring seats: the first of them, and how many.
+/// Neighbouring seats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Block {
-    /// Counted through the house, from 0.
+    /// The number of the first seat in the auditorium, from 0.
     pub first: u16,
-    /// At least 1.
+    /// The number of seats, at least 1.
     pub count: u16,
 }
 
 impl Block {
-    /// The seats' numbers through the house.
+    /// The numbers of the seats in the auditorium.
     #[must_use]
     pub fn seats(self) -> Range<u16> {
         self.first..self.first + self.count
     }
 
-    /// Whether a seat is in both.
+    /// Whether the blocks have a seat in common.
     #[must_use]
     pub fn overlaps(self, other: Self) -> bool {
         self.first < other.first + other.count && other.first < self.first + self.count
     }
 }
 
-/// A choice of seats that is wrong, whoever has them: what is wrong in the first place, and all that is.
+/// Why a choice of seats is invalid, whether or not the seats are free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadChoice {
-    /// Of the flaws' kinds the one that [`BadKind`] names first.
+    /// The first kind, in the order of [`BadKind`], that the violations have.
     pub kind: BadKind,
-    /// Every flaw.
+    /// Every violation.
     pub violations: Violations,
 }
 
-/// What can be wrong with a choice.
+/// What can be wrong with a choice of seats, the most important first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BadKind {
-    /// The house has no such seat.
+    /// The auditorium has no such seat, or no seat was named.
     Unknown,
     /// A seat was named twice.
     Repeated,
-    /// There is an aisle, a gap, a row or another seat between them.
+    /// The seats are not neighbours in one row.
     NotContiguous,
-    /// More than one reservation may have.
+    /// There are more seats than one reservation may have.
     TooMany,
 }
 
-/// Where a seat is.
+/// The position of a seat in the auditorium.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SeatPosition {
     name: SeatName,
     pub(super) kind: SeatKind,
-    /// From the screen.
+    /// The row, counted from the screen.
     pub(super) row: u16,
-    /// From the left; aisles and gaps count.
+    /// The cell of the row, counted from the left with aisles and gaps.
     pub(super) column: u16,
-    /// Which of the runs it is in.
+    /// The index of its run.
     run: u16,
 }
 
 /// All seats of an auditorium.
 #[derive(Debug)]
 pub struct SeatIndex {
-    /// As it was written.
-    written: Vec<LayoutRow>,
+    rows_as_written: Vec<LayoutRow>,
     positions: Vec<SeatPosition>,
-    /// Seats without anything between them, from aisle to aisle.
+    /// Seats without an aisle or a gap between them.
     runs: Vec<Range<u16>>,
     by_name: HashMap<SeatName, u16>,
-    /// Twice the middle, so that it is whole: of rows, and of columns.
+    /// The row and the column in the middle, times two so that they are integers.
     pub(super) centre: (i32, i32),
 }
 
 impl SeatIndex {
-    /// Counts the seats of a layout.
+    /// Numbers the seats of a layout.
     #[must_use]
     pub fn new(layout: &Layout) -> Self {
-        let written = layout.rows_as_written().to_vec();
-        let mut seat_index =
-            Self { written, positions: Vec::new(), runs: Vec::new(), by_name: HashMap::new(), centre: (0, 0) };
-        for (row, plan) in layout.rows().iter().enumerate() {
-            // A layout was checked when it was made.
-            let Ok(label) = RowLabel::parse(&plan.label) else { continue };
-            let mut open = false;
-            for (column, cell) in plan.cells.iter().enumerate() {
+        let rows_as_written = layout.rows_as_written().to_vec();
+        let (positions, runs, by_name) = (Vec::new(), Vec::new(), HashMap::new());
+        let mut seat_index = Self { rows_as_written, positions, runs, by_name, centre: (0, 0) };
+        for (at, row) in layout.rows().iter().enumerate() {
+            // Every label of a layout is valid.
+            let Ok(label) = RowLabel::parse(&row.label) else { continue };
+            let mut follows_seat = false;
+            for (column, cell) in row.cells.iter().enumerate() {
                 match cell {
                     LayoutCell::Seat { number, kind } => {
                         let name = SeatName { row: label, number: *number };
-                        seat_index.add(name, *kind, row as u16, column as u16, open);
-                        open = true;
+                        seat_index.add(name, *kind, at as u16, column as u16, follows_seat);
+                        follows_seat = true;
                     }
-                    LayoutCell::Aisle | LayoutCell::Missing => open = false,
+                    LayoutCell::Aisle | LayoutCell::Missing => follows_seat = false,
                 }
             }
         }
@@ -160,10 +159,10 @@ impl SeatIndex {
         seat_index
     }
 
-    fn add(&mut self, name: SeatName, kind: SeatKind, row: u16, column: u16, beside_the_last: bool) {
+    fn add(&mut self, name: SeatName, kind: SeatKind, row: u16, column: u16, follows_seat: bool) {
         let seat = self.positions.len() as u16;
         match self.runs.last_mut() {
-            Some(run) if beside_the_last => run.end = seat + 1,
+            Some(run) if follows_seat => run.end = seat + 1,
             _ => self.runs.push(seat..seat + 1),
         }
         self.by_name.insert(name, seat);
@@ -173,22 +172,22 @@ impl SeatIndex {
     /// The layout as it was written.
     #[must_use]
     pub fn rows_as_written(&self) -> &[LayoutRow] {
-        &self.written
+        &self.rows_as_written
     }
 
-    /// How many people can sit.
+    /// The number of seats.
     #[must_use]
     pub fn seat_count(&self) -> u16 {
         self.positions.len() as u16
     }
 
-    /// Runs of neighbours, from the screen to the back.
+    /// The runs of neighbouring seats, from the screen to the back.
     #[must_use]
     pub fn runs(&self) -> &[Range<u16>] {
         &self.runs
     }
 
-    /// The run that a seat is in.
+    /// The run of a seat.
     #[must_use]
     pub fn run_of(&self, seat: u16) -> Range<u16> {
         self.runs[usize::from(self.positions[usize::from(seat)].run)].clone()
@@ -198,21 +197,21 @@ impl SeatIndex {
         &self.positions[usize::from(seat)]
     }
 
-    /// What people call a seat of this house.
+    /// The name of a seat.
     #[must_use]
     pub fn name(&self, seat: u16) -> SeatName {
         self.position(seat).name
     }
 
-    /// What people call the seats of a block of this house.
+    /// The names of the seats of a block.
     pub fn names(&self, block: Block) -> impl Iterator<Item = SeatName> + '_ {
         block.seats().map(|seat| self.name(seat))
     }
 
-    /// The block that these seats are.
+    /// The block that consists of these seats, which may be named in any order. It has at most `most` seats.
     ///
     /// # Errors
-    /// Says, under `seats`, everything that keeps them from being one.
+    /// The seats are not a block. The violations name everything that is wrong, under `seats`.
     pub fn block(&self, names: &[SeatName], most: u16) -> Result<Block, BadChoice> {
         let mut flaws = Flaws::default();
         let mut seats = Vec::with_capacity(names.len());
@@ -230,7 +229,7 @@ impl SeatIndex {
             }
         }
         seats.sort_unstable();
-        // The unknown one may be what is missing between the others.
+        // A seat that is not known may be the one that is missing between the others.
         let pairs = if flaws.has(BadKind::Unknown) { &[] } else { seats.as_slice() };
         for pair in pairs.windows(2) {
             if self.position(pair[0]).run != self.position(pair[1]).run || pair[1] != pair[0] + 1 {
@@ -251,14 +250,16 @@ impl SeatIndex {
 }
 
 impl BadChoice {
-    /// A count that is more than one reservation may have.
+    /// A number of seats is more than one reservation may have.
     #[must_use]
     pub fn too_many(most: u16) -> Self {
-        let violations = Violations::one("seat_count", format!("must be at most {most}"));
+        let violations =
+            Violations::one("seat_count", format!("must be at most {most}, the most seats of one reservation"));
         Self { kind: BadKind::TooMany, violations }
     }
 }
 
+/// The violations of a choice, if there are any.
 #[derive(Default)]
 struct Flaws(Option<BadChoice>);
 

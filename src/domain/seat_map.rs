@@ -1,7 +1,7 @@
-//! What everybody may see of a showtime's seats: which are free, held and sold, and how that changes.
+//! Seat maps: which seats of a showtime are free, held and sold, and how that changes.
 //!
-//! A map stands at a revision, and a delta leads from one revision to a later one. What a seat shows is a function of both
-//! the map and the time: a hold that is over shows as free, though no revision says so.
+//! A map has a revision, and a delta leads from one revision to a later one. The status of a seat also depends on the time:
+//! when its hold lapses, the seat is free, although no revision recorded that.
 
 #[cfg(test)]
 mod tests;
@@ -17,22 +17,22 @@ use super::{
     showtime,
 };
 
-/// How a seat stands, as it was written down.
+/// The recorded status of a seat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// It can be had.
+    /// The seat is free.
     Free,
-    /// Until then; afterwards it is free.
+    /// The seat is held, and free when the hold lapses.
     Held {
-        /// The end of the hold.
+        /// When the hold lapses.
         until: DateTime<Utc>,
     },
-    /// For good.
+    /// The seat is sold.
     Sold,
 }
 
 impl Status {
-    /// Of the seats of a live reservation.
+    /// The status of a reservation's seats.
     #[must_use]
     pub fn of(reservation: &Reservation) -> Self {
         match reservation.state() {
@@ -51,7 +51,7 @@ impl Status {
         }
     }
 
-    /// What it shows at a moment.
+    /// The status at a given time.
     #[must_use]
     pub fn at(self, now: DateTime<Utc>) -> Self {
         match self {
@@ -61,33 +61,33 @@ impl Status {
     }
 }
 
-/// What one commit changed, or several after each other.
+/// The changes of one commit, or of consecutive commits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delta {
-    /// From this revision
+    /// The revision before the changes.
     pub before: i64,
-    /// to this one.
+    /// The revision after the changes.
     pub revision: i64,
-    /// Each seat that changed, as it then stands.
+    /// The seats that changed, with their new status.
     pub seats: Vec<(u16, Status)>,
-    /// Whether the showtime was cancelled.
+    /// When the showtime was cancelled, if it was.
     pub cancelled: Option<DateTime<Utc>>,
 }
 
 impl Delta {
-    /// Nothing yet, from this revision on.
+    /// A delta without changes, at this revision.
     #[must_use]
     pub fn from(before: i64) -> Self {
         Self { before, revision: before, seats: Vec::new(), cancelled: None }
     }
 
-    /// Whether nothing is to be seen of it.
+    /// Whether there are no changes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.before == self.revision && self.seats.is_empty() && self.cancelled.is_none()
     }
 
-    /// Adds what one change shows.
+    /// Adds the seats that a change concerns.
     pub fn note(&mut self, change: &Change) {
         match change {
             Change::Reserved(reservation)
@@ -99,19 +99,19 @@ impl Delta {
         }
     }
 
-    /// Seats stand like this now.
+    /// Sets the status of a block.
     pub fn set(&mut self, block: Block, status: Status) {
         self.seats.extend(block.seats().map(|seat| (seat, status)));
     }
 
-    /// Goes on with what came next; when all has come, it is to be settled.
+    /// Appends the next delta. [`Delta::settle`] must be called after the last one.
     pub fn join(&mut self, next: &Self) {
         self.revision = next.revision;
         self.cancelled = self.cancelled.or(next.cancelled);
         self.seats.extend_from_slice(&next.seats);
     }
 
-    /// Keeps the last word on each seat, in the order of the house.
+    /// Keeps the last status of each seat, in the order of the seats.
     pub fn settle(&mut self) {
         self.seats.reverse();
         self.seats.sort_by_key(|(seat, _)| *seat);
@@ -119,18 +119,18 @@ impl Delta {
     }
 }
 
-/// What became of a delta.
+/// The result of applying a delta to a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Followed {
-    /// It is in the map now.
+    /// The delta was applied.
     Done,
-    /// It was before.
+    /// The map has these changes already.
     Known,
-    /// Something before it is missing.
+    /// Changes before the delta are missing, so it was not applied.
     Gap,
 }
 
-/// The seats of a showtime as they stand at a revision.
+/// The seats of a showtime at a revision.
 #[derive(Clone, Debug)]
 pub struct SeatMap {
     plan: Arc<ShowtimePlan>,
@@ -140,7 +140,7 @@ pub struct SeatMap {
 }
 
 impl SeatMap {
-    /// What is claimed; every other seat is free.
+    /// A map with these claims. Every other seat is free.
     #[must_use]
     pub fn new(
         plan: Arc<ShowtimePlan>,
@@ -160,37 +160,37 @@ impl SeatMap {
         map
     }
 
-    /// What never changes about it.
+    /// What never changes about the showtime.
     #[must_use]
     pub fn plan(&self) -> &Arc<ShowtimePlan> {
         &self.plan
     }
 
-    /// As of which change.
+    /// The revision of the map.
     #[must_use]
     pub fn revision(&self) -> i64 {
         self.revision
     }
 
-    /// Since when the showtime is cancelled, if it is.
+    /// When the showtime was cancelled, if it was.
     #[must_use]
     pub fn cancelled(&self) -> Option<DateTime<Utc>> {
         self.cancelled
     }
 
-    /// Every seat, as it shows at a moment.
+    /// The status of every seat at a given time.
     #[must_use]
     pub fn at(&self, now: DateTime<Utc>) -> impl ExactSizeIterator<Item = Status> {
         self.seats.iter().map(move |status| status.at(now))
     }
 
-    /// When the first hold ends that has not ended by then.
+    /// When the next hold lapses after `now`.
     #[must_use]
     pub fn next_lapse(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         self.ends().map(|(_, until)| until).filter(|until| *until > now).min()
     }
 
-    /// Seats whose holds have ended after the one moment, and by the other.
+    /// The seats whose holds lapse after the first time, and at the second at the latest.
     pub fn lapsed(&self, after: DateTime<Utc>, by: DateTime<Utc>) -> impl Iterator<Item = u16> {
         self.ends().filter(move |(_, until)| after < *until && *until <= by).map(|(seat, _)| seat)
     }
@@ -202,7 +202,7 @@ impl SeatMap {
         })
     }
 
-    /// Takes in what came next. A map never goes back, and a gap is never papered over.
+    /// Applies a delta if it follows on the map's revision.
     pub fn follow(&mut self, delta: &Delta) -> Followed {
         if delta.revision <= self.revision {
             return Followed::Known;
@@ -218,7 +218,7 @@ impl SeatMap {
         Followed::Done
     }
 
-    /// What leads from here to a later map of the same showtime.
+    /// The delta from this map to a later one of the same showtime.
     #[must_use]
     pub fn towards(&self, later: &Self) -> Delta {
         let pairs = self.seats.iter().zip(&later.seats).enumerate();
@@ -228,8 +228,8 @@ impl SeatMap {
     }
 
     fn set(&mut self, seat: u16, status: Status) {
-        if let Some(place) = self.seats.get_mut(usize::from(seat)) {
-            *place = status;
+        if let Some(seat) = self.seats.get_mut(usize::from(seat)) {
+            *seat = status;
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Who has which seat of one showtime, and every rule by which that changes.
+//! The seats of one showtime, and every rule by which they are held and sold.
 //!
-//! `decide` looks at the state, a command and the time, and answers with changes or a refusal; `apply` makes the changes.
-//! Both are pure. The same command, decided on the same state at the same time, comes to the same on every machine, so
-//! the database, a test's model and this module can be held against each other.
+//! [`Seating::decide`] takes a command and the time and returns changes or a refusal. [`Seating::apply`] makes the changes.
+//! Both are pure: the same command at the same state and time has the same result on every machine. So the database, the
+//! model of the tests and this module can be compared with each other.
 
 mod choose;
 mod decide;
@@ -28,77 +28,77 @@ use super::{
 
 pub use refusal::{Obstacle, Refusal, Unavailable};
 
-/// What a deployment decides about selling.
+/// The rules that a deployment sets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Seats of one reservation, at most.
+    /// The most seats of one reservation.
     pub max_seats: u16,
-    /// Seats of one customer in one showtime, at most.
+    /// The most seats that one customer may hold and have bought in one showtime.
     pub max_customer_seats: u16,
-    /// How long before its start a showtime is no longer sold.
+    /// How long before the start of a showtime its sale closes.
     pub closing: Duration,
-    /// How much longer a hold lasts when it is prolonged.
+    /// How much longer an extended hold lasts.
     pub extension: Duration,
-    /// Whether a choice may leave a single seat alone.
+    /// Whether a choice may leave orphan seats.
     pub orphan_rule: OrphanRule,
 }
 
-/// The orphan rule.
+/// The orphan-seat rule. An orphan is a free seat without a free neighbour, which hardly anybody buys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrphanRule {
-    /// Anybody may sit anywhere.
+    /// A choice may leave orphans.
     Allow,
-    /// A choice that leaves a single free seat is refused if another of its size does not.
+    /// A choice that leaves an orphan is refused if there is a block of the same size that leaves none.
     Refuse,
 }
 
-/// What never changes about the showtime that is seated.
+/// What never changes about a showtime: its facts and its seats.
 #[derive(Clone, Debug)]
 pub struct ShowtimePlan {
-    /// What, where and when.
+    /// The facts of the showtime.
     pub facts: Arc<showtime::Facts>,
-    /// Its seats.
+    /// The seats of its auditorium.
     pub seat_index: Arc<SeatIndex>,
 }
 
-/// What somebody wants.
+/// A command that may change the seats of a showtime.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// To hold seats.
+    /// Holds seats for a customer.
     Reserve {
-        /// The reservation's id, if it comes to be: one that was never used before.
+        /// The id of the new reservation. It was never used before.
         reservation_id: ReservationId,
-        /// For whom.
+        /// The customer.
         customer_id: CustomerId,
-        /// Which seats.
+        /// The seats.
         choice: Choice,
     },
-    /// To buy what is held.
+    /// Sells the seats of a hold.
     Confirm {
-        /// Which reservation,
+        /// The reservation.
         reservation_id: ReservationId,
-        /// whose it must be, if that is said,
+        /// The customer to whom the reservation must belong. `None` accepts any.
         customer_id: Option<CustomerId>,
-        /// and how it was paid for.
+        /// How the sale was paid for.
         tender: Option<Tender>,
     },
-    /// To give up a hold.
+    /// Cancels a hold.
     Cancel {
-        /// Which reservation,
+        /// The reservation.
         reservation_id: ReservationId,
-        /// and whose it must be.
+        /// The customer to whom the reservation must belong. `None` accepts any.
         customer_id: Option<CustomerId>,
     },
-    /// To have it a little longer.
+    /// Extends a hold.
     Extend {
-        /// Which reservation,
+        /// The reservation.
         reservation_id: ReservationId,
-        /// and whose it must be.
+        /// The customer to whom the reservation must belong. `None` accepts any.
         customer_id: Option<CustomerId>,
     },
-    /// To write down the holds that are over.
+    /// Records holds that have lapsed.
     Expire,
-    /// Not to play at all.
+    /// Cancels the showtime with all its reservations.
     CancelShowtime {
         /// Whether sales are cancelled too. Without it, a showtime with sales is not cancelled.
         force: bool,
@@ -107,78 +107,78 @@ pub enum Command {
     },
 }
 
-/// Seats that somebody wants.
+/// The seats that a customer chooses.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Choice {
-    /// These.
+    /// These seats, in any order.
     Seats(Vec<SeatName>),
-    /// So many of the best, at least one.
+    /// This many of the best seats, at least one.
     Best(u16),
 }
 
-/// One thing that happens. Reservations are as they are after it.
+/// One change of a showtime. It has the reservation as it is after the change.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// Seats are held.
+    /// Seats were held.
     Reserved(Arc<Reservation>),
-    /// They are sold.
+    /// The seats of a hold were sold.
     Confirmed(Arc<Reservation>),
-    /// They are held longer.
+    /// A hold was extended.
     Extended(Arc<Reservation>),
-    /// The reservation is off, and its seats are free.
+    /// A reservation was cancelled, and its seats are free.
     Cancelled(Arc<Reservation>),
-    /// The hold is over, and its seats are free.
+    /// The lapse of a hold was recorded, and its seats are free.
     Expired(Arc<Reservation>),
-    /// The showtime will not play.
+    /// The showtime was cancelled.
     ShowtimeCancelled {
-        /// Since when.
+        /// When it was cancelled.
         at: DateTime<Utc>,
-        /// How many of its reservations had been sold.
+        /// The number of cancelled reservations that were confirmed.
         confirmed_count: i32,
     },
 }
 
-/// What comes of a command that is not refused. With no changes, nothing had to be done.
+/// The result of a command that is not refused.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// All of them are one step of the revision.
+    /// The changes, which together raise the revision by one. Empty: the command has had its effect before.
     pub changes: Vec<Change>,
-    /// The reservation that was asked about, as it is then.
+    /// The reservation that the command is about, as it is after the changes.
     pub reservation: Option<Arc<Reservation>>,
 }
 
-/// A live reservation, with what is looked at most beside it.
+/// A live reservation, with copies of what decisions read most.
 #[derive(Clone, Debug)]
 struct Claim {
-    /// A digest of the customer.
-    customer: u64,
-    /// When the hold ends; `None`: it is sold.
+    customer_digest: u64,
+    /// When the hold lapses. `None`: the seats are sold.
     until: Option<DateTime<Utc>>,
     reservation: Arc<Reservation>,
 }
 
-/// The seats of a showtime as they stand at a revision.
+/// The seats of a showtime at a revision, with the reservations that have them.
 #[derive(Clone, Debug)]
 pub struct Seating {
     plan: Arc<ShowtimePlan>,
     state: showtime::State,
     revision: i64,
-    /// No decision was made later than this, and none will be made earlier.
+    /// The time of the latest decision. None will be made at an earlier time.
     latest: DateTime<Utc>,
-    /// For each seat the number of its place and 1, or 0.
+    /// For each seat the index of its claim plus 1; 0: the seat has no claim.
     seats: Vec<u16>,
-    /// How many of them are 0.
+    /// The number of seats without a claim.
     unclaimed: u16,
     claims: Vec<Option<Claim>>,
-    /// Places that nobody has any more.
+    /// Indexes of `claims` that can be used again.
     free_slots: Vec<u16>,
+    /// The index of the claim of each live reservation.
     live: HashMap<ReservationId, u16>,
-    /// Reservations that are no longer live and that somebody asks about.
+    /// Reservations that are no longer live, so that commands about them are refused with the reason.
     ended: HashMap<ReservationId, Arc<Reservation>>,
 }
 
 impl Seating {
-    /// A showtime with all that is held or sold. `latest` is when it was last decided on.
+    /// A showtime with all its live reservations. `latest` is the time of its latest decision.
     #[must_use]
     pub fn new(
         plan: Arc<ShowtimePlan>,
@@ -199,37 +199,38 @@ impl Seating {
         seating
     }
 
-    /// What never changes.
+    /// What never changes about the showtime.
     #[must_use]
     pub fn plan(&self) -> &Arc<ShowtimePlan> {
         &self.plan
     }
 
-    /// How many changes there were.
+    /// The revision of the showtime.
     #[must_use]
     pub fn revision(&self) -> i64 {
         self.revision
     }
 
-    /// Where the showtime is in its life.
+    /// The state of the showtime.
     #[must_use]
     pub fn state(&self) -> showtime::State {
         self.state
     }
 
-    /// When something was last decided.
+    /// The time of the latest decision.
     #[must_use]
     pub fn latest(&self) -> DateTime<Utc> {
         self.latest
     }
 
-    /// The time to decide by: a clock's, unless that ran backwards. What was once over stays over.
+    /// The time to decide by: the clock's, or the latest decision's if the clock ran back. So a hold that has lapsed stays
+    /// lapsed.
     pub fn moment(&mut self, clock: DateTime<Utc>) -> DateTime<Utc> {
         self.latest = self.latest.max(clock);
         self.latest
     }
 
-    /// A reservation that is live or was recalled.
+    /// A reservation that is live, ended since the last [`Seating::forget_ended`], or was recalled.
     #[must_use]
     pub fn reservation(&self, id: ReservationId) -> Option<&Arc<Reservation>> {
         match self.live.get(&id) {
@@ -238,19 +239,21 @@ impl Seating {
         }
     }
 
-    /// How many reservations are held or sold, lapsed or not.
+    /// The number of reservations that are recorded as held or confirmed.
     #[must_use]
     pub fn live_count(&self) -> usize {
         self.live.len()
     }
 
-    /// All that is held or sold, lapsed or not.
+    /// The reservations that are recorded as held or confirmed.
     pub fn live(&self) -> impl Iterator<Item = &Arc<Reservation>> {
         self.claims.iter().flatten().map(|claim| &claim.reservation)
     }
 
-    /// Makes a reservation known that is over, so that it can be refused by name. One that says it were not, and is not live
-    /// here, is out of date and is not believed: its seats may be somebody else's.
+    /// Adds a reservation that has ended, so that commands about it are refused with the reason.
+    ///
+    /// A reservation that is recorded as live is ignored: if it is not live here, the record is out of date, and its seats may
+    /// belong to another one.
     pub fn recall(&mut self, reservation: Arc<Reservation>) {
         match reservation.state() {
             State::Cancelled { .. } | State::Expired => {
@@ -260,24 +263,24 @@ impl Seating {
         }
     }
 
-    /// Forgets the reservations that are over.
+    /// Drops the reservations that have ended.
     pub fn forget_ended(&mut self) {
         self.ended.clear();
     }
 
-    /// Seats that are neither held nor sold, as far as it was written down: a hold that is over counts until then.
+    /// The number of seats that are neither held nor sold. A hold that has lapsed counts until that is recorded.
     #[must_use]
     pub fn unclaimed_count(&self) -> i32 {
         i32::from(self.unclaimed)
     }
 
-    /// When the first of the holds ends, or ended, if nobody has written it down.
+    /// When the first recorded hold lapses, which may be in the past.
     #[must_use]
     pub fn next_lapse(&self) -> Option<DateTime<Utc>> {
         self.claims.iter().flatten().filter_map(|claim| claim.until).min()
     }
 
-    /// Who has a seat, and until when, as far as anything was written down.
+    /// The recorded claim of a seat, which may have lapsed.
     fn claim(&self, seat: u16) -> Option<&Claim> {
         let claim = self.seats[usize::from(seat)].checked_sub(1)?;
         self.claims[usize::from(claim)].as_ref()
@@ -287,20 +290,20 @@ impl Seating {
         self.claim(seat).is_none_or(|claim| claim.lapsed(now))
     }
 
-    /// Seats that the customer holds or has bought, and when the first of the holds ends.
+    /// The number of seats that the customer holds or has bought, and when the first of the holds lapses.
     fn customer_seats(&self, customer: &CustomerId, now: DateTime<Utc>) -> (u16, Option<DateTime<Utc>>) {
         let digest = digest(customer);
-        let theirs = |claim: &&Claim| {
-            claim.customer == digest && !claim.lapsed(now) && claim.reservation.customer_id == *customer
+        let counts = |claim: &&Claim| {
+            claim.customer_digest == digest && !claim.lapsed(now) && claim.reservation.customer_id == *customer
         };
-        let theirs = self.claims.iter().flatten().filter(theirs);
-        theirs.fold((0, None), |(count, first), claim| {
+        let claims = self.claims.iter().flatten().filter(counts);
+        claims.fold((0, None), |(count, first), claim| {
             let first = [first, claim.until].into_iter().flatten().min();
             (count + claim.reservation.block.count, first)
         })
     }
 
-    /// Makes the changes of one decision: the next revision.
+    /// Makes the changes of one decision, which raises the revision by one.
     pub fn apply(&mut self, changes: &[Change], now: DateTime<Utc>) {
         if changes.is_empty() {
             return;
@@ -333,8 +336,8 @@ impl Seating {
             State::Held => Some(reservation.expire_time()),
             State::Confirmed(_) | State::Cancelled { .. } | State::Expired => None,
         };
-        let customer = digest(&reservation.customer_id);
-        self.claims[usize::from(claim)] = Some(Claim { customer, until, reservation });
+        let customer_digest = digest(&reservation.customer_id);
+        self.claims[usize::from(claim)] = Some(Claim { customer_digest, until, reservation });
     }
 
     fn unseat(&mut self, reservation: &Arc<Reservation>) {
@@ -351,7 +354,7 @@ impl Seating {
 }
 
 impl Claim {
-    /// Whether this is a hold that is over.
+    /// Whether this is a hold that has lapsed.
     fn lapsed(&self, now: DateTime<Utc>) -> bool {
         self.until.is_some_and(|until| until <= now)
     }

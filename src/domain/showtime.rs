@@ -1,4 +1,4 @@
-//! Showtimes: which movie plays where and when, and what may not happen to them.
+//! Showtimes: a movie that plays in an auditorium at a time.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -24,28 +24,28 @@ pub const MIN_HOLD: Duration = Duration::from_secs(1);
 /// How far ahead a showtime can be scheduled.
 const MAX_AHEAD: TimeDelta = TimeDelta::days(5 * 366);
 
-/// A showtime that somebody wants, checked as far as the request alone goes.
+/// A showtime to be scheduled. It was checked as far as that is possible without the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewShowtime {
-    /// What plays,
+    /// The movie that plays.
     pub movie_id: MovieId,
-    /// where,
+    /// The auditorium in which it plays.
     pub auditorium_id: AuditoriumId,
-    /// from when
+    /// When the showtime starts.
     pub start_time: DateTime<Utc>,
-    /// for how long,
+    /// How long the showtime lasts.
     pub duration: Duration,
-    /// what a seat costs,
+    /// The price of one seat.
     pub price: Money,
-    /// and how long it is held; `None` leaves it to the deployment.
+    /// How long a hold lasts. `None`: as long as the deployment's holds do.
     pub hold_duration: Option<Duration>,
 }
 
 impl NewShowtime {
-    /// Whether the start lies where a start may lie.
+    /// Checks that the start is in the future and not too far ahead.
     ///
     /// # Errors
-    /// Says what is wrong under `start_time`.
+    /// It is not. The path of the violation is `start_time`.
     pub fn check_start(start: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Violations> {
         if start <= now {
             return Err(Violations::one("start_time", "must be in the future"));
@@ -56,7 +56,7 @@ impl NewShowtime {
         Ok(())
     }
 
-    /// The time the auditorium is taken: the showtime, and the turnaround after it.
+    /// The time for which the auditorium is taken: the showtime and the turnaround after it.
     #[must_use]
     pub fn slot(&self, turnaround: Duration) -> Slot {
         let end = self.start_time + whole(self.duration);
@@ -64,57 +64,58 @@ impl NewShowtime {
     }
 }
 
-/// A stretch of an auditorium's time. Two slots overlap when either begins before the other's room is free again.
+/// The time for which a showtime takes its auditorium. Two slots overlap if each starts before the other's auditorium is free
+/// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slot {
-    /// The showtime begins,
+    /// When the showtime starts.
     pub start: DateTime<Utc>,
-    /// ends,
+    /// When the showtime ends.
     pub end: DateTime<Utc>,
-    /// and the next one may begin.
+    /// When the turnaround is over and the next showtime can start.
     pub free_again: DateTime<Utc>,
 }
 
 impl Slot {
-    /// Whether both cannot stand in one auditorium.
+    /// Whether two showtimes cannot have these slots in one auditorium.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.start < other.free_again && other.start < self.free_again
     }
 }
 
-/// Where a showtime is in its life.
+/// The state of a showtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It will play, plays or has played.
+    /// The showtime will play, plays or has played.
     Scheduled,
-    /// It will not play, since this moment.
+    /// The showtime was cancelled.
     Cancelled {
         /// When it was cancelled.
         at: DateTime<Utc>,
     },
 }
 
-/// What is settled when a showtime is scheduled and never changes after: safe to keep in memory for as long as one likes.
+/// What is fixed when a showtime is scheduled. It never changes, so it can be cached without a time limit.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
-    /// Its id.
+    /// Identifies the showtime.
     pub showtime_id: ShowtimeId,
-    /// The movie as it was then, with its provenance.
+    /// The movie as the provider described it when the showtime was scheduled.
     pub movie: Sourced<Movie>,
-    /// Where, without the layout.
+    /// The auditorium without its layout.
     pub auditorium: Auditorium,
-    /// From when,
+    /// When the showtime starts.
     pub start_time: DateTime<Utc>,
-    /// until when.
+    /// When the showtime ends.
     pub end_time: DateTime<Utc>,
-    /// The day it starts, in the auditorium's zone.
+    /// The date of the start in the auditorium's time zone.
     pub local_date: NaiveDate,
-    /// For one seat.
+    /// The price of one seat.
     pub price: Money,
-    /// How long a reservation is held.
+    /// How long a hold lasts.
     pub hold_duration: Duration,
-    /// When it was scheduled.
+    /// When the showtime was scheduled.
     pub create_time: DateTime<Utc>,
     /// The encoded form for clients.
     pub encoded: Encoded,
@@ -122,7 +123,7 @@ pub struct Facts {
 
 /// The encoded form of facts. The room that encodes them fills it in once, since facts never change.
 ///
-/// It says nothing that the facts do not say, so all encoded forms count as equal, and a clone starts without one.
+/// It has the same content as the facts, so all encoded forms are equal, and a clone starts without one.
 #[derive(Debug, Default)]
 pub struct Encoded(OnceLock<Box<[u8]>>);
 
@@ -145,31 +146,31 @@ impl PartialEq for Encoded {
     }
 }
 
-/// What changes: always read from the store.
+/// What changes about a showtime. It is read from the store for every answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Where it is in its life.
+    /// The state of the showtime.
     pub state: State,
-    /// Seats neither held nor sold.
+    /// The number of seats that are neither held nor sold.
     pub available_count: i32,
-    /// Raised by one with every change.
+    /// The revision, which every change raises by one.
     pub revision: i64,
 }
 
 impl Standing {
-    /// How every showtime begins.
+    /// The standing of a new showtime.
     #[must_use]
     pub fn initial(seat_count: i32) -> Self {
         Self { state: State::Scheduled, available_count: seat_count, revision: 1 }
     }
 }
 
-/// A showtime as it stood at one moment.
+/// A showtime as it was at one time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Showtime {
-    /// What never changes.
+    /// What never changes about it.
     pub facts: Arc<Facts>,
-    /// What does.
+    /// What changes about it.
     pub standing: Standing,
 }
 
@@ -203,12 +204,12 @@ pub struct Filter {
     pub states: Vec<Phase>,
 }
 
-/// A span of time as chrono adds it, to the microsecond. All spans here are bounded by years.
+/// A span as chrono's type. All spans here are shorter than chrono's limit.
 fn whole(span: Duration) -> TimeDelta {
     TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX)
 }
 
-/// Times are kept to the microsecond, by both stores.
+/// The time to the microsecond, which is the precision of both stores.
 #[must_use]
 pub fn to_micros(time: DateTime<Utc>) -> DateTime<Utc> {
     time.trunc_subsecs(6)

@@ -1,31 +1,31 @@
-//! What is wrong with an input: every flaw, each under the path of its field.
+//! Violations: what is wrong with a request, each under the path of its field.
 
 use std::fmt;
 
-/// One flaw: the path of the field, as the caller wrote it, and what is wrong there.
+/// One violation of a field's rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// `layout.rows[2].label`
+    /// The path of the field in the request, such as `layout.rows[2].label`.
     pub field: String,
-    /// A whole sentence without its subject: "must have 1 to 100 characters".
+    /// A sentence whose subject is the field, such as "must have 1 to 100 characters".
     pub description: String,
 }
 
-/// Every flaw found so far. Checks add to it and go on, so that one answer can name them all.
+/// The violations found so far. A check adds its own and goes on, so that one answer names them all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Violations(Vec<Violation>);
 
-/// More than this many are counted, not listed: an answer has a limit too.
+/// The most violations that are listed. The size of an answer is limited.
 const LISTED: usize = 100;
 
 impl Violations {
-    /// No flaw yet.
+    /// No violations.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A single flaw.
+    /// A single violation.
     #[must_use]
     pub fn one(field: impl Into<String>, description: impl Into<String>) -> Self {
         let mut violations = Self::new();
@@ -33,7 +33,7 @@ impl Violations {
         violations
     }
 
-    /// Notes a flaw.
+    /// Adds a violation.
     pub fn add(&mut self, field: impl Into<String>, description: impl Into<String>) {
         match self.0.len() {
             0..LISTED => self.0.push(Violation { field: field.into(), description: description.into() }),
@@ -45,7 +45,7 @@ impl Violations {
         }
     }
 
-    /// Takes over the flaws of a part, each path put under `prefix`.
+    /// Adds the violations of a part of the request, with `prefix` before each path.
     pub fn absorb(&mut self, prefix: &str, part: Self) {
         for Violation { field, description } in part.0 {
             let joint = if prefix.is_empty() || field.is_empty() || field.starts_with('[') { "" } else { "." };
@@ -53,18 +53,18 @@ impl Violations {
         }
     }
 
-    /// Unwraps a part's value, or takes over its flaws.
+    /// The value of a part of the request. `None`: its violations were added.
     pub fn take<T>(&mut self, prefix: &str, part: Result<T, Self>) -> Option<T> {
-        part.map_err(|flaws| self.absorb(prefix, flaws)).ok()
+        part.map_err(|violations| self.absorb(prefix, violations)).ok()
     }
 
-    /// The flaws, in the order in which they were found.
+    /// The violations in the order in which they were found.
     #[must_use]
     pub fn list(&self) -> &[Violation] {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Whether there are no violations.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -83,10 +83,10 @@ impl fmt::Display for Violations {
 
 impl std::error::Error for Violations {}
 
-/// Checks a name that people read: printable, 1 to `most` characters.
+/// Checks a text that people read: 1 to `most` characters, no control characters, not blank.
 ///
 /// # Errors
-/// Says what is wrong, under an empty path.
+/// The text breaks one of these rules. The path of the violation is empty.
 pub fn printable(text: &str, most: usize) -> Result<(), Violations> {
     let length = text.chars().count();
     if length == 0 || length > most {

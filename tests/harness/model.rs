@@ -1,10 +1,9 @@
-//! The simplest thing that does what a showtime's seats should do: a list of reservations, read from end to end whenever
-//! anything is asked.
+//! A model of a showtime's seats: a list of reservations that is read from end to end for every command.
 //!
-//! It shares the words of the domain (commands, refusals, reservations), none of its rules: those are written here once
-//! more, as plainly as possible and as slowly as need be, so that both can be held against each other.
+//! It shares the types of the domain (commands, refusals, reservations) and none of its rules. The rules are written here a
+//! second time, as plainly as possible and without regard to speed, so that both can be compared.
 
-mod room;
+mod seat_plan;
 
 use std::time::Duration;
 
@@ -20,42 +19,42 @@ use boxoffice::domain::{
 };
 use chrono::{DateTime, TimeDelta, Utc};
 
-use self::room::Room;
+use self::seat_plan::SeatPlan;
 
-/// A showtime, and all that ever happened to its seats.
+/// A showtime and all its reservations.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
-    room: Room,
+    seat_plan: SeatPlan,
     facts: Facts,
     rules: Rules,
     cancelled: Option<DateTime<Utc>>,
     revision: i64,
-    /// The latest time at which anything was asked.
+    /// The latest time of a command.
     latest: DateTime<Utc>,
-    /// In the order in which they were made. The model changes them field by field.
+    /// The reservations in the order in which they were made. The model changes them field by field.
     reservations: Vec<Record>,
-    /// Reservations that their customers cancelled.
-    given_up: Vec<ReservationId>,
+    /// The reservations that were cancelled by a command, and not with the showtime.
+    cancelled_by_customer: Vec<ReservationId>,
 }
 
-/// An answer.
+/// The answer to a command.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Said {
-    /// At this revision: the new one, if there is one.
+pub(crate) struct Answer {
+    /// The revision of the answer: the new one if the command changed anything.
     pub(crate) revision: i64,
-    /// At this time.
+    /// The time of the decision.
     pub(crate) now: DateTime<Utc>,
-    /// The reservation that was asked about, or why not. Of what is wrong with a choice the model knows the kind only.
+    /// The reservation that the command is about, or the refusal. Of an invalid choice the model knows only the kind.
     pub(crate) outcome: Result<Option<Reservation>, Refusal>,
 }
 
 impl Model {
-    /// As it was scheduled.
+    /// A showtime that was just scheduled.
     pub(crate) fn new(layout: &Layout, facts: Facts, rules: Rules) -> Self {
         let latest = facts.create_time;
-        let (reservations, given_up) = (Vec::new(), Vec::new());
-        let room = Room::new(layout);
-        Self { room, facts, rules, cancelled: None, revision: 1, latest, reservations, given_up }
+        let (reservations, cancelled_by_customer) = (Vec::new(), Vec::new());
+        let seat_plan = SeatPlan::new(layout);
+        Self { seat_plan, facts, rules, cancelled: None, revision: 1, latest, reservations, cancelled_by_customer }
     }
 
     pub(crate) fn revision(&self) -> i64 {
@@ -66,40 +65,40 @@ impl Model {
         self.cancelled.map_or(showtime::State::Scheduled, |at| showtime::State::Cancelled { at })
     }
 
-    /// In the order in which they were made.
+    /// The reservations in the order in which they were made.
     pub(crate) fn reservations(&self) -> &[Record] {
         &self.reservations
     }
 
-    /// How many seats are in the room.
+    /// The number of seats.
     pub(crate) fn seat_count(&self) -> u16 {
-        self.room.seat_count()
+        self.seat_plan.seat_count()
     }
 
-    /// What people call a seat.
+    /// The name of a seat.
     pub(crate) fn name(&self, seat: u16) -> SeatName {
-        self.room.name(seat)
+        self.seat_plan.name(seat)
     }
 
-    /// Does what is asked, or says why not.
-    pub(crate) fn ask(&mut self, command: &Command, clock: DateTime<Utc>) -> Said {
-        // Time does not run back.
+    /// Executes a command.
+    pub(crate) fn ask(&mut self, command: &Command, clock: DateTime<Utc>) -> Answer {
+        // The time of decisions does not run back.
         self.latest = self.latest.max(clock);
         let now = self.latest;
         let before = self.revision;
         let outcome = self.outcome(command, now);
         let revision = match &outcome {
-            // What had been done before was done at that revision.
+            // A command without an effect is answered with the revision that had it.
             Ok(Some(reservation)) if self.revision == before => reservation.revision(),
             _ => self.revision,
         };
-        Said { revision, now, outcome }
+        Answer { revision, now, outcome }
     }
 
-    /// Says what would come of it.
-    pub(crate) fn validate(&mut self, command: &Command, clock: DateTime<Utc>) -> Said {
+    /// The answer that a command would have.
+    pub(crate) fn validate(&mut self, command: &Command, clock: DateTime<Utc>) -> Answer {
         self.latest = self.latest.max(clock);
-        Said { revision: self.revision, ..self.clone().ask(command, clock) }
+        Answer { revision: self.revision, ..self.clone().ask(command, clock) }
     }
 
     fn outcome(&mut self, command: &Command, now: DateTime<Utc>) -> Result<Option<Reservation>, Refusal> {
@@ -123,7 +122,7 @@ impl Model {
                 let lapsed = |it: &Record| it.state == State::Held && it.expire_time <= now;
                 if self.reservations.iter().any(lapsed) {
                     self.revision += 1;
-                    self.end_lapsed(now, |_| true);
+                    self.record_lapses(now, |_| true);
                 }
                 Ok(None)
             }
@@ -159,16 +158,16 @@ impl Model {
             Choice::Seats(names) => self.named(names, now)?,
             Choice::Best(count) => self.best(*count, now)?,
         };
-        let theirs: Vec<&Record> = self.live(now).filter(|it| it.customer_id == *customer_id).collect();
-        let has: u16 = theirs.iter().map(|it| it.block.count).sum();
+        let customers: Vec<&Record> = self.live(now).filter(|it| it.customer_id == *customer_id).collect();
+        let has: u16 = customers.iter().map(|it| it.block.count).sum();
         if has + block.count > self.rules.max_customer_seats {
-            let held = theirs.iter().filter(|it| it.state == State::Held);
+            let held = customers.iter().filter(|it| it.state == State::Held);
             let until = held.map(|it| it.expire_time).min();
             return Err(Refusal::CustomerLimit { has, most: self.rules.max_customer_seats, until });
         }
         let expire_time = (now + span(self.facts.hold_duration)).min(self.closes());
         self.revision += 1;
-        self.end_lapsed(now, |it| it.block.overlaps(block));
+        self.record_lapses(now, |it| it.block.overlaps(block));
         let record = Record {
             reservation_id,
             showtime_id: self.facts.showtime_id,
@@ -190,7 +189,7 @@ impl Model {
     }
 
     fn named(&self, names: &[SeatName], now: DateTime<Utc>) -> Result<Block, Refusal> {
-        let block = self.room.block(names).map_err(bad)?;
+        let block = self.seat_plan.block(names).map_err(bad)?;
         if names.len() > usize::from(self.rules.max_seats) {
             return Err(bad(BadKind::TooMany));
         }
@@ -205,29 +204,33 @@ impl Model {
             }
         }
         if !in_the_way.is_empty() {
-            return Err(Refusal::Unavailable(self.instead(in_the_way, block, now)));
+            return Err(Refusal::Unavailable(self.unavailable(in_the_way, block, now)));
         }
         let free = self.free(now);
-        let alone = self.room.left_alone(&free, block);
-        let all_do = self.room.free_blocks(&free, block.count).iter().all(|other| self.room.strands(&free, *other));
-        if self.rules.orphan_rule == OrphanRule::Refuse && !alone.is_empty() && !all_do {
-            let alone = alone.into_iter().map(|seat| (seat, Obstacle::Orphan)).collect();
-            return Err(Refusal::LeavesOrphan(self.instead(alone, block, now)));
+        let orphans = self.seat_plan.orphans(&free, block);
+        let all_leave_orphans = self
+            .seat_plan
+            .free_blocks(&free, block.count)
+            .iter()
+            .all(|other| self.seat_plan.leaves_orphan(&free, *other));
+        if self.rules.orphan_rule == OrphanRule::Refuse && !orphans.is_empty() && !all_leave_orphans {
+            let seats = orphans.into_iter().map(|seat| (seat, Obstacle::Orphan)).collect();
+            return Err(Refusal::LeavesOrphan(self.unavailable(seats, block, now)));
         }
         Ok(block)
     }
 
-    /// What is in the way, and up to three others: each the best that is left and shares no seat with those before.
-    fn instead(&self, seats: Vec<(u16, Obstacle)>, wanted: Block, now: DateTime<Utc>) -> Unavailable {
+    /// The seats that are not available, and up to three blocks: each the best that has no seat in common with those before.
+    fn unavailable(&self, seats: Vec<(u16, Obstacle)>, wanted: Block, now: DateTime<Utc>) -> Unavailable {
         let free = self.free(now);
-        let mut left = self.room.free_blocks(&free, wanted.count);
-        let all_strand = left.iter().all(|block| self.room.strands(&free, *block));
-        if self.rules.orphan_rule == OrphanRule::Refuse && !all_strand {
-            left.retain(|block| !self.room.strands(&free, *block));
+        let mut left = self.seat_plan.free_blocks(&free, wanted.count);
+        let all_leave_orphans = left.iter().all(|block| self.seat_plan.leaves_orphan(&free, *block));
+        if self.rules.orphan_rule == OrphanRule::Refuse && !all_leave_orphans {
+            left.retain(|block| !self.seat_plan.leaves_orphan(&free, *block));
         }
         let mut offers: Vec<Block> = Vec::new();
         while offers.len() < 3 {
-            let Some(next) = self.room.nearest(&free, &left, Some(wanted)) else { break };
+            let Some(next) = self.seat_plan.nearest(&free, &left, Some(wanted)) else { break };
             offers.push(next);
             left.retain(|block| !block.overlaps(next));
         }
@@ -239,9 +242,9 @@ impl Model {
             return Err(bad(BadKind::TooMany));
         }
         let free = self.free(now);
-        let blocks = self.room.free_blocks(&free, count);
+        let blocks = self.seat_plan.free_blocks(&free, count);
         let none = Refusal::Unavailable(Unavailable { seats: Vec::new(), offers: Vec::new() });
-        self.room.nearest(&free, &blocks, None).ok_or(none)
+        self.seat_plan.nearest(&free, &blocks, None).ok_or(none)
     }
 
     fn find(&self, id: ReservationId, customer: Option<&CustomerId>) -> Result<usize, Refusal> {
@@ -262,11 +265,11 @@ impl Model {
 
     fn cancel(&mut self, at: usize, now: DateTime<Utc>) -> Result<Reservation, Refusal> {
         let record = &self.reservations[at];
-        if self.given_up.contains(&record.reservation_id) {
+        if self.cancelled_by_customer.contains(&record.reservation_id) {
             return Ok(Reservation::restore(record.clone()));
         }
         must_be_held(record, now)?;
-        self.given_up.push(record.reservation_id);
+        self.cancelled_by_customer.push(record.reservation_id);
         Ok(self.change(at, |it| it.state = State::Cancelled { at: now, sale: None }))
     }
 
@@ -307,7 +310,7 @@ impl Model {
         }
         self.revision += 1;
         self.cancelled = Some(now);
-        self.end_lapsed(now, |_| true);
+        self.record_lapses(now, |_| true);
         for it in &mut self.reservations {
             let sale = match &it.state {
                 State::Held => None,
@@ -320,7 +323,7 @@ impl Model {
         Ok(())
     }
 
-    /// What is sold, or held and not over.
+    /// The reservations that are sold, or held and not lapsed.
     fn live(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Record> {
         self.reservations.iter().filter(move |it| match it.state {
             State::Held => now < it.expire_time,
@@ -334,8 +337,8 @@ impl Model {
         (0..self.seat_count()).map(|seat| !taken(seat)).collect()
     }
 
-    /// Writes down the end of holds that are over, as part of the current step.
-    fn end_lapsed(&mut self, now: DateTime<Utc>, which: impl Fn(&Record) -> bool) {
+    /// Records lapsed holds at the current revision.
+    fn record_lapses(&mut self, now: DateTime<Utc>, which: impl Fn(&Record) -> bool) {
         for it in &mut self.reservations {
             if it.state == State::Held && it.expire_time <= now && which(it) {
                 it.state = State::Expired;
@@ -344,7 +347,7 @@ impl Model {
         }
     }
 
-    /// The next step: one reservation is another.
+    /// Changes one reservation, which raises the revision.
     fn change(&mut self, at: usize, change: impl FnOnce(&mut Record)) -> Reservation {
         self.revision += 1;
         let record = &mut self.reservations[at];

@@ -1,4 +1,4 @@
-//! What is held against the model: the rules alone, and the ledger on each store.
+//! The systems that are compared with the model: the rules alone, and the ledger on each store.
 
 use std::{
     collections::HashMap,
@@ -26,27 +26,27 @@ use chrono::{DateTime, Utc};
 use proptest::sample::Index;
 use uuid::Uuid;
 
-use super::turns::{Played, Scene, Turn, opening};
-use crate::harness::{model::Said, world::Ground};
+use super::turns::{Progress, Scene, Turn, opening};
+use crate::harness::{model::Answer, world::Ground};
 
-/// Of what is wrong with a choice the model knows the kind only.
-fn plain(refusal: Refusal) -> Refusal {
+/// The refusal without the violations of an invalid choice, of which the model knows only the kind.
+fn without_violations(refusal: Refusal) -> Refusal {
     match refusal {
         Refusal::BadChoice(bad) => Refusal::BadChoice(BadChoice { violations: Violations::new(), ..bad }),
         other => other,
     }
 }
 
-/// Seats that no reservation has, as far as it was written down.
-fn unclaimed(played: &Played) -> i32 {
-    let claims = played.model.reservations().iter().filter(|it| match it.state {
+/// The number of seats that no recorded hold and no sale has.
+fn unclaimed(progress: &Progress) -> i32 {
+    let claims = progress.model.reservations().iter().filter(|it| match it.state {
         State::Held | State::Confirmed(_) => true,
         State::Cancelled { .. } | State::Expired => false,
     });
-    i32::from(played.model.seat_count()) - claims.map(|it| i32::from(it.block.count)).sum::<i32>()
+    i32::from(progress.model.seat_count()) - claims.map(|it| i32::from(it.block.count)).sum::<i32>()
 }
 
-/// `domain::seating`, in memory.
+/// `domain::seating` without a store.
 pub(super) struct InMemory {
     scene: Scene,
     seating: Seating,
@@ -60,7 +60,7 @@ impl InMemory {
         Self { scene: scene.clone(), seating }
     }
 
-    pub(super) fn take(&mut self, turn: &Turn) -> Said {
+    pub(super) fn take(&mut self, turn: &Turn) -> Answer {
         let seating = &mut self.seating;
         let now = seating.moment(turn.clock);
         let decision = seating.decide(&turn.command, &self.scene.rules, now);
@@ -72,19 +72,19 @@ impl InMemory {
             Ok(Decision { changes, reservation }) => {
                 let outcome = Ok(reservation.map(|reservation| (*reservation).clone()));
                 if turn.validate_only {
-                    return Said { revision: seating.revision(), now, outcome };
+                    return Answer { revision: seating.revision(), now, outcome };
                 }
                 seating.apply(&changes, now);
-                Said { revision: if changes.is_empty() { revision } else { seating.revision() }, now, outcome }
+                Answer { revision: if changes.is_empty() { revision } else { seating.revision() }, now, outcome }
             }
-            Err(refusal) => Said { revision, now, outcome: Err(plain(refusal)) },
+            Err(refusal) => Answer { revision, now, outcome: Err(without_violations(refusal)) },
         }
     }
 
-    /// What is kept agrees with the model.
-    pub(super) fn check(&self, played: &Played) {
-        let model = &played.model;
-        assert_eq!(self.seating.unclaimed_count(), unclaimed(played));
+    /// Checks that the seating agrees with the model.
+    pub(super) fn check(&self, progress: &Progress) {
+        let model = &progress.model;
+        assert_eq!(self.seating.unclaimed_count(), unclaimed(progress));
         let held = model.reservations().iter().filter(|it| it.state == State::Held);
         assert_eq!(self.seating.next_lapse(), held.map(|it| it.expire_time).min());
         for record in model.reservations() {
@@ -94,15 +94,15 @@ impl InMemory {
     }
 }
 
-/// Databases on which many showtimes are played, one after the other.
+/// A database on which many showtimes are sold, one after the other.
 pub(super) struct Stores {
     stores: Vec<Store>,
-    /// Goes after them.
+    /// It is dropped after the stores.
     _ground: Ground,
 }
 
 impl Stores {
-    /// So many instances' ways to one database.
+    /// Opens one database for this many instances.
     pub(super) async fn open(ground: Ground, instances: usize) -> Self {
         let database = if ground.is_postgres() {
             Database::Postgres(ground.database().url())
@@ -124,18 +124,18 @@ impl Stores {
     }
 }
 
-/// The ledgers of one showtime, each of an instance of its own, asked in turn.
+/// The ledgers of several instances, which take turns on one showtime.
 pub(super) struct OnStores<'a> {
     stores: &'a [Store],
     ledgers: Vec<Ledger>,
     clock: ManualClock,
     showtime_id: ShowtimeId,
     scene: Scene,
-    /// Which showtime of this process it is: ids are unique in a database, and the model does not know it.
+    /// The number of the showtime in this process. It is part of the ids in the database, which the model does not know.
     run: u128,
-    /// Requests that had an effect, and what was said.
-    log: Vec<(Request, Said)>,
-    /// Reservations as they were in the last answer that told of them; since then, they may have changed.
+    /// Requests that had an effect, and their answers.
+    log: Vec<(Request, Answer)>,
+    /// Reservations as the last answer about them had them. They may have changed since.
     records: HashMap<ReservationId, Arc<Reservation>>,
     asked: usize,
 }
@@ -161,9 +161,9 @@ impl<'a> OnStores<'a> {
         Self { stores, ledgers, clock, showtime_id, scene: scene.clone(), run, log, records, asked: 0 }
     }
 
-    pub(super) async fn take(&mut self, turn: &Turn, played: &Played) -> Said {
-        // Instances do not know how late it was on each other's clock when nothing was changed.
-        let now = played.said.as_ref().map_or(turn.clock, |said| said.now);
+    pub(super) async fn take(&mut self, turn: &Turn, progress: &Progress) -> Answer {
+        // An instance does not know the time of another's decision that changed nothing.
+        let now = progress.answer.as_ref().map_or(turn.clock, |answer| answer.now);
         self.set_clock(if self.ledgers.len() > 1 { now } else { turn.clock });
         if let Some(index) = turn.repeated {
             self.repeat(index).await;
@@ -179,19 +179,19 @@ impl<'a> OnStores<'a> {
         let (showtime_id, validate_only) = (self.showtime_id, turn.validate_only);
         let ask = Request { showtime_id, command, key: Some(key), record, validate_only, trace_id: None };
         let before = self.last_revision();
-        let (said, replayed) = self.ask(&ask).await;
+        let (answer, replayed) = self.ask(&ask).await;
         assert!(!replayed, "{ask:?}");
-        if !validate_only && said.outcome.is_ok() && said.revision > before {
-            self.log.push((ask, said.clone()));
+        if !validate_only && answer.outcome.is_ok() && answer.revision > before {
+            self.log.push((ask, answer.clone()));
         }
-        said
+        answer
     }
 
     fn last_revision(&self) -> i64 {
-        self.log.last().map_or(1, |(_, said)| said.revision)
+        self.log.last().map_or(1, |(_, answer)| answer.revision)
     }
 
-    /// Sends a request once more: it has no effect, and is answered as it was at first.
+    /// Repeats a request, which has no effect and gets the first answer again.
     async fn repeat(&mut self, index: Index) {
         if self.log.is_empty() {
             return;
@@ -211,13 +211,13 @@ impl<'a> OnStores<'a> {
         ledger.submit(ask.clone()).await.expect("the ledger answers").expect("there is such a showtime")
     }
 
-    /// Asks, and answers in the model's terms; and whether it was a replay.
-    async fn ask(&mut self, ask: &Request) -> (Said, bool) {
+    /// Sends a request. Returns the answer with the model's ids, and whether it is the answer of an earlier request.
+    async fn ask(&mut self, ask: &Request) -> (Answer, bool) {
         let Reply { revision, now, outcome, .. } = self.tell(ask).await;
         let (outcome, replayed) = match outcome {
             Outcome::Done(reservation) => (Ok(reservation), false),
             Outcome::Replayed(reservation) => (Ok(reservation), true),
-            Outcome::Refused(refusal) => (Err(plain((*refusal).clone())), false),
+            Outcome::Refused(refusal) => (Err(without_violations((*refusal).clone())), false),
             Outcome::RequestReused => panic!("{ask:?} was taken for another"),
         };
         if let Ok(Some(reservation)) = &outcome
@@ -226,26 +226,26 @@ impl<'a> OnStores<'a> {
             self.records.insert(reservation.reservation_id, Arc::clone(reservation));
         }
         let outcome = outcome.map(|reservation| reservation.map(|reservation| self.ours(&reservation)));
-        (Said { revision, now, outcome }, replayed)
+        (Answer { revision, now, outcome }, replayed)
     }
 
-    /// Writes down what is over.
+    /// Records the holds that have lapsed.
     pub(super) async fn sweep(&self, clock: DateTime<Utc>) {
         self.set_clock(clock);
         self.ledgers[0].sweep().await.expect("the store sweeps");
     }
 
-    /// What the database has agrees with the model.
-    pub(super) async fn check(&self, played: &Played) {
+    /// Checks that the database agrees with the model.
+    pub(super) async fn check(&self, progress: &Progress) {
         let store = &self.stores[0];
         let showtime = store.showtime(self.showtime_id).await.expect("the store reads").expect("it is there");
         let state = showtime.standing.state;
         let Standing { available_count, revision, .. } = showtime.standing;
-        assert_eq!((available_count, revision), (unclaimed(played), played.model.revision()));
-        assert_eq!(state, played.model.state());
-        for reservation in played.model.reservations() {
+        assert_eq!((available_count, revision), (unclaimed(progress), progress.model.revision()));
+        assert_eq!(state, progress.model.state());
+        for reservation in progress.model.reservations() {
             let id = self.their_id(reservation.reservation_id);
-            let found = store.reservation(id, played.clock).await.expect("the store reads").expect("it is there");
+            let found = store.reservation(id, progress.clock).await.expect("the store reads").expect("it is there");
             assert_eq!(self.ours(&found.reservation), Reservation::restore(reservation.clone()));
         }
     }
@@ -258,13 +258,13 @@ impl<'a> OnStores<'a> {
         ReservationId(Uuid::from_u128(self.run << 64 | id.0.as_u128()))
     }
 
-    /// A reservation under the model's names.
+    /// A reservation with the model's ids.
     fn ours(&self, reservation: &Reservation) -> Reservation {
         let id = reservation.reservation_id.0.as_u128();
         assert_eq!(
             (reservation.showtime_id, id >> 64),
             (self.showtime_id, self.run),
-            "somebody else's: {reservation:?}"
+            "of another showtime: {reservation:?}"
         );
         let mut ours = reservation.clone();
         ours.reservation_id = ReservationId(Uuid::from_u128(id & u128::from(u64::MAX)));
@@ -272,7 +272,7 @@ impl<'a> OnStores<'a> {
         ours
     }
 
-    /// A command under the database's names.
+    /// A command with the database's ids.
     fn theirs(&self, command: &Command) -> Command {
         let mut command = command.clone();
         match &mut command {

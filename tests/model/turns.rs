@@ -1,4 +1,4 @@
-//! Random turns of a showtime: who asks for what and when, each likely to meet what happened before.
+//! Random turns of a showtime: commands at times that are likely to conflict with earlier ones.
 
 use std::time::Duration;
 
@@ -24,22 +24,22 @@ use proptest::{
 use proptest_state_machine::ReferenceStateMachine;
 use uuid::Uuid;
 
-use crate::harness::model::{Model, Said};
+use crate::harness::model::{Answer, Model};
 
-/// The showtime plays an hour after it was scheduled, for two.
+/// The showtime starts one hour after it was scheduled and lasts two.
 const START: TimeDelta = TimeDelta::hours(1);
 const END: TimeDelta = TimeDelta::hours(3);
-/// After so many turns a showtime may be cancelled or close, which leaves little to be done.
+/// The number of turns before a showtime may be cancelled or its sale may close, after which most commands are refused.
 const LATE: u32 = 25;
 pub(super) const CUSTOMERS: [&str; 4] = ["ann", "bob", "eve", "joe"];
 
-/// When everything begins.
+/// When the showtime is scheduled.
 pub(super) fn opening() -> DateTime<Utc> {
     let day = NaiveDate::from_ymd_opt(2030, 5, 1).and_then(|day| day.and_hms_opt(12, 0, 0));
     day.expect("a day").and_utc()
 }
 
-/// The house and the rules.
+/// The auditorium, the showtime and the rules.
 #[derive(Clone, Debug)]
 pub(super) struct Scene {
     pub(super) auditorium: NewAuditorium,
@@ -47,68 +47,68 @@ pub(super) struct Scene {
     pub(super) rules: Rules,
 }
 
-/// How far it has come.
+/// A showtime after some turns.
 #[derive(Clone, Debug)]
-pub(super) struct Played {
+pub(super) struct Progress {
     pub(super) scene: Scene,
     pub(super) model: Model,
     pub(super) clock: DateTime<Utc>,
     /// The answer to the last turn.
-    pub(super) said: Option<Said>,
+    pub(super) answer: Option<Answer>,
     turns: u32,
-    /// Reservations that were asked for.
+    /// The number of reservations that were requested.
     asked: u128,
 }
 
-/// What somebody does next.
+/// The next command.
 #[derive(Clone, Debug)]
 pub(super) struct Turn {
     /// The time on the clock, which may run back.
     pub(super) clock: DateTime<Utc>,
     pub(super) command: Command,
     pub(super) validate_only: bool,
-    /// An earlier request that is sent once more, where requests can be told apart.
+    /// An earlier request to repeat, in systems whose requests have ids.
     pub(super) repeated: Option<Index>,
 }
 
-/// The machine that the systems are held against.
-pub(super) struct Showing;
+/// The state machine that the systems are compared with.
+pub(super) struct ShowtimeMachine;
 
-impl ReferenceStateMachine for Showing {
-    type State = Played;
+impl ReferenceStateMachine for ShowtimeMachine {
+    type State = Progress;
     type Transition = Turn;
 
-    fn init_state() -> BoxedStrategy<Played> {
+    fn init_state() -> BoxedStrategy<Progress> {
         scenes()
-            .prop_map(|scene| Played {
+            .prop_map(|scene| Progress {
                 model: Model::new(&scene.auditorium.layout, scene.facts.clone(), scene.rules.clone()),
                 scene,
                 clock: opening(),
-                said: None,
+                answer: None,
                 turns: 0,
                 asked: 0,
             })
             .boxed()
     }
 
-    fn transitions(played: &Played) -> BoxedStrategy<Turn> {
+    fn transitions(progress: &Progress) -> BoxedStrategy<Turn> {
         let repeated = prop_oneof![5 => Just(None), 1 => any::<Index>().prop_map(Some)];
         let validate_only = prop_oneof![9 => Just(false), 1 => Just(true)];
-        (times(played), commands(played), validate_only, repeated)
+        (times(progress), commands(progress), validate_only, repeated)
             .prop_map(|(clock, command, validate_only, repeated)| Turn { clock, command, validate_only, repeated })
             .boxed()
     }
 
-    fn apply(mut played: Played, turn: &Turn) -> Played {
-        let said = if turn.validate_only {
-            played.model.validate(&turn.command, turn.clock)
+    fn apply(mut progress: Progress, turn: &Turn) -> Progress {
+        let answer = if turn.validate_only {
+            progress.model.validate(&turn.command, turn.clock)
         } else {
-            played.model.ask(&turn.command, turn.clock)
+            progress.model.ask(&turn.command, turn.clock)
         };
         if let Command::Reserve { reservation_id, .. } = &turn.command {
-            played.asked = played.asked.max(reservation_id.0.as_u128());
+            progress.asked = progress.asked.max(reservation_id.0.as_u128());
         }
-        Played { clock: turn.clock, said: Some(said), turns: played.turns + 1, ..played }
+        Progress { clock: turn.clock, answer: Some(answer), turns: progress.turns + 1, ..progress }
     }
 }
 
@@ -175,20 +175,21 @@ fn facts(auditorium: &NewAuditorium, hold_duration: Duration) -> Facts {
     }
 }
 
-/// When the next turn is: at once, a little later, a little earlier, or within a microsecond of when something ends.
-fn times(played: &Played) -> BoxedStrategy<DateTime<Utc>> {
-    let clock = played.clock;
+/// When the next turn is: at the same time, a little later, a little earlier, or within a microsecond of the end of a hold
+/// or of the sale.
+fn times(progress: &Progress) -> BoxedStrategy<DateTime<Utc>> {
+    let clock = progress.clock;
     let micros = || (-1..=1_i64).prop_map(TimeDelta::microseconds);
-    let held = played.model.reservations().iter().filter(|it| it.state == State::Held);
+    let held = progress.model.reservations().iter().filter(|it| it.state == State::Held);
     let ends: Vec<_> = held.map(|it| it.expire_time).filter(|end| *end >= clock).collect();
-    let closes = played.scene.facts.start_time - TimeDelta::from_std(played.scene.rules.closing).expect("a span");
-    let far = select(vec![closes, played.scene.facts.start_time, played.scene.facts.end_time]);
+    let closes = progress.scene.facts.start_time - TimeDelta::from_std(progress.scene.rules.closing).expect("a span");
+    let far = select(vec![closes, progress.scene.facts.start_time, progress.scene.facts.end_time]);
     let mut times = vec![
         (50, Just(clock).boxed()),
         (40, (1..40_i64).prop_map(move |seconds| clock + TimeDelta::seconds(seconds)).boxed()),
         (5, (1..30_i64).prop_map(move |seconds| clock - TimeDelta::seconds(seconds)).boxed()),
     ];
-    if played.turns > LATE {
+    if progress.turns > LATE {
         times.push((10, (far, micros()).prop_map(|(far, by)| far + by).boxed()));
     }
     if !ends.is_empty() {
@@ -197,23 +198,23 @@ fn times(played: &Played) -> BoxedStrategy<DateTime<Utc>> {
     Union::new_weighted(times).boxed()
 }
 
-fn commands(played: &Played) -> BoxedStrategy<Command> {
-    let known: Vec<_> = played.model.reservations().iter().map(|it| it.reservation_id).collect();
-    let next = ReservationId(Uuid::from_u128(played.asked + 1));
-    let reserve = (customers(), choices(&played.model)).prop_map(move |(customer_id, choice)| Command::Reserve {
+fn commands(progress: &Progress) -> BoxedStrategy<Command> {
+    let known: Vec<_> = progress.model.reservations().iter().map(|it| it.reservation_id).collect();
+    let next = ReservationId(Uuid::from_u128(progress.asked + 1));
+    let reserve = (customers(), choices(&progress.model)).prop_map(move |(customer_id, choice)| Command::Reserve {
         reservation_id: next,
         customer_id,
         choice,
     });
-    let nobodys = ReservationId(Uuid::from_u128(u128::from(u32::MAX)));
-    // The latest is asked about most.
+    let unknown = ReservationId(Uuid::from_u128(u128::from(u32::MAX)));
+    // Most commands are about the latest reservations.
     let which = move || {
         let of = prop_oneof![
             6 => any::<Index>().prop_map(|index| index.index(3)),
             6 => any::<Index>().prop_map(|index| index.index(100)),
         ];
         let known = known.clone();
-        of.prop_map(move |back| known.iter().rev().nth(back % known.len().max(1)).copied().unwrap_or(nobodys))
+        of.prop_map(move |back| known.iter().rev().nth(back % known.len().max(1)).copied().unwrap_or(unknown))
     };
     let whose = || prop_oneof![6 => Just(None), 1 => customers().prop_map(Some)];
     let confirm = (which(), whose(), tenders()).prop_map(|(reservation_id, customer_id, tender)| Command::Confirm {
@@ -225,8 +226,8 @@ fn commands(played: &Played) -> BoxedStrategy<Command> {
         (which(), whose()).prop_map(|(reservation_id, customer_id)| Command::Cancel { reservation_id, customer_id });
     let extend =
         (which(), whose()).prop_map(|(reservation_id, customer_id)| Command::Extend { reservation_id, customer_id });
-    let to_cancel = if played.turns > LATE { 8 } else { 0 };
-    let revision = played.model.revision();
+    let to_cancel = if progress.turns > LATE { 8 } else { 0 };
+    let revision = progress.model.revision();
     let expected = prop_oneof![3 => Just(None), 3 => Just(Some(revision)), 2 => (-2..=2_i64).prop_map(move |by| Some(revision + by))];
     let cancel_showtime = (any::<bool>(), expected)
         .prop_map(|(force, expected_revision)| Command::CancelShowtime { force, expected_revision });
@@ -241,7 +242,7 @@ fn commands(played: &Played) -> BoxedStrategy<Command> {
     .boxed()
 }
 
-/// Mostly neighbours, in any order; sometimes anything.
+/// Mostly neighbours, in both orders; sometimes any seats.
 fn choices(model: &Model) -> impl Strategy<Value = Choice> + use<> {
     let count = model.seat_count();
     let names: Vec<SeatName> = (0..count).map(|seat| model.name(seat)).collect();

@@ -1,4 +1,4 @@
-//! What people write, and what a reservation is at a moment.
+//! Tenders, customer ids, and the transitions of a reservation.
 
 use chrono::TimeDelta;
 use uuid::Uuid;

@@ -1,4 +1,4 @@
-//! Seats and their names.
+//! Seats, their numbers and their names.
 
 use super::{Block, RowLabel, SeatIndex, SeatName};
 use crate::domain::layout::{Layout, LayoutRow};
@@ -22,7 +22,7 @@ fn seats_are_counted_row_by_row_and_have_their_own_names() {
     for (seat, run) in (0..).zip([0..2, 0..2, 2..3, 3..5, 3..5, 5..6, 6..9, 6..9, 6..9]) {
         assert_eq!(seat_index.run_of(seat), run, "{seat}");
     }
-    assert_eq!(seat_index.centre, (2, 5), "twice the second row, twice between the third and the fourth place");
+    assert_eq!(seat_index.centre, (2, 5), "twice the second row, and twice between the third and the fourth cell");
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! Maps and deltas, by chance.
+//! Properties of maps and deltas.
 
 use chrono::TimeDelta;
 use proptest::prelude::*;
 
 use super::*;
 
-/// A map of ten seats, and one commit after the other on it.
+/// Consecutive commits of a showtime with ten seats.
 fn history() -> impl Strategy<Value = Vec<Delta>> {
     let status = prop_oneof![
         Just(Status::Free),
@@ -68,7 +68,7 @@ proptest! {
         }
     }
 
-    /// Telling each end of a hold at its time shows the same as looking.
+    /// A map that is updated at each lapse is the map that is read at any time.
     #[test]
     fn lapses_told_one_by_one_are_what_is_seen(history in history(), steps in prop::collection::vec(0..25_i64, 1..6)) {
         let mut map = empty();

@@ -1,4 +1,4 @@
-//! Choosing seats for people: which block is the best, which comes nearest, which leaves somebody's seat alone.
+//! Choosing blocks: the best one, the ones nearest to a block that is not free, and which of them leave orphan seats.
 
 use std::ops::Range;
 
@@ -10,34 +10,34 @@ use crate::domain::{
     seat_index::{Block, SeatIndex},
 };
 
-/// So many other blocks are offered.
+/// The most blocks that a refusal offers.
 const OFFERS: usize = 3;
 
-/// How good a block is, compared from field to field: less is better.
+/// How good a block is. Ranks are compared field by field; the lowest is the best.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
-    /// It leaves a seat alone.
+    /// Whether the block leaves an orphan.
     leaves_orphan: bool,
-    /// So many seats are of a kind that others need more, or not of the kind that is needed.
+    /// The number of seats that are of a kind that others need more, or not of the kind that is wanted.
     misfits: u16,
-    /// From where it should be, squared.
+    /// The square of the distance from the target.
     distance: i32,
-    /// Between equals, the one nearer to the screen, then to the left.
+    /// The first seat. Of equal blocks, the one nearer to the screen is better, then the one further left.
     first: u16,
 }
 
-/// What blocks are held against.
+/// What the ranks of blocks are measured from.
 struct Target {
-    /// Twice the row and the column where their middle should be.
+    /// The row and the column where the middle of the block should be, times two.
     middle: (i32, i32),
-    /// How many seats of which kind they should have.
+    /// The numbers of seats of each special kind that the block should have.
     kinds: Kinds,
 }
 
-/// How many seats are accessible, and how many companions'.
+/// The number of accessible seats and the number of companion seats.
 type Kinds = [u16; 2];
 
-/// The seats of a house that can be had at a moment.
+/// The free seats of an auditorium at one time.
 pub(super) struct Free<'a> {
     seat_index: &'a SeatIndex,
     free: Vec<bool>,
@@ -53,21 +53,21 @@ impl<'a> Free<'a> {
         self.free[usize::from(seat)]
     }
 
-    /// The best block of this size, if there is any.
+    /// The best free block of this size: near the middle of the auditorium, if possible without leaving an orphan.
     pub(super) fn best(&self, count: u16) -> Option<Block> {
         let target = Target { middle: self.seat_index.centre, kinds: [0, 0] };
         self.blocks(count).min_by_key(|block| self.rank(*block, &target))
     }
 
-    /// Blocks that could be had instead of this one: as large, sharing no seat with each other, the nearest first. Those
-    /// that leave a seat alone come last, if they come at all.
+    /// Free blocks of the same size to offer instead of this one. They have no seat in common, and the nearest comes first.
+    /// Those that leave an orphan come last; where the orphan rule refuses them, they are left out.
     pub(super) fn offers(&self, wanted: Block, orphan_rule: OrphanRule) -> Vec<Block> {
         let target = Target { middle: middle(self.seat_index, wanted), kinds: kinds(self.seat_index, wanted) };
         let mut runs: Vec<_> =
             self.seat_index.runs().iter().map(|run| (self.row_distance(run, &target), run)).collect();
         runs.sort_unstable_by_key(|(distance, run)| (*distance, run.start));
         let mut ranked: Vec<Rank> = Vec::new();
-        // From the nearest rows outwards, until no row further away can have anything better.
+        // The nearest rows come first. The search ends when no row further away can have a better block.
         for rows in runs.chunk_by(|one, next| one.0 == next.0) {
             let beyond = |worst: &Rank| !worst.leaves_orphan && worst.misfits == 0 && worst.distance < rows[0].0;
             if nearest(&mut ranked, wanted.count).get(OFFERS - 1).is_some_and(beyond) {
@@ -82,12 +82,12 @@ impl<'a> Free<'a> {
         offered.map(|rank| Block { first: rank.first, count: wanted.count }).collect()
     }
 
-    /// Whether some block of this size leaves no seat alone.
+    /// Whether a free block of this size leaves no orphan.
     pub(super) fn has_without_orphan(&self, count: u16) -> bool {
         self.blocks(count).any(|block| !self.leaves_orphan(block))
     }
 
-    /// The free seats that a free block would leave alone: they have no free neighbour beside it.
+    /// The orphans that a block leaves if it is taken: free neighbours of the block that have no other free neighbour.
     pub(super) fn orphans(&self, block: Block) -> impl Iterator<Item = u16> {
         let run = self.seat_index.run_of(block.first);
         let (first, end) = (block.first, block.first + block.count);
@@ -102,13 +102,13 @@ impl<'a> Free<'a> {
         self.orphans(block).next().is_some()
     }
 
-    /// Every block of this size that is free from end to end.
+    /// Every free block of this size.
     fn blocks(&self, count: u16) -> impl Iterator<Item = Block> {
         self.seat_index.runs().iter().flat_map(move |run| self.blocks_of(run, count))
     }
 
     fn blocks_of(&self, run: &Range<u16>, count: u16) -> impl Iterator<Item = Block> {
-        // How many free seats end here.
+        // The number of consecutive free seats up to this one.
         let mut length = 0;
         run.clone().filter_map(move |seat| {
             length = if self.is_free(seat) { length + 1 } else { 0 };
@@ -116,9 +116,9 @@ impl<'a> Free<'a> {
         })
     }
 
-    /// The least distance that a block of this run can have.
+    /// The square of the smallest distance that a block of this run can have.
     fn row_distance(&self, run: &Range<u16>, target: &Target) -> i32 {
-        // Rows are about twice as far apart as seats.
+        // Rows are about twice as far apart as neighbouring seats.
         let rows = 2 * (2 * i32::from(self.seat_index.position(run.start).row) - target.middle.0);
         rows * rows
     }
@@ -132,7 +132,7 @@ impl<'a> Free<'a> {
     }
 }
 
-/// The best that share no seat with each other.
+/// The best blocks that have no seat in common.
 fn nearest(ranked: &mut [Rank], count: u16) -> Vec<Rank> {
     ranked.sort_unstable();
     let mut nearest: Vec<Rank> = Vec::with_capacity(OFFERS);
@@ -147,7 +147,7 @@ fn nearest(ranked: &mut [Rank], count: u16) -> Vec<Rank> {
     nearest
 }
 
-/// Twice the middle of a block: its row, and its column.
+/// The row and the column of the middle of a block, times two.
 fn middle(seat_index: &SeatIndex, block: Block) -> (i32, i32) {
     let (first, last) = (seat_index.position(block.first), seat_index.position(block.first + block.count - 1));
     (2 * i32::from(first.row), i32::from(first.column) + i32::from(last.column))

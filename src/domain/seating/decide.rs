@@ -15,14 +15,14 @@ use crate::domain::{
     showtime,
 };
 
-/// Holds that are written down as over by one command: what is left is there for the next.
+/// The most lapses that one command records. The next command records the others.
 const LAPSED_AT_ONCE: usize = 200;
 
 impl Seating {
-    /// What comes of a command at a moment: [`Seating::moment`] says which moments there are.
+    /// Decides a command at a time that [`Seating::moment`] returned.
     ///
     /// # Errors
-    /// Says why nothing comes of it.
+    /// The command is refused and changes nothing.
     pub fn decide(&self, command: &Command, rules: &Rules, now: DateTime<Utc>) -> Result<Decision, Refusal> {
         match command {
             Command::Reserve { reservation_id, customer_id, choice } => {
@@ -45,14 +45,14 @@ impl Seating {
         }
     }
 
-    /// When the showtime is no longer sold.
+    /// When the sale of the showtime closes.
     fn closes(&self, rules: &Rules) -> DateTime<Utc> {
         let closing = TimeDelta::from_std(rules.closing).unwrap_or(TimeDelta::MAX);
         self.plan.facts.start_time.checked_sub_signed(closing).unwrap_or(DateTime::<Utc>::MIN_UTC)
     }
 
-    /// The end of a hold. Nobody is promised seats for longer than they can be bought.
-    fn end(&self, from: DateTime<Utc>, span: Duration, rules: &Rules) -> DateTime<Utc> {
+    /// When a hold lapses that lasts for `span`, at the latest when the sale closes.
+    fn lapse(&self, from: DateTime<Utc>, span: Duration, rules: &Rules) -> DateTime<Utc> {
         let closes = self.closes(rules);
         let end = TimeDelta::from_std(span).ok().and_then(|span| from.checked_add_signed(span));
         end.map_or(closes, |end| end.min(closes))
@@ -81,8 +81,8 @@ impl Seating {
                 return Err(Refusal::BadChoice(BadChoice::too_many(rules.max_seats)));
             }
             Choice::Best(count) => {
-                let none = || Refusal::Unavailable(Unavailable { seats: Vec::new(), offers: Vec::new() });
-                Free::of(self, now).best(*count).ok_or_else(none)?
+                let none_free = || Refusal::Unavailable(Unavailable { seats: Vec::new(), offers: Vec::new() });
+                Free::of(self, now).best(*count).ok_or_else(none_free)?
             }
         };
         let (has, until) = self.customer_seats(customer_id, now);
@@ -97,7 +97,7 @@ impl Seating {
             block,
             total: Money { minor: self.plan.facts.price.minor * i64::from(block.count), ..self.plan.facts.price },
             create_time: now,
-            expire_time: self.end(now, self.plan.facts.hold_duration, rules),
+            expire_time: self.lapse(now, self.plan.facts.hold_duration, rules),
         };
         let reservation = Arc::new(Reservation::hold(hold, revision));
         let mut changes = self.lapsed_in(block, now, revision);
@@ -105,7 +105,7 @@ impl Seating {
         Ok(Decision { changes, reservation: Some(reservation) })
     }
 
-    /// The block that was asked for, if it can be had.
+    /// The block of the named seats, if all of them are free and the orphan rule allows it.
     fn named_block(&self, names: &[SeatName], rules: &Rules, now: DateTime<Utc>) -> Result<Block, Refusal> {
         let block = self.plan.seat_index.block(names, rules.max_seats).map_err(Refusal::BadChoice)?;
         let obstacle = |seat| {
@@ -130,23 +130,23 @@ impl Seating {
         Ok(block)
     }
 
-    /// The end of the holds that a block takes over: those in it have lapsed, or it could not be had.
+    /// The expiry of the holds whose seats a block takes. They have lapsed, because the block is free.
     fn lapsed_in(&self, block: Block, now: DateTime<Utc>, revision: i64) -> Vec<Change> {
-        let mut over: Vec<&Arc<Reservation>> = Vec::new();
+        let mut lapsed: Vec<&Arc<Reservation>> = Vec::new();
         for seat in block.seats() {
             if let Some(claim) = self.claim(seat)
-                && over.last().is_none_or(|last| last.reservation_id != claim.reservation.reservation_id)
+                && lapsed.last().is_none_or(|last| last.reservation_id != claim.reservation.reservation_id)
             {
-                over.push(&claim.reservation);
+                lapsed.push(&claim.reservation);
             }
         }
-        over.into_iter().filter_map(|reservation| expired(reservation, now, revision)).collect()
+        lapsed.into_iter().filter_map(|reservation| expired(reservation, now, revision)).collect()
     }
 
-    /// The reservation with this id, unless it is somebody else's.
+    /// The reservation with this id, unless it belongs to another customer.
     fn named(&self, id: ReservationId, customer: Option<&CustomerId>) -> Result<&Arc<Reservation>, Refusal> {
-        let theirs = |found: &&Arc<Reservation>| customer.is_none_or(|customer| found.customer_id == *customer);
-        self.reservation(id).filter(theirs).ok_or(Refusal::NoReservation)
+        let belongs = |found: &&Arc<Reservation>| customer.is_none_or(|customer| found.customer_id == *customer);
+        self.reservation(id).filter(belongs).ok_or(Refusal::NoReservation)
     }
 
     fn confirm(
@@ -192,13 +192,13 @@ impl Seating {
             return Ok(unchanged(reservation));
         }
         self.check_on_sale(rules, now)?;
-        let expire_time = self.end(reservation.expire_time(), rules.extension, rules);
+        let expire_time = self.lapse(reservation.expire_time(), rules.extension, rules);
         if expire_time <= reservation.expire_time() {
-            // It lasts for as long as seats are sold.
+            // The hold lasts until the sale closes.
             return Err(Refusal::SalesClosed { at: self.closes(rules) });
         }
-        let longer = (**reservation).clone().extend(expire_time, now, self.revision + 1)?;
-        Ok(changed(longer, Change::Extended))
+        let extended = (**reservation).clone().extend(expire_time, now, self.revision + 1)?;
+        Ok(changed(extended, Change::Extended))
     }
 
     fn expire(&self, now: DateTime<Utc>) -> Decision {

@@ -7,49 +7,49 @@ use crate::domain::{
     seat_index::{BadChoice, Block},
 };
 
-/// Why not. Seats are counted through the house.
+/// Why a command is refused. Seats are given by their numbers in the auditorium.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// No house could give this.
+    /// The choice is invalid, whether or not the seats are free.
     BadChoice(BadChoice),
-    /// Others are in the way.
+    /// Seats are held or sold, or there is no free block.
     Unavailable(Unavailable),
-    /// It would leave these seats alone, and another choice would not.
+    /// The choice would leave orphans, and another block would not.
     LeavesOrphan(Unavailable),
-    /// The customer would have too many seats.
+    /// The customer would have too many seats of the showtime.
     CustomerLimit {
-        /// Seats that they have,
+        /// The number of seats that the customer holds or has bought.
         has: u16,
-        /// may have,
+        /// The most seats that a customer may have.
         most: u16,
-        /// and when the first of those that are held is free again.
+        /// When the first hold of the customer lapses. `None`: all seats are sold.
         until: Option<DateTime<Utc>>,
     },
-    /// The showtime will not play.
+    /// The showtime was cancelled.
     ShowtimeCancelled {
-        /// Since when.
+        /// When it was cancelled.
         at: DateTime<Utc>,
     },
-    /// It is too late.
+    /// The sale of the showtime has closed, or the hold cannot last longer.
     SalesClosed {
-        /// When it was not.
+        /// When the sale closes.
         at: DateTime<Utc>,
     },
-    /// There is no such reservation, or it is somebody else's.
+    /// There is no such reservation, or it belongs to another customer.
     NoReservation,
-    /// The hold is over.
+    /// The hold has lapsed.
     Expired {
-        /// Since when.
+        /// When it lapsed.
         at: DateTime<Utc>,
     },
-    /// It is not a hold any more.
+    /// The reservation is no longer a hold.
     NotHeld {
-        /// But this.
+        /// `Confirmed` or `Cancelled`.
         phase: Phase,
     },
-    /// It was sold, and paid for in another way.
+    /// The reservation was confirmed with another tender.
     TenderDiffers,
-    /// The showtime has been played.
+    /// The showtime has ended.
     ShowtimeOver {
         /// When it ended.
         end: DateTime<Utc>,
@@ -59,32 +59,32 @@ pub enum Refusal {
         /// The revision that was expected.
         expected: i64,
     },
-    /// Seats were sold.
+    /// Seats of the showtime are sold.
     HasSales {
-        /// In so many reservations.
+        /// The number of confirmed reservations.
         count: i32,
     },
 }
 
-/// What is in the way, and what could be had instead.
+/// The seats that are not available, and blocks to choose instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unavailable {
-    /// Every seat in the way. Empty if no particular seats were asked for.
+    /// Every seat that is not available. Empty if the best seats were asked for.
     pub seats: Vec<(u16, Obstacle)>,
-    /// Blocks of the same size, the nearest first.
+    /// Free blocks of the same size, the nearest first.
     pub offers: Vec<Block>,
 }
 
-/// What stands in the way of a seat.
+/// Why a seat is not available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// Somebody may still buy it.
+    /// The seat is held.
     Held {
-        /// Until then.
+        /// When the hold lapses.
         until: DateTime<Utc>,
     },
-    /// Somebody bought it.
+    /// The seat is sold.
     Sold,
-    /// Nothing, but it would be left alone.
+    /// The seat is free and would be left as an orphan.
     Orphan,
 }

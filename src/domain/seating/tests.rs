@@ -1,4 +1,4 @@
-//! The rules, with the time in hand: one file for each kind of question.
+//! The rules of seating, with a clock that the test moves: one file for each kind of command.
 
 mod choosing;
 mod ending;
@@ -32,12 +32,13 @@ fn minutes(minutes: i64) -> TimeDelta {
     TimeDelta::minutes(minutes)
 }
 
-/// When all of this happens.
+/// When every showtime of these tests is scheduled.
 fn opening() -> DateTime<Utc> {
     NaiveDate::from_ymd_opt(2030, 5, 1).unwrap().and_hms_opt(12, 0, 0).unwrap().and_utc()
 }
 
-/// A showtime in a house of these rows, A, B, C …: it plays six hours after opening, for two hours, and a seat costs 9.50.
+/// A showtime in an auditorium with these rows, A, B, C …: it starts six hours after [`opening`] and lasts two hours. A seat
+/// costs 9.50 EUR.
 pub(crate) fn plan(rows: &[&str]) -> Arc<ShowtimePlan> {
     let labelled = ('A'..='Z').zip(rows);
     let rows = labelled.map(|(label, places)| LayoutRow {
@@ -82,7 +83,7 @@ pub(crate) fn plan(rows: &[&str]) -> Arc<ShowtimePlan> {
     Arc::new(ShowtimePlan { facts: Arc::new(facts), seat_index: Arc::new(SeatIndex::new(&layout)) })
 }
 
-/// When a showtime of [`plan`] is no longer sold.
+/// When the sale of a showtime of [`plan`] closes.
 fn close() -> DateTime<Utc> {
     opening() + TimeDelta::hours(6) - TimeDelta::from_std(CLOSING).unwrap()
 }
@@ -105,18 +106,18 @@ fn tender(method: &str) -> Tender {
     Tender { method: method.to_owned(), transaction_id: "42".to_owned() }
 }
 
-/// "B7"
+/// The name that a label such as "B7" stands for.
 fn seat(label: &str) -> SeatName {
     let (row, number) = label.split_at(label.find(|character: char| !character.is_ascii_uppercase()).unwrap());
     SeatName { row: RowLabel::parse(row).unwrap(), number: number.parse().unwrap() }
 }
 
-/// "A1 A2"
+/// The names that labels such as "A1 A2" stand for.
 fn seats(labels: &str) -> Vec<SeatName> {
     labels.split_whitespace().map(seat).collect()
 }
 
-/// A showtime, its rules, and a clock that moves when told.
+/// A showtime, its rules, and a clock that the test moves.
 #[derive(Debug)]
 struct Stage {
     seating: Seating,
@@ -137,7 +138,7 @@ impl Stage {
         stage
     }
 
-    /// Decides and applies, and looks whether everything is in order after it.
+    /// Decides a command, makes its changes and checks the seating.
     fn ask(&mut self, command: &Command) -> Result<Decision, Refusal> {
         let now = self.seating.moment(self.now);
         let (before, unclaimed) = (self.seating.revision(), self.seating.unclaimed_count());
@@ -184,7 +185,7 @@ impl Stage {
     }
 
     fn expire(&mut self) -> Vec<Change> {
-        self.ask(&Command::Expire).expect("nothing speaks against it").changes
+        self.ask(&Command::Expire).expect("it is never refused").changes
     }
 
     fn labels(&self, block: Block) -> String {
@@ -196,13 +197,13 @@ impl Stage {
         offers.iter().map(|block| self.labels(*block)).collect()
     }
 
-    /// The number through the house.
+    /// The number of a seat in the auditorium.
     fn number(&self, label: &str) -> u16 {
         self.seating.plan().seat_index.block(&[seat(label)], 1).unwrap().first
     }
 }
 
-/// How many seats more are without a claim after this.
+/// How many more seats have no claim after the change.
 fn freed(change: &Change) -> i32 {
     match change {
         Change::Reserved(reservation) => -i32::from(reservation.block.count),
@@ -211,13 +212,13 @@ fn freed(change: &Change) -> i32 {
     }
 }
 
-/// What must be true of every seating: a seat has one claim at most, and all that is counted follows from the claims.
+/// What holds for every seating: a seat has at most one claim, and every count follows from the claims.
 fn check(seating: &Seating) {
     let mut claimed: HashMap<u16, ReservationId> = HashMap::new();
     for reservation in seating.live() {
         let id = reservation.reservation_id;
         assert!(matches!(reservation.phase(DateTime::<Utc>::MIN_UTC), Phase::Held | Phase::Confirmed));
-        assert!(seating.house_has(reservation.block), "{reservation:?}");
+        assert!(seating.has_block(reservation.block), "{reservation:?}");
         for seat in reservation.block.seats() {
             assert_eq!(claimed.insert(seat, id), None, "seat {seat} is claimed twice");
         }
@@ -234,8 +235,8 @@ fn check(seating: &Seating) {
 }
 
 impl Seating {
-    /// The block is within the house and unbroken.
-    fn house_has(&self, block: Block) -> bool {
+    /// Whether these seats of the auditorium are neighbours.
+    fn has_block(&self, block: Block) -> bool {
         let seat_index = &self.plan.seat_index;
         let (first, end) = (block.first, block.first + block.count);
         block.count > 0 && seat_index.runs().iter().any(|run| run.start <= first && end <= run.end)

@@ -1,4 +1,4 @@
-//! Showtimes that will not play.
+//! Showtimes that are cancelled.
 
 use super::{Change, Command, Decision, HOLD, MICRO, Phase, Refusal, Stage, State, TimeDelta, close, minutes, opening};
 use crate::domain::reservation::{self, Sale};
@@ -45,7 +45,7 @@ fn a_showtime_with_sales_is_cancelled_only_by_force() {
 }
 
 #[test]
-fn holds_are_no_reason_to_play() {
+fn a_showtime_with_holds_is_cancelled_without_force() {
     let mut stage = Stage::new(&["ss"]);
     let held = stage.reserve("ann", "A1").unwrap();
     cancel(&mut stage, false).unwrap();

@@ -1,4 +1,4 @@
-//! What becomes of a hold: bought, given up, prolonged, or nothing of that in time.
+//! The life of a hold: it is confirmed, cancelled, extended, or lapses.
 
 use std::{sync::Arc, time::Duration};
 
@@ -46,7 +46,7 @@ fn a_confirm_at_expiry_is_refused() {
 }
 
 #[test]
-fn a_confirm_after_expiry_was_written_down_is_refused_alike() {
+fn a_confirm_after_the_lapse_was_recorded_is_refused_alike() {
     let (mut stage, held) = held();
     stage.now = held.expire_time();
     stage.expire();
@@ -206,7 +206,7 @@ fn a_cut_off_that_was_moved_ends_sales_and_not_holds() {
 }
 
 #[test]
-fn a_span_that_nobody_lives_to_see_is_cut_by_the_close_of_sales() {
+fn an_extension_of_any_length_ends_when_the_sale_closes() {
     for long in [Duration::MAX, TimeDelta::MAX.to_std().unwrap()] {
         let (mut stage, held) = held();
         stage.rules.extension = long;
@@ -215,7 +215,7 @@ fn a_span_that_nobody_lives_to_see_is_cut_by_the_close_of_sales() {
 }
 
 #[test]
-fn a_foreign_reservation_is_as_good_as_none() {
+fn the_reservation_of_another_customer_is_not_found() {
     let (mut stage, held) = held();
     let (mine, theirs) = (Some(customer("ann")), Some(customer("bob")));
     let id = held.reservation_id;
@@ -242,7 +242,7 @@ fn a_foreign_reservation_is_as_good_as_none() {
 }
 
 #[test]
-fn what_has_lapsed_is_written_down_in_one_step() {
+fn lapses_are_recorded_in_one_step() {
     let (mut stage, first) = held();
     stage.now += minutes(1);
     let second = stage.reserve("bob", "A3").unwrap();
@@ -251,7 +251,7 @@ fn what_has_lapsed_is_written_down_in_one_step() {
     assert_eq!(stage.seating.next_lapse(), Some(first.expire_time()));
     stage.confirm(&third).unwrap();
     stage.now = second.expire_time();
-    assert_eq!(stage.seating.unclaimed_count(), 6, "until it is written down");
+    assert_eq!(stage.seating.unclaimed_count(), 6, "until it is recorded");
     let changes = stage.expire();
     let ids: Vec<_> = changes
         .iter()
@@ -266,7 +266,7 @@ fn what_has_lapsed_is_written_down_in_one_step() {
 }
 
 #[test]
-fn a_clock_that_runs_back_brings_no_hold_back() {
+fn a_clock_that_runs_back_revives_no_hold() {
     let (mut stage, held) = held();
     stage.now = held.expire_time();
     assert_eq!(stage.confirm(&held), Err(Refusal::Expired { at: held.expire_time() }));
@@ -290,7 +290,7 @@ fn a_record_that_is_out_of_date_sells_nothing() {
     let (mut stage, held) = held();
     stage.cancel(&held).unwrap();
     stage.reserve("bob", "A1 A2").unwrap();
-    // Somebody read it before it was cancelled.
+    // It was read before it was cancelled.
     stage.seating.recall(Arc::clone(&held));
     assert_eq!(stage.confirm(&held), Err(Refusal::NotHeld { phase: Phase::Cancelled }));
     stage.seating.forget_ended();

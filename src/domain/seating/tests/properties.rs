@@ -1,4 +1,4 @@
-//! What holds in every house and after any commands.
+//! What holds in every auditorium and after any commands.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -20,13 +20,13 @@ fn config() -> ProptestConfig {
     ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// Somebody who has no seats.
+/// A customer without seats.
 const STRANGER: &str = "a stranger";
 
 proptest! {
     #![proptest_config(config())]
 
-    /// `Stage::ask` looks after each of them whether everything is in order.
+    /// `Stage::ask` checks the seating after each command.
     #[test]
     fn no_command_at_any_time_panics_or_breaks_a_seating(
         rows in rows(), rules in wild_rules(), steps in vec((steps(), leaps()), 1..40),
@@ -34,20 +34,20 @@ proptest! {
         let mut stage = stage(&rows, rules);
         for (step, to) in &steps {
             stage.now = *to;
-            follow(&mut stage, step);
+            take(&mut stage, step);
         }
     }
 
     #[test]
-    fn the_best_block_is_unbroken_and_free_and_strands_nobody_where_another_does_not(
+    fn the_best_block_is_unbroken_and_free_and_leaves_no_orphan_where_another_leaves_none(
         (mut stage, count) in (played(), 1..6_u16),
     ) {
-        let free = every_block(&stage, count);
+        let free = free_blocks(&stage, count);
         match ask(&mut stage, Choice::Best(count)) {
             Ok(block) => {
                 prop_assert_eq!(block.count, count);
                 prop_assert!(free.contains(&block), "{:?} is not free", stage.labels(block));
-                prop_assert!(!orphan_rule(&stage, block) || free.iter().all(|other| orphan_rule(&stage, *other)));
+                prop_assert!(!leaves_orphan(&stage, block) || free.iter().all(|other| leaves_orphan(&stage, *other)));
             }
             Err(refusal) => {
                 prop_assert_eq!(refusal, Refusal::Unavailable(Unavailable { seats: vec![], offers: vec![] }));
@@ -58,10 +58,10 @@ proptest! {
 
     #[test]
     fn one_orphan_rule_decides_what_may_be_named_and_what_is_given((mut stage, count) in (played(), 1..6_u16)) {
-        let free = every_block(&stage, count);
-        let neat = free.iter().any(|block| !orphan_rule(&stage, *block));
+        let free = free_blocks(&stage, count);
+        let neat = free.iter().any(|block| !leaves_orphan(&stage, *block));
         for block in &free {
-            let refused = stage.rules.orphan_rule == OrphanRule::Refuse && neat && orphan_rule(&stage, *block);
+            let refused = stage.rules.orphan_rule == OrphanRule::Refuse && neat && leaves_orphan(&stage, *block);
             let named = Choice::Seats(names(&stage, *block));
             match ask(&mut stage, named) {
                 Ok(given) => prop_assert!(!refused && given == *block),
@@ -105,7 +105,7 @@ proptest! {
         }
         if offers.len() < 3 {
             let apart = |block: &Block| block.seats().all(|seat| !taken.contains(&seat));
-            for other in every_block(&stage, count).into_iter().filter(apart) {
+            for other in free_blocks(&stage, count).into_iter().filter(apart) {
                 let choice = Choice::Seats(names(&stage, other));
                 prop_assert!(ask(&mut stage, choice).is_err(), "{:?} was not offered", stage.labels(other));
             }
@@ -113,7 +113,7 @@ proptest! {
     }
 }
 
-/// What somebody does.
+/// A step of a random history.
 #[derive(Clone, Debug)]
 enum Step {
     Named(u8, Vec<(Index, bool)>),
@@ -141,11 +141,11 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Asks for it, whatever the answer.
-fn follow(stage: &mut Stage, step: &Step) {
+/// Asks for a step, whatever the answer.
+fn take(stage: &mut Stage, step: &Step) {
     let who = |who: &u8| customer(["ann", "bob", "eve"][usize::from(*who)]);
     let whose = |whose: &Option<u8>| whose.as_ref().map(who);
-    // Also one that was never made.
+    // One of them was never made.
     let ids = stage.last_id + 2 - 100;
     let of = |index: &Index| ReservationId(Uuid::from_u128(100 + index.index(ids as usize) as u128));
     let count = stage.seating.plan().seat_index.seat_count();
@@ -192,7 +192,7 @@ fn rows() -> impl Strategy<Value = Vec<String>> {
     vec("[s]{0,3}[s_]{0,3}[sac_.]{0,3}s", 1..4)
 }
 
-fn stranding() -> impl Strategy<Value = OrphanRule> {
+fn orphan_rules() -> impl Strategy<Value = OrphanRule> {
     prop_oneof![Just(OrphanRule::Allow), Just(OrphanRule::Refuse)]
 }
 
@@ -202,7 +202,7 @@ fn wild_rules() -> impl Strategy<Value = Rules> {
         select(vec![Duration::ZERO, Duration::from_nanos(1), Duration::from_mins(10), long, Duration::MAX])
     };
     let some = || prop_oneof![4 => 0..8_u16, 1 => Just(u16::MAX)];
-    (some(), some(), spans(), spans(), stranding()).prop_map(
+    (some(), some(), spans(), spans(), orphan_rules()).prop_map(
         |(max_seats, max_customer_seats, closing, extension, orphan_rule)| Rules {
             max_seats,
             max_customer_seats,
@@ -213,7 +213,7 @@ fn wild_rules() -> impl Strategy<Value = Rules> {
     )
 }
 
-/// Times at which something may happen, and the ends of time.
+/// Times around the showtime, and the earliest and the latest that there are.
 fn leaps() -> impl Strategy<Value = DateTime<Utc>> {
     let near = (0..(9 * 60_i64)).prop_map(|minute| super::opening() + TimeDelta::minutes(minute));
     let soon = (0..30_i64).prop_map(|minute| super::opening() + TimeDelta::minutes(minute));
@@ -229,17 +229,17 @@ fn stage(rows: &[String], rules: Rules) -> Stage {
 /// A showtime on sale in which some seats are held, sold and lapsed.
 fn played() -> impl Strategy<Value = Stage> {
     let busy = || steps().prop_filter("it goes on", |step| !matches!(step, Step::CancelShowtime(_)));
-    (rows(), stranding(), vec((busy(), 0..5_i64), 0..12)).prop_map(|(rows, orphan_rule, steps)| {
+    (rows(), orphan_rules(), vec((busy(), 0..5_i64), 0..12)).prop_map(|(rows, orphan_rule, steps)| {
         let mut stage = stage(&rows, Rules { max_customer_seats: 100, orphan_rule, ..super::rules() });
         for (step, minutes) in &steps {
             stage.now += TimeDelta::minutes(*minutes);
-            follow(&mut stage, step);
+            take(&mut stage, step);
         }
         stage
     })
 }
 
-/// What a stranger would be given who asked now.
+/// The block that a customer without seats would get now.
 fn ask(stage: &mut Stage, choice: Choice) -> Result<Block, Refusal> {
     let now = stage.seating.moment(stage.now);
     let reservation_id = ReservationId(Uuid::from_u128(7));
@@ -252,35 +252,35 @@ fn names(stage: &Stage, block: Block) -> Vec<SeatName> {
     stage.seating.plan().seat_index.names(block).collect()
 }
 
-/// Every block of this size, taken or not.
+/// Every block of this size, free or not.
 fn blocks(stage: &Stage, count: u16) -> Vec<Block> {
     let all = 0..stage.seating.plan().seat_index.seat_count();
-    all.map(|first| Block { first, count }).filter(|block| stage.seating.house_has(*block)).collect()
+    all.map(|first| Block { first, count }).filter(|block| stage.seating.has_block(*block)).collect()
 }
 
-/// Every block of this size that nobody holds or has bought.
-fn every_block(stage: &Stage, count: u16) -> Vec<Block> {
+/// Every free block of this size.
+fn free_blocks(stage: &Stage, count: u16) -> Vec<Block> {
     let now = stage.now.max(stage.seating.latest());
     let live = || stage.seating.live().filter(|one| matches!(one.phase(now), Phase::Held | Phase::Confirmed));
     blocks(stage, count).into_iter().filter(|block| !live().any(|one| one.block.overlaps(*block))).collect()
 }
 
-/// The free seats without a free neighbour, if these are taken as well.
-fn lonely(stage: &Stage, taken: Option<Block>) -> BTreeSet<u16> {
-    let all: BTreeSet<u16> = every_block(stage, 1).into_iter().map(|one| one.first).collect();
+/// The free seats without a free neighbour, if this block is taken as well.
+fn without_free_neighbour(stage: &Stage, taken: Option<Block>) -> BTreeSet<u16> {
+    let all: BTreeSet<u16> = free_blocks(stage, 1).into_iter().map(|one| one.first).collect();
     let free: BTreeSet<u16> =
         all.into_iter().filter(|seat| !taken.is_some_and(|block| block.seats().contains(seat))).collect();
     let beside =
-        |one: u16, other: u16| free.contains(&other) && stage.seating.house_has(Block { first: one, count: 2 });
+        |one: u16, other: u16| free.contains(&other) && stage.seating.has_block(Block { first: one, count: 2 });
     let alone = |seat: &u16| !beside(*seat, seat + 1) && !seat.checked_sub(1).is_some_and(|left| beside(left, left));
     free.iter().copied().filter(alone).collect()
 }
 
-/// The seats that this block leaves alone and that were not alone before.
+/// The seats that have no free neighbour any more if this block is taken.
 fn orphans(stage: &Stage, block: Block) -> Vec<u16> {
-    lonely(stage, Some(block)).difference(&lonely(stage, None)).copied().collect()
+    without_free_neighbour(stage, Some(block)).difference(&without_free_neighbour(stage, None)).copied().collect()
 }
 
-fn orphan_rule(stage: &Stage, block: Block) -> bool {
+fn leaves_orphan(stage: &Stage, block: Block) -> bool {
     !orphans(stage, block).is_empty()
 }

@@ -15,7 +15,7 @@ fn bad(refusal: &Refusal) -> (BadKind, Vec<String>) {
     (bad.kind, bad.violations.list().iter().map(|flaw| format!("{} {}", flaw.field, flaw.description)).collect())
 }
 
-fn in_the_way(refusal: Refusal) -> Unavailable {
+fn unavailable(refusal: Refusal) -> Unavailable {
     match refusal {
         Refusal::Unavailable(what) => what,
         other => panic!("another refusal: {other:?}"),
@@ -85,7 +85,10 @@ fn more_seats_than_one_reservation_may_have_are_refused() {
     let mut stage = Stage::with(&["ssssss"], |rules| rules.max_seats = 3);
     assert_eq!(bad(&stage.reserve("ann", "A1 A2 A3 A4").unwrap_err()).0, BadKind::TooMany);
     let (kind, flaws) = bad(&stage.best("ann", 4).unwrap_err());
-    assert_eq!((kind, flaws), (BadKind::TooMany, vec!["seat_count must be at most 3".to_owned()]));
+    assert_eq!(
+        (kind, flaws),
+        (BadKind::TooMany, vec!["seat_count must be at most 3, the most seats of one reservation".to_owned()])
+    );
     stage.best("ann", 3).unwrap();
 }
 
@@ -118,13 +121,13 @@ fn a_refusal_names_every_seat_in_the_way_and_what_could_be_had() {
     stage.confirm(&sold).unwrap();
     stage.now += minutes(1);
     let held = stage.reserve("bob", "A4 A5").unwrap();
-    let Unavailable { seats, offers } = in_the_way(stage.reserve("eve", "A1 A2 A3 A4").unwrap_err());
+    let Unavailable { seats, offers } = unavailable(stage.reserve("eve", "A1 A2 A3 A4").unwrap_err());
     let until = held.expire_time();
     let expected = [(stage.number("A2"), Obstacle::Sold), (stage.number("A4"), Obstacle::Held { until })];
     assert_eq!(seats, expected);
     assert_eq!(stage.offered(&offers), ["B1 B2 B3 B4"], "one of four fits only once");
     stage.best("joe", 6).unwrap();
-    let refusal = in_the_way(stage.best("eve", 6).unwrap_err());
+    let refusal = unavailable(stage.best("eve", 6).unwrap_err());
     assert_eq!((refusal.seats, refusal.offers), (vec![], vec![]), "nobody's seat in particular is in the way");
 }
 
@@ -133,7 +136,7 @@ fn a_held_seat_is_anybodys_from_the_very_moment_of_expiry() {
     let mut stage = Stage::new(&["ss"]);
     let held = stage.reserve("ann", "A1 A2").unwrap();
     stage.now = held.expire_time() - MICRO;
-    let Unavailable { seats, .. } = in_the_way(stage.reserve("bob", "A1").unwrap_err());
+    let Unavailable { seats, .. } = unavailable(stage.reserve("bob", "A1").unwrap_err());
     assert_eq!(seats, [(0, Obstacle::Held { until: held.expire_time() })]);
     stage.now = held.expire_time();
     stage.reserve("bob", "A1").unwrap();
@@ -141,7 +144,7 @@ fn a_held_seat_is_anybodys_from_the_very_moment_of_expiry() {
 }
 
 #[test]
-fn a_choice_over_lapsed_holds_writes_their_end_in_the_same_decision() {
+fn a_choice_over_lapsed_holds_records_their_lapse_in_the_same_decision() {
     let mut stage = Stage::new(&["sssssss"]);
     let one = stage.reserve("ann", "A1 A2").unwrap();
     let other = stage.reserve("bob", "A3 A4").unwrap();
@@ -166,12 +169,12 @@ fn a_choice_over_lapsed_holds_writes_their_end_in_the_same_decision() {
 }
 
 #[test]
-fn a_sold_seat_is_never_to_be_had_again() {
+fn a_sold_seat_is_never_available_again() {
     let mut stage = Stage::new(&["ss"]);
     let held = stage.reserve("ann", "A1 A2").unwrap();
     stage.confirm(&held).unwrap();
     stage.now = close() - MICRO;
-    let Unavailable { seats, offers } = in_the_way(stage.reserve("bob", "A2").unwrap_err());
+    let Unavailable { seats, offers } = unavailable(stage.reserve("bob", "A2").unwrap_err());
     assert_eq!((seats, offers), (vec![(1, Obstacle::Sold)], vec![]));
     assert!(stage.expire().is_empty());
 }
@@ -239,10 +242,10 @@ fn without_a_cut_off_a_showtime_is_sold_until_it_starts() {
 }
 
 #[test]
-fn a_choice_that_strands_a_seat_is_refused_where_another_does_not() {
+fn a_choice_that_leaves_an_orphan_is_refused_where_another_leaves_none() {
     let mut stage = Stage::with(&["ssssss"], |rules| rules.orphan_rule = OrphanRule::Refuse);
     let Err(Refusal::LeavesOrphan(Unavailable { seats, offers })) = stage.reserve("ann", "A2 A3") else {
-        panic!("A1 would be left alone")
+        panic!("A1 would be an orphan")
     };
     assert_eq!(seats, [(0, Obstacle::Orphan)]);
     assert_eq!(stage.offered(&offers), ["A1 A2", "A3 A4", "A5 A6"]);
@@ -251,11 +254,11 @@ fn a_choice_that_strands_a_seat_is_refused_where_another_does_not() {
 }
 
 #[test]
-fn where_every_choice_strands_a_seat_all_are_allowed_and_offered() {
+fn where_every_choice_leaves_an_orphan_all_are_allowed_and_offered() {
     let mut stage = Stage::with(&["ssss"], |rules| rules.orphan_rule = OrphanRule::Refuse);
     stage.reserve("ann", "A1").unwrap();
-    let refusal = in_the_way(stage.reserve("bob", "A1 A2").unwrap_err());
-    assert_eq!(stage.offered(&refusal.offers), ["A2 A3"], "it leaves A4 alone, as A3 A4 would leave A2");
+    let refusal = unavailable(stage.reserve("bob", "A1 A2").unwrap_err());
+    assert_eq!(stage.offered(&refusal.offers), ["A2 A3"], "it leaves A4 as an orphan, as A3 A4 would leave A2");
     stage.reserve("bob", "A2 A3").unwrap();
 }
 

@@ -1,11 +1,11 @@
-//! The room of the model: its seats, one by one, and what lies beside what.
+//! The seats of the model's auditorium, and which of them are neighbours.
 
 use boxoffice::domain::{
     layout::{Layout, LayoutCell, SeatKind},
     seat_index::{BadKind, Block, RowLabel, SeatName},
 };
 
-/// A seat, and where it stands.
+/// A seat and its position.
 #[derive(Clone, Debug)]
 struct Seat {
     name: SeatName,
@@ -14,23 +14,24 @@ struct Seat {
     column: i32,
 }
 
-/// Seats in the order of the layout.
+/// The seats in the order of the layout.
 #[derive(Clone, Debug)]
-pub(super) struct Room {
+pub(super) struct SeatPlan {
     seats: Vec<Seat>,
     rows: i32,
     columns: i32,
 }
 
-impl Room {
+impl SeatPlan {
     pub(super) fn new(layout: &Layout) -> Self {
         let mut seats = Vec::new();
         let mut columns = 0;
-        for (row, plan) in (0..).zip(layout.rows()) {
-            for (column, place) in (0..).zip(&plan.cells) {
+        for (row, layout_row) in (0..).zip(layout.rows()) {
+            for (column, cell) in (0..).zip(&layout_row.cells) {
                 columns = columns.max(column + 1);
-                if let LayoutCell::Seat { number, kind } = *place {
-                    let name = SeatName { row: RowLabel::parse(&plan.label).expect("a label of a layout"), number };
+                if let LayoutCell::Seat { number, kind } = *cell {
+                    let name =
+                        SeatName { row: RowLabel::parse(&layout_row.label).expect("a label of a layout"), number };
                     seats.push(Seat { name, kind, row, column });
                 }
             }
@@ -46,13 +47,13 @@ impl Room {
         self.seats[usize::from(seat)].name
     }
 
-    /// Beside each other in one row, with nothing between them.
+    /// Whether the seats are in one row with nothing between them.
     fn are_neighbours(&self, left: u16, right: u16) -> bool {
         let (left, right) = (&self.seats[usize::from(left)], &self.seats[usize::from(right)]);
         left.row == right.row && left.column + 1 == right.column
     }
 
-    /// The block that these seats are, or the gravest of what is wrong with them.
+    /// The block that consists of these seats, or the most important reason why they are none.
     pub(super) fn block(&self, names: &[SeatName]) -> Result<Block, BadKind> {
         let mut seats = Vec::new();
         for name in names {
@@ -71,7 +72,7 @@ impl Room {
         Ok(Block { first, count: u16::try_from(seats.len()).expect("few seats") })
     }
 
-    /// Every block of this size of which every seat is free.
+    /// Every block of this size whose seats are all free.
     pub(super) fn free_blocks(&self, free: &[bool], count: u16) -> Vec<Block> {
         let fits = |block: &Block| {
             let last = block.first + block.count - 1;
@@ -85,8 +86,8 @@ impl Room {
         (0..self.seat_count()).map(|first| Block { first, count }).filter(fits).collect()
     }
 
-    /// The free seats that have a free neighbour, and would have none if this block were taken.
-    pub(super) fn left_alone(&self, free: &[bool], block: Block) -> Vec<u16> {
+    /// The free seats that have a free neighbour and would have none if this block were taken.
+    pub(super) fn orphans(&self, free: &[bool], block: Block) -> Vec<u16> {
         let mut after = free.to_vec();
         for seat in block.seats() {
             after[usize::from(seat)] = false;
@@ -99,12 +100,12 @@ impl Room {
         all().filter(|seat| alone(&after, *seat) && !alone(free, *seat)).collect()
     }
 
-    pub(super) fn strands(&self, free: &[bool], block: Block) -> bool {
-        !self.left_alone(free, block).is_empty()
+    pub(super) fn leaves_orphan(&self, free: &[bool], block: Block) -> bool {
+        !self.orphans(free, block).is_empty()
     }
 
-    /// Of these blocks the one that leaves nobody alone, is of the kinds that are wanted and comes nearest: to the block that
-    /// is wanted, or to the middle of the room. Between equals, the first.
+    /// The best of these blocks: it leaves no orphan if possible, has seats of the wanted kinds, and is nearest to the wanted
+    /// block or to the middle of the auditorium. Of equal blocks it is the first.
     pub(super) fn nearest(&self, free: &[bool], blocks: &[Block], wanted: Option<Block>) -> Option<Block> {
         let (row, column) = wanted.map_or((self.rows - 1, self.columns - 1), |block| self.twice_the_middle(block));
         let kinds = wanted.map_or((0, 0), |block| self.kinds(block));
@@ -113,7 +114,7 @@ impl Room {
             let misfits = (accessible - kinds.0).abs() + (companion - kinds.1).abs();
             let (its_row, its_column) = self.twice_the_middle(*block);
             let distance = (2 * (its_row - row)).pow(2) + (its_column - column).pow(2);
-            (self.strands(free, *block), misfits, distance, block.first)
+            (self.leaves_orphan(free, *block), misfits, distance, block.first)
         };
         blocks.iter().copied().min_by_key(worth)
     }
@@ -123,7 +124,7 @@ impl Room {
         (ends[0].row + ends[1].row, ends[0].column + ends[1].column)
     }
 
-    /// How many seats are accessible, and how many are for companions.
+    /// The number of accessible seats and the number of companion seats.
     fn kinds(&self, block: Block) -> (i32, i32) {
         let kinds = || block.seats().map(|seat| self.seats[usize::from(seat)].kind);
         let many = |kind| i32::try_from(kinds().filter(|it| *it == kind).count()).expect("few seats");
