@@ -1,4 +1,4 @@
-//! The database goes away and comes back, or is there and does not answer.
+//! The database stops and starts again, or accepts connections and does not answer.
 
 use boxoffice::pb::boxoffice::v1::{
     CancelShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, GetShowtimeRequest, ListAuditoriumsRequest,
@@ -19,7 +19,7 @@ use crate::harness::{
     supervisor,
 };
 
-/// Killed under the running server: every connection breaks at once, and new ones are refused.
+/// The database is killed while the server runs: every connection breaks at once, and new ones are refused.
 #[tokio::test]
 async fn without_its_database_the_service_says_so_and_recovers() {
     let folder = supervisor::folder("outage-");
@@ -29,7 +29,7 @@ async fn without_its_database_the_service_says_so_and_recovers() {
     let create = new_showtime(&auditorium, in_hours(0));
     let movie = GetMovieRequest { movie_id: INCEPTION.to_owned() };
     postgres.crash().await;
-    // With the timeouts that everybody has: the database's is as long as the caller's.
+    // With the default timeouts: the database's is as long as the caller's.
     everything_refused(&server, &auditorium, &showtime_id).await;
     server.movies().get_movie(movie).await.expect("movies need no database");
     eventually("it is not ready", async || (server.admin("/readyz").await.status == 503).then_some(())).await;
@@ -43,14 +43,14 @@ async fn without_its_database_the_service_says_so_and_recovers() {
     eventually("it recovers", async || server.showtimes().get_showtime(get.clone()).await.ok()).await;
     eventually("it is ready", async || (server.admin("/readyz").await.status == 200).then_some(())).await;
     eventually("health says so", async || (health(&server, "").await == ServingStatus::Serving).then_some(())).await;
-    let status = server.showtimes().create_showtime(create).await.expect_err("what was acknowledged is kept");
+    let status = server.showtimes().create_showtime(create).await.expect_err("what was acknowledged is still there");
     assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
     let cancel = CancelShowtimeRequest { showtime_id, request_id: String::new(), force: false, expected_revision: 0 };
     server.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
     server.stop().await;
 }
 
-/// Every method that needs the database, in the words of the contract and without internal ones.
+/// Every method that needs the database is refused, in the words of the contract and without internal ones.
 async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str) {
     let create = new_showtime(auditorium, in_hours(9));
     let (auditorium_id, showtime_id) = (auditorium.to_owned(), showtime_id.to_owned());
@@ -65,7 +65,7 @@ async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str
     let unknown = Reservation { reservation_id: request_id(), ..Default::default() };
     let get = GetShowtimeRequest { showtime_id, at_least_revision: 0 };
     let (showtimes, auditoriums) = (|| server.showtimes(), || server.auditoriums());
-    // All at once, and so many that most wait for a connection, of which there are sixteen.
+    // All at once, and so many that most wait for one of the sixteen connections.
     let creates = join_all((0..40).map(|_| async { showtimes().create_showtime(create.clone()).await.err() }));
     let calls: [(&str, BoxFuture<'_, Option<Status>>); 10] = [
         ("CreateAuditorium", async { auditoriums().create_auditorium(new_auditorium()).await.err() }.boxed()),
@@ -93,19 +93,19 @@ async fn everything_refused(server: &Server, auditorium: &str, showtime_id: &str
         assert_eq!(status.code(), Code::Unavailable, "{method}: {status:?}\n{}", server.console());
         assert_try_again(&status, "STORE_UNAVAILABLE");
         assert!(pushback(&status) > 0, "{method}: {status:?}");
-        let inside = ["connect", "postgres", "127.0.0.1", "sql", "pool"];
-        let told = status.message().to_lowercase();
-        assert!(!inside.iter().any(|word| told.contains(word)), "{method}: what happens inside stays inside: {told}");
+        let internal = ["connect", "postgres", "127.0.0.1", "sql", "pool"];
+        let message = status.message().to_lowercase();
+        assert!(!internal.iter().any(|word| message.contains(word)), "{method}: the message is internal: {message}");
     }
 }
 
-/// When clients with a retry policy are told to come back.
+/// The pause in milliseconds that a client with a retry policy is asked for.
 fn pushback(status: &Status) -> u64 {
     let hint = status.metadata().get("grpc-retry-pushback-ms").and_then(|hint| hint.to_str().ok()?.parse().ok());
     hint.unwrap_or_else(|| panic!("without a hint: {status:?}"))
 }
 
-/// There, and silent: connections stay and nothing comes over them.
+/// The database does not answer: connections stay open and nothing comes over them.
 #[tokio::test]
 async fn a_silent_database_refuses_in_time_and_holds_up_no_end() {
     let folder = supervisor::folder("outage-");
@@ -118,7 +118,7 @@ async fn a_silent_database_refuses_in_time_and_holds_up_no_end() {
     let get = GetShowtimeRequest { showtime_id, at_least_revision: 0 };
     let movie = GetMovieRequest { movie_id: INCEPTION.to_owned() };
     let (mut creating, mut reading, mut movies) = (server.showtimes(), server.showtimes(), server.movies());
-    // With the timeouts that everybody has.
+    // With the default timeouts.
     let (created, read, movie) =
         tokio::join!(creating.create_showtime(create), reading.get_showtime(get), movies.get_movie(movie));
     assert_try_again(&created.expect_err("no database"), "STORE_UNAVAILABLE");
@@ -151,7 +151,7 @@ async fn when_a_silent_database_speaks_again_everything_works_again() {
     server.stop().await;
 }
 
-/// A showtime and its auditorium, the auditorium first.
+/// Makes an auditorium and a showtime in it, and answers their ids.
 async fn scheduled(server: &Server) -> (String, String) {
     let auditorium = create_auditorium(server.auditoriums()).await.auditorium_id;
     let answer = server.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await;
@@ -159,7 +159,7 @@ async fn scheduled(server: &Server) -> (String, String) {
     (auditorium, showtime.showtime_id)
 }
 
-/// Somebody shuts the database to everybody: what breaks is not the network.
+/// The database ends all connections and accepts no new ones: what fails is not the network.
 #[tokio::test]
 async fn locked_out_of_its_database_the_service_says_so_and_recovers() {
     let world = World::with(Store::Postgres, |setup| setup.with("--database-timeout", "1s")).await;
@@ -171,7 +171,8 @@ async fn locked_out_of_its_database_the_service_says_so_and_recovers() {
     eventually("it recovers", async || world.auditoriums().list_auditoriums(list.clone()).await.ok()).await;
 }
 
-/// Somebody holds what a change needs and does not let go: the change is refused in time, and nothing else suffers.
+/// Another program holds a lock that a change needs and never releases it: the change is refused in time, and nothing else is
+/// delayed.
 #[tokio::test]
 async fn a_lock_that_is_never_let_go_refuses_in_time_on_postgres() {
     let held = ["BEGIN", "SELECT auditorium_id FROM auditoriums FOR UPDATE"];
@@ -199,7 +200,7 @@ async fn a_lock_that_is_never_let_go_refuses_in_time(store: Store, hold: &[&str]
     world.movies().get_movie(movie).await.expect("movies need no database");
     for attempt in tries {
         let status = attempt.await.expect("no panic").expect_err("the lock is held");
-        // Not DEADLINE_EXCEEDED: the caller is told that nothing was changed, and when to come back.
+        // It is not DEADLINE_EXCEEDED: UNAVAILABLE says that nothing was changed, with the pause before a retry.
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         assert!(pushback(&status) > 0);
     }

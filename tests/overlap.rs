@@ -41,7 +41,7 @@ async fn of_fifty_that_overlap_in_part_no_two_win_over_two_processes() {
     none_overlap(&[&one, &other]).await;
 }
 
-/// Behind the check in the code the database itself refuses an overlap, whoever inserts it.
+/// Behind the check in the code the database itself refuses an overlap.
 async fn the_database_refuses_an_overlap_by_itself(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let first = create(&world, &auditorium, in_hours(0)).await.expect("the slot is free");

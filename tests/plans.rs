@@ -8,7 +8,7 @@ use boxoffice::{
         ids::{AuditoriumId, ReservationId, ShowtimeId},
         movie::MovieId,
         reservation::{self, CustomerId, Phase},
-        showtime::Filter,
+        showtime::{self, Filter},
     },
     pb::boxoffice::v1::{
         CancelShowtimeRequest, ConfirmReservationRequest, GetAuditoriumRequest, GetShowtimeRequest,
@@ -110,10 +110,18 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
     let start_after = Some(beginning() + TimeDelta::hours(5));
     let start_before = Some(beginning() + TimeDelta::hours(8));
     let local_date = Some(beginning().date_naive());
+    let cinema = Some("Cinema 7".to_owned());
+    let states = vec![showtime::Phase::Scheduled, showtime::Phase::Cancelled];
     let all = Filter::default();
     let filters = [
         ("everything", all.clone()),
         ("also cancelled", Filter { include_cancelled: true, ..all.clone() }),
+        ("states", Filter { states: states.clone(), ..all.clone() }),
+        ("cinema", Filter { cinema: cinema.clone(), ..all.clone() }),
+        ("cinema, states", Filter { cinema: cinema.clone(), states, ..all.clone() }),
+        ("cinema, date", Filter { cinema: cinema.clone(), local_date, ..all.clone() }),
+        ("cinema, movie", Filter { cinema: cinema.clone(), movie_id: movie_id.clone(), ..all.clone() }),
+        ("cinema, between", Filter { cinema: cinema.clone(), start_after, start_before, ..all.clone() }),
         ("auditorium", Filter { auditorium_id, ..all.clone() }),
         ("movie", Filter { movie_id: movie_id.clone(), ..all.clone() }),
         ("date", Filter { local_date, ..all.clone() }),
@@ -127,7 +135,16 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
         ("movie, between", Filter { movie_id: movie_id.clone(), start_after, start_before, ..all.clone() }),
         (
             "all of them",
-            Filter { auditorium_id, movie_id, start_after, start_before, local_date, include_cancelled: true, ..all },
+            Filter {
+                cinema,
+                auditorium_id,
+                movie_id,
+                start_after,
+                start_before,
+                local_date,
+                include_cancelled: true,
+                ..all
+            },
         ),
     ];
     let later = Cursor { start_time: beginning() + TimeDelta::hours(6), showtime_id: ShowtimeId(id(FIRST + 6_500)) };
@@ -155,7 +172,7 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
     found
 }
 
-/// Lists of a customer's reservations, of a showtime's and of both, in each state.
+/// Lists of a customer's reservations, of a showtime's and of both, in each state, in several, and of a range of time.
 fn reservation_lists(backend: DbBackend) -> Vec<(String, Statement)> {
     let customer_id = Some(CustomerId::parse("customer 7").expect("a name"));
     let showtime_id = Some(ShowtimeId(id(FIRST + 7)));
@@ -167,12 +184,18 @@ fn reservation_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         ("showtime", None, showtime_id),
         ("customer, showtime", customer_id, showtime_id),
     ] {
-        for phase in [None, Some(Phase::Held), Some(Phase::Confirmed), Some(Phase::Cancelled), Some(Phase::Expired)] {
-            let phases = phase.into_iter().collect();
-            let customer_id = customer_id.clone();
-            let filter = reservation::Filter { customer_id, showtime_id, phases, ..Default::default() };
+        let of = |phases: &[Phase], range: [Option<DateTime<Utc>>; 2]| {
+            let [created_after, created_before] = range;
+            let (customer_id, phases) = (customer_id.clone(), phases.to_vec());
+            reservation::Filter { customer_id, showtime_id, phases, created_after, created_before }
+        };
+        let one = [Phase::Held, Phase::Confirmed, Phase::Cancelled, Phase::Expired];
+        let range = [Some(beginning()), Some(beginning() + TimeDelta::hours(8))];
+        let mut filters = vec![of(&[], [None; 2]), of(&one[..2], [None; 2]), of(&one, range), of(&[], range)];
+        filters.extend(one.map(|phase| of(&[phase], [None; 2])));
+        for filter in filters {
             for (page, after) in [("first", None), ("later", Some(later))] {
-                let name = format!("reservations by {name}, {phase:?}, {page} page");
+                let name = format!("reservations by {name}, {:?}, {page} page", filter.phases);
                 found.push((name, statements::reservations(backend, &filter, after, 51, beginning())));
             }
         }
@@ -264,6 +287,7 @@ async fn postgres_counts_no_scan_of_a_table() {
         filter.clone(),
         ListShowtimesRequest { auditorium_id: auditorium.clone(), ..filter.clone() },
         ListShowtimesRequest { movie_id: "tt7".to_owned(), ..filter.clone() },
+        ListShowtimesRequest { cinema: "Cinema 7".to_owned(), ..filter.clone() },
         ListShowtimesRequest { local_date: on, ..filter.clone() },
         ListShowtimesRequest { start_after: Some(timestamp(beginning())), ..filter },
     ] {

@@ -98,10 +98,10 @@ impl Store {
         after: Option<AuditoriumId>,
         limit: u64,
     ) -> Result<Vec<Auditorium>, Error> {
-        let query = list(cinema, after, limit);
         read_named("list_auditoriums", async {
             let pooled = self.0.reads.acquire().await?;
-            let rows = pooled.read(query.into_model::<AuditoriumRow>().all(pooled.connection)).await?;
+            let query = list(cinema, after, limit).into_model::<AuditoriumRow>();
+            let rows = pooled.read(query.all(pooled.connection)).await?;
             rows.into_iter().map(AuditoriumRow::auditorium).collect()
         })
         .await

@@ -1,7 +1,7 @@
 //! What never changes, in memory: facts and plans of showtimes, and the seats of auditoriums.
 //!
-//! Each cache is bounded, and forgets what is used least. Nothing is ever updated or removed, since none of it changes in the
-//! database. The caches know no queries: whoever reads what is missing puts it in.
+//! Each cache is bounded, and evicts what is used least. Nothing is ever updated, since none of it changes in the database. The
+//! caches know no queries: what is missing is inserted by the code that reads it.
 
 use std::{fmt, future::Future, sync::Arc};
 
@@ -71,9 +71,13 @@ impl PlanCache {
 }
 
 impl SeatIndexCache {
-    /// The seats of an auditorium, loaded if they are not in memory. Callers who ask for the same auditorium share one load.
-    /// `None`: there is none, and that is not remembered.
-    pub(super) async fn get_or_load<E>(
+    pub(super) async fn get(&self, id: AuditoriumId) -> Option<Arc<SeatIndex>> {
+        self.0.get(&id).await
+    }
+
+    /// Loads the seats of an auditorium. Callers who ask for the same auditorium at once share one load. `None`: there is no
+    /// such auditorium, and that is not cached.
+    pub(super) async fn load<E>(
         &self,
         id: AuditoriumId,
         load: impl Future<Output = Result<Option<SeatIndex>, Arc<E>>>,
@@ -81,12 +85,9 @@ impl SeatIndexCache {
     where
         E: fmt::Debug + Send + Sync + 'static,
     {
-        if let Some(seat_index) = self.0.get(&id).await {
-            return Ok(Some(seat_index));
-        }
-        // moka shares an error with all who wait, and keeps none: so "there is none" is an error for it.
+        // moka shares an error with all who wait, and does not cache it: so "there is none" is an error for it.
         let load = async { load.await.map_err(Some)?.map(Arc::new).ok_or(None) };
-        match Box::pin(self.0.try_get_with::<_, Option<Arc<E>>>(id, load)).await {
+        match self.0.try_get_with::<_, Option<Arc<E>>>(id, load).await {
             Ok(seat_index) => Ok(Some(seat_index)),
             Err(none_or_error) => (*none_or_error).clone().map_or(Ok(None), Err),
         }

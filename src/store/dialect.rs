@@ -77,7 +77,7 @@ pub(super) fn locked<E: EntityTrait>(backend: DbBackend, query: Select<E>) -> Se
     if backend == DbBackend::Sqlite { query } else { query.lock(LockType::NoKeyUpdate) }
 }
 
-/// The query for what tells this database from another, and from itself after it was restored to an earlier time. `None` on
+/// The query for a value that differs between databases, and changes when a database is restored to an earlier time. `None` on
 /// SQLite: the file belongs to this process, and a restore ends the process.
 ///
 /// A restored or promoted server begins a new timeline, which is in the name of the log file at once and in the control file

@@ -3,8 +3,8 @@
 //! A relation is named on both of its sides, which is SeaORM's form and the one place where files of this room name each
 //! other in a circle. Not every relation has a foreign key in the database: the migrations say where one would cost too much.
 //!
-//! States are text here and not enums of SeaORM: a row with a state that this program does not know then fails the caller
-//! that asked for it, and not everybody who shares the query.
+//! States are text here and not enums of SeaORM: a row with an unknown state then fails the caller that asked for it, and no
+//! other caller that shares the query.
 
 #![expect(unreachable_pub, reason = "the derives ask for `pub`; the modules keep the entities in this room")]
 

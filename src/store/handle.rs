@@ -57,7 +57,7 @@ impl Store {
         migrations::run(&pools.writes).await
     }
 
-    /// The newest migration that this program knows.
+    /// The newest migration that this program has.
     #[must_use]
     pub fn schema_version() -> i64 {
         migrations::newest()

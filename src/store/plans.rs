@@ -70,10 +70,13 @@ impl Store {
     }
 
     async fn seat_index(&self, id: AuditoriumId) -> Result<Option<Arc<SeatIndex>>, Arc<Error>> {
+        if let Some(seat_index) = self.0.caches.seat_indexes.get(id).await {
+            return Ok(Some(seat_index));
+        }
         let load = async {
             let auditorium = self.auditorium(id).await?;
             Ok(auditorium.and_then(|auditorium| auditorium.layout).map(|layout| SeatIndex::new(&layout)))
         };
-        self.0.caches.seat_indexes.get_or_load(id, load).await
+        Box::pin(self.0.caches.seat_indexes.load(id, load)).await
     }
 }

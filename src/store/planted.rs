@@ -1,27 +1,27 @@
-//! Bugs that are planted so that the tests can show that they would be found.
+//! Bugs that are planted to show that the tests find them.
 //!
 //! Only the program `boxoffice-planted` plants one, and only a build of the tests has that program and the feature
-//! `planted-bugs`. Everywhere else `has` is `false` before anything runs, and what it guards is not compiled.
+//! `planted-bugs`. In every other build `has` is a constant `false`, and the code that it guards is not compiled.
 
 #[cfg(feature = "planted-bugs")]
 use std::sync::OnceLock;
 
-/// What may be wrong.
+/// A bug that can be planted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bug {
-    /// A showtime is decided on without its lock.
+    /// A showtime's commands are decided without its lock.
     NoLock,
-    /// The time to decide by is from before the wait for the lock.
+    /// The time by which commands are decided is from before the wait for the lock.
     TimeBeforeLock,
-    /// An answer is given, and then its change is committed.
+    /// An answer is sent before its change is committed.
     AnswerBeforeCommit,
 }
 
 impl Bug {
-    /// All there are.
+    /// Every bug.
     pub const ALL: [Self; 3] = [Self::NoLock, Self::TimeBeforeLock, Self::AnswerBeforeCommit];
 
-    /// As a test names it.
+    /// The name that a test gives to the bug.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -35,19 +35,19 @@ impl Bug {
 #[cfg(feature = "planted-bugs")]
 static PLANTED: OnceLock<Bug> = OnceLock::new();
 
-/// Makes this wrong from now on. The first call counts.
+/// Plants a bug. Only the first call has an effect.
 #[cfg(feature = "planted-bugs")]
 pub fn plant(bug: Bug) {
     let _first = PLANTED.set(bug);
 }
 
-/// Whether this is wrong.
+/// Whether this bug is planted.
 #[cfg(feature = "planted-bugs")]
 pub(crate) fn has(bug: Bug) -> bool {
     PLANTED.get() == Some(&bug)
 }
 
-/// Nothing is.
+/// No bug is planted in this build.
 #[cfg(not(feature = "planted-bugs"))]
 pub(crate) const fn has(_: Bug) -> bool {
     false

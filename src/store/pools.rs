@@ -157,9 +157,13 @@ impl PoolConnection<'_> {
         bounded(self.timeout, self.connection.ping()).await
     }
 
-    /// Runs a read, which ends by the pool's timeout even if the network loses the answer.
-    pub(super) async fn read<T, E: Into<Error>>(&self, read: impl Future<Output = Result<T, E>>) -> Result<T, Error> {
-        bounded(self.timeout, read).await
+    /// Runs a read, which ends by the pool's timeout even if the network loses the answer. It is boxed, since queries of the
+    /// query builder are large and every request's future would have room for one.
+    pub(super) fn read<T, E: Into<Error>>(
+        &self,
+        read: impl Future<Output = Result<T, E>>,
+    ) -> impl Future<Output = Result<T, Error>> {
+        bounded(self.timeout, Box::pin(read))
     }
 }
 

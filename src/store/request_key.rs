@@ -20,7 +20,7 @@ pub struct RequestKey {
 
 impl RequestKey {
     /// The request id scoped by caller, as it is stored with a reservation: the id itself for the caller without a name, and
-    /// for each other caller another id. One narrow index finds it, whoever the caller is.
+    /// for each other caller another id. One narrow index finds it for every caller.
     #[must_use]
     pub fn scoped_id(&self) -> Uuid {
         if self.caller.is_empty() {

@@ -106,7 +106,7 @@ impl Store {
         .await
     }
 
-    /// What tells this database from another, and from itself after it was restored to an earlier time. `None`: it is the
+    /// A value that differs between databases, and changes when a database is restored to an earlier time. `None`: it is the
     /// file of this process, and a restore ends the process.
     ///
     /// # Errors

@@ -1,7 +1,8 @@
 //! Rows of other tables that commit with a change of the ledger, such as a purchase or a ticket: both are there afterwards,
 //! or neither.
 //!
-//! The ledger knows nothing about these rows. Whoever owns the table makes the statement with the query builder.
+//! The ledger knows nothing about these rows. The file of the store that the table belongs to makes the statement, with the
+//! query builder.
 
 use sea_orm::{
     DbBackend, Statement,
