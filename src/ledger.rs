@@ -22,7 +22,7 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    domain::seating::Rules,
+    domain::seating::{Command, Rules},
     store::{Error, Store},
 };
 use memory::Memory;
@@ -129,7 +129,7 @@ impl Ledger {
         loop {
             let lapsed = self.0.store.lapsed(now, SWEEP_CHUNK as u64).await?;
             let count = lapsed.len();
-            let requests = lapsed.into_iter().map(|showtime_id| self.submit(Request::expire(showtime_id)));
+            let requests = lapsed.into_iter().map(|id| self.submit(Request::new(id, Command::Expire)));
             if let Some(error) = join_all(requests).await.into_iter().find_map(Result::err) {
                 return Err(error);
             }

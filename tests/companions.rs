@@ -5,14 +5,16 @@ use std::{sync::Arc, time::Duration};
 use boxoffice::{
     clock::Clock,
     domain::{
-        ids::{ReservationId, ShowtimeId},
+        ids::{RequestId, ReservationId, ShowtimeId},
         reservation::{CustomerId, Reservation},
+        seat_index::{RowLabel, SeatName},
         seating::{Choice, Command, OrphanRule, Rules, Seating, ShowtimePlan},
         showtime,
     },
+    ledger::{self, Ledger, Outcome, Request, TimeSource},
     store::{
-        self, Companion, Database, Error, LedgerConnection, LedgerWrites, LockWait, LockedShowtimes, ShowtimeStep,
-        Store,
+        self, Companion, Database, Error, LedgerConnection, LedgerWrites, LockWait, LockedShowtimes, RequestKey,
+        ShowtimeStep, Store,
     },
 };
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
@@ -24,6 +26,8 @@ on_both_stores!(
     a_companion_that_fails_undoes_the_change,
     a_change_that_fails_undoes_its_companions,
     a_reservation_by_itself_takes_its_companions_along,
+    the_ledger_writes_the_companions_of_accepted_changes_only,
+    a_companion_that_fails_fails_its_request_only,
 );
 
 async fn a_change_and_its_companions_commit_together(world: World) {
@@ -70,6 +74,50 @@ async fn a_reservation_by_itself_takes_its_companions_along(world: World) {
     stage.close().await;
 }
 
+async fn the_ledger_writes_the_companions_of_accepted_changes_only(world: World) {
+    let stage = Box::pin(Stage::set(world)).await;
+    let ledger = stage.start_ledger();
+    let key = RequestKey {
+        caller: "companions".to_owned(),
+        method: "Test",
+        request_id: RequestId(Clock::System.new_id()),
+        fingerprint: [7; 32],
+    };
+    let first = Request { key: Some(key), ..stage.reserve(1, insert("a")) };
+    let reply = ledger.submit(first.clone()).await.expect("the ledger answers").expect("the showtime exists");
+    assert!(matches!(reply.outcome, Outcome::Done(Some(_))), "{reply:?}");
+    assert_eq!(stage.settings(["a"]).await, [Some(vec![1])]);
+    // A second insert of the same row would fail.
+    let reply = ledger.submit(first).await.expect("the ledger answers").expect("the showtime exists");
+    assert!(matches!(reply.outcome, Outcome::Replayed(Some(_))), "{reply:?}");
+    let refused = stage.reserve(1, insert("b"));
+    let reply = ledger.submit(refused).await.expect("the ledger answers").expect("the showtime exists");
+    assert!(matches!(reply.outcome, Outcome::Refused(_)), "{reply:?}");
+    let only_asked = Request { validate_only: true, ..stage.reserve(2, insert("b")) };
+    let reply = ledger.submit(only_asked).await.expect("the ledger answers").expect("the showtime exists");
+    assert!(matches!(reply.outcome, Outcome::Done(Some(_))), "{reply:?}");
+    assert_eq!((stage.revision().await, stage.settings(["b"]).await), (2, [None]));
+    ledger.drain().await;
+    stage.close().await;
+}
+
+async fn a_companion_that_fails_fails_its_request_only(world: World) {
+    let stage = Box::pin(Stage::set(world)).await;
+    let ledger = stage.start_ledger();
+    let good = |number: i32, name: &str| ledger.submit(stage.reserve(number, insert(name)));
+    let bad = ledger.submit(stage.reserve(2, update("nothing")));
+    let (one, failed, other) = tokio::join!(good(1, "a"), bad, good(3, "b"));
+    for reply in [one, other] {
+        let reply = reply.expect("the ledger answers").expect("the showtime exists");
+        assert!(matches!(reply.outcome, Outcome::Done(Some(_))), "{reply:?}");
+    }
+    let error = failed.expect_err("no row was updated");
+    assert!(matches!(*error, Error::Fenced(_)), "{error:?}");
+    assert_eq!((stage.revision().await, stage.settings(["a", "b"]).await), (3, [Some(vec![1]), Some(vec![1])]));
+    ledger.drain().await;
+    stage.close().await;
+}
+
 fn insert(name: &str) -> Companion {
     let mut insert = Query::insert();
     insert.into_table("settings").columns(["name", "value"]).values_panic([name.into(), vec![1_u8].into()]);
@@ -80,6 +128,16 @@ fn update(name: &str) -> Companion {
     let mut update = Query::update();
     update.table("settings").value("value", vec![2_u8]).and_where(Expr::col("name").eq(name));
     Companion::update(update, 1)
+}
+
+fn rules() -> Rules {
+    Rules {
+        max_seats: 10,
+        max_customer_seats: 10,
+        closing: Duration::ZERO,
+        extension: Duration::ZERO,
+        orphan_rule: OrphanRule::Allow,
+    }
 }
 
 /// A showtime as it was scheduled, and a way to write to it.
@@ -140,13 +198,7 @@ impl Stage {
     fn reservation(&self) -> (LedgerWrites, Arc<Reservation>) {
         let now = self.plan.facts.create_time;
         let seating = Seating::new(Arc::clone(&self.plan), showtime::State::Scheduled, 1, now, []);
-        let rules = Rules {
-            max_seats: 10,
-            max_customer_seats: 10,
-            closing: Duration::ZERO,
-            extension: Duration::ZERO,
-            orphan_rule: OrphanRule::Allow,
-        };
+        let rules = rules();
         let command = Command::Reserve {
             reservation_id: ReservationId(Clock::System.new_id()),
             customer_id: CustomerId::parse("ada").expect("a name"),
@@ -157,6 +209,29 @@ impl Stage {
         let mut writes = self.step(1);
         writes.make(&made, None);
         (writes, made)
+    }
+
+    /// A ledger on the same store.
+    fn start_ledger(&self) -> Ledger {
+        let options = ledger::Options {
+            rules: rules(),
+            writers: 1,
+            memory: 1 << 20,
+            watchers: ledger::WatchQuota { total: 1, per_caller: 1 },
+            delta_channel: None,
+        };
+        Ledger::start(self.store.clone(), TimeSource::Database(Clock::System), &options)
+    }
+
+    /// A request for a seat of row A by its number, with a row that commits with the reservation.
+    fn reserve(&self, number: i32, companion: Companion) -> Request {
+        let row = RowLabel::parse("A").expect("a row");
+        let command = Command::Reserve {
+            reservation_id: ReservationId(Clock::System.new_id()),
+            customer_id: CustomerId::parse("ada").expect("a name"),
+            choice: Choice::Seats(vec![SeatName { row, number }]),
+        };
+        Request { companions: vec![companion], ..Request::new(self.id(), command) }
     }
 
     async fn commit(&self, mut writes: LedgerWrites, companions: Vec<Companion>) -> Result<(), Error> {

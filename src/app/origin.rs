@@ -75,7 +75,7 @@ impl Origin {
     /// The ledger's request for a command of this origin.
     pub(super) fn command(&self, showtime_id: ShowtimeId, command: Command) -> Request {
         let (key, trace_id) = (self.key.clone(), self.trace_id);
-        Request { showtime_id, command, key, record: None, validate_only: false, trace_id }
+        Request { key, trace_id, ..Request::new(showtime_id, command) }
     }
 }
 

@@ -56,7 +56,7 @@ impl<'a> BatchDecision<'a> {
         })
     }
 
-    /// Adds the changes of one command to its showtime's step.
+    /// Adds the changes of one command to its showtime's step, and the rows that commit with them.
     pub(super) fn add(
         &mut self,
         plan: &ShowtimePlan,
@@ -83,6 +83,7 @@ impl<'a> BatchDecision<'a> {
         });
         outbox::add_changes(&mut writes.steps[step].events, plan, revision, now, request.trace_id, changes);
         deltas[step].revision = revision;
+        writes.companions.extend_from_slice(&request.companions);
         for change in changes {
             deltas[step].note(change);
             match change {

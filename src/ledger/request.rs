@@ -10,7 +10,7 @@ use crate::{
         reservation::Reservation,
         seating::{Command, Refusal, ShowtimePlan},
     },
-    store::RequestKey,
+    store::{Companion, RequestKey},
 };
 
 /// A command for one showtime, with what belongs to the request that brought it.
@@ -28,12 +28,17 @@ pub struct Request {
     pub validate_only: bool,
     /// The trace of the request, which the events of the change carry.
     pub trace_id: Option<u128>,
+    /// Rows of other tables that commit with the change. They are written only if the command is accepted and changes
+    /// something. If one of them cannot be written, the request fails, and nothing of it is written.
+    pub companions: Vec<Companion>,
 }
 
 impl Request {
-    /// The sweep's request: to record the holds of this showtime that have lapsed.
-    pub(super) fn expire(showtime_id: ShowtimeId) -> Self {
-        Self { showtime_id, command: Command::Expire, key: None, record: None, validate_only: false, trace_id: None }
+    /// A command with nothing else: no request id, no trace, no companions.
+    #[must_use]
+    pub fn new(showtime_id: ShowtimeId, command: Command) -> Self {
+        let (key, record, trace_id, companions) = (None, None, None, Vec::new());
+        Self { showtime_id, command, key, record, validate_only: false, trace_id, companions }
     }
 
     /// Whether the command makes a reservation. Such a request id is stored with the reservation, not with an answer.

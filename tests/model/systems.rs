@@ -176,8 +176,8 @@ impl<'a> OnStores<'a> {
         };
         let command = self.theirs(&turn.command);
         let record = named(&command).and_then(|id| self.records.get(&id).cloned());
-        let (showtime_id, validate_only) = (self.showtime_id, turn.validate_only);
-        let ask = Request { showtime_id, command, key: Some(key), record, validate_only, trace_id: None };
+        let validate_only = turn.validate_only;
+        let ask = Request { key: Some(key), record, validate_only, ..Request::new(self.showtime_id, command) };
         let before = self.last_revision();
         let (answer, replayed) = self.ask(&ask).await;
         assert!(!replayed, "{ask:?}");

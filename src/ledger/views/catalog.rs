@@ -69,10 +69,10 @@ impl Catalog {
         if let Some(view) = slot.view.get() {
             return Ok(Some(Arc::clone(view)));
         }
-        if let Some((_, error)) = failed.as_ref().filter(|(begun, _)| *begun >= arrived) {
+        if let Some((_, error)) = failed.as_ref().filter(|(started, _)| *started >= arrived) {
             return Err(Arc::clone(error));
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         let read = async {
             let epoch = self.epoch().await?;
             // If the database becomes another one in between, the next comparison finds out.
@@ -84,11 +84,11 @@ impl Catalog {
             Ok(Some((epoch, read))) => {
                 self.clock.set(read.now);
                 let map = SeatMap::new(plan, read.revision, read.state, read.claims);
-                let view = || Arc::new(View::new(map, epoch, self.clock.now(), begun));
+                let view = || Arc::new(View::new(map, epoch, self.clock.now(), started));
                 Ok(Some(Arc::clone(slot.view.get_or_init(view))))
             }
             Err(error) => {
-                *failed = Some((begun, Arc::clone(&error)));
+                *failed = Some((started, Arc::clone(&error)));
                 Err(error)
             }
         }
@@ -105,21 +105,21 @@ impl Catalog {
         if view.is_current(at_least) {
             return Ok(());
         }
-        if let Some((_, result)) = last.as_ref().filter(|(begun, _)| *begun >= arrived) {
+        if let Some((_, result)) = last.as_ref().filter(|(started, _)| *started >= arrived) {
             return result.clone();
         }
-        let begun = Instant::now();
-        let result = self.confirm_or_refresh(view, id, begun).await;
-        *last = Some((begun, result.clone()));
+        let started = Instant::now();
+        let result = self.confirm_or_refresh(view, id, started).await;
+        *last = Some((started, result.clone()));
         result
     }
 
-    async fn confirm_or_refresh(&self, view: &View, id: ShowtimeId, begun: Instant) -> Result<(), Arc<Error>> {
+    async fn confirm_or_refresh(&self, view: &View, id: ShowtimeId, started: Instant) -> Result<(), Arc<Error>> {
         let revision = view.revision();
         let stored = self.store.revisions(&[id]).await?;
         self.clock.set(stored.now);
         if stored.at.first().is_some_and(|(_, stored)| *stored == revision) {
-            view.confirm(begun);
+            view.confirm(started);
             return Ok(());
         }
         self.refresh(view, id).await
@@ -127,7 +127,7 @@ impl Catalog {
 
     /// Reads the whole map of a view. `view.reading` is held.
     pub(super) async fn refresh(&self, view: &View, id: ShowtimeId) -> Result<(), Arc<Error>> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let revision = view.revision();
         let Some(read) = self.store.seat_map(id).await? else {
             self.end(view, id);
@@ -141,7 +141,7 @@ impl Catalog {
             return self.restart(view, id, epoch).await;
         }
         let map = SeatMap::new(view.plan(), read.revision, read.state, read.claims);
-        view.replace(map, self.clock.now(), begun);
+        view.replace(map, self.clock.now(), started);
         Ok(())
     }
 
@@ -151,12 +151,12 @@ impl Catalog {
         if let Some(slot) = self.slots.get(id) {
             slot.reset_acknowledged();
         }
-        let begun = Instant::now();
+        let started = Instant::now();
         match self.store.seat_map(id).await? {
             Some(read) => {
                 self.clock.set(read.now);
                 let map = SeatMap::new(view.plan(), read.revision, read.state, read.claims);
-                view.restart(map, epoch, begun);
+                view.restart(map, epoch, started);
             }
             None => self.end(view, id),
         }
@@ -186,7 +186,7 @@ impl Catalog {
 
     /// Applies changes that another instance has published. The view counts as confirmed only by the database.
     pub(super) fn apply_published(&self, epoch: &str, changes: Vec<(ShowtimeId, Delta)>) {
-        if self.known_epoch().is_none_or(|known| *known != *epoch) {
+        if self.last_epoch().is_none_or(|last| *last != *epoch) {
             return;
         }
         for (id, delta) in changes {
@@ -198,13 +198,13 @@ impl Catalog {
         }
     }
 
-    fn known_epoch(&self) -> Option<Arc<str>> {
+    fn last_epoch(&self) -> Option<Arc<str>> {
         self.epoch.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The epoch as it was last read. The comparison reads it again and again.
     pub(super) async fn epoch(&self) -> Result<Arc<str>, Arc<Error>> {
-        match self.known_epoch() {
+        match self.last_epoch() {
             Some(epoch) => Ok(epoch),
             None => self.read_epoch().await,
         }

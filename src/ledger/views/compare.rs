@@ -60,7 +60,7 @@ impl Catalog {
     }
 
     async fn compare_chunk(&self, chunk: &[(&ShowtimeId, &Arc<View>)]) -> Result<(), Arc<Error>> {
-        let begun = Instant::now();
+        let started = Instant::now();
         let views: HashMap<_, _> = chunk.iter().map(|(id, view)| (**id, (*view, view.revision()))).collect();
         let ids: Vec<_> = views.keys().copied().collect();
         let stored = in_time(async { Ok(self.store.revisions(&ids).await?) }).await?;
@@ -71,12 +71,12 @@ impl Catalog {
             missing.remove(&id);
             let Some((view, shown)) = views.get(&id) else { continue };
             match revision - shown {
-                0 => view.confirm(begun),
+                0 => view.confirm(started),
                 1..=MAX_FOLLOWED if self.store.has_clock() => to_follow.push((id, *shown)),
                 _ => to_refresh.push(id),
             }
         }
-        to_refresh.extend(self.follow(&to_follow, &views, begun).await);
+        to_refresh.extend(self.follow(&to_follow, &views, started).await);
         to_refresh.extend(missing);
         let mut result = Ok(());
         for id in to_refresh {
@@ -93,7 +93,7 @@ impl Catalog {
         &self,
         behind: &[(ShowtimeId, i64)],
         views: &HashMap<ShowtimeId, (&Arc<View>, i64)>,
-        begun: Instant,
+        started: Instant,
     ) -> Vec<ShowtimeId> {
         let mut failed: HashSet<_> = behind.iter().map(|(id, _)| *id).collect();
         if failed.is_empty() {
@@ -110,7 +110,7 @@ impl Catalog {
                 delta.is_some_and(|delta| view.follow(delta, self.clock.now()) != Followed::Gap)
             });
             if followed {
-                view.confirm(begun);
+                view.confirm(started);
                 failed.remove(&id);
             }
         }

@@ -10,7 +10,7 @@ const MAX_IDLE: Duration = Duration::from_mins(5);
 /// frames that it keeps up to half a megabyte.
 const MAX_VIEWS: usize = 4_000;
 
-/// Which views to evict of those that nobody watches, given how long each was unused and how many views there are in all.
+/// Which views to evict of those without watchers, given how long each was unused and how many views there are in all.
 pub(super) fn to_evict(mut idle: Vec<(Duration, ShowtimeId)>, views: usize) -> impl Iterator<Item = ShowtimeId> {
     idle.sort_unstable_by(|one, other| other.cmp(one));
     let excess = views.saturating_sub(MAX_VIEWS);

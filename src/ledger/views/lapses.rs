@@ -10,12 +10,12 @@ use std::{
 use super::{clock::ViewClock, view::View};
 use crate::background::{Next, Task};
 
-/// The longest time between two runs, so that the task notices that nobody watches any more.
+/// The longest time between two runs, so that the task notices when the last watcher has left.
 const PERIOD: Duration = Duration::from_mins(1);
 /// How long after a panic the task goes on.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Announces for as long as anybody watches.
+/// Announces for as long as there are watchers.
 pub(super) async fn run(clock: Weak<ViewClock>, view: Arc<View>) {
     let task = Task::new("announcement of lapsed holds", PERIOD).retry(RETRY).nudge(view.announcer());
     let mut running = false;

@@ -89,8 +89,8 @@ impl Drop for WatchPermit {
     }
 }
 
-/// The address by which a caller is counted. An IPv6 network of 64 bits counts as one, since whoever has one address of it
-/// has them all.
+/// The address by which a caller is counted. An IPv6 network of 64 bits counts as one, since its owner has all its
+/// addresses.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),

@@ -89,7 +89,7 @@ impl Slots {
     /// Removes views that are unused, and slots whose view could not be loaded.
     pub(super) fn evict(&self) {
         let mut slots = self.write();
-        // A slot that somebody is loading is shared.
+        // A slot whose view is being loaded is shared with the request that loads it.
         slots.retain(|_, slot| slot.view.get().is_some() || Arc::strong_count(slot) > 1);
         let idle = slots.iter().filter_map(|(id, slot)| Some((slot.view.get()?.idle()?, *id)));
         for id in to_evict(idle.collect(), slots.len()) {

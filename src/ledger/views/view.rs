@@ -141,7 +141,7 @@ impl View {
         followed
     }
 
-    /// Takes over a map that was read at this instant. A map that is older than the view's is left out.
+    /// Takes over a map that was read at this instant. An older map than the view has is ignored.
     pub(super) fn replace(&self, map: SeatMap, now: DateTime<Utc>, read_at: Instant) {
         let mut state = self.state();
         if map.revision() < state.map.revision() {
@@ -231,11 +231,11 @@ impl View {
         if state.announced == state.next_frame {
             return None;
         }
-        let left = self.pace().checked_sub(state.announced_at.elapsed());
-        if left.is_none() {
+        let remaining = self.pace().checked_sub(state.announced_at.elapsed());
+        if remaining.is_none() {
             self.announce(state);
         }
-        left
+        remaining
     }
 
     /// The least time between two announcements.
@@ -263,12 +263,12 @@ impl View {
         self.state().used_at = Instant::now();
     }
 
-    /// How long the view has been unused, if nobody watches it.
+    /// How long the view has been unused, if it has no watchers.
     pub(super) fn idle(&self) -> Option<Duration> {
         (self.watchers.load(Ordering::SeqCst) == 0).then(|| self.state().used_at.elapsed())
     }
 
-    /// Whether the announcing task may end, because nobody watches.
+    /// Whether the announcing task may end, because there are no watchers.
     pub(super) fn may_stop_announcing(&self) -> bool {
         if self.watchers.load(Ordering::SeqCst) > 0 {
             return false;
