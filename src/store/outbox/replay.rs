@@ -128,7 +128,7 @@ pub fn catch_up(seating: &mut Seating, row: &[u8]) -> bool {
             return false;
         }
         let Some(now) = time(step.decide_time) else { return false };
-        let changes = step.changes.into_iter().map(|change| replay(seating, change, next, now));
+        let changes = step.changes.iter().map(|change| replay(seating, change, next, now));
         let Some(changes) = changes.collect::<Option<Vec<_>>>() else { return false };
         seating.apply(&changes, now);
         if seating.revision() != next {
@@ -176,12 +176,12 @@ fn read(row: &[u8]) -> Option<Vec<Step>> {
 fn encode(change: &Change) -> StepChange {
     let (reservation, kind) = match change {
         Change::Reserved(held) => {
-            let hold = NewHold {
+            let new_hold = NewHold {
                 customer_id: held.customer_id.to_string(),
                 total_minor: held.total.minor,
                 expire_time: held.expire_time().timestamp_micros(),
             };
-            (held, Kind::Held(hold))
+            (held, Kind::Held(new_hold))
         }
         Change::Confirmed(sold) => {
             let tender = sold.sale().and_then(|sale| sale.tender.clone());
@@ -204,7 +204,7 @@ fn encode(change: &Change) -> StepChange {
 }
 
 /// The change as it was decided, if it is possible on this seating.
-fn replay(seating: &Seating, change: StepChange, revision: i64, now: DateTime<Utc>) -> Option<Change> {
+fn replay(seating: &Seating, change: &StepChange, revision: i64, now: DateTime<Utc>) -> Option<Change> {
     let id = || Some(ReservationId(uuid::Uuid::from_slice(&change.reservation_id).ok()?));
     let live = || seating.reservation(id()?).map(|reservation| (**reservation).clone());
     Some(match change.kind.as_ref()? {
@@ -214,7 +214,7 @@ fn replay(seating: &Seating, change: StepChange, revision: i64, now: DateTime<Ut
                 reservation_id: id()?,
                 showtime_id: facts.showtime_id,
                 customer_id: CustomerId::restore(customer_id),
-                block: block(&seating.plan().seat_index, &change)?,
+                block: block(&seating.plan().seat_index, change)?,
                 total: Money { minor: *total_minor, ..facts.price },
                 create_time: now,
                 expire_time: time(*expire_time)?,
