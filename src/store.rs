@@ -52,7 +52,7 @@ pub use ledger::{
     Companion, LedgerConnection, LedgerStanding, LedgerTx, LedgerWrites, LockWait, LockedShowtime, LockedShowtimes,
     NewAnswer, OutboxRow, PriorReservation, ShowtimeStep, StoredAnswer,
 };
-pub use pools::{Database, Options, PLANNING};
+pub use pools::{Database, Options, PLANNING, Permit};
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;
 pub use reservations::{ReservationAt, ReservationCursor};

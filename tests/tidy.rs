@@ -3,6 +3,7 @@
 //! It stands in for the walls that a workspace of crates would give, and it reads text: rustfmt's indentation is taken as
 //! given, and a macro that builds a path out of pieces would go unseen. Each rule is shown to catch a planted violation.
 
+mod bounds;
 mod cycles;
 mod law;
 mod source;
@@ -324,6 +325,22 @@ fn every_proof_that_is_named_exists() {
     assert_tidy(unproven, |source| source.path == "docs/guarantees.md");
     let rows = "| one | `tidy::every_proof_that_is_named_exists` |\n| two | `tidy::gone`, `gone::gone` |";
     assert_caught(unproven, "docs/guarantees.md", rows, &[":2: there is no test tidy::gone", "gone::gone"]);
+}
+
+#[test]
+fn the_bounds_of_the_benches_are_documented() {
+    let found = bounds::violations(&source::all());
+    assert!(found.is_empty(), "{} violations:\n{}", found.len(), found.join("\n"));
+    let found = |bench: &str, row: &str| {
+        let source = |path: &str, text: &str| Source { path: path.to_owned(), text: text.to_owned() };
+        bounds::violations(&[source("benches/a.rs", bench), source("docs/benchmarks.md", row)])
+    };
+    let bench = "        Ratio::at_most(\"one_vs_two\", single(table), 2.0, 1.5),";
+    assert!(found(bench, "| `one_vs_two` | this with that | at most 2.0 | 1.5 |").is_empty());
+    for row in ["| `one_vs_two` | this with that | at most 2.1 | 1.5 |", "| `two` | this with that | 2 | 1 |", ""] {
+        assert!(found(bench, row).iter().any(|one| one.starts_with("one_vs_two: the bench has 2 and 1.5")), "{row}");
+    }
+    assert_eq!(found("", "| `one`, `two` | this with that | 2 | 1, 3 |").len(), 2, "no bench has them");
 }
 
 #[test]

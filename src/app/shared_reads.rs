@@ -1,7 +1,8 @@
 //! Reads shared by callers who ask for the same thing at the same time.
 //!
-//! While a read for a key is under way, callers with the same key wait for the next one. So each answer is read after its
-//! question was asked, a key has at most one read under way, and many callers cost one. No read waits for more callers.
+//! A read first waits for a permit to use the database. Callers with the same key join it until it has one. Callers who come
+//! while it runs wait for the next read, so each answer is read after its question was asked. A key has at most one read under
+//! way, and many callers cost one. No read waits for more callers.
 
 use std::{
     collections::HashMap,
@@ -38,11 +39,8 @@ impl<K, V> SharedReads<K, V> {
 }
 
 impl<K: Clone + Eq + Hash + Send + 'static, V: Clone + Send + 'static> SharedReads<K, V> {
-    /// Reads `key` by `load`, in a read that begins after this call. The read goes on if the caller leaves.
-    pub(super) async fn read<F>(&self, key: &K, load: impl Fn() -> F + Send + Sync + 'static) -> Answer<V>
-    where
-        F: Future<Output = Answer<V>> + Send + 'static,
-    {
+    /// Reads `key` from `source`, in a read that begins after this call. The read goes on if the caller leaves.
+    pub(super) async fn read(&self, key: &K, source: impl Source<V>) -> Answer<V> {
         let (send, receive) = oneshot::channel();
         let first = {
             let mut waiting = self.waiting();
@@ -52,10 +50,22 @@ impl<K: Clone + Eq + Hash + Send + 'static, V: Clone + Send + 'static> SharedRea
         };
         if first {
             let reading = Reading { reads: self.clone(), key: key.clone(), ended: false };
-            tokio::spawn(reading.run(load));
+            tokio::spawn(reading.run(source));
         }
         receive.await.unwrap_or_else(|_| Err(Arc::new(Error::overloaded("a shared read ended without an answer"))))
     }
+}
+
+/// What is read for one key.
+pub(super) trait Source<V>: Send + Sync + 'static {
+    /// Permits a read to begin.
+    type Permit: Send;
+
+    /// Waits for the permit.
+    fn permit(&self) -> impl Future<Output = Answer<Self::Permit>> + Send;
+
+    /// Reads once.
+    fn read(&self, permit: Self::Permit) -> impl Future<Output = Answer<V>> + Send;
 }
 
 /// The reads of one key, one after the other.
@@ -68,9 +78,14 @@ struct Reading<K: Eq + Hash, V> {
 
 impl<K: Eq + Hash, V: Clone> Reading<K, V> {
     /// Reads for as long as callers wait.
-    async fn run<F: Future<Output = Answer<V>>>(mut self, load: impl Fn() -> F) {
-        while let Some(callers) = self.next() {
-            let answer = load().await;
+    async fn run(mut self, source: impl Source<V>) {
+        while self.is_wanted() {
+            let permit = source.permit().await;
+            let callers = self.callers();
+            let answer = match permit {
+                Ok(permit) => source.read(permit).await,
+                Err(error) => Err(error),
+            };
             for caller in callers {
                 // A caller that has left needs no answer.
                 let _left = caller.send(answer.clone());
@@ -78,15 +93,20 @@ impl<K: Eq + Hash, V: Clone> Reading<K, V> {
         }
     }
 
-    /// The callers of the next read. If there are none, the key is removed.
-    fn next(&mut self) -> Option<Vec<oneshot::Sender<Answer<V>>>> {
+    /// Whether callers wait. If there are none, the key is removed.
+    fn is_wanted(&mut self) -> bool {
         let mut waiting = self.reads.waiting();
-        let callers = waiting.get_mut(&self.key).map(std::mem::take).filter(|callers| !callers.is_empty());
-        if callers.is_none() {
+        let wanted = waiting.get(&self.key).is_some_and(|callers| !callers.is_empty());
+        if !wanted {
             waiting.remove(&self.key);
             self.ended = true;
         }
-        callers
+        wanted
+    }
+
+    /// The callers of the read that begins now.
+    fn callers(&self) -> Vec<oneshot::Sender<Answer<V>>> {
+        self.reads.waiting().get_mut(&self.key).map(std::mem::take).unwrap_or_default()
     }
 }
 
@@ -103,75 +123,108 @@ impl<K: Eq + Hash, V> Drop for Reading<K, V> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use tokio::sync::Semaphore;
+    use tokio::{sync::Semaphore, task::JoinHandle};
 
     use super::*;
 
-    /// Counts its reads. Each of them waits for a permit.
-    #[derive(Default)]
-    struct Source {
+    /// Counts its reads. The permit of each, and its end, wait for a permit of the test.
+    #[derive(Clone)]
+    struct Counting(Arc<Counters>);
+
+    struct Counters {
         reads: AtomicUsize,
-        begun: Gate,
-        permits: Gate,
+        begun: Semaphore,
+        may_begin: Semaphore,
+        may_end: Semaphore,
     }
 
-    struct Gate(Semaphore);
-
-    impl Default for Gate {
-        fn default() -> Self {
-            Self(Semaphore::new(0))
+    impl Counting {
+        fn new() -> Self {
+            let gate = || Semaphore::new(0);
+            Self(Arc::new(Counters { reads: AtomicUsize::new(0), begun: gate(), may_begin: gate(), may_end: gate() }))
         }
     }
 
-    impl Source {
-        async fn read(&self) -> Answer<usize> {
-            let number = self.reads.fetch_add(1, Ordering::SeqCst) + 1;
-            self.begun.0.add_permits(1);
-            self.permits.0.acquire().await.map_err(|_| Arc::new(Error::overloaded("closed")))?.forget();
+    async fn pass(gate: &Semaphore) {
+        gate.acquire().await.expect("it is never closed").forget();
+    }
+
+    impl Source<usize> for Counting {
+        type Permit = ();
+
+        async fn permit(&self) -> Answer<()> {
+            pass(&self.0.may_begin).await;
+            Ok(())
+        }
+
+        async fn read(&self, (): ()) -> Answer<usize> {
+            let number = self.0.reads.fetch_add(1, Ordering::SeqCst) + 1;
+            self.0.begun.add_permits(1);
+            pass(&self.0.may_end).await;
             Ok(number)
         }
+    }
 
-        async fn one_has_begun(&self) {
-            self.begun.0.acquire().await.unwrap().forget();
+    type Reads = SharedReads<u8, usize>;
+
+    /// Begins a call, and waits until it is among the callers of its key.
+    async fn call(reads: &Reads, source: &Counting) -> JoinHandle<Option<usize>> {
+        let (shared, source) = (reads.clone(), source.clone());
+        let before = waiting(reads);
+        let call = tokio::spawn(async move { shared.read(&7, source).await.ok() });
+        while waiting(reads) == before {
+            tokio::task::yield_now().await;
         }
+        call
+    }
+
+    fn waiting(reads: &Reads) -> Option<usize> {
+        reads.waiting().get(&7).map(Vec::len)
     }
 
     #[tokio::test]
-    async fn callers_during_a_read_share_the_next_one() {
-        let (reads, source) = (SharedReads::<u8, usize>::new(), Arc::new(Source::default()));
-        let ask = || {
-            let (reads, source) = (reads.clone(), Arc::clone(&source));
-            tokio::spawn(async move {
-                let load = move || {
-                    let source = Arc::clone(&source);
-                    async move { source.read().await }
-                };
-                reads.read(&7, load).await.ok()
-            })
-        };
-        let first = ask();
-        source.one_has_begun().await;
-        let later: Vec<_> = (0..20).map(|_| ask()).collect();
-        while reads.waiting().get(&7).is_none_or(|callers| callers.len() < later.len()) {
-            tokio::task::yield_now().await;
+    async fn callers_join_a_read_until_it_has_its_permit_and_share_the_next_one_after() {
+        let (reads, source) = (Reads::new(), Counting::new());
+        let gates = &source.0;
+        let early = [call(&reads, &source).await, call(&reads, &source).await, call(&reads, &source).await];
+        gates.may_begin.add_permits(1);
+        pass(&gates.begun).await;
+        let late = [call(&reads, &source).await, call(&reads, &source).await];
+        gates.may_end.add_permits(2);
+        gates.may_begin.add_permits(1);
+        for caller in early {
+            assert_eq!(caller.await.unwrap(), Some(1), "a read that waits for its permit takes all who ask");
         }
-        source.permits.0.add_permits(2);
-        assert_eq!(first.await.unwrap(), Some(1));
-        for caller in later {
+        for caller in late {
             assert_eq!(caller.await.unwrap(), Some(2), "a read that began before the question does not answer it");
         }
-        while !reads.waiting().is_empty() {
+        while waiting(&reads).is_some() {
             tokio::task::yield_now().await;
         }
-        source.permits.0.add_permits(1);
-        assert_eq!(ask().await.unwrap(), Some(3));
+        gates.may_begin.add_permits(1);
+        gates.may_end.add_permits(1);
+        assert_eq!(reads.read(&7, source.clone()).await.ok(), Some(3));
+    }
+
+    struct Panics(bool);
+
+    impl Source<usize> for Panics {
+        type Permit = ();
+
+        async fn permit(&self) -> Answer<()> {
+            Ok(())
+        }
+
+        async fn read(&self, (): ()) -> Answer<usize> {
+            assert!(!self.0, "planned");
+            Ok(1)
+        }
     }
 
     #[tokio::test]
     async fn after_a_panic_callers_get_an_error_and_the_next_one_reads_again() {
-        let reads = SharedReads::<u8, usize>::new();
-        let panics = || async { panic!("planned") };
-        assert!(reads.read(&7, panics).await.is_err());
-        assert_eq!(reads.read(&7, || async { Ok(1) }).await.ok(), Some(1));
+        let reads = Reads::new();
+        assert!(reads.read(&7, Panics(true)).await.is_err());
+        assert_eq!(reads.read(&7, Panics(false)).await.ok(), Some(1));
     }
 }

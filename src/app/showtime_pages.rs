@@ -32,7 +32,7 @@ impl ShowtimePage {
     }
 
     /// Whether a page that was read later shows the same.
-    fn shows(&self, showtimes: &[Showtime], more: bool) -> bool {
+    pub(super) fn shows(&self, showtimes: &[Showtime], more: bool) -> bool {
         let same =
             |one: &Showtime, other: &Showtime| Arc::ptr_eq(&one.facts, &other.facts) && one.standing == other.standing;
         more != self.next.is_empty()
@@ -58,9 +58,9 @@ impl ShowtimePages {
         Self { reads: SharedReads::new(), last }
     }
 
-    /// The last answer for a page, if these showtimes, which were read now, are what it shows.
-    pub(super) fn last(&self, key: &PageKey, showtimes: &[Showtime], more: bool) -> Option<Arc<ShowtimePage>> {
-        self.last.get(key).filter(|last| last.shows(showtimes, more))
+    /// The last answer for a page.
+    pub(super) fn last(&self, key: &PageKey) -> Option<Arc<ShowtimePage>> {
+        self.last.get(key)
     }
 
     /// Makes a page of what was read, and keeps it as the last answer.

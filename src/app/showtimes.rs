@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Answer, App, Error, Kind, Origin, PageRequest, Refused, ShowtimePage, showtime_pages::PageKey};
+use super::{
+    Answer, App, Error, Inner, Kind, Origin, PageRequest, Refused, ShowtimePage, shared_reads::Source,
+    showtime_pages::PageKey,
+};
 use crate::{
     domain::{
         ids::{AuditoriumId, ShowtimeId},
@@ -14,10 +17,11 @@ use crate::{
         showtime::{Filter, NewShowtime, Phase, Showtime},
     },
     ledger::{Outcome, Reply},
-    store::{self, Cursor, Schedule, ShowtimeScheduled},
+    store::{self, Cursor, Permit, Schedule, ShowtimeScheduled},
 };
 
 const LIST: &str = "showtimes";
+
 impl App {
     /// Schedules a showtime.
     ///
@@ -79,32 +83,8 @@ impl App {
         let place = self.0.pages.place(LIST, &signed, &page.token)?;
         let after = place.and_then(|place| read_cursor(&place));
         let key = (signed, page.token.clone(), limit);
-        let read = {
-            let (app, filter, key) = (self.clone(), Arc::new(filter.clone()), Arc::new(key.clone()));
-            move || app.clone().read_showtimes(Arc::clone(&filter), after, Arc::clone(&key))
-        };
+        let read = PageRead { app: self.clone(), filter: filter.clone(), after, key: key.clone() };
         Ok(self.0.showtime_pages.reads.read(&key, read).await?)
-    }
-
-    async fn read_showtimes(
-        self,
-        filter: Arc<Filter>,
-        after: Option<Cursor>,
-        key: Arc<PageKey>,
-    ) -> Result<Arc<ShowtimePage>, Arc<store::Error>> {
-        let (signed, _, limit) = &*key;
-        let mut showtimes = self.0.store.showtimes(&filter, after, *limit as u64 + 1).await?;
-        let more = showtimes.len() > *limit;
-        showtimes.truncate(*limit);
-        let pages = &self.0.showtime_pages;
-        if let Some(last) = pages.last(&key, &showtimes, more) {
-            return Ok(last);
-        }
-        let next = match showtimes.last() {
-            Some(last) if more => self.0.pages.token(LIST, signed, &write_cursor(last)),
-            _ => String::new(),
-        };
-        Ok(pages.keep(&key, showtimes, next))
     }
 
     /// Cancels a showtime and all its reservations, and frees its slot.
@@ -140,6 +120,40 @@ impl App {
     /// The store fails.
     pub async fn free_from(&self, _origin: &Origin, id: AuditoriumId) -> Result<DateTime<Utc>, Error> {
         Ok(self.0.store.free_from(id).await?.unwrap_or(DateTime::UNIX_EPOCH))
+    }
+}
+
+/// The read of one page.
+struct PageRead {
+    app: App,
+    filter: Filter,
+    after: Option<Cursor>,
+    key: PageKey,
+}
+
+impl Source<Arc<ShowtimePage>> for PageRead {
+    type Permit = Permit;
+
+    async fn permit(&self) -> Result<Permit, Arc<store::Error>> {
+        Ok(self.app.0.store.read_permit().await?)
+    }
+
+    async fn read(&self, permit: Permit) -> Result<Arc<ShowtimePage>, Arc<store::Error>> {
+        let Inner { store, showtime_pages, pages, .. } = &*self.app.0;
+        let (signed, _, limit) = &self.key;
+        let last = showtime_pages.last(&self.key);
+        let known = last.as_ref().map_or(&[][..], |last| &last.showtimes);
+        let mut showtimes = store.showtimes(permit, &self.filter, self.after, *limit as u64 + 1, known).await?;
+        let more = showtimes.len() > *limit;
+        showtimes.truncate(*limit);
+        if let Some(last) = last.filter(|last| last.shows(&showtimes, more)) {
+            return Ok(last);
+        }
+        let next = match showtimes.last() {
+            Some(last) if more => pages.token(LIST, signed, &write_cursor(last)),
+            _ => String::new(),
+        };
+        Ok(showtime_pages.keep(&self.key, showtimes, next))
     }
 }
 

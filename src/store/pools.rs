@@ -96,11 +96,16 @@ pub(super) struct Pool {
     timeout: Duration,
 }
 
-/// A permit to use one connection of a pool.
+/// A permit to use one connection of a pool. A pool has as many permits as connections.
+pub struct Permit {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A connection of a pool, with the permit to use it.
 pub(super) struct PoolConnection<'p> {
     pub(super) connection: &'p DatabaseConnection,
     timeout: Duration,
-    permit: OwnedSemaphorePermit,
+    permit: Permit,
 }
 
 impl Pool {
@@ -113,14 +118,24 @@ impl Pool {
     }
 
     pub(super) async fn acquire(&self) -> Result<PoolConnection<'_>, Error> {
+        Ok(self.connection(self.permit().await?))
+    }
+
+    /// Waits for a permit to use a connection.
+    pub(super) async fn permit(&self) -> Result<Permit, Error> {
         let start = Instant::now();
         let permit = Arc::clone(&self.permits).acquire_owned();
         let permit = tokio::time::timeout(self.timeout.mul_f64(ACQUIRE_SHARE), permit).await;
         metrics::pool_wait(self.name, start.elapsed());
         match permit {
-            Ok(Ok(permit)) => Ok(PoolConnection { connection: &self.connection, timeout: self.timeout, permit }),
+            Ok(Ok(permit)) => Ok(Permit { _permit: permit }),
             _ => Err(Error::Unavailable(timed_out("no connection came free in time"))),
         }
+    }
+
+    /// The connection that a permit of this pool allows to use.
+    pub(super) fn connection(&self, permit: Permit) -> PoolConnection<'_> {
+        PoolConnection { connection: &self.connection, timeout: self.timeout, permit }
     }
 
     /// Closes the connections. A connection whose server does not answer is left to the system after 2 s.
@@ -143,7 +158,7 @@ impl PoolConnection<'_> {
 
     /// Begins a transaction that will write. On SQLite it takes the write lock at once, so that it cannot fail to get it
     /// later.
-    pub(super) async fn begin(self) -> Result<(DatabaseTransaction, OwnedSemaphorePermit), Error> {
+    pub(super) async fn begin(self) -> Result<(DatabaseTransaction, Permit), Error> {
         let options = TransactionOptions {
             isolation_level: None,
             access_mode: None,

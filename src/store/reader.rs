@@ -115,9 +115,9 @@ async fn load(pool: &Pool, facts: &FactsCache, ids: &HashSet<ShowtimeId>) -> Res
     }
     if !cached.is_empty() {
         let ids: Vec<_> = cached.keys().copied().collect();
-        let query = StandingRow::select_by_ids(backend, &ids).into_model::<StandingRow>();
-        for row in pooled.read(query.all(pooled.connection)).await? {
-            let id = ShowtimeId(row.showtime_id);
+        let query = StandingRow::select_by_ids(backend, &ids);
+        for row in pooled.read(StandingRow::all(query, pooled.connection)).await? {
+            let id = row.id();
             if let Some(facts) = cached.remove(&id) {
                 found.insert(id, row.standing().map(|standing| Showtime { facts, standing }).map_err(Arc::new));
             }

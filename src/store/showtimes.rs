@@ -19,6 +19,7 @@ use super::{
     errors::Error,
     handle::Store,
     outbox,
+    pools::Permit,
     reader::remember_facts,
     request_key::RequestKey,
     requests::{self, Claim},
@@ -65,7 +66,7 @@ pub enum ShowtimeScheduled {
     Overlaps(Showtime),
 }
 
-/// A place in the list of showtimes: just after this showtime.
+/// The last showtime of a page of the list. The next page begins after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// The showtime's start.
@@ -144,29 +145,49 @@ impl Store {
         self.0.reader.read(id).await
     }
 
-    /// A page of showtimes by start time and id.
+    /// Waits for a permit to read from the database.
+    ///
+    /// # Errors
+    /// No connection came free in time.
+    pub async fn read_permit(&self) -> Result<Permit, Error> {
+        self.0.reads.permit().await
+    }
+
+    /// A page of showtimes by start time and id. `known` are showtimes that the page is likely to have at the same positions:
+    /// their facts are taken from there.
     ///
     /// # Errors
     /// The database cannot be asked.
-    pub async fn showtimes(&self, filter: &Filter, after: Option<Cursor>, limit: u64) -> Result<Vec<Showtime>, Error> {
+    pub async fn showtimes(
+        &self,
+        permit: Permit,
+        filter: &Filter,
+        after: Option<Cursor>,
+        limit: u64,
+        known: &[Showtime],
+    ) -> Result<Vec<Showtime>, Error> {
         read_named("list_showtimes", async {
-            let pooled = self.0.reads.acquire().await?;
+            let pooled = self.0.reads.connection(permit);
             let cache = &self.0.caches.facts;
-            let query = list(filter, after, limit).into_model::<StandingRow>();
-            let standings = pooled.read(query.all(pooled.connection)).await?;
-            let id = |row: &StandingRow| ShowtimeId(row.showtime_id);
+            let standings = pooled.read(StandingRow::all(list(filter, after, limit), pooled.connection)).await?;
+            let known = known.iter().map(|showtime| Some(&showtime.facts)).chain(std::iter::repeat(None));
             // The facts are held here while the page is put together, since the cache may evict them meanwhile.
-            let mut facts: Vec<_> = standings.iter().map(|row| cache.get(id(row))).collect();
-            let missing: Vec<_> =
-                standings.iter().zip(&facts).filter(|(_, facts)| facts.is_none()).map(|(row, _)| id(row)).collect();
+            let mut facts: Vec<_> = (standings.iter().zip(known))
+                .map(|(row, known)| match known {
+                    Some(facts) if facts.showtime_id == row.id() => Some(Arc::clone(facts)),
+                    _ => cache.get(row.id()),
+                })
+                .collect();
+            let missing = standings.iter().zip(&facts).filter(|(_, facts)| facts.is_none());
+            let missing: Vec<_> = missing.map(|(row, _)| row.id()).collect();
             if !missing.is_empty() {
                 let query = ShowtimeRow::select_by_ids(pooled.backend(), &missing).into_model::<ShowtimeRow>();
                 let mut read = HashMap::new();
                 for row in pooled.read(query.all(pooled.connection)).await? {
-                    read.insert(row.showtime_id, remember_facts(cache, &row)?);
+                    read.insert(ShowtimeId(row.showtime_id), remember_facts(cache, &row)?);
                 }
                 for (row, facts) in standings.iter().zip(&mut facts).filter(|(_, facts)| facts.is_none()) {
-                    *facts = read.get(&row.showtime_id).cloned();
+                    *facts = read.get(&row.id()).cloned();
                 }
             }
             let whole = standings.iter().zip(facts).filter_map(|(row, facts)| facts.map(|facts| (row, facts)));

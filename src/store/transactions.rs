@@ -3,13 +3,12 @@
 use std::time::{Duration, Instant};
 
 use sea_orm::{DatabaseTransaction, DbBackend};
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::Instrument as _;
 
 use super::{
     deadline::{bounded, timed_out},
     errors::Error,
-    pools::Pool,
+    pools::{Permit, Pool},
     timing::outcome,
 };
 use crate::telemetry::metrics;
@@ -30,7 +29,7 @@ pub(super) struct Tx {
     pub(super) backend: DbBackend,
     /// The most that one statement may take.
     pub(super) limit: Duration,
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit,
 }
 
 impl Tx {

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use sea_orm::{
-    DbBackend, DerivePartialModel, EntityTrait as _, PartialModelTrait as _, QueryFilter as _, QuerySelect as _,
-    Select,
+    ConnectionTrait, DbBackend, DbErr, DerivePartialModel, EntityTrait as _, PartialModelTrait as _, QueryFilter as _,
+    QuerySelect as _, Select,
     prelude::{Json, Uuid},
 };
 use serde::{Deserialize, Serialize};
@@ -117,6 +117,10 @@ impl ShowtimeRow {
     }
 }
 
+/// The columns of a standing, in their order. Rows of this type are decoded by position, and ones of [`StandingRow`] by name:
+/// for the 50 rows of a page that takes several times as long.
+type StandingColumns = (Uuid, String, Option<DateTime<Utc>>, i32, i64);
+
 impl StandingRow {
     /// The query for all standings, to be narrowed.
     pub(in crate::store) fn select() -> Select<table::Entity> {
@@ -128,8 +132,27 @@ impl StandingRow {
         Self::select().filter(dialect::is_among(backend, table::Column::ShowtimeId, ids.iter().map(|id| id.0)))
     }
 
+    /// Runs a query that [`Self::select`] began.
+    pub(in crate::store) async fn all(
+        query: Select<table::Entity>,
+        connection: &impl ConnectionTrait,
+    ) -> Result<Vec<Self>, DbErr> {
+        let rows = query.into_tuple::<StandingColumns>().all(connection).await?;
+        Ok(rows.into_iter().map(Self::from).collect())
+    }
+
+    pub(in crate::store) fn id(&self) -> ShowtimeId {
+        ShowtimeId(self.showtime_id)
+    }
+
     pub(in crate::store) fn standing(&self) -> Result<showtime::Standing, Error> {
         standing(self.showtime_id, &self.state, self.cancel_time, self.available_count, self.revision)
+    }
+}
+
+impl From<StandingColumns> for StandingRow {
+    fn from((showtime_id, state, cancel_time, available_count, revision): StandingColumns) -> Self {
+        Self { showtime_id, state, cancel_time, available_count, revision }
     }
 }
 

@@ -229,14 +229,19 @@ fn a_step_has_these_fields_and_no_others() {
         let step = Step { format: 1, revision, decide_time: minute(at), changes };
         assert_eq!(read(&writer.rows[row]), Some(vec![step]));
     }
-    let bytes = |row: &Vec<u8>| Row::decode(&**row).expect("a row").encode_to_vec();
-    let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    let held = "1236080110021880a09f81eaf1b00322270a1000000000000000000000000000000001180222110a03616e6e10ec0e1880acac9f\
+    let steps = |row: &[u8]| Row::decode(row).expect("a row").encode_to_vec();
+    let held_row = "1236080110021880a09f81eaf1b00322270a1000000000000000000000000000000001180222110a03616e6e10ec0e1880acac9f\
         ecf1b003";
-    assert_eq!(hex(bytes(&writer.rows[0])), held);
-    let sold = "123a080110031880aeed9deaf1b003222b0a100000000000000000000000000000000118022a150a130a0463617264120b74696c6c\
+    assert_eq!(steps(&writer.rows[0]), bytes(held_row));
+    let sold_row = "123a080110031880aeed9deaf1b003222b0a100000000000000000000000000000000118022a150a130a0463617264120b74696c6c\
         20332f34373131";
-    assert_eq!(hex(bytes(&writer.rows[1])), sold);
+    assert_eq!(steps(&writer.rows[1]), bytes(sold_row));
+}
+
+/// The bytes that are written as hexadecimal digits.
+fn bytes(hex: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");
+    (0..hex.len()).step_by(2).map(byte).collect()
 }
 
 #[test]
