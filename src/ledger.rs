@@ -125,10 +125,15 @@ impl Ledger {
     /// The store failed. The other showtimes of the same chunk are swept all the same.
     pub async fn sweep(&self) -> Result<usize, Arc<Error>> {
         let now = self.0.time.statement_time(&self.0.store);
-        let mut swept = 0;
+        let (mut swept, mut before) = (0, Vec::new());
         loop {
             let lapsed = self.0.store.lapsed(now, SWEEP_CHUNK as u64).await?;
             let count = lapsed.len();
+            // Without progress the next sweep goes on, so that this one ends.
+            if lapsed == before {
+                return Ok(swept);
+            }
+            before.clone_from(&lapsed);
             let requests = lapsed.into_iter().map(|id| self.submit(Request::new(id, Command::Expire)));
             if let Some(error) = join_all(requests).await.into_iter().find_map(Result::err) {
                 return Err(error);

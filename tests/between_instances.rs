@@ -1,17 +1,19 @@
 //! Instances send each other changes of seat maps over Redis. Whatever fails, watchers get every change once, and an instance
 //! shows what it has acknowledged.
 
-use boxoffice::pb::boxoffice::v1::{ReserveSeatsRequest, SeatState};
+use boxoffice::pb::boxoffice::v1::{CreateShowtimeRequest, ReserveSeatsRequest, SeatState};
 use rustix::process::Signal;
+use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 use uuid::Uuid;
 
 use crate::harness::{
     Redis, Server, Store,
     convergence::Convergence,
-    eventually,
+    eventually, in_hours,
     proxy::Proxy,
     request_id,
-    seats::{confirm, reserve, showtime, these},
+    requests::seconds,
+    seats::{HALL, confirm, reserve, showtime, showtime_with, these},
     server::Setup,
     watching::{Copy, map, states, watch},
     world::Ground,
@@ -195,4 +197,30 @@ async fn an_instance_whose_database_was_silent_catches_up() {
     }
     proxy.silence(false);
     all.converge().await;
+}
+
+/// The time of the next lapse in the database may be too early. An instance that has followed the other's changes knows that
+/// nothing lapses, and still corrects it: a sweep would find the showtime again and again.
+#[tokio::test]
+async fn a_sweep_corrects_the_lapse_time_that_another_instance_has_left() {
+    let ground = Ground::new(Store::Postgres).await;
+    let sweeping = ground.setup().with("--sweep-interval", "100ms").start().await;
+    let other = ground.setup().with("--sweep", "false").start().await;
+    let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(1)), ..request };
+    let showtime = showtime_with(&sweeping, &HALL, in_hours(0), brief).await;
+    let database = ground.connect().await;
+    for (server, seat) in [(&sweeping, "A1"), (&other, "A2")] {
+        let held = reserve(server, these(&showtime, seat, seat)).await.expect("it is free");
+        confirm(server, &held).await.expect("it is held");
+        let query = "SELECT 1 FROM standings WHERE next_lapse IS NOT NULL";
+        eventually("no showtime has a time of the next lapse", async || {
+            database
+                .query_one_raw(Statement::from_string(DbBackend::Postgres, query))
+                .await
+                .expect("rows")
+                .is_none()
+                .then_some(())
+        })
+        .await;
+    }
 }

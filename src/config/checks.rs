@@ -183,6 +183,12 @@ fn observability(settings: &mut Settings, observability: &Observability) {
     }
     if let Some(url) = &observability.otlp_endpoint {
         endpoint(settings, Observability::otlp_endpoint, url);
+        let plain = url.expose().starts_with("http://");
+        settings.demand(
+            &[Observability::otlp_endpoint],
+            plain,
+            "must be http://: traces go to a collector nearby, without TLS",
+        );
     }
 }
 

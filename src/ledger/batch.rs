@@ -37,12 +37,12 @@ const NEW: LedgerStanding = LedgerStanding { state: showtime::State::Scheduled, 
 
 impl Writer {
     /// Decides these requests in one transaction. Replies are in the order of the requests; `None` is for a showtime that
-    /// does not exist.
-    pub(super) async fn transact(
+    /// does not exist. The decision has been committed when this returns, and the views do not show it yet.
+    pub(super) async fn transact<'a>(
         &mut self,
-        requests: &[&Request],
+        requests: &[&'a Request],
         lock_wait: LockWait,
-    ) -> Result<Vec<Option<Reply>>, Error> {
+    ) -> Result<(Vec<Option<Reply>>, BatchDecision<'a>), Error> {
         let ids: BTreeSet<_> = requests.iter().map(|request| request.showtime_id).collect();
         let ids: Vec<_> = ids.into_iter().collect();
         let (mut tx, locked) = self.connection.begin(&ids, lock_wait).await?;
@@ -50,20 +50,18 @@ impl Writer {
         match self.decide_all(&mut tx, requests, &mut lookup).await {
             Ok((replies, decision)) if decision.writes.is_empty() => {
                 tx.rollback().await?;
-                self.update_views(decision);
-                Ok(replies)
+                Ok((replies, decision))
             }
             Ok((replies, BatchDecision { writes, .. })) if planted::has(Bug::AnswerBeforeCommit) => {
                 tokio::spawn(async move {
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;
                     tx.commit(&writes).await
                 });
-                Ok(replies)
+                Ok((replies, BatchDecision::default()))
             }
             Ok((replies, decision)) => {
                 tx.commit(&decision.writes).await?;
-                self.update_views(decision);
-                Ok(replies)
+                Ok((replies, decision))
             }
             Err(error) => {
                 tx.abandon(&error).await;
@@ -95,7 +93,7 @@ impl Writer {
     }
 
     /// Makes the views show what is about to be acknowledged.
-    fn update_views(&self, decision: BatchDecision<'_>) {
+    pub(super) fn update_views(&self, decision: BatchDecision<'_>) {
         let steps = decision.writes.steps.iter().zip(decision.deltas);
         self.views.apply(steps.map(|(step, delta)| (step.showtime_id, delta, step.decide_time)).collect());
         self.views.require(&decision.unchanged);
@@ -257,13 +255,12 @@ impl Writer {
         }
         for request in requests.iter().filter(|request| matches!(request.command, Command::Expire)) {
             let id = request.showtime_id;
-            let before = self.memory.next_lapse(id);
             let Some(seating) = self.memory.seating(id) else { continue };
             let next = seating.next_lapse();
             match decision.step_index.get(&id) {
                 Some(step) => decision.writes.steps[*step].next_lapse = next,
-                None if next != before => decision.writes.lapses.push((id, next)),
-                None => {}
+                // The time in the database was too early, or the sweep had not found the showtime.
+                None => decision.writes.lapses.push((id, next)),
             }
             self.memory.set_next_lapse(id, next);
         }

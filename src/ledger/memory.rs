@@ -40,7 +40,8 @@ pub(super) struct Memory {
 struct Entry {
     plan: Arc<ShowtimePlan>,
     seating: Option<Seating>,
-    /// The database has a time before which no hold lapses. This is that time or an earlier one.
+    /// No hold lapses before this time. The database has such a time too. It is the same one, unless another instance has
+    /// changed the showtime since this instance last wrote or read it.
     next_lapse: Option<DateTime<Utc>>,
     /// The latest time of a decision when the seating was last invalidated.
     latest: DateTime<Utc>,
@@ -88,8 +89,8 @@ impl Memory {
         }
     }
 
-    /// Drops seatings whose changes were decided and not written. The time of the latest decision stays: a hold that was
-    /// refused as lapsed stays lapsed.
+    /// Drops seatings that are not as the database has them: changes were decided and not written, or could not be replayed.
+    /// The time of the latest decision stays, so that a hold that was refused as lapsed stays lapsed.
     pub(super) fn invalidate(&mut self, ids: impl Iterator<Item = ShowtimeId>) {
         for id in ids {
             if let Some(entry) = self.showtimes.get_mut(&id)
@@ -98,6 +99,12 @@ impl Memory {
                 entry.latest = seating.latest();
             }
         }
+    }
+
+    /// Drops all seatings.
+    pub(super) fn invalidate_all(&mut self) {
+        let ids: Vec<_> = self.showtimes.keys().copied().collect();
+        self.invalidate(ids.into_iter());
     }
 
     /// A time before which nothing may be decided on this showtime.

@@ -19,6 +19,7 @@ use super::{
     views::Views,
 };
 use crate::{
+    background,
     domain::{
         ids::ShowtimeId,
         seating::{Command, Rules, ShowtimePlan},
@@ -33,11 +34,13 @@ const MAX_BATCH: usize = 512;
 const MAX_ATTEMPTS: u32 = 4;
 /// The pause before the second attempt. It grows by the same time with each attempt.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
+/// The pause before a writer that panicked goes on.
+const RESTART_PAUSE: Duration = Duration::from_millis(10);
 /// How often the writer yields, so that tasks that are ready can enqueue their requests, if several callers are active. The
 /// larger batches were worth a tenth of the throughput under load. A caller alone would only wait for other threads to wake.
 const YIELDS: u32 = 2;
-/// Batches that look up the request ids of reservations first, after one met a repeated request.
-const DUPLICATE_CHECK_BATCHES: u32 = 256;
+/// Attempts that look up the request ids of reservations first, after a batch met a repeated request.
+const DUPLICATE_CHECK_ATTEMPTS: u32 = 256;
 /// Showtimes that are remembered after a lock timeout.
 const MAX_LOCK_TIMEOUTS: usize = 1_024;
 
@@ -66,7 +69,7 @@ pub(super) struct Writer {
     pub(super) views: Views,
     /// Showtimes whose lock was not to be had in time. They are tried with NOWAIT until that succeeds once.
     lock_timeouts: HashSet<ShowtimeId>,
-    /// For this many more batches, the request ids of reservations are looked up before anything is decided.
+    /// For this many more attempts, the request ids of reservations are looked up before anything is decided.
     pub(super) duplicate_checks: u32,
 }
 
@@ -76,8 +79,18 @@ impl Writer {
         Self { store, connection, time, rules, memory, views, lock_timeouts, duplicate_checks: 0 }
     }
 
-    /// Runs until the queue is closed.
+    /// Runs until the queue is closed, and goes on after a panic.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Message>) {
+        let work = async move || {
+            // What a panic has left in memory may be half done.
+            self.memory.invalidate_all();
+            self.work(&mut queue).await;
+        };
+        background::supervise("a writer of the ledger", RESTART_PAUSE, work).await;
+    }
+
+    /// Decides what is in the queue, until the queue is closed.
+    async fn work(&mut self, queue: &mut mpsc::Receiver<Message>) {
         let mut messages = Vec::with_capacity(MAX_BATCH);
         let mut batch = Vec::with_capacity(MAX_BATCH);
         let mut single = true;
@@ -133,7 +146,7 @@ impl Writer {
                 tracing::debug!(%error, requests = batch.len(), "batch got no lock and is repeated by showtime");
                 self.process_by_showtime(batch).await;
             }
-            result => self.answer(batch, result).await,
+            result => self.answer(batch, result, LockWait::Bounded).await,
         }
     }
 
@@ -154,12 +167,18 @@ impl Writer {
             } else {
                 self.lock_timeouts.remove(&id);
             }
-            self.answer(batch, result).await;
+            self.answer(batch, result, LockWait::NoWait).await;
         }
     }
 
-    /// Answers the requests of a batch, or repeats them one by one if they met a conflict together.
-    async fn answer(&mut self, batch: Vec<QueuedRequest>, result: Result<Vec<Option<Reply>>, Error>) {
+    /// Answers the requests of a batch, or repeats them one by one if they met a conflict together. A lock is then waited for
+    /// as before, until one is not acquired in time: many requests must not wait for it in turn.
+    async fn answer(
+        &mut self,
+        batch: Vec<QueuedRequest>,
+        result: Result<Vec<Option<Reply>>, Error>,
+        mut lock_wait: LockWait,
+    ) {
         match result {
             Ok(replies) => {
                 for (queued, reply) in batch.into_iter().zip(replies) {
@@ -170,7 +189,10 @@ impl Writer {
                 tracing::debug!(%error, requests = batch.len(), "batch met a conflict and is repeated request by request");
                 for queued in batch {
                     let queued = [queued];
-                    let result = self.attempt_repeatedly(&queued, MAX_ATTEMPTS, LockWait::Bounded).await;
+                    let result = self.attempt_repeatedly(&queued, MAX_ATTEMPTS, lock_wait).await;
+                    if matches!(result, Err(Error::Busy(_))) && self.store.locks_rows() {
+                        lock_wait = LockWait::NoWait;
+                    }
                     let result = result.map(|mut replies| replies.pop().flatten()).map_err(Arc::new);
                     let [QueuedRequest { reply, .. }] = queued;
                     let _gone = reply.send(result);
@@ -210,7 +232,7 @@ impl Writer {
         let without_lookups = self.duplicate_checks == 0;
         let mut result = self.attempt_once(batch, lock_wait).await;
         if without_lookups && matches!(result, Err(Error::Constraint(_))) {
-            self.duplicate_checks = DUPLICATE_CHECK_BATCHES;
+            self.duplicate_checks = DUPLICATE_CHECK_ATTEMPTS;
             result = self.attempt_once(batch, lock_wait).await;
         }
         self.duplicate_checks = self.duplicate_checks.saturating_sub(1);
@@ -228,12 +250,20 @@ impl Writer {
         for queued in batch {
             self.memory.insert_plan(&queued.plan);
         }
-        let result = match panics::catch_async(std::pin::pin!(self.transact(&requests, lock_wait))).await {
-            Ok(result) => result,
-            Err(panic) => {
-                panics::report(&panic);
-                Err(Error::Panicked(panic))
+        let transacted = panics::catch_async(std::pin::pin!(self.transact(&requests, lock_wait))).await;
+        let transacted = transacted.unwrap_or_else(|panic| {
+            panics::report(&panic);
+            Err(Error::Panicked(panic))
+        });
+        let result = match transacted {
+            Ok((replies, decision)) => {
+                // A panic in a view must not look like a batch that was not committed. The view is compared with the database
+                // soon, and is then read again.
+                let updated = panics::catch_async(std::pin::pin!(async { self.update_views(decision) })).await;
+                let _reported = updated.map_err(|panic| panics::report(&panic));
+                Ok(replies)
             }
+            Err(error) => Err(error),
         };
         if result.is_err() {
             self.memory.invalidate(ids.iter().copied());

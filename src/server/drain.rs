@@ -48,20 +48,19 @@ impl Lifecycle {
             () = self.shutdown.cancelled() => {
                 tracing::info!("draining");
                 health.ready(false).await;
-                let served = match timeout(drain_timeout, self.drain(serving, app)).await {
+                match timeout(drain_timeout, self.drain(serving, app)).await {
                     Ok(served) => served?,
                     Err(_elapsed) => {
                         tracing::warn!("some requests did not end in time; their connections are closed");
                         Ok(())
                     }
-                };
-                // A command that was accepted is finished, although its caller may be gone.
-                if timeout(COMMAND_DRAIN, app.drained()).await.is_err() {
-                    tracing::warn!("some commands did not finish in time; what they did not commit is not done");
                 }
-                served
             }
         };
+        // A change that was accepted is finished, although its caller may be gone.
+        if timeout(COMMAND_DRAIN, app.drained()).await.is_err() {
+            tracing::warn!("some changes did not finish in time; what they did not commit is not done");
+        }
         self.shutdown.cancel();
         self.requests_ended.cancel();
         self.tasks.close();

@@ -9,7 +9,8 @@ pub enum Error {
     /// The database cannot be reached, or refuses to work at the moment.
     #[error("the database is unavailable")]
     Unavailable(#[source] DbErr),
-    /// Another transaction had a lock, or conflicted with this one, at every attempt.
+    /// A lock was not acquired, a transaction conflicted with another one at every attempt, or a queue is full. Nothing was
+    /// written.
     #[error("the database is too busy")]
     Busy(#[source] DbErr),
     /// The commit was sent and its answer never came, so it may have happened.
@@ -18,8 +19,8 @@ pub enum Error {
     /// A constraint of the schema refused the change. Callers that can name the reason do.
     #[error("the schema's constraint {0} refused the change")]
     Constraint(String),
-    /// A row is not as it was when it was locked: something wrote without the lock.
-    #[error("{0} changed while it was locked")]
+    /// A row is not as it was when it was locked, or a statement affected another number of rows than it was meant for.
+    #[error("{0} is not as it was expected under the lock")]
     Fenced(&'static str),
     /// The database refused a statement as wrong, or answered something of another form than was asked for.
     #[error("the database's answer is not what this program expects")]

@@ -50,7 +50,8 @@ fn in_table(line: &str) -> Vec<(String, (f64, f64))> {
         cell.split(',').filter_map(|bound| number(bound).ok()).collect()
     };
     let (must, aim) = (bounds(must), bounds(aim));
-    let names = names.split('`').skip(1).step_by(2).enumerate();
+    let is_name = |name: &&str| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
+    let names = names.split('`').skip(1).step_by(2).filter(is_name).enumerate();
     let nth = |bounds: &[f64], at: usize| bounds.get(at).or(bounds.last()).copied();
     names.filter_map(|(at, name)| Some((name.to_owned(), (nth(&must, at)?, nth(&aim, at)?)))).collect()
 }

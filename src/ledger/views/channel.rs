@@ -139,7 +139,12 @@ impl Endpoint {
         // The queue is closed when the last publisher is dropped.
         let Some(catalog) = self.catalog.upgrade().filter(|_| received != Ok(0)) else { return false };
         // Without its epoch a message means nothing. If the database cannot be read, nothing is committed either.
-        let Ok(epoch) = catalog.epoch().await else { return false };
+        let Ok(epoch) = catalog.epoch().await else {
+            for _ in &changes {
+                metrics::feed_message("lost");
+            }
+            return false;
+        };
         drop(catalog);
         let mut message = message::begin(self.own_id, &epoch);
         for change in &changes {
