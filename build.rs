@@ -1,32 +1,28 @@
 //! Compiles the contracts in `proto/` without protoc, and writes the descriptor set that reflection and `boxoffice
 //! descriptors` serve.
 
-use std::{env, error::Error, fs, path::Path};
+use std::{
+    env,
+    error::Error,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use prost::Message;
 use prost_types::{FileDescriptorProto, FileDescriptorSet, SourceCodeInfo, source_code_info::Location};
 use protox::Compiler;
 
-// The two files of `google/rpc` describe errors, so that clients can decode them by reflection.
-const CONTRACTS: [&str; 9] = [
-    "boxoffice/v1/auditoriums.proto",
-    "boxoffice/v1/movies.proto",
-    "boxoffice/v1/reservations.proto",
-    "boxoffice/v1/showtimes.proto",
-    "boxoffice/demo/v1/faults.proto",
-    "boxoffice/events/v1/events.proto",
-    "google/rpc/error_details.proto",
-    "google/rpc/status.proto",
-    "movies.proto",
-];
+/// The folder of the contracts. Each file in it is compiled. The two files of `google/rpc` describe errors, so that clients can
+/// decode them by reflection.
+const CONTRACTS: &str = "proto";
 
 #[expect(clippy::disallowed_methods, reason = "cargo passes OUT_DIR in the environment")]
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed={CONTRACTS}");
     println!("cargo:rerun-if-changed=migrations");
 
-    let mut compiler = Compiler::new(["proto"])?;
-    compiler.include_imports(true).open_files(CONTRACTS)?;
+    let mut compiler = Compiler::new([CONTRACTS])?;
+    compiler.include_imports(true).open_files(files(Path::new(CONTRACTS))?)?;
     let mut descriptors = compiler.include_source_info(true).file_descriptor_set();
     let encoded = compiler.include_source_info(false).encode_file_descriptor_set();
     let out = env::var("OUT_DIR")?;
@@ -36,6 +32,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         file.source_code_info = None;
     }
     generate(descriptors, Path::new(&out))
+}
+
+/// All files of a folder and of the folders in it, by name.
+fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut entries: Vec<_> = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+    entries.sort();
+    let mut found = Vec::new();
+    for entry in entries {
+        if entry.is_dir() {
+            found.extend(files(&entry)?);
+        } else if entry.extension().is_some_and(|extension| extension == "proto") {
+            found.push(entry);
+        }
+    }
+    Ok(found)
 }
 
 /// A descriptor set whose files are not decoded. Decoding them would drop the validation rules, which are extensions.

@@ -1,7 +1,7 @@
-//! What one may ask: the use cases, as plain async methods on one concrete `App`.
+//! The use cases, as plain async methods of one concrete [`App`].
 //!
-//! Callers may leave at any time. Reads end with them; what changes state runs in a task of its own or is the ledger's, so
-//! that a deadline or a lost connection never tears it, and shutting down waits for it.
+//! A read is dropped with its caller. A change runs in a task of its own or in the ledger, so that a deadline or a lost
+//! connection ends the wait and not the change. A shutdown waits for changes.
 
 mod auditoriums;
 mod errors;
@@ -27,12 +27,12 @@ pub use movies::MoviePage;
 pub use origin::{Caller, Origin};
 pub use pages::PageRequest;
 pub use reservations::{ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve};
-pub use seat_maps::Ended;
+pub use seat_maps::Ending;
 pub use showtime_pages::ShowtimePage;
 
-/// Seat maps, as they are shown.
+/// Seat maps as the ledger shows them.
 pub use crate::ledger::{Encoding, Frame, Snapshot, Watch, WatchMessage};
-/// What a caller is named by so that a mutation's retry finds the answer of the first try.
+/// The key under which the answer to a change is stored, so that a repeated request finds it.
 pub use crate::store::RequestKey;
 
 use crate::{clock::Clock, domain::seating, ledger::Ledger, store::Store, telemetry::panics, upstream::Movies};
@@ -51,7 +51,7 @@ pub struct Rules {
     pub seating: seating::Rules,
 }
 
-/// The service, without a wire. Cheap to clone.
+/// The service without its transport. Cheap to clone.
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
 
@@ -67,12 +67,12 @@ struct Inner {
     tasks: TaskTracker,
 }
 
-/// An answer to a mutation, and whether it is the answer of an earlier try.
+/// The answer to a change.
 #[derive(Debug)]
 pub struct Answer<T> {
-    /// What was asked for.
+    /// The result of the change.
     pub value: T,
-    /// Whether nothing was done this time.
+    /// Whether this is the stored answer to an earlier request with the same request id. Nothing was changed this time.
     pub replayed: bool,
 }
 
@@ -83,7 +83,7 @@ impl App {
     /// Puts the parts together.
     ///
     /// # Errors
-    /// The store cannot be asked for what all instances share.
+    /// The database cannot be read.
     pub async fn new(store: Store, movies: Movies, ledger: Ledger, clock: Clock, rules: Rules) -> Result<Self, Error> {
         let pages = Pages::new(&store.setting_or_insert(PAGE_KEY, &clock.secret()).await?);
         let (reservation_index, showtime_pages, tasks) =
@@ -101,7 +101,7 @@ impl App {
         })))
     }
 
-    /// The clock that everything here goes by.
+    /// The clock of the use cases.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.0.clock
@@ -113,45 +113,45 @@ impl App {
         &self.0.rules
     }
 
-    /// Waits for the changes under way; new ones may still begin until the listeners are closed.
+    /// Waits until all changes have finished. New ones can begin until the listeners are closed.
     pub async fn drained(&self) {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.ledger.drain().await;
     }
 
-    /// Forgets the answers that no retry may still ask for.
+    /// Deletes stored answers older than 26 hours. Returns their number.
     ///
     /// # Errors
     /// The store cannot be asked.
-    pub async fn tidy(&self) -> Result<u64, Error> {
-        let mut forgotten = 0;
+    pub async fn delete_old_answers(&self) -> Result<u64, Error> {
+        let mut deleted = 0;
         loop {
             match self.0.store.delete_old_answers(self.0.clock.now()).await? {
-                0 => return Ok(forgotten),
-                some => forgotten += some,
+                0 => return Ok(deleted),
+                some => deleted += some,
             }
         }
     }
 
-    /// Runs a change to its end, whatever becomes of its caller.
+    /// Runs a change to its end, even if its caller leaves.
     fn detached<T: Send + 'static>(
         &self,
         change: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> impl Future<Output = Result<T, Error>> + Send {
         use tracing::Instrument as _;
-        // Boxed at once: it is large, and each of those who wait for it would have room for it.
+        // Boxed, because it is large and would be part of the future of every caller.
         let change = Box::pin(change);
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let work = async move {
-            // A panic is told once: with its request's id by whoever answers the caller, here if there is no caller.
-            if let Err(Err(report)) = tell.send(panics::catch_async(change).await) {
+            // A panic is logged once: by the handler, with the request's id, or here if the caller has left.
+            if let Err(Err(report)) = sender.send(panics::catch_async(change).await) {
                 panics::report(&report);
             }
         };
         drop(self.0.tasks.spawn(work.in_current_span()));
         async {
-            match told.await {
+            match receiver.await {
                 Ok(Ok(done)) => done,
                 Ok(Err(panic)) => Err(Error::Lost(panic)),
                 Err(lost) => Err(Error::Lost(lost.to_string())),

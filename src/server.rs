@@ -1,8 +1,8 @@
 //! The composition root: makes the parts, joins them, runs them, and stops them in order.
 //!
-//! Start: the ports, the store and its schema, the movie provider, the app, the gRPC port with its health at `NOT_SERVING`,
-//! the sample, then `SERVING`. Stop, in the reverse order: `NOT_SERVING`, no new connections, the requests in flight, the
-//! commands they began, the store, telemetry. Each wait has a limit; `drain.rs` has the steps.
+//! Start: the ports, the admin page, the demo provider, the store and its schema, the movies, the ledger, the app, the gRPC port
+//! with its health at `NOT_SERVING`, the sample, then `SERVING`. Stop: `NOT_SERVING`, no new connections, the requests in
+//! flight, the changes that they began, the store, telemetry. Each wait has a limit; `drain.rs` has the steps.
 
 pub mod admin;
 mod banner;
@@ -37,8 +37,8 @@ pub use failure::Failure;
 use health::Health;
 use listener::Listener;
 
-/// How often stored answers that no repetition may ask for any more are deleted.
-const TIDY_PERIOD: Duration = Duration::from_hours(1);
+/// How often stored answers older than 26 hours are deleted.
+const DELETION_PERIOD: Duration = Duration::from_hours(1);
 
 /// Runs the service until it is asked to end, and stops it in order.
 ///
@@ -62,7 +62,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     };
     let (store, ledger, app) = built;
 
-    let watching = grpc::Watching { heartbeat: config.seats.watch_heartbeat, ending: lifecycle.shutdown.clone() };
+    let watching = grpc::Watching { heartbeat: config.seats.watch_heartbeat, shutdown: lifecycle.shutdown.clone() };
     let services = grpc::services(app.clone(), health.service(), config.limits.max_message_bytes, watching)?;
     let stack = layers::stack(services, &options::layers(config, lifecycle.streams_end.clone()));
     let shutdown = lifecycle.shutdown.clone().cancelled_owned();
@@ -72,7 +72,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     if config.wants_sample() {
         sample(&app, &lifecycle).await;
     }
-    lifecycle.tasks.spawn(tidy(app.clone(), lifecycle.requests_ended.clone()));
+    lifecycle.tasks.spawn(delete_old_answers(app.clone(), lifecycle.requests_ended.clone()));
     if let Some(period) = options::sweep(config) {
         lifecycle.tasks.spawn(sweep(ledger, period, lifecycle.shutdown.clone()));
     }
@@ -148,10 +148,10 @@ async fn provider(config: &Config, lifecycle: &Lifecycle) -> Result<(String, Opt
 }
 
 /// Deletes stored answers that are too old to be asked for again.
-async fn tidy(app: App, shutdown: CancellationToken) {
-    let task = Task::new("deletion of old answers", TIDY_PERIOD).shutdown(shutdown);
+async fn delete_old_answers(app: App, shutdown: CancellationToken) {
+    let task = Task::new("deletion of old answers", DELETION_PERIOD).shutdown(shutdown);
     task.run(async move || {
-        let count = app.tidy().await?;
+        let count = app.delete_old_answers().await?;
         if count > 0 {
             tracing::debug!(count, "deleted old answers");
         }

@@ -1,4 +1,4 @@
-//! Auditoriums: created once, read for ever.
+//! Auditoriums. They never change after their creation.
 
 use uuid::Uuid;
 
@@ -13,9 +13,9 @@ use crate::{
 
 /// A page of auditoriums, without layouts.
 pub struct AuditoriumPage {
-    /// By cinema, name and id.
+    /// The auditoriums, ordered by cinema, name and id.
     pub auditoriums: Vec<Auditorium>,
-    /// Empty on the last page.
+    /// The token of the next page. It is empty on the last one.
     pub next: String,
 }
 
@@ -42,16 +42,16 @@ impl App {
     /// One auditorium, with its layout.
     ///
     /// # Errors
-    /// There is none, or the store fails.
+    /// There is no such auditorium, or the store fails.
     pub async fn auditorium(&self, _origin: &Origin, id: AuditoriumId) -> Result<Auditorium, Error> {
         let missing = || Error::NotFound { kind: Kind::Auditorium, id: id.to_string() };
         self.0.store.auditorium(id).await?.ok_or_else(missing)
     }
 
-    /// A page of auditoriums, of one cinema unless it is empty.
+    /// A page of the auditoriums of `cinema`, or of all if it is empty.
     ///
     /// # Errors
-    /// The page is asked for wrongly, or the store fails.
+    /// The page size is negative, the token is not of this list and cinema, or the store fails.
     pub async fn auditoriums(
         &self,
         _origin: &Origin,
@@ -59,8 +59,8 @@ impl App {
         page: &PageRequest,
     ) -> Result<AuditoriumPage, Error> {
         let limit = page.limit()?;
-        let place = self.0.pages.place(LIST, cinema, &page.token)?;
-        let after = place.and_then(|place| Uuid::from_slice(&place).ok()).map(AuditoriumId);
+        let cursor = self.0.pages.cursor(LIST, cinema, &page.token)?;
+        let after = cursor.and_then(|cursor| Uuid::from_slice(&cursor).ok()).map(AuditoriumId);
         let cinema_only = (!cinema.is_empty()).then_some(cinema);
         let mut auditoriums = self.0.store.auditoriums(cinema_only, after, limit as u64 + 1).await?;
         let more = auditoriums.len() > limit;

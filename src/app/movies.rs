@@ -1,4 +1,4 @@
-//! Movies: the provider's, with their provenance.
+//! Movies of the provider, with their source and the time of their fetch.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use crate::domain::movie::{Movie, MovieId, Sourced};
 
 /// A page of movies.
 pub struct MoviePage {
-    /// All that were found, with where they come from,
+    /// All movies that were found, and their source.
     pub found: Sourced<Arc<Vec<Movie>>>,
-    /// and which of them are on this page.
+    /// The part of them that is on this page.
     pub range: std::ops::Range<usize>,
-    /// Empty on the last page.
+    /// The token of the next page. It is empty on the last one.
     pub next: String,
 }
 
@@ -21,7 +21,7 @@ impl App {
     /// One movie.
     ///
     /// # Errors
-    /// There is none, or nobody can say.
+    /// There is no such movie, or the provider is unavailable.
     pub async fn movie(&self, _origin: &Origin, id: &MovieId) -> Result<Sourced<Arc<Movie>>, Error> {
         self.0.movies.movie(id).await.map_err(|failure| Error::movie(id.as_str(), &failure))
     }
@@ -29,11 +29,11 @@ impl App {
     /// A page of the movies whose titles contain the text.
     ///
     /// # Errors
-    /// The page is asked for wrongly, or the provider cannot be asked.
+    /// The page size is negative, the token is not of this list and text, or the provider is unavailable.
     pub async fn search_movies(&self, _origin: &Origin, text: &str, page: &PageRequest) -> Result<MoviePage, Error> {
         let limit = page.limit()?;
-        let place = self.0.pages.place(LIST, text, &page.token)?;
-        let start = place.and_then(|place| Some(u32::from_be_bytes(place.try_into().ok()?))).unwrap_or(0) as usize;
+        let cursor = self.0.pages.cursor(LIST, text, &page.token)?;
+        let start = cursor.and_then(|cursor| Some(u32::from_be_bytes(cursor.try_into().ok()?))).unwrap_or(0) as usize;
         let found = self.0.movies.search(text).await.map_err(|failure| Error::movie(text, &failure))?;
         let end = (start + limit).min(found.value.len());
         let next = if end < found.value.len() {

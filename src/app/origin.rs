@@ -1,7 +1,7 @@
-//! Where a request comes from: who sent it, under which request key, in which trace.
+//! The caller, the request key and the trace of a request.
 //!
-//! Every method of [`App`](super::App) takes an [`Origin`], reads included, so that a rule about callers has one place to
-//! look. Nothing here decides what a caller may do.
+//! Every method of [`App`](super::App) takes an [`Origin`], reads included, so that a rule about callers has one place.
+//! Nothing here decides what a caller may do.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -16,7 +16,7 @@ use crate::{
 
 /// The name of every caller that is not authenticated. Their request ids are kept in one common space.
 const ANYONE: &str = "";
-/// The name under which the service calls itself, as for the commands that it prints at its start.
+/// The caller of the service's own requests, such as those behind the example commands that it prints at its start.
 const SERVICE: &str = "!service";
 
 /// The sender of a request.
@@ -41,7 +41,7 @@ pub struct Origin {
 }
 
 impl Caller {
-    /// A caller that is not authenticated. Limits for each caller count by its network address, where that is known.
+    /// A caller that is not authenticated. Limits per caller use its network address, if it is known.
     #[must_use]
     pub fn anyone(address: Option<IpAddr>) -> Self {
         Self { name: Cow::Borrowed(ANYONE), address }

@@ -87,7 +87,7 @@ impl App {
         let mut answer = changed(reply, None)?;
         answer.value.validate_only = validate_only;
         if !validate_only {
-            self.0.reservation_index.note(answer.value.view.reservation.reservation_id, showtime_id);
+            self.0.reservation_index.insert(answer.value.view.reservation.reservation_id, showtime_id);
         }
         Ok(answer)
     }
@@ -163,7 +163,7 @@ impl App {
     ) -> Result<ReservationPage, Error> {
         let limit = page.limit()?;
         let signed = canonical(filter);
-        let after = self.0.pages.place(LIST, &signed, &page.token)?.and_then(|place| read_cursor(&place));
+        let after = self.0.pages.cursor(LIST, &signed, &page.token)?.and_then(|cursor| read_cursor(&cursor));
         let now = self.0.clock.now();
         // Both reads are on the heap: the query builder makes their futures large.
         let read = Box::pin(self.0.store.reservations(filter, after, limit as u64 + 1, now));
@@ -186,13 +186,13 @@ impl App {
         Ok(ReservationPage { reservations: found.into_iter().filter_map(with_plan).collect(), next })
     }
 
-    /// Has the ledger decide a command. The caller's trace shows the wait for it; the transaction is shared with others.
+    /// Submits a command to the ledger. The caller's trace shows the wait for the reply; the transaction is shared with others.
     pub(super) async fn decide(&self, request: Request) -> Result<Option<Reply>, Error> {
         let wait = tracing::info_span!("decide", otel.kind = "internal");
         Ok(self.0.ledger.submit(request).instrument(wait).await?)
     }
 
-    /// Has a command about an existing reservation decided.
+    /// Submits a command about an existing reservation.
     async fn change(
         &self,
         origin: &Origin,
@@ -263,7 +263,7 @@ fn canonical(filter: &Filter) -> String {
         Phase::Expired => "expired",
     };
     let mut which = phases.iter().map(name).collect::<Vec<_>>().join(",");
-    // The text of a filter without these is what it was before there were any.
+    // Without these two the text is as it was before they existed.
     for (bound, time) in [(";from ", created_after), (";until ", created_before)] {
         which.extend(time.map(|time| format!("{bound}{}", time.to_rfc3339())));
     }
@@ -273,15 +273,15 @@ fn canonical(filter: &Filter) -> String {
 }
 
 fn write_cursor(last: &Reservation) -> Vec<u8> {
-    let mut place = last.create_time.timestamp_micros().to_be_bytes().to_vec();
-    place.extend_from_slice(last.reservation_id.0.as_bytes());
-    place
+    let mut cursor = last.create_time.timestamp_micros().to_be_bytes().to_vec();
+    cursor.extend_from_slice(last.reservation_id.0.as_bytes());
+    cursor
 }
 
-fn read_cursor(place: &[u8]) -> Option<ReservationCursor> {
-    let (made, id) = place.split_at_checked(8)?;
+fn read_cursor(cursor: &[u8]) -> Option<ReservationCursor> {
+    let (created, id) = cursor.split_at_checked(8)?;
     Some(ReservationCursor {
-        create_time: DateTime::from_timestamp_micros(i64::from_be_bytes(made.try_into().ok()?))?,
+        create_time: DateTime::from_timestamp_micros(i64::from_be_bytes(created.try_into().ok()?))?,
         reservation_id: ReservationId(Uuid::from_slice(id).ok()?),
     })
 }

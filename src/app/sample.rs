@@ -1,7 +1,7 @@
-//! The sample: three auditoriums and a handful of upcoming showtimes, made through the normal path, once.
+//! The sample: three auditoriums and six upcoming showtimes, created once, by the use cases that callers use.
 //!
-//! Every step has a request id of its own that is the same in every run, so a start that was interrupted half-way is
-//! taken up where it ended. A setting remembers that the sample is complete.
+//! Each step has a request id that is the same in every run, so that a start continues a sample that was interrupted. A setting
+//! is set when the sample is complete.
 
 use std::time::Duration;
 
@@ -19,13 +19,13 @@ use crate::domain::{
     showtime::NewShowtime,
 };
 
-/// Remembers that the sample is complete.
+/// The setting that is set when the sample is complete.
 const DONE: &str = "sample";
 const CINEMA: &str = "Grand Palace";
 const TIME_ZONE: &str = "Europe/Madrid";
-/// Name, rows, seats of a row.
+/// The name, the number of rows, and the seats of each row.
 const AUDITORIUMS: [(&str, u8, usize); 3] = [("Screen 1", 28, 22), ("Screen 2", 21, 18), ("Screen 3", 15, 21)];
-/// Screen, days from now, hour and minute there, movie, minutes, price in cents.
+/// The index of the auditorium, days from now, local hour and minute, movie, duration in minutes, price in cents.
 const SHOWTIMES: [(usize, u64, u32, u32, &str, u64, i64); 6] = [
     (0, 1, 18, 0, "tt1375666", 148, 1_200),
     (0, 1, 21, 30, "tt0068646", 175, 1_200),
@@ -36,10 +36,10 @@ const SHOWTIMES: [(usize, u64, u32, u32, &str, u64, i64); 6] = [
 ];
 
 impl App {
-    /// Makes the sample, unless it was made before.
+    /// Creates the sample, unless it is complete. Returns whether it was created now.
     ///
     /// # Errors
-    /// The store or the provider fails; the next start goes on from there.
+    /// The store or the provider fails. The next start continues.
     pub async fn make_sample(&self) -> Result<bool, Error> {
         if self.0.store.setting(DONE).await?.is_some() {
             return Ok(false);
@@ -48,17 +48,17 @@ impl App {
         for (name, rows, seats) in AUDITORIUMS {
             screens.push(self.sample_auditorium(name, rows, seats).await?);
         }
-        for plan in SHOWTIMES {
-            self.sample_showtime(&screens[plan.0], plan).await?;
+        for row in SHOWTIMES {
+            self.sample_showtime(&screens[row.0], row).await?;
         }
         self.0.store.setting_or_insert(DONE, b"complete").await?;
         Ok(true)
     }
 
     async fn sample_auditorium(&self, name: &str, rows: u8, seats: usize) -> Result<Auditorium, Error> {
-        let plan =
+        let rows =
             (0..rows).map(|row| LayoutRow { label: label(row), places: places(row, seats), numbers: Vec::new() });
-        let new = NewAuditorium::check(name.to_owned(), CINEMA.to_owned(), TIME_ZONE, Some(plan.collect()))?;
+        let new = NewAuditorium::check(name.to_owned(), CINEMA.to_owned(), TIME_ZONE, Some(rows.collect()))?;
         Ok(self.create_auditorium(&sample_origin("CreateAuditorium", name), new).await?.value)
     }
 
@@ -70,7 +70,7 @@ impl App {
         let day = screen.local_date(self.0.clock.now()) + Days::new(days);
         let time = NaiveTime::from_hms_opt(hour, minute, 0).unwrap_or_default();
         let start = day.and_time(time).and_local_timezone(screen.time_zone).earliest();
-        // An hour that summer time skips: the same number of hours after the day before will do.
+        // The hour may not exist on the day on which summer time begins.
         let start = start.map_or_else(|| self.0.clock.now() + TimeDelta::days(days as i64), |local| local.to_utc());
         let new = NewShowtime {
             movie_id: MovieId::parse(movie)?,
@@ -82,20 +82,20 @@ impl App {
         };
         let name = format!("{} {days} {hour}:{minute}", screen.name);
         match self.create_showtime(&sample_origin("CreateShowtime", &name), new).await {
-            // Somebody was quicker, in a sample that was interrupted: theirs will do.
+            // An interrupted run, or another instance, has scheduled it.
             Ok(_) | Err(Error::Overlaps { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 }
 
-/// A, B, … Z, AA, AB …
+/// The label of a row: A to Z, then AA, AB and so on.
 fn label(row: u8) -> String {
     let letter = char::from(b'A' + row % 26);
     if row < 26 { letter.to_string() } else { format!("A{letter}") }
 }
 
-/// Two aisles, and room for two wheelchairs with their companions in the first row.
+/// The cells of a row with two aisles. The first row has two wheelchair places with companion seats.
 fn places(row: u8, seats: usize) -> String {
     let side = seats / 4;
     let kinds = if row == 0 { format!("ac{}ca", "s".repeat(seats - 4)) } else { "s".repeat(seats) };

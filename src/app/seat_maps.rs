@@ -1,4 +1,4 @@
-//! Seat maps: shown, and watched.
+//! Seat maps, read and watched.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl App {
-    /// Who has which seat, with this revision in it.
+    /// The seat map at this revision or a later one.
     ///
     /// # Errors
     /// There is no such showtime, it is cancelled, it has never been at that revision, or the store fails.
@@ -29,13 +29,14 @@ impl App {
         if snapshot.revision < at_least_revision {
             return Err(Error::RevisionNotReached { asked: at_least_revision, reached: snapshot.revision });
         }
-        match snapshot.ended() {
+        match snapshot.end() {
             Some(end) => Err(end),
             None => Ok(snapshot),
         }
     }
 
-    /// Watches a showtime's seats for a caller from there: from a revision of an epoch on, if that is given and still kept.
+    /// Begins to watch a seat map. The watch resumes after `from`, a revision of an epoch, if the changes since then are still in
+    /// memory. Otherwise it begins with a snapshot.
     ///
     /// # Errors
     /// There is no such showtime, there are too many watchers, or the store fails.
@@ -53,37 +54,37 @@ impl App {
         })
     }
 
-    /// Why somebody who watched is told no more, though the showtime was not cancelled.
+    /// The error that ends a watch whose showtime is no longer in the database.
     #[must_use]
     pub fn gone(watch: &Watch) -> Error {
         Error::no_showtime(watch.showtime_id())
     }
 
-    /// Waits until nobody watches any more.
+    /// Waits until there are no watchers.
     pub async fn unwatched(&self) {
         self.0.ledger.views().wait_until_unwatched().await;
     }
 }
 
-/// What is shown ends when its showtime is cancelled.
-pub trait Ended {
-    /// Why there is no more to be seen.
-    fn ended(&self) -> Option<Error>;
+/// A state of a seat map that may be its last, because the showtime is cancelled.
+pub trait Ending {
+    /// The error with which a read or a watch of this state ends. `None`: the showtime is not cancelled.
+    fn end(&self) -> Option<Error>;
 }
 
-impl Ended for Snapshot {
-    fn ended(&self) -> Option<Error> {
-        Some(over(self.cancelled?, &self.plan, self.revision, self.at))
+impl Ending for Snapshot {
+    fn end(&self) -> Option<Error> {
+        Some(cancelled(self.cancelled?, &self.plan, self.revision, self.at))
     }
 }
 
-impl Ended for Frame {
-    fn ended(&self) -> Option<Error> {
-        Some(over(self.delta.cancelled?, &self.plan, self.delta.revision, self.at))
+impl Ending for Frame {
+    fn end(&self) -> Option<Error> {
+        Some(cancelled(self.delta.cancelled?, &self.plan, self.delta.revision, self.at))
     }
 }
 
-fn over(cancelled: DateTime<Utc>, plan: &Arc<ShowtimePlan>, revision: i64, now: DateTime<Utc>) -> Error {
-    let why = Arc::new(Refusal::ShowtimeCancelled { at: cancelled });
+fn cancelled(at: DateTime<Utc>, plan: &Arc<ShowtimePlan>, revision: i64, now: DateTime<Utc>) -> Error {
+    let why = Arc::new(Refusal::ShowtimeCancelled { at });
     Error::Refused(Refused { why, plan: Arc::clone(plan), revision, now, reservation_id: None })
 }

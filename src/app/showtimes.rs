@@ -1,4 +1,4 @@
-//! Showtimes: scheduled with a movie from the provider, read as they stand.
+//! Use cases of showtimes. A showtime is scheduled with a movie of the provider.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,11 +25,12 @@ const LIST: &str = "showtimes";
 impl App {
     /// Schedules a showtime.
     ///
-    /// A retry is answered before anything is checked or fetched: by then the start may have passed and the provider
-    /// may be down, and neither changes what was done.
+    /// A repeated request is answered before anything is checked or fetched: by then the start may have passed or the provider
+    /// may be down, and neither changes the answer.
     ///
     /// # Errors
-    /// Names what is wrong, missing or in the way.
+    /// The start is in the past, the movie or the auditorium does not exist, the showtime overlaps another one, or the provider
+    /// or the store fails.
     pub async fn create_showtime(&self, origin: &Origin, new: NewShowtime) -> Result<Answer<Showtime>, Error> {
         if let Some(key) = &origin.key
             && let Some(answered) = self.0.store.schedule_answered(key).await?
@@ -42,7 +43,7 @@ impl App {
         let (app, key) = (self.clone(), origin.key.clone());
         self.detached(async move {
             let rules = &app.0.rules;
-            let plan = Schedule {
+            let schedule = Schedule {
                 showtime_id: ShowtimeId(app.0.clock.new_id()),
                 new: &new,
                 movie: &movie,
@@ -50,15 +51,15 @@ impl App {
                 hold_duration: new.hold_duration.unwrap_or(rules.hold_duration),
                 now: app.0.clock.now(),
             };
-            scheduled(app.0.store.schedule(&plan, key.as_ref()).await?, &new, rules.turnaround)
+            scheduled(app.0.store.schedule(&schedule, key.as_ref()).await?, &new, rules.turnaround)
         })
         .await
     }
 
-    /// A showtime as it stands now, which must not be before the revision that is asked for.
+    /// Reads a showtime, which must have reached this revision.
     ///
     /// # Errors
-    /// There is none, it has never been at that revision, or the store fails.
+    /// There is no such showtime, it has not reached the revision, or the store fails.
     pub async fn showtime(&self, _origin: &Origin, id: ShowtimeId, at_least_revision: i64) -> Result<Showtime, Error> {
         let showtime = self.0.store.showtime(id).await?.ok_or_else(|| Error::no_showtime(id))?;
         let reached = showtime.standing.revision;
@@ -80,8 +81,8 @@ impl App {
     ) -> Result<Arc<ShowtimePage>, Error> {
         let limit = page.limit()?;
         let signed = canonical(filter);
-        let place = self.0.pages.place(LIST, &signed, &page.token)?;
-        let after = place.and_then(|place| read_cursor(&place));
+        let cursor = self.0.pages.cursor(LIST, &signed, &page.token)?;
+        let after = cursor.and_then(|cursor| read_cursor(&cursor));
         let key = (signed, page.token.clone(), limit);
         let read = PageRead { app: self.clone(), filter: filter.clone(), after, key: key.clone() };
         Ok(self.0.showtime_pages.reads.read(&key, read).await?)
@@ -90,7 +91,7 @@ impl App {
     /// Cancels a showtime and all its reservations, and frees its slot.
     ///
     /// # Errors
-    /// There is none, it cannot be cancelled any more, or the store fails.
+    /// There is no such showtime, it cannot be cancelled any more, or the store fails.
     pub async fn cancel_showtime(
         &self,
         origin: &Origin,
@@ -109,12 +110,12 @@ impl App {
                 return Err(Error::Refused(Refused { why, plan, revision, now, reservation_id: None }));
             }
         };
-        // A cancelled showtime does not change any more: however late it is read, this is what came of it.
+        // A cancelled showtime does not change any more, so a read after the commit returns the result.
         let value = self.0.store.showtime(id).await?.ok_or_else(|| Error::no_showtime(id))?;
         Ok(Answer { value, replayed })
     }
 
-    /// From when an auditorium has no more showtimes; a moment in the past if it never had any.
+    /// The time from which an auditorium has no more showtimes. It is 1970 if the auditorium never had any.
     ///
     /// # Errors
     /// The store fails.
@@ -169,7 +170,7 @@ fn scheduled(outcome: ShowtimeScheduled, new: &NewShowtime, turnaround: Duration
     }
 }
 
-/// The filter as text, the same in every version of this program: what a page token is signed with.
+/// The filter as text. Page tokens are signed with it, so it must not change between versions.
 fn canonical(filter: &Filter) -> String {
     let Filter { auditorium_id, movie_id, start_after, start_before, local_date, include_cancelled, cinema, states } =
         filter;
@@ -178,7 +179,8 @@ fn canonical(filter: &Filter) -> String {
         Phase::Scheduled => "scheduled",
         Phase::Cancelled => "cancelled",
     };
-    // The text of a filter without these is what it was before there were any. A cinema may be called anything, and comes last.
+    // Without these two the text is as it was before they existed. The name of a cinema may contain any character, so it comes
+    // last.
     let more = (cinema.is_some() || !states.is_empty())
         .then(|| [states.iter().map(name).collect::<Vec<_>>().join(","), shown(cinema.clone())].join("|"));
     let mut parts = vec![
@@ -194,13 +196,13 @@ fn canonical(filter: &Filter) -> String {
 }
 
 fn write_cursor(last: &Showtime) -> Vec<u8> {
-    let mut place = last.facts.start_time.timestamp_micros().to_be_bytes().to_vec();
-    place.extend_from_slice(last.facts.showtime_id.0.as_bytes());
-    place
+    let mut cursor = last.facts.start_time.timestamp_micros().to_be_bytes().to_vec();
+    cursor.extend_from_slice(last.facts.showtime_id.0.as_bytes());
+    cursor
 }
 
-fn read_cursor(place: &[u8]) -> Option<Cursor> {
-    let (start, id) = place.split_at_checked(8)?;
+fn read_cursor(cursor: &[u8]) -> Option<Cursor> {
+    let (start, id) = cursor.split_at_checked(8)?;
     Some(Cursor {
         start_time: DateTime::from_timestamp_micros(i64::from_be_bytes(start.try_into().ok()?))?,
         showtime_id: ShowtimeId(Uuid::from_slice(id).ok()?),

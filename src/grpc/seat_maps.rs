@@ -10,104 +10,106 @@ use tonic::{Extensions, Status};
 
 use super::{convert, ready::Ready, status};
 use crate::{
-    app::{App, Encoding, Ended as _, Error, Frame, Snapshot, Watch, WatchMessage},
+    app::{App, Encoding, Ending as _, Error, Frame, Snapshot, Watch, WatchMessage},
     pb::boxoffice::v1::{self as pb, watch_seat_map_response::Event},
 };
 
-/// A seat map's answer, put into bytes by whoever asks first.
-pub(super) fn answer(snapshot: &Snapshot, include_seats: bool) -> Ready {
-    let form = if include_seats { Encoding::Listed } else { Encoding::Compact };
-    let say = |snapshot: &Snapshot| {
+/// The response for a snapshot. It is encoded once, for the first caller, and shared by the others.
+pub(super) fn response(snapshot: &Snapshot, include_seats: bool) -> Ready {
+    let encoding = if include_seats { Encoding::Listed } else { Encoding::Compact };
+    let encode = |snapshot: &Snapshot| {
         let seat_map = Some(convert::seat_map(snapshot, include_seats));
         pb::GetSeatMapResponse { seat_map }.encode_to_vec().into()
     };
-    snapshot.encoded(form, say).into()
+    snapshot.encoded(encoding, encode).into()
 }
 
-/// Where a stream of words is.
-struct Telling {
+/// The state of one `WatchSeatMap` stream.
+struct WatchStream {
     watch: Watch,
     heartbeat: Duration,
-    ending: CancellationToken,
+    shutdown: CancellationToken,
     context: Arc<Extensions>,
-    last: Last,
+    next: NextItem,
 }
 
-/// What was said last.
-enum Last {
-    /// There is more.
-    Word,
-    /// This is still to be said.
-    Refusal(Box<Error>),
-    Goodbye,
+/// What the stream sends next.
+enum NextItem {
+    /// The next message of the watch.
+    Message,
+    /// The status with which the stream ends.
+    Failure(Box<Error>),
+    /// Nothing: the stream has ended.
+    Nothing,
 }
 
-/// What a watcher is told until it leaves, the showtime is cancelled or the server ends.
+/// The messages to a watcher, until it leaves, the showtime is cancelled or the server shuts down.
 pub(super) fn stream(
     watch: Watch,
     heartbeat: Duration,
-    ending: CancellationToken,
+    shutdown: CancellationToken,
     context: Extensions,
 ) -> impl Stream<Item = Result<Ready, Status>> + Send {
-    let telling = Telling { watch, heartbeat, ending, context: Arc::new(context), last: Last::Word };
-    stream::unfold(telling, |mut telling| async move {
-        match std::mem::replace(&mut telling.last, Last::Goodbye) {
-            Last::Goodbye => None,
-            Last::Refusal(error) => Some((Err(status::of(&error, &telling.context)), telling)),
-            Last::Word => {
-                let said = match telling.word().await {
-                    Ok((word, last)) => {
-                        telling.last = last;
-                        Ok(word.into())
+    let state = WatchStream { watch, heartbeat, shutdown, context: Arc::new(context), next: NextItem::Message };
+    stream::unfold(state, |mut state| async move {
+        match std::mem::replace(&mut state.next, NextItem::Nothing) {
+            NextItem::Nothing => None,
+            NextItem::Failure(error) => Some((Err(status::of(&error, &state.context)), state)),
+            NextItem::Message => {
+                let item = match state.next_message().await {
+                    Ok((message, next)) => {
+                        state.next = next;
+                        Ok(message.into())
                     }
-                    Err(error) => Err(status::of(&error, &telling.context)),
+                    Err(error) => Err(status::of(&error, &state.context)),
                 };
-                Some((said, telling))
+                Some((item, state))
             }
         }
     })
 }
 
-impl Telling {
-    /// The next word, and what comes after it; or why there is none.
-    async fn word(&mut self) -> Result<(Bytes, Last), Error> {
-        let said = tokio::select! {
+impl WatchStream {
+    /// Waits for the next message, and returns it with what the stream sends after it.
+    async fn next_message(&mut self) -> Result<(Bytes, NextItem), Error> {
+        let message = tokio::select! {
             biased;
-            () = self.ending.cancelled() => return Ok((self.goodbye(), Last::Goodbye)),
-            said = self.watch.next(self.heartbeat) => said,
+            () = self.shutdown.cancelled() => return Ok((self.draining(), NextItem::Nothing)),
+            message = self.watch.next(self.heartbeat) => message,
         };
-        let refusal = |end: Option<Error>| end.map_or(Last::Word, |end| Last::Refusal(Box::new(end)));
-        Ok(match said {
+        let after = |end: Option<Error>| end.map_or(NextItem::Message, |end| NextItem::Failure(Box::new(end)));
+        Ok(match message {
             WatchMessage::Gone => return Err(App::gone(&self.watch)),
             WatchMessage::Snapshot(snapshot) => {
-                (snapshot.encoded(Encoding::Watch, everything), refusal(snapshot.ended()))
+                (snapshot.encoded(Encoding::Watch, encode_snapshot), after(snapshot.end()))
             }
-            WatchMessage::Delta(frame) => (frame.encoded(changed), refusal(frame.ended())),
+            WatchMessage::Delta(frame) => (frame.encoded(encode_delta), after(frame.end())),
             WatchMessage::Heartbeat { revision, now, stale_since } => {
                 let heartbeat = pb::SeatMapHeartbeat {
                     revision,
                     as_of_time: Some(convert::timestamp(now)),
                     stale_since_time: stale_since.map(convert::timestamp),
                 };
-                (event(Event::Heartbeat(heartbeat)), Last::Word)
+                (encode(Event::Heartbeat(heartbeat)), NextItem::Message)
             }
         })
     }
 
-    fn goodbye(&self) -> Bytes {
+    /// The last message before the server shuts down. It says where the watcher can resume.
+    fn draining(&self) -> Bytes {
         let (revision, epoch) = self.watch.position();
-        event(Event::Draining(pb::SeatMapDraining { revision, epoch: epoch.to_string() }))
+        encode(Event::Draining(pb::SeatMapDraining { revision, epoch: epoch.to_string() }))
     }
 }
 
-fn everything(snapshot: &Snapshot) -> Bytes {
-    event(Event::Snapshot(convert::seat_map(snapshot, false)))
+fn encode_snapshot(snapshot: &Snapshot) -> Bytes {
+    encode(Event::Snapshot(convert::seat_map(snapshot, false)))
 }
 
-fn changed(frame: &Frame) -> Bytes {
-    event(Event::Delta(convert::seat_map_delta(frame)))
+fn encode_delta(frame: &Frame) -> Bytes {
+    encode(Event::Delta(convert::seat_map_delta(frame)))
 }
 
-fn event(event: Event) -> Bytes {
+fn encode(event: Event) -> Bytes {
     pb::WatchSeatMapResponse { event: Some(event) }.encode_to_vec().into()
 }

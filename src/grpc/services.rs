@@ -1,6 +1,6 @@
-//! Everything that is served: our own services, health, reflection, and the answer to what nobody serves.
+//! The services of the gRPC port: our own, health, reflection, and the refusal of unknown paths.
 //!
-//! A new service is one line in [`served!`] below and a file with its handlers.
+//! A new service is one line in [`served!`], besides its contract in `proto/`, its handlers and its use cases.
 
 use std::{
     convert::Infallible,
@@ -37,7 +37,7 @@ pub struct Watching {
     /// The longest time without a message to a watcher.
     pub heartbeat: Duration,
     /// Cancelled when the server shuts down, so that watchers are told where to resume.
-    pub ending: CancellationToken,
+    pub shutdown: CancellationToken,
 }
 
 /// Declares our own services. From this list come the names for health checks and reflection, the servers, and the table by
@@ -49,7 +49,7 @@ macro_rules! served {
 
         struct Served {
             $($field: $module::$server<Service>,)*
-            /// Health, reflection, and the refusal of what nobody serves.
+            /// Health, reflection, and the refusal of unknown paths.
             others: Router,
         }
 

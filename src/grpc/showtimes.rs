@@ -77,7 +77,7 @@ impl Showtimes for Service {
             request,
             |message| convert::showtime_at_least(&message.showtime_id, message.at_least_revision),
             |app, origin, (id, at_least)| async move { app.seat_map(&origin, id, at_least).await },
-            |snapshot| seat_maps::answer(&snapshot, include_seats),
+            |snapshot| seat_maps::response(&snapshot, include_seats),
         )
         .await
     }
@@ -94,9 +94,9 @@ impl Showtimes for Service {
                 app.watch_seat_map(&origin, id, from).await
             })
             .await?;
-        let Watching { heartbeat, ending } = self.watching.clone();
+        let Watching { heartbeat, shutdown } = self.watching.clone();
         let guard = StreamGuard::new(watch.permit());
-        let stream: Self::WatchSeatMapStream = Box::pin(seat_maps::stream(watch, heartbeat, ending, context));
+        let stream: Self::WatchSeatMapStream = Box::pin(seat_maps::stream(watch, heartbeat, shutdown, context));
         let mut response = Response::new(stream);
         response.extensions_mut().insert(guard);
         Ok(response)
