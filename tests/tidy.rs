@@ -1,11 +1,11 @@
-//! The house, as law: who may name whom, how long a file and a function may be, and what is never written.
+//! Rules for the project's files: which room may import which, how long files and functions may be, and what must not be written.
 //!
-//! It stands in for the walls that a workspace of crates would give, and it reads text: rustfmt's indentation is taken as
-//! given, and a macro that builds a path out of pieces would go unseen. Each rule is shown to catch a planted violation.
+//! The rules replace the boundaries between the crates of a workspace. They read text, so they rely on the indentation of
+//! rustfmt, and they do not see a path that a macro composes. For each rule a test shows that it catches a violation.
 
 mod bounds;
 mod cycles;
-mod law;
+mod rooms;
 mod source;
 
 use self::source::{Source, is_word, paths};
@@ -15,7 +15,7 @@ const LONGEST_FUNCTION: usize = 70;
 const LONGEST_MAIN: usize = 40;
 const LONGEST_README: usize = 250;
 
-/// Never written, and where the one exception is, if there is one.
+/// Words that must not be written, each with the file that is the exception, if there is one.
 const BANNED: [(&str, Option<&str>); 14] = [
     ("todo!", None),
     ("dbg!", None),
@@ -33,7 +33,7 @@ const BANNED: [(&str, Option<&str>); 14] = [
     ("mpsc::channel()", None),
 ];
 
-/// What makes SQL from text. It stands where statements were measured (see `docs/adr/`), and in the migrations.
+/// Functions that make SQL from text. They are allowed where statements were measured (see `docs/adr/`), and in the migrations.
 const RAW_SQL: [&str; 8] = [
     "from_sql_and_values",
     "Statement::from_string",
@@ -44,19 +44,19 @@ const RAW_SQL: [&str; 8] = [
     "find_by_statement",
     "sqlx::query",
 ];
-const RAW_SQL_HOMES: [&str; 3] = ["src/store/ledger.rs", "src/store/ledger/", "src/store/migrations"];
+const RAW_SQL_ALLOWED_IN: [&str; 3] = ["src/store/ledger.rs", "src/store/ledger/", "src/store/migrations"];
 
-/// The part of `BANNED` that holds in tests, too. They live in the real world, which has one clock.
+/// The number of entries of `BANNED` that apply to tests and benches too. These may read the clock.
 const BANNED_EVERYWHERE: usize = 6;
 
 fn too_long(source: &Source) -> Vec<String> {
-    let most = match source.path.as_str() {
+    let limit = match source.path.as_str() {
         "src/main.rs" => LONGEST_MAIN,
         "README.md" => LONGEST_README,
         _ => LONGEST_FILE,
     };
     let lines = source.text.lines().count();
-    if lines > most { vec![format!("{}: {lines} lines, {most} are allowed", source.path)] } else { Vec::new() }
+    if lines > limit { vec![format!("{}: {lines} lines, {limit} are allowed", source.path)] } else { Vec::new() }
 }
 
 fn long_functions(source: &Source) -> Vec<String> {
@@ -73,8 +73,8 @@ fn long_functions(source: &Source) -> Vec<String> {
         let closing = format!("{indent}}}");
         let Some(length) = lines[start..].iter().position(|line| line.trim_end() == closing) else { continue };
         if length >= LONGEST_FUNCTION {
-            let place = format!("{}:{}", source.path, start + 1);
-            found.push(format!("{place}: a function of {} lines, {LONGEST_FUNCTION} are allowed", length + 1));
+            let position = format!("{}:{}", source.path, start + 1);
+            found.push(format!("{position}: a function of {} lines, {LONGEST_FUNCTION} are allowed", length + 1));
         }
     }
     found
@@ -92,10 +92,10 @@ fn banned(source: &Source) -> Vec<String> {
     let rules = if product { &BANNED[..] } else { &BANNED[..BANNED_EVERYWHERE] };
     let mut found = Vec::new();
     for (number, line) in source.code().lines().enumerate() {
-        for (word, home) in rules {
+        for (word, exception) in rules {
             let written = line.match_indices(word).any(|(at, _)| !line[..at].ends_with(is_word));
-            if written && *home != Some(&source.path) {
-                found.push(format!("{}:{}: {word} is not written here", source.path, number + 1));
+            if written && *exception != Some(&source.path) {
+                found.push(format!("{}:{}: {word} must not be written here", source.path, number + 1));
             }
         }
     }
@@ -103,7 +103,7 @@ fn banned(source: &Source) -> Vec<String> {
 }
 
 fn raw_sql(source: &Source) -> Vec<String> {
-    if RAW_SQL_HOMES.iter().any(|home| source.path.starts_with(home)) {
+    if RAW_SQL_ALLOWED_IN.iter().any(|prefix| source.path.starts_with(prefix)) {
         return Vec::new();
     }
     let mut found = Vec::new();
@@ -116,11 +116,11 @@ fn raw_sql(source: &Source) -> Vec<String> {
 }
 
 fn without_introduction(source: &Source) -> Vec<String> {
-    let opened = source.text.starts_with("//!") || source.text.starts_with("#!/");
-    if opened { Vec::new() } else { vec![format!("{}: does not open with //!", source.path)] }
+    let introduced = source.text.starts_with("//!") || source.text.starts_with("#!/");
+    if introduced { Vec::new() } else { vec![format!("{}: does not start with //!", source.path)] }
 }
 
-/// Folders of somebody's machine. They are put together here so that this file does not break its own rule.
+/// Finds folders of the author's machine. Their names are composed here so that this file does not break its own rule.
 fn machine_paths(source: &Source) -> Vec<String> {
     let folders = [["/ro", "ot/"], ["/ho", "me/"], ["/Us", "ers/"], ["/wo", "rk/"]].map(|halves| halves.concat());
     let mut found = Vec::new();
@@ -132,13 +132,13 @@ fn machine_paths(source: &Source) -> Vec<String> {
     found
 }
 
-/// A path begins there; `https://example.org/home/` is none.
+/// Whether a path starts with the folder. The path of `https://example.org/home/` does not.
 fn names_folder(line: &str, folder: &str) -> bool {
     line.match_indices(folder)
         .any(|(at, _)| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-$}".contains(c)))
 }
 
-/// A lock file that names a private registry works on one machine only, and gives its name away.
+/// Finds private registries in lock files. Such a file works on one machine only, and publishes the name of the registry.
 fn private_registries(source: &Source) -> Vec<String> {
     let name = source.path.rsplit('/').next().unwrap_or_default();
     let (key, public) = match name {
@@ -148,11 +148,11 @@ fn private_registries(source: &Source) -> Vec<String> {
         ".npmrc" => ("registry=", "nothing"),
         _ => return Vec::new(),
     };
-    let strange = source.text.lines().find(|line| line.contains(key) && !line.contains(public));
-    strange.map(|line| format!("{}: not from a public registry: {}", source.path, line.trim())).into_iter().collect()
+    let private = source.text.lines().find(|line| line.contains(key) && !line.contains(public));
+    private.map(|line| format!("{}: not from a public registry: {}", source.path, line.trim())).into_iter().collect()
 }
 
-/// The names of all dependencies, as code writes them.
+/// Returns the names of all dependencies as code writes them.
 fn dependencies(manifest: &str) -> Vec<String> {
     let table: toml::Table = toml::from_str(manifest).expect("Cargo.toml is TOML");
     let names = |section: &str| table.get(section).and_then(toml::Value::as_table).cloned().unwrap_or_default();
@@ -160,7 +160,7 @@ fn dependencies(manifest: &str) -> Vec<String> {
     both.map(|(name, _)| name.replace('-', "_")).chain(["sqlx".to_owned(), "sea_query".to_owned()]).collect()
 }
 
-/// What `docs/guarantees.md` names as the proof of a guarantee and is no test: `file::test`, in the table's last column.
+/// Returns each `file::test` that `docs/guarantees.md` names as the proof of a guarantee and that does not exist.
 fn unproven(guarantees: &Source) -> Vec<String> {
     let rows = guarantees.text.lines().enumerate().filter(|(_, line)| line.starts_with('|'));
     let named = rows.flat_map(|(at, line)| line.split('`').skip(1).step_by(2).map(move |name| (at + 1, name)));
@@ -188,16 +188,16 @@ fn assert_caught(rule: impl Fn(&Source) -> Vec<String>, path: &str, text: &str, 
 }
 
 #[test]
-fn rooms_name_only_whom_they_may() {
+fn rooms_import_only_what_they_may() {
     let crates = dependencies(include_str!("../Cargo.toml"));
-    assert_tidy(|source| law::violations(source, &crates), |source| source.path.starts_with("src/"));
+    assert_tidy(|source| rooms::violations(source, &crates), |source| source.path.starts_with("src/"));
 }
 
 #[test]
 fn a_forbidden_import_is_caught() {
     let crates = dependencies(include_str!("../Cargo.toml"));
     let caught = |path: &str, text: &str, expected: &[&str]| {
-        assert_caught(|source| law::violations(source, &crates), path, text, expected);
+        assert_caught(|source| rooms::violations(source, &crates), path, text, expected);
     };
     caught("src/domain/money.rs", "use std::fmt;\nuse tokio::time;", &[":2: domain may not name the crate tokio"]);
     caught(
@@ -225,7 +225,7 @@ fn a_forbidden_import_is_caught() {
     caught("src/config/cli.rs", "use crate::store;\nuse tokio::fs;", &["crate::store", "the crate tokio"]);
     caught("src/attic/old.rs", "", &["no room called attic"]);
 
-    // What looks like it and is not.
+    // Text that only looks like a forbidden import.
     caught("src/domain/money.rs", "// use tokio::time;\nconst A: &str = \"crate::app\"; fn f() { x::tokio::y() }", &[]);
     caught("src/domain/money.rs", "fn f() {}\n#[cfg(test)]\nmod tests {\n    use proptest::prelude::*;\n}\n", &[]);
     caught("src/grpc/movies.rs", "use crate::{app::App, pb::boxoffice::v1::{self as pb, Movie}};", &[]);
@@ -246,7 +246,7 @@ fn files_of_a_room_do_not_import_each_other_in_a_circle() {
     assert_eq!(circle(&[("src/a.rs", "use b::X;"), ("src/a/b.rs", "use super::{Y, Z};")]).len(), 1);
     let three = [("src/a.rs", "use super::b;"), ("src/b.rs", "use super::c::X;"), ("src/c.rs", "use crate::a;")];
     assert_eq!(circle(&three).len(), 1);
-    // A re-export is no import, and neither is what only tests name.
+    // A re-export is not an import, and an import of tests does not count.
     assert!(
         circle(&[("src/a.rs", "pub use b::X;\npub(crate) use b::{Y, Z};"), ("src/a/b.rs", "use super::X;")]).is_empty()
     );
@@ -291,7 +291,7 @@ fn functions_are_short() {
 }
 
 #[test]
-fn what_is_banned_is_not_written() {
+fn banned_words_are_not_written() {
     assert_tidy(banned, Source::is_rust);
     for (word, _) in BANNED {
         assert_caught(banned, "src/app/a.rs", &format!("fn f() {{}}\n{word}"), &[word]);
@@ -303,13 +303,13 @@ fn what_is_banned_is_not_written() {
 }
 
 #[test]
-fn files_say_what_they_are() {
+fn files_start_with_an_introduction() {
     assert_tidy(without_introduction, Source::is_rust);
-    assert_caught(without_introduction, "src/a.rs", "use std::fmt;", &["does not open with //!"]);
+    assert_caught(without_introduction, "src/a.rs", "use std::fmt;", &["does not start with //!"]);
 }
 
 #[test]
-fn nothing_names_the_machine_that_it_was_written_on() {
+fn no_file_names_a_folder_or_registry_of_one_machine() {
     assert_tidy(|source| [machine_paths(source), private_registries(source)].concat(), |_| true);
     let folder = ["/ho", "me/somebody"].concat();
     assert_caught(machine_paths, "README.md", &format!("see {folder}/notes"), &["is a folder of one machine"]);
@@ -321,10 +321,11 @@ fn nothing_names_the_machine_that_it_was_written_on() {
 }
 
 #[test]
-fn every_proof_that_is_named_exists() {
+fn every_test_that_guarantees_name_exists() {
     assert_tidy(unproven, |source| source.path == "docs/guarantees.md");
-    let rows = "| one | `tidy::every_proof_that_is_named_exists` |\n| two | `tidy::gone`, `gone::gone` |";
-    assert_caught(unproven, "docs/guarantees.md", rows, &[":2: there is no test tidy::gone", "gone::gone"]);
+    let rows =
+        "| one | `tidy::every_test_that_guarantees_name_exists` |\n| two | `tidy::missing`, `missing::missing` |";
+    assert_caught(unproven, "docs/guarantees.md", rows, &[":2: there is no test tidy::missing", "missing::missing"]);
 }
 
 #[test]
@@ -340,11 +341,11 @@ fn the_bounds_of_the_benches_are_documented() {
     for row in ["| `one_vs_two` | this with that | at most 2.1 | 1.5 |", "| `two` | this with that | 2 | 1 |", ""] {
         assert!(found(bench, row).iter().any(|one| one.starts_with("one_vs_two: the bench has 2 and 1.5")), "{row}");
     }
-    assert_eq!(found("", "| `one`, `two` | this with that | 2 | 1, 3 |").len(), 2, "no bench has them");
+    assert_eq!(found("", "| `one`, `two` | this with that | 2 | 1, 3 |").len(), 2, "no bench has these ratios");
 }
 
 #[test]
-fn the_scanner_multiplies_braces_out() {
+fn the_scanner_expands_braces() {
     let code = "use a::{b, c::{d as e, *}, self};\nlet x = f::<g::H>(i::j);";
     let found: Vec<String> = paths(code).iter().map(|named| named.path.join("::")).collect();
     for path in ["a::b", "a::c::d", "a::self", "g::H", "i::j"] {

@@ -1,5 +1,4 @@
-//! The bounds of the benches: `docs/benchmarks.md` lists each ratio with what it must reach and what would be good, as the bench
-//! itself has it.
+//! The bounds of the benches: `docs/benchmarks.md` has the same ratios as the benches, with the same bounds.
 
 use std::collections::BTreeMap;
 
@@ -7,14 +6,14 @@ use super::source::Source;
 
 const DOCUMENT: &str = "docs/benchmarks.md";
 
-/// What a ratio must reach and what would be good, by the name of the ratio.
+/// The bound that a ratio must reach and the one that it aims at, by the name of the ratio.
 type Bounds = BTreeMap<String, (f64, f64)>;
 
-/// Each ratio whose bounds differ between the benches and their document, or that one of them does not have.
+/// Returns each ratio whose bounds differ between the benches and the document, or that only one of them has.
 pub(super) fn violations(sources: &[Source]) -> Vec<String> {
-    let of = |source: &&Source| source.path.starts_with("benches/");
+    let is_bench = |source: &&Source| source.path.starts_with("benches/");
     let measured: Bounds =
-        sources.iter().filter(of).flat_map(|source| source.text.lines().filter_map(in_bench)).collect();
+        sources.iter().filter(is_bench).flat_map(|source| source.text.lines().filter_map(in_bench)).collect();
     let document = sources.iter().filter(|source| source.path == DOCUMENT);
     let documented: Bounds = document.flat_map(|source| source.text.lines().flat_map(in_table)).collect();
     let names: std::collections::BTreeSet<_> = measured.keys().chain(documented.keys()).collect();
@@ -30,7 +29,7 @@ pub(super) fn violations(sources: &[Source]) -> Vec<String> {
         .collect()
 }
 
-/// A line such as `ratio("list_showtimes_vs_echo", "list, postgres", 0.5, 0.8),`.
+/// Reads a line such as `ratio("list_showtimes_vs_echo", "list, postgres", 0.5, 0.8),`.
 fn in_bench(line: &str) -> Option<(String, (f64, f64))> {
     let line = line.trim().strip_suffix(',')?.strip_suffix(')')?;
     let (_, rest) = line.split_once("(\"")?;
@@ -40,8 +39,8 @@ fn in_bench(line: &str) -> Option<(String, (f64, f64))> {
     Some((name.to_owned(), (must.parse().ok()?, aim.parse().ok()?)))
 }
 
-/// A row such as "| `one`, `two` | what they compare | 0.5, at most 2.0 | 0.8, 1.5 |". If it names several ratios but has one
-/// bound, that is the bound of each.
+/// Reads a row such as "| `one`, `two` | what they compare | 0.5, at most 2.0 | 0.8, 1.5 |". If it names several ratios but
+/// has one bound, that is the bound of each.
 fn in_table(line: &str) -> Vec<(String, (f64, f64))> {
     let cells: Vec<&str> = line.trim().trim_matches('|').split(" | ").collect();
     let [names, _, must, aim] = cells[..] else { return Vec::new() };

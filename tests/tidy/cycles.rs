@@ -1,7 +1,7 @@
 //! Finds files that import each other in a circle.
 //!
 //! A file imports another if a path in its code leads there: `crate::`, `self::` and `super::` are followed to the longest
-//! part that is a file. A re-export (`pub use`) is no import, since it only gives a name a second home.
+//! part that is a file. A re-export (`pub use`) is not an import, because it only adds a second path to a name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ const RELATED: &str = "src/store/entities/";
 /// The files that each file imports.
 type Imports<'s> = BTreeMap<&'s str, BTreeSet<&'s str>>;
 
-/// Each group of files that import each other in a circle, with the imports that make it one.
+/// Returns each group of files that import each other in a circle, with these imports.
 pub(super) fn violations(sources: &[Source]) -> Vec<String> {
     let imports = imports(sources);
     let mut reported = BTreeSet::new();
@@ -51,7 +51,7 @@ fn imports(sources: &[Source]) -> Imports<'_> {
     imports
 }
 
-/// The files to which imports lead from this one. The file itself is among them only if it is in a circle.
+/// Returns the files to which imports lead from this one. The file itself is among them only if it is in a circle.
 fn reachable<'s>(imports: &Imports<'s>, from: &str) -> BTreeSet<&'s str> {
     let mut found = BTreeSet::new();
     let mut next: Vec<&str> = imports[from].iter().copied().collect();
@@ -63,8 +63,8 @@ fn reachable<'s>(imports: &Imports<'s>, from: &str) -> BTreeSet<&'s str> {
     found
 }
 
-/// The module path of a file, with the folder as its first part: `src::store::pools`. The roots themselves put modules
-/// together and are left out.
+/// Returns the module path of a file, with the folder as its first part: `src::store::pools`. The roots have none, because
+/// they only declare modules.
 fn module(source: &Source) -> Option<String> {
     let path = source.path.strip_suffix(".rs")?;
     let (root, inside) = path.split_once('/')?;
@@ -76,7 +76,7 @@ fn is_bench(source: &Source) -> bool {
     source.code().contains("fn main(")
 }
 
-/// The file to which a path leads, seen from the module `own`.
+/// Returns the file to which a path leads, seen from the module `own`.
 fn target<'s>(own: &str, path: &[String], files: &BTreeMap<String, &'s str>) -> Option<&'s str> {
     let own: Vec<&str> = own.split("::").collect();
     let ups = path.iter().take_while(|word| *word == "super").count();
@@ -98,23 +98,22 @@ fn target<'s>(own: &str, path: &[String], files: &BTreeMap<String, &'s str>) -> 
     None
 }
 
-/// The code without what looks like an import and is none: `pub use …;` in whatever visibility, and visibilities like
-/// `pub(super)`. Both are blanked out.
+/// Blanks out what looks like an import and is not one: `pub use …;` with any visibility, and visibilities such as `pub(super)`.
 fn without_re_exports(code: &str) -> String {
-    let mut kept = String::with_capacity(code.len());
+    let mut blanked = String::with_capacity(code.len());
     let mut rest = code;
     while let Some(at) = rest.find("pub") {
         let (before, here) = rest.split_at(at);
-        kept.push_str(before);
+        blanked.push_str(before);
         let begins_word = !before.ends_with(is_word);
         let end = if begins_word { blank_length(here) } else { "pub".len() };
-        kept.extend(here[..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+        blanked.extend(here[..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
         rest = &here[end..];
     }
-    kept + rest
+    blanked + rest
 }
 
-/// How much of a text that begins with `pub` is a visibility, or a whole re-export.
+/// Returns the length of the visibility or of the re-export with which the text starts.
 fn blank_length(text: &str) -> usize {
     let after = &text["pub".len()..];
     let visibility = if after.starts_with('(') { after.find(')').map_or(0, |end| end + 1) } else { 0 };

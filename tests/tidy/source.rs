@@ -7,15 +7,15 @@ use std::{
 
 /// A file of the project.
 pub(super) struct Source {
-    /// From the project's root, with `/`: `src/store/pools.rs`.
+    /// The path from the root of the project, with `/`, such as `src/store/pools.rs`.
     pub(super) path: String,
     pub(super) text: String,
 }
 
-/// What is not ours, or not kept.
+/// Files and folders that do not belong to the project or are not under version control.
 const SKIPPED: [&str; 5] = [".git", "target", "node_modules", "boxoffice-data", "__pycache__"];
 
-/// Every text file of the project.
+/// Returns every text file of the project.
 pub(super) fn all() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
@@ -28,7 +28,7 @@ pub(super) fn all() -> Vec<Source> {
             if path.is_dir() {
                 folders.push(path);
             } else if let Ok(text) = fs::read_to_string(&path) {
-                let inside = path.strip_prefix(root).expect("it was found under the root");
+                let inside = path.strip_prefix(root).expect("the path is below the root");
                 found.push(Source { path: inside.to_string_lossy().replace('\\', "/"), text });
             }
         }
@@ -42,13 +42,13 @@ impl Source {
         Path::new(&self.path).extension().is_some_and(|extension| extension == "rs")
     }
 
-    /// The code: comments and the insides of strings are blanks, lines stay where they are.
+    /// Returns the code with blanks instead of comments and strings. Line numbers do not change.
     pub(super) fn code(&self) -> String {
         strip(&self.text)
     }
 
-    /// The code that is compiled into the program: without the unit tests, which stand at the end of a file or in a file
-    /// of their own.
+    /// Returns the code that is compiled into the program. Unit tests, at the end of a file or in a file of their own, are
+    /// left out.
     pub(super) fn product(&self) -> String {
         if self.path.contains("/tests/") || self.path.ends_with("/tests.rs") {
             return String::new();
@@ -79,7 +79,7 @@ pub(super) fn strip(text: &str) -> String {
     code
 }
 
-/// How much of the beginning of `rest` is a comment, a string or a character; 0: it is code.
+/// Returns the length of the comment, string or character with which `rest` starts, or 0 if it starts with code.
 fn blank_length(rest: &str, before: Option<char>) -> usize {
     let after = |end: &str, from: usize| rest[from..].find(end).map_or(rest.len(), |at| from + at + end.len());
     if rest.starts_with("//") {
@@ -98,7 +98,7 @@ fn blank_length(rest: &str, before: Option<char>) -> usize {
     }
     let quote = match rest.as_bytes() {
         [b'"', ..] => '"',
-        // Not a lifetime: `'a'`, `'\n'`.
+        // A character such as `'a'` or `'\n'`, and not a lifetime.
         [b'\'', b'\\', ..] => '\'',
         [b'\'', ..] if rest.chars().nth(2) == Some('\'') => '\'',
         _ => return 0,
@@ -115,16 +115,16 @@ fn blank_length(rest: &str, before: Option<char>) -> usize {
     rest.len()
 }
 
-/// A path that code names, `["crate", "pb", "movies"]`, and the line where it begins.
+/// A path that the code names, such as `["crate", "pb", "movies"]`, and the line where it starts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) line: usize,
-    /// It is surely a path, and not the name of a variable.
+    /// Whether this is certainly a path, and not the name of a variable.
     pub(super) sure: bool,
     pub(super) path: Vec<String>,
 }
 
-/// Every path that the code names, with the braces of `use a::{b, c::d}` multiplied out.
+/// Returns every path that the code names. `use a::{b, c::d}` has two paths.
 pub(super) fn paths(code: &str) -> Vec<Named> {
     let mut found = Vec::new();
     let mut at = 0;
@@ -135,7 +135,7 @@ pub(super) fn paths(code: &str) -> Vec<Named> {
             at += rest.chars().next().map_or(1, char::len_utf8);
             continue;
         }
-        // `x::tonic` is x's; `::tonic` is the crate.
+        // `x::tonic` is a name in `x`, but `::tonic` is the crate.
         let before = code[..at].trim_end();
         let owner = before.strip_suffix("::").map(str::trim_end);
         let goes_on = owner.is_some_and(|owner| owner.ends_with(|c: char| c.is_alphanumeric() || "_>".contains(c)));
@@ -149,7 +149,7 @@ pub(super) fn paths(code: &str) -> Vec<Named> {
     found
 }
 
-/// Reads one path at the beginning of `text`, and returns how long it is.
+/// Reads the path with which `text` starts, and returns its length.
 fn expand(text: &str, prefix: &[String], (line, imported): (usize, bool), found: &mut Vec<Named>) -> usize {
     let mut path = prefix.to_vec();
     let mut at = 0;

@@ -1,12 +1,12 @@
-//! The table of the house: which room may name which other room and which crate.
+//! The rule of the architecture: which room may name which other rooms and crates.
 
 use super::source::{Named, Source, paths};
 
-/// Which crates a room may name.
+/// The crates that a room may name.
 enum Crates {
-    /// These, and the standard library.
+    /// These crates and the standard library.
     Only(&'static [&'static str]),
-    /// All but these.
+    /// All crates but these.
     Not(&'static [&'static str]),
 }
 
@@ -23,7 +23,7 @@ const ROOMS: [Room; 12] = [
     Room {
         name: "domain",
         may_name: &[],
-        // The last two are tables: customers' ids are compared in NFC, without characters that nobody sees.
+        // The last two crates are Unicode tables. The id of a customer is compared in NFC and has no invisible characters.
         crates: Crates::Only(&[
             "chrono",
             "chrono_tz",
@@ -67,30 +67,31 @@ const ROOMS: [Room; 12] = [
     Room {
         name: "config",
         may_name: &["telemetry::cause"],
-        // redis and rustls read what is meant for them, so that what they would refuse is refused here by name.
+        // redis and rustls parse the options that are passed on to them, so that a value that they refuse is reported with
+        // its option.
         crates: Crates::Only(&["clap", "redis", "rustls", "serde", "serde_json", "toml", "url"]),
     },
-    // The leaves, which nearly every room names. They name only each other.
+    // The leaves, which nearly every room may name. They may name only each other.
     Room { name: "telemetry", may_name: &["clock"], crates: Crates::Not(&["redis"]) },
     Room { name: "background", may_name: &["telemetry"], crates: Crates::Only(&["tokio", "tokio_util", "tracing"]) },
     Room { name: "clock", may_name: &[], crates: Crates::Only(&["chrono", "uuid"]) },
     Room { name: "pb", may_name: &[], crates: Crates::Only(&["tonic", "prost", "prost_types"]) },
 ];
 
-/// Where everything is put together.
-const FREE: [&str; 3] = ["server", "main", "lib"];
+/// The modules that put everything together and may name every room.
+const UNRESTRICTED: [&str; 3] = ["server", "main", "lib"];
 
-/// Rooms in which tonic is spoken.
-const SPEAK_GRPC: [&str; 4] = ["grpc", "upstream", "telemetry", "pb"];
+/// The rooms that may name the crates of gRPC.
+const GRPC_ROOMS: [&str; 4] = ["grpc", "upstream", "telemetry", "pb"];
 
-/// Further paths for files whose path begins so.
+/// Further paths that the files with this prefix may name.
 const FURTHER: [(&str, &[&str]); 2] = [
     ("src/upstream/demo", &["pb::boxoffice::demo", "pb::DESCRIPTORS"]),
-    // An event is kept in the form in which it is told.
+    // An event is stored in the form in which subscribers get it.
     ("src/store/outbox", &["pb::boxoffice::events", "pb::google"]),
 ];
 
-/// Every import in a file of `src/` that the table forbids. `crates` are the names of all dependencies.
+/// Returns every import in a file of `src/` that the rule forbids. `crates` are the names of all dependencies.
 pub(super) fn violations(source: &Source, crates: &[String]) -> Vec<String> {
     let Some(inside) = source.path.strip_prefix("src/").and_then(|path| path.strip_suffix(".rs")) else {
         return Vec::new();
@@ -98,12 +99,12 @@ pub(super) fn violations(source: &Source, crates: &[String]) -> Vec<String> {
     let modules: Vec<&str> = inside.split('/').collect();
     let home = modules[0];
     let room = ROOMS.iter().find(|room| room.name == home);
-    if room.is_none() && !FREE.contains(&home) {
-        return vec![format!("{}: the house has no room called {home}", source.path)];
+    if room.is_none() && !UNRESTRICTED.contains(&home) {
+        return vec![format!("{}: there is no room called {home}", source.path)];
     }
     let named = paths(&source.product());
     let targets: Vec<_> = named.iter().map(|named| target(&named.path, modules.len())).collect();
-    // A file that names a whole room may go on with the room's name alone: `use crate::pb; … pb::movies::Empty`.
+    // After `use crate::pb;` a file may name `pb::movies::Empty`, which must be checked too.
     let whole: Vec<&String> =
         targets.iter().flatten().filter(|target| target.len() == 1).map(|target| &target[0]).collect();
     let mut found = Vec::new();
@@ -121,7 +122,7 @@ pub(super) fn violations(source: &Source, crates: &[String]) -> Vec<String> {
     found
 }
 
-/// The path from the root of our crate, if that is where it leads: by `crate::`, or by enough `super::`.
+/// Returns the path from the root of the crate if the path starts there, by `crate::` or by enough `super::`.
 fn target(path: &[String], depth: usize) -> Option<&[String]> {
     let ups = path.iter().take_while(|word| *word == "super").count();
     let start = match path.first().map(String::as_str) {
@@ -132,8 +133,8 @@ fn target(path: &[String], depth: usize) -> Option<&[String]> {
     // `use crate::pb::{self}` names `pb`.
     let end = path.len() - usize::from(path.last().is_some_and(|word| word == "self"));
     let target = path.get(start..end)?;
-    // A unit test's `super::` is one level nearer than its file's, so that only names of rooms are taken for rooms.
-    let is_room = |name: &String| ROOMS.iter().any(|room| room.name == name) || FREE.contains(&name.as_str());
+    // In a unit test, `super::` is the module of the file. So a path is taken for a room only if it has the name of one.
+    let is_room = |name: &String| ROOMS.iter().any(|room| room.name == name) || UNRESTRICTED.contains(&name.as_str());
     let leads_out = target.first().is_some_and(|first| path[0] == "crate" || is_room(first));
     leads_out.then_some(target)
 }
@@ -143,7 +144,7 @@ fn forbidden_room(room: &Room, target: &[String], file: &str) -> Option<String> 
     let within = |path: &str, whole: &str| path == whole || path.starts_with(&format!("{whole}::"));
     let further = FURTHER.iter().filter(|(prefix, _)| file.starts_with(prefix)).flat_map(|(_, paths)| *paths);
     let mut allowed = room.may_name.iter().copied().chain(further.copied()).chain([room.name]);
-    // The name of a room of which a part is allowed: what is then taken from it is judged where it is taken.
+    // A room may be named as a whole if a part of it is allowed. The paths inside it are checked where they are named.
     let permitted = allowed.any(|path| within(&joined, path) || target.len() == 1 && within(path, &joined));
     (!permitted).then(|| format!("{} may not name crate::{joined}", room.name))
 }
@@ -151,7 +152,7 @@ fn forbidden_room(room: &Room, target: &[String], file: &str) -> Option<String> 
 fn forbidden_crate(room: Option<&Room>, home: &str, name: &str) -> Option<String> {
     let allowed = match (name, room.map(|room| &room.crates)) {
         ("sea_orm" | "sea_query" | "sqlx", _) => home == "store",
-        (name, Some(_)) if GRPC.contains(&name) => SPEAK_GRPC.contains(&home),
+        (name, Some(_)) if GRPC.contains(&name) => GRPC_ROOMS.contains(&home),
         (name, Some(Crates::Only(list))) => list.contains(&name),
         (name, Some(Crates::Not(list))) => !list.contains(&name),
         (_, None) => true,
