@@ -268,8 +268,8 @@ impl Runner {
         };
         let mut deployment = Deployment::start(&self.programs[program], store, processes).await;
         match place {
-            Place::TenPast => past::write(&deployment.ground, 10).await,
-            Place::MillionPast => past::write(&deployment.ground, 1_000_000).await,
+            Place::TenPast => past::write(&deployment.storage, 10).await,
+            Place::MillionPast => past::write(&deployment.storage, 1_000_000).await,
             Place::Postgres | Place::ThreeProcesses | Place::Sqlite => {}
         }
         // A service that has run for a while has seen every showtime.

@@ -26,7 +26,7 @@ mod server {
 
 use std::time::Duration;
 
-use harness::{Store, world::Ground};
+use harness::{Store, world::Storage};
 use serde_json::{Map, Value, json};
 use server::{
     bare_postgres::{self, CONNECTIONS},
@@ -197,8 +197,8 @@ async fn measure_starts(program: &Program) -> Map<String, Value> {
         START.0, "first ms", "warm ms", "idle resident MiB", "thereof anonymous"
     );
     for (name, store) in [("sqlite", Store::Sqlite), ("postgres", Store::Postgres)] {
-        let ground = Ground::new(store).await;
-        let setup = || ground.setup().with("--sample", "on");
+        let storage = Storage::new(store).await;
+        let setup = || storage.setup().with("--sample", "on");
         let first = Service::start(program, setup()).await.start_time;
         let service = Service::start(program, setup()).await;
         tokio::time::sleep(IDLE_AFTER).await;
@@ -219,9 +219,9 @@ struct Deployment {
     /// Index of its program.
     program: usize,
     place: Place,
-    // The service ends before its ground is removed.
+    // The service ends before its storage is removed.
     service: Service,
-    ground: Ground,
+    storage: Storage,
     requests: Requests,
 }
 
@@ -232,14 +232,14 @@ impl Deployment {
             Place::Uncached => (Store::Postgres, "0"),
             Place::Sqlite => (Store::Sqlite, "10000"),
         };
-        let ground = Ground::new(store).await;
-        let service = Service::start(program, ground.setup().with("--showtime-cache", cache)).await;
+        let storage = Storage::new(store).await;
+        let service = Service::start(program, storage.setup().with("--showtime-cache", cache)).await;
         let requests = Requests::prepare(&service).await;
-        if ground.is_postgres() {
+        if storage.is_postgres() {
             // Autovacuum would have run by the time that there are so many showtimes.
-            ground.sql("VACUUM (ANALYZE)").await.expect("statistics of the showtimes");
+            storage.sql("VACUUM (ANALYZE)").await.expect("statistics of the showtimes");
         }
-        Self { program: number, place, service, ground, requests }
+        Self { program: number, place, service, storage, requests }
     }
 
     fn call(&self, question: Question, in_flight: usize, seconds: f64) -> Outcome {
@@ -274,7 +274,7 @@ impl Runner {
                 load::Plan { address: self.echo(question).await, path, messages, in_flight, seconds }.run()
             }
             Contestant::BarePostgres => {
-                let url = self.deployment(program, Place::Postgres).await.ground.database().url();
+                let url = self.deployment(program, Place::Postgres).await.storage.database().url();
                 bare_postgres::Plan { url, connections: in_flight, seconds }.run()
             }
         };

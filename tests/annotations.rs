@@ -38,7 +38,7 @@ struct Breach {
     below: &'static str,
 }
 
-/// A field of a request with its place and its rules.
+/// A field of a request with its path and its rules.
 struct Site {
     /// The fields from the request down to this one. The number picks an item of a list.
     steps: Vec<(FieldDescriptor, Option<usize>)>,
@@ -47,7 +47,7 @@ struct Site {
 }
 
 impl Site {
-    /// `layout.rows[0].label`
+    /// Returns the path of the field, such as `layout.rows[0].label`.
     fn path(&self) -> String {
         let step = |(field, index): &(FieldDescriptor, Option<usize>)| match index {
             Some(index) => format!("{}[{index}].", field.name()),
@@ -99,8 +99,8 @@ async fn the_conversions_enforce_every_annotation_by_field() {
         for fields in alternatives(&pool, &method.input()) {
             for set in [false, true] {
                 let found = violated(&world, &path(&method), &with_all(&request, &fields, set)).await;
-                let named = |field: &FieldDescriptor| found.iter().any(|found| found == field.name());
-                assert!(fields.iter().all(named), "{}: {found:?}", method.full_name());
+                let is_violated = |field: &FieldDescriptor| found.iter().any(|found| found == field.name());
+                assert!(fields.iter().all(is_violated), "{}: {found:?}", method.full_name());
                 broken += 1;
             }
         }
@@ -131,18 +131,18 @@ async fn the_conversions_enforce_every_annotation_by_field() {
 #[test]
 fn every_request_field_has_a_rule_or_is_listed_without_one() {
     let pool = pool();
-    let mut free = Vec::new();
+    let mut without_rule = Vec::new();
     for method in methods(&pool) {
         let request = method.input();
         for site in sites(&pool, &request, &[]).into_iter().filter(|site| site.rules.is_none()) {
-            free.push(format!("{}.{}", request.name(), site.path()));
+            without_rule.push(format!("{}.{}", request.name(), site.path()));
         }
     }
-    free.sort();
-    assert_eq!(free, WITHOUT_RULE);
+    without_rule.sort();
+    assert_eq!(without_rule, WITHOUT_RULE);
 }
 
-/// The groups of fields of a message of which exactly one must be set.
+/// Returns the groups of fields of a message of which exactly one must be set.
 fn alternatives(pool: &DescriptorPool, message: &MessageDescriptor) -> Vec<Vec<FieldDescriptor>> {
     let extension = pool.get_extension_by_name("buf.validate.message").expect("the rules are in the descriptors");
     let options = message.options();
@@ -164,7 +164,7 @@ fn alternatives(pool: &DescriptorPool, message: &MessageDescriptor) -> Vec<Vec<F
     found
 }
 
-/// The request with all of these fields set, or with none.
+/// Returns the request with all of these fields set, or with none.
 fn with_all(request: &DynamicMessage, fields: &[FieldDescriptor], set: bool) -> DynamicMessage {
     let mut changed = request.clone();
     for field in fields {
@@ -190,7 +190,7 @@ async fn violated(server: &Server, path: &str, request: &DynamicMessage) -> Vec<
     }
 }
 
-/// Every field of a message and of the messages inside it. Of a list, only the first item is looked at.
+/// Returns every field of a message and of the messages inside it. Of a list, only the first item is used.
 fn sites(pool: &DescriptorPool, message: &MessageDescriptor, steps: &[(FieldDescriptor, Option<usize>)]) -> Vec<Site> {
     let extension = pool.get_extension_by_name("buf.validate.field").expect("the rules are in the descriptors");
     let mut sites = Vec::new();
@@ -221,7 +221,7 @@ fn sites_below(
     sites(pool, inner, &[steps, &[(field.clone(), index)]].concat())
 }
 
-/// The rules that are set, by name.
+/// Returns the rules that are set, by name.
 fn rules_of(rules: &DynamicMessage) -> Vec<(String, Value)> {
     rules.fields().map(|(field, value)| (field.name().to_owned(), value.clone())).collect()
 }
@@ -236,7 +236,7 @@ fn optional(site: &Site) -> bool {
     ignored || message && !rules.iter().any(|(name, _)| name == "required")
 }
 
-/// Every way to break the rules of the field. Panics at a rule that this test does not know.
+/// Returns every way to break the rules of the field. Panics at a rule that this test does not know.
 fn breaches(site: &Site, request: &DynamicMessage) -> Vec<Breach> {
     let mut breaches = Vec::new();
     let Some(rules) = &site.rules else { return breaches };
@@ -266,7 +266,7 @@ fn breaches(site: &Site, request: &DynamicMessage) -> Vec<Breach> {
     breaches
 }
 
-/// Values that break this rule, with the rest of the path of the violation.
+/// Returns values that break this rule, each with the rest of the path of the violation.
 fn values(rule: &str, bound: &Value, valid: &Value) -> Vec<(Value, &'static str)> {
     let text = |text: &str| (Value::String(text.to_owned()), "");
     let length = || usize::try_from(bound.as_u64().expect("a length")).expect("a small length");
@@ -296,7 +296,7 @@ fn values(rule: &str, bound: &Value, valid: &Value) -> Vec<(Value, &'static str)
             let mut values = Vec::new();
             for (kind, inner) in rules_of(bound.as_message().expect("rules are a message")) {
                 for (rule, bound) in rules_of(inner.as_message().expect("rules are a message")) {
-                    let beyond = match (&*kind, &*rule) {
+                    let broken = match (&*kind, &*rule) {
                         ("int32", "gte") => Value::I32(bound.as_i32().expect("a bound") - 1),
                         ("int32", "lte") => Value::I32(bound.as_i32().expect("a bound") + 1),
                         ("enum", "defined_only") => Value::EnumNumber(i32::MAX),
@@ -304,20 +304,20 @@ fn values(rule: &str, bound: &Value, valid: &Value) -> Vec<(Value, &'static str)
                         other => panic!("this test does not know the rule {other:?} for items"),
                     };
                     let mut items = items();
-                    items[0] = beyond;
+                    items[0] = broken;
                     values.push((Value::List(items), "[0]"));
                 }
             }
             values
         }
-        "duration.gte" => vec![(moved(bound, -1), "")],
-        "duration.lte" => vec![(moved(bound, 1), "")],
+        "duration.gte" => vec![(longer(bound, -1), "")],
+        "duration.lte" => vec![(longer(bound, 1), "")],
         rule => panic!("this test does not know the rule {rule}"),
     }
 }
 
 /// The duration plus some seconds.
-fn moved(bound: &Value, seconds: i64) -> Value {
+fn longer(bound: &Value, seconds: i64) -> Value {
     let mut duration = bound.as_message().expect("a duration").clone();
     let field = duration.descriptor().get_field_by_name("seconds").expect("a duration has seconds");
     let bound = duration.get_field(&field).as_i64().expect("seconds are a number");

@@ -1,4 +1,4 @@
-//! Auditoriums, over the wire: made once, read back, listed.
+//! Auditoriums are created, read and listed over the wire.
 
 use boxoffice::pb::boxoffice::v1::{
     Auditorium, CreateAuditoriumRequest, GetAuditoriumRequest, Layout, ListAuditoriumsRequest, Row,
@@ -19,7 +19,7 @@ on_both_stores!(
     a_list_can_be_for_one_cinema,
     pages_join_to_the_whole_list,
     a_page_has_a_cap,
-    a_token_is_good_for_its_own_list_only,
+    a_token_is_valid_for_its_own_list_only,
 );
 
 async fn a_created_auditorium_is_read_back_whole(world: World) {
@@ -29,15 +29,15 @@ async fn a_created_auditorium_is_read_back_whole(world: World) {
     assert_eq!(created.time_zone, "Europe/Madrid");
     assert_eq!(created.seat_count, 11);
     assert!(created.create_time.is_some());
-    let asked = GetAuditoriumRequest { auditorium_id: created.auditorium_id.clone() };
-    let read = world.auditoriums().get_auditorium(asked).await.expect("it is found").into_inner();
+    let request = GetAuditoriumRequest { auditorium_id: created.auditorium_id.clone() };
+    let read = world.auditoriums().get_auditorium(request).await.expect("it is found").into_inner();
     assert_eq!(read.auditorium, Some(created));
 }
 
 async fn an_unknown_auditorium_is_not_found_by_name(world: World) {
     let unknown = request_id();
-    let asked = GetAuditoriumRequest { auditorium_id: unknown.clone() };
-    let status = world.auditoriums().get_auditorium(asked).await.expect_err("there is none");
+    let request = GetAuditoriumRequest { auditorium_id: unknown.clone() };
+    let status = world.auditoriums().get_auditorium(request).await.expect_err("there is none");
     assert_not_found(&status, "AUDITORIUM_NOT_FOUND", &unknown);
 }
 
@@ -45,8 +45,8 @@ async fn a_malformed_id_is_refused_by_field(world: World) {
     for malformed in
         ["", "7", "not-a-uuid", "{01890a5d-ac96-774b-bcce-b302099a8057}", "01890a5dac96774bbcceb302099a8057"]
     {
-        let asked = GetAuditoriumRequest { auditorium_id: malformed.to_owned() };
-        let status = world.auditoriums().get_auditorium(asked).await.expect_err("that is no id");
+        let request = GetAuditoriumRequest { auditorium_id: malformed.to_owned() };
+        let status = world.auditoriums().get_auditorium(request).await.expect_err("the id is malformed");
         assert_violates(&status, &["auditorium_id"]);
     }
 }
@@ -64,24 +64,26 @@ async fn lists_go_by_cinema_and_name_and_leave_layouts_out(world: World) {
 }
 
 async fn a_list_can_be_for_one_cinema(world: World) {
-    let ours = create_auditorium(world.auditoriums()).await;
+    let auditorium = create_auditorium(world.auditoriums()).await;
     create_auditorium(world.auditoriums()).await;
-    let request = ListAuditoriumsRequest { cinema: ours.cinema.clone(), ..Default::default() };
+    let request = ListAuditoriumsRequest { cinema: auditorium.cinema.clone(), ..Default::default() };
     let (listed, _) = list(&world, request).await.expect("a list");
-    assert_eq!(listed, [Auditorium { layout: None, ..ours }]);
-    let nobody = ListAuditoriumsRequest { cinema: "Nowhere".to_owned(), ..Default::default() };
-    assert_eq!(list(&world, nobody).await.expect("an empty list").0, []);
+    assert_eq!(listed, [Auditorium { layout: None, ..auditorium }]);
+    let unknown = ListAuditoriumsRequest { cinema: "Nowhere".to_owned(), ..Default::default() };
+    assert_eq!(list(&world, unknown).await.expect("an empty list").0, []);
 }
 
 async fn pages_join_to_the_whole_list(world: World) {
-    let many = new_auditorium();
+    let template = new_auditorium();
     for name in ["c", "a", "e", "b", "d", "a"] {
-        create(&world, CreateAuditoriumRequest { name: name.to_owned(), ..many.clone() }).await.expect("it is created");
+        create(&world, CreateAuditoriumRequest { name: name.to_owned(), ..template.clone() })
+            .await
+            .expect("it is created");
     }
-    let page = |page_token| ListAuditoriumsRequest { cinema: many.cinema.clone(), page_size: 4, page_token };
+    let page = |page_token| ListAuditoriumsRequest { cinema: template.cinema.clone(), page_size: 4, page_token };
     let (first, token) = list(&world, page(String::new())).await.expect("a page");
-    // One that comes before the page's end must not push anything into the next page, or out of it.
-    create(&world, CreateAuditoriumRequest { name: "0".to_owned(), ..many.clone() }).await.expect("it is created");
+    // An auditorium that is created before the end of the first page must not shift the next page.
+    create(&world, CreateAuditoriumRequest { name: "0".to_owned(), ..template.clone() }).await.expect("it is created");
     let (second, end) = list(&world, page(token)).await.expect("a page");
     let names: Vec<_> = first.iter().chain(&second).map(|each| &*each.name).collect();
     assert_eq!(names, ["a", "a", "b", "c", "d", "e"]);
@@ -94,44 +96,44 @@ async fn a_page_has_a_cap(world: World) {
     let created: Vec<_> = stream::iter(creations).buffer_unordered(32).collect().await;
     assert!(created.iter().all(Result::is_ok), "{created:?}");
     let sized = |page_size| ListAuditoriumsRequest { page_size, ..Default::default() };
-    for (asked, given) in [(0, 50), (1, 1), (200, 200), (201, 200), (i32::MAX, 200)] {
-        let (listed, token) = list(&world, sized(asked)).await.expect("a page");
-        assert_eq!(listed.len(), given, "for {asked}");
-        assert_ne!(token, "", "for {asked}");
+    for (requested, returned) in [(0, 50), (1, 1), (200, 200), (201, 200), (i32::MAX, 200)] {
+        let (listed, token) = list(&world, sized(requested)).await.expect("a page");
+        assert_eq!(listed.len(), returned, "for {requested}");
+        assert_ne!(token, "", "for {requested}");
     }
-    assert_violates(&list(&world, sized(-1)).await.expect_err("no page is negative"), &["page_size"]);
+    assert_violates(&list(&world, sized(-1)).await.expect_err("a page size is not negative"), &["page_size"]);
 }
 
-async fn a_token_is_good_for_its_own_list_only(world: World) {
-    let many = new_auditorium();
+async fn a_token_is_valid_for_its_own_list_only(world: World) {
+    let template = new_auditorium();
     for _ in 0..2 {
-        create(&world, many.clone()).await.expect("it is created");
+        create(&world, template.clone()).await.expect("it is created");
     }
     let page = |cinema: &str, page_token: &str| ListAuditoriumsRequest {
         cinema: cinema.to_owned(),
         page_size: 1,
         page_token: page_token.to_owned(),
     };
-    let (_, token) = list(&world, page(&many.cinema, "")).await.expect("a page");
+    let (_, token) = list(&world, page(&template.cinema, "")).await.expect("a page");
     let shortened = &token[..token.len() / 2];
     for (cinema, bad) in [
         ("Roxy", &*token),
         ("", &*token),
-        (&*many.cinema, &*tampered(&token, 0)),
-        (&*many.cinema, &*tampered(&token, token.len() / 2)),
-        (&*many.cinema, shortened),
-        (&*many.cinema, "0"),
-        (&*many.cinema, "\u{1F3AC}"),
+        (&*template.cinema, &*tampered(&token, 0)),
+        (&*template.cinema, &*tampered(&token, token.len() / 2)),
+        (&*template.cinema, shortened),
+        (&*template.cinema, "0"),
+        (&*template.cinema, "\u{1F3AC}"),
     ] {
-        let status = list(&world, page(cinema, bad)).await.expect_err("the token is not good here");
+        let status = list(&world, page(cinema, bad)).await.expect_err("the token is for another list");
         assert_violates(&status, &["page_token"]);
     }
     // The size of a page is not part of the filter.
-    let request = ListAuditoriumsRequest { page_size: 7, ..page(&many.cinema, &token) };
+    let request = ListAuditoriumsRequest { page_size: 7, ..page(&template.cinema, &token) };
     assert_eq!(list(&world, request).await.expect("the next page").0.len(), 1);
 }
 
-/// Every rule of a layout, each broken alone, and the field that is to be named.
+/// Each rule of a layout is broken alone, and the violation must name the field.
 #[tokio::test]
 async fn a_layout_is_refused_by_the_field_that_is_wrong() {
     let world = World::start(crate::harness::Store::Sqlite).await;
@@ -169,22 +171,22 @@ async fn a_layout_is_refused_by_the_field_that_is_wrong() {
         let request = CreateAuditoriumRequest { layout: Some(layout.clone()), ..new_auditorium() };
         match create(&world, request).await {
             Err(status) => assert_violates(&status, &paths),
-            Ok(created) => panic!("{paths:?} was let through: {created:?}"),
+            Ok(created) => panic!("{paths:?} was accepted: {created:?}"),
         }
     }
 }
 
 #[tokio::test]
-async fn every_flaw_is_named_in_one_answer() {
+async fn every_violation_is_named_in_one_answer() {
     let world = World::start(crate::harness::Store::Sqlite).await;
-    let flawed = CreateAuditoriumRequest {
+    let invalid = CreateAuditoriumRequest {
         name: String::new(),
         cinema: "x".repeat(101),
         time_zone: "Europe/Atlantis".to_owned(),
         layout: Some(layout(&[("a", "s?"), ("B", "__"), ("B", "s")])),
         request_id: "no".to_owned(),
     };
-    let status = create(&world, flawed).await.expect_err("it has flaws");
+    let status = create(&world, invalid).await.expect_err("the request is invalid");
     assert_violates(
         &status,
         &[
@@ -198,7 +200,7 @@ async fn every_flaw_is_named_in_one_answer() {
             "request_id",
         ],
     );
-    let status = create(&world, CreateAuditoriumRequest::default()).await.expect_err("nothing is said");
+    let status = create(&world, CreateAuditoriumRequest::default()).await.expect_err("the request is empty");
     assert_violates(&status, &["name", "cinema", "time_zone", "layout"]);
 }
 
@@ -206,25 +208,25 @@ async fn every_flaw_is_named_in_one_answer() {
 async fn names_are_counted_in_characters_and_printable() {
     let world = World::start(crate::harness::Store::Sqlite).await;
     let named = |name: &str| CreateAuditoriumRequest { name: name.to_owned(), ..new_auditorium() };
-    let created = create(&world, named(&"ñ".repeat(100))).await.expect("a hundred characters are fine");
+    let created = create(&world, named(&"ñ".repeat(100))).await.expect("100 characters are accepted");
     assert_eq!(created.name, "ñ".repeat(100));
     for bad in ["\u{7}", "a\nb", "a\0b", "   "] {
-        let status = create(&world, named(bad)).await.expect_err("that cannot be printed");
+        let status = create(&world, named(bad)).await.expect_err("the name cannot be printed");
         assert_violates(&status, &["name"]);
     }
 }
 
-/// A refusal travels in trailers, and the strictest clients give up on those over 8 KiB.
+/// A refusal is sent in trailers, and some clients reject trailers of more than 8 KiB.
 #[tokio::test]
-async fn answers_to_hopeless_layouts_stay_small() {
+async fn answers_to_layouts_with_thousands_of_violations_are_small() {
     let world = World::start(crate::harness::Store::Sqlite).await;
-    let hopeless = |rows: usize, numbers: usize| {
+    let invalid = |rows: usize, numbers: usize| {
         let numbers = vec![-1; numbers];
         let row = Row { label: "?".to_owned(), places: "?".to_owned(), numbers };
         CreateAuditoriumRequest { layout: Some(Layout { rows: vec![row; rows] }), ..new_auditorium() }
     };
-    for request in [hopeless(1, 100), hopeless(100, 100), hopeless(100, 0), hopeless(5_000, 0)] {
-        let status = create(&world, request).await.expect_err("it has thousands of flaws");
+    for request in [invalid(1, 100), invalid(100, 100), invalid(100, 0), invalid(5_000, 0)] {
+        let status = create(&world, request).await.expect_err("the request is invalid");
         let trailers = status.message().len() + status.details().len() * 4 / 3;
         assert!((1..7_500).contains(&trailers), "{trailers} bytes: {status:?}");
         let found = violations(&status);
@@ -233,15 +235,15 @@ async fn answers_to_hopeless_layouts_stay_small() {
 }
 
 #[tokio::test]
-async fn numbers_are_kept_and_a_missing_seat_uses_up_its_own() {
+async fn given_numbers_are_used_and_a_missing_seat_counts() {
     let world = World::start(crate::harness::Store::Sqlite).await;
-    let given = Layout {
+    let layout = Layout {
         rows: vec![
             Row { label: "A".to_owned(), places: "ss_s".to_owned(), numbers: vec![5, 3, 999] },
             Row { label: "B".to_owned(), places: "s.s_s".to_owned(), numbers: vec![] },
         ],
     };
-    let request = CreateAuditoriumRequest { layout: Some(given), ..new_auditorium() };
+    let request = CreateAuditoriumRequest { layout: Some(layout), ..new_auditorium() };
     let created = create(&world, request).await.expect("it is created");
     assert_eq!(created.seat_count, 6);
     let rows = created.layout.expect("the answer has the layout").rows;

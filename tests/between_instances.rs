@@ -16,77 +16,83 @@ use crate::harness::{
     seats::{HALL, confirm, reserve, showtime, showtime_with, these},
     server::Setup,
     watching::{Copy, map, states, watch},
-    world::Ground,
+    world::Storage,
 };
 
-fn setup(ground: &Ground, redis: &Redis) -> Setup {
-    let setup = ground.setup().with("--redis-url", redis.url()).with("--redis-rest", "100ms");
+fn setup(storage: &Storage, redis: &Redis) -> Setup {
+    let setup = storage.setup().with("--redis-url", redis.url()).with("--redis-rest", "100ms");
     // A Redis that is stopped for a moment does not count as down.
     setup.with("--sweep", "false").with("--redis-timeout", "1s")
 }
 
-/// The number of messages that a server has received from others.
+/// Returns how many messages the server has received from other instances.
 async fn received(server: &Server) -> f64 {
     let metrics = server.metrics().await;
     metrics.sum("boxoffice_feed_messages_total", &["outcome=\"heard\""]).expect("messages are counted")
 }
 
 #[tokio::test]
-async fn a_change_is_heard_over_redis_though_the_database_is_silent() {
-    let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
-    let proxy = Proxy::start(&ground.database().url()).await;
-    let one = setup(&ground, &redis).start().await;
-    let other = setup(&ground, &redis).with("--database-url", proxy.url()).start().await;
+async fn a_change_arrives_over_redis_while_the_database_does_not_answer() {
+    let (storage, redis) = (Storage::new(Store::Postgres).await, Redis::start().await);
+    let proxy = Proxy::start(&storage.database().url()).await;
+    let one = setup(&storage, &redis).start().await;
+    let other = setup(&storage, &redis).with("--database-url", proxy.url()).start().await;
     let mut all = Convergence::start(vec![&one, &other]).await;
-    // By then both instances receive the messages of the other.
+    // After this, each instance receives the messages of the other.
     all.change(&[0, 1], 8).await;
     all.converge().await;
     let (copy, watching) = &mut all.watching[1];
-    proxy.silence(true);
+    proxy.pause();
     for seat in ["F1", "F2", "F3"] {
-        let held = reserve(&one, these(&all.showtime, seat, seat)).await.expect("it is free");
+        let held = reserve(&one, these(&all.showtime, seat, seat)).await.expect("the seat is free");
         copy.read_until(watching, held.revision).await;
         assert_eq!(copy.states[seat], SeatState::Held);
     }
-    proxy.silence(false);
+    proxy.resume();
 }
 
 /// Two instances change the same showtime in turn, without Redis: an instance that misses a revision of the other reads it
 /// before it shows its own change.
 #[tokio::test]
 async fn an_instance_shows_every_change_that_it_has_acknowledged() {
-    let ground = Ground::new(Store::Postgres).await;
-    let (one, other) = (ground.setup().start().await, ground.setup().start().await);
+    let storage = Storage::new(Store::Postgres).await;
+    let (one, other) = (storage.setup().start().await, storage.setup().start().await);
     let showtime = showtime(&one).await;
-    let shown = async |revision: i64, seat: &str, state: SeatState| {
+    let assert_shown = async |revision: i64, seat: &str, state: SeatState| {
         let map = map(&mut other.showtimes(), &showtime.showtime_id, 0).await;
         assert!(map.revision >= revision, "{seat}: revision {} was acknowledged, {} is shown", revision, map.revision);
         assert_eq!(states(&map)[seat], state, "{seat} at revision {}", map.revision);
     };
-    shown(1, "A1", SeatState::Free).await;
-    for (turn, (theirs, ours)) in [("A1", "A3"), ("B1", "B3"), ("C1", "C3"), ("D1", "D4")].into_iter().enumerate() {
-        let customer = |who: &str| format!("{who} {turn}");
-        let request = ReserveSeatsRequest { request_id: request_id(), ..these(&showtime, &customer("theirs"), theirs) };
+    assert_shown(1, "A1", SeatState::Free).await;
+    for (turn, (first_seat, second_seat)) in
+        [("A1", "A3"), ("B1", "B3"), ("C1", "C3"), ("D1", "D4")].into_iter().enumerate()
+    {
+        let customer = |name: &str| format!("{name} {turn}");
+        let request =
+            ReserveSeatsRequest { request_id: request_id(), ..these(&showtime, &customer("first"), first_seat) };
         let first = reserve(&one, request.clone()).await.expect("the seat is free");
-        let held = reserve(&other, these(&showtime, &customer("ours"), ours)).await.expect("the seat is free");
-        shown(held.revision, ours, SeatState::Held).await;
-        // A repeated request is acknowledged as well, though nothing is written for it.
-        let second = these(&showtime, &customer("second"), &format!("D{}", turn + 5));
-        let second = ReserveSeatsRequest { request_id: request_id(), ..second };
-        let made = reserve(&one, second.clone()).await.expect("the seat is free");
-        assert_eq!(reserve(&other, second.clone()).await.expect("a retry is harmless").revision, made.revision);
-        shown(made.revision, &format!("D{}", turn + 5), SeatState::Held).await;
-        // And so is a confirmation of what the other instance has sold.
-        let sold = confirm(&one, &first).await.expect("it is held");
+        let held = reserve(&other, these(&showtime, &customer("second"), second_seat)).await.expect("the seat is free");
+        assert_shown(held.revision, second_seat, SeatState::Held).await;
+        // The answer to a repeated request acknowledges the change too, although nothing is written for it.
+        let repeated = these(&showtime, &customer("third"), &format!("D{}", turn + 5));
+        let repeated = ReserveSeatsRequest { request_id: request_id(), ..repeated };
+        let made = reserve(&one, repeated.clone()).await.expect("the seat is free");
+        assert_eq!(
+            reserve(&other, repeated.clone()).await.expect("a repeated request is answered").revision,
+            made.revision
+        );
+        assert_shown(made.revision, &format!("D{}", turn + 5), SeatState::Held).await;
+        // So does the answer to a confirmation of a reservation that the other instance has sold.
+        let sold = confirm(&one, &first).await.expect("the reservation is held");
         assert_eq!(confirm(&other, &first).await.expect("it is sold").revision, sold.revision);
-        shown(sold.revision, theirs, SeatState::Sold).await;
+        assert_shown(sold.revision, first_seat, SeatState::Sold).await;
     }
 }
 
 #[tokio::test]
 async fn a_watch_begins_with_what_its_instance_has_acknowledged() {
-    let ground = Ground::new(Store::Postgres).await;
-    let (one, other) = (ground.setup().start().await, ground.setup().start().await);
+    let storage = Storage::new(Store::Postgres).await;
+    let (one, other) = (storage.setup().start().await, storage.setup().start().await);
     let showtime = showtime(&one).await;
     map(&mut other.showtimes(), &showtime.showtime_id, 0).await;
     reserve(&one, these(&showtime, "ada", "A1")).await.expect("the seat is free");
@@ -98,8 +104,8 @@ async fn a_watch_begins_with_what_its_instance_has_acknowledged() {
 
 #[tokio::test]
 async fn malformed_messages_over_redis_do_no_harm() {
-    let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
-    let servers = [setup(&ground, &redis).start().await, setup(&ground, &redis).start().await];
+    let (storage, redis) = (Storage::new(Store::Postgres).await, Redis::start().await);
+    let servers = [setup(&storage, &redis).start().await, setup(&storage, &redis).start().await];
     let mut all = Convergence::start(servers.iter().collect()).await;
     all.change(&[0, 1], 8).await;
     all.converge().await;
@@ -111,7 +117,7 @@ async fn malformed_messages_over_redis_do_no_harm() {
         let step = [before.to_be_bytes(), (before + 1).to_be_bytes(), 0_i64.to_be_bytes()].concat();
         [head, step, vec![0, 1], seat.to_be_bytes().to_vec(), vec![2]].concat()
     };
-    let mut wrong = vec![
+    let mut malformed = vec![
         Vec::new(),
         b"nonsense".to_vec(),
         [&[9], &message(&epoch, at, 0)[1..]].concat(),
@@ -121,20 +127,20 @@ async fn malformed_messages_over_redis_do_no_harm() {
         message(&epoch, at - 1, 0),
         message(&epoch, i64::MAX - 1, 0),
     ];
-    wrong.extend((1_000..1_100).map(|later| message(&epoch, at + later, 0)));
-    for bytes in wrong {
+    malformed.extend((1_000..1_100).map(|later| message(&epoch, at + later, 0)));
+    for bytes in malformed {
         let escaped = bytes.iter().map(|byte| format!("\\{byte:03}")).collect::<Vec<_>>().concat();
         let publish = format!("return redis.call('PUBLISH', 'boxoffice:seat_maps', '{escaped}')");
-        assert_eq!(redis.ask(&["EVAL", &publish, "0"]).trim(), "2", "both instances listen");
+        assert_eq!(redis.run(&["EVAL", &publish, "0"]).trim(), "2", "both instances listen");
     }
     all.change(&[0, 1], 24).await;
     all.converge().await;
 }
 
 #[tokio::test]
-async fn nothing_is_missed_or_repeated_while_redis_is_killed_and_back() {
-    let (ground, mut redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
-    let servers = [setup(&ground, &redis).start().await, setup(&ground, &redis).start().await];
+async fn nothing_is_missed_or_repeated_while_redis_is_killed_and_restarted() {
+    let (storage, mut redis) = (Storage::new(Store::Postgres).await, Redis::start().await);
+    let servers = [setup(&storage, &redis).start().await, setup(&storage, &redis).start().await];
     let mut all = Convergence::start(servers.iter().collect()).await;
     all.change_in_turn(&[0, 1], 12).await;
     all.change(&[0, 1], 24).await;
@@ -153,9 +159,9 @@ async fn nothing_is_missed_or_repeated_while_redis_is_killed_and_back() {
 }
 
 #[tokio::test]
-async fn nothing_is_missed_or_repeated_while_redis_is_a_black_hole() {
-    let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
-    let servers = [setup(&ground, &redis).start().await, setup(&ground, &redis).start().await];
+async fn nothing_is_missed_or_repeated_while_redis_does_not_answer() {
+    let (storage, redis) = (Storage::new(Store::Postgres).await, Redis::start().await);
+    let servers = [setup(&storage, &redis).start().await, setup(&storage, &redis).start().await];
     let mut all = Convergence::start(servers.iter().collect()).await;
     all.change(&[0, 1], 24).await;
     redis.pause();
@@ -167,9 +173,9 @@ async fn nothing_is_missed_or_repeated_while_redis_is_a_black_hole() {
 }
 
 #[tokio::test]
-async fn an_instance_that_stood_still_catches_up() {
-    let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
-    for setup in [ground.setup().with("--sweep", "false"), setup(&ground, &redis)] {
+async fn an_instance_that_was_stopped_catches_up() {
+    let (storage, redis) = (Storage::new(Store::Postgres).await, Redis::start().await);
+    for setup in [storage.setup().with("--sweep", "false"), setup(&storage, &redis)] {
         let servers = [setup.clone().start().await, setup.start().await];
         let mut all = Convergence::start(servers.iter().collect()).await;
         all.change(&[0, 1], 16).await;
@@ -183,35 +189,35 @@ async fn an_instance_that_stood_still_catches_up() {
 }
 
 #[tokio::test]
-async fn an_instance_whose_database_was_silent_catches_up() {
-    let ground = Ground::new(Store::Postgres).await;
-    let proxy = Proxy::start(&ground.database().url()).await;
-    let one = ground.setup().start().await;
-    let other = ground.setup().with("--database-url", proxy.url()).start().await;
+async fn an_instance_whose_database_did_not_answer_catches_up() {
+    let storage = Storage::new(Store::Postgres).await;
+    let proxy = Proxy::start(&storage.database().url()).await;
+    let one = storage.setup().start().await;
+    let other = storage.setup().with("--database-url", proxy.url()).start().await;
     let mut all = Convergence::start(vec![&one, &other]).await;
     all.change(&[0, 1], 16).await;
     all.converge().await;
-    proxy.silence(true);
+    proxy.pause();
     for _ in 0..2 {
         all.change(&[0], 32).await;
     }
-    proxy.silence(false);
+    proxy.resume();
     all.converge().await;
 }
 
-/// The time of the next lapse in the database may be too early. An instance that has followed the other's changes knows that
-/// nothing lapses, and still corrects it: a sweep would find the showtime again and again.
+/// The time of the next lapse in the database may be too early. The sweep corrects it, even on an instance whose own state says
+/// that nothing lapses. Otherwise every sweep would find the showtime again.
 #[tokio::test]
 async fn a_sweep_corrects_the_lapse_time_that_another_instance_has_left() {
-    let ground = Ground::new(Store::Postgres).await;
-    let sweeping = ground.setup().with("--sweep-interval", "100ms").start().await;
-    let other = ground.setup().with("--sweep", "false").start().await;
+    let storage = Storage::new(Store::Postgres).await;
+    let sweeping = storage.setup().with("--sweep-interval", "100ms").start().await;
+    let other = storage.setup().with("--sweep", "false").start().await;
     let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(1)), ..request };
     let showtime = showtime_with(&sweeping, &HALL, in_hours(0), brief).await;
-    let database = ground.connect().await;
+    let database = storage.connect().await;
     for (server, seat) in [(&sweeping, "A1"), (&other, "A2")] {
-        let held = reserve(server, these(&showtime, seat, seat)).await.expect("it is free");
-        confirm(server, &held).await.expect("it is held");
+        let held = reserve(server, these(&showtime, seat, seat)).await.expect("the seat is free");
+        confirm(server, &held).await.expect("the reservation is held");
         let query = "SELECT 1 FROM standings WHERE next_lapse IS NOT NULL";
         eventually("no showtime has a time of the next lapse", async || {
             database

@@ -1,4 +1,4 @@
-//! Pages in a real browser: headless Chromium with connect-web over grpc-web, on pages of another origin.
+//! Pages in a real browser: headless Chromium with connect-web over gRPC-Web, on pages of another origin.
 
 use std::{collections::BTreeMap, fs, process::Command};
 
@@ -14,7 +14,7 @@ const ORIGIN: &str = "http://cinema.example";
 /// The name of each seat's state in the contract, by the name of the seat.
 type States = BTreeMap<String, String>;
 
-/// What browser.js prints.
+/// The output of `browser.js`.
 #[derive(Debug, Deserialize)]
 struct Visit {
     /// The seat maps of the page that watches and of the page that reserves.
@@ -84,7 +84,7 @@ async fn a_page_sees_what_another_reserves() {
 async fn visit(world: &World, showtime_id: &str, seats: &[&str]) -> Visit {
     let chromium = chromium();
     let clients = installed();
-    let folder = world.ground.folder();
+    let folder = world.storage.folder();
     let descriptors = folder.join("descriptors.bin");
     fs::write(&descriptors, pb::DESCRIPTORS).expect("a file");
     clients.beside_packages("page.js");

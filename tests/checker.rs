@@ -1,62 +1,69 @@
-//! The checker earns trust by what it finds: the crowd of `crashes.rs`, at servers with a bug in them.
+//! The history's checker is tested itself: it must find the bugs that are planted in a server, and every change of the tables
+//! that no request has made.
 
 use std::sync::Arc;
 
 use crate::harness::{
     Store, World,
     fleet::Fleet,
-    history::{Deed, History},
+    history::{History, Operation},
     load::{self, Load},
-    world::Ground,
+    world::Storage,
 };
 
-on_both_stores!(what_is_changed_behind_everybodys_back_is_found);
+on_both_stores!(a_row_that_no_request_changed_is_found);
 
 #[tokio::test]
 async fn decisions_without_a_lock_are_found() {
-    assert_found("no-lock", &["decided under it"]).await;
+    assert_found("no-lock", &["decided during the lock"]).await;
 }
 
 #[tokio::test]
 async fn a_time_from_before_the_lock_is_found() {
-    assert_found("time-before-lock", &["decided under it"]).await;
+    assert_found("time-before-lock", &["decided during the lock"]).await;
 }
 
 #[tokio::test]
 async fn answers_before_their_commit_are_found() {
-    assert_found("answer-before-commit", &["was known before it began", "as was known", "it was there"]).await;
+    assert_found(
+        "answer-before-commit",
+        &["was known before it started", "a read is stale or wrong", "a known reservation was not found"],
+    )
+    .await;
 }
 
-/// Something is said to be wrong in one of these words.
-async fn assert_found(bug: &str, words: &[&str]) {
-    let ground = Ground::new(Store::Postgres).await;
-    let fleet = Arc::new(Fleet::start(3, load::options(ground.setup()).with_bug(bug)).await);
+/// Runs load on servers with the planted bug. An anomaly must have one of these texts.
+async fn assert_found(bug: &str, texts: &[&str]) {
+    let storage = Storage::new(Store::Postgres).await;
+    let fleet = Arc::new(Fleet::start(3, load::options(storage.setup()).with_bug(bug)).await);
     let history = Arc::new(History::default());
-    let connection = ground.connect().await;
+    let connection = storage.connect().await;
     let showtimes = load::showtimes(&fleet).await;
     let (load, all) = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).start(2_000, 32);
-    tokio::join!(all, load.interfere(&connection));
+    tokio::join!(all, load.lock_showtimes(&connection));
     history.settle(fleet.channel(0)).await;
-    let wrong = history.check(&connection, &fleet.channels()).await;
-    let names_it = |what: &String| words.iter().any(|words| what.contains(words));
-    assert!(wrong.iter().any(names_it), "{bug} is not found, but {wrong:?}");
+    let anomalies = history.check(&connection, &fleet.channels()).await;
+    let is_found = |anomaly: &String| texts.iter().any(|text| anomaly.contains(text));
+    assert!(anomalies.iter().any(is_found), "the bug {bug} is not found: {anomalies:?}");
 }
 
-/// Every table, column by column: what was told is no longer what is there.
-async fn what_is_changed_behind_everybodys_back_is_found(world: World) {
+/// One column after another is changed in the tables, so that it no longer agrees with the answers and the events.
+async fn a_row_that_no_request_changed_is_found(world: World) {
     let history = History::default();
-    let id = &history.stage(world.channel(), 2, 600).await;
-    let call = async |deed: Deed| history.call(world.channel(), id, deed).await.done().reservation_id;
-    let sold = call(Deed::reserve(id, "one", "A", 1..=2)).await;
-    call(Deed::confirm_by(&sold, "cash")).await;
-    let gone = call(Deed::reserve(id, "two", "A", 3..=4)).await;
-    call(Deed::cancel(&gone)).await;
-    call(Deed::reserve(id, "three", "B", 1..=3)).await;
-    let connection = world.ground.connect().await;
+    let id = &history.schedule(world.channel(), 2, 600).await;
+    let call = async |operation: Operation| {
+        history.call(world.channel(), id, operation).await.expect_reservation().reservation_id
+    };
+    let sold = call(Operation::reserve(id, "one", "A", 1..=2)).await;
+    call(Operation::confirm_with(&sold, "cash")).await;
+    let cancelled = call(Operation::reserve(id, "two", "A", 3..=4)).await;
+    call(Operation::cancel(&cancelled)).await;
+    call(Operation::reserve(id, "three", "B", 1..=3)).await;
+    let connection = world.storage.connect().await;
     let channels = [world.channel()];
     history.assert_holds(&connection, &channels).await;
-    // What is set, and where, and what it was.
-    for (table, set, place, was) in [
+    // The table, the change, the rows, and the change back.
+    for (table, set, rows, reset) in [
         ("reservations", "customer_id = 'four'", "first_revision = 6", "customer_id = 'three'"),
         ("reservations", "first_seat = 9", "first_revision = 6", "first_seat = 10"),
         ("reservations", "seat_count = 2", "first_revision = 6", "seat_count = 3"),
@@ -71,10 +78,10 @@ async fn what_is_changed_behind_everybodys_back_is_found(world: World) {
         ("outbox", "last_seq = 7", "seq = 6", "last_seq = 6"),
         ("outbox", "seq = 7, last_seq = 7", "seq >= 6", "seq = 6, last_seq = 6"),
     ] {
-        let update = async |set| world.ground.sql(&format!("UPDATE {table} SET {set} WHERE {place}")).await;
-        update(set).await.expect("it is changed");
+        let update = async |set| world.storage.sql(&format!("UPDATE {table} SET {set} WHERE {rows}")).await;
+        update(set).await.expect("the row is changed");
         assert!(!history.check(&connection, &channels).await.is_empty(), "{table} SET {set} is not found");
-        update(was).await.expect("it is as it was");
+        update(reset).await.expect("the row is changed back");
         history.assert_holds(&connection, &channels).await;
     }
 }

@@ -47,7 +47,7 @@ impl Session {
 #[tokio::test]
 async fn python_by_reflection_alone() {
     let clients = installed();
-    let (world, auditorium) = room().await;
+    let (world, auditorium) = world_with_auditorium().await;
     let mut client = Command::new(&clients.python);
     client.arg(source("python/client.py")).args([world.address(), INCEPTION, &auditorium, &start()]);
     session(&mut client).check();
@@ -56,8 +56,8 @@ async fn python_by_reflection_alone() {
 #[tokio::test]
 async fn connect_web_from_node() {
     let clients = installed();
-    let (world, auditorium) = room().await;
-    let descriptors = world.ground.folder().join("descriptors.bin");
+    let (world, auditorium) = world_with_auditorium().await;
+    let descriptors = world.storage.folder().join("descriptors.bin");
     fs::write(&descriptors, pb::DESCRIPTORS).expect("a file");
     let mut client = Command::new("node");
     client.arg(clients.beside_packages("client.js")).arg(format!("http://{}", world.address())).arg(descriptors);
@@ -77,7 +77,7 @@ async fn buf_over_grpc_web_by_schema() {
 
 async fn buf(flags: &[&str]) {
     let clients = installed();
-    let (world, auditorium) = room().await;
+    let (world, auditorium) = world_with_auditorium().await;
     let call = |method: &str, request: &Value| {
         let mut buf = Command::new(clients.buf());
         buf.current_dir(env!("CARGO_MANIFEST_DIR")).arg("curl").args(flags).args(["--data", &request.to_string()]);
@@ -111,7 +111,7 @@ async fn buf(flags: &[&str]) {
     // buf does not look up the schema of details by reflection, and prints their bytes in base64.
     let bytes = info["value"].as_str().and_then(|value| STANDARD_NO_PAD.decode(value).ok());
     let bytes = bytes.unwrap_or_else(|| panic!("no base64: {error}"));
-    let info = ErrorInfo::decode(&*bytes).expect("the detail is what its type says");
+    let info = ErrorInfo::decode(&*bytes).expect("the detail has the type that it names");
     assert_eq!((&*info.reason, &*info.domain), ("SHOWTIME_OVERLAPS", "boxoffice"));
     assert_eq!(info.metadata.get("showtime_id").map(String::as_str), id.as_str(), "{info:?}");
 }
@@ -146,7 +146,7 @@ async fn the_calls_in_the_banner_can_be_pasted() {
     assert_eq!(lines.len(), 4, "this test must try every line that is printed: {lines:?}");
 }
 
-async fn room() -> (World, String) {
+async fn world_with_auditorium() -> (World, String) {
     let world = World::start(Store::Sqlite).await;
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     (world, auditorium)

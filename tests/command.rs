@@ -1,4 +1,4 @@
-//! The binary's command line: what it refuses before it opens a port, why a start fails, and its small subcommands.
+//! The command line of the binary: wrong options, starts that fail, and the subcommands.
 
 use std::{
     ffi::OsStr,
@@ -55,9 +55,9 @@ async fn a_wrong_value_names_its_option_before_any_port_is_opened() {
     }
 }
 
-/// Values that only one part of the service would find wrong, together with the options that this part needs.
+/// These values are wrong only for one part of the service, and are given with the options that this part needs.
 #[tokio::test]
-async fn a_value_that_a_part_cannot_use_is_refused_as_early() {
+async fn a_value_that_one_part_cannot_use_is_refused_before_any_port_is_opened() {
     let folder = supervisor::folder("command-");
     let plain = Setup::new(folder.path()).with("--provider-url", "http://127.0.0.1:1");
     let secure = Setup::new(folder.path()).with("--provider-url", "https://127.0.0.1:1");
@@ -76,26 +76,26 @@ async fn a_value_that_a_part_cannot_use_is_refused_as_early() {
     }
 }
 
-/// Both a start, before it does anything, and `check-config` must refuse the value.
+/// Asserts that a start refuses the value before it does anything else, and that `check-config` refuses it too.
 async fn assert_refused_by_name(folder: &TempDir, setup: Setup, flag: &str, value: &str) {
     // A port in use: if the binary tried to open it, the error would name it.
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("an address").to_string();
     let setup = setup.with("--listen", &address).with("--admin-listen", "off").with(flag, value);
-    let (code, printed) = setup.clone().refused().await;
+    let (code, printed) = setup.clone().failed_start().await;
     assert_ne!(code, Some(0), "{flag} {value}: {printed}");
     assert!(printed.contains(flag), "{flag} {value}: {printed}");
     assert!(!printed.contains("ready") && !printed.contains(&address), "{flag} {value}: {printed}");
     assert!(!folder.path().join("data").exists(), "{flag} {value} has made a folder");
     let check = setup.command("check-config").output().expect("the binary runs");
     let printed = String::from_utf8_lossy(&check.stderr);
-    assert!(!check.status.success() && printed.contains(flag), "check-config lets {flag} {value} through: {check:?}");
+    assert!(!check.status.success() && printed.contains(flag), "check-config accepts {flag} {value}: {check:?}");
 }
 
 #[tokio::test]
 async fn an_address_that_other_machines_can_reach_is_refused() {
     let folder = supervisor::folder("command-");
-    let (code, printed) = Setup::new(folder.path()).with("--listen", "0.0.0.0:0").refused().await;
+    let (code, printed) = Setup::new(folder.path()).with("--listen", "0.0.0.0:0").failed_start().await;
     assert_ne!(code, Some(0), "{printed}");
     assert!(printed.contains("trusted-network"), "{printed}");
 }
@@ -108,7 +108,7 @@ async fn a_port_in_use_is_named() {
     assert_eq!(failure(&mut start), format!("boxoffice: --listen {}: address already in use\n", world.address()));
 }
 
-/// What a command that fails prints on standard error.
+/// Returns what a command prints on standard error. The command must fail.
 fn failure(command: &mut Command) -> String {
     let output = command.output().expect("the binary runs");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -125,13 +125,13 @@ async fn an_unreachable_postgres_is_named_at_once_with_the_cause() {
     let folder = supervisor::folder("command-");
     let address = format!("127.0.0.1:{}", closed_port());
     let url = format!("postgres://boxoffice:hunter2@{address}/boxoffice");
-    // A connection of the pool would be waited for 40 % of this.
+    // Waiting for a connection of the pool would take 40 % of this time.
     let setup = Setup::new(folder.path()).with("--database-url", url).with("--database-timeout", "10m");
     for subcommand in ["", "migrate"] {
         let began = Instant::now();
         let printed = failure(&mut setup.command(subcommand));
         assert_eq!(printed, format!("boxoffice: Postgres at {address} cannot be used: connection refused\n"));
-        assert!(began.elapsed() < Duration::from_secs(30), "it was waited for");
+        assert!(began.elapsed() < Duration::from_secs(30), "the start waits for Postgres");
     }
 }
 
@@ -148,7 +148,7 @@ async fn a_silent_postgres_is_named_with_the_limit() {
 }
 
 #[tokio::test]
-async fn what_postgres_refuses_is_printed_in_its_words() {
+async fn the_error_of_postgres_is_printed() {
     let folder = supervisor::folder("command-");
     let database = Database::create().await;
     let (server, _) =
@@ -183,15 +183,15 @@ async fn a_data_folder_that_cannot_be_used_is_named_with_the_cause() {
 
     let unreadable = folder.path().join("unreadable");
     fs::create_dir(&unreadable).expect("a folder");
-    fs::set_permissions(&unreadable, Permissions::from_mode(0o000)).expect("it is ours");
+    fs::set_permissions(&unreadable, Permissions::from_mode(0o000)).expect("the folder belongs to the test");
     let setup = Setup::new(folder.path()).with("--data-dir", unreadable.to_str().expect("a readable path"));
     let printed = failure(&mut bound_by_permissions(&setup.command("")));
-    fs::set_permissions(&unreadable, Permissions::from_mode(0o700)).expect("it is ours");
+    fs::set_permissions(&unreadable, Permissions::from_mode(0o700)).expect("the folder belongs to the test");
     let lock = unreadable.join("boxoffice.db.lock");
     assert_eq!(printed, format!("boxoffice: {} cannot be used: permission denied\n", lock.display()));
 }
 
-/// The same command; as root, without the capability to ignore permissions.
+/// Returns the same command. If the tests run as root, it has no capability to ignore permissions.
 fn bound_by_permissions(command: &Command) -> Command {
     let mut bound = if geteuid().is_root() {
         let mut without = Command::new("setpriv");
@@ -211,12 +211,12 @@ fn bound_by_permissions(command: &Command) -> Command {
 }
 
 #[tokio::test]
-async fn a_flag_beats_the_environment_and_that_beats_the_file() {
+async fn a_flag_overrides_the_environment_and_the_environment_overrides_the_file() {
     let folder = supervisor::folder("command-");
     let file = folder.path().join("boxoffice.toml");
     fs::write(&file, "hold_duration = \"21s\"\nturnaround = \"0s\"\n").expect("a file");
     let by_file = Setup::new(folder.path()).with("--config", file.to_str().expect("a readable path"));
-    let by_environment = by_file.clone().in_environment("BOXOFFICE_HOLD_DURATION", "22s");
+    let by_environment = by_file.clone().with_environment("BOXOFFICE_HOLD_DURATION", "22s");
     let by_flag = by_environment.clone().with("--hold-duration", "23s");
     for (setup, hold) in [(by_file, 21), (by_environment, 22), (by_flag, 23)] {
         let server = setup.start().await;
@@ -227,9 +227,12 @@ async fn a_flag_beats_the_environment_and_that_beats_the_file() {
 
 async fn hold_of_two_showtimes_without_a_turnaround(server: &Server) -> i64 {
     let auditorium = create_auditorium(server.auditoriums()).await.auditorium_id;
-    server.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await.expect("scheduled");
-    let answer =
-        server.showtimes().create_showtime(new_showtime(&auditorium, in_hours(2))).await.expect("no turnaround");
+    server.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free");
+    let answer = server
+        .showtimes()
+        .create_showtime(new_showtime(&auditorium, in_hours(2)))
+        .await
+        .expect("there is no turnaround");
     let hold = answer.into_inner().showtime.and_then(|showtime| showtime.hold_duration).expect("a hold");
     assert_eq!(hold, seconds(hold.seconds));
     hold.seconds
@@ -241,13 +244,13 @@ async fn a_file_with_an_unknown_key_is_refused_by_name() {
     let file = folder.path().join("boxoffice.toml");
     fs::write(&file, "hold_duraton = \"21s\"\n").expect("a file");
     let setup = Setup::new(folder.path()).with("--config", file.to_str().expect("a readable path"));
-    let (code, printed) = setup.refused().await;
+    let (code, printed) = setup.failed_start().await;
     assert_ne!(code, Some(0), "{printed}");
     assert!(printed.contains("hold_duraton"), "{printed}");
 }
 
 #[tokio::test]
-async fn check_config_approves_and_keeps_secrets() {
+async fn check_config_accepts_valid_options_and_prints_no_secrets() {
     let folder = supervisor::folder("command-");
     let secret = "hunter2-and-more";
     let setup = Setup::new(folder.path())
@@ -265,7 +268,7 @@ async fn a_start_that_fails_prints_no_secrets() {
     let folder = supervisor::folder("command-");
     let secret = "hunter2-and-more";
     let url = format!("postgres://boxoffice:{secret}@127.0.0.1:1/boxoffice");
-    let (code, printed) = Setup::new(folder.path()).with("--database-url", url).refused().await;
+    let (code, printed) = Setup::new(folder.path()).with("--database-url", url).failed_start().await;
     assert_ne!(code, Some(0), "{printed}");
     assert!(!printed.contains(secret), "{printed}");
 }
@@ -277,7 +280,7 @@ fn healthcheck(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Comman
 }
 
 #[tokio::test]
-async fn healthcheck_succeeds_only_for_what_is_serving() {
+async fn healthcheck_succeeds_only_for_a_service_that_serves() {
     let world = World::start(Store::Sqlite).await;
     let address = world.address().to_owned();
     for service in ["", "boxoffice.v1.Showtimes"] {
@@ -292,7 +295,7 @@ async fn healthcheck_succeeds_only_for_what_is_serving() {
 }
 
 #[tokio::test]
-async fn healthcheck_names_what_does_not_answer() {
+async fn healthcheck_names_a_server_that_does_not_answer() {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("an address").to_string();
     let printed = failure(&mut healthcheck(["--address", &address]));
@@ -308,7 +311,7 @@ async fn descriptors_are_written_out_for_client_generation() {
     assert_eq!(printed.stdout, boxoffice::pb::DESCRIPTORS);
     let set = FileDescriptorSet::decode(&*printed.stdout).expect("a descriptor set");
     let file = |name: &str| set.file.iter().find(|file| file.name() == name);
-    let services = &file("boxoffice/v1/showtimes.proto").expect("our contract").service;
+    let services = &file("boxoffice/v1/showtimes.proto").expect("the contract is included").service;
     assert_eq!(services[0].name(), "Showtimes");
     assert!(file("buf/validate/validate.proto").is_some(), "imports are included");
     let out = folder.path().join("descriptors.bin");

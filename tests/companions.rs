@@ -1,4 +1,4 @@
-//! Rows of other tables commit with a change of the ledger, or not at all. Settings stand in for those tables here.
+//! Rows of other tables commit together with a change of the ledger, or not at all. The tests use rows of the table `settings`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,91 +31,91 @@ on_both_stores!(
 );
 
 async fn a_change_and_its_companions_commit_together(world: World) {
-    let stage = Box::pin(Stage::set(world)).await;
-    stage.commit(stage.step(1), vec![insert("a"), update("a"), insert("b")]).await.expect("nothing is in the way");
-    assert_eq!(stage.revision().await, 2);
-    assert_eq!(stage.settings(["a", "b"]).await, [Some(vec![2]), Some(vec![1])]);
-    // Without a change of any showtime, too.
-    stage.commit(LedgerWrites::default(), vec![insert("c")]).await.expect("it is new");
-    assert_eq!((stage.revision().await, stage.settings(["c"]).await), (2, [Some(vec![1])]));
-    stage.close().await;
+    let fixture = Box::pin(Fixture::new(world)).await;
+    fixture.commit(fixture.step(1), vec![insert("a"), update("a"), insert("b")]).await.expect("nothing conflicts");
+    assert_eq!(fixture.revision().await, 2);
+    assert_eq!(fixture.settings(["a", "b"]).await, [Some(vec![2]), Some(vec![1])]);
+    // Companions commit without a change of a showtime, too.
+    fixture.commit(LedgerWrites::default(), vec![insert("c")]).await.expect("the row is new");
+    assert_eq!((fixture.revision().await, fixture.settings(["c"]).await), (2, [Some(vec![1])]));
+    fixture.close().await;
 }
 
 async fn a_companion_that_fails_undoes_the_change(world: World) {
-    let stage = Box::pin(Stage::set(world)).await;
+    let fixture = Box::pin(Fixture::new(world)).await;
     let failed =
-        stage.commit(stage.step(1), vec![insert("a"), update("nothing")]).await.expect_err("no row was updated");
+        fixture.commit(fixture.step(1), vec![insert("a"), update("nothing")]).await.expect_err("no row was updated");
     assert!(matches!(failed, Error::Fenced(_)), "{failed:?}");
-    let failed = stage.commit(stage.step(1), vec![insert("a"), insert("a")]).await.expect_err("a name is unique");
+    let failed = fixture.commit(fixture.step(1), vec![insert("a"), insert("a")]).await.expect_err("a name is unique");
     assert!(matches!(failed, Error::Constraint(_)), "{failed:?}");
-    assert!(failed.is_about_one(), "a batch with others in it is taken apart");
-    assert_eq!((stage.revision().await, stage.settings(["a"]).await), (1, [None]));
-    stage.commit(stage.step(1), vec![]).await.expect("the connection goes on");
-    stage.close().await;
+    assert!(failed.is_about_one(), "the error concerns one request, so that the batch is repeated one by one");
+    assert_eq!((fixture.revision().await, fixture.settings(["a"]).await), (1, [None]));
+    fixture.commit(fixture.step(1), vec![]).await.expect("the connection can be used again");
+    fixture.close().await;
 }
 
 async fn a_change_that_fails_undoes_its_companions(world: World) {
-    let stage = Box::pin(Stage::set(world)).await;
-    let failed = stage.commit(stage.step(7), vec![insert("a")]).await.expect_err("the revision is another one");
+    let fixture = Box::pin(Fixture::new(world)).await;
+    let failed = fixture.commit(fixture.step(7), vec![insert("a")]).await.expect_err("the revision differs");
     assert!(matches!(failed, Error::Fenced(_)), "{failed:?}");
-    assert_eq!((stage.revision().await, stage.settings(["a"]).await), (1, [None]));
-    stage.close().await;
+    assert_eq!((fixture.revision().await, fixture.settings(["a"]).await), (1, [None]));
+    fixture.close().await;
 }
 
-/// On Postgres such a reservation is written and committed in one message, which has no room for companions.
+/// On Postgres a reservation that is alone in its batch is written and committed in one message, which cannot have companions.
 async fn a_reservation_by_itself_takes_its_companions_along(world: World) {
-    let stage = Box::pin(Stage::set(world)).await;
-    let (writes, undone) = stage.reservation();
-    stage.commit(writes, vec![insert("a"), update("nothing")]).await.expect_err("no row was updated");
-    let (writes, made) = stage.reservation();
-    stage.commit(writes, vec![insert("b")]).await.expect("nothing is in the way");
-    assert!(stage.find(&undone).await.is_none() && stage.find(&made).await.is_some());
-    assert_eq!((stage.revision().await, stage.settings(["a", "b"]).await), (2, [None, Some(vec![1])]));
-    stage.close().await;
+    let fixture = Box::pin(Fixture::new(world)).await;
+    let (writes, undone) = fixture.reservation();
+    fixture.commit(writes, vec![insert("a"), update("nothing")]).await.expect_err("no row was updated");
+    let (writes, made) = fixture.reservation();
+    fixture.commit(writes, vec![insert("b")]).await.expect("nothing conflicts");
+    assert!(fixture.find(&undone).await.is_none() && fixture.find(&made).await.is_some());
+    assert_eq!((fixture.revision().await, fixture.settings(["a", "b"]).await), (2, [None, Some(vec![1])]));
+    fixture.close().await;
 }
 
 async fn the_ledger_writes_the_companions_of_accepted_changes_only(world: World) {
-    let stage = Box::pin(Stage::set(world)).await;
-    let ledger = stage.start_ledger();
+    let fixture = Box::pin(Fixture::new(world)).await;
+    let ledger = fixture.start_ledger();
     let key = RequestKey {
         caller: "companions".to_owned(),
         method: "Test",
         request_id: RequestId(Clock::System.new_id()),
         fingerprint: [7; 32],
     };
-    let first = Request { key: Some(key), ..stage.reserve(1, insert("a")) };
+    let first = Request { key: Some(key), ..fixture.reserve(1, insert("a")) };
     let reply = ledger.submit(first.clone()).await.expect("the ledger answers").expect("the showtime exists");
     assert!(matches!(reply.outcome, Outcome::Done(Some(_))), "{reply:?}");
-    assert_eq!(stage.settings(["a"]).await, [Some(vec![1])]);
+    assert_eq!(fixture.settings(["a"]).await, [Some(vec![1])]);
     // A second insert of the same row would fail.
     let reply = ledger.submit(first).await.expect("the ledger answers").expect("the showtime exists");
     assert!(matches!(reply.outcome, Outcome::Replayed(Some(_))), "{reply:?}");
-    let refused = stage.reserve(1, insert("b"));
+    let refused = fixture.reserve(1, insert("b"));
     let reply = ledger.submit(refused).await.expect("the ledger answers").expect("the showtime exists");
     assert!(matches!(reply.outcome, Outcome::Refused(_)), "{reply:?}");
-    let only_asked = Request { validate_only: true, ..stage.reserve(2, insert("b")) };
-    let reply = ledger.submit(only_asked).await.expect("the ledger answers").expect("the showtime exists");
+    let validated = Request { validate_only: true, ..fixture.reserve(2, insert("b")) };
+    let reply = ledger.submit(validated).await.expect("the ledger answers").expect("the showtime exists");
     assert!(matches!(reply.outcome, Outcome::Done(Some(_))), "{reply:?}");
-    assert_eq!((stage.revision().await, stage.settings(["b"]).await), (2, [None]));
+    assert_eq!((fixture.revision().await, fixture.settings(["b"]).await), (2, [None]));
     ledger.drain().await;
-    stage.close().await;
+    fixture.close().await;
 }
 
 async fn a_companion_that_fails_fails_its_request_only(world: World) {
-    let stage = Box::pin(Stage::set(world)).await;
-    let ledger = stage.start_ledger();
-    let good = |number: i32, name: &str| ledger.submit(stage.reserve(number, insert(name)));
-    let bad = ledger.submit(stage.reserve(2, update("nothing")));
-    let (one, failed, other) = tokio::join!(good(1, "a"), bad, good(3, "b"));
+    let fixture = Box::pin(Fixture::new(world)).await;
+    let ledger = fixture.start_ledger();
+    let reserve = |number: i32, name: &str| ledger.submit(fixture.reserve(number, insert(name)));
+    let failing = ledger.submit(fixture.reserve(2, update("nothing")));
+    let (one, failed, other) = tokio::join!(reserve(1, "a"), failing, reserve(3, "b"));
     for reply in [one, other] {
         let reply = reply.expect("the ledger answers").expect("the showtime exists");
         assert!(matches!(reply.outcome, Outcome::Done(Some(_))), "{reply:?}");
     }
     let error = failed.expect_err("no row was updated");
     assert!(matches!(*error, Error::Fenced(_)), "{error:?}");
-    assert_eq!((stage.revision().await, stage.settings(["a", "b"]).await), (3, [Some(vec![1]), Some(vec![1])]));
+    assert_eq!((fixture.revision().await, fixture.settings(["a", "b"]).await), (3, [Some(vec![1]), Some(vec![1])]));
     ledger.drain().await;
-    stage.close().await;
+    fixture.close().await;
 }
 
 fn insert(name: &str) -> Companion {
@@ -140,25 +140,25 @@ fn rules() -> Rules {
     }
 }
 
-/// A showtime as it was scheduled, and a way to write to it.
-struct Stage {
+/// A showtime without reservations, and the store and the connection that change it.
+struct Fixture {
     store: Store,
     ledger: LedgerConnection,
     plan: Arc<ShowtimePlan>,
-    /// Goes after the store.
+    /// The database is dropped after the store.
     world: World,
 }
 
-impl Stage {
-    async fn set(world: World) -> Self {
+impl Fixture {
+    async fn new(world: World) -> Self {
         let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
         let created = world.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await;
         let showtime = created.expect("the slot is free").into_inner().showtime.expect("it is in the answer");
         world.stop().await;
-        let database = if world.ground.is_postgres() {
-            Database::Postgres(world.ground.database().url())
+        let database = if world.storage.is_postgres() {
+            Database::Postgres(world.storage.database().url())
         } else {
-            Database::Sqlite(world.ground.folder().join("data/boxoffice.db"))
+            Database::Sqlite(world.storage.folder().join("data/boxoffice.db"))
         };
         let options = store::Options {
             database,
@@ -177,7 +177,7 @@ impl Stage {
         self.plan.facts.showtime_id
     }
 
-    /// A step from this revision to the next one, and nothing else.
+    /// A step from this revision to the next one, without other writes.
     fn step(&self, before: i64) -> LedgerWrites {
         let step = ShowtimeStep {
             showtime_id: self.id(),

@@ -1,5 +1,5 @@
-//! Servers are killed, the database crashes, answers are lost and locks are held: what was acknowledged stays, and nothing
-//! happens twice.
+//! Servers are killed, the database crashes, answers are lost, and rows stay locked. Every acknowledged change is kept, and
+//! no request has its effect twice.
 
 use std::sync::Arc;
 
@@ -17,12 +17,12 @@ use tonic::Code;
 use crate::harness::{
     Postgres, Server, Store, assert_refused, eventually,
     fleet::Fleet,
-    history::{Deed, History, Told, clock},
+    history::{History, Operation, Outcome, database_time},
     load::{self, Load},
     proxy::{Cut, Proxy},
     server::Setup,
     supervisor,
-    world::{Ground, connect},
+    world::{Storage, connect},
 };
 
 /// 10,000 random calls by 32 callers: reservations of free and of taken seats, repetitions and reads, while another transaction
@@ -30,26 +30,26 @@ use crate::harness::{
 /// sales.
 #[tokio::test]
 async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise() {
-    let ground = Ground::new(Store::Postgres).await;
-    let fleet = Arc::new(Fleet::start(3, load::options(ground.setup())).await);
+    let storage = Storage::new(Store::Postgres).await;
+    let fleet = Arc::new(Fleet::start(3, load::options(storage.setup())).await);
     let history = Arc::new(History::default());
-    let connection = ground.connect().await;
+    let connection = storage.connect().await;
     let showtimes = load::showtimes(&fleet).await;
     let first = showtimes[0].0.showtime_id.clone();
     let (load, all) = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).start(10_000, 32);
     let kills = async {
         for (at, calls) in [(1, 2_500), (2, 5_000), (0, 7_500)] {
-            load.reached(calls).await;
+            load.wait_for_calls(calls).await;
             fleet.kill(at);
-            load.reached(calls + 500).await;
+            load.wait_for_calls(calls + 500).await;
             fleet.restart(at).await;
         }
-        load.reached(9_000).await;
+        load.wait_for_calls(9_000).await;
         let cancel =
             CancelShowtimeRequest { showtime_id: first, request_id: String::new(), force: true, expected_revision: 0 };
-        ShowtimesClient::new(fleet.channel(1)).cancel_showtime(cancel).await.expect("it is cancelled");
+        ShowtimesClient::new(fleet.channel(1)).cancel_showtime(cancel).await.expect("the showtime is cancelled");
     };
-    tokio::join!(all, kills, load.interfere(&connection));
+    tokio::join!(all, kills, load.lock_showtimes(&connection));
     history.settle(fleet.channel(0)).await;
     history.assert_holds(&connection, &fleet.channels()).await;
     // Every kind of refusal has occurred.
@@ -61,8 +61,8 @@ async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise()
         "TENDER_DIFFERS",
         "SHOWTIME_CANCELLED",
     ] {
-        let refused = |result: &Told| matches!(result, Told::Refused(refused) if refused.reason == reason);
-        assert!(history.calls().iter().any(|call| refused(&call.told)), "no call was refused with {reason}");
+        let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused(refusal) if refusal.reason == reason);
+        assert!(history.calls().iter().any(|call| refused(&call.outcome)), "no call was refused with {reason}");
     }
 }
 
@@ -78,184 +78,192 @@ async fn a_database_that_crashes_in_the_middle_of_a_batch_leaves_it_whole_or_not
     let id = showtimes[0].0.showtime_id.clone();
     let (load, all) = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).start(3_000, 24);
     let crash = async {
-        load.reached(1_000).await;
+        load.wait_for_calls(1_000).await;
         postgres.crash().await;
-        load.open(false);
+        load.pause();
         postgres.restart().await;
-        load.open(true);
-        load.reached(2_000).await;
+        load.resume();
+        load.wait_for_calls(2_000).await;
         // All requests for this showtime wait for its lock.
         let connection = connect(postgres.url()).await;
         let lock = history.lock(&connection, &id).await;
-        lock.awaited().await;
+        lock.wait_for_waiter().await;
         postgres.crash().await;
-        load.open(false);
+        load.pause();
         postgres.restart().await;
-        load.open(true);
+        load.resume();
     };
     tokio::join!(all, crash);
     history.settle(fleet.channel(0)).await;
     history.assert_holds(&connect(postgres.url()).await, &fleet.channels()).await;
-    let unknown = history.calls().iter().filter(|call| matches!(call.told, Told::Unknown(_))).count();
-    let is_down = |result: &Told| matches!(result, Told::Refused(refused) if refused.reason == "STORE_UNAVAILABLE");
-    let refused = history.calls().iter().filter(|call| is_down(&call.told)).count();
-    assert!(unknown + refused > 0, "no call has noticed the crashes");
+    let unknown = history.calls().iter().filter(|call| matches!(call.outcome, Outcome::Unknown(_))).count();
+    let is_refused =
+        |outcome: &Outcome| matches!(outcome, Outcome::Refused(refusal) if refusal.reason == "STORE_UNAVAILABLE");
+    let refused = history.calls().iter().filter(|call| is_refused(&call.outcome)).count();
+    assert!(unknown + refused > 0, "no call was affected by the crashes");
 }
 
 /// The answer to a commit is lost, or the commit itself. The caller is answered that the outcome is unknown. The same request
 /// finds out, and has one effect either way.
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_found_by_its_request_id() {
-    let ground = Ground::new(Store::Postgres).await;
-    let proxy = Proxy::start(&ground.database().url()).await;
-    let fleet = Fleet::start(1, without_sweep(ground.setup()).with("--database-url", proxy.url())).await;
+    let storage = Storage::new(Store::Postgres).await;
+    let proxy = Proxy::start(&storage.database().url()).await;
+    let fleet = Fleet::start(1, without_sweep(storage.setup()).with("--database-url", proxy.url())).await;
     let history = History::default();
-    let id = &history.stage(fleet.channel(0), 2, 600).await;
+    let id = &history.schedule(fleet.channel(0), 2, 600).await;
     for (cut, row) in [(Cut::AfterCommit, "A"), (Cut::BeforeCommit, "B")] {
-        let lost = async |deed: Deed| {
-            proxy.set(cut);
-            let (result, ()) = tokio::join!(history.call(fleet.channel(0), id, deed.clone()), proxy.sprung());
-            let Told::Unknown(status) = result else { panic!("{result:?}") };
+        let call_with_cut = async |operation: Operation| {
+            proxy.cut_at_next_commit(cut);
+            let call = history.call(fleet.channel(0), id, operation.clone());
+            let (outcome, ()) = tokio::join!(call, proxy.wait_for_cut());
+            let Outcome::Unknown(status) = outcome else { panic!("{outcome:?}") };
             assert_refused(&status, Code::Unavailable, "OUTCOME_UNKNOWN");
-            let again = eventually("the database answers again", async || {
-                Some(history.call(fleet.channel(0), id, deed.clone()).await)
-                    .filter(|result| matches!(result, Told::Done { .. }))
+            let repeated = eventually("the database answers again", async || {
+                Some(history.call(fleet.channel(0), id, operation.clone()).await)
+                    .filter(|outcome| matches!(outcome, Outcome::Changed { .. }))
             });
-            let Told::Done { reservation, replayed, .. } = again.await else { unreachable!("filtered") };
-            assert_eq!(replayed, cut == Cut::AfterCommit, "{deed:?}");
+            let Outcome::Changed { reservation, replayed, .. } = repeated.await else { unreachable!("filtered") };
+            assert_eq!(replayed, cut == Cut::AfterCommit, "{operation:?}");
             reservation.reservation_id
         };
-        let sold = lost(Deed::reserve(id, "one", row, 1..=2)).await;
-        lost(Deed::extend(&sold)).await;
-        lost(Deed::confirm(&sold)).await;
-        let gone = lost(Deed::reserve(id, "two", row, 3..=4)).await;
-        lost(Deed::cancel(&gone)).await;
+        let sold = call_with_cut(Operation::reserve(id, "one", row, 1..=2)).await;
+        call_with_cut(Operation::extend(&sold)).await;
+        call_with_cut(Operation::confirm(&sold)).await;
+        let cancelled = call_with_cut(Operation::reserve(id, "two", row, 3..=4)).await;
+        call_with_cut(Operation::cancel(&cancelled)).await;
     }
-    history.assert_holds(&ground.connect().await, &fleet.channels()).await;
+    history.assert_holds(&storage.connect().await, &fleet.channels()).await;
 }
 
-/// Holds lapse while requests for them wait for the showtime's lock. All of them are too late.
+/// Holds lapse while requests for them wait for the showtime's lock. All of these requests are refused.
 #[tokio::test]
-async fn who_waits_for_the_lock_across_the_end_of_a_hold_comes_too_late() {
-    let ground = Ground::new(Store::Postgres).await;
-    // A lock is waited for during a part of this time.
-    let fleet = Fleet::start(3, without_sweep(ground.setup()).with("--database-timeout", "30s")).await;
+async fn requests_that_wait_for_the_lock_while_the_hold_lapses_are_refused() {
+    let storage = Storage::new(Store::Postgres).await;
+    // Requests wait for a lock during a part of this time.
+    let fleet = Fleet::start(3, without_sweep(storage.setup()).with("--database-timeout", "30s")).await;
     let history = History::default();
-    let id = &history.stage(fleet.channel(0), 1, 1).await;
-    let connection = ground.connect().await;
-    // On a busy machine a hold may lapse before the row is locked; then it is tried again.
-    let (lock, held) = eventually("a lock within the hold", async || {
+    let id = &history.schedule(fleet.channel(0), 1, 1).await;
+    let connection = storage.connect().await;
+    // On a busy machine a hold may lapse before the row is locked. Then new holds are made.
+    let (lock, held) = eventually("the row is locked before a hold lapses", async || {
         let mut held = Vec::new();
         for (customer, first) in [("one", 1), ("two", 3), ("three", 5)] {
-            let deed = Deed::reserve(id, customer, "A", first..=first + 1);
-            held.push(history.call(fleet.channel(0), id, deed).await.done());
+            let operation = Operation::reserve(id, customer, "A", first..=first + 1);
+            held.push(history.call(fleet.channel(0), id, operation).await.expect_reservation());
         }
         let lock = history.lock(&connection, id).await;
-        if clock(&lock.transaction).await < expiry(&held[0]) {
+        if database_time(&lock.transaction).await < expiry(&held[0]) {
             return Some((lock, held));
         }
         lock.release().await;
         None
     })
     .await;
-    let late = [Deed::confirm, Deed::extend, Deed::cancel];
+    let late = [Operation::confirm, Operation::extend, Operation::cancel];
     let late = late
         .iter()
         .zip(&held)
         .enumerate()
-        .map(|(at, (deed, held))| history.call(fleet.channel(at), id, deed(&held.reservation_id)));
+        .map(|(at, (operation, held))| history.call(fleet.channel(at), id, operation(&held.reservation_id)));
     let (results, ()) = tokio::join!(join_all(late), async {
-        lock.awaited().await;
-        lock.outlast(expiry(&held[2])).await;
+        lock.wait_for_waiter().await;
+        lock.wait_until_after(expiry(&held[2])).await;
         lock.release().await;
     });
     for result in results {
-        result.refused("RESERVATION_EXPIRED");
+        result.expect_refusal("RESERVATION_EXPIRED");
     }
-    history.call(fleet.channel(1), id, Deed::reserve(id, "late", "A", 1..=6)).await.done();
+    history.call(fleet.channel(1), id, Operation::reserve(id, "late", "A", 1..=6)).await.expect_reservation();
     history.assert_holds(&connection, &fleet.channels()).await;
 }
 
 /// Confirmations, and reservations of the same seats by others, from 30 ms before the end of a hold to 30 ms after it. By the
 /// database's clock either the confirmation is in time or the seats are free, never both.
 #[tokio::test]
-async fn at_the_very_end_of_a_hold_it_is_sold_or_free_and_never_both() {
-    let ground = Ground::new(Store::Postgres).await;
-    let fleet = Fleet::start(3, without_sweep(ground.setup())).await;
+async fn at_the_end_of_a_hold_its_seats_are_sold_or_free_and_never_both() {
+    let storage = Storage::new(Store::Postgres).await;
+    let fleet = Fleet::start(3, without_sweep(storage.setup())).await;
     let history = History::default();
-    let id = &history.stage(fleet.channel(0), 6, 1).await;
-    let connection = ground.connect().await;
+    let id = &history.schedule(fleet.channel(0), 6, 1).await;
+    let connection = storage.connect().await;
     let holds = (0..30_usize).map(|at| {
         let (row, first) = (["A", "B", "C", "D", "E", "F"][at / 5], i32::try_from(at % 5).expect("small") * 2 + 1);
-        let deed = |customer: &str| Deed::reserve(id, &format!("{customer} {at}"), row, first..=first + 1);
-        let (first, rival) = (deed("first"), deed("rival"));
+        let operation = |customer: &str| Operation::reserve(id, &format!("{customer} {at}"), row, first..=first + 1);
+        let (first, rival) = (operation("first"), operation("rival"));
         let (history, fleet) = (&history, &fleet);
         async move {
-            let held = history.call(fleet.channel(at), id, first).await.done();
+            let held = history.call(fleet.channel(at), id, first).await.expect_reservation();
             let left = expiry(&held) - Clock::System.now();
             // From 30 ms before the end to 30 ms after it.
             let offset = TimeDelta::milliseconds(2 * i64::try_from(at).expect("small") - 30);
             tokio::time::sleep((left + offset).to_std().unwrap_or_default()).await;
-            let confirm = history.call(fleet.channel(at + 1), id, Deed::confirm(&held.reservation_id));
+            let confirm = history.call(fleet.channel(at + 1), id, Operation::confirm(&held.reservation_id));
             tokio::join!(confirm, history.call(fleet.channel(at + 2), id, rival))
         }
     });
     for (confirmed, taken) in join_all(holds).await {
         match confirmed {
-            Told::Done { .. } => drop(taken.refused("SEATS_UNAVAILABLE")),
-            other => drop(other.refused("RESERVATION_EXPIRED")),
+            Outcome::Changed { .. } => drop(taken.expect_refusal("SEATS_UNAVAILABLE")),
+            other => drop(other.expect_refusal("RESERVATION_EXPIRED")),
         }
     }
     history.assert_holds(&connection, &fleet.channels()).await;
 }
 
 #[tokio::test]
-async fn a_hold_ends_on_time_on_every_instance_though_nobody_sweeps() {
-    let ground = Ground::new(Store::Postgres).await;
-    let fleet = Fleet::start(3, without_sweep(ground.setup())).await;
+async fn a_hold_lapses_on_time_on_every_instance_without_a_sweep() {
+    let storage = Storage::new(Store::Postgres).await;
+    let fleet = Fleet::start(3, without_sweep(storage.setup())).await;
     let history = History::default();
-    let id = &history.stage(fleet.channel(0), 3, 1).await;
-    let connection = ground.connect().await;
+    let id = &history.schedule(fleet.channel(0), 3, 1).await;
+    let connection = storage.connect().await;
     let mut held = Vec::new();
     for (at, row) in ["A", "B", "C"].into_iter().enumerate() {
-        let deed = Deed::reserve(id, &format!("first {row}"), row, 1..=2);
-        held.push(history.call(fleet.channel(at), id, deed).await.done());
+        let operation = Operation::reserve(id, &format!("first {row}"), row, 1..=2);
+        held.push(history.call(fleet.channel(at), id, operation).await.expect_reservation());
     }
-    outlast(&connection, expiry(&held[2])).await;
+    wait_until_after(&connection, expiry(&held[2])).await;
     // Each instance has made one of the holds and gets requests for all of them.
     for at in 0..3 {
         for held in &held {
-            for deed in [Deed::confirm, Deed::extend, Deed::cancel] {
-                history.call(fleet.channel(at), id, deed(&held.reservation_id)).await.refused("RESERVATION_EXPIRED");
+            for operation in [Operation::confirm, Operation::extend, Operation::cancel] {
+                history
+                    .call(fleet.channel(at), id, operation(&held.reservation_id))
+                    .await
+                    .expect_refusal("RESERVATION_EXPIRED");
             }
-            history.call(fleet.channel(at), id, Deed::read(&held.reservation_id)).await;
+            history.call(fleet.channel(at), id, Operation::get(&held.reservation_id)).await;
         }
     }
     for (at, row) in ["B", "C", "A"].into_iter().enumerate() {
-        history.call(fleet.channel(at), id, Deed::reserve(id, &format!("next {row}"), row, 1..=2)).await.done();
+        history
+            .call(fleet.channel(at), id, Operation::reserve(id, &format!("next {row}"), row, 1..=2))
+            .await
+            .expect_reservation();
     }
     history.assert_holds(&connection, &fleet.channels()).await;
 }
 
 /// Each lapse is recorded once, however many instances sweep, and the seats are free.
 #[tokio::test]
-async fn the_sweep_writes_every_lapse_down_once_on_many_instances() {
-    let ground = Ground::new(Store::Postgres).await;
-    let fleet = Fleet::start(3, ground.setup().with("--sweep-interval", "100ms")).await;
+async fn sweeps_of_several_instances_record_every_lapse_once() {
+    let storage = Storage::new(Store::Postgres).await;
+    let fleet = Fleet::start(3, storage.setup().with("--sweep-interval", "100ms")).await;
     let history = History::default();
     let mut ids = Vec::new();
     for _ in 0..8 {
-        ids.push(history.stage(fleet.channel(0), 5, 1).await);
+        ids.push(history.schedule(fleet.channel(0), 5, 1).await);
     }
     let holds = (0..160_usize).map(|at| {
         let (id, row) = (&ids[at % 8], ["A", "B", "C", "D", "E"][at / 8 % 5]);
         let first = i32::try_from(at / 40).expect("small") * 2 + 1;
-        history.call(fleet.channel(at), id, Deed::reserve(id, &format!("customer {at}"), row, first..=first + 1))
+        history.call(fleet.channel(at), id, Operation::reserve(id, &format!("customer {at}"), row, first..=first + 1))
     });
     for result in join_all(holds).await {
-        result.done();
+        result.expect_reservation();
     }
-    let connection = ground.connect().await;
+    let connection = storage.connect().await;
     eventually("all lapses are recorded", async || (count(&connection, "seat_claims").await == 0).then_some(())).await;
     assert_eq!(count(&connection, "reservations WHERE state = 'expired'").await, 160);
     assert_eq!(count(&connection, "standings WHERE next_lapse IS NOT NULL OR available_count <> 50").await, 0);
@@ -263,41 +271,43 @@ async fn the_sweep_writes_every_lapse_down_once_on_many_instances() {
     history.assert_holds(&connection, &fleet.channels()).await;
 }
 
-/// A seat is claimed without the ledger, so that a batch with a reservation of it fails when it is written. The other requests
-/// of the batch succeed.
+/// The test claims a seat without the ledger. A batch with a reservation of this seat fails when it is written. The other
+/// requests of the batch succeed.
 #[tokio::test]
-async fn a_poisoned_command_does_not_fail_its_batch_mates() {
-    let ground = Ground::new(Store::Postgres).await;
-    let server = without_sweep(ground.setup()).start().await;
+async fn a_command_that_cannot_be_written_does_not_fail_its_batch() {
+    let storage = Storage::new(Store::Postgres).await;
+    let server = without_sweep(storage.setup()).start().await;
     let history = History::default();
-    let id = &history.stage(server.channel(), 2, 600).await;
-    let connection = ground.connect().await;
-    history.call(server.channel(), id, Deed::reserve(id, "first", "A", 1..=1)).await.done();
+    let id = &history.schedule(server.channel(), 2, 600).await;
+    let connection = storage.connect().await;
+    history.call(server.channel(), id, Operation::reserve(id, "first", "A", 1..=1)).await.expect_reservation();
     let lock = history.lock(&connection, id).await;
     let claim = format!("INSERT INTO seat_claims VALUES ('{id}', 4, gen_random_uuid())");
     lock.transaction.execute_unprepared(&claim).await.expect("a seat is claimed");
-    let Deed::Reserve(poisoned) = Deed::reserve(id, "poisoned", "A", 5..=5) else { unreachable!("a reservation") };
+    let Operation::Reserve(conflicting) = Operation::reserve(id, "conflicting", "A", 5..=5) else {
+        unreachable!("the operation is a reservation")
+    };
     let mut client = ReservationsClient::new(server.channel());
     let seats = ["A", "B"].into_iter().flat_map(|row| (1..=10).map(move |number| (row, number)));
-    let mates = seats.filter(|seat| ![("A", 1), ("A", 5)].contains(seat)).map(|(row, number)| {
-        let deed = Deed::reserve(id, &format!("customer of {row}{number}"), row, number..=number);
-        history.call(server.channel(), id, deed)
+    let others = seats.filter(|seat| ![("A", 1), ("A", 5)].contains(seat)).map(|(row, number)| {
+        let operation = Operation::reserve(id, &format!("customer of {row}{number}"), row, number..=number);
+        history.call(server.channel(), id, operation)
     });
-    let all = async {
+    let unlock = async {
         eventually("all 19 requests are under way", async || (active(&server).await >= 19.0).then_some(())).await;
-        lock.awaited().await;
+        lock.wait_for_waiter().await;
         lock.release().await;
     };
-    let (refused, results, ()) = tokio::join!(client.reserve_seats(poisoned), join_all(mates), all);
+    let (refused, results, ()) = tokio::join!(client.reserve_seats(conflicting), join_all(others), unlock);
     assert_refused(&refused.expect_err("the seat is claimed"), Code::Internal, "INTERNAL");
     for result in results {
-        result.done();
+        result.expect_reservation();
     }
     // The first request may have been a batch of its own. The others were one batch, which was then repeated one by one.
     let metrics = server.metrics().await;
-    let largest = metrics.sum("boxoffice_ledger_batch_bucket", &["le=\"16\""]).expect("batches are counted");
+    let small = metrics.sum("boxoffice_ledger_batch_bucket", &["le=\"16\""]).expect("batches are counted");
     let all = metrics.sum("boxoffice_ledger_batch_count", &[]).expect("batches are counted");
-    assert!(largest < all, "no batch was large");
+    assert!(small < all, "no batch had more than 16 requests");
     connection.execute_unprepared("DELETE FROM seat_claims WHERE seat = 4").await.expect("the claim is deleted");
     history.assert_holds(&connection, &[server.channel()]).await;
 }
@@ -316,8 +326,8 @@ fn expiry(held: &Reservation) -> DateTime<Utc> {
     DateTime::from_timestamp(time.seconds, time.nanos.cast_unsigned()).expect("a time")
 }
 
-async fn outlast(connection: &DatabaseConnection, time: DateTime<Utc>) {
-    eventually("the hold has lapsed", async || (clock(connection).await > time).then_some(())).await;
+async fn wait_until_after(connection: &DatabaseConnection, time: DateTime<Utc>) {
+    eventually("the hold has lapsed", async || (database_time(connection).await > time).then_some(())).await;
 }
 
 async fn count(connection: &DatabaseConnection, what: &str) -> i64 {

@@ -1,5 +1,5 @@
-//! What the contract offers to people who generate clients or read it by reflection: code without extra flags, comments,
-//! and the messages of errors.
+//! The descriptors of the contract: clients can be generated without extra flags, and reflection has the comments and the
+//! messages of errors.
 
 use std::{
     fs,
@@ -53,8 +53,8 @@ fn protoc(below: &str, output: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("proto");
     let mut program = Command::new("protoc");
     program.current_dir(&root).args(["--proto_path=.", output]).args(files(&root, below));
-    let ran = program.output().expect("protoc runs");
-    assert!(ran.status.success(), "protoc {output}: {}", String::from_utf8_lossy(&ran.stderr));
+    let result = program.output().expect("protoc runs");
+    assert!(result.status.success(), "protoc {output}: {}", String::from_utf8_lossy(&result.stderr));
 }
 
 /// The paths of all proto files below a folder, relative to the root.

@@ -27,7 +27,7 @@ use crate::harness::{
 const CASES: u32 = 100;
 
 #[test]
-fn arbitrary_bytes_are_survived() {
+fn the_server_survives_arbitrary_bytes() {
     let (runtime, world) = world();
     for method in methods(&pool()) {
         let good = good_request(&method.input()).encode_to_vec();
@@ -49,7 +49,7 @@ fn arbitrary_bytes_are_survived() {
 }
 
 #[test]
-fn arbitrary_messages_are_survived() {
+fn the_server_survives_arbitrary_messages() {
     let (runtime, world) = world();
     let showtime = runtime.block_on(showtime(&world));
     let held = runtime.block_on(reserve(&world, these(&showtime, "ada", "A1"))).expect("the seat is free");
@@ -82,11 +82,11 @@ fn send_all(runtime: &Runtime, world: &World, method: &MethodDescriptor, request
         };
         let call = async { timeout(DEADLINE, call).await };
         let answer = runtime.block_on(call);
-        let bad = |why: String| Err(TestCaseError::fail(why));
+        let fail = |why: String| Err(TestCaseError::fail(why));
         match answer {
-            Err(_) => bad("no answer".to_owned()),
+            Err(_) => fail("no answer".to_owned()),
             Ok(Err(status)) if matches!(status.code(), Code::Internal | Code::Unknown | Code::Unimplemented) => {
-                bad(format!("{status:?}"))
+                fail(format!("{status:?}"))
             }
             Ok(_) => Ok(()),
         }

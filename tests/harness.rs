@@ -1,7 +1,7 @@
-//! What the tests stand on: the real binary, private Postgres and Redis servers, and the words to speak with them.
+//! Everything that tests share: the real binary, private Postgres and Redis servers, clients, and checks of their answers.
 //!
-//! Everything that is started listens on loopback on a free port, keeps its files in one temporary folder, and ends with
-//! the test process, however that ends (see [`supervisor`]). Nothing here is a mock.
+//! Every process that a test starts listens on loopback on a free port, has its files in one temporary folder, and is stopped
+//! when the test process ends, however that ends (see [`supervisor`]). Nothing here is a mock.
 
 #[macro_use]
 pub(crate) mod world;
@@ -45,20 +45,20 @@ pub(crate) use self::{
     world::{Store, World},
 };
 
-/// Nothing that a test waits for takes longer than this, even on a busy machine.
+/// The longest time that a test waits for anything, even on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Asks again until the answer is `Some`.
-pub(crate) async fn eventually<T>(what: &str, ask: impl AsyncFnMut() -> Option<T>) -> T {
-    within(DEADLINE, what, ask).await
+/// Polls every 25 ms until the result is `Some`, and fails after [`DEADLINE`].
+pub(crate) async fn eventually<T>(what: &str, poll: impl AsyncFnMut() -> Option<T>) -> T {
+    within(DEADLINE, what, poll).await
 }
 
-/// The same for what takes its time: the one place that waits by asking, for what sends no event.
-pub(crate) async fn within<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+/// Polls every 25 ms until the result is `Some`, and fails after `limit`.
+pub(crate) async fn within<T>(limit: Duration, what: &str, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
     let end = Instant::now() + limit;
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        if let Some(result) = poll().await {
+            return result;
         }
         assert!(Instant::now() < end, "{what}: not within {limit:?}");
         sleep(Duration::from_millis(25)).await;

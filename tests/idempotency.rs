@@ -25,17 +25,17 @@ on_both_stores!(
     two_different_ids_are_refused,
     a_refusal_that_may_change_is_not_stored,
     concurrent_repeats_have_one_effect,
-    answers_are_kept_over_a_restart,
+    answers_survive_a_restart,
 );
 
 async fn a_repeated_create_answers_as_the_first_did(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let request = CreateShowtimeRequest { request_id: request_id(), ..new_showtime(&auditorium, in_hours(0)) };
     let first = create(&world, request.clone()).await.expect("the slot is free");
-    assert!(!is_replay(&first), "{first:?}");
+    assert!(!is_repeated(&first), "{first:?}");
     let showtime = first.into_inner().showtime.expect("the answer has the showtime");
     let second = create(&world, request.clone()).await.expect("a repeated request is answered");
-    assert!(is_replay(&second), "{second:?}");
+    assert!(is_repeated(&second), "{second:?}");
     assert_eq!(second.into_inner().showtime.as_ref(), Some(&showtime));
     // Later changes do not change the answer.
     let cancel = CancelShowtimeRequest {
@@ -44,9 +44,9 @@ async fn a_repeated_create_answers_as_the_first_did(world: World) {
         force: false,
         expected_revision: 0,
     };
-    world.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
+    world.showtimes().cancel_showtime(cancel).await.expect("the showtime is cancelled");
     let third = create(&world, request).await.expect("a repeated request is answered");
-    assert!(is_replay(&third), "{third:?}");
+    assert!(is_repeated(&third), "{third:?}");
     assert_eq!(third.into_inner().showtime, Some(showtime));
     assert_eq!(count(&world).await, 1);
 }
@@ -55,7 +55,7 @@ async fn a_repeated_auditorium_is_made_once(world: World) {
     let request = CreateAuditoriumRequest { request_id: request_id(), ..new_auditorium() };
     let first = world.auditoriums().create_auditorium(request.clone()).await.expect("it is created");
     let second = world.auditoriums().create_auditorium(request.clone()).await.expect("a repeated request is answered");
-    assert!(!is_replay(&first) && is_replay(&second));
+    assert!(!is_repeated(&first) && is_repeated(&second));
     assert_eq!(first.into_inner(), second.into_inner());
     let list = ListAuditoriumsRequest { cinema: request.cinema.clone(), ..Default::default() };
     let listed = world.auditoriums().list_auditoriums(list).await.expect("a list").into_inner();
@@ -70,9 +70,9 @@ async fn a_repeated_cancel_answers_as_the_first_did(world: World) {
     let created = create(&world, new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free");
     let showtime_id = created.into_inner().showtime.expect("the answer has the showtime").showtime_id;
     let request = CancelShowtimeRequest { showtime_id, request_id: request_id(), force: false, expected_revision: 0 };
-    let first = world.showtimes().cancel_showtime(request.clone()).await.expect("it is cancelled");
+    let first = world.showtimes().cancel_showtime(request.clone()).await.expect("the showtime is cancelled");
     let second = world.showtimes().cancel_showtime(request).await.expect("a repeated request is answered");
-    assert!(!is_replay(&first) && is_replay(&second));
+    assert!(!is_repeated(&first) && is_repeated(&second));
     assert_eq!(first.into_inner(), second.into_inner());
 }
 
@@ -99,7 +99,7 @@ async fn an_id_belongs_to_its_method(world: World) {
     let cancel =
         CancelShowtimeRequest { showtime_id, request_id: request.request_id, force: false, expected_revision: 0 };
     let answer = world.showtimes().cancel_showtime(cancel).await.expect("the id counts for each method");
-    assert!(!is_replay(&answer));
+    assert!(!is_repeated(&answer));
     let state = answer.into_inner().showtime.map(|showtime| showtime.state());
     assert_eq!(state, Some(ShowtimeState::Cancelled));
 }
@@ -109,11 +109,11 @@ async fn an_idempotency_key_is_a_request_id(world: World) {
     let key = request_id();
     let by_metadata = new_showtime(&auditorium, in_hours(0));
     let by_field = CreateShowtimeRequest { request_id: key.clone(), ..by_metadata.clone() };
-    let first = create(&world, keyed(by_metadata.clone(), &key)).await.expect("the slot is free");
-    let second = create(&world, keyed(by_metadata, &key)).await.expect("a repeated request is answered");
+    let first = create(&world, with_key(by_metadata.clone(), &key)).await.expect("the slot is free");
+    let second = create(&world, with_key(by_metadata, &key)).await.expect("a repeated request is answered");
     let third = create(&world, by_field.clone()).await.expect("the field means the same");
-    let both = create(&world, keyed(by_field, &key)).await.expect("both, and equal, are fine");
-    assert!(!is_replay(&first) && is_replay(&second) && is_replay(&third) && is_replay(&both));
+    let both = create(&world, with_key(by_field, &key)).await.expect("equal ids are accepted");
+    assert!(!is_repeated(&first) && is_repeated(&second) && is_repeated(&third) && is_repeated(&both));
     let ids: BTreeSet<String> = [first, second, third, both].into_iter().map(id).collect();
     assert_eq!(ids.len(), 1, "{ids:?}");
 }
@@ -121,10 +121,10 @@ async fn an_idempotency_key_is_a_request_id(world: World) {
 async fn two_different_ids_are_refused(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let request = CreateShowtimeRequest { request_id: request_id(), ..new_showtime(&auditorium, in_hours(0)) };
-    let status = create(&world, keyed(request.clone(), &request_id())).await.expect_err("which one?");
+    let status = create(&world, with_key(request.clone(), &request_id())).await.expect_err("the ids differ");
     assert_violates(&status, &["request_id"]);
-    let unnamed = CreateShowtimeRequest { request_id: String::new(), ..request };
-    let status = create(&world, keyed(unnamed, "not-a-uuid")).await.expect_err("that is no id");
+    let without_id = CreateShowtimeRequest { request_id: String::new(), ..request };
+    let status = create(&world, with_key(without_id, "not-a-uuid")).await.expect_err("the id is malformed");
     assert_violates(&status, &["idempotency-key"]);
     assert_eq!(count(&world).await, 0);
 }
@@ -138,7 +138,7 @@ async fn a_refusal_that_may_change_is_not_stored(world: World) {
     let status = create(&world, request.clone()).await.expect_err("the provider is down");
     assert_refused(&status, Code::Unavailable, "PROVIDER_UNAVAILABLE");
     faults.clear().await;
-    crate::harness::eventually("the provider is trusted again", async || create(&world, request.clone()).await.ok())
+    crate::harness::eventually("the provider is called again", async || create(&world, request.clone()).await.ok())
         .await;
     assert_eq!(count(&world).await, 1);
 }
@@ -148,11 +148,11 @@ async fn concurrent_repeats_have_one_effect(world: World) {
     let request = CreateShowtimeRequest { request_id: request_id(), ..new_showtime(&auditorium, in_hours(0)) };
     let answers = join_all((0..30).map(|_| create(&world, request.clone()))).await;
     let mut ids = BTreeSet::new();
-    let mut fresh = 0;
+    let mut originals = 0;
     for answer in answers {
         match answer {
             Ok(answer) => {
-                fresh += u32::from(!is_replay(&answer));
+                originals += u32::from(!is_repeated(&answer));
                 ids.insert(id(answer));
             }
             // A repetition may be refused with a retry hint while the first request is under way.
@@ -162,17 +162,17 @@ async fn concurrent_repeats_have_one_effect(world: World) {
             }
         }
     }
-    assert_eq!((ids.len(), fresh), (1, 1));
+    assert_eq!((ids.len(), originals), (1, 1));
     assert_eq!(count(&world).await, 1);
 }
 
-async fn answers_are_kept_over_a_restart(world: World) {
+async fn answers_survive_a_restart(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let request = CreateShowtimeRequest { request_id: request_id(), ..new_showtime(&auditorium, in_hours(0)) };
     let first = create(&world, request.clone()).await.expect("the slot is free");
     let world = world.restart().await;
     let second = create(&world, request).await.expect("a repeated request is answered");
-    assert!(is_replay(&second));
+    assert!(is_repeated(&second));
     assert_eq!(first.into_inner(), second.into_inner());
 }
 
@@ -182,7 +182,7 @@ async fn create(server: &Server, request: impl tonic::IntoRequest<CreateShowtime
     server.showtimes().create_showtime(request).await
 }
 
-fn keyed(request: CreateShowtimeRequest, key: &str) -> Request<CreateShowtimeRequest> {
+fn with_key(request: CreateShowtimeRequest, key: &str) -> Request<CreateShowtimeRequest> {
     let mut request = Request::new(request);
     request.metadata_mut().insert("idempotency-key", key.parse().expect("metadata"));
     request
@@ -192,13 +192,13 @@ fn id(answer: Response<CreateShowtimeResponse>) -> String {
     answer.into_inner().showtime.expect("the answer has the showtime").showtime_id
 }
 
-fn is_replay<T>(answer: &Response<T>) -> bool {
+fn is_repeated<T>(answer: &Response<T>) -> bool {
     let mark = answer.metadata().get("idempotent-replayed");
     assert!(mark.is_none_or(|mark| mark == "true"), "{mark:?}");
     mark.is_some()
 }
 
 async fn count(server: &Server) -> usize {
-    let everything = ListShowtimesRequest { include_cancelled: true, ..Default::default() };
-    server.showtimes().list_showtimes(everything).await.expect("a list").into_inner().showtimes.len()
+    let request = ListShowtimesRequest { include_cancelled: true, ..Default::default() };
+    server.showtimes().list_showtimes(request).await.expect("a list").into_inner().showtimes.len()
 }

@@ -12,14 +12,18 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use crate::harness::{
     Provider, Server, Store, World, create_auditorium, eventually, http, in_hours, new_showtime, postgres::free_port,
-    requests::INCEPTION, server::Setup, supervisor, world::Ground,
+    requests::INCEPTION, server::Setup, supervisor, world::Storage,
 };
 
 on_both_stores!(a_restart_keeps_everything, a_killed_server_keeps_what_it_acknowledged);
 
 async fn a_restart_keeps_everything(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await;
-    world.showtimes().create_showtime(new_showtime(&auditorium.auditorium_id, in_hours(0))).await.expect("scheduled");
+    world
+        .showtimes()
+        .create_showtime(new_showtime(&auditorium.auditorium_id, in_hours(0)))
+        .await
+        .expect("the slot is free");
     let before = showtimes(&world).await;
     let world = world.restart().await;
     assert_eq!(showtimes(&world).await, before);
@@ -33,24 +37,24 @@ async fn a_killed_server_keeps_what_it_acknowledged(mut world: World) {
     let mut acknowledged = Vec::new();
     for hours in [0, 3, 6, 9] {
         let answer = world.showtimes().create_showtime(new_showtime(&auditorium, in_hours(hours))).await;
-        acknowledged.extend(answer.expect("scheduled").into_inner().showtime);
+        acknowledged.extend(answer.expect("the slot is free").into_inner().showtime);
     }
     world.server.kill();
-    let server = world.ground.setup().start().await;
+    let server = world.storage.setup().start().await;
     assert_eq!(showtimes(&server).await, acknowledged);
 }
 
 #[tokio::test]
-async fn the_sample_comes_once_on_sqlite() {
-    the_sample_comes_once(Store::Sqlite, "auto").await;
+async fn the_sample_is_made_once_on_sqlite() {
+    the_sample_is_made_once(Store::Sqlite, "auto").await;
 }
 
 #[tokio::test]
-async fn the_sample_comes_once_on_postgres() {
-    the_sample_comes_once(Store::Postgres, "on").await;
+async fn the_sample_is_made_once_on_postgres() {
+    the_sample_is_made_once(Store::Postgres, "on").await;
 }
 
-async fn the_sample_comes_once(store: Store, sample: &str) {
+async fn the_sample_is_made_once(store: Store, sample: &str) {
     let world = World::with(store, |setup| setup.with("--sample", sample)).await;
     let before = auditoriums(&world).await;
     let mut counts: Vec<i32> = before.iter().map(|auditorium| auditorium.seat_count).collect();
@@ -72,8 +76,8 @@ async fn there_is_no_sample_on_a_configured_database() {
 
 #[tokio::test]
 async fn three_instances_migrate_an_empty_database_at_once() {
-    let ground = Ground::new(Store::Postgres).await;
-    let setup = || ground.setup().with("--sample", "on");
+    let storage = Storage::new(Store::Postgres).await;
+    let setup = || storage.setup().with("--sample", "on");
     let (one, two, three) = tokio::join!(setup().start(), setup().start(), setup().start());
     let sample = auditoriums(&one).await;
     assert_eq!(sample.len(), 3, "one sample, not three: {sample:?}");
@@ -81,9 +85,9 @@ async fn three_instances_migrate_an_empty_database_at_once() {
 }
 
 #[tokio::test]
-async fn instances_take_each_others_page_tokens() {
-    let ground = Ground::new(Store::Postgres).await;
-    let (one, other) = tokio::join!(ground.setup().start(), ground.setup().start());
+async fn instances_accept_each_others_page_tokens() {
+    let storage = Storage::new(Store::Postgres).await;
+    let (one, other) = tokio::join!(storage.setup().start(), storage.setup().start());
     for _ in 0..2 {
         create_auditorium(one.auditoriums()).await;
     }
@@ -100,9 +104,9 @@ async fn instances_take_each_others_page_tokens() {
 #[tokio::test]
 async fn with_migrate_manual_only_the_command_migrates() {
     for store in [Store::Sqlite, Store::Postgres] {
-        let ground = Ground::new(store).await;
-        let manual = ground.setup().with("--migrate", "manual");
-        let (code, printed) = manual.clone().refused().await;
+        let storage = Storage::new(store).await;
+        let manual = storage.setup().with("--migrate", "manual");
+        let (code, printed) = manual.clone().failed_start().await;
         assert_ne!(code, Some(0), "{printed}");
         assert!(printed.contains("migrate"), "{printed}");
         for _ in 0..2 {
@@ -120,10 +124,10 @@ async fn a_database_newer_than_the_binary_is_refused() {
         world.stop().await;
         let future = "INSERT INTO schema_migrations (version, name, checksum) \
                       SELECT 9999, 'from the future', max(checksum) FROM schema_migrations";
-        world.ground.sql(future).await.expect("a row more");
-        world.ground.sql("UPDATE schema_compatibility SET usable_from = 9999").await.expect("a row changed");
+        world.storage.sql(future).await.expect("the row is inserted");
+        world.storage.sql("UPDATE schema_compatibility SET usable_from = 9999").await.expect("the row is changed");
         for migrate in ["auto", "manual"] {
-            let (code, printed) = world.setup().clone().with("--migrate", migrate).refused().await;
+            let (code, printed) = world.setup().clone().with("--migrate", migrate).failed_start().await;
             assert_ne!(code, Some(0), "{printed}");
             assert!(printed.contains("newer"), "{printed}");
         }
@@ -135,8 +139,8 @@ async fn a_migration_that_was_altered_since_is_refused() {
     for store in [Store::Sqlite, Store::Postgres] {
         let world = World::start(store).await;
         world.stop().await;
-        world.ground.sql("UPDATE schema_migrations SET checksum = 'another'").await.expect("a row changed");
-        let (code, printed) = world.setup().clone().refused().await;
+        world.storage.sql("UPDATE schema_migrations SET checksum = 'another'").await.expect("the row is changed");
+        let (code, printed) = world.setup().clone().failed_start().await;
         assert_ne!(code, Some(0), "{printed}");
     }
 }
@@ -144,16 +148,16 @@ async fn a_migration_that_was_altered_since_is_refused() {
 #[tokio::test]
 async fn a_second_process_on_the_same_file_is_refused_by_name() {
     let mut world = World::start(Store::Sqlite).await;
-    let (code, printed) = world.setup().clone().refused().await;
+    let (code, printed) = world.setup().clone().failed_start().await;
     assert_ne!(code, Some(0), "{printed}");
     assert!(printed.contains("boxoffice.db") || printed.contains("data"), "{printed}");
     assert!(world.is_alive().await);
     // A killed process leaves no lock behind.
     world.server.kill();
-    world.ground.setup().start().await;
+    world.storage.setup().start().await;
 }
 
-/// The paused provider keeps the sample from being made, and so the start from being complete.
+/// While the provider is paused, the sample cannot be made, so that the start is not complete.
 #[tokio::test]
 async fn health_is_not_serving_until_the_start_is_complete() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("ready-"));
@@ -185,7 +189,7 @@ async fn health_is_not_serving_until_the_start_is_complete() {
     assert_eq!(http::get(&admin, "/readyz").await.status, 200);
 }
 
-/// The paused provider keeps the request in flight until the server drains.
+/// While the provider is paused, the request stays in flight.
 #[tokio::test]
 async fn a_request_in_flight_finishes_while_new_connections_are_refused() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("drain-"));
@@ -209,7 +213,7 @@ async fn a_request_in_flight_finishes_while_new_connections_are_refused() {
 }
 
 #[tokio::test]
-async fn draining_has_an_end() {
+async fn draining_is_bounded() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("drain-"));
     let server = with_long_timeouts(&provider, &folder).with("--drain-timeout", "200ms").start().await;
     provider.pause();
@@ -222,13 +226,13 @@ async fn draining_has_an_end() {
     in_flight.await.expect("no panic").expect_err("its connection is closed");
 }
 
-/// How writes leave is counted where they are made, in `src/server/coalesce/tests/wire.rs`.
+/// The number of writes is tested in `src/server/coalesce/tests/wire.rs`.
 #[tokio::test]
 async fn answers_are_the_same_whether_or_not_writes_are_coalesced() {
     let world = World::with(Store::Sqlite, |setup| setup.with("--sample", "on")).await;
     let expected = showtimes(&world).await;
     world.stop().await;
-    let server = world.ground.setup().with("--coalesce-writes", "false").start().await;
+    let server = world.storage.setup().with("--coalesce-writes", "false").start().await;
     let calls = (0..64).map(|_| showtimes(&server));
     assert!(join_all(calls).await.into_iter().all(|found| found == expected));
 }
@@ -242,9 +246,9 @@ async fn an_interrupt_stops_an_idle_server_with_open_connections() {
     assert_eq!(world.exit().await, Some(0), "{}", world.console());
 }
 
-/// A collector that is not there, or never answers, delays neither the start nor the stop.
+/// A collector that refuses connections or does not answer delays neither the start nor the stop.
 #[tokio::test]
-async fn a_missing_collector_is_no_hindrance() {
+async fn a_missing_collector_delays_nothing() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let silent = listener.local_addr().expect("an address").to_string();
     for collector in ["127.0.0.1:1", &silent] {
@@ -256,7 +260,7 @@ async fn a_missing_collector_is_no_hindrance() {
 }
 
 #[tokio::test]
-async fn a_create_that_was_not_acknowledged_is_whole_or_not_there() {
+async fn a_create_that_was_not_acknowledged_is_complete_or_absent() {
     let mut world = World::start(Store::Sqlite).await;
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let attempts: Vec<_> = (0..40)
@@ -275,7 +279,7 @@ async fn a_create_that_was_not_acknowledged_is_whole_or_not_there() {
             acknowledged.extend(answer.into_inner().showtime);
         }
     }
-    let server = world.ground.setup().start().await;
+    let server = world.storage.setup().start().await;
     let found = showtimes(&server).await;
     assert!(acknowledged.iter().all(|showtime| found.contains(showtime)), "{acknowledged:?}\n{found:?}");
     // The slots of the others are free.
@@ -288,13 +292,13 @@ async fn a_create_that_was_not_acknowledged_is_whole_or_not_there() {
     }
 }
 
-/// A server that waits longer for its provider than a test takes.
+/// A server whose timeouts are longer than the test.
 fn with_long_timeouts(provider: &Provider, folder: &tempfile::TempDir) -> Setup {
     let setup = Setup::new(folder.path()).with("--provider-url", provider.url()).with("--provider-timeout", "25s");
     setup.with("--request-timeout", "25s")
 }
 
-/// Waits until so many requests are in flight, streams included.
+/// Waits until this many requests are in flight, including streams.
 async fn wait_for_active_requests(server: &Server, requests: f64) {
     eventually("the request is in flight", async || {
         server.metrics().await.sum("boxoffice_request_active", &[]).filter(|active| *active >= requests)

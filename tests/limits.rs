@@ -30,7 +30,7 @@ async fn a_page_size_has_a_default_and_a_maximum() {
     assert_violates(&status, &["page_size"]);
 }
 
-/// Every text field, far too long: the refusal names the field and does not repeat the text.
+/// Every text field is given a text that is too long. The refusal names the field and does not repeat the text.
 #[tokio::test]
 async fn too_long_texts_are_refused_and_their_field_named() {
     let world = World::start(Store::Sqlite).await;

@@ -26,9 +26,9 @@ on_both_stores!(
     a_local_date_has_all_its_hours_when_clocks_change,
     cancelled_showtimes_are_listed_when_asked_for,
     a_cinema_and_states_are_filters_like_the_others,
-    callers_who_ask_at_once_see_what_was_done_before_they_asked,
+    concurrent_lists_show_every_change_from_before_the_request,
     pages_join_to_the_whole_list_in_order_of_start,
-    a_token_is_good_for_its_own_filter_only,
+    a_token_is_valid_for_its_own_filter_only,
     bad_filters_are_refused_by_field,
 );
 
@@ -36,11 +36,11 @@ async fn filters_are_joined_by_and(world: World) {
     let here = create_auditorium(world.auditoriums()).await.auditorium_id;
     let there = create_auditorium(world.auditoriums()).await.auditorium_id;
     let mut created = BTreeMap::new();
-    for (room, auditorium) in [("here", &here), ("there", &there)] {
+    for (name, auditorium) in [("here", &here), ("there", &there)] {
         for (movie, movie_id, hours) in [("inception", INCEPTION, 0), ("redemption", "tt0111161", 5)] {
             let request = new_showtime(auditorium, in_hours(hours));
             let request = CreateShowtimeRequest { movie_id: movie_id.to_owned(), ..request };
-            created.insert((room, movie), create(&world, request).await.showtime_id);
+            created.insert((name, movie), create(&world, request).await.showtime_id);
         }
     }
     let everything = ListShowtimesRequest::default();
@@ -62,10 +62,10 @@ async fn a_time_range_includes_its_start_and_not_its_end(world: World) {
     for hours in [0, 3, 6] {
         created.push(create(&world, new_showtime(&auditorium, in_hours(hours))).await.showtime_id);
     }
-    let tick = TimeDelta::microseconds(1);
+    let microsecond = TimeDelta::microseconds(1);
     for (after, before, expected) in [
         (Some(in_hours(0)), Some(in_hours(6)), &created[..2]),
-        (Some(in_hours(0) + tick), Some(in_hours(6) + tick), &created[1..]),
+        (Some(in_hours(0) + microsecond), Some(in_hours(6) + microsecond), &created[1..]),
         (None, Some(in_hours(3)), &created[..1]),
         (Some(in_hours(3)), None, &created[1..]),
         (Some(in_hours(3)), Some(in_hours(3)), &[]),
@@ -159,26 +159,26 @@ async fn a_cinema_and_states_are_filters_like_the_others(world: World) {
     }
     let cancel = CancelShowtimeRequest { showtime_id: showtimes[2].clone(), ..Default::default() };
     world.showtimes().cancel_showtime(cancel).await.expect("the showtime is cancelled");
-    let of = |cinema: &str, states: &[ShowtimeState]| ListShowtimesRequest {
+    let filter = |cinema: &str, states: &[ShowtimeState]| ListShowtimesRequest {
         cinema: cinema.to_owned(),
         states: states.iter().map(|state| (*state).into()).collect(),
         ..Default::default()
     };
     let (scheduled, cancelled) = (ShowtimeState::Scheduled, ShowtimeState::Cancelled);
     for (request, expected) in [
-        (of("Grand Palace", &[]), &[0, 1][..]),
-        (of("Rex", &[]), &[3]),
-        (of("Rex", &[cancelled]), &[2]),
-        (of("Rex", &[scheduled, cancelled]), &[2, 3]),
-        (of("Nowhere", &[scheduled, cancelled]), &[]),
-        (of("", &[cancelled]), &[2]),
-        (ListShowtimesRequest { include_cancelled: true, ..of("Rex", &[scheduled]) }, &[3]),
-        (ListShowtimesRequest { start_after: Some(timestamp(in_hours(3))), ..of("Grand Palace", &[]) }, &[1]),
+        (filter("Grand Palace", &[]), &[0, 1][..]),
+        (filter("Rex", &[]), &[3]),
+        (filter("Rex", &[cancelled]), &[2]),
+        (filter("Rex", &[scheduled, cancelled]), &[2, 3]),
+        (filter("Nowhere", &[scheduled, cancelled]), &[]),
+        (filter("", &[cancelled]), &[2]),
+        (ListShowtimesRequest { include_cancelled: true, ..filter("Rex", &[scheduled]) }, &[3]),
+        (ListShowtimesRequest { start_after: Some(timestamp(in_hours(3))), ..filter("Grand Palace", &[]) }, &[1]),
     ] {
         let listed = list(&world, request.clone()).await;
         let expected: Vec<&str> = expected.iter().map(|at| &*showtimes[*at]).collect();
         assert_eq!(ids(&listed), expected, "{request:?}");
-        // One to a page, the pages are the same list.
+        // Pages of one showtime join to the same list.
         let (mut request, mut joined) = (ListShowtimesRequest { page_size: 1, ..request }, Vec::new());
         loop {
             let (showtimes, next) = page(&world, request.clone()).await.expect("a page");
@@ -192,27 +192,27 @@ async fn a_cinema_and_states_are_filters_like_the_others(world: World) {
     }
 }
 
-async fn callers_who_ask_at_once_see_what_was_done_before_they_asked(world: World) {
+async fn concurrent_lists_show_every_change_from_before_the_request(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     for number in 0..20 {
         let created = create(&world, new_showtime(&auditorium, in_hours(3 * number))).await;
-        let asked = (0..16).map(|_| page(&world, ListShowtimesRequest::default()));
-        for answer in futures_util::future::join_all(asked).await {
+        let calls = (0..16).map(|_| page(&world, ListShowtimesRequest::default()));
+        for answer in futures_util::future::join_all(calls).await {
             let (listed, _) = answer.expect("a page");
-            assert_eq!(listed.last(), Some(&created), "the page was read before it was asked for");
+            assert_eq!(listed.last(), Some(&created), "the page was read before the request");
         }
     }
 }
 
 async fn pages_join_to_the_whole_list_in_order_of_start(world: World) {
-    let rooms = [
+    let auditoriums = [
         create_auditorium(world.auditoriums()).await.auditorium_id,
         create_auditorium(world.auditoriums()).await.auditorium_id,
     ];
     // Two showtimes have each start time, so that pages also break between equal ones.
     for hours in [6, 0, 3] {
-        for room in &rooms {
-            create(&world, new_showtime(room, in_hours(hours))).await;
+        for auditorium in &auditoriums {
+            create(&world, new_showtime(auditorium, in_hours(hours))).await;
         }
     }
     let whole = list(&world, ListShowtimesRequest::default()).await;
@@ -234,12 +234,12 @@ async fn pages_join_to_the_whole_list_in_order_of_start(world: World) {
     }
     // A showtime that is added before the end of the page does not change the next page.
     let (_, token) = page(&world, ListShowtimesRequest { page_size: 3, ..Default::default() }).await.expect("a page");
-    create(&world, new_showtime(&rooms[0], in_hours(-5))).await;
+    create(&world, new_showtime(&auditoriums[0], in_hours(-5))).await;
     let rest = ListShowtimesRequest { page_size: 50, page_token: token, ..Default::default() };
     assert_eq!(ids(&list(&world, rest).await), ids(&whole)[3..]);
 }
 
-async fn a_token_is_good_for_its_own_filter_only(world: World) {
+async fn a_token_is_valid_for_its_own_filter_only(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     for hours in [0, 3] {
         create(&world, new_showtime(&auditorium, in_hours(hours))).await;

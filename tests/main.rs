@@ -1,6 +1,6 @@
-//! The promises, as tests: one file per kind of promise, each test named after what it holds.
+//! The tests of the guarantees, one file for each kind. The name of a test says what it proves.
 
-#![expect(clippy::expect_used, reason = "a test says what it expected by panicking")]
+#![expect(clippy::expect_used, reason = "a test reports a failed expectation by panicking")]
 
 #[macro_use]
 mod harness;
@@ -23,16 +23,17 @@ mod idempotency;
 mod lifecycle;
 mod limits;
 mod listing;
-mod little_memory;
 mod many_watchers;
+mod memory_limit;
 mod model;
 mod movies;
+mod observability;
 mod outages;
 mod overlap;
-mod plans;
 mod properties;
 mod provider;
 mod provider_access;
+mod query_plans;
 mod redis;
 mod reservation_lists;
 mod reservation_retries;
@@ -43,7 +44,6 @@ mod rules;
 mod schema;
 mod seat_maps;
 mod seat_refusals;
-mod seen;
 mod sequences;
 mod showtimes;
 mod tidy;

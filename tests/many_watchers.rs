@@ -1,4 +1,4 @@
-//! Many watchers, and watchers that do not read what they are sent.
+//! Many watchers, and watchers that do not read their messages.
 
 use std::time::Duration;
 
@@ -15,22 +15,22 @@ use crate::harness::{
 };
 
 const MANY: usize = 1_000;
-/// MiB of memory that may be used in addition while 200 watchers do not read.
+/// The growth of the memory, in MiB, that is allowed while 200 watchers do not read.
 const MAX_GROWTH: u64 = 32;
 
 #[tokio::test]
-async fn a_thousand_watchers_are_told_where_to_go_on_when_the_server_ends() {
+async fn a_drain_tells_a_thousand_watchers_where_to_resume() {
     let world = World::start(Store::Sqlite).await;
     let showtime = showtime(&world).await;
     let mut watchers = Vec::new();
     for _ in 0..MANY / 100 {
-        let client = ShowtimesClient::new(world.connect().await.expect("it listens"));
-        let begin = (0..100).map(async |_| {
-            let mut watching = watch(&client, &showtime.showtime_id, 0, "").await.expect("there is room");
+        let client = ShowtimesClient::new(world.connect().await.expect("the server listens"));
+        let starts = (0..100).map(async |_| {
+            let mut watching = watch(&client, &showtime.showtime_id, 0, "").await.expect("the limit is not reached");
             let copy = Copy::begin(&mut watching).await;
             (watching, copy)
         });
-        watchers.extend(join_all(begin).await);
+        watchers.extend(join_all(starts).await);
     }
     let ends = watchers.into_iter().map(async |(mut watching, copy)| {
         let Some(Event::Draining(draining)) = next(&mut watching).await else {
@@ -41,27 +41,29 @@ async fn a_thousand_watchers_are_told_where_to_go_on_when_the_server_ends() {
     });
     let ((), ends) = tokio::join!(world.stop(), join_all(ends));
     assert_eq!(ends.len(), MANY);
-    let cut_short = world.console().lines().into_iter().find(|line| line.contains("did not end in time"));
-    assert_eq!(cut_short, None, "a drain that takes longer than --drain-timeout is logged");
+    let exceeded = world.console().lines().into_iter().find(|line| line.contains("did not end in time"));
+    assert_eq!(exceeded, None, "the drain took longer than --drain-timeout");
 }
 
 #[tokio::test]
-async fn at_the_end_those_who_read_slowly_are_waited_for() {
-    // Longer than the watchers that read need for their last message.
+async fn a_drain_waits_for_watchers_that_read_slowly() {
+    // The other watchers have their last message before this time.
     const SLOW: Duration = Duration::from_millis(700);
     let world = World::start(Store::Sqlite).await;
-    let (showtime, near) = (showtime(&world).await, world.showtimes());
-    // The window is small, so what this watcher does not read stays at the server.
-    let narrow = Endpoint::from_shared(format!("http://{}", world.address())).expect("an address");
-    let narrow = narrow.initial_stream_window_size(64).connect().await.expect("it listens");
-    let mut slow = watch(&ShowtimesClient::new(narrow), &showtime.showtime_id, 0, "").await.expect("there is room");
-    let mut quick = watch(&near, &showtime.showtime_id, 0, "").await.expect("there is room");
-    let (mut copy, mut other) = (Copy::begin(&mut slow).await, Copy::begin(&mut quick).await);
+    let (showtime, client) = (showtime(&world).await, world.showtimes());
+    // The window is so small that messages which this watcher does not read stay at the server.
+    let small_window = Endpoint::from_shared(format!("http://{}", world.address())).expect("an address");
+    let small_window = small_window.initial_stream_window_size(64).connect().await.expect("the server listens");
+    let mut slow = watch(&ShowtimesClient::new(small_window), &showtime.showtime_id, 0, "")
+        .await
+        .expect("the limit is not reached");
+    let mut fast = watch(&client, &showtime.showtime_id, 0, "").await.expect("the limit is not reached");
+    let (mut copy, mut other) = (Copy::begin(&mut slow).await, Copy::begin(&mut fast).await);
     for customer in ["ada", "bob", "eve", "joe"] {
-        let held = reserve(&world, best(&showtime, customer, 2)).await.expect("there is room");
-        other.read_until(&mut quick, held.revision).await;
+        let held = reserve(&world, best(&showtime, customer, 2)).await.expect("the limit is not reached");
+        other.read_until(&mut fast, held.revision).await;
     }
-    drop(quick);
+    drop(fast);
     let reads = async {
         tokio::time::sleep(SLOW).await;
         let draining = loop {
@@ -70,7 +72,7 @@ async fn at_the_end_those_who_read_slowly_are_waited_for() {
                 event => copy.apply(&event),
             }
         };
-        // Changes that were not on their way by then are not sent any more.
+        // A change that was not sent before the drain is not sent any more.
         assert_eq!((draining.revision, draining.epoch), (copy.revision, copy.epoch));
         assert!(next(&mut slow).await.is_none(), "a draining message is the last one");
     };
@@ -78,30 +80,33 @@ async fn at_the_end_those_who_read_slowly_are_waited_for() {
 }
 
 #[tokio::test]
-async fn one_who_vanished_without_a_word_is_noticed() {
-    // A connection that is silent for 30 s is probed for 10 s.
-    const NOTICED: Duration = Duration::from_secs(90);
+async fn a_watcher_whose_connection_is_dead_is_noticed() {
+    // A connection without traffic for 30 s is probed for 10 s.
+    const DETECTED_WITHIN: Duration = Duration::from_secs(90);
     let world = World::with(Store::Sqlite, |setup| setup.with("--max-watchers", "1")).await;
     let (showtime, proxy) = (showtime(&world).await, Proxy::to(world.address()).await);
-    let far = Endpoint::from_shared(format!("http://{}", proxy.url())).expect("an address");
-    let far = ShowtimesClient::new(far.connect().await.expect("it listens"));
-    let mut watching = watch(&far, &showtime.showtime_id, 0, "").await.expect("there is room");
+    let by_proxy = Endpoint::from_shared(format!("http://{}", proxy.url())).expect("an address");
+    let by_proxy = ShowtimesClient::new(by_proxy.connect().await.expect("the server listens"));
+    let mut watching = watch(&by_proxy, &showtime.showtime_id, 0, "").await.expect("the limit is not reached");
     Copy::begin(&mut watching).await;
-    proxy.silence(true);
-    let near = world.showtimes();
-    within(NOTICED, "there is room again", async || watch(&near, &showtime.showtime_id, 0, "").await.ok()).await;
+    proxy.pause();
+    let client = world.showtimes();
+    within(DETECTED_WITHIN, "a watch is accepted again", async || {
+        watch(&client, &showtime.showtime_id, 0, "").await.ok()
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn those_who_do_not_read_cost_little_memory_and_catch_up() {
+async fn watchers_that_do_not_read_take_little_memory_and_catch_up() {
     let world = World::start(Store::Sqlite).await;
     let rows = [("A", "ssssssssssssssssssssssssssssssssssssssss"); 1];
     let showtime = showtime_with(&world, &rows, in_hours(0), |request| request).await;
     let mut slow = Vec::new();
     for _ in 0..4 {
-        let client = ShowtimesClient::new(world.connect().await.expect("it listens"));
+        let client = ShowtimesClient::new(world.connect().await.expect("the server listens"));
         for _ in 0..50 {
-            let mut watching = watch(&client, &showtime.showtime_id, 0, "").await.expect("there is room");
+            let mut watching = watch(&client, &showtime.showtime_id, 0, "").await.expect("the limit is not reached");
             slow.push((Copy::begin(&mut watching).await, watching));
         }
     }
@@ -109,12 +114,14 @@ async fn those_who_do_not_read_cost_little_memory_and_catch_up() {
     let callers = (0..32).map(async |caller: usize| {
         let mut last = 0;
         for _ in 0..100 {
-            let held = reserve(&world, best(&showtime, &format!("caller {caller}"), 1)).await.expect("there is room");
+            let held = reserve(&world, best(&showtime, &format!("caller {caller}"), 1))
+                .await
+                .expect("the limit is not reached");
             last = cancel(&world, &held).await.expect("the seats are held").revision;
         }
         last
     });
-    let last = join_all(callers).await.into_iter().max().expect("there are some");
+    let last = join_all(callers).await.into_iter().max().expect("there are callers");
     let after = world.peak_memory();
     assert!(after < before + MAX_GROWTH, "{before} MiB became {after} MiB");
     for (copy, watching) in &mut slow {

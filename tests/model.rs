@@ -19,14 +19,14 @@ use self::{
     systems::{InMemory, OnStores, Stores},
     turns::{Progress, ShowtimeMachine, Turn},
 };
-use crate::harness::{Store, world::Ground};
+use crate::harness::{Store, world::Storage};
 
 const TURNS: std::ops::Range<usize> = 30..50;
 
 #[test]
-fn the_rules_do_as_the_model_does() {
+fn the_rules_answer_as_the_model_does() {
     on_cases(1_000, |mut progress, turns, seen| {
-        let mut system = InMemory::new(&progress.scene);
+        let mut system = InMemory::new(&progress.scenario);
         for turn in turns {
             progress = next(progress, &turn, &seen);
             agree(&progress, &turn, &system.take(&turn));
@@ -36,49 +36,50 @@ fn the_rules_do_as_the_model_does() {
 }
 
 #[test]
-fn the_ledger_on_sqlite_does_as_the_model_does() {
+fn the_ledger_on_sqlite_answers_as_the_model_does() {
     on_stores(Store::Sqlite, 1);
 }
 
 #[test]
-fn the_ledger_on_postgres_does_as_the_model_does() {
+fn the_ledger_on_postgres_answers_as_the_model_does() {
     on_stores(Store::Postgres, 1);
 }
 
 #[test]
-fn two_instances_on_one_database_do_as_the_model_does() {
+fn two_instances_on_one_database_answer_as_the_model_does() {
     on_stores(Store::Postgres, 2);
 }
 
 fn on_stores(store: Store, instances: usize) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let stores = runtime.block_on(async { Stores::open(Ground::new(store).await, instances).await });
+    let stores = runtime.block_on(async { Stores::open(Storage::new(store).await, instances).await });
     on_cases(100, |progress, turns, seen| runtime.block_on(play(&stores, progress, turns, &seen)));
 }
 
 async fn play(stores: &Stores, mut progress: Progress, turns: Vec<Turn>, seen: &Seen) {
-    let mut system = OnStores::new(stores, &progress.scene).await;
+    let mut system = OnStores::new(stores, &progress.scenario).await;
     for turn in turns {
         progress = next(progress, &turn, seen);
         agree(&progress, &turn, &system.take(&turn, &progress).await);
     }
     system.check(&progress).await;
-    let end = progress.scene.facts.end_time + TimeDelta::hours(1);
+    let end = progress.scenario.facts.end_time + TimeDelta::hours(1);
     system.sweep(end).await;
-    progress.model.ask(&Command::Expire, end);
+    progress.model.execute(&Command::Expire, end);
     system.check(&progress).await;
 }
 
-/// Counts the turns that were taken, so that proptest can shrink the others away.
+/// The number of turns that were taken. proptest removes the others when it shrinks a case.
 type Seen = Option<Arc<AtomicUsize>>;
 
-fn on_cases(cases: u32, try_it: impl Fn(Progress, Vec<Turn>, Seen)) {
+fn on_cases(cases: u32, run: impl Fn(Progress, Vec<Turn>, Seen)) {
     let config = Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
-    let tried = TestRunner::new(config).run(&ShowtimeMachine::sequential_strategy(TURNS), |(progress, turns, seen)| {
-        try_it(progress, turns, seen);
-        Ok(())
-    });
-    tried.unwrap_or_else(|why| panic!("{why}"));
+    let result =
+        TestRunner::new(config).run(&ShowtimeMachine::sequential_strategy(TURNS), |(progress, turns, seen)| {
+            run(progress, turns, seen);
+            Ok(())
+        });
+    result.unwrap_or_else(|why| panic!("{why}"));
 }
 
 fn next(progress: Progress, turn: &Turn, seen: &Seen) -> Progress {

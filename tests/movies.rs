@@ -4,7 +4,7 @@ use boxoffice::pb::boxoffice::v1::{GetMovieRequest, Movie, MovieSource, SearchMo
 use tonic::Status;
 
 use crate::harness::{
-    World, assert_not_found, assert_violates, no_faults, refusals::assert_try_again, requests::INCEPTION,
+    World, assert_not_found, assert_violates, no_faults, refusals::assert_retryable, requests::INCEPTION,
 };
 
 on_both_stores!(
@@ -12,7 +12,7 @@ on_both_stores!(
     an_unknown_movie_is_not_found_by_name,
     a_malformed_movie_id_is_refused_by_field,
     a_search_finds_titles_and_lists_all_without_text,
-    a_search_goes_page_by_page,
+    pages_of_a_search_join_to_the_whole_list,
     a_search_is_refused_by_field,
     without_provider_and_cache_a_movie_is_unavailable,
 );
@@ -39,7 +39,7 @@ async fn an_unknown_movie_is_not_found_by_name(world: World) {
 
 async fn a_malformed_movie_id_is_refused_by_field(world: World) {
     for malformed in ["", "tt 1", "../etc", "ttñ", &"t".repeat(65)] {
-        assert_violates(&get(&world, malformed).await.expect_err("that is no id"), &["movie_id"]);
+        assert_violates(&get(&world, malformed).await.expect_err("the id is malformed"), &["movie_id"]);
     }
 }
 
@@ -54,7 +54,7 @@ async fn a_search_finds_titles_and_lists_all_without_text(world: World) {
     assert_eq!(none, []);
 }
 
-async fn a_search_goes_page_by_page(world: World) {
+async fn pages_of_a_search_join_to_the_whole_list(world: World) {
     let (all, _) = search(&world, request("", 0, "")).await.expect("an answer");
     let mut joined = Vec::new();
     let mut token = String::new();
@@ -88,9 +88,9 @@ async fn without_provider_and_cache_a_movie_is_unavailable(world: World) {
     let faults = world.embedded_provider().await;
     faults.outage().await;
     let status = get(&world, INCEPTION).await.expect_err("it is not cached");
-    assert_try_again(&status, "PROVIDER_UNAVAILABLE");
+    assert_retryable(&status, "PROVIDER_UNAVAILABLE");
     let status = search(&world, request("", 0, "")).await.expect_err("it is not cached");
-    assert_try_again(&status, "PROVIDER_UNAVAILABLE");
+    assert_retryable(&status, "PROVIDER_UNAVAILABLE");
     faults.set(no_faults()).await;
 }
 

@@ -8,44 +8,44 @@ use futures_util::future::join_all;
 use tonic::{Code, Status};
 
 use crate::harness::{
-    Server, Store, World, assert_refused, create_auditorium, in_hours, new_showtime, requests::ids, world::Ground,
+    Server, Store, World, assert_refused, create_auditorium, in_hours, new_showtime, requests::ids, world::Storage,
 };
 
 on_both_stores!(
-    one_of_fifty_gets_the_slot,
-    of_fifty_that_overlap_in_part_no_two_win,
+    one_of_fifty_callers_gets_the_slot,
+    of_fifty_callers_with_overlapping_slots_no_two_win,
     the_database_refuses_an_overlap_by_itself,
 );
 
 const CALLERS: usize = 50;
 
-async fn one_of_fifty_gets_the_slot(world: World) {
-    one_wins(&[&world]).await;
+async fn one_of_fifty_callers_gets_the_slot(world: World) {
+    assert_one_wins(&[&world]).await;
 }
 
 #[tokio::test]
-async fn one_of_fifty_gets_the_slot_over_two_processes() {
-    let ground = Ground::new(Store::Postgres).await;
-    let (one, other) = tokio::join!(ground.setup().start(), ground.setup().start());
-    one_wins(&[&one, &other]).await;
+async fn one_of_fifty_callers_gets_the_slot_over_two_processes() {
+    let storage = Storage::new(Store::Postgres).await;
+    let (one, other) = tokio::join!(storage.setup().start(), storage.setup().start());
+    assert_one_wins(&[&one, &other]).await;
 }
 
-async fn of_fifty_that_overlap_in_part_no_two_win(world: World) {
-    none_overlap(&[&world]).await;
+async fn of_fifty_callers_with_overlapping_slots_no_two_win(world: World) {
+    assert_no_overlap(&[&world]).await;
 }
 
 #[tokio::test]
-async fn of_fifty_that_overlap_in_part_no_two_win_over_two_processes() {
-    let ground = Ground::new(Store::Postgres).await;
-    let (one, other) = tokio::join!(ground.setup().start(), ground.setup().start());
-    none_overlap(&[&one, &other]).await;
+async fn of_fifty_callers_with_overlapping_slots_no_two_win_over_two_processes() {
+    let storage = Storage::new(Store::Postgres).await;
+    let (one, other) = tokio::join!(storage.setup().start(), storage.setup().start());
+    assert_no_overlap(&[&one, &other]).await;
 }
 
-/// Behind the check in the code the database itself refuses an overlap.
+/// The database refuses an overlap even without the check in the code.
 async fn the_database_refuses_an_overlap_by_itself(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let first = create(&world, &auditorium, in_hours(0)).await.expect("the slot is free");
-    let id = if world.ground.is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" };
+    let id = if world.storage.is_postgres() { "gen_random_uuid()" } else { "randomblob(16)" };
     let copy = |state: &str| {
         format!(
             "INSERT INTO showtimes SELECT {id}, auditorium_id, movie_id, movie, start_time, end_time, free_again, \
@@ -53,17 +53,17 @@ async fn the_database_refuses_an_overlap_by_itself(world: World) {
              CASE '{state}' WHEN 'cancelled' THEN create_time END, cinema FROM showtimes"
         )
     };
-    let refused = world.ground.sql(&copy("scheduled")).await.expect_err("the slot is taken").to_string();
+    let refused = world.storage.sql(&copy("scheduled")).await.expect_err("the slot is taken").to_string();
     assert!(refused.contains("showtimes_do_not_overlap"), "{refused}");
-    world.ground.sql(&copy("cancelled")).await.expect("a cancelled showtime overlaps nothing");
+    world.storage.sql(&copy("cancelled")).await.expect("a cancelled showtime overlaps nothing");
     assert_eq!(ids(&listed(&world, &auditorium).await), [&*first.showtime_id]);
 }
 
-/// All callers ask for the same slot, each over the next server.
-async fn one_wins(servers: &[&Server]) {
+/// All callers request the same slot, in turn over the servers.
+async fn assert_one_wins(servers: &[&Server]) {
     let auditorium = create_auditorium(servers[0].auditoriums()).await.auditorium_id;
-    let tries = (0..CALLERS).map(|caller| create(servers[caller % servers.len()], &auditorium, in_hours(0)));
-    let (won, lost) = outcome(join_all(tries).await);
+    let calls = (0..CALLERS).map(|caller| create(servers[caller % servers.len()], &auditorium, in_hours(0)));
+    let (won, lost) = outcome(join_all(calls).await);
     assert_eq!((won.len(), lost.len()), (1, CALLERS - 1));
     for other in &lost {
         assert_eq!(*other, won[0].showtime_id);
@@ -71,15 +71,15 @@ async fn one_wins(servers: &[&Server]) {
     assert_eq!(ids(&listed(servers[0], &auditorium).await), ids(&won));
 }
 
-/// Each caller asks for a slot ten minutes later than the one before, over the next server.
-async fn none_overlap(servers: &[&Server]) {
+/// The slot of each caller starts ten minutes after that of another, and the callers take the servers in turn.
+async fn assert_no_overlap(servers: &[&Server]) {
     let auditorium = create_auditorium(servers[0].auditoriums()).await.auditorium_id;
-    let tries = (0..CALLERS).map(|caller| {
-        // Neighbouring slots are asked for far apart in time: 7 and 50 have no common factor.
-        let place = i64::try_from(caller * 7 % CALLERS).expect("a small number");
-        create(servers[caller % servers.len()], &auditorium, in_hours(0) + TimeDelta::minutes(10 * place))
+    let calls = (0..CALLERS).map(|caller| {
+        // Neighbouring slots are requested far apart in time. 7 and 50 have no common factor.
+        let slot = i64::try_from(caller * 7 % CALLERS).expect("a small number");
+        create(servers[caller % servers.len()], &auditorium, in_hours(0) + TimeDelta::minutes(10 * slot))
     });
-    let (mut won, lost) = outcome(join_all(tries).await);
+    let (mut won, lost) = outcome(join_all(calls).await);
     won.sort_by_key(start);
     for pair in won.windows(2) {
         // Two hours, and 15 minutes of turnaround.
@@ -93,7 +93,7 @@ async fn none_overlap(servers: &[&Server]) {
     assert_eq!(ids(&listed(servers[0], &auditorium).await), ids(&won));
 }
 
-/// The showtimes that were scheduled, and for each refusal the showtime that it names.
+/// Returns the scheduled showtimes, and the showtime that each refusal names.
 fn outcome(answers: Vec<Result<Showtime, Status>>) -> (Vec<Showtime>, Vec<String>) {
     let (mut won, mut lost) = (Vec::new(), Vec::new());
     for answer in answers {
@@ -101,7 +101,7 @@ fn outcome(answers: Vec<Result<Showtime, Status>>) -> (Vec<Showtime>, Vec<String
             Ok(showtime) => won.push(showtime),
             Err(status) => {
                 let mut other = assert_refused(&status, Code::FailedPrecondition, "SHOWTIME_OVERLAPS");
-                lost.push(other.remove("showtime_id").unwrap_or_else(|| panic!("which one? {status:?}")));
+                lost.push(other.remove("showtime_id").unwrap_or_else(|| panic!("no showtime is named: {status:?}")));
             }
         }
     }

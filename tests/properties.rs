@@ -26,7 +26,7 @@ proptest! {
     fn a_layout_is_valid_or_is_refused_at_paths_that_exist(written in layouts()) {
         match Layout::new(written.clone()) {
             Ok(layout) => {
-                prop_assert!(is_valid(&written), "let through: {written:?}");
+                prop_assert!(is_valid(&written), "accepted: {written:?}");
                 prop_assert_eq!(layout.rows_as_written(), &*written);
                 let labels: HashSet<&str> = layout.rows().iter().map(|row| &*row.label).collect();
                 prop_assert_eq!(labels.len(), layout.rows().len());
@@ -42,15 +42,15 @@ proptest! {
                 }
                 prop_assert_eq!(usize::try_from(layout.seat_count()), Ok(seats));
                 prop_assert!((1..=MAX_SEATS).contains(&seats));
-                // What was written reads the same again.
+                // The rows as written give the same layout again.
                 prop_assert_eq!(Layout::new(layout.rows_as_written().to_vec()), Ok(layout));
             }
             Err(violations) => {
                 prop_assert!(!is_valid(&written), "refused: {violations} in {written:?}");
-                for flaw in violations.list() {
-                    let more = flaw.field.is_empty() && violations.list().len() > 100;
-                    prop_assert!(more || exists(&flaw.field, &written), "{flaw:?} in {written:?}");
-                    prop_assert!(!flaw.description.is_empty());
+                for violation in violations.list() {
+                    let more = violation.field.is_empty() && violations.list().len() > 100;
+                    prop_assert!(more || exists(&violation.field, &written), "{violation:?} in {written:?}");
+                    prop_assert!(!violation.description.is_empty());
                 }
             }
         }
@@ -65,7 +65,7 @@ proptest! {
     }
 
     #[test]
-    fn money_comes_back_as_it_went(code in codes(), minor in 0..=100_000_000_i64) {
+    fn money_survives_a_round_trip(code in codes(), minor in 0..=100_000_000_i64) {
         let currency = Currency::parse(code).expect("a known currency");
         prop_assume!(minor <= currency.price_cap() * currency.minor_per_unit());
         let money = Money { currency, minor };
@@ -82,19 +82,19 @@ proptest! {
                 prop_assert!((0..=cap).contains(&money.minor));
             }
             Err(violations) => {
-                for flaw in violations.list() {
-                    prop_assert!(["units", "nanos"].contains(&&*flaw.field), "{flaw:?}");
+                for violation in violations.list() {
+                    prop_assert!(["units", "nanos"].contains(&&*violation.field), "{violation:?}");
                 }
             }
         }
     }
 }
 
-/// Mostly valid rows, so that whole layouts are valid, and every kind of invalid one.
+/// Layouts of mostly valid rows, so that some layouts are valid as a whole, and every kind of invalid row.
 fn layouts() -> impl Strategy<Value = Vec<LayoutRow>> {
     let few = vec(rows(), 0..8);
     let bare = || LayoutRow { label: String::new(), places: "s".repeat(MAX_PLACES), numbers: vec![] };
-    // Near the limits of rows and of seats.
+    // These layouts are near the limits of rows and of seats.
     let many = prop_oneof![19..23_usize, 99..103_usize].prop_map(move |count| {
         (0..count).map(|index| LayoutRow { label: lettered(index), ..bare() }).collect::<Vec<_>>()
     });
@@ -105,7 +105,7 @@ fn layouts() -> impl Strategy<Value = Vec<LayoutRow>> {
     prop_oneof![8 => few, 1 => many, 1 => thin]
 }
 
-/// AA, AB, …
+/// Returns the label AA, AB, … of a row.
 fn lettered(index: usize) -> String {
     [index / 26, index % 26]
         .into_iter()
@@ -117,20 +117,20 @@ fn lettered(index: usize) -> String {
 fn rows() -> impl Strategy<Value = LayoutRow> {
     let label = prop_oneof![12 => "[A-Z]{1,4}", 1 => "[a-z]{0,2}", 1 => "[0-9A-Z]{1,6}", 1 => Just("Ä".to_owned())];
     let places = prop_oneof![12 => "[sac_.]{1,12}", 1 => "[sac_.]{95,104}", 1 => "[sx ü]{0,4}"];
-    (label, places, 0..5_u8, any::<u32>(), vec(-1..1002, 0..6)).prop_map(|(label, places, kind, seed, wild)| {
+    (label, places, 0..5_u8, any::<u32>(), vec(-1..1002, 0..6)).prop_map(|(label, places, kind, seed, any)| {
         let seats = places.chars().filter(|place| "sac".contains(*place)).count();
         let numbers = match kind {
             // As many numbers as there are seats: backwards, or with gaps.
             0 => (1..=seats).rev().filter_map(|number| i32::try_from(number).ok()).collect(),
             1 => (0..seats).filter_map(|place| i32::try_from(1 + place * (1 + seed as usize % 9)).ok()).collect(),
-            2 if seed % 4 == 0 => wild,
+            2 if seed % 4 == 0 => any,
             _ => vec![],
         };
         LayoutRow { label, places, numbers }
     })
 }
 
-/// The rules of the contract, written a second time.
+/// The rules of the contract, implemented a second time.
 fn is_valid(written: &[LayoutRow]) -> bool {
     let labels: HashSet<&str> = written.iter().map(|row| &*row.label).collect();
     let seats = |row: &LayoutRow| row.places.chars().filter(|place| "sac".contains(*place)).count();
@@ -152,7 +152,7 @@ fn is_valid(written: &[LayoutRow]) -> bool {
         && written.iter().all(row)
 }
 
-/// Whether the layout has such a field.
+/// Whether the layout has a field with this path.
 fn exists(path: &str, written: &[LayoutRow]) -> bool {
     if path == "rows" {
         return true;
@@ -173,11 +173,11 @@ fn number(place: LayoutCell) -> Option<i32> {
     }
 }
 
-/// Slots of whole minutes within a few hours, so that many of them touch or nearly do.
+/// Slots of whole minutes within a few hours, so that many of them touch or nearly touch.
 fn slots() -> impl Strategy<Value = Slot> {
-    (0..300_i64, 1..120_i64, 0..30_i64).prop_map(|(start, length, rest)| {
+    (0..300_i64, 1..120_i64, 0..30_i64).prop_map(|(start, length, turnaround)| {
         let minute = |minute| DateTime::<Utc>::UNIX_EPOCH + TimeDelta::minutes(minute);
-        Slot { start: minute(start), end: minute(start + length), free_again: minute(start + length + rest) }
+        Slot { start: minute(start), end: minute(start + length), free_again: minute(start + length + turnaround) }
     })
 }
 

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tonic::Status;
 
 use crate::harness::{
-    Provider, Server, assert_not_found, eventually, no_faults, refusals::assert_try_again, requests::INCEPTION,
+    Provider, Server, assert_not_found, eventually, no_faults, refusals::assert_retryable, requests::INCEPTION,
     server::Setup, supervisor,
 };
 
@@ -25,7 +25,7 @@ async fn never_fresh(provider: &Provider, folder: &tempfile::TempDir) -> Server 
 }
 
 #[tokio::test]
-async fn a_warm_cache_spares_the_provider() {
+async fn a_warm_cache_makes_no_calls_to_the_provider() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
     let server = with_provider(&provider, &folder).start().await;
     let live = movie(&server).await.expect("the provider is up");
@@ -65,7 +65,7 @@ async fn stale_while_it_fails(faults: FaultSettings) {
         let stale = movie(&server).await.expect("the cache has it");
         assert_eq!(stale, Movie { source: MovieSource::Stale.into(), ..live.clone() });
     }
-    assert_try_again(&get(&server, "tt0111161").await.expect_err("it is not cached"), "PROVIDER_UNAVAILABLE");
+    assert_retryable(&get(&server, "tt0111161").await.expect_err("it is not cached"), "PROVIDER_UNAVAILABLE");
     provider.faults().clear().await;
     let back = eventually("a live answer", async || live_answer(&server).await).await;
     assert_eq!((back.title, back.year), (live.title, live.year));
@@ -115,7 +115,7 @@ async fn a_server_starts_without_its_provider() {
     let (mut provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
     provider.kill();
     let server = with_provider(&provider, &folder).start().await;
-    assert_try_again(&movie(&server).await.expect_err("it is not cached"), "PROVIDER_UNAVAILABLE");
+    assert_retryable(&movie(&server).await.expect_err("it is not cached"), "PROVIDER_UNAVAILABLE");
     provider.restart().await;
     eventually("a live answer", async || live_answer(&server).await).await;
 }
@@ -127,7 +127,7 @@ async fn a_movie_beyond_the_stale_window_is_not_served() {
     let server = setup.start().await;
     movie(&server).await.expect("the provider is up");
     provider.faults().outage().await;
-    assert_try_again(&movie(&server).await.expect_err("too old"), "PROVIDER_UNAVAILABLE");
+    assert_retryable(&movie(&server).await.expect_err("too old"), "PROVIDER_UNAVAILABLE");
 }
 
 #[tokio::test]
@@ -156,7 +156,7 @@ async fn a_failed_attempt_is_retried() {
 }
 
 #[tokio::test]
-async fn the_breaker_opens_spares_the_provider_and_closes() {
+async fn the_breaker_opens_limits_calls_to_the_provider_and_closes() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("provider-"));
     let server = never_fresh(&provider, &folder).await;
     movie(&server).await.expect("the provider is up");

@@ -7,12 +7,12 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tempfile::TempDir;
 use tonic::Status;
 
-use crate::harness::{Provider, Server, refusals::assert_try_again, requests::INCEPTION, server::Setup, supervisor};
+use crate::harness::{Provider, Server, refusals::assert_retryable, requests::INCEPTION, server::Setup, supervisor};
 
-const KEY: &str = "a-key-that-nobody-may-read";
+const KEY: &str = "a-secret-key";
 
 #[tokio::test]
-async fn the_api_key_goes_along_and_is_never_printed() {
+async fn the_api_key_is_sent_and_never_printed() {
     let folder = supervisor::folder("access-");
     let provider = Provider::start(&["--api-key", KEY]).await;
     let setup = Setup::new(folder.path()).with("--provider-url", provider.url()).with("--log-level", "debug");
@@ -30,7 +30,7 @@ async fn a_wrong_or_missing_api_key_is_the_providers_failure() {
         let setup = Setup::new(folder.path()).with("--provider-url", provider.url());
         let setup = key.map_or(setup.clone(), |key| setup.with("--provider-api-key", key));
         let status = source(&setup.start().await).await.expect_err("the provider refuses the call");
-        assert_try_again(&status, "PROVIDER_UNAVAILABLE");
+        assert_retryable(&status, "PROVIDER_UNAVAILABLE");
         assert!(!status.message().contains("another-key"), "{status:?}");
     }
 }
@@ -38,29 +38,29 @@ async fn a_wrong_or_missing_api_key_is_the_providers_failure() {
 #[tokio::test]
 async fn a_certificate_is_verified_with_the_ca_file() {
     let folder = supervisor::folder("access-");
-    let (provider, ca) = secure_provider(&folder, "ours").await;
-    let (_, other_ca) = certificate(&folder, "theirs");
+    let (provider, ca) = secure_provider(&folder, "provider").await;
+    let (_, other_ca) = certificate(&folder, "other");
     let setup = Setup::new(folder.path()).with("--provider-url", provider.tls_url());
     let trusting = setup.clone().with("--provider-ca-file", ca).start().await;
     assert_eq!(source(&trusting).await.expect("the certificate is good"), MovieSource::Live);
     trusting.stop().await;
     let verifying = setup.with("--provider-ca-file", other_ca).start().await;
-    assert_try_again(&source(&verifying).await.expect_err("the certificate is not trusted"), "PROVIDER_UNAVAILABLE");
+    assert_retryable(&source(&verifying).await.expect_err("the certificate is not trusted"), "PROVIDER_UNAVAILABLE");
 }
 
 #[tokio::test]
 async fn an_unknown_certificate_is_refused_unless_verification_is_off() {
     let folder = supervisor::folder("access-");
-    let (provider, _) = secure_provider(&folder, "ours").await;
+    let (provider, _) = secure_provider(&folder, "provider").await;
     let setup = Setup::new(folder.path()).with("--provider-url", provider.tls_url());
     let verifying = setup.clone().start().await;
-    assert_try_again(&source(&verifying).await.expect_err("the certificate is not trusted"), "PROVIDER_UNAVAILABLE");
+    assert_retryable(&source(&verifying).await.expect_err("the certificate is not trusted"), "PROVIDER_UNAVAILABLE");
     verifying.stop().await;
     let insecure = setup.with("--provider-insecure", "").start().await;
     assert_eq!(source(&insecure).await.expect("nothing is verified"), MovieSource::Live);
 }
 
-/// A provider for `localhost` with a certificate, and the file of the CA that signed it.
+/// Starts a provider with a certificate for `localhost`. Returns it and the file of the CA that has signed the certificate.
 async fn secure_provider(folder: &TempDir, name: &str) -> (Provider, String) {
     let ((certificate, key), ca) = certificate(folder, name);
     (Provider::start(&["--tls-cert", &certificate, "--tls-key", &key]).await, ca)

@@ -24,7 +24,7 @@ async fn two_servers_share_what_one_has_fetched() {
     let live = movie(&one, INCEPTION).await;
     assert_eq!(live.source(), MovieSource::Live);
     // The answer may come before Redis has stored it.
-    eventually("Redis has the movie", async || redis.ask(&["DBSIZE"]).contains('1').then_some(())).await;
+    eventually("Redis has the movie", async || redis.run(&["DBSIZE"]).contains('1').then_some(())).await;
     let shared = movie(&other, INCEPTION).await;
     assert_eq!(shared, Movie { source: MovieSource::Fresh.into(), ..live });
     assert_eq!(provider.faults().call_count().await, 1);
@@ -36,14 +36,14 @@ async fn a_cached_movie_survives_a_restart_of_the_server() {
     let folder = supervisor::folder("redis-world-");
     let server = setup(&folder, &provider, &redis).start().await;
     let live = movie(&server, INCEPTION).await;
-    eventually("Redis has the movie", async || redis.ask(&["DBSIZE"]).contains('1').then_some(())).await;
+    eventually("Redis has the movie", async || redis.run(&["DBSIZE"]).contains('1').then_some(())).await;
     let server = server.restart().await;
     assert_eq!(movie(&server, INCEPTION).await.fetch_time, live.fetch_time);
     assert_eq!(provider.faults().call_count().await, 1);
 }
 
 #[tokio::test]
-async fn no_call_fails_while_redis_is_killed_and_back() {
+async fn no_call_fails_while_redis_is_killed_and_restarted() {
     let (provider, mut redis) = (Provider::start(&[]).await, Redis::start().await);
     let folder = supervisor::folder("redis-world-");
     let server = setup(&folder, &provider, &redis).start().await;
@@ -54,13 +54,13 @@ async fn no_call_fails_while_redis_is_killed_and_back() {
     all_answer(&server).await;
     eventually("Redis is used again", async || {
         all_answer(&server).await;
-        redis.ask(&["DBSIZE"]).contains('3').then_some(())
+        redis.run(&["DBSIZE"]).contains('3').then_some(())
     })
     .await;
 }
 
 #[tokio::test]
-async fn no_call_fails_while_redis_is_a_black_hole() {
+async fn no_call_fails_while_redis_does_not_answer() {
     let (provider, redis) = (Provider::start(&[]).await, Redis::start().await);
     let folder = supervisor::folder("redis-world-");
     let server = setup(&folder, &provider, &redis).start().await;
@@ -80,7 +80,7 @@ async fn no_call_fails_while_redis_is_a_black_hole() {
     redis.resume();
     eventually("Redis is used again", async || {
         all_answer(&server).await;
-        redis.ask(&["DBSIZE"]).contains('3').then_some(())
+        redis.run(&["DBSIZE"]).contains('3').then_some(())
     })
     .await;
 }
@@ -92,7 +92,7 @@ async fn a_silent_redis_costs_its_timeout_once_and_then_nothing() {
     let folder = supervisor::folder("redis-world-");
     let server = setup(&folder, &provider, &redis).with("--redis-rest", "30s").start().await;
     movie(&server, INCEPTION).await;
-    eventually("Redis has the movie", async || redis.ask(&["DBSIZE"]).contains('1').then_some(())).await;
+    eventually("Redis has the movie", async || redis.run(&["DBSIZE"]).contains('1').then_some(())).await;
     redis.pause();
     for _ in 0..200 {
         movie(&server, INCEPTION).await;
@@ -122,7 +122,7 @@ async fn a_server_starts_without_redis_and_uses_it_once_it_is_there() {
     redis.restart().await;
     eventually("Redis is used", async || {
         all_answer(&server).await;
-        redis.ask(&["DBSIZE"]).contains('3').then_some(())
+        redis.run(&["DBSIZE"]).contains('3').then_some(())
     })
     .await;
 }
@@ -150,10 +150,10 @@ async fn garbage_in_redis_is_a_miss() {
     let setup = setup(&folder, &provider, &redis);
     let server = setup.start().await;
     movie(&server, INCEPTION).await;
-    eventually("Redis has the movie", async || redis.ask(&["DBSIZE"]).contains('1').then_some(())).await;
-    let key = redis.ask(&["KEYS", "*"]);
+    eventually("Redis has the movie", async || redis.run(&["DBSIZE"]).contains('1').then_some(())).await;
+    let key = redis.run(&["KEYS", "*"]);
     assert!(key.contains(INCEPTION), "{key}");
-    redis.ask(&["SET", key.trim(), "garbage"]);
+    redis.run(&["SET", key.trim(), "garbage"]);
     let server = server.restart().await;
     assert_eq!(movie(&server, INCEPTION).await.source(), MovieSource::Live);
 }

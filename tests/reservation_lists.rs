@@ -1,4 +1,4 @@
-//! Lists of reservations: a customer's history, a showtime's seats, by what they are now.
+//! `ListReservations`: the reservations of a customer or of a showtime, with their current state.
 
 use boxoffice::pb::boxoffice::v1::{
     CreateShowtimeRequest, ListReservationsRequest, ListReservationsResponse, Reservation, ReservationState, Showtime,
@@ -19,27 +19,27 @@ on_both_stores!(
     a_state_is_as_of_now,
     several_states_and_a_time_range_are_filters_like_the_others,
     a_list_of_everything_is_refused,
-    a_token_is_good_for_its_own_list_only,
-    customers_are_told_apart_to_the_letter,
+    a_token_is_valid_for_its_own_list_only,
+    customer_ids_are_compared_exactly,
 );
 
 async fn a_list_is_of_a_customer_or_a_showtime_or_both(world: World) {
     let (one, other) = (showtime(&world).await, showtime(&world).await);
     let mut made = Vec::new();
     for (showtime, customer) in [(&one, "ada"), (&other, "ada"), (&one, "bob"), (&one, "ada")] {
-        made.push(reserve(&world, best(showtime, customer, 2)).await.expect("some are free"));
+        made.push(reserve(&world, best(showtime, customer, 2)).await.expect("there are free seats"));
     }
-    let of = async |filter| -> Vec<usize> {
-        let found = list(&world, filter).await.expect("a list").reservations;
-        let place = |found: &Reservation| made.iter().position(|made| made.reservation_id == found.reservation_id);
-        found.iter().map(|found| place(found).expect("it was made here")).collect()
+    let found = async |filter| -> Vec<usize> {
+        let listed = list(&world, filter).await.expect("a list").reservations;
+        let index = |one: &Reservation| made.iter().position(|made| made.reservation_id == one.reservation_id);
+        listed.iter().map(|one| index(one).expect("the test made the reservation")).collect()
     };
-    assert_eq!(of(customers("ada")).await, [3, 1, 0]);
-    assert_eq!(of(customers("bob")).await, [2]);
-    assert_eq!(of(customers("cyd")).await, [0; 0]);
-    assert_eq!(of(showtimes(&one)).await, [3, 2, 0]);
-    assert_eq!(of(ListReservationsRequest { customer_id: "ada".to_owned(), ..showtimes(&one) }).await, [3, 0]);
-    // Each is told in full.
+    assert_eq!(found(customers("ada")).await, [3, 1, 0]);
+    assert_eq!(found(customers("bob")).await, [2]);
+    assert_eq!(found(customers("cyd")).await, [0; 0]);
+    assert_eq!(found(showtimes(&one)).await, [3, 2, 0]);
+    assert_eq!(found(ListReservationsRequest { customer_id: "ada".to_owned(), ..showtimes(&one) }).await, [3, 0]);
+    // A list has all fields of a reservation.
     let listed = list(&world, customers("bob")).await.expect("a list").reservations;
     assert_eq!(listed.into_iter().map(lasting).collect::<Vec<_>>(), [lasting(made[2].clone())]);
 }
@@ -47,7 +47,7 @@ async fn a_list_is_of_a_customer_or_a_showtime_or_both(world: World) {
 async fn pages_join_to_the_whole_list_the_newest_first(world: World) {
     let showtimes = [showtime(&world).await, showtime(&world).await];
     for number in 0..14 {
-        reserve(&world, best(&showtimes[number % 2], "ada", 1)).await.expect("some are free");
+        reserve(&world, best(&showtimes[number % 2], "ada", 1)).await.expect("there are free seats");
     }
     let whole = list(&world, customers("ada")).await.expect("a list").reservations;
     assert_eq!(whole.len(), 14);
@@ -64,8 +64,8 @@ async fn pages_join_to_the_whole_list_the_newest_first(world: World) {
             if request.page_token.is_empty() {
                 break;
             }
-            // What is made meanwhile is newer, and on no later page.
-            reserve(&world, best(&showtimes[0], &request.page_token, 1)).await.expect("some are free");
+            // A reservation that is made meanwhile is newer, so it is on no later page.
+            reserve(&world, best(&showtimes[0], &request.page_token, 1)).await.expect("there are free seats");
         }
         let ids: Vec<_> = whole.iter().map(|one| one.reservation_id.clone()).collect();
         assert_eq!(joined, ids, "in pages of {page_size}");
@@ -73,25 +73,28 @@ async fn pages_join_to_the_whole_list_the_newest_first(world: World) {
 }
 
 async fn a_state_is_as_of_now(world: World) {
-    let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(2)), ..request };
-    let showtime = showtime_with(&world, &HALL, in_hours(0), brief).await;
-    let [sold, gone, over] = ["A1", "A2", "A3"];
-    let sold = reserve(&world, these(&showtime, "ada", sold)).await.expect("it is free");
-    confirm(&world, &sold).await.expect("it is held");
-    let gone = reserve(&world, these(&showtime, "ada", gone)).await.expect("it is free");
-    cancel(&world, &gone).await.expect("it is held");
-    let over = reserve(&world, these(&showtime, "ada", over)).await.expect("it is free");
-    eventually("it is over", async || (state(&world, &over).await == ReservationState::Expired).then_some(())).await;
-    // Of another showtime, so that it is held for longer.
+    let short_hold = |request| CreateShowtimeRequest { hold_duration: Some(seconds(2)), ..request };
+    let showtime = showtime_with(&world, &HALL, in_hours(0), short_hold).await;
+    let [sold, cancelled, expired] = ["A1", "A2", "A3"];
+    let sold = reserve(&world, these(&showtime, "ada", sold)).await.expect("the seat is free");
+    confirm(&world, &sold).await.expect("the reservation is held");
+    let cancelled = reserve(&world, these(&showtime, "ada", cancelled)).await.expect("the seat is free");
+    cancel(&world, &cancelled).await.expect("the reservation is held");
+    let expired = reserve(&world, these(&showtime, "ada", expired)).await.expect("the seat is free");
+    eventually("the hold has lapsed", async || {
+        (state(&world, &expired).await == ReservationState::Expired).then_some(())
+    })
+    .await;
+    // The hold of another showtime is longer.
     let held = reserve(&world, these(&crate::harness::seats::showtime(&world).await, "ada", "A1")).await;
-    let held = held.expect("it is free");
+    let held = held.expect("the seat is free");
     for (state, expected) in [
         (ReservationState::Held, vec![&held]),
         (ReservationState::Confirmed, vec![&sold]),
-        (ReservationState::Cancelled, vec![&gone]),
-        // Nobody has written it down.
-        (ReservationState::Expired, vec![&over]),
-        (ReservationState::Unspecified, vec![&held, &over, &gone, &sold]),
+        (ReservationState::Cancelled, vec![&cancelled]),
+        // The lapse is not recorded.
+        (ReservationState::Expired, vec![&expired]),
+        (ReservationState::Unspecified, vec![&held, &expired, &cancelled, &sold]),
     ] {
         let filter = ListReservationsRequest { state: state.into(), ..customers("ada") };
         let found = list(&world, filter).await.expect("a list").reservations;
@@ -109,12 +112,12 @@ async fn several_states_and_a_time_range_are_filters_like_the_others(world: Worl
     let showtime = showtime(&world).await;
     let mut made = Vec::new();
     for seat in ["A1", "A2", "A3"] {
-        made.push(reserve(&world, these(&showtime, "ada", seat)).await.expect("it is free"));
+        made.push(reserve(&world, these(&showtime, "ada", seat)).await.expect("the seat is free"));
     }
-    confirm(&world, &made[0]).await.expect("it is held");
-    cancel(&world, &made[1]).await.expect("it is held");
-    let (held, sold, gone) = (ReservationState::Held, ReservationState::Confirmed, ReservationState::Cancelled);
-    let of = |state: ReservationState, states: &[ReservationState]| ListReservationsRequest {
+    confirm(&world, &made[0]).await.expect("the reservation is held");
+    cancel(&world, &made[1]).await.expect("the reservation is held");
+    let (held, sold, cancelled) = (ReservationState::Held, ReservationState::Confirmed, ReservationState::Cancelled);
+    let with_states = |state: ReservationState, states: &[ReservationState]| ListReservationsRequest {
         state: state.into(),
         states: states.iter().map(|state| (*state).into()).collect(),
         ..customers("ada")
@@ -126,25 +129,28 @@ async fn several_states_and_a_time_range_are_filters_like_the_others(world: Worl
     };
     let any = ReservationState::Unspecified;
     for (request, expected) in [
-        (of(any, &[held, sold]), &[2, 0][..]),
-        (of(any, &[gone]), &[1]),
-        (of(held, &[gone]), &[2, 1]),
-        (of(any, &[ReservationState::Expired]), &[]),
+        (with_states(any, &[held, sold]), &[2, 0][..]),
+        (with_states(any, &[cancelled]), &[1]),
+        (with_states(held, &[cancelled]), &[2, 1]),
+        (with_states(any, &[ReservationState::Expired]), &[]),
         (between(Some(1), None), &[2, 1]),
         (between(None, Some(2)), &[1, 0]),
         (between(Some(1), Some(2)), &[1]),
     ] {
         let found = list(&world, request.clone()).await.expect("a list").reservations;
-        let place = |one: &Reservation| made.iter().position(|made| made.reservation_id == one.reservation_id);
-        let found: Vec<_> = found.iter().filter_map(place).collect();
+        let index = |one: &Reservation| made.iter().position(|made| made.reservation_id == one.reservation_id);
+        let found: Vec<_> = found.iter().filter_map(index).collect();
         assert_eq!(found, expected, "{request:?}");
     }
 }
 
 async fn a_list_of_everything_is_refused(world: World) {
-    let nothing = ListReservationsRequest::default();
-    assert_violates(&list(&world, nothing).await.expect_err("of whom?"), &["customer_id"]);
-    let flawed = ListReservationsRequest {
+    let empty = ListReservationsRequest::default();
+    assert_violates(
+        &list(&world, empty).await.expect_err("there is neither a customer nor a showtime"),
+        &["customer_id"],
+    );
+    let invalid = ListReservationsRequest {
         customer_id: "x".repeat(129),
         showtime_id: "no".to_owned(),
         state: 5,
@@ -154,7 +160,7 @@ async fn a_list_of_everything_is_refused(world: World) {
         created_after: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
         created_before: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
     };
-    let status = list(&world, flawed).await.expect_err("it has flaws");
+    let status = list(&world, invalid).await.expect_err("the request is invalid");
     assert_violates(
         &status,
         &[
@@ -171,14 +177,14 @@ async fn a_list_of_everything_is_refused(world: World) {
     );
 }
 
-async fn a_token_is_good_for_its_own_list_only(world: World) {
+async fn a_token_is_valid_for_its_own_list_only(world: World) {
     let showtime = showtime(&world).await;
     for _ in 0..2 {
-        reserve(&world, best(&showtime, "ada", 1)).await.expect("some are free");
+        reserve(&world, best(&showtime, "ada", 1)).await.expect("there are free seats");
     }
-    let mine = ListReservationsRequest { page_size: 1, ..customers("ada") };
-    let token = list(&world, mine.clone()).await.expect("a page").next_page_token;
-    let next = ListReservationsRequest { page_token: token.clone(), ..mine.clone() };
+    let first = ListReservationsRequest { page_size: 1, ..customers("ada") };
+    let token = list(&world, first.clone()).await.expect("a page").next_page_token;
+    let next = ListReservationsRequest { page_token: token.clone(), ..first.clone() };
     assert_eq!(list(&world, next.clone()).await.expect("a page").reservations.len(), 1);
     for other in [
         ListReservationsRequest { customer_id: "bob".to_owned(), ..next.clone() },
@@ -186,25 +192,25 @@ async fn a_token_is_good_for_its_own_list_only(world: World) {
         ListReservationsRequest { state: ReservationState::Held.into(), ..next.clone() },
         ListReservationsRequest { page_token: tampered(&token, 3), ..next },
     ] {
-        assert_violates(&list(&world, other).await.expect_err("another list"), &["page_token"]);
+        assert_violates(&list(&world, other).await.expect_err("the token is for another list"), &["page_token"]);
     }
 }
 
-/// Names are the caller's own: nothing is folded, trimmed or taken for a pattern.
-async fn customers_are_told_apart_to_the_letter(world: World) {
+/// The case and the spaces of a customer id count, and it is not a pattern.
+async fn customer_ids_are_compared_exactly(world: World) {
     let showtime = showtime(&world).await;
-    let names = ["ada", "Ada", "ada ", "%", "ada|held", "Jos\u{e9}", "Jose", "'; --", &"x".repeat(128)];
-    for name in names {
-        reserve(&world, best(&showtime, name, 1)).await.expect("some are free");
+    let customer_ids = ["ada", "Ada", "ada ", "%", "ada|held", "Jos\u{e9}", "Jose", "'; --", &"x".repeat(128)];
+    for customer_id in customer_ids {
+        reserve(&world, best(&showtime, customer_id, 1)).await.expect("there are free seats");
     }
-    for name in names {
-        let found = list(&world, customers(name)).await.expect("a list").reservations;
-        assert_eq!(found.iter().map(|one| &*one.customer_id).collect::<Vec<_>>(), [name]);
+    for customer_id in customer_ids {
+        let found = list(&world, customers(customer_id)).await.expect("a list").reservations;
+        assert_eq!(found.iter().map(|one| &*one.customer_id).collect::<Vec<_>>(), [customer_id]);
     }
-    // The same letters in another form of Unicode are the same customer.
+    // The ids are compared in NFC: a decomposed letter is the same as a composed one.
     let found = list(&world, customers("Jose\u{301}")).await.expect("a list").reservations;
     assert_eq!(found.iter().map(|one| &*one.customer_id).collect::<Vec<_>>(), ["Jos\u{e9}"]);
-    let status = list(&world, customers("ada\u{200b}")).await.expect_err("nobody sees the difference");
+    let status = list(&world, customers("ada\u{200b}")).await.expect_err("the id has an invisible character");
     assert_violates(&status, &["customer_id"]);
 }
 

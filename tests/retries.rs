@@ -1,4 +1,4 @@
-//! A retry finds its answer whatever has changed since: the provider, the clock, the showtime.
+//! A retry gets the first answer, whether the provider is down, the start has passed, or the showtime is cancelled.
 
 use std::time::Duration;
 
@@ -10,21 +10,21 @@ use chrono::TimeDelta;
 use tonic::Status;
 
 use crate::harness::{
-    Server, World, assert_violates, create_auditorium, eventually, in_hours, new_showtime, refusals::assert_try_again,
+    Server, World, assert_violates, create_auditorium, eventually, in_hours, new_showtime, refusals::assert_retryable,
     request_id, timestamp,
 };
 
 on_both_stores!(
     a_retry_needs_no_provider,
     a_retry_is_answered_after_the_start_has_passed,
-    a_retry_is_answered_after_the_slot_has_gone_to_another,
+    a_retry_is_answered_after_another_showtime_got_the_slot,
 );
 
 async fn a_retry_needs_no_provider(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let request = CreateShowtimeRequest { request_id: request_id(), ..new_showtime(&auditorium, in_hours(0)) };
     let (first, _) = create(&world, &request).await.expect("the slot is free");
-    // A new process knows no movie, and cannot ask.
+    // The new process has no movie in its cache, and the provider is down.
     let world = world.restart().await;
     let faults = world.embedded_provider().await;
     faults.outage().await;
@@ -32,12 +32,12 @@ async fn a_retry_needs_no_provider(world: World) {
     assert_eq!((again, replayed), (first, true));
     assert_eq!(faults.call_count().await, 0);
     let another = CreateShowtimeRequest { request_id: request_id(), ..request };
-    assert_try_again(&create(&world, &another).await.expect_err("nobody knows the movie"), "PROVIDER_UNAVAILABLE");
+    assert_retryable(&create(&world, &another).await.expect_err("the movie is not cached"), "PROVIDER_UNAVAILABLE");
 }
 
 async fn a_retry_is_answered_after_the_start_has_passed(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
-    // On a busy machine a start may pass before the server sees it: then it is too late for the first try, too.
+    // On a busy machine the start may pass before the first request arrives. Then another showtime is tried.
     let (request, start, first) = eventually("a showtime that starts at once", async || {
         let start = Clock::System.now() + TimeDelta::seconds(1);
         let mut request = CreateShowtimeRequest { request_id: request_id(), ..new_showtime(&auditorium, start) };
@@ -46,14 +46,14 @@ async fn a_retry_is_answered_after_the_start_has_passed(world: World) {
         Some((request, start, first))
     })
     .await;
-    eventually("it starts", async || (Clock::System.now() > start).then_some(())).await;
-    let (again, replayed) = create(&world, &request).await.expect("it was in time once");
+    eventually("the showtime has started", async || (Clock::System.now() > start).then_some(())).await;
+    let (again, replayed) = create(&world, &request).await.expect("the first request was in time");
     assert_eq!((again, replayed), (first, true));
     let late = CreateShowtimeRequest { request_id: request_id(), ..request };
-    assert_violates(&create(&world, &late).await.expect_err("now it is too late"), &["start_time"]);
+    assert_violates(&create(&world, &late).await.expect_err("the start has passed"), &["start_time"]);
 }
 
-async fn a_retry_is_answered_after_the_slot_has_gone_to_another(world: World) {
+async fn a_retry_is_answered_after_another_showtime_got_the_slot(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let request = CreateShowtimeRequest { request_id: request_id(), ..new_showtime(&auditorium, in_hours(0)) };
     let (first, _) = create(&world, &request).await.expect("the slot is free");
@@ -63,18 +63,18 @@ async fn a_retry_is_answered_after_the_slot_has_gone_to_another(world: World) {
         force: false,
         expected_revision: 0,
     };
-    world.showtimes().cancel_showtime(cancel.clone()).await.expect("it is cancelled");
+    world.showtimes().cancel_showtime(cancel.clone()).await.expect("the showtime is cancelled");
     let other = CreateShowtimeRequest { request_id: request_id(), ..request.clone() };
     create(&world, &other).await.expect("the slot is free again");
-    let (again, replayed) = create(&world, &request).await.expect("what was answered stays answered");
+    let (again, replayed) = create(&world, &request).await.expect("a repeated request is answered");
     assert_eq!((again, replayed), (first, true));
-    // And so does the cancellation, which is not tried again on anybody.
-    world.showtimes().cancel_showtime(cancel).await.expect("what was answered stays answered");
-    let (_, replayed) = create(&world, &other).await.expect("it still stands");
+    // The cancellation is answered too, and is not applied to the other showtime.
+    world.showtimes().cancel_showtime(cancel).await.expect("a repeated request is answered");
+    let (_, replayed) = create(&world, &other).await.expect("the other showtime is scheduled");
     assert!(replayed);
 }
 
-/// The showtime, and whether it is the answer of an earlier try.
+/// Returns the showtime, and whether the answer is that of an earlier request.
 async fn create(server: &Server, request: &CreateShowtimeRequest) -> Result<(Showtime, bool), Status> {
     let mut request = tonic::Request::new(request.clone());
     request.set_timeout(Duration::from_secs(20));

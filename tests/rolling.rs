@@ -1,7 +1,7 @@
-//! Instances are replaced one after the other while callers go on.
+//! Instances are replaced one after the other under load.
 //!
-//! `scripts/drills/rolling` runs this with the binaries of two commits. By itself it replaces each instance by another one of
-//! the binary under test.
+//! `scripts/drills/rolling` runs this test with the binaries of two commits. Without it, each instance is replaced by one of the
+//! same binary.
 
 use std::{env, sync::Arc};
 
@@ -10,44 +10,47 @@ use tonic::Code;
 use crate::harness::{
     Store,
     fleet::Fleet,
-    history::{History, Told},
+    history::{History, Outcome},
     load::{self, Load},
-    world::Ground,
+    world::Storage,
 };
 
-/// The binaries, the calls and the callers of the drill.
+/// Environment variable with the path of the binary that is replaced.
 const FROM: &str = "ROLLING_FROM";
+/// Environment variable with the path of the binary that replaces it.
 const TO: &str = "ROLLING_TO";
+/// Environment variable with the number of calls, 2000 by default.
 const CALLS: &str = "ROLLING_CALLS";
 const CALLERS: usize = 24;
 
-#[expect(clippy::disallowed_methods, reason = "the drill names its binaries in the environment")]
+#[expect(clippy::disallowed_methods, reason = "the drill passes its binaries in the environment")]
 #[tokio::test]
 async fn a_release_replaces_the_one_before_under_load() {
-    let ground = Ground::new(Store::Postgres).await;
-    let of = |variable: &str| {
-        let setup = load::options(ground.setup());
+    let storage = Storage::new(Store::Postgres).await;
+    let setup_for = |variable: &str| {
+        let setup = load::options(storage.setup());
         env::var(variable).map_or(setup.clone(), |program| setup.with_program(&program))
     };
     let calls = env::var(CALLS).map_or(2_000, |calls| calls.parse().expect("a number of calls"));
-    let fleet = Arc::new(Fleet::start(2, of(FROM)).await);
+    let fleet = Arc::new(Fleet::start(2, setup_for(FROM)).await);
     let history = Arc::new(History::default());
     let showtimes = load::showtimes(&fleet).await;
     let (load, all) = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).start(calls, CALLERS);
-    // Both are of the release before, then one of each release, then both of the new one: each for a quarter of the calls.
+    // For the first quarter of the calls both instances run the old release, until the third quarter has ended one of each, then
+    // both the new release.
     let replace = async {
         for (at, quarter) in [(0, 1), (1, 3)] {
-            load.reached(calls * quarter / 4).await;
-            fleet.replace(at, of(TO)).await;
+            load.wait_for_calls(calls * quarter / 4).await;
+            fleet.replace(at, setup_for(TO)).await;
         }
     };
     tokio::join!(all, replace);
     history.settle(fleet.channel(0)).await;
     for call in history.calls() {
-        if let Told::Unknown(status) = &call.told {
+        if let Outcome::Unknown(status) = &call.outcome {
             assert_eq!(status.code(), Code::Unavailable, "{call:?}");
         }
     }
     // No seat is sold twice, nothing that was acknowledged is missing, and every refusal had a reason.
-    history.assert_holds(&ground.connect().await, &fleet.channels()).await;
+    history.assert_holds(&storage.connect().await, &fleet.channels()).await;
 }

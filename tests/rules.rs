@@ -1,4 +1,4 @@
-//! `GetRules`: a client learns the rules of the deployment before it is refused.
+//! `GetRules`: a client can read the rules of the deployment before a request is refused.
 
 use boxoffice::pb::boxoffice::v1::{GetRulesRequest, OrphanRule, Rules};
 
@@ -32,8 +32,8 @@ async fn the_rules_are_those_of_the_deployment(world: World) {
         turnaround: Some(seconds(20 * 60)),
     };
     assert_eq!(answer.rules, Some(expected));
-    // A request that keeps to them is not refused, one that does not is.
+    // A request within the rules is accepted, and another one is refused.
     let showtime = showtime(&world).await;
-    reserve(&world, best(&showtime, "ada", 3)).await.expect("as many as a reservation may have");
-    reserve(&world, best(&showtime, "bob", 4)).await.expect_err("more than a reservation may have");
+    reserve(&world, best(&showtime, "ada", 3)).await.expect("three seats are allowed");
+    reserve(&world, best(&showtime, "bob", 4)).await.expect_err("four seats are too many");
 }

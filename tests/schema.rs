@@ -1,4 +1,4 @@
-//! The schema: migrations that the release before can live with, and databases that say which programs can use them.
+//! The schema: the release before can use a database after every migration, and a database says which releases can use it.
 
 use std::{fs, path::Path};
 
@@ -6,8 +6,8 @@ use sea_orm::{ConnectionTrait as _, Statement};
 
 use crate::harness::{Store, World, create_auditorium, in_hours, new_showtime};
 
-/// Migrations from this one on are bound by the rule (see `src/store/migrations.rs`).
-const FIRST_BOUND: u32 = 6;
+/// The rule applies to migrations from this version on (see `src/store/migrations.rs`).
+const FIRST_CHECKED: u32 = 6;
 
 /// One statement of a migration, in capitals and without comments, and the comments at its lines and directly above it.
 #[derive(Default)]
@@ -39,7 +39,7 @@ fn statements(text: &str) -> Vec<SqlStatement> {
     found
 }
 
-/// What programs of the release before could not live with, in one statement.
+/// Returns why the release before could not use the schema after this statement.
 fn contraction(code: &str) -> Option<&'static str> {
     let words: Vec<&str> =
         code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
@@ -62,7 +62,7 @@ fn contraction(code: &str) -> Option<&'static str> {
     }
 }
 
-/// The parts of a statement between commas that stand in no parentheses.
+/// Splits a statement at the commas outside parentheses.
 fn top_level_clauses(code: &str) -> Vec<String> {
     let (mut clauses, mut depth) = (vec![String::new()], 0);
     for character in code.chars() {
@@ -89,20 +89,20 @@ fn names_a_release(comments: &str) -> bool {
     })
 }
 
-/// What breaks the rule in a migration.
+/// Returns the statements of a migration that break the rule.
 fn violations(text: &str) -> Vec<String> {
     let contracting = statements(text).into_iter().filter(|statement| !names_a_release(&statement.comments));
     contracting.filter_map(|SqlStatement { code, .. }| Some(format!("{}: {code}", contraction(&code)?))).collect()
 }
 
 #[test]
-fn the_release_before_can_live_with_every_migration() {
+fn the_release_before_can_use_every_migrated_database() {
     let mut read = 0;
     for store in ["postgres", "sqlite"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(store);
         for file in fs::read_dir(folder).expect("the migrations").flatten() {
             let name = file.file_name().into_string().expect("a name is text");
-            if name[..4].parse::<u32>().expect("a name begins with its version") >= FIRST_BOUND {
+            if name[..4].parse::<u32>().expect("a name begins with its version") >= FIRST_CHECKED {
                 let found = violations(&fs::read_to_string(file.path()).expect("a migration is text"));
                 assert!(found.is_empty(), "{store}/{name} breaks programs of the release before: {found:#?}");
                 read += 1;
@@ -113,7 +113,7 @@ fn the_release_before_can_live_with_every_migration() {
 }
 
 #[test]
-fn a_migration_that_contracts_is_caught() {
+fn a_migration_that_contracts_the_schema_is_caught() {
     for (sql, expected) in [
         ("DROP TABLE a;", "drops"),
         ("-- Safe now.\nDROP INDEX a;", "drops"),
@@ -145,12 +145,12 @@ fn a_migration_that_contracts_is_caught() {
     }
 }
 
-/// As a later release would leave the database: with a migration that this program does not have.
+/// Changes the database as a later release would: it has a migration that this program does not know.
 async fn migrated_by_a_later_release(world: &World, usable_from: i64) {
     let migration = "INSERT INTO schema_migrations (version, name, checksum) VALUES (9998, 'from the future', 'none')";
     let compatibility = format!("UPDATE schema_compatibility SET usable_from = {usable_from}");
     for statement in [migration, &compatibility] {
-        let done = world.ground.sql(statement).await.expect("a row is written");
+        let done = world.storage.sql(statement).await.expect("a row is written");
         assert_eq!(done.rows_affected(), 1, "{statement}");
     }
 }
@@ -160,9 +160,9 @@ async fn newest_migration(world: &World) -> i64 {
 }
 
 async fn number(world: &World, sql: &str) -> i64 {
-    let connection = world.ground.connect().await;
+    let connection = world.storage.connect().await;
     let statement = Statement::from_string(connection.get_database_backend(), sql);
-    let row = connection.query_one_raw(statement).await.expect("it is a query").expect("it has a row");
+    let row = connection.query_one_raw(statement).await.expect("the query is valid").expect("there is a row");
     connection.close().await.expect("a connection closes");
     row.try_get("", "found").expect("a number")
 }
@@ -199,17 +199,17 @@ async fn a_newer_database_is_refused_if_it_does_not_say_that_it_can_be_used() {
              newer boxoffice",
             newest + 1
         );
-        let refused = async || {
+        let assert_start_fails = async || {
             for migrate in ["auto", "manual"] {
-                let (code, printed) = world.setup().clone().with("--migrate", migrate).refused().await;
+                let (code, printed) = world.setup().clone().with("--migrate", migrate).failed_start().await;
                 assert_ne!(code, Some(0), "{printed}");
                 let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
                 assert!(printed.contains(&expected) || printed.contains("can be used from 9998 on"), "{printed}");
             }
         };
-        refused().await;
-        world.ground.sql("DELETE FROM schema_compatibility").await.expect("the row is deleted");
-        refused().await;
+        assert_start_fails().await;
+        world.storage.sql("DELETE FROM schema_compatibility").await.expect("the row is deleted");
+        assert_start_fails().await;
     }
 }
 
@@ -229,7 +229,7 @@ async fn showtimes_of_the_release_before_have_a_cinema() {
             "{undo} DROP INDEX showtimes_by_cinema; ALTER TABLE showtimes DROP COLUMN cinema; \
              DROP TABLE schema_compatibility; DELETE FROM schema_migrations WHERE version >= 6"
         );
-        world.ground.sql(&undo).await.expect("the migration is undone");
+        world.storage.sql(&undo).await.expect("the migration is undone");
         world.setup().clone().start().await.stop().await;
         let columns = "auditorium_id, movie_id, movie, start_time, end_time, free_again, local_date, currency, \
              price_minor, hold_us, create_time";
@@ -237,7 +237,7 @@ async fn showtimes_of_the_release_before_have_a_cinema() {
             "INSERT INTO showtimes (showtime_id, {columns}, state, cancel_time) \
              SELECT {id}, {columns}, 'cancelled', create_time FROM showtimes"
         );
-        world.ground.sql(&insert).await.expect("the release before inserts like this");
+        world.storage.sql(&insert).await.expect("the release before inserts like this");
         let with_cinema = "SELECT count(*) AS found FROM showtimes s JOIN auditoriums a USING (auditorium_id) \
              WHERE s.cinema = a.cinema";
         assert_eq!(number(&world, with_cinema).await, 2);

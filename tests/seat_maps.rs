@@ -20,20 +20,20 @@ on_both_stores!(
     with |setup| setup.with("--sweep", "false").with("--watch-heartbeat", "200ms").with("--max-watchers", "4")
         .with("--max-caller-watchers", "3");
     a_map_shows_what_is_held_and_sold,
-    a_hold_shows_as_free_when_it_ends_though_nobody_sweeps,
-    a_hold_shows_as_free_when_it_ends_though_nobody_watches,
-    a_map_is_read_once_for_all_who_ask,
-    a_map_of_what_is_not_there_is_refused_by_name,
+    a_lapsed_hold_shows_as_free_without_a_sweep,
+    a_lapsed_hold_shows_as_free_without_a_watcher,
+    concurrent_requests_for_a_map_share_one_read,
+    a_map_of_an_unknown_showtime_is_refused_by_name,
     a_watcher_sees_every_change_and_arrives_at_the_map,
     at_every_revision_a_watcher_sees_what_the_map_shows,
-    a_watcher_goes_on_where_it_left,
+    a_watcher_resumes_where_it_stopped,
     a_cancelled_showtime_ends_its_watchers_by_name,
-    there_are_no_more_watchers_than_are_allowed,
+    the_number_of_watchers_is_limited,
     a_quiet_showtime_sends_heartbeats,
-    draining_tells_every_watcher_where_to_go_on,
+    draining_tells_every_watcher_where_to_resume,
 );
 
-/// The heartbeat interval is longer than a test waits for anything, so that the heartbeat in this test is not a due one.
+/// The heartbeat interval is longer than a test waits for anything. So the heartbeat in this test is not a periodic one.
 async fn resumes_without_a_change(store: Store) {
     let world = World::with(store, |setup| setup.with("--watch-heartbeat", "60s")).await;
     let showtime = showtime(&world).await;
@@ -49,7 +49,7 @@ async fn resumes_without_a_change(store: Store) {
 }
 
 #[tokio::test]
-async fn a_watcher_that_resumes_without_a_change_is_told_so_at_once() {
+async fn a_watcher_that_resumes_without_a_change_gets_a_heartbeat_at_once() {
     resumes_without_a_change(Store::Sqlite).await;
     resumes_without_a_change(Store::Postgres).await;
 }
@@ -63,10 +63,10 @@ async fn a_map_shows_what_is_held_and_sold(world: World) {
     let held = reserve(&world, these(&showtime, "ada", "A1 A2")).await.expect("the seats are free");
     let sold = reserve(&world, these(&showtime, "bob", "D8")).await.expect("the seat is free");
     confirm(&world, &sold).await.expect("the seats are held");
-    let gone = reserve(&world, these(&showtime, "eve", "B1")).await.expect("the seat is free");
-    let gone = cancel(&world, &gone).await.expect("the seats are held");
-    let full = map(&mut client, id, gone.revision).await;
-    assert_eq!((full.revision, full.epoch), (gone.revision, empty.epoch));
+    let cancelled = reserve(&world, these(&showtime, "eve", "B1")).await.expect("the seat is free");
+    let cancelled = cancel(&world, &cancelled).await.expect("the seats are held");
+    let full = map(&mut client, id, cancelled.revision).await;
+    assert_eq!((full.revision, full.epoch), (cancelled.revision, empty.epoch));
     for seat in &full.seats {
         let (expected, until) = match name(seat.seat.as_ref().expect("a seat has a name")).as_str() {
             "A1" | "A2" => (SeatState::Held, held.expire_time),
@@ -75,15 +75,15 @@ async fn a_map_shows_what_is_held_and_sold(world: World) {
         };
         assert_eq!((seat.state(), seat.held_until), (expected, until), "{seat:?}");
     }
-    let in_short: Vec<_> = full.seats.iter().map(|seat| u8::try_from(seat.state).expect("a small number")).collect();
+    let expected: Vec<_> = full.seats.iter().map(|seat| u8::try_from(seat.state).expect("a small number")).collect();
     let request = GetSeatMapRequest { showtime_id: id.clone(), ..Default::default() };
     let short =
         client.get_seat_map(request).await.expect("the showtime exists").into_inner().seat_map.expect("the map");
-    assert_eq!((short.states, short.seats), (in_short, Vec::new()));
+    assert_eq!((short.states, short.seats), (expected, Vec::new()));
     assert_eq!(short.layout.expect("the layout").rows[1].places, HALL[1].1);
 }
 
-async fn a_hold_shows_as_free_when_it_ends_though_nobody_sweeps(world: World) {
+async fn a_lapsed_hold_shows_as_free_without_a_sweep(world: World) {
     let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(2)), ..request };
     let showtime = showtime_with(&world, &HALL, in_hours(0), brief).await;
     let mut watch = watch(&world.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
@@ -99,7 +99,7 @@ async fn a_hold_shows_as_free_when_it_ends_though_nobody_sweeps(world: World) {
     assert_eq!((states(&map), map.revision), (copy.states, held.revision));
 }
 
-async fn a_hold_shows_as_free_when_it_ends_though_nobody_watches(world: World) {
+async fn a_lapsed_hold_shows_as_free_without_a_watcher(world: World) {
     let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(2)), ..request };
     let showtime = showtime_with(&world, &HALL, in_hours(0), brief).await;
     let held = reserve(&world, these(&showtime, "ada", "A1 A2")).await.expect("the seats are free");
@@ -113,18 +113,18 @@ async fn a_hold_shows_as_free_when_it_ends_though_nobody_watches(world: World) {
     .await;
 }
 
-async fn a_map_is_read_once_for_all_who_ask(world: World) {
+async fn concurrent_requests_for_a_map_share_one_read(world: World) {
     let showtime = showtime(&world).await;
-    let ask = || async { map(&mut world.showtimes(), &showtime.showtime_id, 0).await.revision };
-    let shown = join_all((0..64).map(|_| ask())).await;
+    let read = || async { map(&mut world.showtimes(), &showtime.showtime_id, 0).await.revision };
+    let shown = join_all((0..64).map(|_| read())).await;
     reserve(&world, these(&showtime, "ada", "A1")).await.expect("the seat is free");
-    let later = join_all((0..64).map(|_| ask())).await;
+    let later = join_all((0..64).map(|_| read())).await;
     assert_eq!((shown, later), (vec![1; 64], vec![2; 64]));
-    let read = world.metrics().await.sum("boxoffice_transaction_duration_seconds_count", &["name=\"get_seat_map\""]);
-    assert_eq!(read, Some(1.0));
+    let reads = world.metrics().await.sum("boxoffice_transaction_duration_seconds_count", &["name=\"get_seat_map\""]);
+    assert_eq!(reads, Some(1.0));
 }
 
-async fn a_map_of_what_is_not_there_is_refused_by_name(world: World) {
+async fn a_map_of_an_unknown_showtime_is_refused_by_name(world: World) {
     let mut client = world.showtimes();
     let nowhere = request_id();
     let request = GetSeatMapRequest { showtime_id: nowhere.clone(), ..Default::default() };
@@ -160,7 +160,7 @@ async fn at_every_revision_a_watcher_sees_what_the_map_shows(world: World) {
     assert!(all.compared() > 8, "maps and watchers were compared at {} revisions", all.compared());
 }
 
-async fn a_watcher_goes_on_where_it_left(world: World) {
+async fn a_watcher_resumes_where_it_stopped(world: World) {
     let showtime = showtime(&world).await;
     let (client, id) = (world.showtimes(), &showtime.showtime_id);
     let mut first = watch(&client, id, 0, "").await.expect("the showtime exists");
@@ -171,11 +171,11 @@ async fn a_watcher_goes_on_where_it_left(world: World) {
     }
     let epoch = copy.epoch.clone();
     let mut second = watch(&client, id, copy.revision, &epoch).await.expect("the showtime exists");
-    // One delta from there to here, and no snapshot.
+    // The watch starts with one delta with all changes, and without a snapshot.
     assert!(matches!(copy.read(&mut second).await, Event::Delta(delta) if delta.seats.len() == 3));
     assert_eq!((copy.revision, &copy.states), (4, &states(&map(&mut world.showtimes(), id, 4).await)));
     drop(second);
-    // A watch from a revision that is not kept, or of another epoch, begins with a snapshot.
+    // A watch from a revision that is not available, or of another epoch, starts with a snapshot.
     for (revision, epoch) in [(copy.revision, "another"), (99, &*epoch)] {
         let mut other = watch(&client, id, revision, epoch).await.expect("the showtime exists");
         assert_eq!(Copy::begin(&mut other).await.states, copy.states);
@@ -200,21 +200,21 @@ async fn a_cancelled_showtime_ends_its_watchers_by_name(world: World) {
     assert_refused(&refused, Code::FailedPrecondition, "SHOWTIME_CANCELLED");
 }
 
-async fn there_are_no_more_watchers_than_are_allowed(world: World) {
+async fn the_number_of_watchers_is_limited(world: World) {
     let showtime = showtime(&world).await;
     let (client, other) = (world.showtimes(), ShowtimesClient::new(world.connect_from([127, 0, 0, 2]).await));
     let mut watchers = Vec::new();
     for _ in 0..3 {
-        watchers.push(watch(&client, &showtime.showtime_id, 0, "").await.expect("there is room"));
+        watchers.push(watch(&client, &showtime.showtime_id, 0, "").await.expect("the limit is not reached"));
     }
-    let refused = watch(&client, &showtime.showtime_id, 0, "").await.expect_err("the caller has its share");
+    let refused = watch(&client, &showtime.showtime_id, 0, "").await.expect_err("the caller has three watchers");
     assert_refused(&refused, Code::ResourceExhausted, "WATCH_LIMIT");
-    watchers.push(watch(&other, &showtime.showtime_id, 0, "").await.expect("another caller has room"));
-    let refused = watch(&other, &showtime.showtime_id, 0, "").await.expect_err("there is no room");
+    watchers.push(watch(&other, &showtime.showtime_id, 0, "").await.expect("the limit of this caller is not reached"));
+    let refused = watch(&other, &showtime.showtime_id, 0, "").await.expect_err("there are four watchers");
     assert_refused(&refused, Code::ResourceExhausted, "TOO_MANY_WATCHERS");
-    // A watcher that leaves makes room.
+    // When a watcher ends, another one is accepted.
     watchers.remove(0);
-    eventually("there is room again", async || watch(&other, &showtime.showtime_id, 0, "").await.ok()).await;
+    eventually("a watch is accepted again", async || watch(&other, &showtime.showtime_id, 0, "").await.ok()).await;
 }
 
 async fn a_quiet_showtime_sends_heartbeats(world: World) {
@@ -228,7 +228,7 @@ async fn a_quiet_showtime_sends_heartbeats(world: World) {
     }
 }
 
-async fn draining_tells_every_watcher_where_to_go_on(world: World) {
+async fn draining_tells_every_watcher_where_to_resume(world: World) {
     let showtime = showtime(&world).await;
     let mut watching = Vec::new();
     for _ in 0..3 {
@@ -244,7 +244,7 @@ async fn draining_tells_every_watcher_where_to_go_on(world: World) {
                 other => break other,
             }
         };
-        let Some(Event::Draining(draining)) = last else { panic!("{last:?} is no draining message") };
+        let Some(Event::Draining(draining)) = last else { panic!("not a draining message: {last:?}") };
         assert_eq!((draining.revision, draining.epoch), (copy.revision, copy.epoch));
         assert!(next(&mut one).await.is_none(), "a draining message is the last one");
     }

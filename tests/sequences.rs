@@ -1,5 +1,5 @@
-//! Any sequence of showtimes that are scheduled and cancelled leaves no overlap, and the pages of any list join to the whole:
-//! over the wire, on both stores.
+//! Random sequences of showtimes that are scheduled and cancelled make no overlap, and the pages of any list join to the
+//! whole list, over the wire and on both stores.
 
 use boxoffice::pb::boxoffice::v1::{CancelShowtimeRequest, CreateShowtimeRequest, ListShowtimesRequest, Showtime};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -33,36 +33,36 @@ enum Step {
 }
 
 #[test]
-fn no_sequence_of_steps_makes_an_overlap_or_refuses_what_fits() {
-    // Few starts and lengths, so that slots meet exactly as often as they miss each other.
+fn no_sequence_of_steps_makes_an_overlap_or_refuses_a_free_slot() {
+    // There are few starts and lengths, so that slots often touch or overlap.
     let create = (0..40_i64, 1..12_i64).prop_map(|(start, length)| Step::Create(start * 15, length * 15));
     let step = prop_oneof![3 => create, 1 => any::<Index>().prop_map(Step::Cancel)];
-    on_each_store(&vec(step, 1..40), |runtime, world, steps| runtime.block_on(follow(world, &steps)));
+    on_each_store(&vec(step, 1..40), |runtime, world, steps| runtime.block_on(check_steps(world, &steps)));
 }
 
-/// Compares each answer with a model: what is scheduled, minute by minute.
-async fn follow(world: &World, steps: &[Step]) {
+/// Takes the steps, and compares each answer with a model of the scheduled minutes.
+async fn check_steps(world: &World, steps: &[Step]) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let mut made: Vec<(Showtime, std::ops::Range<i64>, bool)> = Vec::new();
     for step in steps {
         match step {
             Step::Create(start, length) => {
                 let taken = *start..*start + length + TURNAROUND;
-                let meets = |other: &std::ops::Range<i64>| taken.clone().any(|minute| other.contains(&minute));
-                let in_the_way: Vec<&str> = made
+                let overlaps = |other: &std::ops::Range<i64>| taken.clone().any(|minute| other.contains(&minute));
+                let overlapping: Vec<&str> = made
                     .iter()
-                    .filter(|(_, other, scheduled)| *scheduled && meets(other))
+                    .filter(|(_, other, scheduled)| *scheduled && overlaps(other))
                     .map(|(showtime, ..)| &*showtime.showtime_id)
                     .collect();
                 match create(world, &auditorium, in_hours(0) + TimeDelta::minutes(*start), *length).await {
                     Ok(showtime) => {
-                        assert!(in_the_way.is_empty(), "{step:?} was let through in {steps:?}");
+                        assert!(overlapping.is_empty(), "{step:?} was accepted in {steps:?}");
                         made.push((showtime, taken, true));
                     }
                     Err(status) => {
                         let other = assert_refused(&status, Code::FailedPrecondition, "SHOWTIME_OVERLAPS");
                         let other = other.get("showtime_id").map(String::as_str).unwrap_or_default();
-                        assert!(in_the_way.contains(&other), "{step:?} is refused for {other} in {steps:?}");
+                        assert!(overlapping.contains(&other), "{step:?} is refused for {other} in {steps:?}");
                     }
                 }
             }
@@ -83,49 +83,49 @@ async fn follow(world: &World, steps: &[Step]) {
         }
     }
     let mut expected: Vec<_> = made.into_iter().filter(|(.., scheduled)| *scheduled).map(|(it, ..)| it).collect();
-    expected.sort_by_key(place);
+    expected.sort_by_key(order);
     let request = ListShowtimesRequest { auditorium_id: auditorium, ..Default::default() };
     assert_eq!(page(world, request).await.expect("a list").0, expected);
 }
 
 #[test]
-fn any_list_falls_into_pages_that_join() {
+fn the_pages_of_any_list_join_to_the_whole_list() {
     // The auditorium and the hour of each showtime. Several start together, so that pages end between equal times.
-    let plays = btree_set((0..3_usize, 0..5_i64), 0..14);
+    let starts = btree_set((0..3_usize, 0..5_i64), 0..14);
     let letter =
         select("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=+ ".chars().collect::<Vec<_>>());
     let mut days = 0;
-    on_each_store(&(plays, 1..16_i32, letter), |runtime, world, (plays, page_size, letter)| {
+    on_each_store(&(starts, 1..16_i32, letter), |runtime, world, (starts, page_size, letter)| {
         // The days of one case are not used by another.
         days += 2;
         runtime.block_on(async {
             let from = in_hours(24 * days);
-            let mut rooms = Vec::new();
+            let mut auditoriums = Vec::new();
             for _ in 0..3 {
-                rooms.push(create_auditorium(world.auditoriums()).await.auditorium_id);
+                auditoriums.push(create_auditorium(world.auditoriums()).await.auditorium_id);
             }
             let mut expected = Vec::new();
-            for (room, place) in plays {
-                let start = from + TimeDelta::hours(3 * place);
-                expected.push(create(world, &rooms[room], start, 120).await.expect("the slot is free"));
+            for (auditorium, slot) in starts {
+                let start = from + TimeDelta::hours(3 * slot);
+                expected.push(create(world, &auditoriums[auditorium], start, 120).await.expect("the slot is free"));
             }
-            expected.sort_by_key(place);
+            expected.sort_by_key(order);
             let request = ListShowtimesRequest {
                 start_after: Some(timestamp(from)),
                 start_before: Some(timestamp(from + TimeDelta::days(2))),
                 page_size,
                 ..Default::default()
             };
-            let tokens = walk(world, request.clone(), &expected).await;
+            let tokens = read_all_pages(world, request.clone(), &expected).await;
             if let Some(token) = tokens.last() {
-                forge(world, &request, token, letter).await;
+                assert_forged_tokens_are_refused(world, &request, token, letter).await;
             }
         });
     });
 }
 
 /// Reads all pages and returns their tokens.
-async fn walk(world: &World, mut request: ListShowtimesRequest, expected: &[Showtime]) -> Vec<String> {
+async fn read_all_pages(world: &World, mut request: ListShowtimesRequest, expected: &[Showtime]) -> Vec<String> {
     let (mut joined, mut tokens, size) = (Vec::new(), Vec::new(), usize::try_from(request.page_size).expect("a size"));
     loop {
         let (showtimes, token) = page(world, request.clone()).await.expect("a page");
@@ -143,17 +143,17 @@ async fn walk(world: &World, mut request: ListShowtimesRequest, expected: &[Show
 }
 
 /// A token with a character changed, added or removed is refused, and so is a valid one with another filter.
-async fn forge(world: &World, request: &ListShowtimesRequest, token: &str, letter: char) {
+async fn assert_forged_tokens_are_refused(world: &World, request: &ListShowtimesRequest, token: &str, letter: char) {
     let mut forged: Vec<String> = (0..token.len())
-        .filter(|place| !token[*place..].starts_with(letter))
-        .map(|place| [&token[..place], &letter.to_string(), &token[place + 1..]].concat())
+        .filter(|at| !token[*at..].starts_with(letter))
+        .map(|at| [&token[..at], &letter.to_string(), &token[at + 1..]].concat())
         .collect();
     forged.extend([format!("{token}{letter}"), token[1..].to_owned(), token[..token.len() - 1].to_owned()]);
     for page_token in forged {
-        let asked = ListShowtimesRequest { page_token: page_token.clone(), ..request.clone() };
-        match page(world, asked).await {
+        let request = ListShowtimesRequest { page_token: page_token.clone(), ..request.clone() };
+        match page(world, request).await {
             Err(status) => assert_violates(&status, &["page_token"]),
-            Ok(_) => panic!("{page_token} was made of {token} and let through"),
+            Ok(_) => panic!("{page_token} was made from {token} and accepted"),
         }
     }
     let page_token = token.to_owned();
@@ -167,26 +167,26 @@ async fn forge(world: &World, request: &ListShowtimesRequest, token: &str, lette
 }
 
 /// Runs the cases with one server on SQLite and one on Postgres.
-fn on_each_store<S: Strategy>(strategy: &S, mut try_it: impl FnMut(&Runtime, &World, S::Value)) {
+fn on_each_store<S: Strategy>(strategy: &S, mut run: impl FnMut(&Runtime, &World, S::Value)) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     for store in [Store::Sqlite, Store::Postgres] {
         let world = runtime.block_on(World::start(store));
         let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
-        let try_it = std::cell::RefCell::new(&mut try_it);
-        let tried = TestRunner::new(config).run(strategy, |case| {
-            (try_it.borrow_mut())(&runtime, &world, case);
+        let run = std::cell::RefCell::new(&mut run);
+        let result = TestRunner::new(config).run(strategy, |case| {
+            (run.borrow_mut())(&runtime, &world, case);
             Ok(())
         });
-        tried.unwrap_or_else(|why| panic!("{store:?}: {why}\n{}", world.console()));
+        result.unwrap_or_else(|why| panic!("{store:?}: {why}\n{}", world.console()));
     }
 }
 
-fn place(showtime: &Showtime) -> (i64, String) {
+fn order(showtime: &Showtime) -> (i64, String) {
     (showtime.start_time.expect("a showtime has a start").seconds, showtime.showtime_id.clone())
 }
 
-async fn create(server: &Server, room: &str, start: DateTime<Utc>, minutes: i64) -> Result<Showtime, Status> {
-    let request = CreateShowtimeRequest { duration: Some(seconds(minutes * 60)), ..new_showtime(room, start) };
+async fn create(server: &Server, auditorium: &str, start: DateTime<Utc>, minutes: i64) -> Result<Showtime, Status> {
+    let request = CreateShowtimeRequest { duration: Some(seconds(minutes * 60)), ..new_showtime(auditorium, start) };
     let answer = server.showtimes().create_showtime(request).await?;
     Ok(answer.into_inner().showtime.expect("the answer has the showtime"))
 }

@@ -1,4 +1,4 @@
-//! Showtimes, over the wire: scheduled, read, cancelled, refused.
+//! Showtimes are scheduled, read, cancelled and refused over the wire.
 
 use boxoffice::pb::boxoffice::v1::{
     Auditorium, CancelShowtimeRequest, CreateShowtimeRequest, GetShowtimeRequest, Movie, Showtime, ShowtimeState,
@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use crate::harness::{
     Store, World, assert_not_found, assert_refused, assert_violates, create_auditorium, euros, in_hours, new_showtime,
-    refusals::assert_try_again,
+    refusals::assert_retryable,
     request_id,
     requests::{INCEPTION, money, seconds},
     timestamp,
@@ -18,8 +18,8 @@ use crate::harness::{
 on_both_stores!(
     a_created_showtime_is_read_back_whole,
     a_showtime_keeps_its_snapshot_of_the_movie,
-    unknown_things_are_not_found_by_name,
-    every_flaw_is_named_in_one_answer,
+    unknown_ids_are_not_found_by_name,
+    every_violation_is_named_in_one_answer,
     an_overlap_names_the_other_showtime,
     the_turnaround_counts_on_both_sides,
     other_auditoriums_are_free,
@@ -31,7 +31,8 @@ on_both_stores!(
 async fn a_created_showtime_is_read_back_whole(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await;
     let start = in_hours(0);
-    let created = create(&world, new_showtime(&auditorium.auditorium_id, start)).await.expect("it is scheduled");
+    let created =
+        create(&world, new_showtime(&auditorium.auditorium_id, start)).await.expect("the showtime is scheduled");
     assert_eq!(created.movie.as_ref().map(|movie| (&*movie.movie_id, &*movie.title)), Some((INCEPTION, "Inception")));
     assert_eq!(created.auditorium, Some(Auditorium { layout: None, ..auditorium }));
     assert_eq!(created.start_time, Some(timestamp(start)));
@@ -47,20 +48,21 @@ async fn a_created_showtime_is_read_back_whole(world: World) {
 
 async fn a_showtime_keeps_its_snapshot_of_the_movie(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await;
-    let created = create(&world, new_showtime(&auditorium.auditorium_id, in_hours(0))).await.expect("it is scheduled");
+    let created =
+        create(&world, new_showtime(&auditorium.auditorium_id, in_hours(0))).await.expect("the showtime is scheduled");
     let faults = world.embedded_provider().await;
     faults.outage().await;
     let calls = faults.call_count().await;
     assert_eq!(get(&world, &created.showtime_id).await.expect("selling needs no provider"), created);
     assert_eq!(faults.call_count().await, calls);
-    // The cached movie serves the next showtime; one that is nowhere does not.
+    // The next showtime gets the movie from the cache. A movie that is not cached is unavailable.
     let next = new_showtime(&auditorium.auditorium_id, in_hours(5));
     create(&world, next.clone()).await.expect("the movie is cached");
     let uncached = CreateShowtimeRequest { movie_id: "tt0111161".to_owned(), ..next };
-    assert_try_again(&create(&world, uncached).await.expect_err("nobody knows"), "PROVIDER_UNAVAILABLE");
+    assert_retryable(&create(&world, uncached).await.expect_err("the movie is not cached"), "PROVIDER_UNAVAILABLE");
 }
 
-async fn unknown_things_are_not_found_by_name(world: World) {
+async fn unknown_ids_are_not_found_by_name(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await;
     let unknown = request_id();
     let status = create(&world, new_showtime(&unknown, in_hours(0))).await.expect_err("no such auditorium");
@@ -72,13 +74,13 @@ async fn unknown_things_are_not_found_by_name(world: World) {
     assert_not_found(&get(&world, &unknown).await.expect_err("no such showtime"), "SHOWTIME_NOT_FOUND", &unknown);
     assert_not_found(&cancel(&world, &unknown).await.expect_err("no such showtime"), "SHOWTIME_NOT_FOUND", &unknown);
     for malformed in ["", "7"] {
-        assert_violates(&get(&world, malformed).await.expect_err("that is no id"), &["showtime_id"]);
-        assert_violates(&cancel(&world, malformed).await.expect_err("that is no id"), &["showtime_id"]);
+        assert_violates(&get(&world, malformed).await.expect_err("the id is malformed"), &["showtime_id"]);
+        assert_violates(&cancel(&world, malformed).await.expect_err("the id is malformed"), &["showtime_id"]);
     }
 }
 
-async fn every_flaw_is_named_in_one_answer(world: World) {
-    let flawed = CreateShowtimeRequest {
+async fn every_violation_is_named_in_one_answer(world: World) {
+    let invalid = CreateShowtimeRequest {
         movie_id: "?".to_owned(),
         auditorium_id: "no".to_owned(),
         start_time: Some(timestamp(in_hours(-48))),
@@ -87,14 +89,14 @@ async fn every_flaw_is_named_in_one_answer(world: World) {
         hold_duration: Some(seconds(0)),
         request_id: "no".to_owned(),
     };
-    let status = create(&world, flawed).await.expect_err("it has flaws");
+    let status = create(&world, invalid).await.expect_err("the request is invalid");
     let paths = ["movie_id", "auditorium_id", "start_time", "duration", "price*", "hold_duration", "request_id"];
     assert_violates(&status, &paths);
-    let status = create(&world, CreateShowtimeRequest::default()).await.expect_err("nothing is said");
+    let status = create(&world, CreateShowtimeRequest::default()).await.expect_err("the request is empty");
     assert_violates(&status, &["movie_id", "auditorium_id", "start_time", "duration", "price"]);
 }
 
-/// Each time that cannot be, alone.
+/// Each request has one impossible time.
 #[tokio::test]
 async fn impossible_times_are_refused_by_field() {
     let world = World::start(Store::Sqlite).await;
@@ -119,10 +121,10 @@ async fn impossible_times_are_refused_by_field() {
         (held(Duration { seconds: 0, nanos: 999_999_999 }), "hold_duration"),
         (held(seconds(86_401)), "hold_duration"),
     ] {
-        let asked = format!("{request:?}");
+        let printed = format!("{request:?}");
         match create(&world, request).await {
             Err(status) => assert_violates(&status, &[field]),
-            Ok(_) => panic!("let through: {asked}"),
+            Ok(_) => panic!("accepted: {printed}"),
         }
     }
     let longest = CreateShowtimeRequest { hold_duration: Some(seconds(86_400)), ..lasting(seconds(86_400)) };
@@ -130,7 +132,7 @@ async fn impossible_times_are_refused_by_field() {
     assert_eq!(created.hold_duration, Some(seconds(86_400)));
 }
 
-/// Money is exact: what cannot be paid in that currency is refused.
+/// A price that cannot be paid in its currency is refused.
 #[tokio::test]
 async fn impossible_prices_are_refused_by_field() {
     let world = World::start(Store::Sqlite).await;
@@ -157,12 +159,12 @@ async fn impossible_prices_are_refused_by_field() {
     ] {
         match create(&world, priced(price.clone(), 0)).await {
             Err(status) => assert_violates(&status, &["price*"]),
-            Ok(_) => panic!("let through: {price:?}"),
+            Ok(_) => panic!("accepted: {price:?}"),
         }
     }
-    let fine = [euros(0, 0), euros(0, 10_000_000), money("JPY", 1800, 0), money("KWD", 3, 125_000_000)];
-    for (price, hours) in fine.into_iter().zip((0..).step_by(5)) {
-        let created = create(&world, priced(price.clone(), hours)).await.expect("that can be paid");
+    let valid = [euros(0, 0), euros(0, 10_000_000), money("JPY", 1800, 0), money("KWD", 3, 125_000_000)];
+    for (price, hours) in valid.into_iter().zip((0..).step_by(5)) {
+        let created = create(&world, priced(price.clone(), hours)).await.expect("the price is valid");
         assert_eq!(created.price, Some(price));
     }
 }
@@ -175,7 +177,7 @@ async fn an_overlap_names_the_other_showtime(world: World) {
         let other = assert_refused(&status, Code::FailedPrecondition, "SHOWTIME_OVERLAPS");
         assert_eq!(other.get("showtime_id"), Some(&first.showtime_id), "{other:?}");
     }
-    // One that swallows the other, and one inside it.
+    // One showtime contains the other, and one is inside it.
     for (start, minutes) in [(in_hours(-3), 8 * 60), (in_hours(0) + TimeDelta::minutes(30), 10)] {
         let request =
             CreateShowtimeRequest { duration: Some(seconds(minutes * 60)), ..new_showtime(&auditorium, start) };
@@ -188,10 +190,10 @@ async fn the_turnaround_counts_on_both_sides(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     create(&world, new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free");
     let quarter = TimeDelta::minutes(15);
-    let moment = TimeDelta::microseconds(1);
+    let microsecond = TimeDelta::microseconds(1);
     for (start, free) in [
-        (in_hours(2) + quarter - moment, false),
-        (in_hours(-2) - quarter + moment, false),
+        (in_hours(2) + quarter - microsecond, false),
+        (in_hours(-2) - quarter + microsecond, false),
         (in_hours(2), false),
         (in_hours(2) + quarter, true),
         (in_hours(-2) - quarter, true),
@@ -202,39 +204,39 @@ async fn the_turnaround_counts_on_both_sides(world: World) {
 }
 
 #[tokio::test]
-async fn the_turnaround_is_the_operators_choice() {
+async fn the_operator_decides_the_turnaround() {
     let world = World::with(Store::Sqlite, |setup| setup.with("--turnaround", "0s")).await;
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     for hours in [0, 2, 4] {
-        create(&world, new_showtime(&auditorium, in_hours(hours))).await.expect("back to back is fine");
+        create(&world, new_showtime(&auditorium, in_hours(hours))).await.expect("the slot is free");
     }
 }
 
 #[tokio::test]
-async fn the_hold_is_the_operators_choice_and_the_showtimes() {
+async fn the_hold_duration_is_of_the_operator_or_of_the_showtime() {
     let world = World::with(Store::Sqlite, |setup| setup.with("--hold-duration", "90s")).await;
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
-    let usual = new_showtime(&auditorium, in_hours(0));
-    assert_eq!(create(&world, usual).await.expect("it is scheduled").hold_duration, Some(seconds(90)));
+    let default = new_showtime(&auditorium, in_hours(0));
+    assert_eq!(create(&world, default).await.expect("the showtime is scheduled").hold_duration, Some(seconds(90)));
     let own = CreateShowtimeRequest { hold_duration: Some(seconds(1)), ..new_showtime(&auditorium, in_hours(5)) };
-    assert_eq!(create(&world, own).await.expect("it is scheduled").hold_duration, Some(seconds(1)));
+    assert_eq!(create(&world, own).await.expect("the showtime is scheduled").hold_duration, Some(seconds(1)));
 }
 
 async fn other_auditoriums_are_free(world: World) {
     for _ in 0..2 {
         let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
-        create(&world, new_showtime(&auditorium, in_hours(0))).await.expect("its own room is free");
+        create(&world, new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free");
     }
 }
 
 async fn cancelling_frees_the_slot(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let first = create(&world, new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free");
-    let cancelled = cancel(&world, &first.showtime_id).await.expect("it is cancelled");
+    let cancelled = cancel(&world, &first.showtime_id).await.expect("the showtime is cancelled");
     assert_eq!(cancelled.state(), ShowtimeState::Cancelled);
     assert!(cancelled.cancel_time.is_some(), "{cancelled:?}");
     assert_eq!(cancelled.revision, first.revision + 1);
-    assert_eq!(get(&world, &first.showtime_id).await.expect("it is kept"), cancelled);
+    assert_eq!(get(&world, &first.showtime_id).await.expect("the showtime is stored"), cancelled);
     let second = create(&world, new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free again");
     assert_ne!(second.showtime_id, first.showtime_id);
 }
@@ -242,8 +244,8 @@ async fn cancelling_frees_the_slot(world: World) {
 async fn a_second_cancel_is_refused(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let showtime = create(&world, new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free");
-    let cancelled = cancel(&world, &showtime.showtime_id).await.expect("it is cancelled");
-    let status = cancel(&world, &showtime.showtime_id).await.expect_err("once is enough");
+    let cancelled = cancel(&world, &showtime.showtime_id).await.expect("the showtime is cancelled");
+    let status = cancel(&world, &showtime.showtime_id).await.expect_err("the showtime is cancelled already");
     assert_refused(&status, Code::FailedPrecondition, "SHOWTIME_CANCELLED");
     assert_eq!(get(&world, &showtime.showtime_id).await.expect("it is found"), cancelled);
 }
@@ -256,22 +258,22 @@ async fn a_revision_never_reached_is_refused(world: World) {
         let mut client = world.showtimes();
         async move { client.get_showtime(request).await }
     };
-    at_least(showtime.revision).await.expect("that one was reached");
-    let status = at_least(showtime.revision + 1).await.expect_err("that one was not");
+    at_least(showtime.revision).await.expect("the revision is reached");
+    let status = at_least(showtime.revision + 1).await.expect_err("the revision is not reached");
     assert_refused(&status, Code::FailedPrecondition, "REVISION_NOT_REACHED");
-    assert_violates(&at_least(-1).await.expect_err("no revision is negative"), &["at_least_revision"]);
+    assert_violates(&at_least(-1).await.expect_err("a revision is not negative"), &["at_least_revision"]);
 }
 
-/// What the store keeps is what the caller was told: to the microsecond.
+/// Times are answered with the precision of the store, a microsecond.
 #[tokio::test]
-async fn times_are_told_as_they_are_kept() {
+async fn times_are_answered_as_they_are_stored() {
     for store in [Store::Sqlite, Store::Postgres] {
         let world = World::start(store).await;
         let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
         let start = in_hours(0) + TimeDelta::nanoseconds(123_456_789);
-        let created = create(&world, new_showtime(&auditorium, start)).await.expect("it is scheduled");
-        let told = created.start_time.expect("a start");
-        assert_eq!(told.nanos % 1000, 0, "{told:?}");
+        let created = create(&world, new_showtime(&auditorium, start)).await.expect("the showtime is scheduled");
+        let start_time = created.start_time.expect("a start");
+        assert_eq!(start_time.nanos % 1000, 0, "{start_time:?}");
         let world = world.restart().await;
         assert_eq!(get(&world, &created.showtime_id).await.expect("it is found"), created);
     }

@@ -1,4 +1,4 @@
-//! Traces, end to end: the spans of a request reach the collector in the caller's trace, and the provider is called in it.
+//! Traces: the spans of a request reach the collector in the caller's trace, and the call to the provider has the same trace.
 
 use axum::{Router, body::Body};
 use boxoffice::pb::{
@@ -19,13 +19,13 @@ use tonic::{
 };
 
 use crate::harness::{
-    Redis, Server, Store, create_auditorium, in_hours, new_showtime, requests::INCEPTION, seats::these, world::Ground,
+    Redis, Server, Store, create_auditorium, in_hours, new_showtime, requests::INCEPTION, seats::these, world::Storage,
 };
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
 
-/// What a collector receives, reduced to the fields that the test reads.
+/// The message that a collector receives, with only the fields that the test reads.
 #[derive(Clone, PartialEq, Message)]
 struct Export {
     #[prost(message, repeated, tag = "1")]
@@ -98,14 +98,14 @@ async fn a_request_is_traced_from_its_caller_to_the_provider_and_the_database() 
     let (calls, mut traceparents) = mpsc::channel(8);
     let provider =
         serve(tonic::service::Routes::new(MoviesApiServer::new(RecordingProvider(calls))).into_axum_router());
-    let (ground, redis) = (Ground::new(Store::Postgres).await, Redis::start().await);
-    let setup = ground.setup().with("--otlp-endpoint", collector).with("--provider-url", provider);
+    let (storage, redis) = (Storage::new(Store::Postgres).await, Redis::start().await);
+    let setup = storage.setup().with("--otlp-endpoint", collector).with("--provider-url", provider);
     let server = setup.with("--redis-url", redis.url()).with("--redis-timeout", "5s").start().await;
     let auditorium = create_auditorium(server.auditoriums()).await.auditorium_id;
     let showtime = create_in_trace(&server, &auditorium).await;
     let mut request = Request::new(these(&showtime, "ada", "A1"));
     request.metadata_mut().insert("traceparent", parent());
-    server.reservations().reserve_seats(request).await.expect("it is free");
+    server.reservations().reserve_seats(request).await.expect("the seat is free");
     let traceparent = traceparents.recv().await.expect("the provider is called");
     // A stop sends the spans that are left.
     server.stop().await;
@@ -129,7 +129,7 @@ async fn a_request_is_traced_from_its_caller_to_the_provider_and_the_database() 
     let reserving = named("boxoffice.v1.Reservations/ReserveSeats");
     assert!(is_below(named("decide"), reserving, &spans), "the wait for a decision is not below: {spans:#?}");
     let provider_call = hex(&named("provider_call").id);
-    assert_eq!(traceparent, format!("00-{TRACE}-{provider_call}-01"), "the provider's parent is our call to it");
+    assert_eq!(traceparent, format!("00-{TRACE}-{provider_call}-01"), "the parent of the provider's span is the call");
 }
 
 async fn create_in_trace(server: &Server, auditorium: &str) -> Showtime {
@@ -153,7 +153,7 @@ fn is_below(span: &Span, top: &Span, spans: &[Span]) -> bool {
 fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a string takes everything");
+        write!(text, "{byte:02x}").expect("writing to a string succeeds");
         text
     })
 }

@@ -1,4 +1,4 @@
-//! Watchers on several instances of one Postgres, and while that Postgres is down or silent.
+//! Watchers on several instances of one Postgres, also while that Postgres is down or does not answer.
 
 use boxoffice::pb::boxoffice::v1::{
     CreateShowtimeRequest, GetSeatMapRequest, SeatState, watch_seat_map_response::Event,
@@ -14,13 +14,13 @@ use crate::harness::{
     server::Setup,
     supervisor,
     watching::{Copy, map, next, states, watch, watch_under_load},
-    world::Ground,
+    world::Storage,
 };
 
 #[tokio::test]
 async fn a_watcher_sees_what_other_processes_do() {
-    let ground = Ground::new(Store::Postgres).await;
-    let (one, other) = (ground.setup().start().await, ground.setup().start().await);
+    let storage = Storage::new(Store::Postgres).await;
+    let (one, other) = (storage.setup().start().await, storage.setup().start().await);
     let servers = [&one, &other];
     for at in servers {
         let showtime = showtime(&one).await;
@@ -31,9 +31,9 @@ async fn a_watcher_sees_what_other_processes_do() {
 }
 
 #[tokio::test]
-async fn a_map_has_what_was_done_elsewhere_if_that_is_asked_for() {
-    let ground = Ground::new(Store::Postgres).await;
-    let (one, other) = (ground.setup().start().await, ground.setup().start().await);
+async fn a_map_has_changes_of_other_instances_from_the_requested_revision_on() {
+    let storage = Storage::new(Store::Postgres).await;
+    let (one, other) = (storage.setup().start().await, storage.setup().start().await);
     let showtime = showtime(&one).await;
     map(&mut other.showtimes(), &showtime.showtime_id, 0).await;
     for seat in ["A1", "A2", "A3", "B1", "B2", "C1", "D1", "D8"] {
@@ -44,9 +44,9 @@ async fn a_map_has_what_was_done_elsewhere_if_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_hold_reaches_watchers_elsewhere_though_nobody_sweeps() {
-    let ground = Ground::new(Store::Postgres).await;
-    let setup = ground.setup().with("--sweep", "false");
+async fn a_lapse_reaches_watchers_of_other_instances_without_a_sweep() {
+    let storage = Storage::new(Store::Postgres).await;
+    let setup = storage.setup().with("--sweep", "false");
     let (one, other) = (setup.clone().start().await, setup.start().await);
     let brief = |request| CreateShowtimeRequest { hold_duration: Some(seconds(3)), ..request };
     let showtime = showtime_with(&one, &HALL, in_hours(0), brief).await;
@@ -56,23 +56,23 @@ async fn the_end_of_a_hold_reaches_watchers_elsewhere_though_nobody_sweeps() {
     copy.read_until(&mut watching, held.revision).await;
     assert_eq!(copy.states["A1"], SeatState::Held);
     copy.read_while(&mut watching, |copy| copy.states["A1"] == SeatState::Held).await;
-    assert_eq!(copy.revision, held.revision, "no sweep has recorded it");
+    assert_eq!(copy.revision, held.revision, "the lapse is not recorded");
 }
 
 #[tokio::test]
-async fn a_watcher_whose_server_ends_goes_on_at_another() {
-    let ground = Ground::new(Store::Postgres).await;
-    let (one, other) = (ground.setup().start().await, ground.setup().start().await);
+async fn a_watcher_whose_server_ends_resumes_at_another() {
+    let storage = Storage::new(Store::Postgres).await;
+    let (one, other) = (storage.setup().start().await, storage.setup().start().await);
     let showtime = showtime(&one).await;
     map(&mut other.showtimes(), &showtime.showtime_id, 0).await;
     let mut watching = watch(&one.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
     let mut copy = Copy::begin(&mut watching).await;
     one.stop().await;
-    let Some(Event::Draining(place)) = next(&mut watching).await else {
+    let Some(Event::Draining(draining)) = next(&mut watching).await else {
         panic!("the stream ends with a draining message")
     };
     let held = reserve(&other, these(&showtime, "ada", "A1")).await.expect("the seat is free");
-    let mut again = watch(&other.showtimes(), &showtime.showtime_id, place.revision, &place.epoch)
+    let mut again = watch(&other.showtimes(), &showtime.showtime_id, draining.revision, &draining.epoch)
         .await
         .expect("the showtime exists");
     copy.read_until(&mut again, held.revision).await;
@@ -81,12 +81,12 @@ async fn a_watcher_whose_server_ends_goes_on_at_another() {
 
 #[tokio::test]
 async fn a_showtime_that_a_restored_database_lacks_is_not_found() {
-    let ground = Ground::new(Store::Postgres).await;
-    let server = ground.setup().start().await;
+    let storage = Storage::new(Store::Postgres).await;
+    let server = storage.setup().start().await;
     let id = showtime(&server).await.showtime_id;
     let mut watching = watch(&server.showtimes(), &id, 0, "").await.expect("the showtime exists");
     Copy::begin(&mut watching).await;
-    ground.sql("DELETE FROM standings; DELETE FROM showtimes").await.expect("the rows are deleted");
+    storage.sql("DELETE FROM standings; DELETE FROM showtimes").await.expect("the rows are deleted");
     let end = tokio::time::timeout(DEADLINE, watching.message())
         .await
         .expect("the watch ends in time")
@@ -100,7 +100,7 @@ async fn a_showtime_that_a_restored_database_lacks_is_not_found() {
 }
 
 #[tokio::test]
-async fn without_its_database_no_map_is_shown_and_watchers_are_told_since_when() {
+async fn without_its_database_no_map_is_shown_and_watchers_get_the_time_of_the_outage() {
     let folder = supervisor::folder("unseen-");
     let mut postgres = Postgres::start(supervisor::root().join("postgres-unseen")).await;
     let setup = Setup::new(folder.path()).with("--database-url", postgres.url()).with("--watch-heartbeat", "200ms");
@@ -110,8 +110,8 @@ async fn without_its_database_no_map_is_shown_and_watchers_are_told_since_when()
     let mut copy = Copy::begin(&mut watching).await;
     postgres.crash().await;
     let request = GetSeatMapRequest { showtime_id: showtime.showtime_id.clone(), ..Default::default() };
-    let ask = async || server.showtimes().get_seat_map(request.clone()).await;
-    let refused = eventually("the map is refused", async || ask().await.err()).await;
+    let read = async || server.showtimes().get_seat_map(request.clone()).await;
+    let refused = eventually("the map is refused", async || read().await.err()).await;
     assert_refused(&refused, Code::Unavailable, "STORE_UNAVAILABLE");
     let stale = async {
         while !matches!(copy.read(&mut watching).await, Event::Heartbeat(heartbeat) if heartbeat.stale_since_time.is_some())
@@ -120,7 +120,7 @@ async fn without_its_database_no_map_is_shown_and_watchers_are_told_since_when()
     };
     tokio::time::timeout(DEADLINE, stale).await.expect("the heartbeat arrives in time");
     postgres.restart().await;
-    eventually("the map is shown again", async || ask().await.ok()).await;
+    eventually("the map is shown again", async || read().await.ok()).await;
     let held =
         eventually("seats can be reserved again", async || reserve(&server, these(&showtime, "ada", "A1")).await.ok());
     let held = held.await;
@@ -130,20 +130,20 @@ async fn without_its_database_no_map_is_shown_and_watchers_are_told_since_when()
 
 #[tokio::test]
 async fn while_its_database_is_silent_every_request_for_a_map_is_refused_in_time() {
-    let ground = Ground::new(Store::Postgres).await;
-    let proxy = Proxy::start(&ground.database().url()).await;
-    let setup = ground.setup().with("--database-url", proxy.url()).with("--database-timeout", "500ms");
+    let storage = Storage::new(Store::Postgres).await;
+    let proxy = Proxy::start(&storage.database().url()).await;
+    let setup = storage.setup().with("--database-url", proxy.url()).with("--database-timeout", "500ms");
     let server = setup.start().await;
     let showtime = showtime(&server).await;
     map(&mut server.showtimes(), &showtime.showtime_id, 0).await;
-    proxy.silence(true);
+    proxy.pause();
     let request = GetSeatMapRequest { showtime_id: showtime.showtime_id.clone(), ..Default::default() };
-    let ask = async || server.showtimes().get_seat_map(request.clone()).await;
-    eventually("the map is refused", async || ask().await.err()).await;
-    for refused in join_all((0..64).map(|_| ask())).await {
+    let read = async || server.showtimes().get_seat_map(request.clone()).await;
+    eventually("the map is refused", async || read().await.err()).await;
+    for refused in join_all((0..64).map(|_| read())).await {
         let refused = refused.expect_err("the map is refused");
         assert_refused(&refused, Code::Unavailable, "STORE_UNAVAILABLE");
     }
-    proxy.silence(false);
-    eventually("the map is shown again", async || ask().await.ok()).await;
+    proxy.resume();
+    eventually("the map is shown again", async || read().await.ok()).await;
 }

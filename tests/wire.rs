@@ -13,7 +13,7 @@ use tonic::{Code, Request};
 
 use crate::harness::{
     Provider, Server, Store, World, assert_not_found, assert_refused, assert_violates, create_auditorium, eventually,
-    grpc_web, http, new_auditorium, raw, refusals::assert_try_again, request_id, requests::INCEPTION, server::Setup,
+    grpc_web, http, new_auditorium, raw, refusals::assert_retryable, request_id, requests::INCEPTION, server::Setup,
     supervisor,
 };
 
@@ -68,7 +68,7 @@ async fn grpc_web_answers_over_http_2() {
     assert_not_found(&web.result.expect_err("there is no such showtime"), "SHOWTIME_NOT_FOUND", &unknown);
 }
 
-/// Written by hand, because clients do not show the settings that they receive.
+/// The test writes the bytes itself, because clients do not show the settings that they receive.
 #[tokio::test]
 async fn a_connection_announces_its_limits() {
     let limited = |setup: Setup| setup.with("--max-concurrent-streams", "7").with("--max-header-bytes", "9999");
@@ -125,8 +125,8 @@ async fn other_origins_are_allowed_by_configuration() {
     assert!(allowed(&open, "https://anything.example").await.is_some());
 }
 
-/// The origin that the preflight and the call itself allow. Both must agree, and a page of an allowed origin must be able to
-/// send and read every header that it needs.
+/// Returns the origin that the preflight and the call itself allow. Both must agree, and a page of an allowed origin must be
+/// able to send and read every header that it needs.
 async fn allowed(server: &Server, origin: &str) -> Option<String> {
     let headers = "authorization,content-type,grpc-timeout,idempotency-key,traceparent,x-grpc-web,x-user-agent";
     let requested =
@@ -179,11 +179,11 @@ async fn headers_over_the_limit_are_refused() {
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
     // A new connection, because the server may have closed the first one.
     let channel = world.connect().await.expect("a connection");
-    raw::call(channel, LIST, vec![]).await.expect("the server lives");
+    raw::call(channel, LIST, vec![]).await.expect("the server answers");
 }
 
-/// The provider never answers, so only the deadline ends the call. Sent by hand, because tonic's client would end the call by
-/// its own clock.
+/// The provider does not answer, so only the deadline ends the call. The test writes the request itself, because the client
+/// of tonic would end the call by its own clock.
 #[tokio::test]
 async fn a_callers_deadline_is_kept() {
     let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("deadline-"));
@@ -232,7 +232,7 @@ async fn a_request_over_the_limit_of_requests_is_refused_at_once() {
     // Over another connection: the limit counts all connections together.
     let channel = server.connect().await.expect("a connection");
     let status = raw::call(channel, LIST, vec![]).await.expect_err("the limit is one request");
-    assert_try_again(&status, "OVERLOADED");
+    assert_retryable(&status, "OVERLOADED");
     provider.resume();
     first.await.expect("no panic").expect("the first request is answered");
     server.auditoriums().list_auditoriums(ListAuditoriumsRequest::default()).await.expect("the limit is free again");
@@ -251,7 +251,7 @@ fn server_without_provider_answers(provider: &Provider, folder: &tempfile::TempD
 async fn a_message_that_does_not_decode_is_a_bad_request() {
     let world = World::start(Store::Sqlite).await;
     for garbage in [&b"\xff"[..], b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe"] {
-        let status = raw::call(world.channel(), LIST, garbage.to_vec()).await.expect_err("the bytes are no message");
+        let status = raw::call(world.channel(), LIST, garbage.to_vec()).await.expect_err("the bytes are not a message");
         assert_refused(&status, Code::InvalidArgument, "MALFORMED_MESSAGE");
     }
 }

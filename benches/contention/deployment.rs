@@ -10,7 +10,7 @@ use super::{
     messages::{ROWS, SEATS_PER_ROW},
 };
 use crate::{
-    harness::{Store, in_hours, new_auditorium, new_showtime, requests::seconds, world::Ground},
+    harness::{Store, in_hours, new_auditorium, new_showtime, requests::seconds, world::Storage},
     wire::{
         service::{Program, Service},
         tally::Outcome,
@@ -27,9 +27,9 @@ const AT_ONCE: usize = 64;
 
 /// A database, service processes, and how far their seats are used up.
 pub(crate) struct Deployment {
-    // The services end before their ground is removed.
+    // The services end before their storage is removed.
     services: Vec<Service>,
-    pub(crate) ground: Ground,
+    pub(crate) storage: Storage,
     showtimes: Vec<String>,
     contended: Vec<String>,
     /// Seats of each showtime that were requested.
@@ -40,14 +40,14 @@ pub(crate) struct Deployment {
 impl Deployment {
     /// Starts services on a new database and schedules showtimes whose holds last longer than the bench.
     pub(crate) async fn start(program: &Program, store: Store, processes: usize) -> Self {
-        let ground = Ground::new(store).await;
+        let storage = Storage::new(store).await;
         let mut services = Vec::new();
         for _ in 0..processes {
-            services.push(Service::start(program, ground.setup()).await);
+            services.push(Service::start(program, storage.setup()).await);
         }
         let mut showtimes = schedule(&services[0]).await;
         let contended = showtimes.split_off(SHOWTIMES);
-        Self { services, ground, showtimes, contended, used: 0, seed: seed() }
+        Self { services, storage, showtimes, contended, used: 0, seed: seed() }
     }
 
     /// Runs a workload.

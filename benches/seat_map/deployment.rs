@@ -7,7 +7,7 @@ use boxoffice::pb::boxoffice::v1::{
 use prost::Message as _;
 
 use crate::{
-    harness::{Redis, Store, in_hours, new_auditorium, new_showtime, requests::seconds, world::Ground},
+    harness::{Redis, Store, in_hours, new_auditorium, new_showtime, requests::seconds, world::Storage},
     wire::service::{Program, Service},
 };
 
@@ -24,15 +24,15 @@ const MAX_WATCHERS: &str = "20000";
 
 /// A database with one showtime, whose holds last longer than the bench.
 pub(crate) struct Deployment {
-    ground: Ground,
+    storage: Storage,
     program: Program,
     pub(crate) showtime: String,
 }
 
 impl Deployment {
     pub(crate) async fn new(program: &Program) -> Self {
-        let ground = Ground::new(Store::Postgres).await;
-        let service = Service::start(program, ground.setup()).await;
+        let storage = Storage::new(Store::Postgres).await;
+        let service = Service::start(program, storage.setup()).await;
         let request = CreateAuditoriumRequest { layout: Some(layout()), ..new_auditorium() };
         let created = AuditoriumsClient::new(service.channel.clone()).create_auditorium(request).await;
         let auditorium = created.expect("an auditorium").into_inner().auditorium.expect("the auditorium");
@@ -41,7 +41,7 @@ impl Deployment {
         request.hold_duration = Some(seconds(12 * 3_600));
         let created = ShowtimesClient::new(service.channel.clone()).create_showtime(request).await;
         let showtime = created.expect("a showtime").into_inner().showtime.expect("the showtime").showtime_id;
-        Self { ground, program: program.clone(), showtime }
+        Self { storage, program: program.clone(), showtime }
     }
 
     /// Starts a service that has the seat map in memory already, after a checkpoint of the database.
@@ -55,9 +55,9 @@ impl Deployment {
     }
 
     async fn start(&self, redis: Option<&Redis>) -> Service {
-        self.ground.sql("CHECKPOINT").await.expect("a checkpoint");
+        self.storage.sql("CHECKPOINT").await.expect("a checkpoint");
         let setup =
-            self.ground.setup().with("--max-watchers", MAX_WATCHERS).with("--max-caller-watchers", MAX_WATCHERS);
+            self.storage.setup().with("--max-watchers", MAX_WATCHERS).with("--max-caller-watchers", MAX_WATCHERS);
         let setup = match redis {
             Some(redis) => setup.with("--redis-url", redis.url()),
             None => setup,

@@ -1,4 +1,4 @@
-//! Where the clients in other languages are, and what they need.
+//! The programs and packages of the clients in other languages.
 
 use std::{
     fs,
@@ -7,14 +7,16 @@ use std::{
     sync::LazyLock,
 };
 
-/// A file of `tests/clients`.
+/// Returns the path of a file in `tests/clients`.
 pub(crate) fn source(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(path)
 }
 
-/// What the clients in other languages need.
+/// The installed interpreter and packages.
 pub(crate) struct Clients {
+    /// The Python interpreter of the virtual environment.
     pub(crate) python: PathBuf,
+    /// The folder with the Node packages.
     node: PathBuf,
 }
 
@@ -23,7 +25,8 @@ impl Clients {
         self.node.join("node_modules/.bin/buf")
     }
 
-    /// A program of `tests/clients/node`, put where it finds its packages: Node looks for them beside the program.
+    /// Copies a program of `tests/clients/node` into the folder with its packages, because Node looks for packages beside the
+    /// program. Returns the path of the copy.
     pub(crate) fn beside_packages(&self, program: &str) -> PathBuf {
         let copy = self.node.join(program);
         fs::copy(source("node").join(program), &copy).expect("a copy");
@@ -31,7 +34,7 @@ impl Clients {
     }
 }
 
-/// Where `scripts/clients` says that they are, which installs them first if need be.
+/// Runs `scripts/clients`, which installs the packages if they are missing and prints where they are.
 pub(crate) fn installed() -> &'static Clients {
     static CLIENTS: LazyLock<Clients> = LazyLock::new(|| {
         for (tool, package) in [("python3", "python3-venv"), ("npm", "npm"), ("node", "nodejs")] {
@@ -41,13 +44,13 @@ pub(crate) fn installed() -> &'static Clients {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let output = Command::new(root.join("scripts/clients")).current_dir(root).output();
         let output = output.expect("scripts/clients runs");
-        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "scripts/clients: {said}{errors}");
-        let place = |name: &str| {
-            let line = said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            PathBuf::from(line.unwrap_or_else(|| panic!("scripts/clients does not say where {name} is: {said}")))
+        let (printed, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "scripts/clients: {printed}{errors}");
+        let path = |name: &str| {
+            let line = printed.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            PathBuf::from(line.unwrap_or_else(|| panic!("scripts/clients prints no path of {name}: {printed}")))
         };
-        Clients { python: place("python"), node: place("node") }
+        Clients { python: path("python"), node: path("node") }
     });
     &CLIENTS
 }

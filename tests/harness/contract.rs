@@ -16,13 +16,13 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDes
 use super::requests::{INCEPTION, in_hours, new_auditorium, new_showtime, request_id, seconds, timestamp};
 
 pub(crate) fn pool() -> DescriptorPool {
-    DescriptorPool::decode(pb::DESCRIPTORS).expect("our own descriptors")
+    DescriptorPool::decode(pb::DESCRIPTORS).expect("the descriptors are valid")
 }
 
-/// Every method of our own services.
+/// Returns every method of the services of `boxoffice.v1`.
 pub(crate) fn methods(pool: &DescriptorPool) -> Vec<MethodDescriptor> {
-    let ours = pool.services().filter(|service| service.package_name() == "boxoffice.v1");
-    ours.flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
+    let services = pool.services().filter(|service| service.package_name() == "boxoffice.v1");
+    services.flat_map(|service| service.methods().collect::<Vec<_>>()).collect()
 }
 
 /// The path of a method, such as `/boxoffice.v1.Movies/GetMovie`.

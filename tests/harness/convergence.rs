@@ -1,4 +1,4 @@
-//! Load on one or several instances, a watcher at each, and maps that are read meanwhile: all must show the same.
+//! Load on one or several instances with a watcher at each. Watchers and seat maps must show the same at every revision.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map::Entry},
@@ -57,7 +57,7 @@ impl<'a> Convergence<'a> {
         // The output of a test that fails is shown.
         println!("the first seed is {seed}");
         let showtime = showtime_with(servers[0], &ROWS, in_hours(0), |request| request).await;
-        let watching = join_all(servers.iter().map(|server| begin(server, &showtime))).await;
+        let watching = join_all(servers.iter().map(|server| start_watching(server, &showtime))).await;
         Self {
             servers,
             showtime,
@@ -71,7 +71,7 @@ impl<'a> Convergence<'a> {
         }
     }
 
-    /// Lets callers reserve one after the other, and change their reservations. After each change every watcher arrives at just
+    /// Lets callers reserve one after the other, and change their reservations. After each change every watcher must have exactly
     /// that revision.
     pub(crate) async fn change_in_turn(&mut self, at: &[usize], callers: usize) {
         self.seed = self.seed.wrapping_add(1);
@@ -79,15 +79,18 @@ impl<'a> Convergence<'a> {
             let server = self.servers[at[caller % at.len()]];
             let customer = Customer::new(self.seed, caller);
             let held = customer.reserve(server, &self.showtime).await;
-            self.arrive_at(&held).await;
-            self.arrive_at(&customer.change(server, &held).await).await;
+            self.converge_at(&held).await;
+            self.converge_at(&customer.change(server, &held).await).await;
         }
     }
 
-    async fn arrive_at(&mut self, changed: &Reservation) {
+    async fn converge_at(&mut self, changed: &Reservation) {
         self.note_answer(changed);
         self.converge().await;
-        assert!(self.watching.iter().all(|(copy, _)| copy.revision == changed.revision), "there are no other changes");
+        assert!(
+            self.watching.iter().all(|(copy, _)| copy.revision == changed.revision),
+            "a watcher has a revision that no caller made"
+        );
     }
 
     /// Lets callers reserve at once at these instances, and confirm, extend or cancel. Meanwhile maps are read from the same
@@ -96,26 +99,26 @@ impl<'a> Convergence<'a> {
         self.seed = self.seed.wrapping_add(1);
         let servers: Vec<_> = at.iter().map(|at| self.servers[*at]).collect();
         let seed = self.seed;
-        let (showtime, over) = (&self.showtime, AtomicBool::new(false));
+        let (showtime, load_ended) = (&self.showtime, AtomicBool::new(false));
         let load = async {
-            let done = join_all((0..callers).map(async |caller| {
+            let calls = join_all((0..callers).map(async |caller| {
                 let (server, customer) = (servers[caller % servers.len()], Customer::new(seed, caller));
                 let held = customer.reserve(server, showtime).await;
                 customer.change(server, &held).await
             }));
-            let done = done.await;
-            over.store(true, Ordering::SeqCst);
-            done
+            let changed = calls.await;
+            load_ended.store(true, Ordering::SeqCst);
+            changed
         };
         let read = servers.iter().map(async |server| {
             let mut maps = Vec::new();
-            while !over.load(Ordering::SeqCst) {
+            while !load_ended.load(Ordering::SeqCst) {
                 maps.push(map(&mut server.showtimes(), &showtime.showtime_id, 0).await);
             }
             maps
         });
-        let (done, maps) = tokio::join!(load, join_all(read));
-        for reservation in &done {
+        let (changed, maps) = tokio::join!(load, join_all(read));
+        for reservation in &changed {
             self.note_answer(reservation);
         }
         for map in maps.into_iter().flatten() {
@@ -128,28 +131,28 @@ impl<'a> Convergence<'a> {
     pub(crate) async fn converge(&mut self) {
         let last = self.last;
         let arrive = self.watching.iter_mut().map(async |(copy, watching)| {
-            let mut noted = vec![(copy.revision, copy.states.clone())];
+            let mut seen = vec![(copy.revision, copy.states.clone())];
             while copy.revision < last {
                 copy.read(watching).await;
-                noted.push((copy.revision, copy.states.clone()));
+                seen.push((copy.revision, copy.states.clone()));
             }
-            noted
+            seen
         });
         let arrived =
             tokio::time::timeout(CONVERGES_WITHIN, join_all(arrive)).await.expect("every watcher has every change");
-        // The first one is where the watcher was before.
-        self.watched.extend(arrived.iter().flat_map(|noted| &noted[1..]).map(|(revision, _)| *revision));
-        let mut noted: Vec<_> = arrived.into_iter().flatten().collect();
+        // The first state is the one from before.
+        self.watched.extend(arrived.iter().flat_map(|seen| &seen[1..]).map(|(revision, _)| *revision));
+        let mut seen: Vec<_> = arrived.into_iter().flatten().collect();
         for server in &self.servers {
             let map = map(&mut server.showtimes(), &self.showtime.showtime_id, self.last).await;
             let states = states(&map);
             for (seat, shown) in &states {
                 let answered = self.answered.get(seat).map_or(SeatState::Free, |(_, state)| *state);
-                assert_eq!(*shown, answered, "{seat} is not as it was answered, at revision {}", map.revision);
+                assert_eq!(*shown, answered, "{seat} differs from the answers at revision {}", map.revision);
             }
-            noted.push((map.revision, states));
+            seen.push((map.revision, states));
         }
-        for (revision, states) in noted {
+        for (revision, states) in seen {
             self.compare(revision, states);
         }
     }
@@ -185,7 +188,7 @@ impl<'a> Convergence<'a> {
     }
 }
 
-async fn begin(server: &Server, showtime: &Showtime) -> (Copy, Streaming<WatchSeatMapResponse>) {
+async fn start_watching(server: &Server, showtime: &Showtime) -> (Copy, Streaming<WatchSeatMapResponse>) {
     let mut watching = watch(&server.showtimes(), &showtime.showtime_id, 0, "").await.expect("the showtime exists");
     (Copy::begin(&mut watching).await, watching)
 }
@@ -193,28 +196,28 @@ async fn begin(server: &Server, showtime: &Showtime) -> (Copy, Streaming<WatchSe
 /// A customer that chooses at random.
 struct Customer {
     name: String,
-    dice: u64,
+    random: u64,
 }
 
 impl Customer {
     fn new(seed: u64, caller: usize) -> Self {
-        let mut dice = DefaultHasher::new();
-        (seed, caller).hash(&mut dice);
-        Self { name: format!("caller {caller} of {seed}"), dice: dice.finish() }
+        let mut hasher = DefaultHasher::new();
+        (seed, caller).hash(&mut hasher);
+        Self { name: format!("caller {caller} of {seed}"), random: hasher.finish() }
     }
 
     async fn reserve(&self, server: &Server, showtime: &Showtime) -> Reservation {
-        let mine = best(showtime, &self.name, 1 + (self.dice % 2) as i32);
-        reserve(server, mine).await.expect("there are enough seats")
+        let request = best(showtime, &self.name, 1 + (self.random % 2) as i32);
+        reserve(server, request).await.expect("there are enough seats")
     }
 
     /// Confirms, extends or cancels the reservation.
     async fn change(&self, server: &Server, held: &Reservation) -> Reservation {
-        let after = match self.dice / 2 % 4 {
+        let changed = match self.random / 2 % 4 {
             0 => confirm(server, held).await,
             1 | 2 => cancel(server, held).await,
             _ => extend(server, held).await,
         };
-        after.expect("the seats are held")
+        changed.expect("the seats are held")
     }
 }

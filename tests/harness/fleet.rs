@@ -17,7 +17,7 @@ use super::{
 
 pub(crate) struct Fleet(Vec<Mutex<Member>>);
 
-/// A server, or the setup for its next start.
+/// A server, if it runs, and the setup for its next start.
 struct Member {
     setup: Setup,
     server: Option<Server>,
@@ -76,18 +76,18 @@ impl Fleet {
     }
 }
 
-/// A showtime in an auditorium of its own, with holds of this many seconds.
-pub(crate) async fn schedule(channel: Channel, layout: Layout, hold: i64) -> (Showtime, Auditorium) {
+/// Schedules a showtime in an auditorium of its own, with holds of this many seconds.
+pub(crate) async fn schedule(channel: Channel, layout: Layout, hold_seconds: i64) -> (Showtime, Auditorium) {
     let request = CreateAuditoriumRequest { layout: Some(layout), ..new_auditorium() };
     let auditorium = AuditoriumsClient::new(channel.clone()).create_auditorium(request).await;
     let auditorium = auditorium.expect("an auditorium is created").into_inner().auditorium.expect("the auditorium");
-    let hold_duration = Some(seconds(hold));
+    let hold_duration = Some(seconds(hold_seconds));
     let request = CreateShowtimeRequest { hold_duration, ..new_showtime(&auditorium.auditorium_id, in_hours(0)) };
     let showtime = ShowtimesClient::new(channel).create_showtime(request).await;
     (showtime.expect("the slot is free").into_inner().showtime.expect("the showtime"), auditorium)
 }
 
-/// Rows of this many seats, with an aisle after every tenth.
+/// A layout of rows with this many seats, with an aisle after every tenth seat.
 pub(crate) fn rows(count: u8, seats: usize) -> Layout {
     let places: Vec<String> = (0..seats).map(|seat| if seat % 10 == 9 { "s_" } else { "s" }.to_owned()).collect();
     let places = places.concat().trim_end_matches('_').to_owned();

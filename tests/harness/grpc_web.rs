@@ -16,14 +16,14 @@ pub(crate) struct WebReply {
 
 const HEADERS: [(&str, &str); 2] = [("content-type", "application/grpc-web+proto"), ("x-grpc-web", "1")];
 
-/// One unary call over HTTP/1.1.
+/// Makes one unary call over HTTP/1.1.
 pub(crate) async fn call(address: &str, path: &str, message: &impl Message, headers: &[(&str, &str)]) -> WebReply {
     let http = plain::request(address, "POST", path, &[&HEADERS[..], headers].concat(), &frame(message)).await;
     let result = read(&http);
     WebReply { http, result }
 }
 
-/// One unary call over HTTP/2.
+/// Makes one unary call over HTTP/2.
 pub(crate) async fn call_over_http_2(channel: Channel, path: &str, message: &impl Message) -> WebReply {
     let mut request = Request::post(path);
     for (name, value) in HEADERS {

@@ -1,4 +1,4 @@
-//! Callers who want everything at once: seats, other people's seats, and what they have asked for before.
+//! Load: many callers that reserve free and taken seats, change each other's reservations, and repeat requests.
 
 use std::{
     collections::VecDeque,
@@ -16,38 +16,37 @@ use tokio::sync::watch;
 
 use super::{
     fleet::{Fleet, rows, schedule},
-    history::{Deed, History, Told, clock},
+    history::{History, Operation, Outcome, database_time},
     server::Setup,
 };
 
-/// Reservations that everybody knows of, the latest last.
-const KNOWN: usize = 200;
-/// How long an outsider locks a showtime, by the database's clock.
-const LOCKED: TimeDelta = TimeDelta::milliseconds(40);
-/// So many calls are made between two such locks.
-const BETWEEN_LOCKS: usize = 150;
+/// The number of latest reservations from which callers choose one to change or read.
+const MAX_RECENT: usize = 200;
+/// The time for which a test locks a showtime, by the database's clock.
+const LOCK_DURATION: TimeDelta = TimeDelta::milliseconds(40);
+/// The number of calls between two such locks.
+const CALLS_BETWEEN_LOCKS: usize = 150;
 
-/// Random numbers, the same in every run.
-pub(crate) struct Dice(u64);
+/// Pseudo-random numbers, the same in every run with the same seed.
+pub(crate) struct Random(u64);
 
-impl Dice {
+impl Random {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// From 0 up to, not including, `sides`.
-    pub(crate) fn roll(&mut self, sides: usize) -> usize {
+    /// Returns a number from 0 to `bound` - 1.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
         // SplitMix64.
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) >> 33).expect("31 bits") % sides
+        usize::try_from((z ^ (z >> 31)) >> 33).expect("31 bits") % bound
     }
 }
 
-/// Showtimes for a crowd: long holds and short ones, in houses that fill up and in houses that do not. Most are after the
-/// first.
+/// Schedules showtimes with long and with short holds, in large auditoriums and in small ones that fill up.
 pub(crate) async fn showtimes(fleet: &Fleet) -> Vec<(Showtime, Auditorium)> {
     let mut showtimes = Vec::new();
     for (count, seats, hold) in [(12, 30, 1), (12, 30, 600), (6, 20, 2), (12, 30, 2), (2, 10, 1), (2, 10, 600)] {
@@ -56,39 +55,40 @@ pub(crate) async fn showtimes(fleet: &Fleet) -> Vec<(Showtime, Auditorium)> {
     showtimes
 }
 
-/// Servers for a crowd: holds end soon even if they are prolonged.
+/// Options of a server under load. Holds lapse soon, even extended ones.
 pub(crate) fn options(setup: Setup) -> Setup {
     setup.with("--hold-extension", "1s").with("--sweep-interval", "500ms")
 }
 
-/// Callers at work on a few showtimes.
+/// Callers, and the showtimes that they reserve seats of.
 pub(crate) struct Load {
     fleet: Arc<Fleet>,
     history: Arc<History>,
     showtimes: Vec<(Showtime, Auditorium)>,
-    known: Mutex<VecDeque<(usize, String)>>,
-    wanted: usize,
-    begun: AtomicUsize,
-    done: watch::Sender<usize>,
-    open: watch::Sender<bool>,
+    /// The latest reservations, the newest last, each with the index of its showtime.
+    recent: Mutex<VecDeque<(usize, String)>>,
+    total_calls: usize,
+    started: AtomicUsize,
+    ended: watch::Sender<usize>,
+    paused: watch::Sender<bool>,
 }
 
 impl Load {
-    /// Showtimes to call for. They are watched from now on.
+    /// Prepares calls for these showtimes. The history records the showtimes from now on.
     pub(crate) fn new(fleet: Arc<Fleet>, history: Arc<History>, showtimes: Vec<(Showtime, Auditorium)>) -> Self {
         for (showtime, auditorium) in &showtimes {
-            history.watch(showtime, auditorium);
+            history.record(showtime, auditorium);
         }
-        let (known, begun) = (Mutex::default(), AtomicUsize::new(0));
-        let (done, open) = (watch::Sender::new(0), watch::Sender::new(true));
-        Self { fleet, history, showtimes, known, wanted: 0, begun, done, open }
+        let (recent, started) = (Mutex::default(), AtomicUsize::new(0));
+        let (ended, paused) = (watch::Sender::new(0), watch::Sender::new(false));
+        Self { fleet, history, showtimes, recent, total_calls: 0, started, ended, paused }
     }
 
-    /// Makes so many calls, by so many callers at once. Meanwhile one may wait for [`Load::reached`].
+    /// Starts this many callers, which make this many calls together. The returned future ends when all callers have.
     pub(crate) fn start(mut self, calls: usize, callers: usize) -> (Arc<Self>, impl Future<Output = ()>) {
-        self.wanted = calls;
+        self.total_calls = calls;
         let load = Arc::new(self);
-        let tasks: Vec<_> = (0..callers).map(|caller| tokio::spawn(Arc::clone(&load).caller(caller))).collect();
+        let tasks: Vec<_> = (0..callers).map(|caller| tokio::spawn(Arc::clone(&load).run_caller(caller))).collect();
         let all = async {
             for task in join_all(tasks).await {
                 task.expect("a caller does not panic");
@@ -97,94 +97,101 @@ impl Load {
         (load, all)
     }
 
-    /// Waits until so many calls have ended.
-    pub(crate) async fn reached(&self, calls: usize) {
-        let mut done = self.done.subscribe();
-        done.wait_for(|done| *done >= calls.min(self.wanted)).await.expect("the sender is here");
+    /// Waits until this many calls have ended.
+    pub(crate) async fn wait_for_calls(&self, calls: usize) {
+        let mut ended = self.ended.subscribe();
+        ended.wait_for(|ended| *ended >= calls.min(self.total_calls)).await.expect("the sender is here");
     }
 
-    /// Has callers begin nothing new for now, or go on.
-    pub(crate) fn open(&self, open: bool) {
-        self.open.send_replace(open);
+    /// Stops callers from starting calls. Calls in flight go on.
+    pub(crate) fn pause(&self) {
+        self.paused.send_replace(true);
     }
 
-    /// Locks a showtime from outside every now and then, until all calls have ended.
-    pub(crate) async fn interfere(&self, connection: &DatabaseConnection) {
-        let mut dice = Dice::new(u64::MAX);
+    /// Lets callers start calls again.
+    pub(crate) fn resume(&self) {
+        self.paused.send_replace(false);
+    }
+
+    /// Locks the row of a random showtime every [`CALLS_BETWEEN_LOCKS`] calls, until all calls have ended.
+    pub(crate) async fn lock_showtimes(&self, connection: &DatabaseConnection) {
+        let mut random = Random::new(u64::MAX);
         loop {
-            let calls = *self.done.borrow();
-            if calls >= self.wanted {
+            let calls = *self.ended.borrow();
+            if calls >= self.total_calls {
                 return;
             }
-            let (showtime, _) = &self.showtimes[dice.roll(self.showtimes.len())];
-            let until = clock(connection).await + LOCKED;
+            let (showtime, _) = &self.showtimes[random.below(self.showtimes.len())];
+            let until = database_time(connection).await + LOCK_DURATION;
             let lock = self.history.lock(connection, &showtime.showtime_id).await;
-            lock.outlast(until).await;
+            lock.wait_until_after(until).await;
             lock.release().await;
-            self.reached(calls + BETWEEN_LOCKS).await;
+            self.wait_for_calls(calls + CALLS_BETWEEN_LOCKS).await;
         }
     }
 
-    async fn caller(self: Arc<Self>, number: usize) {
-        let mut dice = Dice::new(u64::try_from(number).expect("few callers"));
-        let mut last: Option<(usize, Deed)> = None;
-        while self.begun.fetch_add(1, Ordering::Relaxed) < self.wanted {
-            let (at, deed) = match last.take() {
-                Some(again) if dice.roll(20) == 0 => again,
-                _ => self.choose(&mut dice),
+    async fn run_caller(self: Arc<Self>, number: usize) {
+        let mut random = Random::new(u64::try_from(number).expect("few callers"));
+        let mut last: Option<(usize, Operation)> = None;
+        while self.started.fetch_add(1, Ordering::Relaxed) < self.total_calls {
+            let (at, operation) = match last.take() {
+                Some(repeated) if random.below(20) == 0 => repeated,
+                _ => self.choose(&mut random),
             };
-            self.open.subscribe().wait_for(|open| *open).await.expect("the sender is here");
+            self.paused.subscribe().wait_for(|paused| !paused).await.expect("the sender is here");
             let showtime_id = &self.showtimes[at].0.showtime_id;
-            let told = self.history.call(self.fleet.channel(dice.roll(100)), showtime_id, deed.clone()).await;
-            if let Told::Done { reservation, .. } = told {
-                if dice.roll(4) == 0 {
-                    // Whoever was told anything can see it, at once and anywhere.
-                    let read = Deed::read(&reservation.reservation_id);
-                    self.history.call(self.fleet.channel(dice.roll(100)), showtime_id, read).await;
+            let channel = self.fleet.channel(random.below(100));
+            let outcome = self.history.call(channel, showtime_id, operation.clone()).await;
+            if let Outcome::Changed { reservation, .. } = outcome {
+                if random.below(4) == 0 {
+                    // After the answer, every server shows the change at once.
+                    let get = Operation::get(&reservation.reservation_id);
+                    self.history.call(self.fleet.channel(random.below(100)), showtime_id, get).await;
                 }
-                let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-                known.push_back((at, reservation.reservation_id));
-                if known.len() > KNOWN {
-                    known.pop_front();
+                let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+                recent.push_back((at, reservation.reservation_id));
+                if recent.len() > MAX_RECENT {
+                    recent.pop_front();
                 }
             }
-            last = Some((at, deed));
-            self.done.send_modify(|done| *done += 1);
+            last = Some((at, operation));
+            self.ended.send_modify(|ended| *ended += 1);
         }
     }
 
-    fn choose(&self, dice: &mut Dice) -> (usize, Deed) {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        // Mostly the latest, which others are after, too.
-        let back = dice.roll(known.len().max(1)).min(dice.roll(known.len().max(1)));
-        let Some((at, reservation_id)) = known.iter().rev().nth(back) else { return self.reserve(dice) };
-        let deed = match dice.roll(100) {
-            0..50 => return self.reserve(dice),
-            50..56 => Deed::confirm(reservation_id),
-            56..62 => Deed::confirm_by(reservation_id, ["cash", "card"][dice.roll(2)]),
-            62..74 => Deed::cancel(reservation_id),
-            74..82 => Deed::extend(reservation_id),
-            82..92 => Deed::read(reservation_id),
-            _ => Deed::Look,
+    /// Chooses the next operation and the index of its showtime.
+    fn choose(&self, random: &mut Random) -> (usize, Operation) {
+        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        // The smaller of two random numbers prefers the newest reservations, so that callers compete for them.
+        let back = random.below(recent.len().max(1)).min(random.below(recent.len().max(1)));
+        let Some((at, reservation_id)) = recent.iter().rev().nth(back) else { return self.reserve(random) };
+        let operation = match random.below(100) {
+            0..50 => return self.reserve(random),
+            50..56 => Operation::confirm(reservation_id),
+            56..62 => Operation::confirm_with(reservation_id, ["cash", "card"][random.below(2)]),
+            62..74 => Operation::cancel(reservation_id),
+            74..82 => Operation::extend(reservation_id),
+            82..92 => Operation::get(reservation_id),
+            _ => Operation::GetShowtime,
         };
-        (*at, deed)
+        (*at, operation)
     }
 
-    fn reserve(&self, dice: &mut Dice) -> (usize, Deed) {
-        // Half of all for the first showtime.
-        let at = dice.roll(self.showtimes.len()) * dice.roll(2);
+    fn reserve(&self, random: &mut Random) -> (usize, Operation) {
+        // More than half of the reservations are for the first showtime.
+        let at = random.below(self.showtimes.len()) * random.below(2);
         let (showtime, auditorium) = &self.showtimes[at];
-        let count = i32::try_from(dice.roll(4)).expect("a small number") + 1;
-        let customer = format!("customer {}", dice.roll(60));
-        if dice.roll(6) == 0 {
-            return (at, Deed::best(&showtime.showtime_id, &customer, count));
+        let count = i32::try_from(random.below(4)).expect("a small number") + 1;
+        let customer = format!("customer {}", random.below(60));
+        if random.below(6) == 0 {
+            return (at, Operation::reserve_best(&showtime.showtime_id, &customer, count));
         }
         let rows = &auditorium.layout.as_ref().expect("a layout").rows;
-        let row = &rows[dice.roll(rows.len())];
-        // From aisle to aisle there are ten seats: nobody asks for a block that is broken.
+        let row = &rows[random.below(rows.len())];
+        // Every block has ten seats, and the requested seats are always in one block.
         let blocks = row.places.split('_').count();
-        let block = i32::try_from(dice.roll(blocks) * 10).expect("a small number");
-        let first = block + i32::try_from(dice.roll(7)).expect("a small number") + 1;
-        (at, Deed::reserve(&showtime.showtime_id, &customer, &row.label, first..=first + count - 1))
+        let block = i32::try_from(random.below(blocks) * 10).expect("a small number");
+        let first = block + i32::try_from(random.below(7)).expect("a small number") + 1;
+        (at, Operation::reserve(&showtime.showtime_id, &customer, &row.label, first..=first + count - 1))
     }
 }

@@ -1,4 +1,4 @@
-//! What `/metrics` says, by name and labels.
+//! The metrics of `/metrics`, by name and labels.
 
 /// One scrape.
 pub(crate) struct Metrics(Vec<(String, f64)>);
@@ -13,7 +13,8 @@ impl Metrics {
         Self(samples.map(|line| sample(line).unwrap_or_else(|| panic!("not a sample: {line}"))).collect())
     }
 
-    /// The sum of all series of this name that have all these labels, written `method="GetMovie"`; `None` without any.
+    /// Returns the sum of all series with this name and these labels, or `None` if there are none. A label is written
+    /// `method="GetMovie"`.
     pub(crate) fn sum(&self, name: &str, labels: &[&str]) -> Option<f64> {
         let fits = |series: &str| {
             let (found, rest) = series.split_once('{').unwrap_or((series, ""));

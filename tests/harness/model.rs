@@ -81,8 +81,8 @@ impl Model {
     }
 
     /// Executes a command.
-    pub(crate) fn ask(&mut self, command: &Command, clock: DateTime<Utc>) -> Answer {
-        // The time of decisions does not run back.
+    pub(crate) fn execute(&mut self, command: &Command, clock: DateTime<Utc>) -> Answer {
+        // A decision is never earlier than the one before.
         self.latest = self.latest.max(clock);
         let now = self.latest;
         let before = self.revision;
@@ -98,7 +98,7 @@ impl Model {
     /// The answer that a command would have.
     pub(crate) fn validate(&mut self, command: &Command, clock: DateTime<Utc>) -> Answer {
         self.latest = self.latest.max(clock);
-        Answer { revision: self.revision, ..self.clone().ask(command, clock) }
+        Answer { revision: self.revision, ..self.clone().execute(command, clock) }
     }
 
     fn outcome(&mut self, command: &Command, now: DateTime<Utc>) -> Result<Option<Reservation>, Refusal> {
@@ -159,11 +159,11 @@ impl Model {
             Choice::Best(count) => self.best(*count, now)?,
         };
         let customers: Vec<&Record> = self.live(now).filter(|it| it.customer_id == *customer_id).collect();
-        let has: u16 = customers.iter().map(|it| it.block.count).sum();
-        if has + block.count > self.rules.max_customer_seats {
+        let owned: u16 = customers.iter().map(|it| it.block.count).sum();
+        if owned + block.count > self.rules.max_customer_seats {
             let held = customers.iter().filter(|it| it.state == State::Held);
             let until = held.map(|it| it.expire_time).min();
-            return Err(Refusal::CustomerLimit { has, most: self.rules.max_customer_seats, until });
+            return Err(Refusal::CustomerLimit { has: owned, most: self.rules.max_customer_seats, until });
         }
         let expire_time = (now + span(self.facts.hold_duration)).min(self.closes());
         self.revision += 1;
@@ -193,18 +193,18 @@ impl Model {
         if names.len() > usize::from(self.rules.max_seats) {
             return Err(bad(BadKind::TooMany));
         }
-        let mut in_the_way = Vec::new();
+        let mut obstacles = Vec::new();
         for seat in block.seats() {
             match self.live(now).find(|it| it.block.seats().contains(&seat)) {
                 Some(Record { state: State::Held, expire_time, .. }) => {
-                    in_the_way.push((seat, Obstacle::Held { until: *expire_time }));
+                    obstacles.push((seat, Obstacle::Held { until: *expire_time }));
                 }
-                Some(_) => in_the_way.push((seat, Obstacle::Sold)),
+                Some(_) => obstacles.push((seat, Obstacle::Sold)),
                 None => {}
             }
         }
-        if !in_the_way.is_empty() {
-            return Err(Refusal::Unavailable(self.unavailable(in_the_way, block, now)));
+        if !obstacles.is_empty() {
+            return Err(Refusal::Unavailable(self.unavailable(obstacles, block, now)));
         }
         let free = self.free(now);
         let orphans = self.seat_plan.orphans(&free, block);
@@ -221,16 +221,16 @@ impl Model {
     }
 
     /// The seats that are not available, and up to three blocks: each the best that has no seat in common with those before.
-    fn unavailable(&self, seats: Vec<(u16, Obstacle)>, wanted: Block, now: DateTime<Utc>) -> Unavailable {
+    fn unavailable(&self, seats: Vec<(u16, Obstacle)>, requested: Block, now: DateTime<Utc>) -> Unavailable {
         let free = self.free(now);
-        let mut left = self.seat_plan.free_blocks(&free, wanted.count);
+        let mut left = self.seat_plan.free_blocks(&free, requested.count);
         let all_leave_orphans = left.iter().all(|block| self.seat_plan.leaves_orphan(&free, *block));
         if self.rules.orphan_rule == OrphanRule::Refuse && !all_leave_orphans {
             left.retain(|block| !self.seat_plan.leaves_orphan(&free, *block));
         }
         let mut offers: Vec<Block> = Vec::new();
         while offers.len() < 3 {
-            let Some(next) = self.seat_plan.nearest(&free, &left, Some(wanted)) else { break };
+            let Some(next) = self.seat_plan.nearest(&free, &left, Some(requested)) else { break };
             offers.push(next);
             left.retain(|block| !block.overlaps(next));
         }

@@ -1,7 +1,7 @@
-//! One private Postgres server for the test process, and a database for each test that asks.
+//! One private Postgres server for the test process, and a database of its own for each test that needs one.
 //!
-//! Durability is left as Postgres has it: fsync stays on. When the tests run as root the server runs as `postgres`, or as
-//! `nobody`, because it refuses to be root.
+//! Postgres keeps its default durability: fsync is on. If the tests run as root, the server runs as the user `postgres` or
+//! `nobody`, because Postgres refuses to run as root.
 
 use std::{
     fs,
@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 
 use super::{eventually, process::Process, supervisor};
 
+/// The oldest major version that the tests accept.
 const OLDEST: u32 = 15;
 /// As in `docker-compose.yaml`: with a million reservations, the pages that are written to all the time do not fit into
 /// Postgres's default of 128 MB.
@@ -55,14 +56,14 @@ impl Database {
     }
 
     /// Ends all connections to it, and refuses new ones.
-    pub(crate) fn lock_out(&self) {
+    pub(crate) fn refuse_connections(&self) {
         let name = &self.name;
         self.postgres.sql(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
         self.postgres.sql(&format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"));
     }
 
     /// Accepts connections again.
-    pub(crate) fn let_in(&self) {
+    pub(crate) fn accept_connections(&self) {
         self.postgres.sql(&format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", self.name));
     }
 }
@@ -149,8 +150,8 @@ impl Postgres {
 
     fn tool(&self, tool: &str, arguments: &[&str]) {
         let port = self.port.to_string();
-        let place = ["--host=127.0.0.1", "--username=postgres", "--port", &port, "--no-password"];
-        run(Command::new(self.binaries.join(tool)).args(place).args(arguments));
+        let connection = ["--host=127.0.0.1", "--username=postgres", "--port", &port, "--no-password"];
+        run(Command::new(self.binaries.join(tool)).args(connection).args(arguments));
     }
 }
 
@@ -202,8 +203,8 @@ fn binaries() -> PathBuf {
 
 /// The version and folder of the `initdb` on the path. It prints "initdb (PostgreSQL) 15.6 (…)".
 fn on_path() -> Option<(u32, PathBuf)> {
-    let place = Command::new("sh").args(["-c", "command -v initdb"]).output().ok()?;
-    let initdb = fs::canonicalize(String::from_utf8(place.stdout).ok()?.trim()).ok()?;
+    let path = Command::new("sh").args(["-c", "command -v initdb"]).output().ok()?;
+    let initdb = fs::canonicalize(String::from_utf8(path.stdout).ok()?.trim()).ok()?;
     let printed = String::from_utf8(Command::new(&initdb).arg("--version").output().ok()?.stdout).ok()?;
     let version = printed.split("PostgreSQL) ").nth(1)?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()?;
     Some((version, initdb.parent().map(Path::to_path_buf)?))

@@ -1,4 +1,4 @@
-//! A child process: what it prints, the signals it is sent, and its end.
+//! A child process of a test: its output, its signals, its end.
 
 use std::{
     fs,
@@ -22,26 +22,27 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts it, with its output collected and nothing to read. `last` is what ends it if the test process dies first.
-    pub(crate) fn spawn(name: &str, mut command: Command, last: Signal) -> Self {
+    /// Starts the process, collects its output, and gives it no input. If the test process ends first, the supervisor ends
+    /// this one by `signal`.
+    pub(crate) fn spawn(name: &str, mut command: Command, signal: Signal) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            // A terminal's interrupt is for the test process; the supervisor ends the rest in order.
+            // An interrupt from the terminal reaches the test process only. The supervisor then ends the others.
             .process_group(0)
             .spawn()
             .unwrap_or_else(|error| panic!("{name} cannot be started ({command:?}): {error}"));
         let pid = Pid::from_child(&child);
-        supervisor::watch(pid, last);
+        supervisor::watch(pid, signal);
         let console = Console::new(name);
         console.collect(child.stdout.take().expect("its output is piped"));
         console.collect(child.stderr.take().expect("its output is piped"));
-        let (tell, ended) = watch::channel(None);
+        let (sender, ended) = watch::channel(None);
         let waiter = thread::spawn(move || {
             let status = child.wait().expect("a child can be waited for");
             supervisor::forget(pid);
-            tell.send_replace(Some(status));
+            sender.send_replace(Some(status));
         });
         Self { pid, ended, waiter: Some(waiter), console }
     }
@@ -50,26 +51,26 @@ impl Process {
         &self.console
     }
 
-    /// The most memory that was ever resident, in MiB.
+    /// Returns the peak of the resident memory in MiB.
     pub(crate) fn peak_memory(&self) -> u64 {
-        let peak = status(self.pid.as_raw_nonzero(), "VmHWM:").expect("it runs, on Linux");
+        let peak = status(self.pid.as_raw_nonzero(), "VmHWM:").expect("the process runs, on Linux");
         peak.trim_end_matches(" kB").parse::<u64>().expect("a number of kB") / 1024
     }
 
-    /// Sends a signal, unless it has ended.
+    /// Sends a signal, unless the process has ended.
     pub(crate) fn signal(&self, signal: Signal) {
         if self.ended.borrow().is_none() {
-            // It may end in between: then there is nobody left to tell, which is fine.
+            // The process may end after the check. Then the signal is not needed, and the error is ignored.
             let _ = kill_process(self.pid, signal);
         }
     }
 
-    /// Whether it is stopped, as by SIGSTOP.
+    /// Whether the process is stopped, as by SIGSTOP.
     pub(crate) fn is_stopped(&self) -> bool {
         status(self.pid.as_raw_nonzero(), "State:").is_some_and(|state| state.starts_with('T'))
     }
 
-    /// The processes that it has started, whatever group they are in.
+    /// Returns the processes that this one has started, in whatever process group.
     pub(crate) fn children(&self) -> Vec<Pid> {
         let parent = self.pid.as_raw_nonzero().to_string();
         let processes = fs::read_dir("/proc").expect("Linux").flatten();
@@ -78,15 +79,15 @@ impl Process {
         children.filter_map(Pid::from_raw).collect()
     }
 
-    /// Waits for its end.
+    /// Waits until the process has ended.
     pub(crate) async fn exit(&self) -> ExitStatus {
         let mut ended = self.ended.clone();
         let status = timeout(DEADLINE, ended.wait_for(Option::is_some)).await;
-        let status = status.unwrap_or_else(|_| panic!("{} goes on and on:\n{}", self.console.name, self.console));
-        status.expect("the waiter tells before it goes").expect("waited for")
+        let status = status.unwrap_or_else(|_| panic!("{} does not end:\n{}", self.console.name, self.console));
+        status.expect("the waiter sends the status before it ends").expect("waited for")
     }
 
-    /// Kills it as a power cut would, and waits for its end.
+    /// Kills the process as a power cut would, and waits until it has ended.
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
         if let Some(waiter) = self.waiter.take() {
@@ -101,13 +102,13 @@ impl Drop for Process {
     }
 }
 
-/// What Linux says of a process under this key, if it is there.
+/// Reads a value from the status file of a process, if the process exists.
 fn status(pid: impl std::fmt::Display, key: &str) -> Option<String> {
     let page = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     page.lines().find_map(|line| line.strip_prefix(key)).map(|value| value.trim().to_owned())
 }
 
-/// What a child prints, line by line.
+/// The output of a child process, line by line.
 #[derive(Clone)]
 pub(crate) struct Console {
     name: String,
@@ -117,7 +118,7 @@ pub(crate) struct Console {
 #[derive(Default)]
 struct Lines {
     printed: Vec<String>,
-    /// How many of its outputs are still open.
+    /// The number of outputs (standard output, standard error) that are still open.
     open: usize,
 }
 
@@ -139,20 +140,20 @@ impl Console {
         });
     }
 
-    /// Every line so far.
+    /// Returns all lines so far.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.lines.borrow().printed.clone()
     }
 
-    /// Waits for the first line of which `find` makes something, and returns that.
+    /// Waits for the first line for which `find` returns a value, and returns this value.
     pub(crate) async fn find<T>(&self, what: &str, find: impl FnMut(&str) -> Option<T>) -> T {
         match self.search(find).await {
             Ok(found) => found,
-            Err(why) => panic!("{} {why} without printing {what}:\n{self}", self.name),
+            Err(why) => panic!("{} {why} and has not printed {what}:\n{self}", self.name),
         }
     }
 
-    /// The same, or says how the wait ended.
+    /// Waits like [`Console::find`], but returns an error if there is no such line.
     pub(crate) async fn search<T>(&self, mut find: impl FnMut(&str) -> Option<T>) -> Result<T, &'static str> {
         let mut lines = self.lines.subscribe();
         let (mut found, mut seen) = (None, 0);
@@ -162,9 +163,9 @@ impl Console {
             found.is_some() || lines.open == 0
         });
         if timeout(DEADLINE, search).await.is_err() {
-            return Err("goes on");
+            return Err("runs");
         }
-        found.ok_or("ended")
+        found.ok_or("has ended")
     }
 
     /// Waits for a line with all these words.

@@ -1,4 +1,4 @@
-//! The demo provider as a process of its own, and its knobs, wherever it runs.
+//! The demo provider as a process of its own, and the fault settings of a demo provider, wherever it runs.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::{process::Process, server};
 
-/// The real binary's `demo-provider`.
+/// The subcommand `demo-provider` of the real binary.
 pub(crate) struct Provider {
     address: String,
     process: Process,
@@ -30,12 +30,12 @@ impl Provider {
         Self { address, process, options }
     }
 
-    /// What `--provider-url` takes.
+    /// Returns the value for `--provider-url`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The same for one with a certificate. The name is the certificate's.
+    /// Returns the value for `--provider-url` if the provider uses TLS. Its certificate is for this host name.
     pub(crate) fn tls_url(&self) -> String {
         format!("https://localhost:{}", self.address.rsplit(':').next().expect("an address ends in a port"))
     }
@@ -44,7 +44,7 @@ impl Provider {
         Faults::at(&self.address)
     }
 
-    /// Takes what it is sent and answers nothing, until it is resumed.
+    /// Stops the process, so that requests are received and not answered.
     pub(crate) fn pause(&self) {
         self.process.signal(Signal::STOP);
     }
@@ -53,25 +53,25 @@ impl Provider {
         self.process.signal(Signal::CONT);
     }
 
-    /// Ends it as a power cut would.
+    /// Kills the provider as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Comes back at the same address.
+    /// Starts the provider again at the same address.
     pub(crate) async fn restart(&mut self) {
         self.process.kill();
         *self = Self::listen(&self.address.clone(), self.options.clone()).await;
     }
 }
 
-/// The address after these words: `… demo provider on http://127.0.0.1:50061`, or https.
+/// Finds the address in a line such as `… demo provider on http://127.0.0.1:50061`, or with https.
 pub(crate) fn address(line: &str) -> Option<String> {
     let rest = line.split("demo provider on ").nth(1)?.split("://").nth(1)?;
     Some(rest.split(|c: char| !c.is_ascii_alphanumeric() && !".:[]-".contains(c)).next()?.to_owned())
 }
 
-/// The knobs of a running demo provider.
+/// A client of a running demo provider that sets its faults.
 #[derive(Clone)]
 pub(crate) struct Faults(FaultsClient<Channel>);
 
@@ -83,7 +83,7 @@ impl Faults {
 
     pub(crate) async fn set(&self, faults: FaultSettings) {
         let request = SetFaultsRequest { faults: Some(faults) };
-        self.0.clone().set_faults(request).await.expect("the provider takes new faults");
+        self.0.clone().set_faults(request).await.expect("the faults are set");
     }
 
     pub(crate) async fn outage(&self) {
@@ -94,10 +94,10 @@ impl Faults {
         self.set(no_faults()).await;
     }
 
-    /// How many calls for movies it has seen.
+    /// Returns how many calls for movies the provider has received.
     pub(crate) async fn call_count(&self) -> i64 {
         let answer = self.0.clone().get_faults(GetFaultsRequest {}).await;
-        answer.expect("the provider tells its faults").into_inner().call_count
+        answer.expect("the faults are read").into_inner().call_count
     }
 }
 

@@ -1,4 +1,4 @@
-//! A line, mostly to Postgres, that can be cut at the worst moment, when a commit has been sent, or fall silent.
+//! A TCP proxy, mostly for Postgres. A test can have it cut a connection when a commit is sent, or pause it.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -14,50 +14,52 @@ use tokio::{
     sync::{Notify, watch},
 };
 
-/// Where the line is cut, once.
+/// The moment at which a connection is cut, once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cut {
-    /// Postgres never hears of the commit.
+    /// The commit does not reach Postgres.
     BeforeCommit,
-    /// It commits, and its answer is lost.
+    /// Postgres commits, and its answer is lost.
     AfterCommit,
 }
 
 pub(crate) struct Proxy {
     url: String,
-    trap: Arc<Trap>,
+    state: Arc<State>,
 }
 
+/// The state that a test sets and waits for.
 #[derive(Default)]
-struct Trap {
-    set: Mutex<Option<Cut>>,
-    sprung: watch::Sender<bool>,
-    silent: watch::Sender<bool>,
+struct State {
+    next_cut: Mutex<Option<Cut>>,
+    was_cut: watch::Sender<bool>,
+    paused: watch::Sender<bool>,
 }
 
 /// One connection through the proxy.
 #[derive(Default)]
-struct Line {
-    cut: AtomicBool,
-    dead: Notify,
+struct ProxyConnection {
+    /// The answer to the commit is to be lost.
+    is_cut: AtomicBool,
+    closed: Notify,
 }
 
 impl Proxy {
-    /// Between whoever takes [`Proxy::url`], and the database at `url`.
+    /// Starts a proxy for the database at `url`. [`Proxy::url`] is the URL of the same database by way of the proxy.
     pub(crate) async fn start(url: &str) -> Self {
         let (before, rest) = url.split_once('@').expect("a URL with a user");
         let (target, name) = rest.split_once('/').expect("a URL with a database");
-        let Self { url: address, trap } = Self::to(target).await;
-        Self { url: format!("{before}@{address}/{name}"), trap }
+        let Self { url: address, state } = Self::to(target).await;
+        Self { url: format!("{before}@{address}/{name}"), state }
     }
 
-    /// Between whoever takes [`Proxy::url`] for an address, and whoever listens at this one.
+    /// Starts a proxy for the server at the address `target`. [`Proxy::url`] is the address of the proxy.
     pub(crate) async fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let trap = Arc::new(Trap::default());
-        tokio::spawn(accept(listener, target.to_owned(), Arc::clone(&trap)));
-        Self { url: address.to_string(), trap }
+        let state = Arc::new(State::default());
+        tokio::spawn(accept(listener, target.to_owned(), Arc::clone(&state)));
+        Self { url: address.to_string(), state }
     }
 
     pub(crate) fn url(&self) -> &str {
@@ -65,54 +67,63 @@ impl Proxy {
     }
 
     /// Cuts the connection of the next commit.
-    pub(crate) fn set(&self, cut: Cut) {
-        self.trap.sprung.send_replace(false);
-        *self.trap.set.lock().unwrap_or_else(PoisonError::into_inner) = Some(cut);
+    pub(crate) fn cut_at_next_commit(&self, cut: Cut) {
+        self.state.was_cut.send_replace(false);
+        *self.state.next_cut.lock().unwrap_or_else(PoisonError::into_inner) = Some(cut);
     }
 
-    /// From now on no answer comes through, until it is told otherwise.
-    pub(crate) fn silence(&self, silent: bool) {
-        self.trap.silent.send_replace(silent);
+    /// Holds all answers back until [`Proxy::resume`].
+    pub(crate) fn pause(&self) {
+        self.state.paused.send_replace(true);
     }
 
-    /// Waits until the trap has sprung.
-    pub(crate) async fn sprung(&self) {
-        self.trap.sprung.subscribe().wait_for(|sprung| *sprung).await.expect("the sender is here");
+    pub(crate) fn resume(&self) {
+        self.state.paused.send_replace(false);
     }
-}
 
-async fn accept(listener: TcpListener, target: String, trap: Arc<Trap>) {
-    while let Ok((near, _)) = listener.accept().await {
-        let Ok(far) = TcpStream::connect(&target).await else { continue };
-        let _ = (near.set_nodelay(true), far.set_nodelay(true));
-        let ((near_in, near_out), (far_in, far_out)) = (near.into_split(), far.into_split());
-        let line = Arc::new(Line::default());
-        tokio::spawn(there(near_in, far_out, Arc::clone(&line), Arc::clone(&trap)));
-        tokio::spawn(back(far_in, near_out, line, Arc::clone(&trap)));
+    /// Waits until the connection is cut.
+    pub(crate) async fn wait_for_cut(&self) {
+        self.state.was_cut.subscribe().wait_for(|was_cut| *was_cut).await.expect("the sender is here");
     }
 }
 
-/// Passes on what the server says to Postgres.
-async fn there(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Arc<Line>, trap: Arc<Trap>) {
+async fn accept(listener: TcpListener, target: String, state: Arc<State>) {
+    while let Ok((client, _)) = listener.accept().await {
+        let Ok(server) = TcpStream::connect(&target).await else { continue };
+        let _ = (client.set_nodelay(true), server.set_nodelay(true));
+        let ((client_in, client_out), (server_in, server_out)) = (client.into_split(), server.into_split());
+        let connection = Arc::new(ProxyConnection::default());
+        tokio::spawn(forward_requests(client_in, server_out, Arc::clone(&connection), Arc::clone(&state)));
+        tokio::spawn(forward_answers(server_in, client_out, connection, Arc::clone(&state)));
+    }
+}
+
+/// Forwards what the client sends.
+async fn forward_requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    connection: Arc<ProxyConnection>,
+    state: Arc<State>,
+) {
     let mut buffer = vec![0; 1 << 16];
     loop {
         let read = tokio::select! {
             read = from.read(&mut buffer) => read.unwrap_or(0),
-            () = line.dead.notified() => 0,
+            () = connection.closed.notified() => 0,
         };
         if read == 0 {
             return;
         }
-        // A commit is the end of a message that is too short to be torn.
+        // A commit is the end of a message, which is so short that it is read at once.
         let commits = contains(&buffer[..read], b"COMMIT\0");
-        let cut = if commits { trap.set.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
+        let cut = if commits { state.next_cut.lock().unwrap_or_else(PoisonError::into_inner).take() } else { None };
         if cut.is_some() {
-            line.cut.store(true, Ordering::SeqCst);
+            connection.is_cut.store(true, Ordering::SeqCst);
         }
         if cut == Some(Cut::BeforeCommit) {
-            line.dead.notify_waiters();
-            line.dead.notify_one();
-            trap.sprung.send_replace(true);
+            connection.closed.notify_waiters();
+            connection.closed.notify_one();
+            state.was_cut.send_replace(true);
             return;
         }
         if to.write_all(&buffer[..read]).await.is_err() {
@@ -121,22 +132,27 @@ async fn there(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Arc<Line>,
     }
 }
 
-/// Passes on what Postgres answers, unless the line is cut: then only waits for the commit to be done.
-async fn back(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, line: Arc<Line>, trap: Arc<Trap>) {
+/// Forwards what the server answers. If the connection is cut, it reads until the commit is done instead, and forwards nothing.
+async fn forward_answers(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    connection: Arc<ProxyConnection>,
+    state: Arc<State>,
+) {
     let mut buffer = vec![0; 1 << 16];
     loop {
         let read = tokio::select! {
             read = from.read(&mut buffer) => read.unwrap_or(0),
-            () = line.dead.notified() => 0,
+            () = connection.closed.notified() => 0,
         };
         if read == 0 {
             return;
         }
-        trap.silent.subscribe().wait_for(|silent| !silent).await.expect("the sender is here");
-        if line.cut.load(Ordering::SeqCst) {
+        state.paused.subscribe().wait_for(|paused| !paused).await.expect("the sender is here");
+        if connection.is_cut.load(Ordering::SeqCst) {
             if contains(&buffer[..read], b"COMMIT\0") {
-                line.dead.notify_one();
-                trap.sprung.send_replace(true);
+                connection.closed.notify_one();
+                state.was_cut.send_replace(true);
                 return;
             }
         } else if to.write_all(&buffer[..read]).await.is_err() {

@@ -8,7 +8,7 @@ use tonic::{
     transport::Channel,
 };
 
-/// One unary call. Request and response are encoded messages.
+/// Makes one unary call. Request and response are encoded messages.
 pub(crate) async fn call(channel: Channel, path: &str, message: impl Into<Bytes>) -> Result<Bytes, Status> {
     let mut client = Grpc::new(channel);
     client.ready().await.map_err(|error| Status::unavailable(format!("not connected: {error}")))?;
@@ -16,7 +16,7 @@ pub(crate) async fn call(channel: Channel, path: &str, message: impl Into<Bytes>
     Ok(client.unary(Request::new(message.into()), path, BytesCodec).await?.into_inner())
 }
 
-/// The first message of a server stream; empty if the stream ends without one.
+/// Calls a method with a server stream and returns the first message, or no bytes if the stream ends without one.
 pub(crate) async fn first(channel: Channel, path: &str, message: impl Into<Bytes>) -> Result<Bytes, Status> {
     let mut client = Grpc::new(channel);
     client.ready().await.map_err(|error| Status::unavailable(format!("not connected: {error}")))?;

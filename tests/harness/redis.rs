@@ -1,4 +1,4 @@
-//! A private Redis server, for the tests that want one: it can be killed, paused and brought back.
+//! A private Redis server for a test. It can be killed, paused and restarted.
 
 use std::process::Command;
 
@@ -16,7 +16,7 @@ pub(crate) struct Redis {
 impl Redis {
     pub(crate) async fn start() -> Self {
         let folder = supervisor::folder("redis-");
-        // Somebody may take the port between our look and the start: then look again.
+        // Another process may take the port before the server does. Then another port is tried.
         for _ in 0..5 {
             let port = free_port();
             let server = spawn(port, &folder);
@@ -29,17 +29,17 @@ impl Redis {
         panic!("Redis found no free port in five attempts")
     }
 
-    /// What `--redis-url` takes.
+    /// Returns the value for `--redis-url`.
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Ends it as a power cut would: connections break, new ones are refused.
+    /// Kills the server as a power cut would. Connections break, and new ones are refused.
     pub(crate) fn kill(&mut self) {
         self.server.kill();
     }
 
-    /// A black hole: connections stay, new ones are taken, nothing is answered.
+    /// Pauses the server. Connections stay open, new ones are accepted, and nothing is answered.
     pub(crate) fn pause(&self) {
         self.server.signal(Signal::STOP);
     }
@@ -48,17 +48,17 @@ impl Redis {
         self.server.signal(Signal::CONT);
     }
 
-    /// Comes back at the same address, empty.
+    /// Starts the server again at the same address, without data.
     pub(crate) async fn restart(&mut self) {
         self.server.kill();
         self.server = spawn(self.port, &self.folder);
         self.server.console().find("that it is ready", ready).await;
     }
 
-    /// Asks it something: the answer of `redis-cli`.
-    pub(crate) fn ask(&self, words: &[&str]) -> String {
+    /// Runs a command with `redis-cli` and returns what it prints.
+    pub(crate) fn run(&self, command: &[&str]) -> String {
         let port = self.port.to_string();
-        let output = Command::new("redis-cli").args(["-h", "127.0.0.1", "-p", &port]).args(words).output();
+        let output = Command::new("redis-cli").args(["-h", "127.0.0.1", "-p", &port]).args(command).output();
         let output = output.expect("`redis-cli` is installed with `apt-get install redis-tools` (Debian)");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }

@@ -1,4 +1,4 @@
-//! Requests that a test can start from, and change where it differs.
+//! Valid requests and values that tests use or change.
 
 use boxoffice::{
     clock::Clock,
@@ -14,10 +14,10 @@ use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
 use prost_types::{Duration, Timestamp};
 use tonic::transport::Channel;
 
-/// In every demo provider's catalogue.
+/// The id of a movie that every demo provider has.
 pub(crate) const INCEPTION: &str = "tt1375666";
 
-/// Rows by label and places.
+/// A layout of rows, each given as its label and its places.
 pub(crate) fn layout(rows: &[(&str, &str)]) -> Layout {
     let row = |(label, places): &(&str, &str)| Row {
         label: (*label).to_owned(),
@@ -27,7 +27,7 @@ pub(crate) fn layout(rows: &[(&str, &str)]) -> Layout {
     Layout { rows: rows.iter().map(row).collect() }
 }
 
-/// Eleven seats in a house of their own, so that tests that share a server do not meet.
+/// An auditorium with eleven seats in a cinema of its own, so that tests on one server do not affect each other.
 pub(crate) fn new_auditorium() -> CreateAuditoriumRequest {
     CreateAuditoriumRequest {
         name: "Screen 1".to_owned(),
@@ -43,7 +43,7 @@ pub(crate) async fn create_auditorium(mut client: AuditoriumsClient<Channel>) ->
     answer.into_inner().auditorium.expect("the answer has the auditorium")
 }
 
-/// Two hours of Inception for €9.50.
+/// A showtime of Inception with a duration of two hours and a price of €9.50.
 pub(crate) fn new_showtime(auditorium_id: &str, start: DateTime<Utc>) -> CreateShowtimeRequest {
     CreateShowtimeRequest {
         movie_id: INCEPTION.to_owned(),
@@ -72,24 +72,24 @@ pub(crate) fn timestamp(time: DateTime<Utc>) -> Timestamp {
     Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos().cast_signed() }
 }
 
-/// A full hour, tomorrow or later.
+/// The start of the hour that is 24 hours plus `hours` from now.
 pub(crate) fn in_hours(hours: i64) -> DateTime<Utc> {
     let tomorrow = Clock::System.now() + TimeDelta::hours(24 + hours);
     tomorrow.duration_trunc(TimeDelta::hours(1)).expect("an hour divides time")
 }
 
-/// A UUID that nobody used before.
+/// A new UUID.
 pub(crate) fn request_id() -> String {
     Clock::System.new_id().to_string()
 }
 
-/// The ids of showtimes, in their order.
+/// The ids of the showtimes, in the same order.
 pub(crate) fn ids(showtimes: &[Showtime]) -> Vec<&str> {
     showtimes.iter().map(|showtime| &*showtime.showtime_id).collect()
 }
 
-/// The same text with another letter in one place.
-pub(crate) fn tampered(text: &str, place: usize) -> String {
-    let other = if text[place..].starts_with('A') { "B" } else { "A" };
-    [&text[..place], other, &text[place + 1..]].concat()
+/// The text with another letter at the index `at`.
+pub(crate) fn tampered(text: &str, at: usize) -> String {
+    let other = if text[at..].starts_with('A') { "B" } else { "A" };
+    [&text[..at], other, &text[at + 1..]].concat()
 }

@@ -1,4 +1,4 @@
-//! Seats by names like "A1": requests for them, and what answers and refusals say about them.
+//! Seats by names such as "A1": requests for them, and checks of answers and refusals.
 
 use boxoffice::pb::boxoffice::v1::{
     CancelReservationRequest, ConfirmReservationRequest, CreateAuditoriumRequest, CreateShowtimeRequest,
@@ -15,7 +15,7 @@ use super::{
     requests::{layout, new_auditorium},
 };
 
-/// 34 seats: an aisle after A5 and B5, no seat C4, and row D unbroken.
+/// An auditorium of 34 seats. Rows A and B have an aisle after seat 5, row C has no seat 4, and row D is one block.
 pub(crate) const HALL: [(&str, &str); 4] =
     [("A", "sssss_sssss"), ("B", "sssss_sssss"), ("C", "sss.sss"), ("D", "ssssssss")];
 
@@ -42,7 +42,7 @@ pub(crate) async fn showtime_with(
 /// The showtime as it is now.
 pub(crate) async fn showtime_now(server: &Server, showtime: &Showtime) -> Showtime {
     let request = GetShowtimeRequest { showtime_id: showtime.showtime_id.clone(), at_least_revision: 0 };
-    let answer = server.showtimes().get_showtime(request).await.expect("it is found");
+    let answer = server.showtimes().get_showtime(request).await.expect("the showtime exists");
     answer.into_inner().showtime.expect("the answer has the showtime")
 }
 
@@ -114,7 +114,7 @@ pub(crate) async fn get(server: &Server, reservation: &Reservation) -> Result<Re
 }
 
 pub(crate) async fn state(server: &Server, reservation: &Reservation) -> ReservationState {
-    get(server, reservation).await.expect("it is found").state()
+    get(server, reservation).await.expect("the reservation exists").state()
 }
 
 /// The reservation without `time_left`, which differs from answer to answer.
@@ -133,7 +133,7 @@ pub(crate) fn instant(time: Option<prost_types::Timestamp>) -> DateTime<Utc> {
 pub(crate) fn assert_unavailable(status: &Status, reason: &str) -> SeatsUnavailable {
     assert_refused(status, Code::FailedPrecondition, reason);
     let details = pb::Status::decode(status.details()).expect("details are a status").details;
-    let ours = details.iter().find(|detail| detail.type_url == "type.googleapis.com/boxoffice.v1.SeatsUnavailable");
-    let ours = ours.unwrap_or_else(|| panic!("without SeatsUnavailable: {status:?}"));
-    SeatsUnavailable::decode(&*ours.value).expect("the detail is readable")
+    let detail = details.iter().find(|detail| detail.type_url == "type.googleapis.com/boxoffice.v1.SeatsUnavailable");
+    let detail = detail.unwrap_or_else(|| panic!("without SeatsUnavailable: {status:?}"));
+    SeatsUnavailable::decode(&*detail.value).expect("the detail is readable")
 }

@@ -1,4 +1,4 @@
-//! The real binary, serving on free ports with its data in the test's folder.
+//! The real binary as a server on free ports, with its data in the test's folder.
 
 use std::{
     collections::BTreeMap,
@@ -25,10 +25,10 @@ use super::{
 
 /// The binary under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_boxoffice");
-/// The same, with a bug in it.
-const PLANTED: &str = env!("CARGO_BIN_EXE_boxoffice-planted");
+/// The same binary with a planted bug.
+const BINARY_WITH_BUG: &str = env!("CARGO_BIN_EXE_boxoffice-planted");
 
-/// The binary under test, in an environment that cannot configure it by accident.
+/// A command of the binary under test, without environment variables that would configure it by accident.
 pub(crate) fn binary() -> Command {
     program(BINARY)
 }
@@ -44,7 +44,7 @@ fn program(path: &str) -> Command {
     command
 }
 
-/// How to start a server: its options by flag, and its environment.
+/// The options of a server by flag, and its environment.
 #[derive(Clone)]
 pub(crate) struct Setup {
     program: String,
@@ -54,7 +54,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// With its data in this folder, on free ports, without samples.
+    /// Makes a setup with free ports, the data in this folder, and no sample data.
     pub(crate) fn new(folder: &Path) -> Self {
         let (options, environment) = (BTreeMap::new(), BTreeMap::new());
         let setup = Self { program: BINARY.to_owned(), folder: folder.to_owned(), options, environment };
@@ -65,71 +65,74 @@ impl Setup {
             .with("--data-dir", folder.join("data").to_str().expect("a readable path"))
     }
 
-    /// With this option, instead of what was said about it before. A flag without a value is given `""`.
+    /// Sets an option, or replaces its value. The value of a flag without one is `""`.
     pub(crate) fn with(mut self, flag: &str, value: impl Into<String>) -> Self {
         self.options.insert(flag.to_owned(), value.into());
         self
     }
 
-    /// With this binary instead of the one under test.
+    /// Uses this binary instead of the one under test.
     pub(crate) fn with_program(self, program: &str) -> Self {
         Self { program: program.to_owned(), ..self }
     }
 
-    /// With this bug in it.
+    /// Uses the binary with this planted bug.
     pub(crate) fn with_bug(self, name: &str) -> Self {
-        self.with_program(PLANTED).in_environment("PLANTED_BUG", name)
+        self.with_program(BINARY_WITH_BUG).with_environment("PLANTED_BUG", name)
     }
 
-    /// With this in its environment.
-    pub(crate) fn in_environment(mut self, name: &str, value: &str) -> Self {
+    /// Sets an environment variable.
+    pub(crate) fn with_environment(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// The command line of this subcommand (`""`: the default one) with these options.
+    /// Returns the command of a subcommand with these options. The subcommand `""` is the default one.
     pub(crate) fn command(&self, subcommand: &str) -> Command {
         let mut command = program(&self.program);
         command.current_dir(&self.folder).envs(&self.environment);
         command.args((!subcommand.is_empty()).then_some(subcommand));
         for (flag, value) in &self.options {
-            // In one word: a value that begins with a hyphen is a value all the same.
+            // Flag and value are one argument, because a value may start with a hyphen.
             command.arg(if value.is_empty() { flag.clone() } else { format!("{flag}={value}") });
         }
         command
     }
 
-    /// Starts the process, and waits for nothing.
+    /// Starts the process without waiting until it is ready.
     pub(crate) fn spawn(&self) -> Process {
         Process::spawn("boxoffice", self.command(""), Signal::KILL)
     }
 
-    /// Starts it and waits until it says that it is ready.
+    /// Starts the server and waits until it prints that it is ready.
     pub(crate) async fn start(self) -> Server {
         let process = self.spawn();
         let console = process.console();
-        let address = console.find("that it is ready", |line| said(line, "gRPC and grpc-web on ", "grpc")).await;
+        let address =
+            console.find("that it is ready", |line| printed_address(line, "gRPC and grpc-web on ", "grpc")).await;
         let admin = match self.options.get("--admin-listen").map(String::as_str) {
             Some("off") => None,
-            _ => Some(console.find("its admin port", |line| said(line, "health and metrics on ", "admin")).await),
+            _ => Some(
+                console.find("its admin port", |line| printed_address(line, "health and metrics on ", "admin")).await,
+            ),
         };
         let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
         let channel = endpoint.connect().await.unwrap_or_else(|error| panic!("{address}: {error:?}\n{console}"));
         Server { setup: self, process, address, admin, channel }
     }
 
-    /// Starts it, expecting it to refuse: its exit code and all it printed.
-    pub(crate) async fn refused(self) -> (Option<i32>, String) {
+    /// Starts a server that must end by itself. Returns its exit code and its output.
+    pub(crate) async fn failed_start(self) -> (Option<i32>, String) {
         let process = self.spawn();
         let status = process.exit().await;
-        process.console().search(|_| None::<()>).await.expect_err("nothing was looked for");
+        process.console().search(|_| None::<()>).await.expect_err("no line is searched for");
         (status.code(), process.console().to_string())
     }
 }
 
-/// The address that the server says it has, in either of its formats: after these words, as in `gRPC and grpc-web on
-/// http://127.0.0.1:50051`, or under this field of the event that it is ready.
-fn said(line: &str, words: &str, field: &str) -> Option<String> {
+/// Finds an address in a line of the server: after these words, as in `gRPC and grpc-web on http://127.0.0.1:50051`, or, in
+/// JSON, in this field of the event that the server is ready.
+fn printed_address(line: &str, words: &str, field: &str) -> Option<String> {
     if let Ok(event) = serde_json::from_str::<Value>(line) {
         return (event["message"] == "Boxoffice is ready").then(|| event[field].as_str().map(str::to_owned))?;
     }
@@ -137,7 +140,7 @@ fn said(line: &str, words: &str, field: &str) -> Option<String> {
     Some(rest.split(|c: char| !c.is_ascii_alphanumeric() && !".:[]-".contains(c)).next()?.to_owned())
 }
 
-/// A server that said it is ready.
+/// A server that has printed that it is ready.
 pub(crate) struct Server {
     setup: Setup,
     process: Process,
@@ -183,24 +186,24 @@ impl Server {
         HealthClient::new(self.channel())
     }
 
-    /// The knobs of the provider inside it.
+    /// Returns a client that sets the faults of the server's own demo provider.
     pub(crate) async fn embedded_provider(&self) -> Faults {
-        let address = |line: &str| said(line, "demo provider on ", "demo");
-        Faults::at(&self.console().find("where its demo provider is", address).await)
+        let address = |line: &str| printed_address(line, "demo provider on ", "demo");
+        Faults::at(&self.console().find("the address of its demo provider", address).await)
     }
 
-    /// A connection of its own, if the server takes one.
+    /// Opens another connection, if the server accepts it.
     pub(crate) async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
         Endpoint::from_shared(format!("http://{}", self.address)).expect("an address").connect().await
     }
 
-    /// A connection from another address of this machine.
+    /// Opens a connection from another address of this machine.
     pub(crate) async fn connect_from(&self, address: [u8; 4]) -> Channel {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address)).expect("an address");
-        endpoint.local_address(Some(address.into())).connect().await.expect("it is one of this machine's")
+        endpoint.local_address(Some(address.into())).connect().await.expect("the address belongs to this machine")
     }
 
-    /// A page of the admin port.
+    /// Reads a page of the admin port.
     pub(crate) async fn admin(&self, path: &str) -> Reply {
         http::get(self.admin.as_deref().expect("the admin port is on"), path).await
     }
@@ -211,12 +214,12 @@ impl Server {
         Metrics::read(&page.text())
     }
 
-    /// Whether it still answers.
+    /// Whether the server answers a health check.
     pub(crate) async fn is_alive(&self) -> bool {
         self.health().check(tonic_health::pb::HealthCheckRequest::default()).await.is_ok()
     }
 
-    /// The most memory that was ever resident, in MiB.
+    /// Returns the peak of the resident memory in MiB.
     pub(crate) fn peak_memory(&self) -> u64 {
         self.process.peak_memory()
     }
@@ -225,23 +228,23 @@ impl Server {
         self.process.signal(signal);
     }
 
-    /// Waits for its end: its exit code, if it was not killed.
+    /// Waits until the server has ended. Returns its exit code, or `None` if it was killed.
     pub(crate) async fn exit(&self) -> Option<i32> {
         self.process.exit().await.code()
     }
 
-    /// Ends it as an operator would, which must succeed.
+    /// Stops the server as an operator would. It must end with exit code 0.
     pub(crate) async fn stop(&self) {
         self.signal(Signal::TERM);
         assert_eq!(self.exit().await, Some(0), "{}", self.console());
     }
 
-    /// Ends it as a power cut would.
+    /// Kills the server as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.process.kill();
     }
 
-    /// Stops it and starts it again with the same data.
+    /// Stops the server and starts it again with the same data.
     pub(crate) async fn restart(self) -> Self {
         self.stop().await;
         self.setup.clone().start().await

@@ -1,7 +1,8 @@
-//! Cleans up after the test process, even when that is killed.
+//! Cleans up after the test process, even if that is killed.
 //!
-//! A small shell waits on a pipe from the test process and notes on it what was started. When the pipe closes, for
-//! whatever reason, it stops what is left and removes the folder that holds everybody's files.
+//! The supervisor is a shell script. It reads from a pipe which processes the tests have started and which have ended. When the
+//! test process ends, for whatever reason, the pipe closes. The script then stops the processes that still run and deletes the
+//! folder with all files of the tests.
 
 use std::{
     fs::{self, Permissions},
@@ -15,7 +16,7 @@ use std::{
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
-/// Ignores the terminal's signals: those are for the test process, and its end is what counts.
+/// The script ignores the terminal's signals, because it must run until the test process has ended.
 const SCRIPT: &str = r#"
 trap '' HUP INT TERM
 folder=$1
@@ -24,18 +25,18 @@ while read -r verb pid signal; do
     case $verb in
     watch) watched="$watched $pid:$signal" ;;
     forget)
-        left=
-        for each in $watched; do [ "${each%%:*}" = "$pid" ] || left="$left $each"; done
-        watched=$left
+        remaining=
+        for each in $watched; do [ "${each%%:*}" = "$pid" ] || remaining="$remaining $each"; done
+        watched=$remaining
         ;;
     esac
 done
 for each in $watched; do kill "-${each#*:}" "${each%%:*}"; done
-patience=100
+polls=100
 for each in $watched; do
-    while kill -0 "${each%%:*}" && [ "$patience" -gt 0 ]; do
+    while kill -0 "${each%%:*}" && [ "$polls" -gt 0 ]; do
         sleep 0.05
-        patience=$((patience - 1))
+        polls=$((polls - 1))
     done
     kill -KILL "${each%%:*}"
 done
@@ -53,7 +54,7 @@ static SUPERVISOR: OnceLock<Supervisor> = OnceLock::new();
 fn supervisor() -> &'static Supervisor {
     SUPERVISOR.get_or_init(|| {
         let folder = tempfile::Builder::new().prefix("boxoffice-test-").tempdir().expect("a temporary folder").keep();
-        // Postgres runs as somebody else when the tests run as root, and must be able to reach its own folder in here.
+        // If the tests run as root, Postgres runs as another user and must be able to reach its folder inside this one.
         fs::set_permissions(&folder, Permissions::from_mode(0o755)).expect("permissions of the temporary folder");
         let mut shell = Command::new("sh")
             .args(["-c", SCRIPT, "supervisor"])
@@ -70,27 +71,27 @@ fn supervisor() -> &'static Supervisor {
     })
 }
 
-fn tell(line: &str) {
+fn send(line: &str) {
     let mut pipe = supervisor().pipe.lock().unwrap_or_else(PoisonError::into_inner);
-    writeln!(pipe, "{line}").expect("the supervisor listens");
+    writeln!(pipe, "{line}").expect("the supervisor runs");
 }
 
-/// Makes sure that this process is sent `signal`, and then killed, when the test process is gone.
+/// Asks the supervisor to send `signal` to this process when the test process has ended, and to kill it 5 s later.
 pub(crate) fn watch(pid: Pid, signal: Signal) {
-    tell(&format!("watch {} {}", pid.as_raw_nonzero(), signal.as_raw()));
+    send(&format!("watch {} {}", pid.as_raw_nonzero(), signal.as_raw()));
 }
 
-/// That process has ended: its number may soon be somebody else's.
+/// Tells the supervisor that the process has ended, because its id may soon belong to another process.
 pub(crate) fn forget(pid: Pid) {
-    tell(&format!("forget {}", pid.as_raw_nonzero()));
+    send(&format!("forget {}", pid.as_raw_nonzero()));
 }
 
-/// Where everybody's files are.
+/// Returns the folder with all files of the tests.
 pub(crate) fn root() -> &'static Path {
     &supervisor().folder
 }
 
-/// A folder for one test, removed with the returned value, or with the test process.
+/// Makes a folder for one test. It is deleted when the returned value is dropped, or when the test process ends.
 pub(crate) fn folder(name: &str) -> TempDir {
     tempfile::Builder::new().prefix(name).tempdir_in(root()).expect("a folder in the temporary folder")
 }

@@ -1,4 +1,4 @@
-//! Watching a seat map: messages are checked, applied to a copy, and compared with the map itself.
+//! A watcher of a seat map. It checks each message, applies it to a copy, and compares the copy with the map itself.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +28,8 @@ pub(crate) async fn watch_under_load(
 ) {
     let load = join_all((0..24).map(async |caller: usize| {
         let server = servers[caller % servers.len()];
-        let mine = best(showtime, &format!("caller {caller}"), 1 + (caller % 3) as i32);
-        let Ok(held) = reserve(server, mine).await else { return 0 };
+        let request = best(showtime, &format!("caller {caller}"), 1 + (caller % 3) as i32);
+        let Ok(held) = reserve(server, request).await else { return 0 };
         let after = match caller % 4 {
             0 => confirm(server, &held).await,
             1 => cancel(server, &held).await,
@@ -64,7 +64,7 @@ impl Copy {
 
     /// Reads one message and applies it. A delta must follow on the message before.
     pub(crate) async fn read(&mut self, watch: &mut Streaming<WatchSeatMapResponse>) -> Event {
-        let event = next(watch).await.expect("the watch goes on");
+        let event = next(watch).await.expect("the stream has not ended");
         self.apply(&event);
         event
     }
@@ -81,13 +81,13 @@ impl Copy {
                     }
                     assert!(self.states.insert(name, seat.state()).is_some(), "an unknown seat: {seat:?}");
                 }
-                assert!(instant(delta.as_of_time) >= self.at, "time runs back: {delta:?}");
+                assert!(instant(delta.as_of_time) >= self.at, "the time is earlier than before: {delta:?}");
                 (self.revision, self.at) = (delta.revision, instant(delta.as_of_time));
                 self.assert_no_hold_has_lapsed();
             }
             Event::Heartbeat(heartbeat) => {
                 assert_eq!(heartbeat.revision, self.revision);
-                assert!(instant(heartbeat.as_of_time) >= self.at, "time runs back: {heartbeat:?}");
+                assert!(instant(heartbeat.as_of_time) >= self.at, "the time is earlier than before: {heartbeat:?}");
                 self.at = instant(heartbeat.as_of_time);
                 self.assert_no_hold_has_lapsed();
             }
@@ -105,7 +105,7 @@ impl Copy {
     pub(crate) async fn catch_up(&mut self, watch: &mut Streaming<WatchSeatMapResponse>, revision: i64) {
         let read = async {
             while self.revision < revision {
-                match next(watch).await.expect("the watch goes on") {
+                match next(watch).await.expect("the stream has not ended") {
                     Event::Snapshot(map) => {
                         assert!(map.revision > self.revision, "a snapshot goes back");
                         (self.revision, self.at, self.states) = (map.revision, instant(map.as_of_time), states(&map));

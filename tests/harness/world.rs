@@ -1,4 +1,4 @@
-//! A server with a store of its own, for one test.
+//! A server with storage of its own, for one test.
 
 use std::{ops::Deref, path::Path};
 
@@ -7,22 +7,22 @@ use tempfile::TempDir;
 
 use super::{Database, Server, server::Setup, supervisor};
 
-/// Makes two tests of each of these functions, `its_name::sqlite` and `its_name::postgres`. The function is given a
-/// [`World`], with other options than usual if that is said first: `on_both_stores!(with |setup| …; its_name)`.
+/// Makes two tests of each of these functions, `name::sqlite` and `name::postgres`. The function gets a [`World`]. The options of
+/// its server can be changed: `on_both_stores!(with |setup| setup.with(…); name)`.
 macro_rules! on_both_stores {
-    ($($promise:ident),+ $(,)?) => { on_both_stores!(with |setup| setup; $($promise),+); };
-    (with $change:expr; $($promise:ident),+ $(,)?) => {
-        $(mod $promise {
+    ($($test:ident),+ $(,)?) => { on_both_stores!(with |setup| setup; $($test),+); };
+    (with $change:expr; $($test:ident),+ $(,)?) => {
+        $(mod $test {
             use crate::harness::{Store, World};
 
             #[tokio::test]
             async fn sqlite() {
-                Box::pin(super::$promise(World::with(Store::Sqlite, $change).await)).await;
+                Box::pin(super::$test(World::with(Store::Sqlite, $change).await)).await;
             }
 
             #[tokio::test]
             async fn postgres() {
-                Box::pin(super::$promise(World::with(Store::Postgres, $change).await)).await;
+                Box::pin(super::$test(World::with(Store::Postgres, $change).await)).await;
             }
         })+
     };
@@ -34,14 +34,14 @@ pub(crate) enum Store {
     Postgres,
 }
 
-/// A place for a server's data: a folder and, on Postgres, a database.
-pub(crate) struct Ground {
-    // The database goes before the folder, and both after the server.
+/// The data of one or several servers: a folder and, on Postgres, a database.
+pub(crate) struct Storage {
+    // The fields are dropped in this order: the database before the folder.
     database: Option<Database>,
     folder: TempDir,
 }
 
-impl Ground {
+impl Storage {
     pub(crate) async fn new(store: Store) -> Self {
         let database = match store {
             Store::Sqlite => None,
@@ -50,7 +50,7 @@ impl Ground {
         Self { database, folder: supervisor::folder("world-") }
     }
 
-    /// A server's options on this ground.
+    /// Returns the options of a server that uses this storage.
     pub(crate) fn setup(&self) -> Setup {
         let setup = Setup::new(self.folder.path());
         match &self.database {
@@ -59,7 +59,7 @@ impl Ground {
         }
     }
 
-    /// One connection of one's own, behind the server's back.
+    /// Opens a connection of the test to the database.
     pub(crate) async fn connect(&self) -> DatabaseConnection {
         let url = match &self.database {
             Some(database) => database.url(),
@@ -68,7 +68,7 @@ impl Ground {
         connect(url).await
     }
 
-    /// Runs a statement behind the server's back.
+    /// Runs a statement on a connection of the test.
     pub(crate) async fn sql(&self, statement: &str) -> Result<ExecResult, DbErr> {
         let connection = self.connect().await;
         let result = connection.execute_unprepared(statement).await;
@@ -85,21 +85,22 @@ impl Ground {
     }
 
     pub(crate) fn database(&self) -> &Database {
-        self.database.as_ref().expect("this ground is on Postgres")
+        self.database.as_ref().expect("the storage is on Postgres")
     }
 }
 
-/// One connection to this database.
+/// Opens one connection to this database.
 pub(crate) async fn connect(url: String) -> DatabaseConnection {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
     sea_orm::Database::connect(options).await.expect("the database is there")
 }
 
-/// A server on its own ground; it stands for the server where that is all a test needs.
+/// A server with storage of its own. It dereferences to the server.
 pub(crate) struct World {
+    // The server is dropped before its storage.
     pub(crate) server: Server,
-    pub(crate) ground: Ground,
+    pub(crate) storage: Storage,
 }
 
 impl World {
@@ -107,16 +108,16 @@ impl World {
         Self::with(store, |setup| setup).await
     }
 
-    /// With other options than usual.
+    /// Starts a server with changed options.
     pub(crate) async fn with(store: Store, change: impl FnOnce(Setup) -> Setup) -> Self {
-        let ground = Ground::new(store).await;
-        let server = change(ground.setup()).start().await;
-        Self { server, ground }
+        let storage = Storage::new(store).await;
+        let server = change(storage.setup()).start().await;
+        Self { server, storage }
     }
 
-    /// Stops the server and starts it again on the same ground.
+    /// Stops the server and starts it again with the same storage.
     pub(crate) async fn restart(self) -> Self {
-        Self { server: self.server.restart().await, ground: self.ground }
+        Self { server: self.server.restart().await, storage: self.storage }
     }
 }
 

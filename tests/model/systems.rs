@@ -26,10 +26,10 @@ use chrono::{DateTime, Utc};
 use proptest::sample::Index;
 use uuid::Uuid;
 
-use super::turns::{Progress, Scene, Turn, opening};
-use crate::harness::{model::Answer, world::Ground};
+use super::turns::{Progress, Scenario, Turn, opening};
+use crate::harness::{model::Answer, world::Storage};
 
-/// The refusal without the violations of an invalid choice, of which the model knows only the kind.
+/// Returns the refusal without the violations of an invalid choice, of which the model knows only the kind.
 fn without_violations(refusal: Refusal) -> Refusal {
     match refusal {
         Refusal::BadChoice(bad) => Refusal::BadChoice(BadChoice { violations: Violations::new(), ..bad }),
@@ -37,7 +37,7 @@ fn without_violations(refusal: Refusal) -> Refusal {
     }
 }
 
-/// The number of seats that no recorded hold and no sale has.
+/// Returns the number of seats that no recorded hold and no sale has.
 fn unclaimed(progress: &Progress) -> i32 {
     let claims = progress.model.reservations().iter().filter(|it| match it.state {
         State::Held | State::Confirmed(_) => true,
@@ -48,22 +48,22 @@ fn unclaimed(progress: &Progress) -> i32 {
 
 /// `domain::seating` without a store.
 pub(super) struct InMemory {
-    scene: Scene,
+    scenario: Scenario,
     seating: Seating,
 }
 
 impl InMemory {
-    pub(super) fn new(scene: &Scene) -> Self {
-        let seat_index = Arc::new(SeatIndex::new(&scene.auditorium.layout));
-        let plan = Arc::new(ShowtimePlan { facts: Arc::new(scene.facts.clone()), seat_index });
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        let seat_index = Arc::new(SeatIndex::new(&scenario.auditorium.layout));
+        let plan = Arc::new(ShowtimePlan { facts: Arc::new(scenario.facts.clone()), seat_index });
         let seating = Seating::new(plan, showtime::State::Scheduled, 1, opening(), []);
-        Self { scene: scene.clone(), seating }
+        Self { scenario: scenario.clone(), seating }
     }
 
     pub(super) fn take(&mut self, turn: &Turn) -> Answer {
         let seating = &mut self.seating;
         let now = seating.moment(turn.clock);
-        let decision = seating.decide(&turn.command, &self.scene.rules, now);
+        let decision = seating.decide(&turn.command, &self.scenario.rules, now);
         let revision = match &decision {
             Ok(Decision { changes, reservation: Some(reservation) }) if changes.is_empty() => reservation.revision(),
             _ => seating.revision(),
@@ -97,17 +97,17 @@ impl InMemory {
 /// A database on which many showtimes are sold, one after the other.
 pub(super) struct Stores {
     stores: Vec<Store>,
-    /// It is dropped after the stores.
-    _ground: Ground,
+    /// The database is dropped after the stores.
+    _storage: Storage,
 }
 
 impl Stores {
     /// Opens one database for this many instances.
-    pub(super) async fn open(ground: Ground, instances: usize) -> Self {
-        let database = if ground.is_postgres() {
-            Database::Postgres(ground.database().url())
+    pub(super) async fn open(storage: Storage, instances: usize) -> Self {
+        let database = if storage.is_postgres() {
+            Database::Postgres(storage.database().url())
         } else {
-            Database::Sqlite(ground.folder().join("model.db"))
+            Database::Sqlite(storage.folder().join("model.db"))
         };
         let options = store::Options {
             database,
@@ -120,7 +120,7 @@ impl Stores {
         for _ in 0..instances {
             stores.push(Store::open(&options).await.expect("the store opens"));
         }
-        Self { stores, _ground: ground }
+        Self { stores, _storage: storage }
     }
 }
 
@@ -130,24 +130,24 @@ pub(super) struct OnStores<'a> {
     ledgers: Vec<Ledger>,
     clock: ManualClock,
     showtime_id: ShowtimeId,
-    scene: Scene,
+    scenario: Scenario,
     /// The number of the showtime in this process. It is part of the ids in the database, which the model does not know.
     run: u128,
     /// Requests that had an effect, and their answers.
     log: Vec<(Request, Answer)>,
     /// Reservations as the last answer about them had them. They may have changed since.
     records: HashMap<ReservationId, Arc<Reservation>>,
-    asked: usize,
+    request_count: usize,
 }
 
 static RUNS: AtomicU64 = AtomicU64::new(1);
 
 impl<'a> OnStores<'a> {
-    pub(super) async fn new(Stores { stores, .. }: &'a Stores, scene: &Scene) -> Self {
+    pub(super) async fn new(Stores { stores, .. }: &'a Stores, scenario: &Scenario) -> Self {
         let run = u128::from(RUNS.fetch_add(1, Ordering::Relaxed));
-        let showtime_id = schedule(&stores[0], run, scene).await;
+        let showtime_id = schedule(&stores[0], run, scenario).await;
         let clock = ManualClock::new(opening());
-        let rules = scene.rules.clone();
+        let rules = scenario.rules.clone();
         let options = ledger::Options {
             rules,
             writers: 1,
@@ -158,7 +158,7 @@ impl<'a> OnStores<'a> {
         let time = || TimeSource::Given(Clock::Manual(clock.clone()));
         let ledgers = stores.iter().map(|store| Ledger::start(store.clone(), time(), &options)).collect();
         let (log, records) = (Vec::new(), HashMap::new());
-        Self { stores, ledgers, clock, showtime_id, scene: scene.clone(), run, log, records, asked: 0 }
+        Self { stores, ledgers, clock, showtime_id, scenario: scenario.clone(), run, log, records, request_count: 0 }
     }
 
     pub(super) async fn take(&mut self, turn: &Turn, progress: &Progress) -> Answer {
@@ -171,18 +171,18 @@ impl<'a> OnStores<'a> {
         let key = RequestKey {
             caller: "model".to_owned(),
             method: "Test",
-            request_id: RequestId(Uuid::from_u128(self.run << 64 | self.asked as u128)),
+            request_id: RequestId(Uuid::from_u128(self.run << 64 | self.request_count as u128)),
             fingerprint: [7; 32],
         };
-        let command = self.theirs(&turn.command);
+        let command = self.with_database_ids(&turn.command);
         let record = named(&command).and_then(|id| self.records.get(&id).cloned());
         let validate_only = turn.validate_only;
-        let ask = Request { key: Some(key), record, validate_only, ..Request::new(self.showtime_id, command) };
+        let request = Request { key: Some(key), record, validate_only, ..Request::new(self.showtime_id, command) };
         let before = self.last_revision();
-        let (answer, replayed) = self.ask(&ask).await;
-        assert!(!replayed, "{ask:?}");
+        let (answer, replayed) = self.answer(&request).await;
+        assert!(!replayed, "{request:?}");
         if !validate_only && answer.outcome.is_ok() && answer.revision > before {
-            self.log.push((ask, answer.clone()));
+            self.log.push((request, answer.clone()));
         }
         answer
     }
@@ -191,41 +191,41 @@ impl<'a> OnStores<'a> {
         self.log.last().map_or(1, |(_, answer)| answer.revision)
     }
 
-    /// Repeats a request, which has no effect and gets the first answer again.
+    /// Repeats a request. The repetition must have no effect and get the first answer.
     async fn repeat(&mut self, index: Index) {
         if self.log.is_empty() {
             return;
         }
-        let (ask, first) = index.get(&self.log).clone();
-        let (again, replayed) = self.ask(&ask).await;
-        assert!(replayed, "{ask:?}");
-        assert_eq!((again.revision, again.outcome), (first.revision, first.outcome), "{ask:?}");
-        let other = RequestKey { fingerprint: [8; 32], ..ask.key.clone().expect("it has a key") };
-        let told = self.tell(&Request { key: Some(other), ..ask }).await;
-        assert!(matches!(told.outcome, Outcome::RequestReused), "{told:?}");
+        let (request, first) = index.get(&self.log).clone();
+        let (again, replayed) = self.answer(&request).await;
+        assert!(replayed, "{request:?}");
+        assert_eq!((again.revision, again.outcome), (first.revision, first.outcome), "{request:?}");
+        let other = RequestKey { fingerprint: [8; 32], ..request.key.clone().expect("it has a key") };
+        let reply = self.submit(&Request { key: Some(other), ..request }).await;
+        assert!(matches!(reply.outcome, Outcome::RequestReused), "{reply:?}");
     }
 
-    async fn tell(&mut self, ask: &Request) -> Reply {
-        self.asked += 1;
-        let ledger = &self.ledgers[self.asked % self.ledgers.len()];
-        ledger.submit(ask.clone()).await.expect("the ledger answers").expect("there is such a showtime")
+    async fn submit(&mut self, request: &Request) -> Reply {
+        self.request_count += 1;
+        let ledger = &self.ledgers[self.request_count % self.ledgers.len()];
+        ledger.submit(request.clone()).await.expect("the ledger answers").expect("there is such a showtime")
     }
 
     /// Sends a request. Returns the answer with the model's ids, and whether it is the answer of an earlier request.
-    async fn ask(&mut self, ask: &Request) -> (Answer, bool) {
-        let Reply { revision, now, outcome, .. } = self.tell(ask).await;
+    async fn answer(&mut self, request: &Request) -> (Answer, bool) {
+        let Reply { revision, now, outcome, .. } = self.submit(request).await;
         let (outcome, replayed) = match outcome {
             Outcome::Done(reservation) => (Ok(reservation), false),
             Outcome::Replayed(reservation) => (Ok(reservation), true),
             Outcome::Refused(refusal) => (Err(without_violations((*refusal).clone())), false),
-            Outcome::RequestReused => panic!("{ask:?} was taken for another"),
+            Outcome::RequestReused => panic!("{request:?} was taken for another request"),
         };
         if let Ok(Some(reservation)) = &outcome
-            && !ask.validate_only
+            && !request.validate_only
         {
             self.records.insert(reservation.reservation_id, Arc::clone(reservation));
         }
-        let outcome = outcome.map(|reservation| reservation.map(|reservation| self.ours(&reservation)));
+        let outcome = outcome.map(|reservation| reservation.map(|reservation| self.with_model_ids(&reservation)));
         (Answer { revision, now, outcome }, replayed)
     }
 
@@ -244,9 +244,9 @@ impl<'a> OnStores<'a> {
         assert_eq!((available_count, revision), (unclaimed(progress), progress.model.revision()));
         assert_eq!(state, progress.model.state());
         for reservation in progress.model.reservations() {
-            let id = self.their_id(reservation.reservation_id);
+            let id = self.database_id(reservation.reservation_id);
             let found = store.reservation(id, progress.clock).await.expect("the store reads").expect("it is there");
-            assert_eq!(self.ours(&found.reservation), Reservation::restore(reservation.clone()));
+            assert_eq!(self.with_model_ids(&found.reservation), Reservation::restore(reservation.clone()));
         }
     }
 
@@ -254,32 +254,32 @@ impl<'a> OnStores<'a> {
         self.clock.advance(to - Clock::Manual(self.clock.clone()).now());
     }
 
-    fn their_id(&self, id: ReservationId) -> ReservationId {
+    fn database_id(&self, id: ReservationId) -> ReservationId {
         ReservationId(Uuid::from_u128(self.run << 64 | id.0.as_u128()))
     }
 
-    /// A reservation with the model's ids.
-    fn ours(&self, reservation: &Reservation) -> Reservation {
+    /// Returns the reservation with the model's ids.
+    fn with_model_ids(&self, reservation: &Reservation) -> Reservation {
         let id = reservation.reservation_id.0.as_u128();
         assert_eq!(
             (reservation.showtime_id, id >> 64),
             (self.showtime_id, self.run),
             "of another showtime: {reservation:?}"
         );
-        let mut ours = reservation.clone();
-        ours.reservation_id = ReservationId(Uuid::from_u128(id & u128::from(u64::MAX)));
-        ours.showtime_id = self.scene.facts.showtime_id;
-        ours
+        let mut converted = reservation.clone();
+        converted.reservation_id = ReservationId(Uuid::from_u128(id & u128::from(u64::MAX)));
+        converted.showtime_id = self.scenario.facts.showtime_id;
+        converted
     }
 
-    /// A command with the database's ids.
-    fn theirs(&self, command: &Command) -> Command {
+    /// Returns the command with the database's ids.
+    fn with_database_ids(&self, command: &Command) -> Command {
         let mut command = command.clone();
         match &mut command {
             Command::Reserve { reservation_id, .. }
             | Command::Confirm { reservation_id, .. }
             | Command::Cancel { reservation_id, .. }
-            | Command::Extend { reservation_id, .. } => *reservation_id = self.their_id(*reservation_id),
+            | Command::Extend { reservation_id, .. } => *reservation_id = self.database_id(*reservation_id),
             Command::Expire | Command::CancelShowtime { .. } => {}
         }
         command
@@ -295,8 +295,8 @@ fn named(command: &Command) -> Option<ReservationId> {
     }
 }
 
-/// A showtime of its own, in an auditorium of its own.
-async fn schedule(store: &Store, run: u128, Scene { auditorium, facts, .. }: &Scene) -> ShowtimeId {
+/// Schedules a showtime in an auditorium of its own.
+async fn schedule(store: &Store, run: u128, Scenario { auditorium, facts, .. }: &Scenario) -> ShowtimeId {
     let auditorium_id = AuditoriumId(Uuid::from_u128(run));
     let created = store.create_auditorium(auditorium_id, auditorium, None, opening()).await;
     assert!(matches!(created, Ok(AuditoriumCreated::Created(_))), "an auditorium");
@@ -308,7 +308,7 @@ async fn schedule(store: &Store, run: u128, Scene { auditorium, facts, .. }: &Sc
         price: facts.price,
         hold_duration: Some(facts.hold_duration),
     };
-    let plan = Schedule {
+    let schedule = Schedule {
         showtime_id: ShowtimeId(Uuid::from_u128(run << 64)),
         new: &new,
         movie: &facts.movie,
@@ -316,7 +316,7 @@ async fn schedule(store: &Store, run: u128, Scene { auditorium, facts, .. }: &Sc
         hold_duration: facts.hold_duration,
         now: opening(),
     };
-    match store.schedule(&plan, None).await {
+    match store.schedule(&schedule, None).await {
         Ok(ShowtimeScheduled::Scheduled(showtime)) => showtime.facts.showtime_id,
         _ => panic!("a showtime"),
     }

@@ -33,7 +33,7 @@ const END: TimeDelta = TimeDelta::hours(3);
 const LATE: u32 = 25;
 pub(super) const CUSTOMERS: [&str; 4] = ["ann", "bob", "eve", "joe"];
 
-/// When the showtime is scheduled.
+/// The time at which the showtime is scheduled.
 pub(super) fn opening() -> DateTime<Utc> {
     let day = NaiveDate::from_ymd_opt(2030, 5, 1).and_then(|day| day.and_hms_opt(12, 0, 0));
     day.expect("a day").and_utc()
@@ -41,7 +41,7 @@ pub(super) fn opening() -> DateTime<Utc> {
 
 /// The auditorium, the showtime and the rules.
 #[derive(Clone, Debug)]
-pub(super) struct Scene {
+pub(super) struct Scenario {
     pub(super) auditorium: NewAuditorium,
     pub(super) facts: Facts,
     pub(super) rules: Rules,
@@ -50,20 +50,20 @@ pub(super) struct Scene {
 /// A showtime after some turns.
 #[derive(Clone, Debug)]
 pub(super) struct Progress {
-    pub(super) scene: Scene,
+    pub(super) scenario: Scenario,
     pub(super) model: Model,
     pub(super) clock: DateTime<Utc>,
     /// The answer to the last turn.
     pub(super) answer: Option<Answer>,
     turns: u32,
     /// The number of reservations that were requested.
-    asked: u128,
+    request_count: u128,
 }
 
 /// The next command.
 #[derive(Clone, Debug)]
 pub(super) struct Turn {
-    /// The time on the clock, which may run back.
+    /// The time on the clock. It may be earlier than that of the turn before.
     pub(super) clock: DateTime<Utc>,
     pub(super) command: Command,
     pub(super) validate_only: bool,
@@ -79,14 +79,14 @@ impl ReferenceStateMachine for ShowtimeMachine {
     type Transition = Turn;
 
     fn init_state() -> BoxedStrategy<Progress> {
-        scenes()
-            .prop_map(|scene| Progress {
-                model: Model::new(&scene.auditorium.layout, scene.facts.clone(), scene.rules.clone()),
-                scene,
+        scenarios()
+            .prop_map(|scenario| Progress {
+                model: Model::new(&scenario.auditorium.layout, scenario.facts.clone(), scenario.rules.clone()),
+                scenario,
                 clock: opening(),
                 answer: None,
                 turns: 0,
-                asked: 0,
+                request_count: 0,
             })
             .boxed()
     }
@@ -103,16 +103,16 @@ impl ReferenceStateMachine for ShowtimeMachine {
         let answer = if turn.validate_only {
             progress.model.validate(&turn.command, turn.clock)
         } else {
-            progress.model.ask(&turn.command, turn.clock)
+            progress.model.execute(&turn.command, turn.clock)
         };
         if let Command::Reserve { reservation_id, .. } = &turn.command {
-            progress.asked = progress.asked.max(reservation_id.0.as_u128());
+            progress.request_count = progress.request_count.max(reservation_id.0.as_u128());
         }
         Progress { clock: turn.clock, answer: Some(answer), turns: progress.turns + 1, ..progress }
     }
 }
 
-fn scenes() -> impl Strategy<Value = Scene> {
+fn scenarios() -> impl Strategy<Value = Scenario> {
     // Mostly plain seats, at least one in a row.
     let rows = vec("[s]{0,4}[s_]{0,2}[sac_.]{0,3}s", 1..4);
     let limits = (select(vec![1, 3, 4, 5]), select(vec![2, 5, 8, 20]));
@@ -124,7 +124,7 @@ fn scenes() -> impl Strategy<Value = Scene> {
             let (closing, extension) = (Duration::from_secs(closing), Duration::from_secs(extension));
             let rules = Rules { max_seats, max_customer_seats, closing, extension, orphan_rule };
             let auditorium = auditorium(rows);
-            Scene { facts: facts(&auditorium, hold_duration), auditorium, rules }
+            Scenario { facts: facts(&auditorium, hold_duration), auditorium, rules }
         },
     )
 }
@@ -175,15 +175,16 @@ fn facts(auditorium: &NewAuditorium, hold_duration: Duration) -> Facts {
     }
 }
 
-/// When the next turn is: at the same time, a little later, a little earlier, or within a microsecond of the end of a hold
+/// Chooses the time of the next turn: the same time, a little later or earlier, or within a microsecond of the end of a hold
 /// or of the sale.
 fn times(progress: &Progress) -> BoxedStrategy<DateTime<Utc>> {
     let clock = progress.clock;
     let micros = || (-1..=1_i64).prop_map(TimeDelta::microseconds);
     let held = progress.model.reservations().iter().filter(|it| it.state == State::Held);
     let ends: Vec<_> = held.map(|it| it.expire_time).filter(|end| *end >= clock).collect();
-    let closes = progress.scene.facts.start_time - TimeDelta::from_std(progress.scene.rules.closing).expect("a span");
-    let far = select(vec![closes, progress.scene.facts.start_time, progress.scene.facts.end_time]);
+    let closes =
+        progress.scenario.facts.start_time - TimeDelta::from_std(progress.scenario.rules.closing).expect("a span");
+    let far = select(vec![closes, progress.scenario.facts.start_time, progress.scenario.facts.end_time]);
     let mut times = vec![
         (50, Just(clock).boxed()),
         (40, (1..40_i64).prop_map(move |seconds| clock + TimeDelta::seconds(seconds)).boxed()),
@@ -199,8 +200,8 @@ fn times(progress: &Progress) -> BoxedStrategy<DateTime<Utc>> {
 }
 
 fn commands(progress: &Progress) -> BoxedStrategy<Command> {
-    let known: Vec<_> = progress.model.reservations().iter().map(|it| it.reservation_id).collect();
-    let next = ReservationId(Uuid::from_u128(progress.asked + 1));
+    let existing: Vec<_> = progress.model.reservations().iter().map(|it| it.reservation_id).collect();
+    let next = ReservationId(Uuid::from_u128(progress.request_count + 1));
     let reserve = (customers(), choices(&progress.model)).prop_map(move |(customer_id, choice)| Command::Reserve {
         reservation_id: next,
         customer_id,
@@ -209,23 +210,24 @@ fn commands(progress: &Progress) -> BoxedStrategy<Command> {
     let unknown = ReservationId(Uuid::from_u128(u128::from(u32::MAX)));
     // Most commands are about the latest reservations.
     let which = move || {
-        let of = prop_oneof![
+        let position = prop_oneof![
             6 => any::<Index>().prop_map(|index| index.index(3)),
             6 => any::<Index>().prop_map(|index| index.index(100)),
         ];
-        let known = known.clone();
-        of.prop_map(move |back| known.iter().rev().nth(back % known.len().max(1)).copied().unwrap_or(unknown))
+        let existing = existing.clone();
+        position
+            .prop_map(move |back| existing.iter().rev().nth(back % existing.len().max(1)).copied().unwrap_or(unknown))
     };
-    let whose = || prop_oneof![6 => Just(None), 1 => customers().prop_map(Some)];
-    let confirm = (which(), whose(), tenders()).prop_map(|(reservation_id, customer_id, tender)| Command::Confirm {
+    let customer = || prop_oneof![6 => Just(None), 1 => customers().prop_map(Some)];
+    let confirm = (which(), customer(), tenders()).prop_map(|(reservation_id, customer_id, tender)| Command::Confirm {
         reservation_id,
         customer_id,
         tender,
     });
     let cancel =
-        (which(), whose()).prop_map(|(reservation_id, customer_id)| Command::Cancel { reservation_id, customer_id });
+        (which(), customer()).prop_map(|(reservation_id, customer_id)| Command::Cancel { reservation_id, customer_id });
     let extend =
-        (which(), whose()).prop_map(|(reservation_id, customer_id)| Command::Extend { reservation_id, customer_id });
+        (which(), customer()).prop_map(|(reservation_id, customer_id)| Command::Extend { reservation_id, customer_id });
     let to_cancel = if progress.turns > LATE { 8 } else { 0 };
     let revision = progress.model.revision();
     let expected = prop_oneof![3 => Just(None), 3 => Just(Some(revision)), 2 => (-2..=2_i64).prop_map(move |by| Some(revision + by))];
@@ -242,7 +244,7 @@ fn commands(progress: &Progress) -> BoxedStrategy<Command> {
     .boxed()
 }
 
-/// Mostly neighbours, in both orders; sometimes any seats.
+/// Chooses neighbouring seats in either order, or sometimes any seats.
 fn choices(model: &Model) -> impl Strategy<Value = Choice> + use<> {
     let count = model.seat_count();
     let names: Vec<SeatName> = (0..count).map(|seat| model.name(seat)).collect();

@@ -1,4 +1,4 @@
-//! The program `boxoffice` with one bug planted in it, which the tests must find: its name is in `PLANTED_BUG`.
+//! The program `boxoffice` with one planted bug, which the tests must find. The environment variable `PLANTED_BUG` names it.
 
 use std::process::ExitCode;
 
@@ -9,10 +9,10 @@ use boxoffice::{
 };
 
 fn main() -> ExitCode {
-    #[expect(clippy::disallowed_methods, reason = "this is no option of the program's")]
+    #[expect(clippy::disallowed_methods, reason = "the bug is not an option of the program")]
     let name = std::env::var("PLANTED_BUG").unwrap_or_default();
     let Some(bug) = Bug::ALL.into_iter().find(|bug| bug.name() == name) else {
-        eprintln!("there is no bug called {name:?}");
+        eprintln!("PLANTED_BUG names no bug: {name:?}");
         return ExitCode::FAILURE;
     };
     planted::plant(bug);

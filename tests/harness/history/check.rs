@@ -1,4 +1,4 @@
-//! The checker: puts the calls, the events and the tables side by side.
+//! Compares the calls, the events and the tables, and collects the anomalies.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,33 +11,34 @@ use sea_orm::{DatabaseConnection, prelude::Uuid};
 use tonic::transport::Channel;
 
 use super::{
-    Call, History, Stage, Told, locked,
-    order::{Point, floors},
+    Call, History, Outcome, RecordedShowtime,
+    answers::{Effect, Request, agrees},
+    guard,
+    order::{CallSpan, check_real_time},
     records::Records,
-    refusals::Span,
-    replay::{Booking, Name, Seating, moment},
+    refusals::Interval,
+    replay::{ReplayedReservation, ReplayedShowtime, SeatName, datetime},
     tables::{check_list, check_request_ids, check_tables, list},
-    told::{Effect, Request, agrees},
 };
 
-/// How a showtime went, from its events alone.
-pub(super) struct Course {
+/// All states of a showtime, from its events alone.
+pub(super) struct Timeline {
     events: BTreeMap<i64, Vec<Event>>,
-    /// When each revision was made; the first is 1.
+    /// The time at which each revision was made. The first one is of revision 1.
     times: Vec<DateTime<Utc>>,
-    /// Every reservation as each revision left it that changed it.
-    lives: HashMap<String, BTreeMap<i64, Booking>>,
-    last: Seating,
+    /// Each reservation, at each revision that changed it.
+    versions: HashMap<String, BTreeMap<i64, ReplayedReservation>>,
+    last: ReplayedShowtime,
 }
 
-impl Course {
-    /// The reservation as this revision made it.
-    pub(super) fn booking(&self, id: &str, revision: i64) -> Option<&Booking> {
-        self.lives.get(id)?.get(&revision)
+impl Timeline {
+    /// Returns the reservation as this revision made it.
+    pub(super) fn reservation(&self, id: &str, revision: i64) -> Option<&ReplayedReservation> {
+        self.versions.get(id)?.get(&revision)
     }
 
-    pub(super) fn place(&self, name: &Name) -> Option<usize> {
-        self.last.house.place(name)
+    pub(super) fn seat_position(&self, name: &SeatName) -> Option<usize> {
+        self.last.seats.position(name)
     }
 
     fn time(&self, revision: i64) -> Option<DateTime<Utc>> {
@@ -46,210 +47,232 @@ impl Course {
 }
 
 impl History {
-    /// Fails unless everything could have come about with all promises kept. Everybody has finished, and nothing is left
-    /// unknown. `channels` lead to servers, which must tell what the database does.
+    /// Fails if there is an anomaly. All callers must have finished, and no outcome may be unknown. `channels` lead to the
+    /// servers whose lists are compared with the database.
     pub(crate) async fn assert_holds(&self, connection: &DatabaseConnection, channels: &[Channel]) {
-        let wrong = self.check(connection, channels).await;
-        let first = wrong.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
-        assert!(wrong.is_empty(), "{} things cannot be, among them:\n{first}", wrong.len());
+        let anomalies = self.check(connection, channels).await;
+        let first = anomalies.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
+        assert!(anomalies.is_empty(), "{} anomalies, among them:\n{first}", anomalies.len());
     }
 
-    /// Everything that cannot have come about with all promises kept.
+    /// Returns every anomaly.
     pub(crate) async fn check(&self, connection: &DatabaseConnection, channels: &[Channel]) -> Vec<String> {
         let records = Records::read(connection).await;
         let calls = self.calls();
-        let mut wrong = Vec::new();
-        let stages = std::mem::take(&mut *locked(&self.stages));
-        for (id, stage) in &stages {
-            let theirs: Vec<&Call> = calls.iter().filter(|call| call.showtime_id == *id).collect();
-            let found = check_showtime(&records, stage, &theirs);
-            wrong.extend(found.into_iter().map(|what| format!("showtime {id}: {what}")));
+        let mut anomalies = Vec::new();
+        let showtimes = std::mem::take(&mut *guard(&self.showtimes));
+        for (id, recorded) in &showtimes {
+            let calls: Vec<&Call> = calls.iter().filter(|call| call.showtime_id == *id).collect();
+            let found = check_showtime(&records, recorded, &calls);
+            anomalies.extend(found.into_iter().map(|what| format!("showtime {id}: {what}")));
             for channel in channels {
-                let told = list(channel.clone(), id).await;
-                wrong
-                    .extend(check_list(&records, stage, &told).into_iter().map(|what| format!("list of {id}: {what}")));
+                let found = check_list(&records, recorded, &list(channel.clone(), id).await);
+                anomalies.extend(found.into_iter().map(|what| format!("list of {id}: {what}")));
             }
         }
-        *locked(&self.stages) = stages;
-        wrong
+        *guard(&self.showtimes) = showtimes;
+        anomalies
     }
 }
 
-fn check_showtime(records: &Records, stage: &Stage, calls: &[&Call]) -> Vec<String> {
-    let id: Uuid = stage.showtime.showtime_id.parse().expect("an id");
-    let (events, mut wrong) = records.events(id);
-    let (course, found) = replay(stage, events, calls);
-    wrong.extend(found);
-    wrong.extend(check_tables(records, &course.last, id));
+fn check_showtime(records: &Records, recorded: &RecordedShowtime, calls: &[&Call]) -> Vec<String> {
+    let id: Uuid = recorded.showtime.showtime_id.parse().expect("an id");
+    let (events, mut anomalies) = records.events(id);
+    let (timeline, found) = replay(recorded, events, calls);
+    anomalies.extend(found);
+    anomalies.extend(check_tables(records, &timeline.last, id));
     let mut effects = Vec::new();
-    for (request_id, request) in Request::all(calls.iter().copied()) {
-        assert_eq!(request.showtime_id(), stage.showtime.showtime_id, "a request id is for one showtime");
-        let (effect, found) = request.effect(&course);
-        wrong.extend(found.into_iter().map(|what| format!("request {request_id}: {what}")));
+    for (request_id, request) in Request::group(calls.iter().copied()) {
+        assert_eq!(request.showtime_id(), recorded.showtime.showtime_id, "a request id is used for one showtime only");
+        let (effect, found) = request.effect(&timeline);
+        anomalies.extend(found.into_iter().map(|what| format!("request {request_id}: {what}")));
         effects.extend(effect.map(|effect| (request_id, effect)));
     }
-    wrong.extend(check_causes(&course, &effects));
-    wrong.extend(check_request_ids(records, id, &effects));
-    wrong.extend(check_order(&course, calls, &effects));
-    wrong
+    anomalies.extend(check_causes(&timeline, &effects));
+    anomalies.extend(check_request_ids(records, id, &effects));
+    anomalies.extend(check_order(&timeline, calls, &effects));
+    anomalies
 }
 
-/// Plays the events, and judges at each revision the calls that name it.
-fn replay(stage: &Stage, events: BTreeMap<i64, Vec<Event>>, calls: &[&Call]) -> (Course, Vec<String>) {
-    let price = stage.showtime.price.clone().unwrap_or_default();
-    let hold = stage.showtime.hold_duration.as_ref().expect("a showtime says how long it holds");
-    let hold = TimeDelta::new(hold.seconds, hold.nanos.cast_unsigned()).expect("a length of time");
-    let mut seating = Seating::new(stage.house.clone(), price);
-    let (mut times, mut lives, mut wrong) = (Vec::new(), HashMap::<_, BTreeMap<_, _>>::new(), Vec::new());
-    let mut at: HashMap<i64, Vec<&Call>> = HashMap::new();
+/// Replays the events, and checks the calls that name a revision against its state.
+fn replay(recorded: &RecordedShowtime, events: BTreeMap<i64, Vec<Event>>, calls: &[&Call]) -> (Timeline, Vec<String>) {
+    let price = recorded.showtime.price.clone().unwrap_or_default();
+    let hold = recorded.showtime.hold_duration.as_ref().expect("a showtime has a hold duration");
+    let hold = TimeDelta::new(hold.seconds, hold.nanos.cast_unsigned()).expect("a duration");
+    let mut showtime = ReplayedShowtime::new(recorded.seats.clone(), price);
+    let (mut times, mut anomalies) = (Vec::new(), Vec::new());
+    let mut versions = HashMap::<_, BTreeMap<_, _>>::new();
+    let mut calls_by_revision: HashMap<i64, Vec<&Call>> = HashMap::new();
     for call in calls {
-        match &call.told {
-            Told::Looked { revision, .. } | Told::Locked { revision, .. } => {
-                at.entry(*revision).or_default().push(call);
+        match &call.outcome {
+            Outcome::Showtime { revision, .. } | Outcome::Locked { revision, .. } => {
+                calls_by_revision.entry(*revision).or_default().push(call);
             }
-            Told::Refused(refused) => {
-                wrong.extend(refused.flaw());
-                if let Some(revision) = refused.revision {
-                    at.entry(revision).or_default().push(call);
+            Outcome::Refused(refusal) => {
+                anomalies.extend(refusal.check_form());
+                if let Some(revision) = refusal.revision {
+                    calls_by_revision.entry(revision).or_default().push(call);
                 }
             }
-            Told::Done { .. } | Told::Read(_) | Told::Unknown(_) => {}
+            Outcome::Changed { .. } | Outcome::Reservation(_) | Outcome::Unknown(_) => {}
         }
     }
     for (revision, step) in &events {
-        wrong.extend(seating.step(step).into_iter().map(|what| format!("revision {revision}: {what}")));
-        times.push(seating.time);
-        for (id, booking) in seating.bookings.iter().filter(|(_, booking)| booking.revision == *revision) {
-            if booking.first_revision == *revision && booking.expire_time != booking.create_time + hold {
-                wrong.push(format!("revision {revision}: held for another time than {hold}: {booking:?}"));
+        anomalies.extend(showtime.apply(step).into_iter().map(|what| format!("revision {revision}: {what}")));
+        times.push(showtime.time);
+        for (id, reservation) in showtime.reservations.iter().filter(|(_, one)| one.revision == *revision) {
+            if reservation.first_revision == *revision && reservation.expire_time != reservation.create_time + hold {
+                anomalies.push(format!("revision {revision}: not held for {hold}: {reservation:?}"));
             }
-            lives.entry(id.clone()).or_default().insert(*revision, booking.clone());
+            versions.entry(id.clone()).or_default().insert(*revision, reservation.clone());
         }
-        let next = events.get(&(revision + 1)).and_then(|step| moment(step.first()?.time.as_ref()?));
-        for call in at.remove(revision).unwrap_or_default() {
-            let judged = judge(call, &seating, next.unwrap_or(DateTime::<Utc>::MAX_UTC));
-            wrong.extend(judged.err().map(|what| format!("revision {revision}: {call:?}: {what}")));
+        let next = events.get(&(revision + 1)).and_then(|step| datetime(step.first()?.time.as_ref()?));
+        for call in calls_by_revision.remove(revision).unwrap_or_default() {
+            let checked = check_call(call, &showtime, next.unwrap_or(DateTime::<Utc>::MAX_UTC));
+            anomalies.extend(checked.err().map(|what| format!("revision {revision}: {call:?}: {what}")));
         }
     }
-    wrong.extend(at.into_iter().map(|(revision, calls)| format!("there is no revision {revision}: {:?}", calls[0])));
-    (Course { events, times, lives, last: seating }, wrong)
+    for (revision, calls) in calls_by_revision {
+        anomalies.push(format!("there is no revision {revision}: {:?}", calls[0]));
+    }
+    (Timeline { events, times, versions, last: showtime }, anomalies)
 }
 
-/// Whether what was said of this state was true of it.
-fn judge(call: &Call, seating: &Seating, next: DateTime<Utc>) -> Result<(), String> {
-    let span = Span { from: seating.time.max(call.begun.time), to: next.min(call.ended.time) };
-    match &call.told {
-        Told::Refused(refused) if span.from <= span.to => refused.judge(call, seating, span),
-        Told::Refused(_) => Err(format!("at no time during the call was it the revision: {span:?}")),
-        Told::Locked { from, until, .. } => {
-            let apart = seating.time <= *from && *until <= next;
-            if apart { Ok(()) } else { Err(format!("decided under it, at {} or {next}", seating.time)) }
+/// Checks the outcome of a call against the state at the revision that it names. `next` is the time of the next revision.
+fn check_call(call: &Call, showtime: &ReplayedShowtime, next: DateTime<Utc>) -> Result<(), String> {
+    let interval = Interval { from: showtime.time.max(call.started.time), to: next.min(call.ended.time) };
+    match &call.outcome {
+        Outcome::Refused(refusal) if interval.from <= interval.to => refusal.check(call, showtime, interval),
+        Outcome::Refused(_) => Err(format!("the revision was not the latest at any time of the call: {interval:?}")),
+        Outcome::Locked { from, until, .. } => {
+            let undisturbed = showtime.time <= *from && *until <= next;
+            if undisturbed {
+                Ok(())
+            } else {
+                Err(format!("a revision was decided during the lock, at {} or {next}", showtime.time))
+            }
         }
-        Told::Looked { available_count, .. } => {
-            let owners = || seating.owners.values().filter_map(|id| seating.bookings.get(id));
-            let free = seating.house.count() - owners().count();
-            let lapsed = owners().filter(|owner| owner.is_over(call.ended.time)).count();
-            let told = usize::try_from(*available_count).unwrap_or(usize::MAX);
-            if (free..=free + lapsed).contains(&told) { Ok(()) } else { Err(format!("{free} and {lapsed} were free")) }
+        Outcome::Showtime { available_count, .. } => {
+            let owners = || showtime.owners.values().filter_map(|id| showtime.reservations.get(id));
+            let free = showtime.seats.count() - owners().count();
+            let lapsed = owners().filter(|owner| owner.has_ended(call.ended.time)).count();
+            let answered = usize::try_from(*available_count).unwrap_or(usize::MAX);
+            if (free..=free + lapsed).contains(&answered) {
+                Ok(())
+            } else {
+                Err(format!("{free} seats were free, and the holds of {lapsed} had lapsed"))
+            }
         }
-        Told::Done { .. } | Told::Read(_) | Told::Unknown(_) => Ok(()),
+        Outcome::Changed { .. } | Outcome::Reservation(_) | Outcome::Unknown(_) => Ok(()),
     }
 }
 
-/// Every change was asked for, once.
-fn check_causes(course: &Course, effects: &[(&str, Effect)]) -> Vec<String> {
+/// Checks that every change in the events is the effect of a request, and every reservation the effect of exactly one.
+fn check_causes(timeline: &Timeline, effects: &[(&str, Effect)]) -> Vec<String> {
     let mut causes: HashMap<(i64, &str), BTreeSet<&str>> = HashMap::new();
-    let mut wrong = Vec::new();
+    let mut anomalies = Vec::new();
     for (request_id, effect) in effects {
         causes.entry((effect.revision, &effect.reservation_id)).or_default().insert(request_id);
     }
-    for (revision, step) in &course.events {
-        let whole = step.iter().any(|event| matches!(event.payload, Some(Payload::ShowtimeCancelled(_))));
+    for (revision, step) in &timeline.events {
+        let showtime_cancelled = step.iter().any(|event| matches!(event.payload, Some(Payload::ShowtimeCancelled(_))));
         for event in step {
-            let (id, most) = match &event.payload {
+            let (id, max) = match &event.payload {
                 Some(Payload::ReservationCreated(event)) => (&event.reservation_id, 1),
                 Some(Payload::ReservationConfirmed(event)) => (&event.reservation_id, usize::MAX),
                 Some(Payload::ReservationExtended(event)) => (&event.reservation_id, usize::MAX),
-                Some(Payload::ReservationCancelled(event)) if !whole => (&event.reservation_id, usize::MAX),
+                Some(Payload::ReservationCancelled(event)) if !showtime_cancelled => {
+                    (&event.reservation_id, usize::MAX)
+                }
                 _ => continue,
             };
             let count = causes.get(&(*revision, id)).map_or(0, BTreeSet::len);
-            if count == 0 || count > most {
-                wrong.push(format!("revision {revision} was asked for by {count} requests: {event:?}"));
+            if count == 0 || count > max {
+                anomalies.push(format!("revision {revision} is the effect of {count} requests: {event:?}"));
             }
         }
     }
-    wrong
+    anomalies
 }
 
-/// Real time and the order of revisions agree.
-fn check_order(course: &Course, calls: &[&Call], effects: &[(&str, Effect)]) -> Vec<String> {
-    let mut wrong = Vec::new();
-    let mut points: Vec<Point> = Vec::new();
+/// Checks that the order of revisions agrees with the real-time order of the calls.
+fn check_order(timeline: &Timeline, calls: &[&Call], effects: &[(&str, Effect)]) -> Vec<String> {
+    let mut anomalies = Vec::new();
+    let mut spans: Vec<CallSpan> = Vec::new();
     let mut reads: Vec<(usize, &Call, &Reservation)> = Vec::new();
     for call in calls {
-        let (known, decided) = match &call.told {
-            Told::Done { revision, .. } => (*revision, None),
-            Told::Read(reservation) => {
-                reads.push((points.len(), call, reservation));
+        let (reached, decided) = match &call.outcome {
+            Outcome::Changed { revision, .. } => (*revision, None),
+            Outcome::Reservation(reservation) => {
+                reads.push((spans.len(), call, reservation));
                 (reservation.revision, None)
             }
-            Told::Looked { revision, .. } | Told::Locked { revision, .. } => (*revision, Some(*revision)),
-            Told::Refused(refused) => match refused.revision {
+            Outcome::Showtime { revision, .. } | Outcome::Locked { revision, .. } => (*revision, Some(*revision)),
+            Outcome::Refused(refusal) => match refusal.revision {
                 Some(revision) => (revision, Some(revision)),
                 None => continue,
             },
-            Told::Unknown(_) => continue,
+            Outcome::Unknown(_) => continue,
         };
-        let what = format!("{:?}", call.deed);
-        points.push(Point { begun: call.begun.tick, ended: call.ended.tick, known, decided, made: false, what });
+        let (started, ended, label) = (call.started.tick, call.ended.tick, format!("{:?}", call.operation));
+        spans.push(CallSpan { started, ended, reached, decided, is_change: false, label });
     }
     for (request_id, effect) in effects {
-        let Effect { reservation_id, revision, begun, ended } = effect;
+        let Effect { reservation_id, revision, started, ended } = effect;
         let same = |other: &&(&str, Effect)| (other.1.revision, &other.1.reservation_id) == (*revision, reservation_id);
-        // Of several that confirm, cancel or extend the same reservation, one has the effect.
+        // Of several requests that confirm, cancel or extend the same reservation, one has the effect.
         let shared = effects.iter().filter(same).count() > 1;
         if !shared {
-            let (known, decided) = (*revision, Some(*revision));
-            let what = format!("request {request_id}");
-            points.push(Point { begun: begun.tick, ended: ended.tick, known, decided, made: true, what });
+            spans.push(CallSpan {
+                started: started.tick,
+                ended: ended.tick,
+                reached: *revision,
+                decided: Some(*revision),
+                is_change: true,
+                label: format!("request {request_id}"),
+            });
         }
-        let time = course.time(*revision);
-        let in_time = time.is_some_and(|time| (shared || begun.time <= time) && time <= ended.time);
+        let time = timeline.time(*revision);
+        let in_time = time.is_some_and(|time| (shared || started.time <= time) && time <= ended.time);
         if !in_time && time.is_some() {
-            wrong.push(format!("request {request_id} was decided at {time:?}, and not from {begun:?} to {ended:?}"));
+            anomalies.push(format!("request {request_id} was decided at {time:?}, not from {started:?} to {ended:?}"));
         }
     }
-    let (floors, found) = floors(&points);
-    wrong.extend(found);
-    wrong.extend(calls.iter().filter(|call| is_denied(call, calls)).map(|call| format!("it was there: {call:?}")));
-    for (at, call, told) in reads {
-        let whole = course.lives.get(&told.reservation_id);
-        let stale = whole.and_then(|life| life.range(told.revision + 1..=floors[at].max(told.revision + 1)).next());
-        let stale = stale.filter(|(revision, _)| **revision <= floors[at]);
-        let booking = course.booking(&told.reservation_id, told.revision);
-        let right = booking.is_some_and(|booking| match (booking.state, told.state()) {
-            (ReservationState::Held, ReservationState::Expired) => {
-                booking.is_over(call.ended.time) && agrees(told, booking, ReservationState::Expired)
-            }
-            (ReservationState::Held, ReservationState::Held) => {
-                !booking.is_over(call.begun.time) && agrees(told, booking, ReservationState::Held)
-            }
-            (settled, _) => agrees(told, booking, settled),
-        });
-        if !right || stale.is_some() {
-            wrong.push(format!("{call:?}, but it was {booking:?}, and then, as was known, {stale:?}"));
-        }
+    let (known_at_start, found) = check_real_time(&spans);
+    anomalies.extend(found);
+    let lost = calls.iter().filter(|call| is_lost_reservation(call, calls));
+    anomalies.extend(lost.map(|call| format!("a known reservation was not found: {call:?}")));
+    for (at, call, answered) in reads {
+        anomalies.extend(check_read(timeline, call, answered, known_at_start[at]));
     }
-    wrong
+    anomalies
 }
 
-/// Whether a reservation was not found of which somebody had been told before.
-fn is_denied(call: &Call, calls: &[&Call]) -> bool {
-    let refused = matches!(&call.told, Told::Refused(refused) if refused.reason == "RESERVATION_NOT_FOUND");
-    let told = |other: &&Call| match &other.told {
-        Told::Done { reservation, .. } => Some(&*reservation.reservation_id) == call.deed.reservation_id(),
+/// Checks a reservation that was read. `known` is the latest revision of the showtime that was known before the call.
+fn check_read(timeline: &Timeline, call: &Call, answered: &Reservation, known: i64) -> Option<String> {
+    let versions = timeline.versions.get(&answered.reservation_id);
+    let newer = versions.and_then(|versions| versions.range(answered.revision + 1..).next());
+    let missed = newer.filter(|(revision, _)| **revision <= known);
+    let expected = timeline.reservation(&answered.reservation_id, answered.revision);
+    let right = expected.is_some_and(|expected| match (expected.state, answered.state()) {
+        (ReservationState::Held, ReservationState::Expired) => {
+            expected.has_ended(call.ended.time) && agrees(answered, expected, ReservationState::Expired)
+        }
+        (ReservationState::Held, ReservationState::Held) => {
+            !expected.has_ended(call.started.time) && agrees(answered, expected, ReservationState::Held)
+        }
+        (settled, _) => agrees(answered, expected, settled),
+    });
+    (!right || missed.is_some())
+        .then(|| format!("a read is stale or wrong: {call:?}, the events give {expected:?}, known before: {missed:?}"))
+}
+
+/// Whether the call did not find a reservation that a caller had been answered with before.
+fn is_lost_reservation(call: &Call, calls: &[&Call]) -> bool {
+    let not_found = matches!(&call.outcome, Outcome::Refused(refusal) if refusal.reason == "RESERVATION_NOT_FOUND");
+    let answered = |other: &&Call| match &other.outcome {
+        Outcome::Changed { reservation, .. } => Some(&*reservation.reservation_id) == call.operation.reservation_id(),
         _ => false,
     };
-    refused && calls.iter().any(|other| other.ended.tick < call.begun.tick && told(other))
+    not_found && calls.iter().any(|other| other.ended.tick < call.started.tick && answered(other))
 }

@@ -1,66 +1,67 @@
-//! Order: what was over before something else began came before it.
+//! The real-time order of calls: if one call ended before another started, the other is decided at the same or a later revision.
 
-/// A call, as far as order goes, with ticks of the history's counter.
+/// The start and end of a call, as ticks of the history's counter, and the revisions that it shows.
 #[derive(Clone, Debug)]
-pub(super) struct Point {
-    pub(super) begun: u64,
+pub(super) struct CallSpan {
+    pub(super) started: u64,
     pub(super) ended: u64,
-    /// When it ended, somebody knew that this revision had been reached.
-    pub(super) known: i64,
-    /// At which revision it was decided, if that was between its beginning and its end.
+    /// The revision that the showtime had reached at the latest when the call ended.
+    pub(super) reached: i64,
+    /// The revision at which the call was decided, if it was decided between its start and its end.
     pub(super) decided: Option<i64>,
-    /// Whether the call itself made that revision.
-    pub(super) made: bool,
-    /// How to speak of it.
-    pub(super) what: String,
+    /// Whether the call itself made the revision `decided`.
+    pub(super) is_change: bool,
+    /// The description of the call in an anomaly.
+    pub(super) label: String,
 }
 
-/// For each call the latest revision that was known before it began; and every call that was decided on an older one.
-pub(super) fn floors(points: &[Point]) -> (Vec<i64>, Vec<String>) {
-    let mut ticks: Vec<(u64, usize, bool)> = Vec::with_capacity(points.len() * 2);
-    for (at, point) in points.iter().enumerate() {
-        ticks.push((point.begun, at, true));
-        ticks.push((point.ended, at, false));
+/// Returns, for each call, the latest revision that was known when it started, and an anomaly for every call that was decided
+/// at an older one.
+pub(super) fn check_real_time(calls: &[CallSpan]) -> (Vec<i64>, Vec<String>) {
+    let mut ticks: Vec<(u64, usize, bool)> = Vec::with_capacity(calls.len() * 2);
+    for (at, call) in calls.iter().enumerate() {
+        ticks.push((call.started, at, true));
+        ticks.push((call.ended, at, false));
     }
     ticks.sort_unstable();
-    let (mut floors, mut wrong) = (vec![0; points.len()], Vec::new());
-    let (mut floor, mut by) = (0, "nobody");
-    for (_, at, begins) in ticks {
-        let point = &points[at];
-        if !begins {
-            if point.known > floor {
-                (floor, by) = (point.known, &point.what);
+    let (mut known_at_start, mut anomalies) = (vec![0; calls.len()], Vec::new());
+    let (mut known, mut known_from) = (0, "no call");
+    for (_, at, is_start) in ticks {
+        let call = &calls[at];
+        if !is_start {
+            if call.reached > known {
+                (known, known_from) = (call.reached, &call.label);
             }
             continue;
         }
-        floors[at] = floor;
-        if point.decided.is_some_and(|decided| decided < floor + i64::from(point.made)) {
-            let decided = point.decided.unwrap_or_default();
-            wrong.push(format!(
-                "{} was decided at revision {decided}, though {floor} was known before it began, by {by}",
-                point.what
+        known_at_start[at] = known;
+        if call.decided.is_some_and(|decided| decided < known + i64::from(call.is_change)) {
+            let decided = call.decided.unwrap_or_default();
+            anomalies.push(format!(
+                "{} was decided at revision {decided}, but {known} was known before it started, from {known_from}",
+                call.label
             ));
         }
     }
-    (floors, wrong)
+    (known_at_start, anomalies)
 }
 
 #[test]
-fn whoever_begins_later_is_decided_no_earlier() {
-    let point = |begun, ended, revision, made| Point {
-        begun,
+fn a_call_that_starts_later_is_not_decided_earlier() {
+    let call = |started, ended, revision, is_change| CallSpan {
+        started,
         ended,
-        known: revision,
+        reached: revision,
         decided: Some(revision),
-        made,
-        what: format!("{begun}"),
+        is_change,
+        label: format!("{started}"),
     };
-    let wrong = |points: &[Point]| floors(points).1.len();
-    // One after the other.
-    assert_eq!(wrong(&[point(0, 1, 2, true), point(2, 3, 2, false), point(4, 5, 3, true)]), 0);
-    assert_eq!(wrong(&[point(0, 1, 2, true), point(2, 3, 1, false)]), 1);
-    assert_eq!(wrong(&[point(0, 1, 2, true), point(2, 3, 2, true)]), 1);
-    // At the same time, in any order.
-    assert_eq!(wrong(&[point(0, 3, 2, true), point(1, 2, 1, false)]), 0);
-    assert_eq!(wrong(&[point(0, 2, 3, true), point(1, 3, 2, true)]), 0);
+    let anomalies = |calls: &[CallSpan]| check_real_time(calls).1.len();
+    // One call after the other.
+    assert_eq!(anomalies(&[call(0, 1, 2, true), call(2, 3, 2, false), call(4, 5, 3, true)]), 0);
+    assert_eq!(anomalies(&[call(0, 1, 2, true), call(2, 3, 1, false)]), 1);
+    assert_eq!(anomalies(&[call(0, 1, 2, true), call(2, 3, 2, true)]), 1);
+    // Calls at the same time may be decided in any order.
+    assert_eq!(anomalies(&[call(0, 3, 2, true), call(1, 2, 1, false)]), 0);
+    assert_eq!(anomalies(&[call(0, 2, 3, true), call(1, 3, 2, true)]), 0);
 }

@@ -1,4 +1,4 @@
-//! What is in the database, read at one moment.
+//! Reads the tables about seats in one snapshot.
 
 use std::collections::BTreeMap;
 
@@ -53,7 +53,7 @@ struct OutboxRow {
     events: Vec<u8>,
 }
 
-/// All that there is about seats.
+/// The rows of all tables about seats.
 pub(super) struct Records {
     pub(super) showtimes: Vec<ShowtimeRow>,
     pub(super) reservations: Vec<ReservationRow>,
@@ -78,40 +78,41 @@ impl Records {
         records
     }
 
-    /// A showtime's events by their revision, which must begin with 1 and have no gap, and what is wrong with them.
+    /// Returns a showtime's events by revision, and the anomalies among them. Revisions start with 1 and have no gap.
     pub(super) fn events(&self, showtime_id: Uuid) -> (BTreeMap<i64, Vec<Event>>, Vec<String>) {
-        let (mut found, mut wrong) = (BTreeMap::<i64, Vec<Event>>::new(), Vec::new());
+        let (mut events_by_revision, mut anomalies) = (BTreeMap::<i64, Vec<Event>>::new(), Vec::new());
         let mut next = 1;
         for row in self.outbox.iter().filter(|row| row.aggregate == showtime_id) {
             if row.seq != next {
-                wrong.push(format!("after revision {} the next event is of {}", next - 1, row.seq));
+                anomalies.push(format!("the next event after revision {} has revision {}", next - 1, row.seq));
             }
             next = row.last_seq + 1;
             let events = Events::decode(&*row.events).expect("the outbox has events").events;
             let mut revisions: Vec<i64> = events.iter().map(|event| event.revision).collect();
             revisions.dedup();
             if !revisions.iter().copied().eq(row.seq..=row.last_seq) {
-                wrong.push(format!("the row {} to {} has events of {revisions:?}", row.seq, row.last_seq));
+                anomalies
+                    .push(format!("the row of revisions {} to {} has events of {revisions:?}", row.seq, row.last_seq));
             }
             for event in events {
                 if event.showtime_id != showtime_id.to_string() {
-                    wrong.push(format!("an event of another showtime: {event:?}"));
+                    anomalies.push(format!("an event of another showtime: {event:?}"));
                 }
-                found.entry(event.revision).or_default().push(event);
+                events_by_revision.entry(event.revision).or_default().push(event);
             }
         }
-        (found, wrong)
+        (events_by_revision, anomalies)
     }
 }
 
-/// As the contract calls what the tables call so.
+/// Converts the state from the tables' word to the contract's.
 pub(super) fn state(word: &str) -> ReservationState {
     match word {
         "held" => ReservationState::Held,
         "confirmed" => ReservationState::Confirmed,
         "cancelled" => ReservationState::Cancelled,
         "expired" => ReservationState::Expired,
-        other => panic!("{other} is no state"),
+        other => panic!("{other} is not a state"),
     }
 }
 

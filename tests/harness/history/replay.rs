@@ -1,7 +1,7 @@
-//! A showtime as its events make it: the simplest book-keeping that can say of the next event whether it may be.
+//! Replays the events of a showtime and finds the ones that are illegal in the state before them.
 //!
-//! It shares no code with the service. Seats go by name, everything is looked up by walking through it, and no rule is
-//! here but those that an event alone can break.
+//! The replay shares no code with the service and is as simple as possible: seats are identified by name and found by a linear
+//! search. It has only those rules that can be checked from the events alone.
 
 use std::collections::BTreeMap;
 
@@ -18,55 +18,52 @@ use boxoffice::pb::{
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
 
-/// A seat as it is called: ("F", 7).
-pub(super) type Name = (String, i32);
+/// The row and number of a seat, such as ("F", 7).
+pub(super) type SeatName = (String, i32);
 
-/// The seats of an auditorium from left to right, row by row, each with the number of its run of neighbours.
+/// The seats of an auditorium, row by row from left to right, each with the number of its block.
 #[derive(Clone)]
-pub(super) struct House(Vec<(Name, usize)>);
+pub(super) struct SeatList(Vec<(SeatName, usize)>);
 
-/// A reservation as the events have made it.
+/// A reservation, from the events alone.
 #[derive(Clone, Debug)]
-pub(super) struct Booking {
+pub(super) struct ReplayedReservation {
     pub(super) customer_id: String,
-    pub(super) seats: Vec<Name>,
+    pub(super) seats: Vec<SeatName>,
     pub(super) total: Money,
     pub(super) create_time: DateTime<Utc>,
     pub(super) first_expire_time: DateTime<Utc>,
     pub(super) expire_time: DateTime<Utc>,
     pub(super) state: ReservationState,
-    /// "": nobody said, or it is not sold.
+    /// The method is "" if the reservation is not sold or was sold without a tender.
     pub(super) tender_method: String,
     pub(super) first_revision: i64,
     pub(super) revision: i64,
 }
 
-/// A showtime after some of its events.
-pub(super) struct Seating {
-    pub(super) house: House,
+/// The state of a showtime after some of its events.
+pub(super) struct ReplayedShowtime {
+    pub(super) seats: SeatList,
     pub(super) price: Money,
     pub(super) revision: i64,
     pub(super) time: DateTime<Utc>,
     pub(super) cancelled: bool,
-    /// Who has written their name on a seat.
-    pub(super) owners: BTreeMap<Name, String>,
-    pub(super) bookings: BTreeMap<String, Booking>,
+    /// The reservation of each seat that is claimed.
+    pub(super) owners: BTreeMap<SeatName, String>,
+    pub(super) reservations: BTreeMap<String, ReplayedReservation>,
 }
 
-/// What is against the rules.
-type Wrong = Vec<String>;
-
-impl House {
+impl SeatList {
     pub(super) fn new(layout: &Layout) -> Self {
-        let (mut seats, mut run) = (Vec::new(), 0);
+        let (mut seats, mut block) = (Vec::new(), 0);
         for row in &layout.rows {
-            run += 1;
-            let (mut number, mut given) = (0, row.numbers.iter());
-            for place in row.places.chars() {
-                number += i32::from(place != '_');
-                match place {
-                    '_' | '.' => run += 1,
-                    _ => seats.push(((row.label.clone(), *given.next().unwrap_or(&number)), run)),
+            block += 1;
+            let (mut number, mut numbers) = (0, row.numbers.iter());
+            for cell in row.places.chars() {
+                number += i32::from(cell != '_');
+                match cell {
+                    '_' | '.' => block += 1,
+                    _ => seats.push(((row.label.clone(), *numbers.next().unwrap_or(&number)), block)),
                 }
             }
         }
@@ -77,36 +74,36 @@ impl House {
         self.0.len()
     }
 
-    pub(super) fn place(&self, name: &Name) -> Option<usize> {
+    pub(super) fn position(&self, name: &SeatName) -> Option<usize> {
         self.0.iter().position(|(seat, _)| seat == name)
     }
 
-    /// The seats from `first` on, as the tables count them.
-    pub(super) fn names(&self, first: usize, count: usize) -> Vec<Name> {
+    /// Returns up to `count` seats from the position `first` on. The tables use the same positions.
+    pub(super) fn names(&self, first: usize, count: usize) -> Vec<SeatName> {
         self.0.iter().skip(first).take(count).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Whether these are neighbours, from left to right.
-    pub(super) fn is_block(&self, seats: &[Name]) -> bool {
-        let places: Vec<_> = seats.iter().map(|seat| self.place(seat)).collect();
-        let beside = |pair: &[Option<usize>]| match (pair[0], pair[1]) {
+    /// Whether the seats are neighbours in one block, from left to right.
+    pub(super) fn is_block(&self, seats: &[SeatName]) -> bool {
+        let positions: Vec<_> = seats.iter().map(|seat| self.position(seat)).collect();
+        let adjacent = |pair: &[Option<usize>]| match (pair[0], pair[1]) {
             (Some(one), Some(next)) => next == one + 1 && self.0[one].1 == self.0[next].1,
             _ => false,
         };
-        !seats.is_empty() && places[0].is_some() && places.windows(2).all(beside)
+        !seats.is_empty() && positions[0].is_some() && positions.windows(2).all(adjacent)
     }
 
-    /// Every block of this size.
-    pub(super) fn blocks(&self, size: usize) -> impl Iterator<Item = Vec<Name>> {
+    /// Returns all runs of this many neighbouring seats.
+    pub(super) fn blocks(&self, size: usize) -> impl Iterator<Item = Vec<SeatName>> {
         (0..self.0.len())
             .map(move |first| self.names(first, size))
             .filter(move |block| block.len() == size && self.is_block(block))
     }
 }
 
-impl Booking {
-    /// Whether its seats can be had by others at this time.
-    pub(super) fn is_over(&self, now: DateTime<Utc>) -> bool {
+impl ReplayedReservation {
+    /// Whether its seats are free for other reservations at this time.
+    pub(super) fn has_ended(&self, now: DateTime<Utc>) -> bool {
         match self.state {
             ReservationState::Held => self.expire_time <= now,
             ReservationState::Confirmed => false,
@@ -115,57 +112,57 @@ impl Booking {
     }
 }
 
-impl Seating {
-    pub(super) fn new(house: House, price: Money) -> Self {
-        let (owners, bookings) = (BTreeMap::new(), BTreeMap::new());
+impl ReplayedShowtime {
+    pub(super) fn new(seats: SeatList, price: Money) -> Self {
+        let (owners, reservations) = (BTreeMap::new(), BTreeMap::new());
         let time = DateTime::<Utc>::MIN_UTC;
-        Self { house, price, revision: 0, time, cancelled: false, owners, bookings }
+        Self { seats, price, revision: 0, time, cancelled: false, owners, reservations }
     }
 
-    /// Who has a seat, if anybody has.
-    pub(super) fn owner(&self, seat: &Name) -> Option<&Booking> {
-        self.owners.get(seat).and_then(|id| self.bookings.get(id))
+    /// Returns the reservation that has claimed the seat.
+    pub(super) fn owner(&self, seat: &SeatName) -> Option<&ReplayedReservation> {
+        self.owners.get(seat).and_then(|id| self.reservations.get(id))
     }
 
-    /// Makes the next revision, and says what about it cannot be.
-    pub(super) fn step(&mut self, events: &[Event]) -> Wrong {
-        let mut wrong = Wrong::new();
+    /// Applies the events of the next revision and returns the anomalies in them.
+    pub(super) fn apply(&mut self, events: &[Event]) -> Vec<String> {
+        let mut anomalies = Vec::new();
         self.revision += 1;
         let before = self.time;
         for (ordinal, event) in events.iter().enumerate() {
-            let time = event.time.as_ref().and_then(moment).unwrap_or(DateTime::<Utc>::MIN_UTC);
+            let time = event.time.as_ref().and_then(datetime).unwrap_or(DateTime::<Utc>::MIN_UTC);
             if event.ordinal != i32::try_from(ordinal).expect("few events") {
-                wrong.push(format!("the event in place {ordinal} has the ordinal {}", event.ordinal));
+                anomalies.push(format!("the event at position {ordinal} has the ordinal {}", event.ordinal));
             }
             if time < before || ordinal > 0 && time != self.time {
-                wrong.push(format!("time runs from {} to {time}", self.time));
+                anomalies.push(format!("the time goes from {} to {time}", self.time));
             }
             self.time = time;
-            wrong.extend(self.apply(event, events).err());
+            anomalies.extend(self.apply_event(event, events).err());
         }
-        // Nobody who is gone keeps a seat.
+        // A reservation that has ended has no claims.
         for (seat, id) in &self.owners {
-            if !self.bookings.get(id).is_some_and(|booking| is_live(booking.state)) {
-                wrong.push(format!("{seat:?} still belongs to {id}, which is over"));
+            if !self.reservations.get(id).is_some_and(|reservation| is_live(reservation.state)) {
+                anomalies.push(format!("{seat:?} still belongs to {id}, which has ended"));
             }
         }
-        wrong
+        anomalies
     }
 
-    fn apply(&mut self, event: &Event, step: &[Event]) -> Result<(), String> {
+    fn apply_event(&mut self, event: &Event, step: &[Event]) -> Result<(), String> {
         let first = self.revision == 1;
         match event.payload.as_ref().ok_or("an event without payload")? {
             Payload::ShowtimeCreated(created) => {
-                check(first && step.len() == 1, || "a showtime is made twice".to_owned())?;
-                check(usize::try_from(created.seat_count) == Ok(self.house.count()), || format!("{created:?}"))
+                check(first && step.len() == 1, || "the showtime is created twice".to_owned())?;
+                check(usize::try_from(created.seat_count) == Ok(self.seats.count()), || format!("{created:?}"))
             }
-            _ if first || self.cancelled => Err("there is no such showtime, or none any more".to_owned()),
+            _ if first || self.cancelled => Err("the showtime is not created yet, or is cancelled".to_owned()),
             Payload::ShowtimeCancelled(cancelled) => {
                 self.cancelled = true;
-                let was_confirmed = |event: &&Event| matches!(&event.payload, Some(Payload::ReservationCancelled(gone)) if gone.was_confirmed);
+                let was_confirmed = |event: &&Event| matches!(&event.payload, Some(Payload::ReservationCancelled(event)) if event.was_confirmed);
                 let count = step.iter().filter(was_confirmed).count();
                 check(usize::try_from(cancelled.confirmed_count) == Ok(count), || {
-                    format!("{count} sold: {cancelled:?}")
+                    format!("{count} reservations were sold: {cancelled:?}")
                 })?;
                 check(self.owners.is_empty(), || "seats of a cancelled showtime have owners".to_owned())
             }
@@ -173,8 +170,8 @@ impl Seating {
             Payload::ReservationConfirmed(confirmed) => self.confirm(confirmed),
             Payload::ReservationExtended(extended) => self.extend(extended),
             Payload::ReservationCancelled(cancelled) => {
-                let whole = |event: &Event| matches!(event.payload, Some(Payload::ShowtimeCancelled(_)));
-                self.cancel(cancelled, step.iter().any(whole))
+                let is_showtime = |event: &Event| matches!(event.payload, Some(Payload::ShowtimeCancelled(_)));
+                self.cancel(cancelled, step.iter().any(is_showtime))
             }
             Payload::ReservationExpired(expired) => self.expire(expired),
             Payload::SeatsReleased(released) => self.release(released),
@@ -183,19 +180,19 @@ impl Seating {
 
     fn create(&mut self, created: &ReservationCreated) -> Result<(), String> {
         let id = &created.reservation_id;
-        let seats: Vec<Name> = created.seats.iter().map(event_seat).collect();
-        check(!self.bookings.contains_key(id), || format!("{id} is made twice"))?;
-        check(self.house.is_block(&seats), || format!("{id} has no block: {seats:?}"))?;
+        let seats: Vec<SeatName> = created.seats.iter().map(event_seat_name).collect();
+        check(!self.reservations.contains_key(id), || format!("{id} is created twice"))?;
+        check(self.seats.is_block(&seats), || format!("the seats of {id} are not a block: {seats:?}"))?;
         for seat in &seats {
             if let Some(other) = self.owners.insert(seat.clone(), id.clone()) {
-                return Err(format!("{id} is given {seat:?}, which {other} has"));
+                return Err(format!("{id} gets {seat:?}, which belongs to {other}"));
             }
         }
         let total = created.total_price.clone().unwrap_or_default();
-        check(minor(&total) == minor(&self.price) * seats.len() as i128, || format!("{id} costs {total:?}"))?;
+        check(nanos(&total) == nanos(&self.price) * seats.len() as i128, || format!("{id} costs {total:?}"))?;
         let expire_time = required(created.expire_time.as_ref())?;
-        check(expire_time > self.time, || format!("{id} is over when it begins"))?;
-        let booking = Booking {
+        check(expire_time > self.time, || format!("the hold of {id} has lapsed when it is created"))?;
+        let reservation = ReplayedReservation {
             customer_id: created.customer_id.clone(),
             seats,
             total,
@@ -207,101 +204,105 @@ impl Seating {
             first_revision: self.revision,
             revision: self.revision,
         };
-        self.bookings.insert(id.clone(), booking);
+        self.reservations.insert(id.clone(), reservation);
         Ok(())
     }
 
-    /// A hold that is alive, now at this revision.
-    fn held(&mut self, id: &str) -> Result<&mut Booking, String> {
+    /// Returns a hold that has not lapsed, and sets its revision to the current one.
+    fn live_hold(&mut self, id: &str) -> Result<&mut ReplayedReservation, String> {
         let (time, revision) = (self.time, self.revision);
-        let booking = self.bookings.get_mut(id).ok_or_else(|| format!("{id} was never made"))?;
-        check(booking.state == ReservationState::Held, || format!("{id} is {:?}", booking.state))?;
-        check(!booking.is_over(time), || format!("{id} was over at {}, and it is {time}", booking.expire_time))?;
-        booking.revision = revision;
-        Ok(booking)
+        let reservation = self.reservations.get_mut(id).ok_or_else(|| format!("{id} was never created"))?;
+        check(reservation.state == ReservationState::Held, || format!("{id} is {:?}", reservation.state))?;
+        check(!reservation.has_ended(time), || {
+            format!("the hold of {id} lapsed at {}, and it is {time}", reservation.expire_time)
+        })?;
+        reservation.revision = revision;
+        Ok(reservation)
     }
 
     fn confirm(&mut self, confirmed: &ReservationConfirmed) -> Result<(), String> {
-        let booking = self.held(&confirmed.reservation_id)?;
-        booking.state = ReservationState::Confirmed;
-        booking.tender_method = confirmed.tender.as_ref().map_or_else(String::new, |tender| tender.method.clone());
-        let seats: Vec<Name> = confirmed.seats.iter().map(event_seat).collect();
-        let same = seats == booking.seats
-            && confirmed.total_price.as_ref() == Some(&booking.total)
-            && confirmed.customer_id == booking.customer_id;
-        check(same, || format!("{confirmed:?} is not what was held: {booking:?}"))
+        let reservation = self.live_hold(&confirmed.reservation_id)?;
+        reservation.state = ReservationState::Confirmed;
+        reservation.tender_method = confirmed.tender.as_ref().map_or_else(String::new, |tender| tender.method.clone());
+        let seats: Vec<SeatName> = confirmed.seats.iter().map(event_seat_name).collect();
+        let same = seats == reservation.seats
+            && confirmed.total_price.as_ref() == Some(&reservation.total)
+            && confirmed.customer_id == reservation.customer_id;
+        check(same, || format!("{confirmed:?} is not what was held: {reservation:?}"))
     }
 
     fn extend(&mut self, extended: &ReservationExtended) -> Result<(), String> {
-        let until = required(extended.expire_time.as_ref())?;
-        let booking = self.held(&extended.reservation_id)?;
-        let once = booking.expire_time == booking.first_expire_time && until > booking.expire_time;
-        booking.expire_time = until;
-        check(once, || format!("{extended:?} does not prolong, or twice: {booking:?}"))
+        let expire_time = required(extended.expire_time.as_ref())?;
+        let reservation = self.live_hold(&extended.reservation_id)?;
+        let once = reservation.expire_time == reservation.first_expire_time && expire_time > reservation.expire_time;
+        reservation.expire_time = expire_time;
+        check(once, || format!("{extended:?} does not extend the hold, or is the second extension: {reservation:?}"))
     }
 
     fn cancel(&mut self, cancelled: &ReservationCancelled, with_showtime: bool) -> Result<(), String> {
         let (id, revision) = (&cancelled.reservation_id, self.revision);
-        let sold = self.bookings.get(id).is_some_and(|booking| booking.state == ReservationState::Confirmed);
+        let sold =
+            self.reservations.get(id).is_some_and(|reservation| reservation.state == ReservationState::Confirmed);
         check(sold == cancelled.was_confirmed && (with_showtime || !sold), || format!("sold: {sold}, {cancelled:?}"))?;
-        let booking = match self.bookings.get_mut(id) {
-            Some(booking) if sold => booking,
-            _ => self.held(id)?,
+        let reservation = match self.reservations.get_mut(id) {
+            Some(reservation) if sold => reservation,
+            _ => self.live_hold(id)?,
         };
-        (booking.state, booking.revision) = (ReservationState::Cancelled, revision);
+        (reservation.state, reservation.revision) = (ReservationState::Cancelled, revision);
         Ok(())
     }
 
     fn expire(&mut self, expired: &ReservationExpired) -> Result<(), String> {
         let (id, time, revision) = (&expired.reservation_id, self.time, self.revision);
-        let booking = self.bookings.get_mut(id).ok_or_else(|| format!("{id} was never made"))?;
-        let told = required(expired.expire_time.as_ref())?;
-        let over =
-            booking.state == ReservationState::Held && booking.expire_time <= time && told == booking.expire_time;
-        (booking.state, booking.revision) = (ReservationState::Expired, revision);
-        check(over, || format!("at {time} {expired:?}, but {booking:?}"))
+        let reservation = self.reservations.get_mut(id).ok_or_else(|| format!("{id} was never created"))?;
+        let recorded = required(expired.expire_time.as_ref())?;
+        let has_lapsed = reservation.state == ReservationState::Held
+            && reservation.expire_time <= time
+            && recorded == reservation.expire_time;
+        (reservation.state, reservation.revision) = (ReservationState::Expired, revision);
+        check(has_lapsed, || format!("{expired:?} at {time}, but it is {reservation:?}"))
     }
 
     fn release(&mut self, released: &SeatsReleased) -> Result<(), String> {
         let id = &released.reservation_id;
-        let booking = self.bookings.get(id).ok_or_else(|| format!("{id} was never made"))?;
-        let seats: Vec<Name> = released.seats.iter().map(event_seat).collect();
-        let ended = !is_live(booking.state) && booking.revision == self.revision && seats == booking.seats;
-        check(ended, || format!("at {} {released:?}, but {booking:?}", self.revision))?;
+        let reservation = self.reservations.get(id).ok_or_else(|| format!("{id} was never created"))?;
+        let seats: Vec<SeatName> = released.seats.iter().map(event_seat_name).collect();
+        let ended = !is_live(reservation.state) && reservation.revision == self.revision && seats == reservation.seats;
+        check(ended, || format!("{released:?} at revision {}, but it is {reservation:?}", self.revision))?;
         for seat in &seats {
             let owner = self.owners.remove(seat);
-            check(owner.as_ref() == Some(id), || format!("{id} gives up {seat:?}, which {owner:?} has"))?;
+            check(owner.as_ref() == Some(id), || format!("{id} releases {seat:?}, which belongs to {owner:?}"))?;
         }
         Ok(())
     }
 }
 
-/// Whether somebody in this state keeps others out, as far as anything was written down.
+/// Whether a reservation that is recorded in this state claims its seats.
 pub(super) fn is_live(state: ReservationState) -> bool {
     matches!(state, ReservationState::Held | ReservationState::Confirmed)
 }
 
-fn check(holds: bool, wrong: impl FnOnce() -> String) -> Result<(), String> {
-    if holds { Ok(()) } else { Err(wrong()) }
+fn check(holds: bool, anomaly: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(anomaly()) }
 }
 
 fn required(time: Option<&Timestamp>) -> Result<DateTime<Utc>, String> {
-    time.and_then(moment).ok_or_else(|| "an event lacks a time".to_owned())
+    time.and_then(datetime).ok_or_else(|| "an event has no time".to_owned())
 }
 
-pub(super) fn moment(time: &Timestamp) -> Option<DateTime<Utc>> {
+pub(super) fn datetime(time: &Timestamp) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(time.seconds, time.nanos.cast_unsigned())
 }
 
-pub(super) fn seat(seat: &Seat) -> Name {
+pub(super) fn seat_name(seat: &Seat) -> SeatName {
     (seat.row.clone(), seat.number)
 }
 
-fn event_seat(seat: &EventSeat) -> Name {
+fn event_seat_name(seat: &EventSeat) -> SeatName {
     (seat.row.clone(), seat.number)
 }
 
-/// In billionths, exactly.
-pub(super) fn minor(money: &Money) -> i128 {
+/// Returns the amount in billionths of the currency unit, without rounding.
+pub(super) fn nanos(money: &Money) -> i128 {
     i128::from(money.units) * 1_000_000_000 + i128::from(money.nanos)
 }

@@ -104,11 +104,11 @@ impl SeatPlan {
         !self.orphans(free, block).is_empty()
     }
 
-    /// The best of these blocks: it leaves no orphan if possible, has seats of the wanted kinds, and is nearest to the wanted
-    /// block or to the middle of the auditorium. Of equal blocks it is the first.
-    pub(super) fn nearest(&self, free: &[bool], blocks: &[Block], wanted: Option<Block>) -> Option<Block> {
-        let (row, column) = wanted.map_or((self.rows - 1, self.columns - 1), |block| self.twice_the_middle(block));
-        let kinds = wanted.map_or((0, 0), |block| self.kinds(block));
+    /// The best of these blocks: it leaves no orphan if possible, has seats of the requested kinds, and is nearest to the
+    /// requested block or to the middle of the auditorium. Of equal blocks it is the first.
+    pub(super) fn nearest(&self, free: &[bool], blocks: &[Block], requested: Option<Block>) -> Option<Block> {
+        let (row, column) = requested.map_or((self.rows - 1, self.columns - 1), |block| self.twice_the_middle(block));
+        let kinds = requested.map_or((0, 0), |block| self.kinds(block));
         let worth = |block: &Block| {
             let (accessible, companion) = self.kinds(*block);
             let misfits = (accessible - kinds.0).abs() + (companion - kinds.1).abs();

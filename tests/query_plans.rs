@@ -25,16 +25,17 @@ use crate::harness::{
     timestamp,
 };
 
-/// Auditoriums, ten to a cinema, with five showtimes each, of fifty movies; one in ten is cancelled. With fewer auditoriums
-/// Postgres rightly reads all of them for a join.
+/// The number of auditoriums. There are ten in a cinema, with five showtimes each, of fifty movies. One showtime in ten is
+/// cancelled. With fewer auditoriums Postgres rightly reads all of them for a join.
 const AUDITORIUMS: i64 = 4_000;
 const SHOWTIMES: i64 = 20_000;
-/// Reservations, ten of a customer and ten in a showtime, one second after the other; two in five are no longer held.
+/// The number of reservations, made one second after the other. Each customer and each showtime has ten. Two in five are not
+/// held any more.
 const RESERVATIONS: i64 = 40_000;
 /// The id of the first of these showtimes.
 const FIRST: i64 = 1_000_000;
 
-/// A server that was stopped, with many rows in its database, and the auditorium that the server made itself.
+/// Returns a stopped server with many rows in its database, and the id of the auditorium that the server has made.
 async fn with_many_rows(store: Store) -> (World, String) {
     let world = World::start(store).await;
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
@@ -93,12 +94,12 @@ async fn with_many_rows(store: Store) -> (World, String) {
          FROM showtimes s, (SELECT * FROM outbox LIMIT 1) o";
     let lapses = format!("UPDATE standings SET next_lapse = {} WHERE showtime_id < {}", minute("1"), id("1000500"));
     for statement in [&*auditoriums, &*showtimes, standings, outbox, &*reservations, claims, &*lapses, "ANALYZE"] {
-        world.ground.sql(statement).await.unwrap_or_else(|error| panic!("{error}: {statement}"));
+        world.storage.sql(statement).await.unwrap_or_else(|error| panic!("{error}: {statement}"));
     }
     (world, auditorium)
 }
 
-/// When the first of the many showtimes starts.
+/// The start of the first of the many showtimes.
 fn beginning() -> DateTime<Utc> {
     in_hours(24 * 30)
 }
@@ -203,7 +204,7 @@ fn reservation_lists(backend: DbBackend) -> Vec<(String, Statement)> {
     found
 }
 
-/// The id that was written with these decimal digits.
+/// Returns the id whose hexadecimal digits are the decimal digits of this number.
 fn id(number: i64) -> Uuid {
     Uuid::parse_str(&format!("{number:032}")).expect("digits are hexadecimal, too")
 }
@@ -211,7 +212,7 @@ fn id(number: i64) -> Uuid {
 #[tokio::test]
 async fn sqlite_follows_an_index_for_every_query() {
     let (world, _) = with_many_rows(Store::Sqlite).await;
-    let connection = world.ground.connect().await;
+    let connection = world.storage.connect().await;
     for (name, Statement { sql, values, .. }) in queries(DbBackend::Sqlite) {
         let explain = Statement { sql: format!("EXPLAIN QUERY PLAN {sql}"), values, db_backend: DbBackend::Sqlite };
         let plan = lines(&connection, explain, "detail").await;
@@ -226,17 +227,17 @@ async fn sqlite_follows_an_index_for_every_query() {
 #[tokio::test]
 async fn postgres_follows_an_index_for_every_query() {
     let (world, _) = with_many_rows(Store::Postgres).await;
-    let connection = world.ground.connect().await;
+    let connection = world.storage.connect().await;
     connection.execute_unprepared("SET plan_cache_mode = force_generic_plan").await.expect("a setting");
     for (name, Statement { sql, values, .. }) in queries(DbBackend::Postgres) {
-        let nothing = vec!["NULL"; values.as_ref().map_or(0, |values| values.0.len())].join(", ");
+        let nulls = vec!["NULL"; values.as_ref().map_or(0, |values| values.0.len())].join(", ");
         let explain = Statement { sql: format!("EXPLAIN {sql}"), values, db_backend: DbBackend::Postgres };
         assert_indexed(&name, &lines(&connection, explain, "QUERY PLAN").await);
-        connection.execute_unprepared(&format!("PREPARE it AS {sql}")).await.expect("it is a statement");
-        let arguments = if nothing.is_empty() { String::new() } else { format!("({nothing})") };
+        connection.execute_unprepared(&format!("PREPARE it AS {sql}")).await.expect("the statement is valid");
+        let arguments = if nulls.is_empty() { String::new() } else { format!("({nulls})") };
         let explain = Statement::from_string(DbBackend::Postgres, format!("EXPLAIN EXECUTE it{arguments}"));
         assert_indexed(&format!("{name}, generic"), &lines(&connection, explain, "QUERY PLAN").await);
-        connection.execute_unprepared("DEALLOCATE it").await.expect("it was prepared");
+        connection.execute_unprepared("DEALLOCATE it").await.expect("the statement is prepared");
     }
     // With the service's own settings. A customer may have many more reservations than most, so the index has their order.
     for (setting, value) in PLANNING {
@@ -247,7 +248,7 @@ async fn postgres_follows_an_index_for_every_query() {
         let sorts = |line: &String| line.contains("Sort  (") && !line.contains("Incremental Sort");
         assert!(!plan.iter().any(sorts), "{name}: {plan:#?}");
     }
-    // Of all events, only those that are asked for are read.
+    // Only the requested events are read, by their key.
     let plan = generic(&connection, statements::events_since(&[(ShowtimeId(id(FIRST)), 1)])).await;
     let by_key =
         |line: &String| line.contains("Index Cond: ((aggregate = known.aggregate) AND (seq > known.revision))");
@@ -257,11 +258,11 @@ async fn postgres_follows_an_index_for_every_query() {
 
 /// The plan of a statement that is prepared once for all values.
 async fn generic(connection: &DatabaseConnection, Statement { sql, values, .. }: Statement) -> Vec<String> {
-    let nothing = vec!["NULL"; values.map_or(0, |values| values.0.len())].join(", ");
-    connection.execute_unprepared(&format!("PREPARE it AS {sql}")).await.expect("it is a statement");
-    let explain = Statement::from_string(DbBackend::Postgres, format!("EXPLAIN EXECUTE it ({nothing})"));
+    let nulls = vec!["NULL"; values.map_or(0, |values| values.0.len())].join(", ");
+    connection.execute_unprepared(&format!("PREPARE it AS {sql}")).await.expect("the statement is valid");
+    let explain = Statement::from_string(DbBackend::Postgres, format!("EXPLAIN EXECUTE it ({nulls})"));
     let plan = lines(connection, explain, "QUERY PLAN").await;
-    connection.execute_unprepared("DEALLOCATE it").await.expect("it was prepared");
+    connection.execute_unprepared("DEALLOCATE it").await.expect("the statement is prepared");
     plan
 }
 
@@ -278,7 +279,7 @@ fn assert_indexed(name: &str, plan: &[String]) {
 #[tokio::test]
 async fn postgres_counts_no_scan_of_a_table() {
     let (world, auditorium) = with_many_rows(Store::Postgres).await;
-    let connection = world.ground.connect().await;
+    let connection = world.storage.connect().await;
     let before = scans(&connection).await;
     let server = world.setup().clone().start().await;
     let filter = ListShowtimesRequest { page_size: 5, ..Default::default() };
@@ -316,23 +317,23 @@ async fn postgres_counts_no_scan_of_a_table() {
     server.showtimes().get_showtime(get).await.expect("it is found");
     call_reservation_methods(&server, &made).await;
     let cancel = CancelShowtimeRequest { showtime_id, request_id: request_id(), force: true, expected_revision: 0 };
-    server.showtimes().cancel_showtime(cancel).await.expect("it is cancelled");
+    server.showtimes().cancel_showtime(cancel).await.expect("the showtime is cancelled");
     server.stop().await;
     assert_eq!(scans(&connection).await, before);
     connection.close().await.expect("a connection closes");
 }
 
-/// Calls every method that has to do with reservations, in each way that it can end.
+/// Calls every method about reservations, with each of its outcomes.
 async fn call_reservation_methods(server: &Server, showtime: &Showtime) {
     let [sold, cancelled, held] = ["A1", "A2", "B1"];
     let request = ReserveSeatsRequest { request_id: request_id(), ..these(showtime, "ada", sold) };
-    let sold = reserve(server, request.clone()).await.expect("it is free");
-    reserve(server, request).await.expect("a retry is harmless");
-    reserve(server, these(showtime, "bob", "A1 A2")).await.expect_err("one is held");
-    let cancelled = reserve(server, these(showtime, "ada", cancelled)).await.expect("it is free");
-    let held = reserve(server, these(showtime, "ada", held)).await.expect("it is free");
-    extend(server, &held).await.expect("it is held");
-    cancel(server, &cancelled).await.expect("it is held");
+    let sold = reserve(server, request.clone()).await.expect("the seat is free");
+    reserve(server, request).await.expect("a repeated request is answered");
+    reserve(server, these(showtime, "bob", "A1 A2")).await.expect_err("one seat is held");
+    let cancelled = reserve(server, these(showtime, "ada", cancelled)).await.expect("the seat is free");
+    let held = reserve(server, these(showtime, "ada", held)).await.expect("the seat is free");
+    extend(server, &held).await.expect("the reservation is held");
+    cancel(server, &cancelled).await.expect("the reservation is held");
     let reservation_id = sold.reservation_id.clone();
     let confirm = ConfirmReservationRequest { reservation_id, request_id: request_id(), ..Default::default() };
     for _ in 0..2 {
@@ -352,16 +353,16 @@ async fn call_reservation_methods(server: &Server, showtime: &Showtime) {
     }
 }
 
-/// How often each table was read from end to end. A session's counters are complete when it has ended, so this waits until all
-/// others have.
+/// Returns how often each table was read from end to end. The counters of a session are complete when it has ended, so this
+/// function waits until all other sessions have.
 async fn scans(connection: &DatabaseConnection) -> Vec<String> {
-    let ask = |sql: &str| lines(connection, Statement::from_string(DbBackend::Postgres, sql), "found");
+    let read = |sql: &str| lines(connection, Statement::from_string(DbBackend::Postgres, sql), "found");
     let others = "SELECT count(*)::text AS found FROM pg_stat_activity WHERE datname = current_database() AND \
                   backend_type = 'client backend' AND pid <> pg_backend_pid()";
-    eventually("the other sessions have ended", async || (ask(others).await == ["0"]).then_some(())).await;
+    eventually("the other sessions have ended", async || (read(others).await == ["0"]).then_some(())).await;
     let counters = "SELECT relname || ' ' || seq_scan AS found FROM pg_stat_user_tables \
                     WHERE relname IN ('showtimes', 'auditoriums', 'reservations', 'seat_claims') ORDER BY 1";
-    ask(counters).await
+    read(counters).await
 }
 
 async fn lines(connection: &DatabaseConnection, statement: Statement, column: &str) -> Vec<String> {

@@ -1,4 +1,4 @@
-//! What operators and tools see of the service: health, reflection, access lines, metrics.
+//! What operators and tools see of the service: health, reflection, access log, metrics.
 
 use std::collections::BTreeSet;
 
@@ -50,37 +50,41 @@ async fn reflection_lists_and_describes_what_is_served() {
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
     };
     let world = World::start(Store::Sqlite).await;
-    let ask = async |request| {
+    let reflect = async |request| {
         let request = ServerReflectionRequest { host: String::new(), message_request: Some(request) };
         let mut client = ServerReflectionClient::new(world.channel());
         let mut answers = client.server_reflection_info(once(request)).await.expect("a stream").into_inner();
         answers.message().await.expect("a message").and_then(|answer| answer.message_response).expect("an answer")
     };
-    let MessageResponse::ListServicesResponse(list) = ask(MessageRequest::ListServices(String::new())).await else {
+    let MessageResponse::ListServicesResponse(list) = reflect(MessageRequest::ListServices(String::new())).await else {
         panic!("not a list of services");
     };
     let names: BTreeSet<_> = list.service.iter().map(|service| &*service.name).collect();
     let more = ["health.v1.Health", "reflection.v1.ServerReflection", "reflection.v1alpha.ServerReflection"];
     let more = more.map(|name| format!("grpc.{name}"));
-    assert_eq!(names, SERVICES.into_iter().chain(more.iter().map(|name| &**name)).collect(), "and no others");
+    assert_eq!(
+        names,
+        SERVICES.into_iter().chain(more.iter().map(|name| &**name)).collect(),
+        "these services and no others"
+    );
     // The file of each service, and the files that it imports, including the validation rules.
     for symbol in SERVICES {
         let MessageResponse::FileDescriptorResponse(files) =
-            ask(MessageRequest::FileContainingSymbol(symbol.to_owned())).await
+            reflect(MessageRequest::FileContainingSymbol(symbol.to_owned())).await
         else {
             panic!("no file for {symbol}");
         };
         let file = FileDescriptorProto::decode(&*files.file_descriptor_proto[0]).expect("a descriptor");
         assert!(file.dependency.iter().any(|import| import == "buf/validate/validate.proto"), "{:?}", file.dependency);
         for import in file.dependency {
-            let answer = ask(MessageRequest::FileByFilename(import.clone())).await;
+            let answer = reflect(MessageRequest::FileByFilename(import.clone())).await;
             assert!(matches!(answer, MessageResponse::FileDescriptorResponse(_)), "{import}: {answer:?}");
         }
     }
 }
 
 #[tokio::test]
-async fn reflection_speaks_its_older_version_too() {
+async fn reflection_has_its_older_version_too() {
     use v1alpha::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
@@ -95,7 +99,7 @@ async fn reflection_speaks_its_older_version_too() {
     assert!(list.service.iter().any(|service| service.name == SERVICES[2]), "{list:?}");
 }
 
-/// A read that fails, in a trace of the caller's.
+/// Makes a call that fails, with a trace of the caller.
 async fn traced_call(server: &Server) {
     let request = GetShowtimeRequest { showtime_id: request_id(), at_least_revision: 0 };
     let mut request = Request::new(request);
@@ -105,7 +109,7 @@ async fn traced_call(server: &Server) {
 }
 
 #[tokio::test]
-async fn each_request_has_its_line_with_the_callers_trace() {
+async fn each_request_is_logged_with_the_callers_trace() {
     let world = World::start(Store::Sqlite).await;
     traced_call(&world).await;
     world.console().line(&[TRACE, "boxoffice.v1.Showtimes", "GetShowtime", "NOT_FOUND", "127.0.0.1"]).await;
@@ -166,7 +170,7 @@ async fn latency_is_counted_by_method_and_status() {
     assert!(metrics.sum("boxoffice_pool_wait_seconds_count", &[]).is_some_and(|count| count > 0.0));
 }
 
-/// Names that callers invent must not take memory.
+/// Method names that do not exist must not take memory.
 #[tokio::test]
 async fn unknown_methods_share_one_series() {
     let world = World::start(Store::Sqlite).await;

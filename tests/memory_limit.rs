@@ -1,4 +1,4 @@
-//! A service with too little memory for the showtimes that it sells is slower, and makes no mistakes.
+//! With too little memory for all showtimes, the ledger evicts some, reads them again, and decides correctly.
 
 use boxoffice::pb::boxoffice::v1::{Reservation, Showtime};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -14,7 +14,7 @@ on_both_stores!(
     seats_that_were_evicted_are_read_again,
 );
 
-/// With 2,000 seats each, these need more than 1 MiB.
+/// The number of showtimes. With 2,000 seats each they need more than 1 MiB.
 const SHOWTIMES: usize = 260;
 
 async fn seats_that_were_evicted_are_read_again(world: World) {
@@ -37,7 +37,11 @@ async fn seats_that_were_evicted_are_read_again(world: World) {
     let evicted = metrics.sum("boxoffice_ledger_forgotten_total", &[]).expect("evictions are counted");
     assert!(evicted > 0.0);
     for refused in hold(&world, &showtimes, "bob", "A1").await {
-        assert_refused(&refused.expect_err("ada holds it"), Code::FailedPrecondition, "SEATS_UNAVAILABLE");
+        assert_refused(
+            &refused.expect_err("another customer holds the seat"),
+            Code::FailedPrecondition,
+            "SEATS_UNAVAILABLE",
+        );
     }
     for held in hold(&world, &showtimes, "bob", "A2").await {
         held.expect("the seat is free");
@@ -52,6 +56,6 @@ async fn seats_that_were_evicted_are_read_again(world: World) {
 
 /// Reserves the same seat in each of these showtimes.
 async fn hold(server: &Server, showtimes: &[Showtime], customer: &str, seat: &str) -> Vec<Result<Reservation, Status>> {
-    let each: Vec<_> = showtimes.iter().map(|showtime| reserve(server, these(showtime, customer, seat))).collect();
-    stream::iter(each).buffered(32).collect().await
+    let calls: Vec<_> = showtimes.iter().map(|showtime| reserve(server, these(showtime, customer, seat))).collect();
+    stream::iter(calls).buffered(32).collect().await
 }
