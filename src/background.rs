@@ -1,4 +1,4 @@
-//! The only way to run something now and then.
+//! Periodic tasks, and loops that go on after a panic.
 //!
 //! A [`Task`] has a period and takes no input: each run reads what there is to do, so a run that was missed, repeated or cut
 //! off costs nothing but time. A [`Nudge`] starts the next run early. A failure is logged when it begins and when it is over,

@@ -22,14 +22,14 @@
 //! | [`server`] | how the parts are made, started and stopped | business rules |
 //!
 //! Four more modules serve the rooms. [`clock`] is the only reader of time and randomness, [`telemetry`] has the log, the
-//! metrics and the traces, [`background`] is the only way to run something now and then, and [`pb`] includes the generated
+//! metrics and the traces, [`background`] runs periodic tasks, and [`pb`] includes the generated
 //! code. [`config`] is the only reader of the environment. `tests/tidy/law.rs` is a test of who may import whom.
 //!
 //! # What the service promises
 //!
 //! - A seat of a showtime is held or sold at most once at any time, over any number of instances.
-//! - A hold lapses at its `expire_time`, by the database's clock, whether or not a timer has run. Before that nobody else can
-//!   have its seats; from then on it cannot be confirmed.
+//! - A hold lapses at its `expire_time`, by the database's clock, whether or not a timer has run. Before that no other
+//!   reservation can take its seats; from then on it cannot be confirmed.
 //! - A reservation has all of its seats or none, and its seats are neighbours.
 //! - The revision of a showtime counts its changes without gaps. Every answer and refusal about its seats carries it.
 //! - Two scheduled showtimes of one auditorium never overlap, turnaround included, over any number of instances.
@@ -45,8 +45,9 @@
 //! # What always holds, and where that is ensured
 //!
 //! - The constructor of a `domain` value checks it. A row that makes no valid value is an error, never a guess.
-//! - An auditorium never changes. Of a showtime only the standing and the seats change, under the lock of its row.
-//! - Seats change hands in `ledger` only, by the pure rules of [`domain::seating`], which get the time that was read after
+//! - An auditorium never changes. Of a showtime only the standing and the seats change, under the lock of its row in
+//!   `standings`.
+//! - Only `ledger` changes seats, by the pure rules of [`domain::seating`], which get the time that was read after
 //!   the lock was taken. A unique key of the schema stands behind them.
 //! - Seats in memory are used for a decision only after the lock has confirmed their revision.
 //! - Events are written in the transaction of the change that they report.
@@ -57,7 +58,7 @@
 //!   when they were fetched, and seat maps. A seat map carries its revision, and is compared with the database before it is
 //!   shown if the last comparison is too long ago.
 //! - An error has one code and one reason, set in `grpc/status.rs` and the files below it.
-//! - A task beside the requests runs through [`background`]: it goes on after a failure or a panic, and logs either.
+//! - A task beside the requests runs through [`background`], the ledger's writers included: it goes on after a failure or a panic, and logs either.
 //!
 //! `docs/ARCHITECTURE.md` follows a request through all of this, has the glossary, and says what is deliberately absent.
 

@@ -29,8 +29,8 @@ use crate::{
     telemetry::metrics,
 };
 
-/// Revisions of other instances that are followed change by change. Beyond it, reading all claims is less work.
-const MAX_FOLLOWED: i64 = 256;
+/// The most revisions of other instances that are replayed. Beyond it, reading all live reservations is less work.
+const MAX_REPLAYED: i64 = 256;
 
 /// The standing of a showtime that nothing has happened to.
 const NEW: LedgerStanding = LedgerStanding { state: showtime::State::Scheduled, decide_time: None, next_lapse: None };
@@ -132,14 +132,13 @@ impl Writer {
         Some(locked.revision - self.memory.revision(locked.showtime_id)?)
     }
 
-    /// Follows the changes of other instances from their events, where there are few. On `SQLite` there are no other
-    /// instances.
+    /// Replays the steps of other instances, if there are few. On `SQLite` there are no other instances.
     async fn catch_up(&mut self, tx: &mut LedgerTx, lookup: &Lookup<'_>) -> Result<(), Error> {
         if !self.store.has_clock() {
             return Ok(());
         }
         let is_behind = |locked: &&LockedShowtime| {
-            self.revisions_behind(locked).is_some_and(|behind| (1..=MAX_FOLLOWED).contains(&behind))
+            self.revisions_behind(locked).is_some_and(|behind| (1..=MAX_REPLAYED).contains(&behind))
         };
         let behind = lookup.locked.values().filter(is_behind);
         let behind: Vec<_> =

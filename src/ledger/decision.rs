@@ -1,4 +1,4 @@
-//! What the requests of one batch came to, put together for writing.
+//! The decisions of one batch, ready to be written.
 
 use std::{collections::HashMap, sync::Arc};
 

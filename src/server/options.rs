@@ -69,7 +69,7 @@ pub(super) fn ledger(config: &Config) -> ledger::Options {
         writers: seats.ledger_writers as usize,
         memory: seats.ledger_memory << 20,
         watchers: ledger::WatchQuota { total: seats.max_watchers, per_caller: seats.max_caller_watchers },
-        delta_channel: feed(&config.cache),
+        delta_channel: delta_channel(&config.cache),
     }
 }
 
@@ -92,8 +92,9 @@ pub(super) fn sweep(config: &Config) -> Option<Duration> {
     config.seats.sweep.then_some(config.seats.sweep_interval)
 }
 
-/// The URL parses: the configuration was checked.
-fn feed(cache: &Cache) -> Option<ledger::DeltaChannel> {
+/// The channel on which instances send each other changes, if Redis is configured. The configuration was checked, so the URL
+/// parses.
+fn delta_channel(cache: &Cache) -> Option<ledger::DeltaChannel> {
     let info = cache.redis_url.as_ref()?.expose().into_connection_info().ok()?;
     let client = redis::Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).ok()?;
     Some(ledger::DeltaChannel { client, retry: cache.redis_rest })

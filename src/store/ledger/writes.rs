@@ -81,7 +81,7 @@ impl LedgerWrites {
     /// Adds a change of a reservation that exists. Of several changes the last one is written.
     ///
     /// # Errors
-    /// The reservation is made by the same batch. Its change belongs into the next transaction.
+    /// The reservation was made in the same batch. It can be changed in the next one.
     pub fn change(&mut self, reservation: &Arc<Reservation>) -> Result<(), Error> {
         if self.made_ids.contains(&reservation.reservation_id) {
             return Err(Error::Fenced("a reservation"));
