@@ -15,15 +15,15 @@
 //! |---|---|---|
 //! | [`domain`] | the rules and their types, pure and synchronous | time, randomness, I/O |
 //! | [`store`] | the database: entities, queries, transactions, migrations | gRPC, the movie provider |
-//! | [`ledger`] | who has which seat: it decides commands, commits them in batches, and serves seat maps | gRPC, the movie provider |
+//! | [`ledger`] | the only module that changes seats: it decides commands, commits them in batches, and serves seat maps | gRPC, the movie provider |
 //! | [`upstream`] | the movie provider, the cache of movies, and a demo provider | the database, showtimes |
 //! | [`app`] | the use cases | gRPC, SQL, Redis |
 //! | [`grpc`] | the services, conversions, statuses and layers of the contract | the database, the movie provider |
 //! | [`server`] | how the parts are made, started and stopped | business rules |
 //!
 //! Four more modules serve the rooms. [`clock`] is the only reader of time and randomness, [`telemetry`] has the log, the
-//! metrics and the traces, [`background`] runs periodic tasks, and [`pb`] includes the generated
-//! code. [`config`] is the only reader of the environment. `tests/tidy/law.rs` is a test of who may import whom.
+//! metrics and the traces, [`background`] runs periodic tasks, and [`pb`] includes the generated code. [`config`] is the only
+//! reader of the environment. `tests/tidy/law.rs` is the table of which room may import which.
 //!
 //! # What the service promises
 //!
@@ -35,7 +35,8 @@
 //! - Two scheduled showtimes of one auditorium never overlap, turnaround included, over any number of instances.
 //! - What was acknowledged is durable. A change is complete or absent.
 //! - A change that is repeated with its request id has one effect and one answer.
-//! - A watcher of a seat map sees every revision once and in order, alone or joined with its neighbours.
+//! - A watcher of a seat map gets every revision once and in order, alone or joined with its neighbours. Seats of a lapsed hold
+//!   may come again.
 //! - A read of a showtime is as of a moment after the request arrived, never of one before.
 //! - A bad request is refused with every violation named by its field. No input makes the server panic.
 //! - The movie provider and Redis may fail. What can be answered without them is answered, and says how old it is.
@@ -47,7 +48,7 @@
 //! - The constructor of a `domain` value checks it. A row that makes no valid value is an error, never a guess.
 //! - An auditorium never changes. Of a showtime only the standing and the seats change, under the lock of its row in
 //!   `standings`.
-//! - Only `ledger` changes seats, by the pure rules of [`domain::seating`], which get the time that was read after
+//! - `ledger` alone changes seats, by the pure rules of [`domain::seating`], which get the time that was read after
 //!   the lock was taken. A unique key of the schema stands behind them.
 //! - Seats in memory are used for a decision only after the lock has confirmed their revision.
 //! - Events are written in the transaction of the change that they report.
@@ -58,7 +59,8 @@
 //!   when they were fetched, and seat maps. A seat map carries its revision, and is compared with the database before it is
 //!   shown if the last comparison is too long ago.
 //! - An error has one code and one reason, set in `grpc/status.rs` and the files below it.
-//! - A task beside the requests runs through [`background`], the ledger's writers included: it goes on after a failure or a panic, and logs either.
+//! - The loops beside the requests (periodic tasks, the ledger's writers, the readers of showtimes, the delta channel) run
+//!   through [`background`]: each goes on after a failure or a panic, and logs either.
 //!
 //! `docs/ARCHITECTURE.md` follows a request through all of this, has the glossary, and says what is deliberately absent.
 

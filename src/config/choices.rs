@@ -66,7 +66,7 @@ choices! {
 }
 
 choices! {
-    /// Whether a reservation may leave a single free seat where another choice of seats would not.
+    /// Whether a reservation may leave a free seat without a free neighbour where another choice would not.
     OrphanSeats {
         /// It may.
         Allow = "allow",

@@ -158,7 +158,7 @@ options! {
         sales_closing: Duration = "0s" in ZERO..=DAY,
         /// Time that an extension adds to a hold.
         hold_extension: Duration = "5m" in SECOND..=DAY,
-        /// Whether a reservation may leave a single free seat where another choice of seats would not.
+        /// Whether a reservation may leave a free seat without a free neighbour where another choice would not.
         orphan_seats: OrphanSeats = "allow",
         /// Create sample auditoriums and showtimes; auto: when neither `database-url` nor `provider-url` is given.
         sample: Sample = "auto",

@@ -14,7 +14,7 @@ pub(super) struct Row {
     pub(super) scope: &'static str,
     /// The name of the field, such as `max_message_bytes`.
     pub(super) name: &'static str,
-    /// As a user would write it; empty if there is none.
+    /// The default, as a user would write it. It is empty if there is none.
     pub(super) default: &'static str,
     /// The field's doc comment.
     pub(super) comment: &'static str,

@@ -33,12 +33,12 @@ struct Given {
 
 /// All sources of one start of the program, the values that were read from them, and what is wrong with those.
 pub(super) struct Settings {
-    /// By name of the option.
+    /// Texts of the flags, by option name.
     flags: BTreeMap<&'static str, String>,
     environment: BTreeMap<OsString, OsString>,
     file: BTreeMap<String, String>,
     file_name: String,
-    /// By key of the option.
+    /// Values read, by option key.
     given: BTreeMap<String, Given>,
     problems: Vec<Problem>,
     /// Keys of options with problems. Rules that compare them with others are not checked.
@@ -179,7 +179,7 @@ fn default<T: Value>(option: &Row, bounds: &T::Bounds) -> T {
     T::read(option.default, bounds).expect("a default is within its own bounds")
 }
 
-/// As TOML writes a text, which is as JSON does.
+/// The text in quotes, as TOML and JSON write it.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
