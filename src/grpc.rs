@@ -1,4 +1,4 @@
-//! How it is spoken: our contract over gRPC, one file for each service.
+//! The gRPC API: our contract, one file for each service.
 
 mod auditoriums;
 pub mod codec;

@@ -1,11 +1,11 @@
-//! Who has which seat: the only room in which seats change hands.
+//! The ledger: the only module that changes which reservation has which seats.
 //!
 //! A request for a showtime is queued for that showtime's writer. The writer takes everything in its queue, locks those
 //! showtimes in the database, decides in memory by the rules of [`crate::domain::seating`], writes the result in one
 //! transaction, and answers after the commit. [`Views`] keeps the seat maps of showtimes that are read or watched.
 //!
-//! A request that is queued is carried out even if its caller stops waiting. Deliberately absent: timers that end holds. A
-//! hold has lapsed once its `expire_time` has passed; [`Ledger::sweep`] only records that.
+//! A request that is queued is carried out even if its caller stops waiting. Deliberately absent: timers for holds. A hold
+//! has lapsed once its `expire_time` has passed; [`Ledger::sweep`] only records that.
 
 mod batch;
 mod decision;

@@ -1,4 +1,4 @@
-//! Request ids: where a request carries one, and the digest of the content that goes with it.
+//! Request ids: where a request carries one, and the fingerprint of its content.
 
 use prost::Message;
 use sha2::{Digest as _, Sha256};
@@ -37,7 +37,7 @@ pub(super) fn read(metadata: &MetadataMap, field: &str) -> Result<Option<Request
     Ok(id)
 }
 
-/// The digest of a request's content, which does not include its request id.
+/// A digest of a request's content without its request id.
 pub(super) fn fingerprint(content: &impl Message) -> [u8; 32] {
     Sha256::digest(content.encode_to_vec()).into()
 }

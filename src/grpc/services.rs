@@ -1,6 +1,7 @@
-//! The services of the gRPC port: our own, health, reflection, and the refusal of unknown paths.
+//! The services of the gRPC port: our own, health, reflection, and the fallback for unknown paths.
 //!
-//! A new service is one line in [`served!`], besides its contract in `proto/`, its handlers and its use cases.
+//! A new service takes its contract in `proto/`, which `build.rs` finds; a file of handlers, declared in `grpc.rs`; an import
+//! and one line in [`served!`]; and its use cases in `app`.
 
 use std::{
     convert::Infallible,
@@ -49,7 +50,7 @@ macro_rules! served {
 
         struct Served {
             $($field: $module::$server<Service>,)*
-            /// Health, reflection, and the refusal of unknown paths.
+            /// Health, reflection, and the fallback for unknown paths.
             others: Router,
         }
 

@@ -36,8 +36,8 @@ const MAX_ATTEMPTS: u32 = 4;
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// The pause before a writer that panicked goes on.
 const RESTART_PAUSE: Duration = Duration::from_millis(10);
-/// How often the writer yields before it takes a batch, if several callers are active: tasks that are ready can then enqueue
-/// their requests. The larger batches raise the throughput under load by a tenth. For a single caller it would only add latency.
+/// Number of yields before a batch is taken, if several callers are active, so that tasks that are ready can enqueue their
+/// requests. The larger batches raise throughput under load by a tenth. For a single caller yielding only adds latency.
 const YIELDS: u32 = 2;
 /// Attempts that look up the request ids of reservations first, after a batch met a repeated request.
 const DUPLICATE_CHECK_ATTEMPTS: u32 = 256;
@@ -49,7 +49,7 @@ pub(super) type ReplyResult = Result<Option<Reply>, Arc<Error>>;
 /// What a writer's queue carries.
 pub(super) enum Message {
     Request(Box<QueuedRequest>),
-    /// Is answered when every request queued before is answered.
+    /// Answered when every request that was queued before it is answered.
     Flush(oneshot::Sender<()>),
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Writer {
     pub(super) views: Views,
     /// Showtimes whose lock was not acquired in time. They are tried with NOWAIT until that succeeds once.
     lock_timeouts: HashSet<ShowtimeId>,
-    /// For this many more attempts, the request ids of reservations are looked up before anything is decided.
+    /// Attempts left that look up the request ids of reservations first.
     pub(super) duplicate_checks: u32,
 }
 
@@ -107,8 +107,8 @@ impl Writer {
             single = messages.len() == 1;
             for message in messages.drain(..) {
                 match message {
-                    // It also changes reservations that were made earlier in the queue, and a transaction cannot make and change
-                    // the same reservation (`LedgerWrites::change`). So it gets a transaction of its own.
+                    // It also changes reservations made earlier in the queue, so it gets its own transaction:
+                    // `LedgerWrites::change` refuses a reservation of the same batch.
                     Message::Request(queued) if matches!(queued.request.command, Command::CancelShowtime { .. }) => {
                         self.process(&mut batch).await;
                         batch.push(*queued);

@@ -1,9 +1,9 @@
-//! What can go wrong with the database, by what it means for the caller.
+//! Errors of the database, by what they mean for the caller.
 
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 use thiserror::Error;
 
-/// The database could not be asked, or its answer cannot be used. `Unavailable` and `Busy` certainly had no effect.
+/// The database cannot be used, or its answer cannot be read. `Unavailable` and `Busy` certainly had no effect.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The database cannot be reached, or refuses to work at the moment.
@@ -16,13 +16,13 @@ pub enum Error {
     /// The commit was sent and its answer never came, so it may have happened.
     #[error("the outcome of a commit is unknown")]
     Unknown(#[source] DbErr),
-    /// A constraint of the schema refused the change. Callers that can name the reason do.
+    /// A constraint of the schema refused the change. The text is the constraint's name, or SQLite's message.
     #[error("the schema's constraint {0} refused the change")]
     Constraint(String),
-    /// A row is not as it was when it was locked, or a statement affected another number of rows than it was meant for.
+    /// A row changed without the lock, or a statement affected another number of rows than expected.
     #[error("{0} is not as it was expected under the lock")]
     Fenced(&'static str),
-    /// The database refused a statement as wrong, or answered something of another form than was asked for.
+    /// The database refused a statement as wrong, or its answer has another form than expected.
     #[error("the database's answer is not what this program expects")]
     Broken(#[source] DbErr),
     /// The rules of the domain panicked. Nothing was written.
@@ -98,7 +98,7 @@ impl Error {
     }
 
     /// Whether one change of a batch may be the cause, so that the others can succeed without it: a conflict, a row that this
-    /// program does not understand, or a panic. Nothing was written.
+    /// program cannot read, or a panic. Nothing was written.
     #[must_use]
     pub fn is_about_one(&self) -> bool {
         matches!(

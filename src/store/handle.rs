@@ -1,4 +1,4 @@
-//! The store itself: what it is made of, how it is opened and closed. The things it stores are in files of their own.
+//! The store itself: its parts, and how it is opened and closed. The things that it stores are in files of their own.
 
 use std::{fs::File, sync::Arc};
 
@@ -17,11 +17,11 @@ use super::{
 pub struct Store(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
-    /// For statements on their own and for short reads.
+    /// The pool for reads.
     pub(super) reads: Pool,
-    /// For transactions that change something. On SQLite it has one connection, on Postgres it shares those of `reads`.
+    /// The pool for write transactions. On SQLite it has one connection; on Postgres it shares the connections of `reads`.
     pub(super) writes: Pool,
-    /// For the ledger's transactions.
+    /// The connections of the ledger's transactions.
     pub(super) ledger: LedgerPool,
     pub(super) caches: Caches,
     pub(super) reader: Reader,
@@ -48,7 +48,7 @@ impl Store {
         Ok(Self(Arc::new(Inner { reads, writes, ledger, caches, reader, _lock: lock })))
     }
 
-    /// Brings the schema up to date and closes the database again. Answers how many migrations were applied.
+    /// Brings the schema up to date and closes the database again. Returns the number of migrations that were applied.
     ///
     /// # Errors
     /// As `open`.
@@ -94,7 +94,7 @@ impl Store {
         Tx::begin(&self.0.writes).await
     }
 
-    /// Runs a transaction under a name, again while a repetition may succeed.
+    /// Runs a transaction under a name, and attempts it again while that may succeed.
     pub(super) async fn run_transaction<T, W>(&self, name: &'static str, work: impl FnMut() -> W) -> Result<T, Error>
     where
         W: Future<Output = Result<T, Error>> + Send,

@@ -1,6 +1,7 @@
 //! The schema, brought up to date: plain SQL files, applied in order, each once, all under one lock.
 //!
-//! Files are only ever added. A checksum notices one that was edited after it had been applied somewhere.
+//! Files are only ever added. A checksum notices one that was edited after it had been applied somewhere. Comments count for
+//! the checksum, too.
 //!
 //! # The rule for rolling upgrades
 //!
@@ -76,7 +77,7 @@ impl Migration {
 }
 
 /// Applies what is missing, in one transaction. Several instances may start at once: one applies, and the others wait for its
-/// lock and find nothing missing. Answers how many migrations were applied.
+/// lock and find nothing missing. Returns the number of migrations that were applied.
 pub(super) async fn run(pool: &Pool) -> Result<usize, Error> {
     let backend = pool.backend();
     let (tx, _permit) = pool.acquire().await?.begin().await?;

@@ -13,7 +13,7 @@ impl Store {
     /// The plan of a showtime, if there is one. Callers who ask at once for what is not in memory share the query.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn plan(&self, id: ShowtimeId) -> Result<Option<Arc<ShowtimePlan>>, Arc<Error>> {
         if let Some(plan) = self.0.caches.plans.get(id) {
             return Ok(Some(plan));
@@ -41,7 +41,7 @@ impl Store {
     /// The plans of these showtimes. Those that do not exist are missing.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn plans(&self, ids: &[ShowtimeId]) -> Result<Vec<Arc<ShowtimePlan>>, Arc<Error>> {
         let mut facts = HashMap::with_capacity(ids.len());
         let mut missing = Vec::new();

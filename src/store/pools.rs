@@ -1,4 +1,4 @@
-//! Connections: how they are made, how many there are, and how long a caller waits for one.
+//! Pools of connections: how they are opened, their sizes, and the wait for a connection.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
@@ -184,10 +184,9 @@ impl PoolConnection<'_> {
 
 /// The pools of a store.
 pub(super) struct Pools {
-    /// For statements on their own and for short reads.
+    /// The pool for reads.
     pub(super) reads: Pool,
-    /// For transactions that change something. On Postgres it shares the connections of `reads`, on SQLite it is the one
-    /// connection that writes.
+    /// The pool for write transactions. On SQLite it has one connection; on Postgres it shares the connections of `reads`.
     pub(super) writes: Pool,
     /// How the ledger's writers connect to Postgres. They have connections of their own, so that readers, however many, do not
     /// delay them.

@@ -1,26 +1,28 @@
-//! Which request a change belongs to, so that a repetition is recognised.
+//! Which request a change belongs to, so that a repeated request is recognised.
 
 use sha2::{Digest as _, Sha256};
 use uuid::{Builder, Uuid};
 
 use crate::domain::ids::RequestId;
 
-/// A request id with all that tells it from others, and a digest of the request.
+/// A request id with all that tells it from others, and the request's fingerprint.
 #[derive(Clone, Debug)]
 pub struct RequestKey {
-    /// The caller. Ids of different callers are different ids.
+    /// The caller. The same id of two callers means two requests.
     pub caller: String,
-    /// The method. Ids of different methods are different ids.
+    /// The method. The same id of two methods means two requests.
     pub method: &'static str,
     /// The caller's id for this intention.
     pub request_id: RequestId,
-    /// A digest of the request's content. A repetition has the same.
+    /// A digest of the request's content. A repeated request has the same.
     pub fingerprint: [u8; 32],
 }
 
 impl RequestKey {
     /// The request id scoped by caller, as it is stored with a reservation: the id itself for the caller without a name, and
     /// for each other caller another id. One narrow index finds it for every caller.
+    ///
+    /// The migrations 0004, whose text cannot change, call this `kept_as`.
     #[must_use]
     pub fn scoped_id(&self) -> Uuid {
         if self.caller.is_empty() {

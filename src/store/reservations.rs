@@ -60,7 +60,7 @@ impl Store {
     /// A reservation as it stands. `now` counts where the database has no clock.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn reservation(&self, id: ReservationId, now: DateTime<Utc>) -> Result<Option<ReservationAt>, Error> {
         read_named("get_reservation", async {
             let pooled = self.0.reads.acquire().await?;
@@ -74,7 +74,7 @@ impl Store {
     /// A page of reservations, the newest first. `now` counts where the database has no clock.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn reservations(
         &self,
         filter: &Filter,

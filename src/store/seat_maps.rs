@@ -73,7 +73,7 @@ impl Store {
     /// The seat map of a showtime, if there is one.
     ///
     /// # Errors
-    /// The database cannot be asked, or has a row that cannot be read.
+    /// The database cannot be used, or has a row that cannot be read.
     pub async fn seat_map(&self, id: ShowtimeId) -> Result<Option<ReadMap>, Error> {
         read_named("get_seat_map", async {
             let pooled = self.0.reads.acquire().await?;
@@ -94,7 +94,7 @@ impl Store {
     /// The revisions of these showtimes.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn revisions(&self, of: &[ShowtimeId]) -> Result<Revisions, Error> {
         read_named("get_revisions", async {
             let pooled = self.0.reads.acquire().await?;
@@ -110,7 +110,7 @@ impl Store {
     /// file of this process, and a restore ends the process.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn epoch(&self) -> Result<Option<String>, Error> {
         let Some(query) = dialect::epoch(self.0.reads.backend()) else { return Ok(None) };
         let pooled = self.0.reads.acquire().await?;

@@ -9,7 +9,7 @@ impl Store {
     /// proposal is stored, and all get that one.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn setting_or_insert(&self, name: &str, proposal: &[u8]) -> Result<Vec<u8>, Error> {
         self.run_transaction("settle", || async {
             let tx = self.begin().await?;
@@ -26,7 +26,7 @@ impl Store {
     /// The value of a setting, if it has one.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn setting(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
         let pooled = self.0.reads.acquire().await?;
         pooled.read(read(pooled.connection, name)).await

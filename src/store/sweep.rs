@@ -20,7 +20,7 @@ impl Store {
     /// decides, which only Postgres has.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn lapsed(&self, now: Option<DateTime<Utc>>, limit: u64) -> Result<Vec<ShowtimeId>, Error> {
         let pooled = self.0.reads.acquire().await?;
         let query = lapsed(pooled.backend(), now, limit).into_tuple::<Uuid>();

@@ -65,7 +65,7 @@ impl Tx {
     }
 }
 
-/// Runs a transaction under a name, again while a repetition may succeed. `limit` is the most that one statement may take.
+/// Runs a transaction under a name, and attempts it again while that may succeed. `limit` is the most that one statement may take.
 pub(super) async fn run<T, W>(limit: Duration, name: &'static str, mut work: impl FnMut() -> W) -> Result<T, Error>
 where
     W: Future<Output = Result<T, Error>> + Send,

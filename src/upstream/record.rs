@@ -16,7 +16,7 @@ use crate::pb::movies::ShowResponse;
 /// The entry of a movie has one show, or none if there is no such movie. The entry of a search has the movies found.
 #[derive(Clone, PartialEq, Message)]
 struct Record {
-    /// Microseconds since 1970. An entry with 0 is refused, because empty bytes decode to 0.
+    /// When the answer was fetched, in microseconds since 1970. An entry with 0 is refused, because empty bytes decode to 0.
     #[prost(int64, tag = "1")]
     fetch_time: i64,
     #[prost(message, repeated, tag = "2")]

@@ -1,4 +1,4 @@
-//! Card numbers: what must not be stored as the name of a payment.
+//! Detects card numbers, which a tender must not contain.
 //!
 //! A number counts as a card number if it has the prefix and the length of a card scheme and passes the Luhn check. One in
 //! ten numbers passes the Luhn check alone, and so would transaction ids made of a time or a counter. Two ranges are left

@@ -25,7 +25,7 @@ const UNSEEN: [std::ops::RangeInclusive<char>; 9] = [
 
 /// A caller's own id for a customer, in Unicode's normalisation form C (NFC).
 ///
-/// Ids are equal if they look alike to the extent that NFC tells: "é" as one character and "e" with an accent are the same.
+/// Ids are equal if their normalised forms are: "é" as one character and "e" with an accent are the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CustomerId(Arc<str>);
 
@@ -67,7 +67,7 @@ impl fmt::Display for CustomerId {
     }
 }
 
-/// Whether a character is not seen, changes the direction of others, or has no meaning that everybody shares.
+/// Whether a character is not seen, changes the direction of others, or is private use or unassigned.
 fn is_unseen(character: char) -> bool {
     let by_category = matches!(
         character.general_category(),

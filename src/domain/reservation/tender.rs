@@ -8,7 +8,7 @@ pub const MAX_METHOD: usize = 64;
 /// The most characters of a transaction id.
 pub const MAX_TRANSACTION: usize = 128;
 
-/// How a sale was paid for, as the caller names it.
+/// How a sale was paid for, as the caller states it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tender {
     /// The method of payment, such as "cash".

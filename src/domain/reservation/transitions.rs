@@ -41,7 +41,7 @@ pub enum NoLongerHeld {
     },
     /// The reservation was confirmed or cancelled.
     Settled {
-        /// Which of the two.
+        /// `Confirmed` or `Cancelled`.
         phase: Phase,
     },
 }

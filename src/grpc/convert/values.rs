@@ -22,7 +22,7 @@ pub(super) fn required<T>(value: Option<T>) -> Result<T, Violations> {
     value.ok_or_else(|| Violations::one("", "is required"))
 }
 
-/// To the microsecond, as it is kept.
+/// Reads a timestamp, truncated to microseconds.
 pub(super) fn time(timestamp: prost_types::Timestamp) -> Result<DateTime<Utc>, Violations> {
     let prost_types::Timestamp { seconds, nanos } = timestamp;
     let fits = TIMESTAMPS.contains(&seconds) && (0..NANOS).contains(&nanos);
@@ -32,7 +32,7 @@ pub(super) fn time(timestamp: prost_types::Timestamp) -> Result<DateTime<Utc>, V
         .ok_or_else(|| Violations::one("", "must be a valid timestamp"))
 }
 
-/// A span within its limits, to the microsecond.
+/// Reads a span within its limits, truncated to microseconds.
 pub(super) fn span(duration: prost_types::Duration, least: Duration, most: Duration) -> Result<Duration, Violations> {
     let prost_types::Duration { seconds, nanos } = duration;
     let exact = match u64::try_from(seconds) {

@@ -1,7 +1,7 @@
 //! All views, and how they are read from the database.
 //!
 //! A view is loaded once for all requests that arrive meanwhile, and so is every later read of it. A view never goes back in
-//! revision and never skips one without saying so, unless the database does: then every watcher gets a snapshot.
+//! revision and never skips one, unless the database does: then every watcher gets a snapshot.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

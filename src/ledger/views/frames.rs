@@ -1,4 +1,4 @@
-//! What readers and watchers get of a seat map, encoded once and shared. The encoded bytes mean nothing to this room.
+//! What readers and watchers get of a seat map, encoded once and shared. The ledger does not interpret the encoded bytes.
 
 use std::sync::{Arc, OnceLock};
 
@@ -26,7 +26,7 @@ pub struct Snapshot {
     /// When the showtime was cancelled.
     pub cancelled: Option<DateTime<Utc>>,
     pub(super) encoded: [OnceLock<Bytes>; 3],
-    /// The number of the frame that follows on it.
+    /// The number of the next frame.
     pub(super) next_frame: u64,
     /// When the first of its holds lapses. From then on it is out of date.
     pub(super) valid_until: Option<DateTime<Utc>>,

@@ -3,7 +3,7 @@
 //! A message is the version (1 byte), the sender (16 bytes), the epoch (its length in 1 byte, then text), and one change after
 //! the other. A change is the showtime's id (16 bytes), the revisions before and after it (8 bytes each), the time of the
 //! showtime's cancellation or 0 (8 bytes), the number of seats (2 bytes), and for each seat its number (2 bytes), its state (1
-//! byte) and, if it is held, the end of the hold (8 bytes). Numbers are big-endian, times are microseconds since 1970.
+//! byte) and, if it is held, the time of the hold's lapse (8 bytes). Numbers are big-endian, times are microseconds since 1970.
 //! Deliberately absent: who has a seat.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};

@@ -13,16 +13,17 @@ use std::{
 use super::{evict::to_evict, view::View};
 use crate::{domain::ids::ShowtimeId, store::Error};
 
-/// The place of one view, which may still be loading.
+/// Holds one view, which may still be loading.
 #[derive(Default)]
 pub(super) struct ViewSlot {
     pub(super) view: OnceLock<Arc<View>>,
     /// Held while the view is loaded. The value is when the last attempt that failed began, and its error, for the requests
     /// that waited meanwhile.
     pub(super) loading: tokio::sync::Mutex<Option<(Instant, Arc<Error>)>>,
-    /// The highest revision that this process has acknowledged. A view below it is not shown.
+    /// The view's floor: the highest revision that this process has acknowledged. A view below it is not shown.
     acknowledged: AtomicI64,
-    /// The highest revision that other instances have published. A view that is loaded below it has missed a message.
+    /// The highest revision that other instances have published. If a loaded view is below it, it missed a message and is read
+    /// again.
     published: AtomicI64,
 }
 
@@ -35,7 +36,7 @@ impl ViewSlot {
         self.acknowledged.fetch_max(revision, Ordering::SeqCst);
     }
 
-    /// Forgets what was acknowledged, because the database is another one or was restored.
+    /// Resets the floor, because the database is another one or was restored.
     pub(super) fn reset_acknowledged(&self) {
         self.acknowledged.store(0, Ordering::SeqCst);
     }
@@ -77,7 +78,7 @@ impl Slots {
         Arc::ptr_eq(current, view).then(|| view.add_watcher())
     }
 
-    /// Removes a view, unless there is another one in its place by now.
+    /// Removes a view, unless another view is in its slot by now.
     pub(super) fn remove(&self, id: ShowtimeId, view: &View) {
         let mut slots = self.write();
         let current = slots.get(&id).and_then(|slot| slot.view.get());

@@ -1,5 +1,5 @@
-//! `outbox`: the events of each commit, written in its transaction. A row has the events of the revisions `seq` to `last_seq`
-//! of one aggregate, and the next row begins at `last_seq + 1`.
+//! `outbox`: the events and steps of each commit, written in its transaction. A row has those of the revisions `seq` to
+//! `last_seq` of one aggregate, and the next row begins at `last_seq + 1`.
 //!
 //! There is no relation to `showtimes`: an aggregate is a showtime today, and other kinds of things will have events, too.
 
@@ -14,7 +14,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub seq: i64,
     pub last_seq: i64,
-    /// An encoded `boxoffice.events.v1.Events`.
+    /// Public events in field 1 (a `boxoffice.events.v1.Events`), steps for other instances in field 2.
     pub events: Vec<u8>,
     pub create_time: ChronoDateTimeUtc,
     pub publish_time: Option<ChronoDateTimeUtc>,

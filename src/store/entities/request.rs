@@ -1,4 +1,4 @@
-//! `requests`: for each change that came with a request id, what was asked, as a digest, and what was answered.
+//! `requests`: for each change that came with a request id, its fingerprint and its answer.
 
 use sea_orm::entity::prelude::*;
 

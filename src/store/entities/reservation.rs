@@ -10,10 +10,10 @@ pub struct Model {
     pub reservation_id: Uuid,
     pub showtime_id: Uuid,
     pub customer_id: String,
-    /// The number of the first seat, counted through the layout from 0.
+    /// The number of the first seat in the layout, from 0.
     pub first_seat: i16,
     pub seat_count: i16,
-    /// In the minor unit of the showtime's currency.
+    /// The total price in the minor unit of the showtime's currency.
     pub total_minor: i64,
     pub create_time: ChronoDateTimeUtc,
     /// The expire time that the first answer promised.

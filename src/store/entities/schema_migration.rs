@@ -11,7 +11,7 @@ pub struct Model {
     pub name: String,
     /// SHA-256 of the file's text, in hexadecimal digits.
     pub checksum: String,
-    /// As the database writes it, which differs between the stores.
+    /// The time as the database writes it, which differs between the stores.
     pub apply_time: String,
 }
 

@@ -8,7 +8,7 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub showtime_id: Uuid,
-    /// Counted through the layout, from 0.
+    /// The number of the seat in the layout, from 0.
     #[sea_orm(primary_key, auto_increment = false)]
     pub seat: i16,
     pub reservation_id: Uuid,

@@ -1,4 +1,4 @@
-//! `showtimes`: what is scheduled. Only `state` and `cancel_time` ever change; how the seats stand is in `standings`.
+//! `showtimes`: what is scheduled. Only `state` and `cancel_time` ever change; what changes with the seats is in `standings`.
 
 use sea_orm::entity::prelude::*;
 
@@ -20,14 +20,14 @@ pub struct Model {
     pub local_date: Date,
     pub currency: String,
     pub price_minor: i64,
-    /// Microseconds.
+    /// How long a hold lasts, in microseconds.
     pub hold_us: i64,
     pub create_time: ChronoDateTimeUtc,
     /// `scheduled` or `cancelled`.
     pub state: String,
     pub cancel_time: Option<ChronoDateTimeUtc>,
-    /// The auditorium's, which never changes. It is here for an index that ends in the list's order, and `None` only for a
-    /// moment: the database fills it in for a program that does not.
+    /// The cinema of the auditorium, which never changes. It is repeated here for an index that ends in the list's order. `None`
+    /// only until a trigger fills it in for a program that does not.
     pub cinema: Option<String>,
     #[sea_orm(belongs_to, from = "auditorium_id", to = "auditorium_id")]
     pub auditorium: BelongsTo<super::auditorium::Entity>,

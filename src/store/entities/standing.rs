@@ -12,7 +12,7 @@ pub struct Model {
     pub available_count: i32,
     /// The number of changes of the showtime's seats, from 1 when it is scheduled.
     pub revision: i64,
-    /// No hold ends before this. `None`: there is no hold.
+    /// No hold lapses before this time. `None`: there is no hold.
     pub next_lapse: Option<ChronoDateTimeUtc>,
     /// When the seats last changed. No decision is made at an earlier time.
     pub decide_time: Option<ChronoDateTimeUtc>,

@@ -140,7 +140,7 @@ impl PostgresTx {
         bounded(self.limit, rows).await?.into_iter().map(read).collect()
     }
 
-    /// Executes a statement of the query builder, and answers how many rows it concerned.
+    /// Executes a statement of the query builder, and returns the number of rows that it affected.
     pub(super) async fn execute(&mut self, statement: Statement) -> Result<u64, Error> {
         let values = SqlxValues(statement.values.unwrap_or(Values(Vec::new())));
         let query = sqlx::query_with(AssertSqlSafe(statement.sql), values);
@@ -148,7 +148,7 @@ impl PostgresTx {
         Ok(bounded(self.limit, done).await?.rows_affected())
     }
 
-    /// Executes a statement with values that are bound as they are, and answers how many rows it concerned.
+    /// Executes a statement with values that are bound as they are, and returns the number of rows that it affected.
     pub(super) async fn execute_bound(&mut self, sql: impl Into<Arc<str>>, values: PgArguments) -> Result<u64, Error> {
         let query = sqlx::query_with::<Postgres, _>(AssertSqlSafe(sql.into()), values);
         let done = async { query.execute(&mut self.open.connection).await.map_err(query_error) };

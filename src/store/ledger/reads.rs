@@ -33,7 +33,7 @@ pub struct LedgerStanding {
     pub state: showtime::State,
     /// When its seats last changed.
     pub decide_time: Option<DateTime<Utc>>,
-    /// No hold ends before this. `None`: there is no hold.
+    /// No hold lapses before this time. `None`: there is no hold.
     pub next_lapse: Option<DateTime<Utc>>,
 }
 
@@ -71,7 +71,7 @@ impl LedgerTx {
     /// The stored answers of requests with these keys. Requests to reserve have none: their answer is the reservation.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn answers(&mut self, keys: &[&RequestKey]) -> Result<Vec<StoredAnswer>, Error> {
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -95,7 +95,7 @@ impl LedgerTx {
     /// The standings of these showtimes.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn standings(&mut self, ids: &[ShowtimeId]) -> Result<Vec<(ShowtimeId, LedgerStanding)>, Error> {
         let sql = format!(
             "SELECT s.showtime_id, s.state, s.cancel_time, n.available_count, n.revision, n.decide_time, n.next_lapse \
@@ -115,7 +115,7 @@ impl LedgerTx {
     /// The reservations that were made by requests with these keys.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn prior_reservations(&mut self, keys: &[&RequestKey]) -> Result<Vec<PriorReservation>, Error> {
         if keys.is_empty() {
             return Ok(Vec::new());
@@ -141,7 +141,7 @@ impl LedgerTx {
     /// Every reservation of these showtimes that has a claim.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn live_reservations(&mut self, ids: &[ShowtimeId]) -> Result<Vec<Reservation>, Error> {
         let sql = format!(
             "SELECT {RESERVATION_COLUMNS} {FROM_RESERVATIONS} WHERE r.reservation_id IN \
@@ -154,7 +154,7 @@ impl LedgerTx {
     /// These reservations. Those that do not exist are missing.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn reservations(&mut self, ids: &[ReservationId]) -> Result<Vec<Reservation>, Error> {
         let sql = format!(
             "SELECT {RESERVATION_COLUMNS} {FROM_RESERVATIONS} WHERE r.reservation_id {}",
@@ -163,11 +163,11 @@ impl LedgerTx {
         self.read_reservations(sql, self.ids(ids.iter().map(|id| id.0))).await
     }
 
-    /// What happened to these showtimes after these revisions, by showtime and in the order of revisions. Only Postgres has
-    /// other instances that can have changed them.
+    /// The rows of the outbox of these showtimes after these revisions, by showtime and in the order of revisions. Only Postgres
+    /// has other instances that can have written them.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn events_since(&mut self, revisions: &[(ShowtimeId, i64)]) -> Result<Vec<OutboxRow>, Error> {
         Ok(since::in_order(self.all(since::statement(revisions)).await?))
     }

@@ -1,6 +1,6 @@
-//! What happened to showtimes after a revision. Only Postgres has other instances that can have changed them.
+//! The rows of the outbox after a revision. Only Postgres has other instances that can have written them.
 //!
-//! The ledger asks this inside its transaction, and views ask it outside, to follow the changes of other instances.
+//! The ledger reads them inside its transaction, and views read them outside, to replay the steps of other instances.
 
 use sea_orm::{DbBackend, FromQueryResult, Statement};
 
@@ -9,22 +9,22 @@ use crate::{
     store::{errors::Error, handle::Store, timing::read_named},
 };
 
-/// The events of one commit.
+/// A row of the outbox: one commit of one showtime.
 #[derive(Debug, FromQueryResult)]
 pub struct OutboxRow {
     /// The showtime's id.
     pub aggregate: uuid::Uuid,
-    /// The first revision that the events are of.
+    /// The first revision of the commit.
     pub seq: i64,
-    /// The encoded events.
+    /// Public events in field 1, steps for other instances in field 2.
     pub events: Vec<u8>,
 }
 
 impl Store {
-    /// What happened to these showtimes after these revisions, by showtime and in the order of revisions.
+    /// The rows of the outbox of these showtimes after these revisions, by showtime and in the order of revisions.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn events_since(&self, revisions: &[(ShowtimeId, i64)]) -> Result<Vec<OutboxRow>, Error> {
         read_named("get_events", async {
             let pooled = self.0.reads.acquire().await?;
@@ -35,14 +35,14 @@ impl Store {
     }
 }
 
-/// The rows by showtime and in the order of revisions. The query does not sort: a planner may then prefer to read all events
+/// The rows by showtime and in the order of revisions. The query does not sort: a planner may then prefer to read all rows
 /// of a showtime along the index.
 pub(super) fn in_order(mut rows: Vec<OutboxRow>) -> Vec<OutboxRow> {
     rows.sort_unstable_by_key(|row| (row.aggregate, row.seq));
     rows
 }
 
-/// The query for what happened to showtimes after these revisions.
+/// The query for the rows of the outbox after these revisions.
 #[must_use]
 pub fn statement(revisions: &[(ShowtimeId, i64)]) -> Statement {
     let sql = "SELECT o.aggregate, o.seq, o.events FROM unnest($1::uuid[], $2::bigint[]) AS known (aggregate, revision) \

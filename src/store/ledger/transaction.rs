@@ -49,7 +49,7 @@ impl LedgerConnection {
     /// Begins a transaction: takes the locks of these showtimes, and then reads the time.
     ///
     /// # Errors
-    /// The database cannot be asked, or `Busy`: another transaction has a lock.
+    /// The database cannot be used, or `Busy`: another transaction has a lock.
     pub async fn begin(&self, ids: &[ShowtimeId], lock_wait: LockWait) -> Result<(LedgerTx, LockedShowtimes), Error> {
         let start = Instant::now();
         let begin = async {
@@ -80,7 +80,7 @@ impl LedgerTx {
     /// either does not hold, nothing is written.
     ///
     /// # Errors
-    /// `Constraint` with its name, `Fenced`, the database cannot be asked, or `Unknown` if the answer did not come.
+    /// `Constraint` with its name, `Fenced`, the database cannot be used, or `Unknown` if the answer did not come.
     pub async fn commit(self, writes: &LedgerWrites) -> Result<(), Error> {
         let done = match self.kind {
             TxKind::Sqlite(tx) => match sqlite::write(&tx, writes).await {
