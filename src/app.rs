@@ -73,7 +73,7 @@ pub struct Answer<T> {
     /// The result of the change.
     pub value: T,
     /// Whether this is the stored answer to an earlier request with the same request id. Nothing was changed this time.
-    pub replayed: bool,
+    pub repeated: bool,
 }
 
 /// The setting that holds the key of page tokens, which all instances share.
@@ -123,7 +123,7 @@ impl App {
     /// Deletes stored answers older than 26 hours. Returns their number.
     ///
     /// # Errors
-    /// The store cannot be asked.
+    /// The database cannot be used.
     pub async fn delete_old_answers(&self) -> Result<u64, Error> {
         let mut deleted = 0;
         loop {

@@ -1,4 +1,4 @@
-//! Periodic tasks, and loops that go on after a panic.
+//! Periodic background tasks.
 //!
 //! A [`Task`] has a period and takes no input: each run reads what there is to do, so a run that was missed, repeated or cut
 //! off costs nothing but time. A [`Nudge`] starts the next run early. A failure is logged when it begins and when it is over,
@@ -35,9 +35,9 @@ impl Nudge {
     }
 }
 
-/// When a task runs next. A run that returns `()` means [`Next::Period`].
+/// When a task runs next. A run that returns `()` means [`NextRun::Period`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
+pub enum NextRun {
     /// After the period, or when the task is nudged.
     Period,
     /// After this time or the period, whichever is shorter, or when the task is nudged.
@@ -48,13 +48,13 @@ pub enum Next {
     Never,
 }
 
-impl From<()> for Next {
+impl From<()> for NextRun {
     fn from((): ()) -> Self {
         Self::Period
     }
 }
 
-/// A task that runs now and then.
+/// A task that runs periodically.
 #[derive(Debug)]
 #[must_use = "a task does nothing until `run` is awaited"]
 pub struct Task {
@@ -89,11 +89,11 @@ impl Task {
         Self { shutdown: Some(shutdown), ..self }
     }
 
-    /// Runs `work` again and again, until the shutdown or until a run answers [`Next::Never`].
+    /// Runs `work` again and again, until the shutdown or until a run answers [`NextRun::Never`].
     ///
     /// `work` should be an `async move` closure that owns what it uses, which it may change from run to run. With one that
     /// borrows, the compiler cannot show that the future is `Send`, and it cannot be spawned.
-    pub async fn run<N: Into<Next>, E: Error + 'static>(self, mut work: impl AsyncFnMut() -> Result<N, E>) {
+    pub async fn run<N: Into<NextRun>, E: Error + 'static>(self, mut work: impl AsyncFnMut() -> Result<N, E>) {
         let mut failing = false;
         while !self.is_shut_down() {
             // A future that is passed on by value takes its size twice.
@@ -104,10 +104,10 @@ impl Task {
                     }
                     failing = false;
                     match next.into() {
-                        Next::Period => self.wait(self.period).await,
-                        Next::Within(pause) => self.wait(pause.min(self.period)).await,
-                        Next::Now => task::yield_now().await,
-                        Next::Never => return,
+                        NextRun::Period => self.wait(self.period).await,
+                        NextRun::Within(pause) => self.wait(pause.min(self.period)).await,
+                        NextRun::Now => task::yield_now().await,
+                        NextRun::Never => return,
                     }
                 }
                 Ok(Err(error)) => {

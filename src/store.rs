@@ -1,7 +1,7 @@
-//! What is durable: the only room that knows SeaORM, SQL, and which database is used.
+//! The database: the only room that knows SeaORM, SQL, and which database is used.
 //!
 //! One `Store` uses Postgres or SQLite. Its methods are named after the things of the domain and answer in the domain's types.
-//! A refusal that follows from the data is a value; an `Error` means that the database could not be asked. Every transaction
+//! A refusal that follows from the data is a value; an `Error` means that the database cannot be used. Every transaction
 //! has a name under which it is timed, and is repeated only when it certainly had no effect.
 //!
 //! | Where | What |
@@ -11,7 +11,7 @@
 //! | `auditoriums`, `showtimes`, `reservations`, `seat_maps`, … | queries, by the thing that they are about |
 //! | `dialect` | what differs between Postgres and SQLite in a query |
 //! | `cache` | what never changes, in memory |
-//! | `ledger/` | the ledger's own transaction, the only SQL that is written as text |
+//! | `ledger/` | the ledger's own transaction; with the migrations, the only SQL that is written as text |
 //! | `migrations` | the schema |
 //! | `handle`, `pools`, `transactions` | how the database is opened and used |
 //!
@@ -50,7 +50,7 @@ pub use errors::Error;
 pub use handle::Store;
 pub use ledger::{
     Companion, LedgerConnection, LedgerStanding, LedgerTx, LedgerWrites, LockWait, LockedShowtime, LockedShowtimes,
-    NewAnswer, OutboxRow, PriorReservation, ShowtimeStep, StoredAnswer,
+    NewAnswer, OutboxRow, PriorReservation, ShowtimeAdvance, StoredAnswer,
 };
 pub use pools::{Database, Options, PLANNING, Permit};
 pub use request_key::RequestKey;

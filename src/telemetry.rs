@@ -125,7 +125,7 @@ pub fn print(text: &str) {
 
 /// Counts a request that has ended, and writes its console line.
 pub fn request_ended(request: &Ended<'_>, series: &RequestSeries) {
-    series.ended(request.outcome, request.protocol, request.elapsed);
+    series.ended(request.status, request.protocol, request.elapsed);
     access::write_line(request);
 }
 

@@ -70,7 +70,7 @@ pub struct Movies(Arc<Inner>);
 
 struct Inner {
     reader: Arc<Reader>,
-    calls: SingleFlight<Key, Result<Answer, Failure>>,
+    calls: SingleFlight<Key, Result<SourcedEntry, Failure>>,
 }
 
 /// What a call in flight needs.
@@ -84,7 +84,7 @@ struct Reader {
 }
 
 #[derive(Clone)]
-struct Answer {
+struct SourcedEntry {
     entry: Entry,
     source: Source,
 }
@@ -113,7 +113,7 @@ impl Movies {
     /// [`Failure::NotFound`] if the provider has no such movie, [`Failure::Unavailable`] if the provider does not answer
     /// and the cache has no usable entry.
     pub async fn movie(&self, id: &MovieId) -> Result<Sourced<Arc<Movie>>, Failure> {
-        let Answer { entry: Entry { fetch_time, content }, source } = self.read(Key::Movie(id.clone())).await?;
+        let SourcedEntry { entry: Entry { fetch_time, content }, source } = self.read(Key::Movie(id.clone())).await?;
         match content {
             Content::Movie(value) => Ok(Sourced { value, source, fetch_time }),
             Content::Absent | Content::Movies(_) => Err(Failure::NotFound),
@@ -125,7 +125,7 @@ impl Movies {
     /// # Errors
     /// [`Failure::Unavailable`] if the provider does not answer and the cache has no usable entry.
     pub async fn search(&self, text: &str) -> Result<Sourced<Arc<Vec<Movie>>>, Failure> {
-        let Answer { entry: Entry { fetch_time, content }, source } = self.read(Key::search(text)).await?;
+        let SourcedEntry { entry: Entry { fetch_time, content }, source } = self.read(Key::search(text)).await?;
         let value = match content {
             Content::Movies(value) => value,
             Content::Absent | Content::Movie(_) => Arc::default(),
@@ -148,7 +148,7 @@ impl Movies {
         }
     }
 
-    async fn read(&self, key: Key) -> Result<Answer, Failure> {
+    async fn read(&self, key: Key) -> Result<SourcedEntry, Failure> {
         let reader = &self.0.reader;
         let answer = match self.0.calls.join(&key, || reader.clone().read(key.clone())) {
             Some(pending) => pending.await.unwrap_or_else(|_| Err(Unavailable::default().into())),
@@ -156,10 +156,10 @@ impl Movies {
             None => reader.fallback(reader.cache.get(&key).await, Unavailable::default()),
         };
         metrics::cache_lookup(match &answer {
-            Ok(Answer { source: Source::Live, .. }) => "live",
-            Ok(Answer { entry: Entry { content: Content::Absent, .. }, .. }) => "absent",
-            Ok(Answer { source: Source::Fresh, .. }) => "fresh",
-            Ok(Answer { source: Source::Stale, .. }) => "stale",
+            Ok(SourcedEntry { source: Source::Live, .. }) => "live",
+            Ok(SourcedEntry { entry: Entry { content: Content::Absent, .. }, .. }) => "absent",
+            Ok(SourcedEntry { source: Source::Fresh, .. }) => "fresh",
+            Ok(SourcedEntry { source: Source::Stale, .. }) => "stale",
             Err(_) => "none",
         });
         answer
@@ -174,18 +174,18 @@ impl From<Unavailable> for Failure {
 
 impl Reader {
     /// Reads the cache, then the provider, then the cache again for a stale entry.
-    async fn read(self: Arc<Self>, key: Key) -> Result<Answer, Failure> {
+    async fn read(self: Arc<Self>, key: Key) -> Result<SourcedEntry, Failure> {
         let cached = self.cache.get(&key).await;
         let now = self.clock.now();
         if let Some(entry) = cached.as_ref().filter(|entry| self.is_fresh(entry, now)) {
-            return Ok(Answer { entry: entry.clone(), source: Source::Fresh });
+            return Ok(SourcedEntry { entry: entry.clone(), source: Source::Fresh });
         }
         match self.provider.fetch(&key).await {
             Ok(content) => {
                 let ttl = if content == Content::Absent { self.absent } else { self.stale.max(self.fresh) };
                 let entry = Entry { fetch_time: self.clock.now(), content };
                 self.cache.put(&key, &entry, ttl).await;
-                Ok(Answer { entry, source: Source::Live })
+                Ok(SourcedEntry { entry, source: Source::Live })
             }
             Err(unavailable) => {
                 let cached = match cached {
@@ -198,12 +198,12 @@ impl Reader {
     }
 
     /// The answer when the provider has given none: the cached entry if it is not too old.
-    fn fallback(&self, cached: Option<Entry>, unavailable: Unavailable) -> Result<Answer, Failure> {
+    fn fallback(&self, cached: Option<Entry>, unavailable: Unavailable) -> Result<SourcedEntry, Failure> {
         let now = self.clock.now();
         let entry =
             cached.filter(|entry| self.is_fresh(entry, now) || self.is_usable(entry, now)).ok_or(unavailable)?;
         let source = if self.is_fresh(&entry, now) { Source::Fresh } else { Source::Stale };
-        Ok(Answer { entry, source })
+        Ok(SourcedEntry { entry, source })
     }
 
     /// Whether the entry is served without asking the provider. With a fresh window of zero none is.

@@ -14,7 +14,7 @@ use boxoffice::{
     ledger::{self, Ledger, Outcome, Request, TimeSource},
     store::{
         self, Companion, Database, Error, LedgerConnection, LedgerWrites, LockWait, LockedShowtimes, RequestKey,
-        ShowtimeStep, Store,
+        ShowtimeAdvance, Store,
     },
 };
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
@@ -89,7 +89,7 @@ async fn the_ledger_writes_the_companions_of_accepted_changes_only(world: World)
     assert_eq!(fixture.settings(["a"]).await, [Some(vec![1])]);
     // A second insert of the same row would fail.
     let reply = ledger.submit(first).await.expect("the ledger answers").expect("the showtime exists");
-    assert!(matches!(reply.outcome, Outcome::Replayed(Some(_))), "{reply:?}");
+    assert!(matches!(reply.outcome, Outcome::Repeated(Some(_))), "{reply:?}");
     let refused = fixture.reserve(1, insert("b"));
     let reply = ledger.submit(refused).await.expect("the ledger answers").expect("the showtime exists");
     assert!(matches!(reply.outcome, Outcome::Refused(_)), "{reply:?}");
@@ -179,7 +179,7 @@ impl Fixture {
 
     /// A step from this revision to the next one, without other writes.
     fn step(&self, before: i64) -> LedgerWrites {
-        let step = ShowtimeStep {
+        let step = ShowtimeAdvance {
             showtime_id: self.id(),
             before,
             revision: before + 1,
@@ -190,7 +190,7 @@ impl Fixture {
             events: vec![],
         };
         let mut writes = LedgerWrites::default();
-        writes.steps.push(step);
+        writes.advances.push(step);
         writes
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use boxoffice::domain::{
     layout::{Layout, LayoutCell, LayoutRow, MAX_PLACES, MAX_ROWS, MAX_SEATS},
     money::{Currency, Money},
-    showtime::Slot,
+    showtime::TimeSlot,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::{
@@ -174,15 +174,15 @@ fn number(place: LayoutCell) -> Option<i32> {
 }
 
 /// Slots of whole minutes within a few hours, so that many of them touch or nearly touch.
-fn slots() -> impl Strategy<Value = Slot> {
+fn slots() -> impl Strategy<Value = TimeSlot> {
     (0..300_i64, 1..120_i64, 0..30_i64).prop_map(|(start, length, turnaround)| {
         let minute = |minute| DateTime::<Utc>::UNIX_EPOCH + TimeDelta::minutes(minute);
-        Slot { start: minute(start), end: minute(start + length), free_again: minute(start + length + turnaround) }
+        TimeSlot { start: minute(start), end: minute(start + length), free_again: minute(start + length + turnaround) }
     })
 }
 
 /// The minutes in which the auditorium is not free.
-fn minutes(slot: &Slot) -> HashSet<i64> {
+fn minutes(slot: &TimeSlot) -> HashSet<i64> {
     let minute = |time: DateTime<Utc>| time.timestamp() / 60;
     (minute(slot.start)..minute(slot.free_again)).collect()
 }

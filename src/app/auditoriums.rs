@@ -31,8 +31,8 @@ impl App {
         self.detached(async move {
             let (id, now) = (AuditoriumId(app.0.clock.new_id()), app.0.clock.now());
             match app.0.store.create_auditorium(id, &new, key.as_ref(), now).await? {
-                AuditoriumCreated::Created(value) => Ok(Answer { value, replayed: false }),
-                AuditoriumCreated::Replayed(value) => Ok(Answer { value, replayed: true }),
+                AuditoriumCreated::Created(value) => Ok(Answer { value, repeated: false }),
+                AuditoriumCreated::Repeated(value) => Ok(Answer { value, repeated: true }),
                 AuditoriumCreated::RequestReused => Err(Error::RequestReused),
             }
         })

@@ -233,10 +233,10 @@ fn view_at(reservation: Reservation, plan: Arc<ShowtimePlan>, as_of: DateTime<Ut
 /// The ledger's reply as the answer to a request about one reservation.
 fn changed(reply: Reply, reservation_id: Option<ReservationId>) -> Result<Answer<ReservationChange>, Error> {
     let Reply { plan, revision, now, outcome } = reply;
-    let (reservation, replayed) = match outcome {
+    let (reservation, repeated) = match outcome {
         Outcome::Done(Some(reservation)) => (reservation, false),
-        Outcome::Replayed(Some(reservation)) => (reservation, true),
-        Outcome::Done(None) | Outcome::Replayed(None) => {
+        Outcome::Repeated(Some(reservation)) => (reservation, true),
+        Outcome::Done(None) | Outcome::Repeated(None) => {
             return Err(Error::Lost("the ledger's reply has no reservation".to_owned()));
         }
         Outcome::RequestReused => return Err(Error::RequestReused),
@@ -250,7 +250,7 @@ fn changed(reply: Reply, reservation_id: Option<ReservationId>) -> Result<Answer
         State::Expired => Phase::Expired,
     };
     let view = ReservationView { reservation, plan, phase, as_of: now };
-    Ok(Answer { value: ReservationChange { view, revision, validate_only: false }, replayed })
+    Ok(Answer { value: ReservationChange { view, revision, validate_only: false }, repeated })
 }
 
 /// The filter as text. Page tokens are signed with it, so it must not change between versions.

@@ -48,16 +48,15 @@ impl App {
         for (name, rows, seats) in AUDITORIUMS {
             screens.push(self.sample_auditorium(name, rows, seats).await?);
         }
-        for row in SHOWTIMES {
-            self.sample_showtime(&screens[row.0], row).await?;
+        for showtime in SHOWTIMES {
+            self.sample_showtime(&screens[showtime.0], showtime).await?;
         }
         self.0.store.setting_or_insert(DONE, b"complete").await?;
         Ok(true)
     }
 
     async fn sample_auditorium(&self, name: &str, rows: u8, seats: usize) -> Result<Auditorium, Error> {
-        let rows =
-            (0..rows).map(|row| LayoutRow { label: label(row), places: places(row, seats), numbers: Vec::new() });
+        let rows = (0..rows).map(|row| LayoutRow { label: label(row), places: cells(row, seats), numbers: Vec::new() });
         let new = NewAuditorium::check(name.to_owned(), CINEMA.to_owned(), TIME_ZONE, Some(rows.collect()))?;
         Ok(self.create_auditorium(&sample_origin("CreateAuditorium", name), new).await?.value)
     }
@@ -95,8 +94,8 @@ fn label(row: u8) -> String {
     if row < 26 { letter.to_string() } else { format!("A{letter}") }
 }
 
-/// The cells of a row with two aisles. The first row has two wheelchair places with companion seats.
-fn places(row: u8, seats: usize) -> String {
+/// The cells of a row with two aisles. The first row has an accessible seat and its companion seat at each end.
+fn cells(row: u8, seats: usize) -> String {
     let side = seats / 4;
     let kinds = if row == 0 { format!("ac{}ca", "s".repeat(seats - 4)) } else { "s".repeat(seats) };
     format!("{}_{}_{}", &kinds[..side], &kinds[side..seats - side], &kinds[seats - side..])

@@ -14,10 +14,10 @@ use tokio::sync::oneshot;
 
 use crate::store::Error;
 
-type Answer<V> = Result<V, Arc<Error>>;
+type ReadResult<V> = Result<V, Arc<Error>>;
 
 /// Callers who wait for the next read, by key. A key is present while a read for it is under way.
-type Waiting<K, V> = HashMap<K, Vec<oneshot::Sender<Answer<V>>>>;
+type Waiting<K, V> = HashMap<K, Vec<oneshot::Sender<ReadResult<V>>>>;
 
 /// The reads under way. Cheap to clone.
 pub(super) struct SharedReads<K, V>(Arc<Mutex<Waiting<K, V>>>);
@@ -40,7 +40,7 @@ impl<K, V> SharedReads<K, V> {
 
 impl<K: Clone + Eq + Hash + Send + 'static, V: Clone + Send + 'static> SharedReads<K, V> {
     /// Reads `key` from `source`, in a read that begins after this call. The read goes on if the caller leaves.
-    pub(super) async fn read(&self, key: &K, source: impl Source<V>) -> Answer<V> {
+    pub(super) async fn read(&self, key: &K, source: impl Source<V>) -> ReadResult<V> {
         let (send, receive) = oneshot::channel();
         let first = {
             let mut waiting = self.waiting();
@@ -62,10 +62,10 @@ pub(super) trait Source<V>: Send + Sync + 'static {
     type Permit: Send;
 
     /// Waits for the permit.
-    fn permit(&self) -> impl Future<Output = Answer<Self::Permit>> + Send;
+    fn permit(&self) -> impl Future<Output = ReadResult<Self::Permit>> + Send;
 
     /// Reads once.
-    fn read(&self, permit: Self::Permit) -> impl Future<Output = Answer<V>> + Send;
+    fn read(&self, permit: Self::Permit) -> impl Future<Output = ReadResult<V>> + Send;
 }
 
 /// The reads of one key, one after the other.
@@ -105,7 +105,7 @@ impl<K: Eq + Hash, V: Clone> Reading<K, V> {
     }
 
     /// The callers of the read that begins now.
-    fn callers(&self) -> Vec<oneshot::Sender<Answer<V>>> {
+    fn callers(&self) -> Vec<oneshot::Sender<ReadResult<V>>> {
         self.reads.waiting().get_mut(&self.key).map(std::mem::take).unwrap_or_default()
     }
 }
@@ -152,12 +152,12 @@ mod tests {
     impl Source<usize> for Counting {
         type Permit = ();
 
-        async fn permit(&self) -> Answer<()> {
+        async fn permit(&self) -> ReadResult<()> {
             pass(&self.0.may_begin).await;
             Ok(())
         }
 
-        async fn read(&self, (): ()) -> Answer<usize> {
+        async fn read(&self, (): ()) -> ReadResult<usize> {
             let number = self.0.reads.fetch_add(1, Ordering::SeqCst) + 1;
             self.0.begun.add_permits(1);
             pass(&self.0.may_end).await;
@@ -211,11 +211,11 @@ mod tests {
     impl Source<usize> for Panics {
         type Permit = ();
 
-        async fn permit(&self) -> Answer<()> {
+        async fn permit(&self) -> ReadResult<()> {
             Ok(())
         }
 
-        async fn read(&self, (): ()) -> Answer<usize> {
+        async fn read(&self, (): ()) -> ReadResult<usize> {
             assert!(!self.0, "planned");
             Ok(1)
         }

@@ -102,9 +102,9 @@ impl App {
         let request = origin.command(id, Command::CancelShowtime { force, expected_revision });
         let Reply { plan, revision, now, outcome } =
             self.decide(request).await?.ok_or_else(|| Error::no_showtime(id))?;
-        let replayed = match outcome {
+        let repeated = match outcome {
             Outcome::Done(_) => false,
-            Outcome::Replayed(_) => true,
+            Outcome::Repeated(_) => true,
             Outcome::RequestReused => return Err(Error::RequestReused),
             Outcome::Refused(why) => {
                 return Err(Error::Refused(Refused { why, plan, revision, now, reservation_id: None }));
@@ -112,7 +112,7 @@ impl App {
         };
         // A cancelled showtime does not change any more, so a read after the commit returns the result.
         let value = self.0.store.showtime(id).await?.ok_or_else(|| Error::no_showtime(id))?;
-        Ok(Answer { value, replayed })
+        Ok(Answer { value, repeated })
     }
 
     /// The time from which an auditorium has no more showtimes. It is 1970 if the auditorium never had any.
@@ -160,8 +160,8 @@ impl Source<Arc<ShowtimePage>> for PageRead {
 
 fn scheduled(outcome: ShowtimeScheduled, new: &NewShowtime, turnaround: Duration) -> Result<Answer<Showtime>, Error> {
     match outcome {
-        ShowtimeScheduled::Scheduled(value) => Ok(Answer { value, replayed: false }),
-        ShowtimeScheduled::Replayed(value) => Ok(Answer { value, replayed: true }),
+        ShowtimeScheduled::Scheduled(value) => Ok(Answer { value, repeated: false }),
+        ShowtimeScheduled::Repeated(value) => Ok(Answer { value, repeated: true }),
         ShowtimeScheduled::RequestReused => Err(Error::RequestReused),
         ShowtimeScheduled::NoAuditorium => {
             Err(Error::NotFound { kind: Kind::Auditorium, id: new.auditorium_id.to_string() })

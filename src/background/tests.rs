@@ -84,7 +84,7 @@ async fn the_first_run_is_at_once_and_the_others_a_period_after_the_end_of_the_o
     let work = async || {
         let before = runs.note();
         sleep(Duration::from_secs(10)).await;
-        Ok::<_, Infallible>(if before == 2 { Next::Never } else { Next::Period })
+        Ok::<_, Infallible>(if before == 2 { NextRun::Never } else { NextRun::Period })
     };
     Task::new("count", PERIOD).run(work).await;
     assert_eq!(runs.seconds(), [0, 70, 140]);
@@ -92,10 +92,10 @@ async fn the_first_run_is_at_once_and_the_others_a_period_after_the_end_of_the_o
 
 #[tokio::test(start_paused = true)]
 async fn a_task_can_be_spawned_and_changes_what_it_owns_from_run_to_run() {
-    async fn add(to: &mut u32, by: &u32) -> Result<Next, DiskFull> {
+    async fn add(to: &mut u32, by: &u32) -> Result<NextRun, DiskFull> {
         task::yield_now().await;
         *to += by;
-        Ok(if *to < 30 { Next::Period } else { Next::Never })
+        Ok(if *to < 30 { NextRun::Period } else { NextRun::Never })
     }
     let (runs, mut sum, step) = (Times::new(), 0, 10);
     tokio::spawn(Task::new("count", PERIOD).run(async move || add(&mut sum, &step).await)).await.unwrap();
@@ -105,7 +105,7 @@ async fn a_task_can_be_spawned_and_changes_what_it_owns_from_run_to_run() {
 #[tokio::test(start_paused = true)]
 async fn a_run_says_when_the_next_one_is_but_not_beyond_the_period() {
     let runs = Times::new();
-    let answers = [Next::Within(Duration::from_secs(7)), Next::Now, Next::Within(2 * PERIOD), Next::Never];
+    let answers = [NextRun::Within(Duration::from_secs(7)), NextRun::Now, NextRun::Within(2 * PERIOD), NextRun::Never];
     Task::new("count", PERIOD).run(async || Ok::<_, Infallible>(answers[runs.note()])).await;
     assert_eq!(runs.seconds(), [0, 7, 7, 67]);
 }
@@ -116,7 +116,7 @@ async fn between_runs_without_a_pause_others_have_their_turn() {
     let task = Task::new("count", PERIOD).shutdown(shutdown.clone());
     let work = {
         let runs = runs.clone();
-        async move || Ok::<_, Infallible>(if runs.note() < 1_000 { Next::Now } else { Next::Never })
+        async move || Ok::<_, Infallible>(if runs.note() < 1_000 { NextRun::Now } else { NextRun::Never })
     };
     let task = tokio::spawn(task.run(work));
     tokio::spawn(async move { shutdown.cancel() });
@@ -132,10 +132,10 @@ async fn a_nudge_starts_the_next_run_and_those_that_come_during_a_run_lead_to_on
         async move || {
             match runs.note() {
                 1 => (0..3).for_each(|_| nudge.send()),
-                3 => return Ok(Next::Never),
+                3 => return Ok(NextRun::Never),
                 _ => {}
             }
-            Ok::<_, Infallible>(Next::Period)
+            Ok::<_, Infallible>(NextRun::Period)
         }
     };
     let task = tokio::spawn(Task::new("count", PERIOD).nudge(&nudge).run(work));
@@ -182,8 +182,8 @@ async fn a_failure_is_logged_when_it_begins_and_when_it_is_over() {
     let (log, _guard) = Log::capture();
     let runs = Times::new();
     let work = async || match runs.note() {
-        0 | 4 | 6 => Ok(Next::Period),
-        8 => Ok(Next::Never),
+        0 | 4 | 6 => Ok(NextRun::Period),
+        8 => Ok(NextRun::Never),
         _ => Err(DiskFull),
     };
     Task::new("tidy of the attic", PERIOD).retry(RETRY).run(work).await;
@@ -201,7 +201,7 @@ async fn a_task_that_failed_is_not_nudged_before_its_retry() {
     let (runs, nudge, shutdown) = (Times::new(), Nudge::default(), CancellationToken::new());
     let work = async || {
         nudge.send();
-        if runs.note() < 1_000 { Err(DiskFull) } else { Ok(Next::Never) }
+        if runs.note() < 1_000 { Err(DiskFull) } else { Ok(NextRun::Never) }
     };
     let cancel = async {
         sleep(Duration::from_secs(12)).await;
@@ -215,7 +215,7 @@ async fn a_task_that_failed_is_not_nudged_before_its_retry() {
 #[tokio::test(start_paused = true)]
 async fn without_a_retry_a_task_that_failed_runs_again_after_its_period() {
     let runs = Times::new();
-    let work = async || if runs.note() == 0 { Err(DiskFull) } else { Ok(Next::Never) };
+    let work = async || if runs.note() == 0 { Err(DiskFull) } else { Ok(NextRun::Never) };
     Task::new("count", PERIOD).run(work).await;
     assert_eq!(runs.seconds(), [0, 60]);
 }
@@ -230,8 +230,8 @@ async fn after_a_panic_which_is_logged_a_task_goes_on() {
             task::yield_now().await;
             panic!("half-way")
         }
-        2 => Ok::<_, Infallible>(Next::Period),
-        _ => Ok(Next::Never),
+        2 => Ok::<_, Infallible>(NextRun::Period),
+        _ => Ok(NextRun::Never),
     };
     Task::new("tidy of the attic", PERIOD).retry(RETRY).run(work).await;
     assert_eq!(runs.seconds(), [0, 5, 10, 70]);

@@ -42,7 +42,7 @@ impl Status {
         }
     }
 
-    /// When the hold ends, if the seat is held.
+    /// When the hold lapses, if the seat is held.
     #[must_use]
     pub fn held_until(self) -> Option<DateTime<Utc>> {
         match self {
@@ -187,22 +187,22 @@ impl SeatMap {
     /// When the next hold lapses after `now`.
     #[must_use]
     pub fn next_lapse(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.ends().map(|(_, until)| until).filter(|until| *until > now).min()
+        self.lapses().map(|(_, until)| until).filter(|until| *until > now).min()
     }
 
     /// The seats whose holds lapse after the first time, and at the second at the latest.
     pub fn lapsed(&self, after: DateTime<Utc>, by: DateTime<Utc>) -> impl Iterator<Item = u16> {
-        self.ends().filter(move |(_, until)| after < *until && *until <= by).map(|(seat, _)| seat)
+        self.lapses().filter(move |(_, until)| after < *until && *until <= by).map(|(seat, _)| seat)
     }
 
-    fn ends(&self) -> impl Iterator<Item = (u16, DateTime<Utc>)> {
+    fn lapses(&self) -> impl Iterator<Item = (u16, DateTime<Utc>)> {
         self.seats.iter().enumerate().filter_map(|(seat, status)| match status {
             Status::Held { until } => Some((seat as u16, *until)),
             Status::Free | Status::Sold => None,
         })
     }
 
-    /// Applies a delta if it follows on the map's revision.
+    /// Applies a delta if it starts from the map's revision.
     pub fn follow(&mut self, delta: &Delta) -> Followed {
         if delta.revision <= self.revision {
             return Followed::Known;

@@ -43,7 +43,7 @@ pub struct Rules {
     pub orphan_rule: OrphanRule,
 }
 
-/// The orphan-seat rule. An orphan is a free seat without a free neighbour, which hardly anybody buys.
+/// The orphan-seat rule. An orphan is a free seat without a free neighbour, which is hard to sell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OrphanRule {
     /// A choice may leave orphans.
@@ -149,7 +149,7 @@ pub struct Decision {
 
 /// A live reservation, with copies of what decisions read most.
 #[derive(Clone, Debug)]
-struct Claim {
+struct LiveReservation {
     customer_digest: u64,
     /// When the hold lapses. `None`: the seats are sold.
     until: Option<DateTime<Utc>>,
@@ -164,15 +164,15 @@ pub struct Seating {
     revision: i64,
     /// The time of the latest decision. None will be made at an earlier time.
     latest: DateTime<Utc>,
-    /// For each seat the index of its claim plus 1; 0: the seat has no claim.
+    /// For each seat the index in `live` of the reservation that has it, plus 1; 0: none has it.
     seats: Vec<u16>,
-    /// The number of seats without a claim.
+    /// The number of seats that no live reservation has.
     unclaimed: u16,
-    claims: Vec<Option<Claim>>,
-    /// Indexes of `claims` that can be used again.
-    free_slots: Vec<u16>,
-    /// The index of the claim of each live reservation.
-    live: HashMap<ReservationId, u16>,
+    live: Vec<Option<LiveReservation>>,
+    /// Indexes of `live` that can be used again.
+    free_indexes: Vec<u16>,
+    /// The index in `live` of each live reservation.
+    live_index: HashMap<ReservationId, u16>,
     /// Reservations that are no longer live, so that commands about them are refused with the reason.
     ended: HashMap<ReservationId, Arc<Reservation>>,
 }
@@ -189,10 +189,18 @@ impl Seating {
     ) -> Self {
         let unclaimed = plan.seat_index.seat_count();
         let seats = vec![0; usize::from(unclaimed)];
-        let (claims, free_slots) = (Vec::new(), Vec::new());
-        let (index, ended) = (HashMap::new(), HashMap::new());
-        let mut seating =
-            Self { plan, state, revision, latest, seats, unclaimed, claims, free_slots, live: index, ended };
+        let mut seating = Self {
+            plan,
+            state,
+            revision,
+            latest,
+            seats,
+            unclaimed,
+            live: Vec::new(),
+            free_indexes: Vec::new(),
+            live_index: HashMap::new(),
+            ended: HashMap::new(),
+        };
         for reservation in live {
             seating.seat(Arc::new(reservation));
         }
@@ -230,11 +238,11 @@ impl Seating {
         self.latest
     }
 
-    /// A reservation that is live, ended since the last [`Seating::forget_ended`], or was recalled.
+    /// A reservation that is live, ended since the last [`Seating::evict_ended`], or was recalled.
     #[must_use]
     pub fn reservation(&self, id: ReservationId) -> Option<&Arc<Reservation>> {
-        match self.live.get(&id) {
-            Some(claim) => self.claims[usize::from(*claim)].as_ref().map(|claim| &claim.reservation),
+        match self.live_index.get(&id) {
+            Some(index) => self.live[usize::from(*index)].as_ref().map(|live| &live.reservation),
             None => self.ended.get(&id),
         }
     }
@@ -242,12 +250,12 @@ impl Seating {
     /// The number of reservations that are recorded as held or confirmed.
     #[must_use]
     pub fn live_count(&self) -> usize {
-        self.live.len()
+        self.live_index.len()
     }
 
     /// The reservations that are recorded as held or confirmed.
     pub fn live(&self) -> impl Iterator<Item = &Arc<Reservation>> {
-        self.claims.iter().flatten().map(|claim| &claim.reservation)
+        self.live.iter().flatten().map(|live| &live.reservation)
     }
 
     /// Adds a reservation that has ended, so that commands about it are refused with the reason.
@@ -263,8 +271,8 @@ impl Seating {
         }
     }
 
-    /// Drops the reservations that have ended.
-    pub fn forget_ended(&mut self) {
+    /// Drops the reservations that have ended. They can be read and recalled again.
+    pub fn evict_ended(&mut self) {
         self.ended.clear();
     }
 
@@ -277,29 +285,28 @@ impl Seating {
     /// When the first recorded hold lapses, which may be in the past.
     #[must_use]
     pub fn next_lapse(&self) -> Option<DateTime<Utc>> {
-        self.claims.iter().flatten().filter_map(|claim| claim.until).min()
+        self.live.iter().flatten().filter_map(|live| live.until).min()
     }
 
-    /// The recorded claim of a seat, which may have lapsed.
-    fn claim(&self, seat: u16) -> Option<&Claim> {
-        let claim = self.seats[usize::from(seat)].checked_sub(1)?;
-        self.claims[usize::from(claim)].as_ref()
+    /// The reservation that has a seat as recorded. Its hold may have lapsed.
+    fn live_at(&self, seat: u16) -> Option<&LiveReservation> {
+        let index = self.seats[usize::from(seat)].checked_sub(1)?;
+        self.live[usize::from(index)].as_ref()
     }
 
     fn is_free(&self, seat: u16, now: DateTime<Utc>) -> bool {
-        self.claim(seat).is_none_or(|claim| claim.lapsed(now))
+        self.live_at(seat).is_none_or(|live| live.lapsed(now))
     }
 
     /// The number of seats that the customer holds or has bought, and when the first of the holds lapses.
     fn customer_seats(&self, customer: &CustomerId, now: DateTime<Utc>) -> (u16, Option<DateTime<Utc>>) {
         let digest = digest(customer);
-        let counts = |claim: &&Claim| {
-            claim.customer_digest == digest && !claim.lapsed(now) && claim.reservation.customer_id == *customer
+        let counts = |live: &&LiveReservation| {
+            live.customer_digest == digest && !live.lapsed(now) && live.reservation.customer_id == *customer
         };
-        let claims = self.claims.iter().flatten().filter(counts);
-        claims.fold((0, None), |(count, first), claim| {
-            let first = [first, claim.until].into_iter().flatten().min();
-            (count + claim.reservation.block.count, first)
+        self.live.iter().flatten().filter(counts).fold((0, None), |(count, first), live| {
+            let first = [first, live.until].into_iter().flatten().min();
+            (count + live.reservation.block.count, first)
         })
     }
 
@@ -322,28 +329,28 @@ impl Seating {
     }
 
     fn seat(&mut self, reservation: Arc<Reservation>) {
-        let claim = self.live.get(&reservation.reservation_id).copied();
-        let claim = claim.or_else(|| self.free_slots.pop()).unwrap_or_else(|| {
-            self.claims.push(None);
-            self.claims.len() as u16 - 1
+        let index = self.live_index.get(&reservation.reservation_id).copied();
+        let index = index.or_else(|| self.free_indexes.pop()).unwrap_or_else(|| {
+            self.live.push(None);
+            self.live.len() as u16 - 1
         });
         for seat in reservation.block.seats() {
-            let before = std::mem::replace(&mut self.seats[usize::from(seat)], claim + 1);
+            let before = std::mem::replace(&mut self.seats[usize::from(seat)], index + 1);
             self.unclaimed -= u16::from(before == 0);
         }
-        self.live.insert(reservation.reservation_id, claim);
+        self.live_index.insert(reservation.reservation_id, index);
         let until = match reservation.state() {
             State::Held => Some(reservation.expire_time()),
             State::Confirmed(_) | State::Cancelled { .. } | State::Expired => None,
         };
         let customer_digest = digest(&reservation.customer_id);
-        self.claims[usize::from(claim)] = Some(Claim { customer_digest, until, reservation });
+        self.live[usize::from(index)] = Some(LiveReservation { customer_digest, until, reservation });
     }
 
     fn unseat(&mut self, reservation: &Arc<Reservation>) {
-        if let Some(claim) = self.live.remove(&reservation.reservation_id) {
-            self.claims[usize::from(claim)] = None;
-            self.free_slots.push(claim);
+        if let Some(index) = self.live_index.remove(&reservation.reservation_id) {
+            self.live[usize::from(index)] = None;
+            self.free_indexes.push(index);
             for seat in reservation.block.seats() {
                 let before = std::mem::take(&mut self.seats[usize::from(seat)]);
                 self.unclaimed += u16::from(before != 0);
@@ -353,7 +360,7 @@ impl Seating {
     }
 }
 
-impl Claim {
+impl LiveReservation {
     /// Whether this is a hold that has lapsed.
     fn lapsed(&self, now: DateTime<Utc>) -> bool {
         self.until.is_some_and(|until| until <= now)

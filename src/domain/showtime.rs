@@ -58,16 +58,16 @@ impl NewShowtime {
 
     /// The time for which the auditorium is taken: the showtime and the turnaround after it.
     #[must_use]
-    pub fn slot(&self, turnaround: Duration) -> Slot {
+    pub fn slot(&self, turnaround: Duration) -> TimeSlot {
         let end = self.start_time + whole(self.duration);
-        Slot { start: self.start_time, end, free_again: end + whole(turnaround) }
+        TimeSlot { start: self.start_time, end, free_again: end + whole(turnaround) }
     }
 }
 
-/// The time for which a showtime takes its auditorium. Two slots overlap if each starts before the other's auditorium is free
+/// The time for which a showtime takes its auditorium. Two time slots overlap if each starts before the other's auditorium is free
 /// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
+pub struct TimeSlot {
     /// When the showtime starts.
     pub start: DateTime<Utc>,
     /// When the showtime ends.
@@ -76,8 +76,8 @@ pub struct Slot {
     pub free_again: DateTime<Utc>,
 }
 
-impl Slot {
-    /// Whether two showtimes cannot have these slots in one auditorium.
+impl TimeSlot {
+    /// Whether two showtimes cannot have these time slots in one auditorium.
     #[must_use]
     pub fn overlaps(&self, other: &Self) -> bool {
         self.start < other.free_again && other.start < self.free_again

@@ -4,7 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert,
-    handler::{Change, changes},
+    handler::{ChangeRequest, changes},
     services::Service,
 };
 use crate::pb::boxoffice::v1::{self as pb, auditoriums_server::Auditoriums};

@@ -17,10 +17,10 @@ use crate::{
 };
 
 /// The response metadata of a repeated request.
-const REPLAYED: &str = "idempotent-replayed";
+const REPEATED: &str = "idempotent-replayed";
 
 /// A request that changes something and can be repeated safely under a request id.
-pub(super) trait Change: Message {
+pub(super) trait ChangeRequest: Message {
     /// The method's name. Request ids count per caller and method.
     const METHOD: &'static str;
 
@@ -31,7 +31,7 @@ pub(super) trait Change: Message {
 impl Service {
     /// Answers a request that changes nothing.
     ///
-    /// `read` converts the message and reports every violation, `call` asks the app, `write` makes the response.
+    /// `read` converts the message and reports every violation, `call` calls the app, `write` makes the response.
     pub(super) async fn read<'a, M, P, T, R, F>(
         &'a self,
         request: Request<M>,
@@ -46,8 +46,8 @@ impl Service {
         Ok(Response::new(write(value)))
     }
 
-    /// Asks the app on behalf of a request that changes nothing, for a method that writes its response by itself. Also
-    /// returns the request's extensions.
+    /// Calls the app for a request that changes nothing, for a method that writes its response by itself. Also returns the
+    /// request's extensions.
     pub(super) async fn call<'a, M, P, T, F>(
         &'a self,
         request: Request<M>,
@@ -65,7 +65,7 @@ impl Service {
 
     /// Answers a request that changes something. A request that repeats an earlier one is answered as that one was, and the
     /// response metadata says so.
-    pub(super) async fn change<'a, M: Change, P, T, R, F>(
+    pub(super) async fn change<'a, M: ChangeRequest, P, T, R, F>(
         &'a self,
         request: Request<M>,
         read: impl FnOnce(M) -> Result<P, Violations>,
@@ -80,17 +80,17 @@ impl Service {
             let (origin, parameters) = keyed(origin(&context), &metadata, message, read)?;
             call(&self.app, origin, parameters).await
         };
-        let Answer { value, replayed } = answer.await.map_err(|error| status::of(&error, &context))?;
+        let Answer { value, repeated } = answer.await.map_err(|error| status::of(&error, &context))?;
         let mut response = Response::new(write(value));
-        if replayed {
-            response.metadata_mut().insert(REPLAYED, MetadataValue::from_static("true"));
+        if repeated {
+            response.metadata_mut().insert(REPEATED, MetadataValue::from_static("true"));
         }
         Ok(response)
     }
 }
 
 /// Reads the request key and the message, and reports the violations of both at once.
-fn keyed<M: Change, P>(
+fn keyed<M: ChangeRequest, P>(
     origin: Origin,
     metadata: &MetadataMap,
     mut message: M,
@@ -103,7 +103,8 @@ fn keyed<M: Change, P>(
     let parameters = violations.take("", read(message));
     match (id, parameters) {
         (Some(id), Some(parameters)) if violations.is_empty() => {
-            let key = id.zip(fingerprint).map(|(id, print)| origin.caller.request_key(M::METHOD, id, print));
+            let key = id.zip(fingerprint);
+            let key = key.map(|(id, fingerprint)| origin.caller.request_key(M::METHOD, id, fingerprint));
             Ok((Origin { key, ..origin }, parameters))
         }
         _ => Err(violations),
@@ -116,10 +117,10 @@ fn origin(context: &Extensions) -> Origin {
     Origin { caller: Caller::anyone(address), key: None, trace_id: context.map(|context| context.trace_id.0) }
 }
 
-/// Implements [`Change`] for request messages that have a `request_id`.
+/// Implements [`ChangeRequest`] for request messages that have a `request_id`.
 macro_rules! changes {
     ($($method:literal: $message:ty),* $(,)?) => {$(
-        impl Change for $message {
+        impl ChangeRequest for $message {
             const METHOD: &'static str = $method;
 
             fn take_request_id(&mut self) -> String {

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert,
-    handler::{Change, changes},
+    handler::{ChangeRequest, changes},
     layers::StreamGuard,
     ready::Ready,
     seat_maps,

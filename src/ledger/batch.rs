@@ -29,7 +29,7 @@ use crate::{
     telemetry::metrics,
 };
 
-/// The most revisions of other instances that are replayed. Beyond it, reading all live reservations is less work.
+/// A seating that is more revisions behind than this is read anew, which is less work than replaying them.
 const MAX_REPLAYED: i64 = 256;
 
 /// The standing of a showtime that nothing has happened to.
@@ -88,20 +88,20 @@ impl Writer {
             replies.push(self.decide(request, lookup, &mut decision)?);
         }
         look_up_refused(tx, requests, &mut replies, lookup, &mut decision).await?;
-        self.complete_steps(&mut decision, requests);
+        self.complete_advances(&mut decision, requests);
         Ok((replies, decision))
     }
 
     /// Makes the views show what is about to be acknowledged.
     pub(super) fn update_views(&self, decision: BatchDecision<'_>) {
-        let steps = decision.writes.steps.iter().zip(decision.deltas);
-        self.views.apply(steps.map(|(step, delta)| (step.showtime_id, delta, step.decide_time)).collect());
+        let advances = decision.writes.advances.iter().zip(decision.deltas);
+        self.views.apply(advances.map(|(advance, delta)| (advance.showtime_id, delta, advance.decide_time)).collect());
         self.views.require(&decision.unchanged);
     }
 
     /// Reads the seats of showtimes that are not in memory as of the revision that is locked.
     async fn load_seatings(&mut self, tx: &mut LedgerTx, lookup: &Lookup<'_>) -> Result<(), Error> {
-        self.catch_up(tx, lookup).await?;
+        self.replay(tx, lookup).await?;
         let stale: Vec<_> =
             lookup.locked.values().filter(|locked| self.revisions_behind(locked) != Some(0)).copied().collect();
         if stale.is_empty() {
@@ -132,8 +132,8 @@ impl Writer {
         Some(locked.revision - self.memory.revision(locked.showtime_id)?)
     }
 
-    /// Replays the steps of other instances, if there are few. On `SQLite` there are no other instances.
-    async fn catch_up(&mut self, tx: &mut LedgerTx, lookup: &Lookup<'_>) -> Result<(), Error> {
+    /// Replays the steps of other instances, if there are at most 256 revisions. On `SQLite` there are no other instances.
+    async fn replay(&mut self, tx: &mut LedgerTx, lookup: &Lookup<'_>) -> Result<(), Error> {
         if !self.store.has_clock() {
             return Ok(());
         }
@@ -149,7 +149,7 @@ impl Writer {
         for row in tx.events_since(&behind).await? {
             let id = ShowtimeId(row.aggregate);
             if let Some(seating) = self.memory.seating(id)
-                && !outbox::catch_up(seating, &row.events)
+                && !outbox::replay(seating, &row.events)
             {
                 self.memory.invalidate([id].into_iter());
             }
@@ -233,31 +233,31 @@ impl Writer {
         Ok(reply(revision, Outcome::Done(reservation)))
     }
 
-    /// Fills in where each step ends: the revision, the seats left, and the time of the next lapse.
-    fn complete_steps(&mut self, decision: &mut BatchDecision<'_>, requests: &[&Request]) {
-        let mut first_ends: HashMap<ShowtimeId, DateTime<Utc>> = HashMap::new();
+    /// Fills in the end of each advance: the revision, the seats left, and the time of the next lapse.
+    fn complete_advances(&mut self, decision: &mut BatchDecision<'_>, requests: &[&Request]) {
+        let mut first_lapses: HashMap<ShowtimeId, DateTime<Utc>> = HashMap::new();
         for (made, _) in &decision.writes.made {
-            let first = first_ends.entry(made.showtime_id).or_insert(made.expire_time());
+            let first = first_lapses.entry(made.showtime_id).or_insert(made.expire_time());
             *first = made.expire_time().min(*first);
         }
-        for step in &mut decision.writes.steps {
-            let before = self.memory.next_lapse(step.showtime_id);
-            let Some(seating) = self.memory.seating(step.showtime_id) else { continue };
-            step.revision = seating.revision();
-            step.available_count = seating.unclaimed_count();
+        for advance in &mut decision.writes.advances {
+            let before = self.memory.next_lapse(advance.showtime_id);
+            let Some(seating) = self.memory.seating(advance.showtime_id) else { continue };
+            advance.revision = seating.revision();
+            advance.available_count = seating.unclaimed_count();
             // It may be too early: a sweep that finds nothing corrects it. An unchanged value avoids an index update.
-            step.next_lapse = match before {
-                Some(before) => first_ends.get(&step.showtime_id).map(|first| before.min(*first)).or(Some(before)),
+            advance.next_lapse = match before {
+                Some(before) => first_lapses.get(&advance.showtime_id).map(|first| before.min(*first)).or(Some(before)),
                 None => seating.next_lapse(),
             };
-            self.memory.set_next_lapse(step.showtime_id, step.next_lapse);
+            self.memory.set_next_lapse(advance.showtime_id, advance.next_lapse);
         }
         for request in requests.iter().filter(|request| matches!(request.command, Command::Expire)) {
             let id = request.showtime_id;
             let Some(seating) = self.memory.seating(id) else { continue };
             let next = seating.next_lapse();
-            match decision.step_index.get(&id) {
-                Some(step) => decision.writes.steps[*step].next_lapse = next,
+            match decision.advance_index.get(&id) {
+                Some(advance) => decision.writes.advances[*advance].next_lapse = next,
                 // The time in the database was too early, or the sweep had not found the showtime.
                 None => decision.writes.lapses.push((id, next)),
             }

@@ -11,17 +11,17 @@ use crate::{
         seat_map::Delta,
         seating::{Change, Choice, Command, Decision, Refusal, Rules, Seating, ShowtimePlan},
     },
-    store::{Error, LedgerWrites, LockedShowtime, ShowtimeStep, outbox},
+    store::{Error, LedgerWrites, LockedShowtime, ShowtimeAdvance, outbox},
 };
 
 /// The decisions of one batch.
 #[derive(Default)]
 pub(super) struct BatchDecision<'a> {
     pub(super) writes: LedgerWrites,
-    /// For each step in `writes.steps`, at the same index, how it changes the seat map.
+    /// For each advance in `writes.advances`, at the same index, how it changes the seat map.
     pub(super) deltas: Vec<Delta>,
-    /// The index of each showtime's step.
-    pub(super) step_index: HashMap<ShowtimeId, usize>,
+    /// The index of each showtime's advance.
+    pub(super) advance_index: HashMap<ShowtimeId, usize>,
     /// Accepted requests that changed nothing: the showtime, and the revision in the answer.
     pub(super) unchanged: Vec<(ShowtimeId, i64)>,
     /// The last refusal of each choice of seats, with its revision, for other requests for the same seats.
@@ -56,7 +56,7 @@ impl<'a> BatchDecision<'a> {
         })
     }
 
-    /// Adds the changes of one command to its showtime's step, and the rows that commit with them.
+    /// Adds the changes of one command to its showtime's advance, and the rows that commit with them.
     pub(super) fn add(
         &mut self,
         plan: &ShowtimePlan,
@@ -67,9 +67,9 @@ impl<'a> BatchDecision<'a> {
         changes: &[Change],
     ) -> Result<(), Error> {
         let (writes, deltas) = (&mut self.writes, &mut self.deltas);
-        let step = *self.step_index.entry(request.showtime_id).or_insert_with(|| {
+        let advance = *self.advance_index.entry(request.showtime_id).or_insert_with(|| {
             deltas.push(Delta::from(locked.revision));
-            writes.steps.push(ShowtimeStep {
+            writes.advances.push(ShowtimeAdvance {
                 showtime_id: request.showtime_id,
                 before: locked.revision,
                 revision,
@@ -79,13 +79,13 @@ impl<'a> BatchDecision<'a> {
                 cancel_time: None,
                 events: Vec::new(),
             });
-            writes.steps.len() - 1
+            writes.advances.len() - 1
         });
-        outbox::add_changes(&mut writes.steps[step].events, plan, revision, now, request.trace_id, changes);
-        deltas[step].revision = revision;
+        outbox::add_changes(&mut writes.advances[advance].events, plan, revision, now, request.trace_id, changes);
+        deltas[advance].revision = revision;
         writes.companions.extend_from_slice(&request.companions);
         for change in changes {
-            deltas[step].note(change);
+            deltas[advance].note(change);
             match change {
                 Change::Reserved(made) => writes.make(made, request.key.clone()),
                 Change::Confirmed(now) | Change::Extended(now) => writes.change(now)?,
@@ -93,7 +93,7 @@ impl<'a> BatchDecision<'a> {
                     writes.change(ended)?;
                     writes.released.push(Arc::clone(ended));
                 }
-                Change::ShowtimeCancelled { at, .. } => writes.steps[step].cancel_time = Some(*at),
+                Change::ShowtimeCancelled { at, .. } => writes.advances[advance].cancel_time = Some(*at),
             }
         }
         Ok(())
@@ -103,7 +103,7 @@ impl<'a> BatchDecision<'a> {
     /// answer may be about another showtime, and its revision means nothing here.
     pub(super) fn add_stored(&mut self, id: ShowtimeId, revision: i64, outcome: &Outcome) {
         match outcome {
-            Outcome::Done(_) | Outcome::Replayed(_) => self.unchanged.push((id, revision)),
+            Outcome::Done(_) | Outcome::Repeated(_) => self.unchanged.push((id, revision)),
             Outcome::RequestReused | Outcome::Refused(_) => {}
         }
     }

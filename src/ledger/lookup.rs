@@ -1,4 +1,4 @@
-//! What was read under the locks of a batch: the time, the revisions, and the answers to requests that are repeated.
+//! What was read under the locks of a batch: the time, the revisions, and the answers to repeated requests.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -58,17 +58,17 @@ impl<'a> Lookup<'a> {
         Ok(())
     }
 
-    /// Adds the answer to a request of this batch, for a repetition in the same batch.
+    /// Adds the answer to a request of this batch, in case the same batch repeats the request.
     pub(super) fn insert(&mut self, key: &'a RequestKey, revision: i64, reservation: Option<Arc<Reservation>>) {
         let fingerprint = key.fingerprint.to_vec();
         self.answers.insert(parts(key), PriorAnswer { fingerprint, revision, reservation });
     }
 
-    /// The answer to a repetition: the stored one, or that the request id was used with other content.
+    /// The answer to a repeated request: the stored one, or that the request id was used with other content.
     pub(super) fn stored_answer(&self, key: &RequestKey) -> Option<(i64, Outcome)> {
         let answer = self.answers.get(&parts(key))?;
         let same = key.fingerprint.starts_with(&answer.fingerprint) && !answer.fingerprint.is_empty();
-        let outcome = if same { Outcome::Replayed(answer.reservation.clone()) } else { Outcome::RequestReused };
+        let outcome = if same { Outcome::Repeated(answer.reservation.clone()) } else { Outcome::RequestReused };
         Some((answer.revision, outcome))
     }
 }

@@ -1,6 +1,7 @@
-//! The seats of showtimes that a writer decided on lately.
+//! The seatings of showtimes that a writer decided on lately.
 //!
-//! A seating is used only after the lock has confirmed its revision. To evict one costs a read and is always correct.
+//! A seating is used only after the lock has confirmed its revision, so it can be evicted at any time: the next batch reads
+//! it again.
 
 use std::{
     collections::HashMap,
@@ -24,7 +25,7 @@ const SHOWTIME_BYTES: usize = 1_024;
 const SEAT_BYTES: usize = 2;
 /// Estimated bytes of a reservation with its index entries, its customer's name and what the allocator loses between them.
 const RESERVATION_BYTES: usize = 500;
-/// At most one log line about evictions in this time.
+/// Shortest time between two eviction log lines.
 const EVICTION_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The seatings of one writer, within a limit. The least recently used is evicted first.
@@ -90,7 +91,7 @@ impl Memory {
     }
 
     /// Drops seatings that are not as the database has them: changes were decided and not written, or could not be replayed.
-    /// The time of the latest decision stays, so that a hold that was refused as lapsed stays lapsed.
+    /// The time of the latest decision stays until the entry is evicted, so that a hold that was refused as lapsed stays lapsed.
     pub(super) fn invalidate(&mut self, ids: impl Iterator<Item = ShowtimeId>) {
         for id in ids {
             if let Some(entry) = self.showtimes.get_mut(&id)
@@ -118,7 +119,7 @@ impl Memory {
         for id in ids {
             let Some(entry) = self.showtimes.get_mut(&id) else { continue };
             let bytes = entry.seating.as_mut().map_or(0, |seating| {
-                seating.forget_ended();
+                seating.evict_ended();
                 let seats = usize::from(seating.plan().seat_index.seat_count());
                 seats * SEAT_BYTES + seating.live_count() * RESERVATION_BYTES
             });
@@ -145,7 +146,7 @@ impl Memory {
             self.bytes -= bytes;
         }
         let evicted = before - self.showtimes.len();
-        metrics::seatings_forgotten(evicted);
+        metrics::seatings_evicted(evicted);
         // Without harm if these are no longer sold, and slow if they are.
         if self.eviction_logged_at.is_none_or(|at| at.elapsed() >= EVICTION_LOG_INTERVAL) {
             self.eviction_logged_at = Some(Instant::now());

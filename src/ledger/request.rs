@@ -1,4 +1,4 @@
-//! What the ledger is asked, and what it answers.
+//! Requests to the ledger, and its replies.
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ pub struct Request {
     pub showtime_id: ShowtimeId,
     /// The change that is asked for.
     pub command: Command,
-    /// The request id and its caller. A repetition under the same key has no second effect.
+    /// The key of the request. A repeated request with the same key has no second effect.
     pub key: Option<RequestKey>,
     /// The reservation that the command names, if it was just read. It saves the ledger a read if the reservation has ended.
     pub record: Option<Arc<Reservation>>,
-    /// Whether only to answer what the command would come to. Nothing is written, and no request id is looked up.
+    /// Whether the command is only decided. Nothing is written, and no request id is looked up.
     pub validate_only: bool,
     /// The trace of the request, which the events of the change carry.
     pub trace_id: Option<u128>,
@@ -65,13 +65,13 @@ pub struct Reply {
     pub outcome: Outcome,
 }
 
-/// What a request came to.
+/// The result of a request.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// The command was accepted. The reservation is the one that the command made or named, as it is afterwards.
     Done(Option<Arc<Reservation>>),
     /// The same request was accepted before. The reservation is the one of the first answer.
-    Replayed(Option<Arc<Reservation>>),
+    Repeated(Option<Arc<Reservation>>),
     /// The request id was used before, with other content.
     RequestReused,
     /// A rule forbids the command. Shared, because many requests for the same seats are refused alike.

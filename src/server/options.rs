@@ -92,12 +92,11 @@ pub(super) fn sweep(config: &Config) -> Option<Duration> {
     config.seats.sweep.then_some(config.seats.sweep_interval)
 }
 
-/// The channel on which instances send each other changes, if Redis is configured. The configuration was checked, so the URL
-/// parses.
+/// The delta channel, if Redis is configured.
 fn delta_channel(cache: &Cache) -> Option<ledger::DeltaChannel> {
     let info = cache.redis_url.as_ref()?.expose().into_connection_info().ok()?;
     let client = redis::Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true))).ok()?;
-    Some(ledger::DeltaChannel { client, retry: cache.redis_rest })
+    Some(ledger::DeltaChannel { client, cooldown: cache.redis_rest })
 }
 
 pub(super) fn layers(config: &Config, drain: CancellationToken) -> layers::Settings {

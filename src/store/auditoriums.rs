@@ -11,7 +11,7 @@ use super::{
     errors::Error,
     handle::Store,
     request_key::RequestKey,
-    requests::{self, Claim},
+    requests::{self, IdClaim},
     rows::auditorium::AuditoriumRow,
     timing::read_named,
 };
@@ -25,7 +25,7 @@ pub enum AuditoriumCreated {
     /// It was created.
     Created(Auditorium),
     /// The same request had created it before.
-    Replayed(Auditorium),
+    Repeated(Auditorium),
     /// The request id belongs to another request.
     RequestReused,
 }
@@ -34,7 +34,7 @@ impl Store {
     /// Creates an auditorium.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn create_auditorium(
         &self,
         id: AuditoriumId,
@@ -53,10 +53,10 @@ impl Store {
         };
         self.run_transaction("create_auditorium", || async {
             let tx = self.begin().await?;
-            match requests::claim::<AuditoriumRow>(&tx, key, now).await? {
-                Claim::Answered(first) => return tx.rollback(AuditoriumCreated::Replayed(first.auditorium()?)).await,
-                Claim::Reused => return tx.rollback(AuditoriumCreated::RequestReused).await,
-                Claim::New => {}
+            match requests::claim_id::<AuditoriumRow>(&tx, key, now).await? {
+                IdClaim::Answered(first) => return tx.rollback(AuditoriumCreated::Repeated(first.auditorium()?)).await,
+                IdClaim::Reused => return tx.rollback(AuditoriumCreated::RequestReused).await,
+                IdClaim::New => {}
             }
             let insert = Entity::insert(ActiveModel {
                 auditorium_id: Set(row.auditorium_id),
@@ -77,7 +77,7 @@ impl Store {
     /// Reads an auditorium with its layout.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn auditorium(&self, id: AuditoriumId) -> Result<Option<Auditorium>, Error> {
         read_named("get_auditorium", async {
             let pooled = self.0.reads.acquire().await?;
@@ -91,7 +91,7 @@ impl Store {
     /// auditorium of the page before.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn auditoriums(
         &self,
         cinema: Option<&str>,

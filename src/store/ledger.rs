@@ -29,4 +29,4 @@ pub use lock::{LockWait, LockedShowtime, LockedShowtimes};
 pub use reads::{LedgerStanding, PriorReservation};
 pub use since::OutboxRow;
 pub use transaction::{LedgerConnection, LedgerTx};
-pub use writes::{LedgerWrites, NewAnswer, ShowtimeStep};
+pub use writes::{LedgerWrites, NewAnswer, ShowtimeAdvance};

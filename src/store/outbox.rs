@@ -1,7 +1,8 @@
 //! Rows of the outbox: the public events of a commit, written in the transaction of the changes that they describe.
 //!
 //! Events are encoded here in their public form, `boxoffice.events.v1`, so that whatever delivers them needs no knowledge
-//! of seats. The service never reads them back: a row has a second part, which other instances replay (see `replay.rs`).
+//! of seats. The service never reads them back: a row has a second part, the steps that other instances replay (see
+//! `replay.rs`).
 
 mod replay;
 
@@ -24,7 +25,7 @@ use crate::{
     },
 };
 
-pub use replay::{catch_up, delta};
+pub use replay::{delta, replay};
 
 /// Adds the changes of one revision of a showtime to the row of its commit.
 pub fn add_changes(

@@ -37,13 +37,13 @@ const READERS: usize = 2;
 /// The pause before a reader that panicked starts again.
 const RESTART_PAUSE: Duration = Duration::from_millis(10);
 
-type Answer = Result<Option<Showtime>, Arc<Error>>;
+type ReadResult = Result<Option<Showtime>, Arc<Error>>;
 /// A row that cannot be read fails the callers that asked for it, and no others.
 type Found = HashMap<ShowtimeId, Result<Showtime, Arc<Error>>>;
 
 struct Question {
     id: ShowtimeId,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<ReadResult>,
 }
 
 /// The queue of questions. The readers end when it is dropped.
@@ -62,7 +62,7 @@ impl Reader {
     }
 
     /// The showtime as it stands after this was called.
-    pub(super) async fn read(&self, id: ShowtimeId) -> Answer {
+    pub(super) async fn read(&self, id: ShowtimeId) -> ReadResult {
         let (answer, answered) = oneshot::channel();
         if self.0.try_send(Question { id, answer }).is_err() {
             return Err(Arc::new(overloaded()));

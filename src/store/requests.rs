@@ -25,9 +25,9 @@ pub const SAMPLE_CALLER: &str = "!sample";
 /// Stored answers that one transaction deletes, so that it is short.
 const DELETED_AT_ONCE: u64 = 1_000;
 
-/// What a request id was found to be.
-pub(super) enum Claim<T> {
-    /// The id was unused. It belongs to this request now, if the transaction commits.
+/// The result of claiming a request id.
+pub(super) enum IdClaim<T> {
+    /// The id was unused. It belongs to this request if the transaction commits.
     New,
     /// The same request was made before, and has this answer.
     Answered(T),
@@ -36,12 +36,12 @@ pub(super) enum Claim<T> {
 }
 
 /// Claims the request id inside the transaction. If another transaction has claimed it, this waits for that one's end.
-pub(super) async fn claim<T: DeserializeOwned>(
+pub(super) async fn claim_id<T: DeserializeOwned>(
     tx: &Tx,
     key: Option<&RequestKey>,
     now: DateTime<Utc>,
-) -> Result<Claim<T>, Error> {
-    let Some(key) = key else { return Ok(Claim::New) };
+) -> Result<IdClaim<T>, Error> {
+    let Some(key) = key else { return Ok(IdClaim::New) };
     let inserted = Entity::insert(ActiveModel {
         caller: Set(key.caller.clone()),
         method: Set(key.method.to_owned()),
@@ -54,11 +54,12 @@ pub(super) async fn claim<T: DeserializeOwned>(
     .exec_without_returning(&tx.inner)
     .await?;
     if inserted == 1 {
-        return Ok(Claim::New);
+        return Ok(IdClaim::New);
     }
     match find(&tx.inner, key).await? {
-        // The answer was deleted between the two statements. A repetition of the transaction can claim the id.
-        Claim::New => Err(Error::Busy(DbErr::RecordNotFound("a stored answer that was just deleted".to_owned()))),
+        // The answer was deleted between the two statements. The next attempt of the transaction can claim
+        // the id.
+        IdClaim::New => Err(Error::Busy(DbErr::RecordNotFound("a stored answer that was just deleted".to_owned()))),
         found => Ok(found),
     }
 }
@@ -75,13 +76,13 @@ pub(super) async fn answer(tx: &Tx, key: Option<&RequestKey>, answer: &impl Seri
     Ok(())
 }
 
-async fn find<T: DeserializeOwned>(connection: &impl ConnectionTrait, key: &RequestKey) -> Result<Claim<T>, Error> {
+async fn find<T: DeserializeOwned>(connection: &impl ConnectionTrait, key: &RequestKey) -> Result<IdClaim<T>, Error> {
     match Entity::find().filter(is(key)).one(connection).await? {
-        None => Ok(Claim::New),
-        Some(found) if found.fingerprint != key.fingerprint => Ok(Claim::Reused),
+        None => Ok(IdClaim::New),
+        Some(found) if found.fingerprint != key.fingerprint => Ok(IdClaim::Reused),
         Some(found) => {
             let json = found.answer.unwrap_or_default();
-            serde_json::from_value(json).map(Claim::Answered).map_err(|error| unreadable(key, &error))
+            serde_json::from_value(json).map(IdClaim::Answered).map_err(|error| unreadable(key, &error))
         }
     }
 }
@@ -98,8 +99,8 @@ fn unreadable(key: &RequestKey, error: &serde_json::Error) -> Error {
 }
 
 impl Store {
-    /// Looks a stored answer up outside any transaction, before work is done that a repetition does not need.
-    pub(super) async fn stored_answer<T: DeserializeOwned>(&self, key: &RequestKey) -> Result<Claim<T>, Error> {
+    /// Looks a stored answer up outside any transaction, before work is done that a repeated request does not need.
+    pub(super) async fn stored_answer<T: DeserializeOwned>(&self, key: &RequestKey) -> Result<IdClaim<T>, Error> {
         read_named("find_answer", async {
             let pooled = self.0.reads.acquire().await?;
             pooled.read(find(pooled.connection, key)).await
@@ -107,10 +108,10 @@ impl Store {
         .await
     }
 
-    /// Deletes stored answers that are older than callers are promised, at most 1,000 of them, and answers how many.
+    /// Deletes stored answers older than 26 hours, at most 1,000 of them. Returns their number.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn delete_old_answers(&self, now: DateTime<Utc>) -> Result<u64, Error> {
         self.run_transaction("forget_answers", || async {
             let tx = self.begin().await?;

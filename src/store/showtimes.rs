@@ -22,7 +22,7 @@ use super::{
     pools::Permit,
     reader::remember_facts,
     request_key::RequestKey,
-    requests::{self, Claim},
+    requests::{self, IdClaim},
     rows::{
         auditorium::AuditoriumRow,
         showtime::{ShowtimeRow, StandingRow},
@@ -33,7 +33,7 @@ use super::{
 use crate::domain::{
     ids::{AuditoriumId, ShowtimeId},
     movie::{Movie, Sourced},
-    showtime::{Filter, MAX_SPAN, NewShowtime, Phase, Showtime, Slot, Standing},
+    showtime::{Filter, MAX_SPAN, NewShowtime, Phase, Showtime, Standing, TimeSlot},
 };
 
 /// A showtime that is to be scheduled.
@@ -45,7 +45,7 @@ pub struct Schedule<'a> {
     /// The movie, which is stored with the showtime as it is now.
     pub movie: &'a Sourced<Movie>,
     /// The time that the showtime takes of its auditorium.
-    pub slot: Slot,
+    pub slot: TimeSlot,
     /// How long its reservations are held.
     pub hold_duration: Duration,
     /// The time of the request.
@@ -57,7 +57,7 @@ pub enum ShowtimeScheduled {
     /// It was scheduled.
     Scheduled(Showtime),
     /// The same request had scheduled it before.
-    Replayed(Showtime),
+    Repeated(Showtime),
     /// The request id belongs to another request.
     RequestReused,
     /// There is no such auditorium.
@@ -79,22 +79,22 @@ pub struct Cursor {
 const NO_OVERLAP: &str = "showtimes_do_not_overlap";
 
 impl Store {
-    /// The answer that a request to schedule was given before, if there is one. A repetition then needs no movie.
+    /// The stored answer to a request to schedule, if there is one. A repeated request then needs no movie.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn schedule_answered(&self, key: &RequestKey) -> Result<Option<ShowtimeScheduled>, Error> {
         Ok(match self.stored_answer::<ShowtimeRow>(key).await? {
-            Claim::New => None,
-            Claim::Answered(row) => Some(ShowtimeScheduled::Replayed(row.showtime()?)),
-            Claim::Reused => Some(ShowtimeScheduled::RequestReused),
+            IdClaim::New => None,
+            IdClaim::Answered(row) => Some(ShowtimeScheduled::Repeated(row.showtime()?)),
+            IdClaim::Reused => Some(ShowtimeScheduled::RequestReused),
         })
     }
 
     /// Schedules a showtime, if its slot is free. Requests for the same auditorium wait for its lock.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn schedule(
         &self,
         schedule: &Schedule<'_>,
@@ -118,10 +118,10 @@ impl Store {
         key: Option<&RequestKey>,
     ) -> Result<ShowtimeScheduled, Error> {
         let tx = self.begin().await?;
-        match requests::claim::<ShowtimeRow>(&tx, key, schedule.now).await? {
-            Claim::Answered(first) => return tx.rollback(ShowtimeScheduled::Replayed(first.showtime()?)).await,
-            Claim::Reused => return tx.rollback(ShowtimeScheduled::RequestReused).await,
-            Claim::New => {}
+        match requests::claim_id::<ShowtimeRow>(&tx, key, schedule.now).await? {
+            IdClaim::Answered(first) => return tx.rollback(ShowtimeScheduled::Repeated(first.showtime()?)).await,
+            IdClaim::Reused => return tx.rollback(ShowtimeScheduled::RequestReused).await,
+            IdClaim::New => {}
         }
         let Some(auditorium) = lock_auditorium(&tx, schedule.new.auditorium_id).await? else {
             return tx.rollback(ShowtimeScheduled::NoAuditorium).await;
@@ -140,7 +140,7 @@ impl Store {
     /// A showtime as it stands now.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn showtime(&self, id: ShowtimeId) -> Result<Option<Showtime>, Arc<Error>> {
         self.0.reader.read(id).await
     }
@@ -157,7 +157,7 @@ impl Store {
     /// their facts are taken from there.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn showtimes(
         &self,
         permit: Permit,
@@ -199,7 +199,7 @@ impl Store {
     /// The time from which the auditorium has no more showtimes, if it has any.
     ///
     /// # Errors
-    /// The database cannot be asked.
+    /// The database cannot be used.
     pub async fn free_from(&self, id: AuditoriumId) -> Result<Option<DateTime<Utc>>, Error> {
         read_named("free_from", async {
             let pooled = self.0.reads.acquire().await?;
@@ -262,7 +262,7 @@ async fn lock_auditorium(tx: &Tx, id: AuditoriumId) -> Result<Option<AuditoriumR
 
 /// The first showtime that overlaps the slot. A slot takes two days at most, which bounds the search on both sides.
 async fn overlapping(connection: &impl ConnectionTrait, schedule: &Schedule<'_>) -> Result<Option<Showtime>, Error> {
-    let Slot { start, free_again, .. } = schedule.slot;
+    let TimeSlot { start, free_again, .. } = schedule.slot;
     let query = ShowtimeRow::select()
         .filter(Column::AuditoriumId.eq(schedule.new.auditorium_id.0))
         .filter(Column::State.eq("scheduled"))

@@ -11,7 +11,7 @@ use chrono::{DateTime, Timelike as _, Utc};
 use super::{
     console::Console,
     options::LogFormat,
-    request::{Ended, Outcome},
+    request::{Ended, ResponseStatus},
 };
 use crate::clock::Clock;
 
@@ -48,7 +48,7 @@ fn human(line: &mut Vec<u8>, now: DateTime<Utc>, request: &Ended<'_>) {
     line.extend_from_slice(b" method=");
     line.extend_from_slice(request.method.as_bytes());
     line.extend_from_slice(b" status=");
-    status(line, request.outcome);
+    status(line, request.status);
     line.extend_from_slice(b" ms=");
     milliseconds(line, request.elapsed);
     line.extend_from_slice(b" peer=");
@@ -69,7 +69,7 @@ fn json(line: &mut Vec<u8>, now: DateTime<Utc>, request: &Ended<'_>) {
     line.extend_from_slice(b",\"method\":");
     quoted(line, request.method);
     line.extend_from_slice(b",\"status\":\"");
-    status(line, request.outcome);
+    status(line, request.status);
     line.extend_from_slice(b"\",\"protocol\":");
     quoted(line, request.protocol.label());
     line.extend_from_slice(b",\"ms\":");
@@ -93,10 +93,10 @@ fn quoted(line: &mut Vec<u8>, text: &str) {
 }
 
 /// gRPC's name for the code, or the number of the HTTP status.
-fn status(line: &mut Vec<u8>, outcome: Outcome) {
-    match outcome {
-        Outcome::Grpc(_) => line.extend_from_slice(outcome.label().as_bytes()),
-        Outcome::Http(code) => number(line, code),
+fn status(line: &mut Vec<u8>, status: ResponseStatus) {
+    match status {
+        ResponseStatus::Grpc(_) => line.extend_from_slice(status.label().as_bytes()),
+        ResponseStatus::Http(code) => number(line, code),
     }
 }
 
@@ -169,12 +169,12 @@ mod tests {
     use super::*;
     use crate::telemetry::request::Protocol;
 
-    fn written(format: LogFormat, service: &str, outcome: Outcome) -> String {
+    fn written(format: LogFormat, service: &str, status: ResponseStatus) -> String {
         let now = DateTime::from_timestamp_millis(1_795_255_200_123).unwrap();
         let request = Ended {
             service,
             method: "GetShowtime",
-            outcome,
+            status,
             protocol: Protocol::Grpc,
             elapsed: Duration::from_micros(1_417),
             peer: Some(([127, 0, 0, 1], 51_234).into()),
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_line_for_people() {
         assert_eq!(
-            written(LogFormat::Human, "boxoffice.v1.Showtimes", Outcome::Grpc(5)),
+            written(LogFormat::Human, "boxoffice.v1.Showtimes", ResponseStatus::Grpc(5)),
             "2026-11-21T10:00:00.123Z  INFO request service=boxoffice.v1.Showtimes method=GetShowtime status=NOT_FOUND \
              ms=1.42 peer=127.0.0.1:51234 trace=00000000000000000000000000000abc\n"
         );
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn texts_are_escaped_in_json() {
         let service = "a\"b\\c\nd\u{1}é";
-        let line = written(LogFormat::Json, service, Outcome::Http(404));
+        let line = written(LogFormat::Json, service, ResponseStatus::Http(404));
         assert_eq!(line.matches('\n').count(), 1, "one line: {line:?}");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["service"], service);

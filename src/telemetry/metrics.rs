@@ -11,7 +11,7 @@ use opentelemetry::{
 use opentelemetry_sdk::{Resource, error::OTelSdkError, metrics::SdkMeterProvider};
 use prometheus::Registry;
 
-use super::request::{Outcome, Protocol};
+use super::request::{Protocol, ResponseStatus};
 
 struct Instruments {
     requests: Histogram<f64>,
@@ -23,7 +23,7 @@ struct Instruments {
     pool_waits: Histogram<f64>,
     batches: Histogram<u64>,
     seatings_read: Counter<u64>,
-    seatings_forgotten: Counter<u64>,
+    seatings_evicted: Counter<u64>,
     cache_lookups: Counter<u64>,
     feed_messages: Counter<u64>,
     cache_calls: Histogram<f64>,
@@ -72,7 +72,7 @@ impl Instruments {
                 "boxoffice.ledger.read",
                 "Showtimes whose seats a ledger writer read from the database",
             ),
-            seatings_forgotten: count(
+            seatings_evicted: count(
                 "boxoffice.ledger.forgotten",
                 "Showtimes whose seats a ledger writer evicted because its memory was full",
             ),
@@ -104,7 +104,7 @@ impl Instruments {
 pub struct RequestSeries {
     service: String,
     method: String,
-    bound: [[OnceLock<BoundHistogram<f64>>; Outcome::LABELS.len()]; Protocol::COUNT],
+    bound: [[OnceLock<BoundHistogram<f64>>; ResponseStatus::LABELS.len()]; Protocol::COUNT],
 }
 
 impl RequestSeries {
@@ -115,13 +115,13 @@ impl RequestSeries {
     }
 
     /// Records a request that has ended.
-    pub fn ended(&self, outcome: Outcome, protocol: Protocol, elapsed: Duration) {
+    pub fn ended(&self, status: ResponseStatus, protocol: Protocol, elapsed: Duration) {
         let Some(instruments) = INSTRUMENTS.get() else { return };
-        let bound = self.bound[protocol as usize][outcome.index()].get_or_init(|| {
+        let bound = self.bound[protocol as usize][status.index()].get_or_init(|| {
             instruments.requests.bind(&[
                 KeyValue::new("service", self.service.clone()),
                 KeyValue::new("method", self.method.clone()),
-                KeyValue::new("status", outcome.label()),
+                KeyValue::new("status", status.label()),
                 KeyValue::new("protocol", protocol.label()),
             ])
         });
@@ -172,8 +172,8 @@ pub fn seatings_read(showtimes: usize) {
 }
 
 /// Counts showtimes whose seats were evicted from memory because it is full.
-pub fn seatings_forgotten(showtimes: usize) {
-    record(|instruments| instruments.seatings_forgotten.add(showtimes as u64, &[]));
+pub fn seatings_evicted(showtimes: usize) {
+    record(|instruments| instruments.seatings_evicted.add(showtimes as u64, &[]));
 }
 
 /// Records a wait for a connection of the pool `read` or `write`.
@@ -186,7 +186,7 @@ pub fn cache_lookup(kind: &'static str) {
     record(|instruments| instruments.cache_lookups.add(1, &[KeyValue::new("kind", kind)]));
 }
 
-/// Counts a message about seat maps between instances: `sent`, `heard` (received), `failed` or `lost` (not sent).
+/// Counts a message on the delta channel, which metrics call *feed*: `sent`, `heard` (received), `failed` or `lost` (not sent).
 pub fn feed_message(outcome: &'static str) {
     record(|instruments| instruments.feed_messages.add(1, &[KeyValue::new("outcome", outcome)]));
 }

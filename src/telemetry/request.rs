@@ -31,14 +31,14 @@ impl Protocol {
 
 /// The status that a request was answered with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ResponseStatus {
     /// A gRPC status code, 0 to 16.
     Grpc(u8),
     /// An HTTP status code, where there is no gRPC status.
     Http(u16),
 }
 
-impl Outcome {
+impl ResponseStatus {
     /// The caller went away before the end of the answer.
     pub const CANCELLED: Self = Self::Grpc(1);
     /// The answer ended without a status.
@@ -92,7 +92,7 @@ pub struct Ended<'a> {
     /// The method's name.
     pub method: &'a str,
     /// The status that it was answered with.
-    pub outcome: Outcome,
+    pub status: ResponseStatus,
     /// The protocol of the request.
     pub protocol: Protocol,
     /// From the arrival to the last byte handed to the connection.

@@ -21,7 +21,7 @@ use tonic::{
 };
 
 pub use self::faults::Faults;
-use self::faults::{Outcome, SharedFaults};
+use self::faults::{Reaction, SharedFaults};
 use super::options::Secret;
 use crate::pb::{
     self,
@@ -132,10 +132,10 @@ struct Provider {
 }
 
 impl Provider {
-    async fn answer(&self, data: impl FnOnce() -> Result<prost_types::Any, MoviesApiException>) -> Answer {
+    async fn answer(&self, data: impl FnOnce() -> Result<prost_types::Any, MoviesApiException>) -> DemoResult {
         let data = match self.faults.apply().await? {
-            Outcome::Answer => data(),
-            Outcome::FailInBand => Err(exception(500, "the demo provider simulates a failure in band")),
+            Reaction::Answer => data(),
+            Reaction::FailInBand => Err(exception(500, "the demo provider simulates a failure in band")),
         };
         Ok(Response::new(match data {
             Ok(data) => ResponseModel { success: true, data: Some(data), exceptions: Vec::new() },
@@ -144,11 +144,11 @@ impl Provider {
     }
 }
 
-type Answer = Result<Response<ResponseModel>, Status>;
+type DemoResult = Result<Response<ResponseModel>, Status>;
 
 #[tonic::async_trait]
 impl MoviesApi for Provider {
-    async fn get_by_id(&self, request: Request<IdRequest>) -> Answer {
+    async fn get_by_id(&self, request: Request<IdRequest>) -> DemoResult {
         let id = request.into_inner().id;
         self.answer(|| {
             let film = catalogue::FILMS.iter().find(|film| film.id == id);
@@ -157,11 +157,11 @@ impl MoviesApi for Provider {
         .await
     }
 
-    async fn search(&self, request: Request<SearchRequest>) -> Answer {
+    async fn search(&self, request: Request<SearchRequest>) -> DemoResult {
         self.answer(|| Ok(search(&request.into_inner().text))).await
     }
 
-    async fn get_all(&self, _: Request<Empty>) -> Answer {
+    async fn get_all(&self, _: Request<Empty>) -> DemoResult {
         self.answer(|| Ok(search(""))).await
     }
 }

@@ -216,7 +216,7 @@ impl<'a> OnStores<'a> {
         let Reply { revision, now, outcome, .. } = self.submit(request).await;
         let (outcome, replayed) = match outcome {
             Outcome::Done(reservation) => (Ok(reservation), false),
-            Outcome::Replayed(reservation) => (Ok(reservation), true),
+            Outcome::Repeated(reservation) => (Ok(reservation), true),
             Outcome::Refused(refusal) => (Err(without_violations((*refusal).clone())), false),
             Outcome::RequestReused => panic!("{request:?} was taken for another request"),
         };

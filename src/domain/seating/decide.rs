@@ -109,8 +109,8 @@ impl Seating {
     fn named_block(&self, names: &[SeatName], rules: &Rules, now: DateTime<Utc>) -> Result<Block, Refusal> {
         let block = self.plan.seat_index.block(names, rules.max_seats).map_err(Refusal::BadChoice)?;
         let obstacle = |seat| {
-            let claim = self.claim(seat).filter(|claim| !claim.lapsed(now))?;
-            Some((seat, claim.until.map_or(Obstacle::Sold, |until| Obstacle::Held { until })))
+            let live = self.live_at(seat).filter(|live| !live.lapsed(now))?;
+            Some((seat, live.until.map_or(Obstacle::Sold, |until| Obstacle::Held { until })))
         };
         let seats: Vec<_> = block.seats().filter_map(obstacle).collect();
         if !seats.is_empty() {
@@ -134,10 +134,10 @@ impl Seating {
     fn lapsed_in(&self, block: Block, now: DateTime<Utc>, revision: i64) -> Vec<Change> {
         let mut lapsed: Vec<&Arc<Reservation>> = Vec::new();
         for seat in block.seats() {
-            if let Some(claim) = self.claim(seat)
-                && lapsed.last().is_none_or(|last| last.reservation_id != claim.reservation.reservation_id)
+            if let Some(live) = self.live_at(seat)
+                && lapsed.last().is_none_or(|last| last.reservation_id != live.reservation.reservation_id)
             {
-                lapsed.push(&claim.reservation);
+                lapsed.push(&live.reservation);
             }
         }
         lapsed.into_iter().filter_map(|reservation| expired(reservation, now, revision)).collect()
@@ -203,8 +203,8 @@ impl Seating {
 
     fn expire(&self, now: DateTime<Utc>) -> Decision {
         let revision = self.revision + 1;
-        let lapsed = self.claims.iter().flatten().filter(|claim| claim.lapsed(now));
-        let expired = lapsed.filter_map(|claim| expired(&claim.reservation, now, revision));
+        let lapsed = self.live.iter().flatten().filter(|live| live.lapsed(now));
+        let expired = lapsed.filter_map(|live| expired(&live.reservation, now, revision));
         Decision { changes: expired.take(LAPSED_AT_ONCE).collect(), reservation: None }
     }
 

@@ -203,7 +203,7 @@ impl Stage {
     }
 }
 
-/// How many more seats have no claim after the change.
+/// How many more seats are without a live reservation after the change.
 fn freed(change: &Change) -> i32 {
     match change {
         Change::Reserved(reservation) => -i32::from(reservation.block.count),
@@ -212,23 +212,23 @@ fn freed(change: &Change) -> i32 {
     }
 }
 
-/// What holds for every seating: a seat has at most one claim, and every count follows from the claims.
+/// What holds for every seating: a seat has at most one live reservation, and every count follows from these.
 fn check(seating: &Seating) {
-    let mut claimed: HashMap<u16, ReservationId> = HashMap::new();
+    let mut taken: HashMap<u16, ReservationId> = HashMap::new();
     for reservation in seating.live() {
         let id = reservation.reservation_id;
         assert!(matches!(reservation.phase(DateTime::<Utc>::MIN_UTC), Phase::Held | Phase::Confirmed));
         assert!(seating.has_block(reservation.block), "{reservation:?}");
         for seat in reservation.block.seats() {
-            assert_eq!(claimed.insert(seat, id), None, "seat {seat} is claimed twice");
+            assert_eq!(taken.insert(seat, id), None, "seat {seat} is taken twice");
         }
         assert!(seating.reservation(id).is_some_and(|found| Arc::ptr_eq(found, reservation)));
     }
     for seat in 0..seating.plan().seat_index.seat_count() {
-        let claim = seating.claim(seat).map(|claim| claim.reservation.reservation_id);
-        assert_eq!(claim, claimed.get(&seat).copied(), "seat {seat} points at its claim");
+        let found = seating.live_at(seat).map(|live| live.reservation.reservation_id);
+        assert_eq!(found, taken.get(&seat).copied(), "seat {seat} points at its reservation");
     }
-    assert_eq!(seating.unclaimed_count(), i32::from(seating.plan().seat_index.seat_count()) - claimed.len() as i32);
+    assert_eq!(seating.unclaimed_count(), i32::from(seating.plan().seat_index.seat_count()) - taken.len() as i32);
     assert_eq!(seating.live_count(), seating.live().count());
     let held = seating.live().filter(|one| one.phase(DateTime::<Utc>::MIN_UTC) == Phase::Held);
     assert_eq!(seating.next_lapse(), held.map(|one| one.expire_time()).min());

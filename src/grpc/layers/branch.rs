@@ -17,14 +17,14 @@ use tower::{BoxError, Service};
 
 /// Where a request goes next.
 #[derive(Debug)]
-pub(super) enum Next {
+pub(super) enum Route {
     Direct,
     Detour,
     Respond(Box<Response<Body>>),
 }
 
-/// Chooses one of two services for each request, or answers the request. Readiness is asked of the direct service only, so
-/// the detour must always be ready; all services of this stack are.
+/// Chooses one of two services for each request, or answers the request. Only the direct service is polled for readiness,
+/// so the detour must always be ready; all services of this stack are.
 #[derive(Debug)]
 pub(super) struct Branch<C, A, B> {
     choose: C,
@@ -47,7 +47,7 @@ impl<C: Clone, A, B: Clone> Clone for Branch<C, A, B> {
 
 impl<C, A, ABody, B, BBody> Service<Request<Body>> for Branch<C, A, B>
 where
-    C: Fn(&mut Request<Body>) -> Next,
+    C: Fn(&mut Request<Body>) -> Route,
     A: Service<Request<Body>, Response = Response<ABody>, Error = Infallible> + Clone + Send + 'static,
     A::Future: Send + 'static,
     ABody: HttpBody<Data = Bytes> + Send + 'static,
@@ -64,12 +64,12 @@ where
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
         match (self.choose)(&mut request) {
-            Next::Direct => BranchFuture::Direct { inner: self.direct.call(request) },
-            Next::Detour => {
+            Route::Direct => BranchFuture::Direct { inner: self.direct.call(request) },
+            Route::Detour => {
                 let answer = A::clone(&self.detour).call(request);
                 BranchFuture::Detour { inner: Box::pin(async move { Ok(answer.await?.map(Body::new)) }) }
             }
-            Next::Respond(response) => BranchFuture::Respond { response: Some(response) },
+            Route::Respond(response) => BranchFuture::Respond { response: Some(response) },
         }
     }
 }

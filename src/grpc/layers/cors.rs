@@ -6,17 +6,17 @@ use http::{HeaderName, HeaderValue, Method, Request, Uri, header, request::Parts
 use tonic::body::Body;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::branch::Next;
+use super::branch::Route;
 
 /// How long a browser may cache a preflight. Chromium caps it at two hours, too.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(2);
 
 /// Sends a request through CORS if it names an origin or is a preflight, which only browsers do.
-pub(super) fn gate(request: &mut Request<Body>) -> Next {
+pub(super) fn gate(request: &mut Request<Body>) -> Route {
     if request.method() == Method::OPTIONS || request.headers().contains_key(header::ORIGIN) {
-        Next::Detour
+        Route::Detour
     } else {
-        Next::Direct
+        Route::Direct
     }
 }
 

@@ -26,7 +26,7 @@ use crate::{
     },
     telemetry::{
         self, metrics,
-        request::{Ended, Outcome, Protocol},
+        request::{Ended, Protocol, ResponseStatus},
         traces,
     },
 };
@@ -64,7 +64,7 @@ where
 
 /// Records a request that is answered before it reaches this layer.
 pub(super) fn record_refused(request: &mut Request<Body>, response: &Response<Body>) {
-    Recording::begin(request).finish(outcome_in_head(response).unwrap_or(Outcome::UNKNOWN));
+    Recording::begin(request).finish(status_in_head(response).unwrap_or(ResponseStatus::UNKNOWN));
 }
 
 /// One request in flight. If it is dropped before `finish`, the request was cancelled.
@@ -105,12 +105,12 @@ impl Recording {
         Self { context, began, span, finished: false }
     }
 
-    fn finish(&mut self, outcome: Outcome) {
+    fn finish(&mut self, status: ResponseStatus) {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
         metrics::active(-1);
-        if let (Outcome::Grpc(code), false) = (outcome, self.span.is_none()) {
+        if let (ResponseStatus::Grpc(code), false) = (status, self.span.is_none()) {
             self.span.record("rpc.grpc.status_code", code);
             // The codes that OpenTelemetry counts as a server's errors: UNKNOWN, DEADLINE_EXCEEDED, UNIMPLEMENTED,
             // INTERNAL, UNAVAILABLE, DATA_LOSS.
@@ -122,7 +122,7 @@ impl Recording {
         let ended = Ended {
             service: &method.service,
             method: &method.name,
-            outcome,
+            status,
             protocol: self.context.protocol,
             elapsed: self.began.elapsed(),
             peer: self.context.peer,
@@ -134,20 +134,20 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        self.finish(Outcome::CANCELLED);
+        self.finish(ResponseStatus::CANCELLED);
     }
 }
 
 /// The gRPC status in headers or trailers.
-fn status_in(headers: &HeaderMap) -> Option<Outcome> {
+fn status_in(headers: &HeaderMap) -> Option<ResponseStatus> {
     let code = std::str::from_utf8(headers.get("grpc-status")?.as_bytes()).ok()?.parse().ok()?;
-    Some(Outcome::Grpc(code))
+    Some(ResponseStatus::Grpc(code))
 }
 
-/// The outcome, if the head of the response has it. A gRPC response without a status in its headers has it in its trailers.
-fn outcome_in_head<B>(response: &Response<B>) -> Option<Outcome> {
+/// The status, if the head of the response has it. A gRPC response without a status in its headers has it in its trailers.
+fn status_in_head<B>(response: &Response<B>) -> Option<ResponseStatus> {
     match status_in(response.headers()) {
-        None if !protocol::is_grpc(response.headers()) => Some(Outcome::Http(response.status().as_u16())),
+        None if !protocol::is_grpc(response.headers()) => Some(ResponseStatus::Http(response.status().as_u16())),
         status => status,
     }
 }
@@ -174,9 +174,9 @@ where
             ready!(this.inner.poll(context))?
         };
         let Some(mut recording) = this.recording.take() else { return Poll::Pending };
-        let in_head = outcome_in_head(&response);
+        let in_head = status_in_head(&response);
         if response.body().is_end_stream() {
-            recording.finish(in_head.unwrap_or(Outcome::UNKNOWN));
+            recording.finish(in_head.unwrap_or(ResponseStatus::UNKNOWN));
         }
         Poll::Ready(Ok(response.map(|inner| RecordBody { inner, recording: Some(recording), in_head })))
     }
@@ -189,7 +189,7 @@ pin_project! {
         #[pin]
         inner: B,
         recording: Option<Recording>,
-        in_head: Option<Outcome>,
+        in_head: Option<ResponseStatus>,
     }
 }
 
@@ -203,17 +203,17 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for RecordBody<B> {
             let _entered = this.recording.as_ref().map(|recording| recording.span.enter());
             ready!(this.inner.as_mut().poll_frame(context))
         };
-        let outcome = match &frame {
+        let status = match &frame {
             Some(Ok(frame)) => match frame.trailers_ref() {
-                Some(trailers) => Some(status_in(trailers).or(*this.in_head).unwrap_or(Outcome::UNKNOWN)),
+                Some(trailers) => Some(status_in(trailers).or(*this.in_head).unwrap_or(ResponseStatus::UNKNOWN)),
                 // The connection does not poll a body of known length again after its last frame.
-                None => this.inner.is_end_stream().then(|| this.in_head.unwrap_or(Outcome::UNKNOWN)),
+                None => this.inner.is_end_stream().then(|| this.in_head.unwrap_or(ResponseStatus::UNKNOWN)),
             },
-            Some(Err(_)) => Some(Outcome::UNKNOWN),
-            None => Some(this.in_head.unwrap_or(Outcome::UNKNOWN)),
+            Some(Err(_)) => Some(ResponseStatus::UNKNOWN),
+            None => Some(this.in_head.unwrap_or(ResponseStatus::UNKNOWN)),
         };
-        if let (Some(outcome), Some(recording)) = (outcome, this.recording.as_mut()) {
-            recording.finish(outcome);
+        if let (Some(status), Some(recording)) = (status, this.recording.as_mut()) {
+            recording.finish(status);
         }
         Poll::Ready(frame)
     }

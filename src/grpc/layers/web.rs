@@ -10,7 +10,7 @@ use http_body_util::Full;
 use tonic::body::Body;
 
 use super::{
-    branch::Next,
+    branch::Route,
     protocol::{ArrivedAsGrpcWeb, GRPC_PREFIX},
     record,
 };
@@ -24,18 +24,18 @@ const WEB_TEXT: &str = "application/grpc-web-text";
 pub(super) fn gate(
     max_message_bytes: usize,
     max_header_bytes: usize,
-) -> impl Fn(&mut Request<Body>) -> Next + Clone + Send + Sync + 'static {
+) -> impl Fn(&mut Request<Body>) -> Route + Clone + Send + Sync + 'static {
     move |request| {
-        let next = next(request, max_message_bytes as u64, max_header_bytes);
+        let route = route(request, max_message_bytes as u64, max_header_bytes);
         // A request that is answered here never reaches the layer that records all others.
-        if let Next::Respond(response) = &next {
+        if let Route::Respond(response) = &route {
             record::record_refused(request, response);
         }
-        next
+        route
     }
 }
 
-fn next(request: &mut Request<Body>, max_message_bytes: u64, max_header_bytes: usize) -> Next {
+fn route(request: &mut Request<Body>, max_message_bytes: u64, max_header_bytes: usize) -> Route {
     if request.version() < Version::HTTP_2 && size(request.headers()) > max_header_bytes {
         let reason = format!("The headers have more than {max_header_bytes} bytes.\n");
         return respond(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason);
@@ -43,7 +43,7 @@ fn next(request: &mut Request<Body>, max_message_bytes: u64, max_header_bytes: u
     let content_type = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let Some(kind) = content_type.strip_prefix(GRPC_PREFIX) else { return plain_http(request) };
     match without_parameters(kind) {
-        b"" | b"+proto" if request.version() == Version::HTTP_2 => Next::Direct,
+        b"" | b"+proto" if request.version() == Version::HTTP_2 => Route::Direct,
         b"" | b"+proto" => respond(
             StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             "gRPC needs HTTP/2, with prior knowledge where there is no TLS. gRPC-Web works over HTTP/1.1, too.\n",
@@ -71,7 +71,7 @@ fn size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-fn plain_http(request: &Request<Body>) -> Next {
+fn plain_http(request: &Request<Body>) -> Route {
     let path = request.uri().path();
     if methods::find(path).is_some() {
         let reason = "This path is a gRPC method. Call it with gRPC or gRPC-Web.\n";
@@ -80,10 +80,10 @@ fn plain_http(request: &Request<Body>) -> Next {
     if methods::has_service(path) {
         return respond(StatusCode::NOT_FOUND, "There is no page at this path.\n");
     }
-    Next::Direct
+    Route::Direct
 }
 
-fn grpc_web(request: &mut Request<Body>, max_message_bytes: u64, content_type: &'static str) -> Next {
+fn grpc_web(request: &mut Request<Body>, max_message_bytes: u64, content_type: &'static str) -> Route {
     request.extensions_mut().insert(ArrivedAsGrpcWeb);
     if request.method() != Method::POST {
         return respond(StatusCode::METHOD_NOT_ALLOWED, "gRPC-Web needs the method POST.\n");
@@ -97,7 +97,7 @@ fn grpc_web(request: &mut Request<Body>, max_message_bytes: u64, content_type: &
     if let Some(length) = length.filter(|length| *length > max_body_bytes) {
         let mut response = transport::message_too_large(length, max_message_bytes).into_http();
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc-web+proto"));
-        return Next::Respond(Box::new(response));
+        return Route::Respond(Box::new(response));
     }
     let headers = request.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -107,12 +107,12 @@ fn grpc_web(request: &mut Request<Body>, max_message_bytes: u64, content_type: &
     if content_type == WEB_TEXT && !headers.get(header::ACCEPT).is_some_and(names_web) {
         headers.insert(header::ACCEPT, HeaderValue::from_static(WEB_TEXT));
     }
-    Next::Detour
+    Route::Detour
 }
 
-fn respond(status: StatusCode, reason: impl Into<Bytes>) -> Next {
+fn respond(status: StatusCode, reason: impl Into<Bytes>) -> Route {
     let mut response = Response::new(Body::new(Full::new(reason.into())));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    Next::Respond(Box::new(response))
+    Route::Respond(Box::new(response))
 }

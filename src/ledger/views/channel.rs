@@ -1,6 +1,6 @@
 //! The exchange of seat map changes between instances, over Redis pub/sub.
 //!
-//! It only makes things faster. A message may be lost, be late, arrive twice, or arrive before the one that it follows on;
+//! It only makes things faster. A message may be lost, be late, arrive twice, or arrive before its predecessor;
 //! Redis may be down or silent. No request waits for it, and views are compared with the database all the same. All databases
 //! share one channel: a message of another epoch is ignored.
 
@@ -44,8 +44,8 @@ const MAX_SILENCE: Duration = Duration::from_secs(3);
 pub struct DeltaChannel {
     /// The Redis server.
     pub client: Client,
-    /// The time between a failure and the next attempt.
-    pub retry: Duration,
+    /// The time between a failure and the next attempt (`--redis-rest`).
+    pub cooldown: Duration,
 }
 
 impl fmt::Debug for DeltaChannel {
@@ -84,13 +84,13 @@ pub(super) fn start(channel: &DeltaChannel, catalog: &Arc<Catalog>) -> DeltaPubl
     };
     let (mut publisher, mut listener) = (endpoint("published"), endpoint("received"));
     let mut queue = queue;
-    let retry = channel.retry;
+    let cooldown = channel.cooldown;
     tokio::spawn(async move {
-        supervise("publisher of seat map changes", retry, async move || publisher.publish_queued(&mut queue).await)
+        supervise("publisher of seat map changes", cooldown, async move || publisher.publish_queued(&mut queue).await)
             .await;
     });
     tokio::spawn(async move {
-        supervise("listener to seat map changes", retry, async move || listener.listen().await).await;
+        supervise("listener to seat map changes", cooldown, async move || listener.listen().await).await;
     });
     DeltaPublisher(sender)
 }
@@ -119,7 +119,7 @@ impl Endpoint {
             }
             // A connection that worked is replaced at once.
             if !published && self.catalog.strong_count() > 0 {
-                time::sleep(self.channel.retry).await;
+                time::sleep(self.channel.cooldown).await;
                 // By then the other instances have found these changes by comparison.
                 while queue.try_recv().is_ok() {
                     metrics::feed_message("lost");
@@ -175,7 +175,7 @@ impl Endpoint {
                 }
             }
             if self.catalog.strong_count() > 0 {
-                time::sleep(self.channel.retry).await;
+                time::sleep(self.channel.cooldown).await;
             }
         }
     }

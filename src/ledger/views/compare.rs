@@ -11,35 +11,35 @@ use tokio_util::sync::CancellationToken;
 
 use super::{catalog::Catalog, view::View};
 use crate::{
-    background::{Next, Task},
+    background::{NextRun, Task},
     domain::{ids::ShowtimeId, seat_map::Followed},
     store::{Error, outbox},
 };
 
-/// How often views are compared. With a query's time, a lost message is made up for within a second.
+/// How often views are compared. Without errors, a change of which the message was lost is found within a second.
 const COMPARE_EVERY: Duration = Duration::from_millis(500);
-/// A query that takes longer is given up and repeated by the next comparison.
+/// A query that takes longer is abandoned. The next comparison reads again.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Showtimes that are compared by one query.
 const QUERY_CHUNK: usize = 1_000;
-/// Revisions that are followed commit by commit. Beyond it, reading the whole map is less work.
-const MAX_FOLLOWED: i64 = 256;
+/// A view that is more revisions behind than this is read anew, which is less work than replaying them.
+const MAX_REPLAYED: i64 = 256;
 
 /// Compares and evicts views again and again, until the shutdown or until the catalog is gone. `publishes`: whether changes are
-/// published to other instances, which takes the epoch even if there are no views.
+/// published to other instances; if true, the epoch is read even without views.
 pub(super) async fn run(catalog: Weak<Catalog>, publishes: bool, shutdown: CancellationToken) {
     let task = Task::new("comparison of seat maps with the database", COMPARE_EVERY).shutdown(shutdown);
     task.run(async move || {
-        let Some(catalog) = catalog.upgrade() else { return Ok(Next::Never) };
+        let Some(catalog) = catalog.upgrade() else { return Ok(NextRun::Never) };
         let compared = catalog.compare(publishes).await;
         catalog.slots.evict();
-        compared.map(|()| Next::Period)
+        compared.map(|()| NextRun::Period)
     })
     .await;
 }
 
 impl Catalog {
-    /// Compares all views with the database, and brings them up to it. An error with one view does not keep the others from it.
+    /// Compares all views with the database, and brings them up to it. An error with one view does not stop the others.
     async fn compare(&self, publishes: bool) -> Result<(), Arc<Error>> {
         let views = self.slots.views();
         if views.is_empty() && !publishes {
@@ -65,18 +65,18 @@ impl Catalog {
         let ids: Vec<_> = views.keys().copied().collect();
         let stored = in_time(async { Ok(self.store.revisions(&ids).await?) }).await?;
         self.clock.set(stored.now);
-        let (mut to_follow, mut to_refresh) = (Vec::new(), Vec::new());
+        let (mut to_replay, mut to_refresh) = (Vec::new(), Vec::new());
         let mut missing: HashSet<_> = ids.into_iter().collect();
         for (id, revision) in stored.at {
             missing.remove(&id);
             let Some((view, shown)) = views.get(&id) else { continue };
             match revision - shown {
                 0 => view.confirm(started),
-                1..=MAX_FOLLOWED if self.store.has_clock() => to_follow.push((id, *shown)),
+                1..=MAX_REPLAYED if self.store.has_clock() => to_replay.push((id, *shown)),
                 _ => to_refresh.push(id),
             }
         }
-        to_refresh.extend(self.follow(&to_follow, &views, started).await);
+        to_refresh.extend(self.replay(&to_replay, &views, started).await);
         to_refresh.extend(missing);
         let mut result = Ok(());
         for id in to_refresh {
@@ -88,8 +88,8 @@ impl Catalog {
         result
     }
 
-    /// Brings views up to date commit by commit, from the events. Returns the showtimes for which that did not succeed.
-    async fn follow(
+    /// Replays the steps in `outbox` on views, commit by commit. Returns the showtimes for which that did not succeed.
+    async fn replay(
         &self,
         behind: &[(ShowtimeId, i64)],
         views: &HashMap<ShowtimeId, (&Arc<View>, i64)>,
@@ -105,11 +105,11 @@ impl Catalog {
             let id = ShowtimeId(rows[0].aggregate);
             let Some((view, _)) = views.get(&id) else { continue };
             let seat_index = &view.plan().seat_index;
-            let followed = rows.iter().all(|row| {
+            let replayed = rows.iter().all(|row| {
                 let delta = outbox::delta(seat_index, &row.events);
                 delta.is_some_and(|delta| view.follow(delta, self.clock.now()) != Followed::Gap)
             });
-            if followed {
+            if replayed {
                 view.confirm(started);
                 failed.remove(&id);
             }

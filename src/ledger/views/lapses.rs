@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{clock::ViewClock, view::View};
-use crate::background::{Next, Task};
+use crate::background::{NextRun, Task};
 
 /// The longest time between two runs, so that the task notices when the last watcher has left.
 const PERIOD: Duration = Duration::from_mins(1);
@@ -31,13 +31,13 @@ pub(super) async fn run(clock: Weak<ViewClock>, view: Arc<View>) {
     .await;
 }
 
-fn announce(clock: &Weak<ViewClock>, view: &View) -> Next {
-    let Some(clock) = clock.upgrade() else { return Next::Never };
+fn announce(clock: &Weak<ViewClock>, view: &View) -> NextRun {
+    let Some(clock) = clock.upgrade() else { return NextRun::Never };
     if view.may_stop_announcing() {
-        return Next::Never;
+        return NextRun::Never;
     }
     let now = clock.now();
     let lapse = view.lapse(now).and_then(|next| (next - now).to_std().ok());
     let pauses = [lapse, view.announce_postponed()];
-    pauses.into_iter().flatten().min().map_or(Next::Period, Next::Within)
+    pauses.into_iter().flatten().min().map_or(NextRun::Period, NextRun::Within)
 }

@@ -17,7 +17,7 @@ pub struct WatchQuota {
     pub per_caller: usize,
 }
 
-/// Which part of the quota leaves no room for another watcher.
+/// Which part of the quota is used up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum QuotaExceeded {
     Total,
@@ -55,9 +55,9 @@ impl WatchPermits {
             return Err(QuotaExceeded::Caller);
         }
         let acquired = self.acquired.send_if_modified(|acquired| {
-            let has_room = *acquired < self.quota.total;
-            *acquired += usize::from(has_room);
-            has_room
+            let is_available = *acquired < self.quota.total;
+            *acquired += usize::from(is_available);
+            is_available
         });
         if !acquired {
             return Err(QuotaExceeded::Total);

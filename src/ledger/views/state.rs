@@ -1,6 +1,6 @@
 //! The content of a view: the seat map, and the frames that watchers have yet to get. It has no lock and reads no clock.
 //!
-//! Frames follow on each other without a gap, and their times never run back. A map with all frames up to one of them shows no
+//! Consecutive frames have no gap, and their times never run back. A map with all frames up to one of them shows no
 //! hold that has lapsed by that frame's time.
 
 use std::{
@@ -22,11 +22,11 @@ const SNAPSHOT_AGE: TimeDelta = TimeDelta::milliseconds(250);
 pub(super) const MAX_FRAMES: usize = 512;
 /// Seats in all kept frames together.
 const MAX_FRAME_SEATS: usize = 8_192;
-/// Deltas that are kept until the one that they follow on arrives.
+/// Deltas held until their predecessor arrives.
 pub(super) const MAX_EARLY: usize = 64;
 
 /// What a watcher gets next.
-pub(super) enum Next {
+pub(super) enum NextMessage {
     /// Nothing yet.
     Nothing,
     Frame(Arc<Frame>),
@@ -38,7 +38,7 @@ pub(super) enum Next {
 pub(super) struct ViewState {
     pub(super) epoch: Arc<str>,
     pub(super) map: SeatMap,
-    /// Holds that lapsed by then are in a frame.
+    /// Every hold that had lapsed at this time is in a frame.
     lapses_framed: DateTime<Utc>,
     /// No hold that is not in a frame lapses before this.
     pub(super) next_lapse: Option<DateTime<Utc>>,
@@ -46,7 +46,7 @@ pub(super) struct ViewState {
     pub(super) lapses_sooner: bool,
     /// The latest time of any message. Times of messages never run back, even if a clock does.
     latest: DateTime<Utc>,
-    /// Deltas that arrived before the one that they follow on.
+    /// Deltas held until their predecessor arrives.
     pub(super) early: Vec<Delta>,
     pub(super) frames: VecDeque<Arc<Frame>>,
     /// Seats in all of `frames`.
@@ -125,7 +125,7 @@ impl ViewState {
         snapshot
     }
 
-    /// Applies a change. One that does not follow on the map is kept until the changes before it arrive.
+    /// Applies a delta. If its predecessor is missing, the delta is held until the predecessor arrives.
     pub(super) fn follow(&mut self, delta: Delta, now: DateTime<Utc>) -> Followed {
         let followed = self.map.follow(&delta);
         match followed {
@@ -197,8 +197,8 @@ impl ViewState {
     /// Adds a frame for a change that the map has followed, together with the lapses up to the frame's time.
     fn push(&mut self, mut delta: Delta, now: DateTime<Utc>) {
         let now = self.moment(now);
-        let ends = delta.seats.iter().filter_map(|(_, status)| status.held_until());
-        let next_lapse = ends.chain(self.next_lapse).min();
+        let new_holds = delta.seats.iter().filter_map(|(_, status)| status.held_until());
+        let next_lapse = new_holds.chain(self.next_lapse).min();
         self.lapses_sooner |= next_lapse != self.next_lapse;
         self.next_lapse = next_lapse;
         let lapsed = self.take_lapsed(now);
@@ -222,23 +222,23 @@ impl ViewState {
 
     /// The frames from one number to another as one message, and the number after them. Watchers that are equally far behind
     /// share the message.
-    pub(super) fn frames_between(&mut self, number: u64, end: u64) -> (Next, u64) {
+    pub(super) fn frames_between(&mut self, number: u64, end: u64) -> (NextMessage, u64) {
         if number >= end {
-            return (Next::Nothing, number);
+            return (NextMessage::Nothing, number);
         }
         if number < self.oldest_frame() {
-            return (Next::Snapshot, number);
+            return (NextMessage::Snapshot, number);
         }
         let (begin, count) = ((number - self.oldest_frame()) as usize, (end - number) as usize);
         let mut frames = self.frames.iter().skip(begin).take(count);
-        let Some(first) = frames.next() else { return (Next::Nothing, number) };
+        let Some(first) = frames.next() else { return (NextMessage::Nothing, number) };
         if count == 1 {
-            return (Next::Frame(Arc::clone(first)), end);
+            return (NextMessage::Frame(Arc::clone(first)), end);
         }
         if let Some((from, to, frame)) = &self.joined
             && (*from, *to) == (number, end)
         {
-            return (Next::Frame(Arc::clone(frame)), end);
+            return (NextMessage::Frame(Arc::clone(frame)), end);
         }
         let (mut delta, mut at) = (first.delta.clone(), first.at);
         for frame in frames {
@@ -249,7 +249,7 @@ impl ViewState {
         // The time of the last frame, not now: lapses since then are in later frames.
         let frame = Frame::new(self.map.plan(), delta, at);
         self.joined = Some((number, end, Arc::clone(&frame)));
-        (Next::Frame(frame), end)
+        (NextMessage::Frame(frame), end)
     }
 
     /// Everything after this revision as one frame, and the number of the frame after it; `None` if the frames since then are

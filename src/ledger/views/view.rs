@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::{
     frames::{Frame, Snapshot},
-    state::{Next, ViewState},
+    state::{NextMessage, ViewState},
 };
 use crate::{
     background::Nudge,
@@ -113,7 +113,7 @@ impl View {
         state.snapshot(now)
     }
 
-    /// The whole map, and the number of the frame that follows on it.
+    /// The whole map, and the number of the next frame.
     pub(super) fn snapshot_to_watch(&self, now: DateTime<Utc>) -> (Arc<Snapshot>, u64) {
         let mut state = self.state();
         (state.snapshot(now), state.next_frame)
@@ -182,7 +182,7 @@ impl View {
     }
 
     /// What comes after the frames below this number as far as it is announced, and the number after it.
-    pub(super) fn announced_after(&self, number: u64) -> (Next, u64) {
+    pub(super) fn announced_after(&self, number: u64) -> (NextMessage, u64) {
         let mut state = self.state();
         let announced = state.announced;
         state.frames_between(number, announced)
@@ -190,7 +190,7 @@ impl View {
 
     /// What comes after the frames below this number, announced or not, for a watcher that is due a heartbeat; and the time up
     /// to which there is nothing more.
-    pub(super) fn everything_after(&self, number: u64, now: DateTime<Utc>) -> (Next, u64, DateTime<Utc>) {
+    pub(super) fn everything_after(&self, number: u64, now: DateTime<Utc>) -> (NextMessage, u64, DateTime<Utc>) {
         let mut state = self.state();
         let now = state.moment(now);
         let changed = state.push_lapses(now);

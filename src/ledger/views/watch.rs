@@ -9,7 +9,7 @@ use super::{
     clock::ViewClock,
     frames::{Frame, Snapshot},
     permits::WatchPermit,
-    state::{Next, STALE_AFTER},
+    state::{NextMessage, STALE_AFTER},
     view::View,
 };
 use crate::domain::ids::ShowtimeId;
@@ -49,7 +49,7 @@ pub struct Watch {
     permit: Arc<WatchPermit>,
 }
 
-/// Where a watcher that resumes goes on: its position, its first message, and the number of the frame after that.
+/// The state of a watcher that resumes: its position, its first message, and the number of the frame after that.
 pub(super) struct Resumption {
     pub(super) position: (i64, Arc<str>),
     pub(super) first: Arc<Frame>,
@@ -82,7 +82,7 @@ impl Watch {
         if self.view.is_gone() {
             return WatchMessage::Gone;
         }
-        // A watcher that resumes and is up to date is told so at once.
+        // A watcher that resumes and is up to date gets a heartbeat at once.
         if let Some(first) = self.first.take() {
             return if first.delta.is_empty() { self.heartbeat(first.at) } else { self.delta(first) };
         }
@@ -114,18 +114,17 @@ impl Watch {
         (self.position.0, Arc::clone(&self.position.1))
     }
 
-    /// What makes this watcher count. It is kept until the watcher has taken its last message, and no other watcher gets its
-    /// place before.
+    /// The watch permit. The handler holds it until the last message is sent.
     #[must_use]
     pub fn permit(&self) -> Arc<dyn Any + Send + Sync> {
         Arc::clone(&self.permit) as _
     }
 
-    fn message(&mut self, (next, after): (Next, u64)) -> Option<WatchMessage> {
+    fn message(&mut self, (next, after): (NextMessage, u64)) -> Option<WatchMessage> {
         match next {
-            Next::Nothing => None,
-            Next::Snapshot => Some(self.snapshot()),
-            Next::Frame(frame) => {
+            NextMessage::Nothing => None,
+            NextMessage::Snapshot => Some(self.snapshot()),
+            NextMessage::Frame(frame) => {
                 self.next_frame = Some(after);
                 Some(self.delta(frame))
             }

@@ -77,7 +77,7 @@ static LAPSE: Text = Text::new();
 static RELEASE: Text = Text::new();
 static ANSWERS: Text = Text::new();
 /// One text for each set of the parts that the statement may have.
-static STEP: [Text; 8] = [const { Text::new() }; 8];
+static ADVANCE: [Text; 8] = [const { Text::new() }; 8];
 
 /// A statement and its values.
 struct Sql {
@@ -142,7 +142,7 @@ impl Sql {
         Ok(Column(self.bind(rows.iter().map(value).collect::<Vec<V>>())?))
     }
 
-    /// Executes the statement, and answers how many rows it concerned.
+    /// Executes the statement, and returns the number of rows that it affected.
     async fn execute(self, tx: &mut PostgresTx) -> Result<u64, Error> {
         let text = self.complete.get_or_init(|| self.text.into());
         tx.execute_bound(Arc::clone(text), self.values).await
@@ -167,9 +167,9 @@ async fn write(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> 
     if !writes.released.is_empty() {
         release(tx, writes).await?;
     }
-    for step in writes.steps.iter().filter(|step| step.cancel_time.is_some()) {
+    for advance in writes.advances.iter().filter(|advance| advance.cancel_time.is_some()) {
         let mut sql = Sql::new(&CANCEL);
-        let (time, id) = (sql.bind(step.cancel_time)?, sql.bind(step.showtime_id.0)?);
+        let (time, id) = (sql.bind(advance.cancel_time)?, sql.bind(advance.showtime_id.0)?);
         sql.add(format_args!(
             "UPDATE showtimes SET state = 'cancelled', cancel_time = {time} WHERE showtime_id = {id}"
         ));
@@ -185,8 +185,8 @@ async fn write(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> 
         ));
         sql.execute(tx).await?;
     }
-    if !writes.steps.is_empty() {
-        write_steps(tx, writes).await?;
+    if !writes.advances.is_empty() {
+        write_advances(tx, writes).await?;
     } else if !writes.answers.is_empty() {
         write_answers(tx, writes).await?;
     }
@@ -197,10 +197,10 @@ async fn write(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> 
     Ok(())
 }
 
-async fn write_steps(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
+async fn write_advances(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
     let (made, changed) = (!writes.made.is_empty(), !writes.changed.is_empty());
     let answers = !writes.answers.is_empty();
-    let mut sql = Sql::new(&STEP[usize::from(made) | usize::from(changed) << 1 | usize::from(answers) << 2]);
+    let mut sql = Sql::new(&ADVANCE[usize::from(made) | usize::from(changed) << 1 | usize::from(answers) << 2]);
     if made {
         make(&mut sql, writes)?;
     }
@@ -210,13 +210,13 @@ async fn write_steps(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), E
     if answers {
         store_answers(&mut sql, writes)?;
     }
-    steps(&mut sql, writes)?;
+    advances(&mut sql, writes)?;
     if changed {
         // If one of the reservations was not there, no showtime is updated.
         let count = sql.bind(writes.changed.len() as i64)?;
         sql.add(format_args!(" AND (SELECT count(*) FROM changed) = {count}"));
     }
-    expect_rows(sql.execute(tx).await?, writes.steps.len() as u64, "a showtime")
+    expect_rows(sql.execute(tx).await?, writes.advances.len() as u64, "a showtime")
 }
 
 /// Stores the answers of a batch in which nothing was changed.
@@ -243,16 +243,16 @@ async fn release(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error
 }
 
 /// Adds the rows of the outbox, and the update of the standings, which is the statement itself.
-fn steps(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
-    let steps = &writes.steps;
-    let id = sql.column(steps, |step| step.showtime_id.0)?;
-    let before = sql.column(steps, |step| step.before)?;
-    let first = sql.column(steps, |step| step.before + 1)?;
-    let revision = sql.column(steps, |step| step.revision)?;
-    let count = sql.column(steps, |step| step.available_count)?;
-    let lapse = sql.column(steps, |step| step.next_lapse)?;
-    let time = sql.column(steps, |step| step.decide_time)?;
-    let events = sql.column(steps, |step| &*step.events)?;
+fn advances(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
+    let advances = &writes.advances;
+    let id = sql.column(advances, |advance| advance.showtime_id.0)?;
+    let before = sql.column(advances, |advance| advance.before)?;
+    let first = sql.column(advances, |advance| advance.before + 1)?;
+    let revision = sql.column(advances, |advance| advance.revision)?;
+    let count = sql.column(advances, |advance| advance.available_count)?;
+    let lapse = sql.column(advances, |advance| advance.next_lapse)?;
+    let time = sql.column(advances, |advance| advance.decide_time)?;
+    let events = sql.column(advances, |advance| &*advance.events)?;
     sql.with(format_args!(
         "happened AS (INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
             SELECT {id}, {first}, {revision}, {events}, {time})"

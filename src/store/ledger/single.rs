@@ -9,7 +9,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{
     text::hex,
-    writes::{LedgerWrites, ShowtimeStep, stored_fingerprint},
+    writes::{LedgerWrites, ShowtimeAdvance, stored_fingerprint},
 };
 use crate::{domain::reservation::Reservation, store::request_key::RequestKey};
 
@@ -30,19 +30,19 @@ pub(super) const PREPARE: &str = "PREPARE reserve (uuid, uuid, bytea, smallint, 
 
 /// The message that writes and commits this, if it is one new reservation and nothing else.
 pub(super) fn message(writes: &LedgerWrites) -> Option<String> {
-    let LedgerWrites { made, changed, released, steps, answers, lapses, companions, .. } = writes;
-    let ([(made, key)], [step]) = (&made[..], &steps[..]) else { return None };
+    let LedgerWrites { made, changed, released, advances, answers, lapses, companions, .. } = writes;
+    let ([(made, key)], [advance]) = (&made[..], &advances[..]) else { return None };
     let nothing_else = changed.is_empty()
         && released.is_empty()
         && answers.is_empty()
         && lapses.is_empty()
         && companions.is_empty()
-        && step.cancel_time.is_none();
-    nothing_else.then(|| reserve(made, key.as_ref(), step))
+        && advance.cancel_time.is_none();
+    nothing_else.then(|| reserve(made, key.as_ref(), advance))
 }
 
 /// The values as literals. They consist of digits, letters and hyphens that are written here, so nothing has to be quoted.
-fn reserve(made: &Reservation, key: Option<&RequestKey>, step: &ShowtimeStep) -> String {
+fn reserve(made: &Reservation, key: Option<&RequestKey>, advance: &ShowtimeAdvance) -> String {
     let Reservation { reservation_id, showtime_id, customer_id, block, total, create_time, .. } = made;
     let (id, showtime, customer) = (reservation_id.0, showtime_id.0, bytes(customer_id.as_str().as_bytes()));
     let (first, count, total) = (block.first, block.count, total.minor);
@@ -50,8 +50,8 @@ fn reserve(made: &Reservation, key: Option<&RequestKey>, step: &ShowtimeStep) ->
     let request = key.map_or_else(null, |key| format!("'{}'", key.scoped_id()));
     let caller = key.map_or_else(null, |key| bytes(key.caller.as_bytes()));
     let fingerprint = key.map_or_else(null, |key| bytes(&stored_fingerprint(&key.fingerprint)));
-    let ShowtimeStep { before, revision, available_count, events, .. } = step;
-    let lapse = step.next_lapse.map_or_else(null, time);
+    let ShowtimeAdvance { before, revision, available_count, events, .. } = advance;
+    let lapse = advance.next_lapse.map_or_else(null, time);
     let mut text = String::with_capacity(512 + 2 * events.len());
     let _written = write!(
         text,

@@ -11,7 +11,7 @@ use super::{
     answers::encode,
     lock::{LockedShowtime, LockedShowtimes},
     text::hex,
-    writes::{LedgerWrites, NewAnswer, ShowtimeStep, expect_rows, stored_fingerprint},
+    writes::{LedgerWrites, NewAnswer, ShowtimeAdvance, expect_rows, stored_fingerprint},
 };
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation},
@@ -42,7 +42,7 @@ fn statement<const N: usize>(sql: &str, values: [Value; N]) -> Statement {
     Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
 }
 
-/// Executes a statement, and answers how many rows it concerned.
+/// Executes a statement, and returns the number of rows that it affected.
 async fn execute(tx: &Tx, statement: Statement) -> Result<u64, Error> {
     Ok(bounded(tx.limit, tx.inner.execute_raw(statement)).await?.rows_affected())
 }
@@ -68,7 +68,7 @@ const CLAIM: &str = "INSERT INTO seat_claims (showtime_id, seat, reservation_id)
     SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each($1)";
 const OUTBOX: &str = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
     SELECT unhex(value ->> 0), (value ->> 1) + 1, value ->> 2, unhex(value ->> 6), value ->> 5 FROM json_each($1)";
-const STEP: &str = "UPDATE standings SET revision = n.revision, available_count = n.available_count, \
+const ADVANCE: &str = "UPDATE standings SET revision = n.revision, available_count = n.available_count, \
         next_lapse = n.next_lapse, decide_time = n.decide_time \
     FROM (SELECT unhex(value ->> 0) AS showtime_id, value ->> 1 AS before, value ->> 2 AS revision, \
         value ->> 3 AS available_count, value ->> 4 AS next_lapse, value ->> 5 AS decide_time FROM json_each($1)) AS n \
@@ -88,8 +88,8 @@ pub(super) async fn write(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
         let count = changed.len() as u64;
         expect_rows(execute_rows(tx, CHANGE, changed).await?, count, "a reservation")?;
     }
-    for step in writes.steps.iter().filter(|step| step.cancel_time.is_some()) {
-        execute(tx, statement(CANCEL_SHOWTIME, [step.showtime_id.0.into(), step.cancel_time.into()])).await?;
+    for advance in writes.advances.iter().filter(|advance| advance.cancel_time.is_some()) {
+        execute(tx, statement(CANCEL_SHOWTIME, [advance.showtime_id.0.into(), advance.cancel_time.into()])).await?;
     }
     for (id, lapse) in &writes.lapses {
         execute(tx, statement(SET_LAPSE, [id.0.into(), (*lapse).into()])).await?;
@@ -102,8 +102,8 @@ pub(super) async fn write(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
         });
         execute_rows(tx, ANSWER, answers.collect()).await?;
     }
-    if !writes.steps.is_empty() {
-        write_steps(tx, writes).await?;
+    if !writes.advances.is_empty() {
+        write_advances(tx, writes).await?;
     }
     for companion in &writes.companions {
         let rows = execute(tx, companion.statement(tx.backend)).await?;
@@ -112,16 +112,16 @@ pub(super) async fn write(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
     Ok(())
 }
 
-async fn write_steps(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
+async fn write_advances(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
     if !writes.made.is_empty() {
         let made = writes.made.iter().map(|(reservation, key)| made(reservation, key.as_ref()));
         execute_rows(tx, MAKE, made.collect()).await?;
         execute_rows(tx, CLAIM, claims(writes.made.iter().map(|(reservation, _)| reservation))).await?;
     }
-    let steps: Vec<_> = writes.steps.iter().map(step).collect();
-    let count = steps.len() as u64;
-    execute_rows(tx, OUTBOX, steps.clone()).await?;
-    expect_rows(execute_rows(tx, STEP, steps).await?, count, "a showtime")
+    let advances: Vec<_> = writes.advances.iter().map(advance).collect();
+    let count = advances.len() as u64;
+    execute_rows(tx, OUTBOX, advances.clone()).await?;
+    expect_rows(execute_rows(tx, ADVANCE, advances).await?, count, "a showtime")
 }
 
 /// Executes a statement that unfolds these rows.
@@ -168,15 +168,15 @@ fn made(reservation: &Reservation, key: Option<&RequestKey>) -> Json {
     ])
 }
 
-fn step(step: &ShowtimeStep) -> Json {
+fn advance(advance: &ShowtimeAdvance) -> Json {
     json!([
-        step.showtime_id.0.simple(),
-        step.before,
-        step.revision,
-        step.available_count,
-        step.next_lapse.map(text),
-        text(step.decide_time),
-        hex(&step.events)
+        advance.showtime_id.0.simple(),
+        advance.before,
+        advance.revision,
+        advance.available_count,
+        advance.next_lapse.map(text),
+        text(advance.decide_time),
+        hex(&advance.events)
     ])
 }
 

@@ -1,4 +1,4 @@
-//! What a batch of the ledger is to write.
+//! The rows that a batch of the ledger writes.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -27,9 +27,9 @@ pub struct LedgerWrites {
     pub changed: HashMap<ReservationId, Arc<Reservation>>,
     /// Reservations whose seats become free.
     pub released: Vec<Arc<Reservation>>,
-    /// The step of each showtime that changes.
-    pub steps: Vec<ShowtimeStep>,
-    /// Answers that are stored under their request ids. There can be answers without a step, to commands that changed nothing.
+    /// One for each showtime that changes.
+    pub advances: Vec<ShowtimeAdvance>,
+    /// Answers that are stored under their request ids. Without an advance they are answers to commands that changed nothing.
     pub answers: Vec<NewAnswer>,
     /// Showtimes of which only the time of the next lapse is corrected.
     pub lapses: Vec<(ShowtimeId, Option<DateTime<Utc>>)>,
@@ -37,7 +37,7 @@ pub struct LedgerWrites {
     pub companions: Vec<Companion>,
 }
 
-/// An answer as it is given, to be stored for a repetition of its request.
+/// An answer as it is given, to be stored for when its request is repeated.
 #[derive(Debug)]
 pub struct NewAnswer {
     /// The request that is answered.
@@ -50,24 +50,24 @@ pub struct NewAnswer {
     pub decide_time: DateTime<Utc>,
 }
 
-/// A showtime's step from one revision to another.
+/// What one batch does to one showtime: it leads from the locked revision to a later one.
 #[derive(Debug)]
-pub struct ShowtimeStep {
+pub struct ShowtimeAdvance {
     /// The showtime's id.
     pub showtime_id: ShowtimeId,
     /// The revision that was locked.
     pub before: i64,
-    /// The revision after the step.
+    /// The revision after the batch.
     pub revision: i64,
-    /// Seats without a claim after the step.
+    /// Seats without a claim after the batch.
     pub available_count: i32,
-    /// No hold ends before this after the step. `None`: there is no hold.
+    /// No hold lapses before this time. `None`: there is no hold.
     pub next_lapse: Option<DateTime<Utc>>,
-    /// The time by which the step was decided.
+    /// The time by which the batch was decided.
     pub decide_time: DateTime<Utc>,
     /// Set if the showtime was cancelled.
     pub cancel_time: Option<DateTime<Utc>>,
-    /// The encoded events of the step.
+    /// The row of the outbox: public events in field 1, steps for other instances in field 2.
     pub events: Vec<u8>,
 }
 
@@ -75,13 +75,13 @@ impl LedgerWrites {
     /// Whether there is nothing to write.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.steps.is_empty() && self.lapses.is_empty() && self.answers.is_empty() && self.companions.is_empty()
+        self.advances.is_empty() && self.lapses.is_empty() && self.answers.is_empty() && self.companions.is_empty()
     }
 
     /// Adds a change of a reservation that exists. Of several changes the last one is written.
     ///
     /// # Errors
-    /// The reservation was made in the same batch. It can be changed in the next one.
+    /// The reservation was made in the same batch; change it in the next one.
     pub fn change(&mut self, reservation: &Arc<Reservation>) -> Result<(), Error> {
         if self.made_ids.contains(&reservation.reservation_id) {
             return Err(Error::Fenced("a reservation"));
@@ -97,7 +97,7 @@ impl LedgerWrites {
     }
 }
 
-/// Refuses a statement that concerned another number of rows than it was meant for: a row is not as it was locked.
+/// Refuses a statement that affected another number of rows than expected: a row is not as it was locked.
 pub(super) fn expect_rows(rows: u64, expected: u64, what: &'static str) -> Result<(), Error> {
     if rows == expected { Ok(()) } else { Err(Error::Fenced(what)) }
 }

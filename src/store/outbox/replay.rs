@@ -1,8 +1,10 @@
-//! What instances replay: how an instance follows the changes of the others without reading every seat again.
+//! The steps that instances replay, so that a change made by another instance does not need every seat to be read again.
 //!
-//! A row of the outbox has two parts. Field 1 has the public events. Field 2 has [`Step`], which only this service reads:
-//! one for each revision, with the fields below and no others. Catching up reads nothing else, so that public events can
-//! gain, lose or redact fields, and so that steps can change without consumers noticing.
+//! A row of the outbox has two parts. Field 1 has the public events. Field 2 has [`Step`], which only this service reads: one
+//! for each revision. Replaying reads nothing else, so that public events can gain, lose or redact fields, and so that steps
+//! can change without consumers noticing. The fields of a step are: the revision, the time of the decision, and of each change
+//! the reservation's id and its seats; of a new hold also the customer's id, the total price and the expire time; of an
+//! extension, the expire time; of a sale, the tender; of a cancelled showtime, the number of confirmed reservations.
 //!
 //! A row without steps, with steps of a later [`FORMAT`] or with steps that do not follow from what is in memory is not
 //! replayed; the showtime is then read anew. That costs a query and is always right.
@@ -26,8 +28,7 @@ use crate::domain::{
 
 /// The format that this version writes and the latest that it reads.
 ///
-/// An addition without which a step is misunderstood raises it: instances of the version before then read the showtime
-/// anew.
+/// An addition without which a step would be misread raises it. Instances of the version before then read the showtime anew.
 const FORMAT: u32 = 1;
 
 /// A row of the outbox, without the public events.
@@ -87,10 +88,10 @@ enum Kind {
 struct NewHold {
     #[prost(string, tag = "1")]
     customer_id: String,
-    /// In the currency of the showtime.
+    /// The total price in the minor unit of the showtime's currency.
     #[prost(int64, tag = "2")]
     total_minor: i64,
-    /// In microseconds since 1970.
+    /// When the hold lapses, in microseconds since 1970.
     #[prost(int64, tag = "3")]
     expire_time: i64,
 }
@@ -117,10 +118,10 @@ pub(super) fn add_step(row: &mut Vec<u8>, revision: i64, now: DateTime<Utc>, cha
     prost::encoding::message::encode(2, &step, row);
 }
 
-/// Makes the changes of a row of another instance.
+/// Replays the steps of a row that another instance has written.
 ///
 /// `false`: the row cannot be replayed on this seating, which may be incomplete now and must be dropped.
-pub fn catch_up(seating: &mut Seating, row: &[u8]) -> bool {
+pub fn replay(seating: &mut Seating, row: &[u8]) -> bool {
     let Some(steps) = read(row) else { return false };
     for step in steps {
         let next = seating.revision() + 1;
@@ -128,7 +129,7 @@ pub fn catch_up(seating: &mut Seating, row: &[u8]) -> bool {
             return false;
         }
         let Some(now) = time(step.decide_time) else { return false };
-        let changes = step.changes.iter().map(|change| replay(seating, change, next, now));
+        let changes = step.changes.iter().map(|change| decode(seating, change, next, now));
         let Some(changes) = changes.collect::<Option<Vec<_>>>() else { return false };
         seating.apply(&changes, now);
         if seating.revision() != next {
@@ -138,7 +139,8 @@ pub fn catch_up(seating: &mut Seating, row: &[u8]) -> bool {
     true
 }
 
-/// What a row of another instance changes in a seat map. `None`: the row does not tell, and the map must be read anew.
+/// What a row of another instance changes in a seat map. `None`: the row cannot be replayed, and the map must be read
+/// anew.
 #[must_use]
 pub fn delta(seat_index: &SeatIndex, row: &[u8]) -> Option<Delta> {
     let steps = read(row)?;
@@ -204,7 +206,7 @@ fn encode(change: &Change) -> StepChange {
 }
 
 /// The change as it was decided, if it is possible on this seating.
-fn replay(seating: &Seating, change: &StepChange, revision: i64, now: DateTime<Utc>) -> Option<Change> {
+fn decode(seating: &Seating, change: &StepChange, revision: i64, now: DateTime<Utc>) -> Option<Change> {
     let id = || Some(ReservationId(uuid::Uuid::from_slice(&change.reservation_id).ok()?));
     let live = || seating.reservation(id()?).map(|reservation| (**reservation).clone());
     Some(match change.kind.as_ref()? {

@@ -43,7 +43,7 @@ pub struct Faults {
 
 /// How a call is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum Reaction {
     Answer,
     FailInBand,
 }
@@ -64,11 +64,11 @@ impl SharedFaults {
     }
 
     /// Applies the faults to one call. A shutdown ends every delay.
-    pub(super) async fn apply(&self) -> Result<Outcome, Status> {
+    pub(super) async fn apply(&self) -> Result<Reaction, Status> {
         self.0.calls.fetch_add(1, Ordering::Relaxed);
         let faults = self.faults();
         tokio::select! {
-            outcome = faults.apply() => outcome,
+            reaction = faults.apply() => reaction,
             () = self.0.shutdown.cancelled() => Err(Status::unavailable("the demo provider is shutting down")),
         }
     }
@@ -79,7 +79,7 @@ impl SharedFaults {
 }
 
 impl Faults {
-    async fn apply(self) -> Result<Outcome, Status> {
+    async fn apply(self) -> Result<Reaction, Status> {
         if self.black_hole {
             std::future::pending::<()>().await;
         }
@@ -94,9 +94,9 @@ impl Faults {
         if draw < f64::from(self.failure_percent) {
             Err(Status::unavailable("the demo provider simulates a failure"))
         } else if draw < f64::from(self.failure_percent) + f64::from(self.in_band_percent) {
-            Ok(Outcome::FailInBand)
+            Ok(Reaction::FailInBand)
         } else {
-            Ok(Outcome::Answer)
+            Ok(Reaction::Answer)
         }
     }
 

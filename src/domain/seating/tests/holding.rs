@@ -130,7 +130,7 @@ fn an_extension_can_be_repeated_while_the_hold_lasts_and_extends_it_once() {
         stage.now = now;
         assert_eq!(stage.extend(&held), Ok(Arc::clone(&longer)));
     }
-    assert_eq!(stage.seating.revision(), longer.revision(), "a repetition is no change");
+    assert_eq!(stage.seating.revision(), longer.revision(), "a repeated command is no change");
     stage.rules.closing = Duration::from_hours(6);
     assert_eq!(stage.extend(&held), Ok(longer), "also when the showtime is no longer sold, as a confirmation can");
     stage.cancel(&held).unwrap();
@@ -147,8 +147,8 @@ fn a_cancel_can_be_repeated_at_any_time() {
         stage.now = later;
         assert_eq!(stage.cancel(&held), Ok(Arc::clone(&cancelled)));
     }
-    assert_eq!(stage.seating.revision(), revision, "a repetition is no change");
-    stage.seating.forget_ended();
+    assert_eq!(stage.seating.revision(), revision, "a repeated command is no change");
+    stage.seating.evict_ended();
     stage.seating.recall(Arc::clone(&cancelled));
     assert_eq!(stage.cancel(&held), Ok(cancelled), "also when it was read from the store");
 }
@@ -279,7 +279,7 @@ fn a_clock_that_runs_back_revives_no_hold() {
 fn a_recalled_reservation_is_refused_by_name() {
     let (mut stage, held) = held();
     let cancelled = stage.cancel(&held).unwrap();
-    stage.seating.forget_ended();
+    stage.seating.evict_ended();
     assert_eq!(stage.confirm(&held), Err(Refusal::NoReservation));
     stage.seating.recall(cancelled);
     assert_eq!(stage.confirm(&held), Err(Refusal::NotHeld { phase: Phase::Cancelled }));
@@ -293,7 +293,7 @@ fn a_record_that_is_out_of_date_sells_nothing() {
     // It was read before it was cancelled.
     stage.seating.recall(Arc::clone(&held));
     assert_eq!(stage.confirm(&held), Err(Refusal::NotHeld { phase: Phase::Cancelled }));
-    stage.seating.forget_ended();
+    stage.seating.evict_ended();
     stage.seating.recall(Arc::clone(&held));
     assert_eq!(stage.confirm(&held), Err(Refusal::NoReservation));
 }

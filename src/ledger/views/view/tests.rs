@@ -27,10 +27,10 @@ fn commit(view: &View, seat: u16, status: Status, now: i64) {
     assert_eq!(view.follow(delta, at(now)), Followed::Done);
 }
 
-fn frame(next: (Next, u64)) -> (Arc<Frame>, u64) {
+fn frame(next: (NextMessage, u64)) -> (Arc<Frame>, u64) {
     match next {
-        (Next::Frame(frame), number) => (frame, number),
-        (Next::Nothing | Next::Snapshot, _) => panic!("there is a delta"),
+        (NextMessage::Frame(frame), number) => (frame, number),
+        (NextMessage::Nothing | NextMessage::Snapshot, _) => panic!("there is a delta"),
     }
 }
 
@@ -38,7 +38,7 @@ fn frame(next: (Next, u64)) -> (Arc<Frame>, u64) {
 fn watchers_that_are_equally_far_behind_share_one_delta() {
     let view = view();
     let (_, start) = view.snapshot_to_watch(at(0));
-    assert!(matches!(view.announced_after(start), (Next::Nothing, _)));
+    assert!(matches!(view.announced_after(start), (NextMessage::Nothing, _)));
     for seat in [3, 4, 3] {
         commit(&view, seat, if seat == 4 { Status::Sold } else { Status::Held { until: at(60) } }, 1);
     }
@@ -48,7 +48,7 @@ fn watchers_that_are_equally_far_behind_share_one_delta() {
     assert!(Arc::ptr_eq(&one, &other));
     assert_eq!((one.delta.before, one.delta.revision), (1, 5));
     assert_eq!(one.delta.seats, [(3, Status::Free), (4, Status::Sold)]);
-    assert!(matches!(view.announced_after(end), (Next::Nothing, _)));
+    assert!(matches!(view.announced_after(end), (NextMessage::Nothing, _)));
     // A watcher that is one commit behind gets that commit.
     assert_eq!(frame(view.announced_after(end - 1)).0.delta.before, 4);
 }
@@ -60,9 +60,9 @@ fn a_watcher_that_is_too_far_behind_gets_a_snapshot_and_no_frames_are_kept_for_i
     for step in 0..MAX_FRAMES as i64 {
         commit(&view, 1, Status::Held { until: at(1_000 + step) }, 1);
     }
-    assert!(matches!(view.announced_after(start), (Next::Frame(_), _)));
+    assert!(matches!(view.announced_after(start), (NextMessage::Frame(_), _)));
     commit(&view, 1, Status::Sold, 1);
-    assert!(matches!(view.announced_after(start), (Next::Snapshot, _)));
+    assert!(matches!(view.announced_after(start), (NextMessage::Snapshot, _)));
     assert_eq!(view.state().frames.len(), MAX_FRAMES);
     assert!(view.since(1, "epoch", at(1)).is_none());
     assert_eq!(view.since(2, "epoch", at(1)).expect("it is kept").0.delta.seats, [(1, Status::Sold)]);
@@ -74,10 +74,10 @@ fn after_a_panic_every_watcher_gets_a_snapshot() {
     let (_, start) = view.snapshot_to_watch(at(0));
     commit(&view, 1, Status::Sold, 1);
     let (_, after) = frame(view.announced_after(start));
-    assert!(matches!(view.announced_after(after), (Next::Nothing, _)));
+    assert!(matches!(view.announced_after(after), (NextMessage::Nothing, _)));
     view.recover();
     for before in [start, after] {
-        assert!(matches!(view.announced_after(before), (Next::Snapshot, _)));
+        assert!(matches!(view.announced_after(before), (NextMessage::Snapshot, _)));
     }
     let (snapshot, end) = view.snapshot_to_watch(at(1));
     assert_eq!((snapshot.revision, snapshot.seats[1]), (2, Status::Sold));
@@ -91,12 +91,12 @@ fn a_lapse_is_announced_once_and_again_to_a_watcher_that_resumes() {
     commit(&view, 1, Status::Held { until: at(10) }, 0);
     let (_, start) = view.snapshot_to_watch(at(0));
     assert_eq!(view.lapse(at(9)), Some(at(10)));
-    assert!(matches!(view.announced_after(start), (Next::Nothing, _)));
+    assert!(matches!(view.announced_after(start), (NextMessage::Nothing, _)));
     assert_eq!(view.lapse(at(10)), None);
     let (lapse, end) = frame(view.announced_after(start));
     assert_eq!((lapse.delta.before, lapse.delta.revision, &*lapse.delta.seats), (2, 2, &[(1, Status::Free)][..]));
     view.lapse(at(11));
-    assert!(matches!(view.announced_after(end), (Next::Nothing, _)));
+    assert!(matches!(view.announced_after(end), (NextMessage::Nothing, _)));
     assert_eq!(view.since(2, "epoch", at(11)).expect("it is here").0.delta.seats, [(1, Status::Free)]);
     assert!(view.since(2, "another", at(11)).is_none());
 }
@@ -124,7 +124,7 @@ fn a_database_that_was_restored_is_shown_as_it_is() {
     view.replace(older.clone(), at(2), Instant::now());
     assert_eq!(view.revision(), 2, "an answer that is late is left out");
     view.restart(older, "later".into(), Instant::now());
-    assert!(matches!(view.announced_after(start), (Next::Snapshot, _)));
+    assert!(matches!(view.announced_after(start), (NextMessage::Snapshot, _)));
     let (snapshot, _) = view.snapshot_to_watch(at(2));
     assert_eq!((snapshot.revision, &*snapshot.epoch, snapshot.seats[1]), (1, "later", Status::Free));
     assert!(view.since(2, "epoch", at(2)).is_none());
@@ -141,7 +141,7 @@ fn a_change_that_arrives_early_waits_for_the_one_that_it_follows_on() {
     for (early, seat) in [(3, 3), (2, 2), (3, 3)] {
         assert_eq!(view.follow(step(early, seat), at(1)), Followed::Gap);
     }
-    assert!(matches!(view.announced_after(start), (Next::Nothing, _)));
+    assert!(matches!(view.announced_after(start), (NextMessage::Nothing, _)));
     assert_eq!(view.follow(step(1, 1), at(2)), Followed::Done);
     let (all, _) = frame(view.announced_after(start));
     assert_eq!((all.delta.before, all.delta.revision), (1, 4));
@@ -184,7 +184,7 @@ fn with_many_watchers_and_many_changes_several_are_announced_together() {
     }
     let mut announced = Vec::new();
     let mut next = start;
-    while let (Next::Frame(frame), after) = view.announced_after(next) {
+    while let (NextMessage::Frame(frame), after) = view.announced_after(next) {
         announced.push((frame.delta.before, frame.delta.revision));
         next = after;
     }
@@ -226,7 +226,7 @@ fn a_change_after_a_lapse_carries_the_lapse() {
     let frame = copy.read(&view);
     assert_eq!((frame.at, &*frame.delta.seats), (at(11), &[(1, Status::Free), (2, Status::Sold)][..]));
     assert_eq!(view.lapse(at(12)), None);
-    assert!(matches!(view.announced_after(copy.next), (Next::Nothing, _)), "the lapse is announced once");
+    assert!(matches!(view.announced_after(copy.next), (NextMessage::Nothing, _)), "the lapse is announced once");
 }
 
 #[test]
@@ -257,11 +257,11 @@ fn a_heartbeat_is_due_only_when_nothing_is_left_to_send() {
     commit(&view, 1, Status::Held { until: at(10) }, 0);
     let (_, start) = view.snapshot_to_watch(at(0));
     let (none, _, until) = view.everything_after(start, at(9));
-    assert!(matches!(none, Next::Nothing) && until == at(9));
+    assert!(matches!(none, NextMessage::Nothing) && until == at(9));
     // No task has announced the lapse.
     let (lapse, next, _) = view.everything_after(start, at(12));
     let (lapse, next) = frame((lapse, next));
     assert_eq!((lapse.at, &*lapse.delta.seats), (at(12), &[(1, Status::Free)][..]));
     let (none, _, until) = view.everything_after(next, at(11));
-    assert!(matches!(none, Next::Nothing) && until == at(12), "times do not run back");
+    assert!(matches!(none, NextMessage::Nothing) && until == at(12), "times do not run back");
 }

@@ -109,7 +109,7 @@ fn replayed<'a>(rows: impl IntoIterator<Item = &'a Vec<u8>>) -> (Seating, SeatMa
     let mut seating = fresh();
     let mut map = SeatMap::new(plan(&["ssssss"]), 1, showtime::State::Scheduled, []);
     for row in rows {
-        assert!(catch_up(&mut seating, row));
+        assert!(replay(&mut seating, row));
         let delta = delta(&map.plan().seat_index, row).expect("the row tells what it changes");
         assert_eq!(map.follow(&delta), Followed::Done);
     }
@@ -248,7 +248,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 fn what_cannot_be_followed_is_not_replayed() {
     let writer = Writer::with_every_change();
     let refused = |row: &[u8], what: &str| {
-        assert!(!catch_up(&mut fresh(), row), "{what}");
+        assert!(!replay(&mut fresh(), row), "{what}");
     };
     let unseen = |row: &[u8], what: &str| {
         refused(row, what);
@@ -259,7 +259,7 @@ fn what_cannot_be_followed_is_not_replayed() {
         change(&mut row.steps[0]);
         row.encode_to_vec()
     };
-    assert!(catch_up(&mut fresh(), &changed(|_| {})), "the row as it was written");
+    assert!(replay(&mut fresh(), &changed(|_| {})), "the row as it was written");
     unseen(&[], "an empty row");
     unseen(&[0xff], "no row at all");
     let public = events::Events::decode(&*writer.rows[0]).expect("events").encode_to_vec();
