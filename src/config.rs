@@ -49,7 +49,7 @@ pub use options::{
 };
 pub use problem::Problem;
 pub use secret::{Secret, SecretUrl};
-pub use values::{Cors, Listen};
+pub use values::{Cors, Hosts, Listen};
 
 /// Reads the command line and the environment of the process. It ends the process after `--help`, and if something is wrong.
 #[must_use]

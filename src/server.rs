@@ -64,7 +64,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
 
     let watching = grpc::Watching { heartbeat: config.seats.watch_heartbeat, shutdown: lifecycle.shutdown.clone() };
     let services = grpc::services(app.clone(), health.service(), config.limits.max_message_bytes, watching)?;
-    let stack = layers::stack(services, &options::layers(config, lifecycle.streams_end.clone()));
+    let stack = layers::stack(services, &options::layers(config, bound.address, lifecycle.streams_end.clone()));
     let shutdown = lifecycle.shutdown.clone().cancelled_owned();
     let serving = limits::server(options::limits(config)).serve_with_incoming_shutdown(stack, bound.listener, shutdown);
     let serving = tokio::spawn(serving);

@@ -70,7 +70,10 @@ async fn too_long_texts_are_refused_and_their_field_named() {
 #[tokio::test]
 async fn large_invalid_messages_take_little_memory() {
     // Decoding a million items takes seconds in a build without optimisation.
-    let world = World::with(Store::Sqlite, |setup| setup.with("--request-timeout", "25s")).await;
+    let world = World::with(Store::Sqlite, |setup| {
+        setup.with("--request-timeout", "25s").with("--body-timeout", "25s").with("--max-message-bytes", "1048576")
+    })
+    .await;
     let row = Row { label: "A".to_owned(), places: "s".to_owned(), numbers: vec![] };
     // A row takes 8 bytes on the wire and ten times as many in memory.
     let rows = CreateAuditoriumRequest { layout: Some(Layout { rows: vec![row.clone(); 60_000] }), ..new_auditorium() };

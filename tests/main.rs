@@ -19,6 +19,7 @@ mod crashes;
 mod descriptors;
 mod fuzz;
 mod holds;
+mod hosts;
 mod idempotency;
 mod lifecycle;
 mod limits;

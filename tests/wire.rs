@@ -4,12 +4,20 @@ use boxoffice::pb::boxoffice::v1::{
     CreateAuditoriumRequest, GetMovieRequest, GetMovieResponse, GetShowtimeRequest, ListAuditoriumsRequest,
     ListAuditoriumsResponse,
 };
+use bytes::Bytes;
+use futures_util::{
+    future::join_all,
+    stream::{self, StreamExt as _},
+};
+use http_body::Frame;
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use prost::Message as _;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
-use tonic::{Code, Request};
+use tonic::{Code, Request, Status, body::Body};
+use tower::{BoxError, ServiceExt as _};
 
 use crate::harness::{
     Provider, Server, Store, World, assert_not_found, assert_refused, assert_violates, create_auditorium, eventually,
@@ -254,6 +262,71 @@ async fn a_message_that_does_not_decode_is_a_bad_request() {
         let status = raw::call(world.channel(), LIST, garbage.to_vec()).await.expect_err("the bytes are not a message");
         assert_refused(&status, Code::InvalidArgument, "MALFORMED_MESSAGE");
     }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_one_message_is_a_bad_request() {
+    let world = World::start(Store::Sqlite).await;
+    let whole = grpc_web::frame(&ListAuditoriumsRequest { page_size: 1, ..Default::default() });
+    let listed = native(&world, Full::from(whole.clone())).await;
+    assert_eq!(listed.code(), Code::Ok, "{listed:?}");
+    let flag = |flag: u8| [&[flag], &whole[1..]].concat();
+    for (body, what) in [
+        (whole[..3].to_vec(), "a part of the prefix"),
+        (whole[..whole.len() - 1].to_vec(), "a part of the message"),
+        (Vec::new(), "nothing"),
+        ([&whole[..], &whole].concat(), "two messages"),
+        (flag(1), "a message marked as compressed"),
+        (flag(7), "a wrong flag"),
+    ] {
+        let status = native(&world, Full::from(body)).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{what}: {status:?}");
+        assert_refused(&status, Code::InvalidArgument, "MALFORMED_MESSAGE");
+    }
+    // A message that is too large is refused when its length is read. Its bytes are not waited for.
+    let large = stream::iter([Ok::<_, Status>(Frame::data(Bytes::from_static(&[0, 0x7f, 0, 0, 0])))]);
+    let status = native(&world, StreamBody::new(large.chain(stream::pending()))).await;
+    assert_refused(&status, Code::OutOfRange, "MESSAGE_TOO_LARGE");
+}
+
+#[tokio::test]
+async fn calls_without_a_message_take_no_place_from_others() {
+    let world =
+        World::with(Store::Sqlite, |setup| setup.with("--max-requests", "4").with("--body-timeout", "3s")).await;
+    let silent = || native(&world, StreamBody::new(stream::pending::<Result<Frame<Bytes>, Status>>()));
+    let silent: Vec<_> = (0..40).map(|_| silent()).collect();
+    let honest = async {
+        eventually("the silent calls are open", async || {
+            let active = world.metrics().await.sum("boxoffice_request_active", &[]);
+            active.is_some_and(|active| active >= 40.0).then_some(())
+        })
+        .await;
+        for _ in 0..20 {
+            let listed = world.auditoriums().list_auditoriums(ListAuditoriumsRequest::default()).await;
+            listed.expect("it is admitted");
+        }
+    };
+    let (silent, ()) = tokio::join!(join_all(silent), honest);
+    for status in silent {
+        assert_refused(&status, Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
+        assert!(status.message().contains("not complete within 3s"), "{status:?}");
+    }
+}
+
+/// The status of a native call of `ListAuditoriums` with this body.
+async fn native<B>(world: &World, body: B) -> Status
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let request = ::http::Request::post(LIST).header("content-type", "application/grpc").header("te", "trailers");
+    let answer = world.channel().oneshot(request.body(Body::new(body)).expect("a request")).await.expect("an answer");
+    let (head, body) = answer.into_parts();
+    if let Some(status) = Status::from_header_map(&head.headers) {
+        return status;
+    }
+    let body = body.collect().await.expect("the whole body");
+    Status::from_header_map(body.trailers().expect("trailers")).expect("a status")
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::{
     row::Row,
     secret::{Secret, SecretUrl},
     sources::Settings,
-    values::{Cors, Listen, Value},
+    values::{Cors, Hosts, Listen, Value},
 };
 
 const ZERO: Duration = Duration::ZERO;
@@ -86,6 +86,9 @@ options! {
         /// Web origin that may call besides the same origin and localhost, such as `https://cinema.example`; several with
         /// commas, or given repeatedly; "*" allows any.
         cors_origin: Cors,
+        /// Name by which web pages may call the service, besides localhost and the address in `--listen`, such as
+        /// `tickets.example` or `tickets.example:8443`; several with commas, or given repeatedly; "*" allows any.
+        allowed_host: Hosts,
     }
 
     /// Who may reach the ports.
@@ -189,8 +192,10 @@ options! {
         request_timeout: Duration = "5s" in MILLISECOND..=HOUR,
         /// Latest deadline that a caller may state.
         max_request_timeout: Duration = "30s" in MILLISECOND..=HOUR,
+        /// Longest time until the message of a request is complete.
+        body_timeout: Duration = "5s" in MILLISECOND..=HOUR,
         /// Largest message accepted.
-        max_message_bytes: usize = 1_048_576 in 1024..=67_108_864,
+        max_message_bytes: usize = 262_144 in 1024..=67_108_864,
         /// Requests in flight on one connection.
         max_concurrent_streams: u32 = 1_024 in 1..=1_000_000,
         /// Open connections.

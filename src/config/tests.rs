@@ -42,7 +42,7 @@ fn defaults_make_the_embedded_service() {
     assert!(config.cache.redis_url.is_none() && config.provider.provider_url.is_none() && config.wants_sample());
     assert_eq!(config.cinema.hold_duration, Duration::from_mins(10));
     assert_eq!(config.provider.provider_stale, Duration::from_hours(7 * 24));
-    assert_eq!(config.limits.max_message_bytes, 1_048_576);
+    assert_eq!(config.limits.max_message_bytes, 262_144);
     assert_eq!(config.http.cors_origin, Cors::Listed(Vec::new()));
     assert_eq!((config.cinema.max_seats, config.cinema.max_customer_seats), (10, 10));
     assert_eq!(config.cinema.orphan_seats, OrphanSeats::Allow);

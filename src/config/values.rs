@@ -239,3 +239,37 @@ fn origin(text: &str) -> Result<String, String> {
         .filter(|origin| origin.eq_ignore_ascii_case(text.trim_end_matches('/')));
     origin.ok_or_else(|| format!("\"{text}\" is not a web origin such as https://cinema.example:8443, nor \"*\" alone"))
 }
+
+/// The names by which web pages may call the service, besides those of this machine and the address that it listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// These names. One without a port stands for all ports.
+    Listed(Vec<String>),
+    /// All.
+    Any,
+}
+
+impl Value for Hosts {
+    type Bounds = ();
+    const FORM: Form = Form::List;
+    const PLACEHOLDER: &'static str = "HOST";
+
+    fn read(text: &str, (): &()) -> Result<Self, String> {
+        let words: Vec<_> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+        if words == ["*"] {
+            return Ok(Self::Any);
+        }
+        words.into_iter().map(host).collect::<Result<_, _>>().map(Self::Listed)
+    }
+}
+
+fn host(text: &str) -> Result<String, String> {
+    let plain = Url::parse(&format!("http://{text}/")).is_ok_and(|url| {
+        url.has_host() && url.username().is_empty() && url.path() == "/" && !text.contains(['/', '?', '#', '@'])
+    });
+    if plain {
+        Ok(text.to_ascii_lowercase())
+    } else {
+        Err(format!("\"{text}\" is not a host such as tickets.example or tickets.example:8443, nor \"*\" alone"))
+    }
+}

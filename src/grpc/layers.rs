@@ -14,6 +14,8 @@ mod branch;
 mod cors;
 mod deadline;
 mod fallback;
+mod host;
+mod message;
 mod panics;
 mod protocol;
 mod record;
@@ -34,7 +36,11 @@ use tonic::body::Body;
 use tonic_web::GrpcWebLayer;
 use tower::{BoxError, Layer as _, Service, ServiceBuilder};
 
-use self::{admission::Admission, branch::Branch, deadline::Deadlines, panics::CatchPanics, record::Record};
+pub use self::host::Hosts;
+use self::{
+    admission::Admission, branch::Branch, deadline::Deadlines, message::WholeMessage, panics::CatchPanics,
+    record::Record,
+};
 pub(super) use self::{fallback::unknown_path, stream_guard::StreamGuard};
 pub use super::request_context::{RequestContext, TraceId};
 
@@ -45,7 +51,9 @@ pub struct Settings {
     pub request_timeout: Duration,
     /// Longest deadline of a call, whatever its `grpc-timeout` says. It does not apply to streams.
     pub max_request_timeout: Duration,
-    /// Most requests in flight over all connections. Streams count until they begin; health checks and reflection do not.
+    /// Most time until the message of a request is complete.
+    pub body_timeout: Duration,
+    /// Most requests in flight over all connections. Requests count when their message is complete. Streams count until they begin; health checks and reflection do not.
     pub max_requests: usize,
     /// Most bytes of one decoded message. The services enforce it, too; the layers refuse a longer gRPC-Web request before
     /// they decode its base64.
@@ -54,6 +62,8 @@ pub struct Settings {
     pub max_header_bytes: usize,
     /// Origins of web pages that may call, besides the server's own and those of this machine; `*` allows every origin.
     pub cors_origins: Vec<String>,
+    /// The names of the server, by which browsers may call it.
+    pub hosts: Hosts,
     /// Ends all streams when it is cancelled, because the server shuts down.
     pub drain: CancellationToken,
 }
@@ -63,10 +73,12 @@ impl Default for Settings {
         Self {
             request_timeout: Duration::from_secs(5),
             max_request_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(5),
             max_requests: 4096,
-            max_message_bytes: 1 << 20,
+            max_message_bytes: 256 << 10,
             max_header_bytes: 16 << 10,
             cors_origins: Vec::new(),
+            hosts: Hosts::new(None, &[]),
             drain: CancellationToken::new(),
         }
     }
@@ -74,16 +86,18 @@ impl Default for Settings {
 
 /// The services with every layer around them. A request passes the layers in this order:
 ///
-/// 1. **CORS**, for requests of web pages only: answers preflights, and says which origins may call and what they may read.
+/// 1. **CORS**, for requests of web pages only: refuses those that call the server by a name that it does not have, answers
+///    preflights, and says which origins may call and what they may read.
 /// 2. **Protocol**: translates gRPC-Web, and answers requests that cannot be served, such as gRPC over HTTP/1.1 or JSON.
 /// 3. **Record**: gives the request its id, its trace, its span and its [`RequestContext`], and records it in the metrics
 ///    and the console when its response has ended.
-/// 4. **Admission**: refuses the request with UNAVAILABLE and a retry hint if too many are in flight.
-/// 5. **Deadlines**: ends the request with `DEADLINE_EXCEEDED` in time, and ends streams when the server drains.
-/// 6. **`CatchPanics`**: turns a panic into INTERNAL, with an id that the log has, too.
-/// 7. **The services** themselves.
+/// 4. **Deadlines**: ends the request with `DEADLINE_EXCEEDED` in time, and ends streams when the server drains.
+/// 5. **`WholeMessage`**: reads the message of the request, and refuses bytes that are no message.
+/// 6. **Admission**: refuses the request with UNAVAILABLE and a retry hint if too many are in flight.
+/// 7. **`CatchPanics`**: turns a panic into INTERNAL, with an id that the log has, too.
+/// 8. **The services** themselves.
 ///
-/// A native gRPC call passes 1 and 2 at no cost. None of its layers boxes a future or a body.
+/// A native gRPC call passes 1 and 2 at no cost. None of its layers boxes a future.
 #[must_use]
 pub fn stack<S, B>(
     services: S,
@@ -107,21 +121,23 @@ where
         // Outside of admission and deadlines, so that their refusals are recorded as well. The layers below and the services
         // read the request's context, which is created here.
         .layer_fn(Record::new)
-        // Before any other work: a request that cannot be served in time is refused at once. Outside of the deadline,
-        // because a refusal needs no timer.
-        .layer_fn(Admission::layer(settings.max_requests, settings.max_request_timeout))
-        // Outside of the services, so that no wait inside a service can outlast the deadline.
+        // Outside of all that waits, for a message or in a service, so that no wait can outlast the deadline.
         .layer_fn(|inner| {
             let (default, max) = (settings.request_timeout, settings.max_request_timeout);
             Deadlines::new(inner, default, max, settings.drain.clone())
         })
+        // Before admission: a call whose message does not come takes no permit from others.
+        .layer_fn(|inner| WholeMessage::new(inner, settings.max_message_bytes, settings.body_timeout))
+        // Before any work: a request that cannot be served in time is refused at once.
+        .layer_fn(Admission::layer(settings.max_requests, settings.max_request_timeout))
         // Innermost: the layers above see an ordinary INTERNAL instead of a panic, and need no care of their own.
         .layer_fn(CatchPanics::new)
         .service(services);
     // Outside of `grpc`, so that its layers see native gRPC only. A branch, because tonic-web answers 400 to plain HTTP, so
     // pages must not pass its translation. Whatever the branch answers itself, it records itself.
-    let gate = web::gate(settings.max_message_bytes, settings.max_header_bytes);
+    let gate = web::gate(settings.max_message_bytes, settings.max_header_bytes, &settings.hosts);
     let any_protocol = Branch::new(gate, GrpcWebLayer::new().layer(grpc.clone()), grpc);
     // Outermost and not recorded, because a preflight is a browser's question about the server and no call.
-    Branch::new(cors::gate, cors::layer(&settings.cors_origins).layer(any_protocol.clone()), any_protocol)
+    let cors = cors::layer(&settings.cors_origins, &settings.hosts).layer(any_protocol.clone());
+    Branch::new(cors::gate(&settings.hosts), cors, any_protocol)
 }

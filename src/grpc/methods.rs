@@ -20,6 +20,8 @@ pub(super) struct Method {
     pub(super) name: String,
     /// Whether the caller or the server streams. A stream gets no default deadline, since it is meant to last.
     pub(super) streams: bool,
+    /// Whether a request has exactly one message. Requests of clients that stream, and plain HTTP, do not.
+    pub(super) one_message: bool,
     /// Whether the method is served without admission. Health and reflection are, so that operators get an answer however
     /// busy the server is.
     pub(super) exempt: bool,
@@ -39,14 +41,15 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     Table {
         services: by_path.values().map(|method| method.service.clone()).collect(),
         by_path,
-        unknown: Method::new("unknown", "unknown", false),
-        page: Method::new("http", "page", false),
+        unknown: Method::new("unknown", "unknown", false, false),
+        page: Method::new("http", "page", false, false),
     }
 });
 
 impl Method {
-    fn new(service: &str, name: &str, streams: bool) -> Self {
+    fn new(service: &str, name: &str, streams: bool, one_message: bool) -> Self {
         Self {
+            one_message,
             exempt: service.starts_with("grpc."),
             streams,
             series: RequestSeries::new(service, name),
@@ -96,7 +99,7 @@ fn methods_of(contract: &FileDescriptorSet) -> Vec<(String, Method)> {
             for method in &service.method {
                 let streams = method.client_streaming() || method.server_streaming();
                 let path = format!("/{service_name}/{}", method.name());
-                methods.push((path, Method::new(&service_name, method.name(), streams)));
+                methods.push((path, Method::new(&service_name, method.name(), streams, !method.client_streaming())));
             }
         }
     }
@@ -111,12 +114,13 @@ mod tests {
     fn every_contract_is_in_the_table() {
         let get = find("/boxoffice.v1.Showtimes/GetShowtime").unwrap();
         assert_eq!((get.service.as_str(), get.name.as_str()), ("boxoffice.v1.Showtimes", "GetShowtime"));
-        assert!(!get.streams && !get.exempt);
+        assert!(!get.streams && !get.exempt && get.one_message);
         let watch = find("/grpc.health.v1.Health/Watch").unwrap();
-        assert!(watch.streams && watch.exempt);
+        assert!(watch.streams && watch.exempt && watch.one_message);
         for version in ["v1", "v1alpha"] {
             let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
-            assert!(find(&path).unwrap().exempt, "{path}");
+            let reflect = find(&path).unwrap();
+            assert!(reflect.exempt && !reflect.one_message, "{path}");
         }
         assert!(find("/boxoffice.v1.Showtimes/GetShowtimes").is_none());
     }

@@ -8,9 +8,10 @@ use tonic::transport::Server;
 const MAX_PENDING_RESETS: usize = 64;
 /// The most streams that are reset because of the client's protocol errors before the connection is closed.
 const MAX_ERROR_RESETS: usize = 256;
-/// Takes the largest message (1 MiB by default) without a window update on the way.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Takes the largest message (256 KiB by default) and its prefix without a window update on the way.
+const STREAM_WINDOW_BYTES: u32 = 512 << 10;
+/// Bounds what a connection may have sent that no request has read yet.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 20;
 
 /// The limits that can be configured.
 #[derive(Clone, Copy, Debug)]

@@ -1,13 +1,13 @@
 //! What each room is started with, taken from the configuration.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use redis::{IntoConnectionInfo as _, io::tcp::TcpSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::Rules,
-    config::{Cache, Config, Cors, Database, DatabaseLocation, LogFormat, Migrate, Observability, OrphanSeats},
+    config::{Cache, Config, Cors, Database, DatabaseLocation, Hosts, LogFormat, Migrate, Observability, OrphanSeats},
     domain::seating::{self, OrphanRule},
     grpc::layers,
     ledger,
@@ -99,15 +99,21 @@ fn delta_channel(cache: &Cache) -> Option<ledger::DeltaChannel> {
     Some(ledger::DeltaChannel { client, cooldown: cache.redis_rest })
 }
 
-pub(super) fn layers(config: &Config, drain: CancellationToken) -> layers::Settings {
+/// The settings of the layers. `listen` is the address with the port that was opened.
+pub(super) fn layers(config: &Config, listen: SocketAddr, drain: CancellationToken) -> layers::Settings {
     layers::Settings {
         drain,
         cors_origins: match &config.http.cors_origin {
             Cors::Any => vec!["*".to_owned()],
             Cors::Listed(origins) => origins.clone(),
         },
+        hosts: match &config.http.allowed_host {
+            Hosts::Any => layers::Hosts::new(Some(listen), &["*".to_owned()]),
+            Hosts::Listed(names) => layers::Hosts::new(Some(listen), names),
+        },
         request_timeout: config.limits.request_timeout,
         max_request_timeout: config.limits.max_request_timeout,
+        body_timeout: config.limits.body_timeout,
         max_requests: config.limits.max_requests,
         max_message_bytes: config.limits.max_message_bytes,
         max_header_bytes: config.limits.max_header_bytes as usize,

@@ -14,7 +14,7 @@ pub(crate) struct WebReply {
     pub(crate) result: Result<Vec<u8>, Status>,
 }
 
-const HEADERS: [(&str, &str); 2] = [("content-type", "application/grpc-web+proto"), ("x-grpc-web", "1")];
+pub(crate) const HEADERS: [(&str, &str); 2] = [("content-type", "application/grpc-web+proto"), ("x-grpc-web", "1")];
 
 /// Makes one unary call over HTTP/1.1.
 pub(crate) async fn call(address: &str, path: &str, message: &impl Message, headers: &[(&str, &str)]) -> WebReply {
@@ -39,7 +39,8 @@ pub(crate) async fn call_over_http_2(channel: Channel, path: &str, message: &imp
     WebReply { http, result }
 }
 
-fn frame(message: &impl Message) -> Vec<u8> {
+/// A message with its prefix.
+pub(crate) fn frame(message: &impl Message) -> Vec<u8> {
     let message = message.encode_to_vec();
     let length = u32::try_from(message.len()).expect("a small message").to_be_bytes();
     [&[0][..], &length, &message].concat()

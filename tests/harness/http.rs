@@ -44,7 +44,19 @@ pub(crate) async fn get(address: &str, path: &str) -> Reply {
 
 /// Sends one request on a new connection.
 pub(crate) async fn request(address: &str, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-    let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    let headers = [&[("Host", address)], headers].concat();
+    request_with_headers(address, method, path, &headers, body).await
+}
+
+/// Sends one request on a new connection, with these headers and no `Host` but theirs.
+pub(crate) async fn request_with_headers(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Reply {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     for (name, value) in headers {
         write!(head, "{name}: {value}\r\n").expect("writing to a string succeeds");
     }

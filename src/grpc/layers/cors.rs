@@ -2,31 +2,42 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue, Method, Request, Uri, header, request::Parts};
+use http::{HeaderName, HeaderValue, Method, Request, Uri, header};
 use tonic::body::Body;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use super::branch::Route;
+use super::{branch::Route, host::Hosts, web};
 
 /// How long a browser may cache a preflight. Chromium caps it at two hours, too.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(2);
 
-/// Sends a request through CORS if it names an origin or is a preflight, which only browsers do.
-pub(super) fn gate(request: &mut Request<Body>) -> Route {
-    if request.method() == Method::OPTIONS || request.headers().contains_key(header::ORIGIN) {
-        Route::Detour
-    } else {
-        Route::Direct
+/// Sends a request through CORS if it names an origin or is a preflight, which only browsers do. It must name the server by
+/// one of its names.
+pub(super) fn gate(hosts: &Hosts) -> impl Fn(&mut Request<Body>) -> Route + Clone + Send + Sync + 'static {
+    let hosts = hosts.clone();
+    move |request| {
+        if request.method() != Method::OPTIONS && !request.headers().contains_key(header::ORIGIN) {
+            return Route::Direct;
+        }
+        match hosts.check(request) {
+            Ok(()) => Route::Detour,
+            Err((status, reason)) => {
+                let route = web::respond(status, reason);
+                web::record(request, &route);
+                route
+            }
+        }
     }
 }
 
-/// The CORS layer. It allows pages of the server's own origin, of this machine at any port, and of the configured origins.
-pub(super) fn layer(origins: &[String]) -> CorsLayer {
+/// The CORS layer. It allows pages of the server's own names, of this machine at any port, and of the configured origins. The
+/// host of the request says nothing about its page, so it is not compared.
+pub(super) fn layer(origins: &[String], hosts: &Hosts) -> CorsLayer {
     let allowed = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
-        let origins = origins.to_vec();
-        AllowOrigin::predicate(move |origin, request| allowed(origin, request, &origins))
+        let (origins, hosts) = (origins.to_vec(), hosts.clone());
+        AllowOrigin::predicate(move |origin, _| allowed(origin, &hosts, &origins))
     };
     CorsLayer::new()
         .allow_origin(allowed)
@@ -34,6 +45,7 @@ pub(super) fn layer(origins: &[String]) -> CorsLayer {
         .allow_headers(
             [
                 "authorization",
+                "connect-protocol-version",
                 "content-type",
                 "grpc-timeout",
                 "x-grpc-web",
@@ -51,7 +63,7 @@ pub(super) fn layer(origins: &[String]) -> CorsLayer {
         .max_age(PREFLIGHT_MAX_AGE)
 }
 
-fn allowed(origin: &HeaderValue, request: &Parts, configured: &[String]) -> bool {
+fn allowed(origin: &HeaderValue, hosts: &Hosts, configured: &[String]) -> bool {
     let Ok(origin) = origin.to_str() else { return false };
     if configured.iter().any(|allowed| allowed.trim_end_matches('/').eq_ignore_ascii_case(origin)) {
         return true;
@@ -59,13 +71,7 @@ fn allowed(origin: &HeaderValue, request: &Parts, configured: &[String]) -> bool
     // `null` and everything else that is no web origin has no authority, or another scheme.
     let Ok(uri) = origin.parse::<Uri>() else { return false };
     let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
-    if matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]") {
-        return true;
-    }
-    // HTTP/2 names the server in the URI, HTTP/1.1 in the `host` header.
-    let server = request.uri.authority().map(http::uri::Authority::as_str);
-    let server = server.or_else(|| request.headers.get(header::HOST).and_then(|host| host.to_str().ok()));
-    server.is_some_and(|server| server.eq_ignore_ascii_case(authority.as_str()))
+    !authority.as_str().contains('@') && hosts.allows(authority)
 }
 
 #[cfg(test)]
@@ -74,7 +80,7 @@ mod tests {
 
     #[test]
     fn only_own_local_and_configured_origins_are_allowed() {
-        let (request, ()) = Request::post("/x").header("host", "tickets.example:8080").body(()).unwrap().into_parts();
+        let hosts = Hosts::new(None, &["tickets.example:8080".to_owned()]);
         let configured = ["https://shop.example".to_owned()];
         for (origin, expected) in [
             ("http://localhost:3000", true),
@@ -91,7 +97,7 @@ mod tests {
             ("null", false),
         ] {
             let value = HeaderValue::from_static(origin);
-            assert_eq!(allowed(&value, &request, &configured), expected, "{origin}");
+            assert_eq!(allowed(&value, &hosts, &configured), expected, "{origin}");
         }
     }
 }

@@ -11,6 +11,7 @@ use tonic::body::Body;
 
 use super::{
     branch::Route,
+    host::Hosts,
     protocol::{ArrivedAsGrpcWeb, GRPC_PREFIX},
     record,
 };
@@ -24,18 +25,30 @@ const WEB_TEXT: &str = "application/grpc-web-text";
 pub(super) fn gate(
     max_message_bytes: usize,
     max_header_bytes: usize,
+    hosts: &Hosts,
 ) -> impl Fn(&mut Request<Body>) -> Route + Clone + Send + Sync + 'static {
+    let hosts = hosts.clone();
     move |request| {
-        let route = route(request, max_message_bytes as u64, max_header_bytes);
-        // A request that is answered here never reaches the layer that records all others.
-        if let Route::Respond(response) = &route {
-            record::record_refused(request, response);
-        }
+        let route = route(request, max_message_bytes as u64, max_header_bytes, &hosts);
+        record(request, &route);
         route
     }
 }
 
-fn route(request: &mut Request<Body>, max_message_bytes: u64, max_header_bytes: usize) -> Route {
+/// Records a request that is answered here, since it never reaches the layer that records all others.
+pub(super) fn record(request: &mut Request<Body>, route: &Route) {
+    if let Route::Respond(response) = route {
+        record::record_refused(request, response);
+    }
+}
+
+fn route(request: &mut Request<Body>, max_message_bytes: u64, max_header_bytes: usize, hosts: &Hosts) -> Route {
+    // Browsers send HTTP/1.1 and gRPC-Web. Only they can be made to call a server by a name that it does not have.
+    if (request.version() < Version::HTTP_2 || is_grpc_web(request.headers()))
+        && let Err((status, reason)) = hosts.check(request)
+    {
+        return respond(status, reason);
+    }
     if request.version() < Version::HTTP_2 && size(request.headers()) > max_header_bytes {
         let reason = format!("The headers have more than {max_header_bytes} bytes.\n");
         return respond(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, reason);
@@ -43,7 +56,10 @@ fn route(request: &mut Request<Body>, max_message_bytes: u64, max_header_bytes: 
     let content_type = request.headers().get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
     let Some(kind) = content_type.strip_prefix(GRPC_PREFIX) else { return plain_http(request) };
     match without_parameters(kind) {
-        b"" | b"+proto" if request.version() == Version::HTTP_2 => Route::Direct,
+        b"" | b"+proto" if request.version() == Version::HTTP_2 && request.method() == Method::POST => Route::Direct,
+        b"" | b"+proto" if request.version() == Version::HTTP_2 => {
+            respond(StatusCode::METHOD_NOT_ALLOWED, "gRPC needs the method POST.\n")
+        }
         b"" | b"+proto" => respond(
             StatusCode::HTTP_VERSION_NOT_SUPPORTED,
             "gRPC needs HTTP/2, with prior knowledge where there is no TLS. gRPC-Web works over HTTP/1.1, too.\n",
@@ -59,6 +75,10 @@ fn route(request: &mut Request<Body>, max_message_bytes: u64, max_header_bytes: 
             respond(StatusCode::UNSUPPORTED_MEDIA_TYPE, reason)
         }
     }
+}
+
+fn is_grpc_web(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(WEB.as_bytes()))
 }
 
 /// A content type without parameters such as `; charset=utf-8`, which mean nothing to gRPC.
@@ -110,7 +130,7 @@ fn grpc_web(request: &mut Request<Body>, max_message_bytes: u64, content_type: &
     Route::Detour
 }
 
-fn respond(status: StatusCode, reason: impl Into<Bytes>) -> Route {
+pub(super) fn respond(status: StatusCode, reason: impl Into<Bytes>) -> Route {
     let mut response = Response::new(Body::new(Full::new(reason.into())));
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -72,6 +72,18 @@ pub(in crate::grpc) fn malformed_message(error: &prost::DecodeError) -> Status {
     Status::with_error_details(Code::InvalidArgument, message, error_info("MALFORMED_MESSAGE", []))
 }
 
+/// The body of the request is not one message with its prefix.
+pub(in crate::grpc) fn malformed_frame(why: &str) -> Status {
+    let message = format!("the request message is malformed: {why}");
+    Status::with_error_details(Code::InvalidArgument, message, error_info("MALFORMED_MESSAGE", []))
+}
+
+/// The message of the request did not arrive in time. Nothing was done.
+pub(in crate::grpc) fn message_late(timeout: Duration) -> Status {
+    let message = format!("the request message was not complete within {timeout:?}; nothing was changed");
+    Status::with_error_details(Code::DeadlineExceeded, message, error_info("DEADLINE_EXCEEDED", []))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,9 +11,9 @@ use super::*;
 async fn a_request_that_the_gate_refuses_is_recorded() {
     metrics::for_tests();
     let stack = stack(routes(ScriptedService::default()), &Settings::default());
-    let post = |kind: &str| Request::post(GET).header("content-type", kind);
+    let post = |kind: &str| Request::post(GET).header("content-type", kind).header("host", "localhost");
     let large = post("application/grpc-web").header("content-length", "1400000");
-    let huge = Request::post("/no/such/page").header("x-large", "x".repeat(20_000));
+    let huge = Request::post("/no/such/page").header("host", "localhost").header("x-large", "x".repeat(20_000));
     for (request, service, status, protocol) in [
         (post("application/grpc"), "boxoffice.v1.Showtimes", "HTTP_5XX", "grpc"),
         (post("application/grpc+json"), "boxoffice.v1.Showtimes", "HTTP_4XX", "grpc"),
@@ -21,6 +21,7 @@ async fn a_request_that_the_gate_refuses_is_recorded() {
         (large, "boxoffice.v1.Showtimes", "OUT_OF_RANGE", "grpc-web"),
         (post("application/json"), "http", "HTTP_4XX", "http"),
         (huge, "http", "HTTP_4XX", "http"),
+        (Request::post(GET).header("content-type", "application/grpc"), "boxoffice.v1.Showtimes", "HTTP_4XX", "grpc"),
     ] {
         let method = if service == "http" { "page" } else { "GetShowtime" };
         let before = counted(service, method, status, protocol);
@@ -42,7 +43,11 @@ async fn an_answer_that_nobody_reads_releases_its_permit() {
     let answer = ask().await.unwrap();
     assert_eq!(status(&answer), None, "there is no error in the headers");
     assert_eq!(answer.into_body().collect().await.unwrap().trailers().unwrap()["grpc-status"], "0");
-    let page = stack.clone().oneshot(Request::get("/large").body(Body::empty()).unwrap()).await.unwrap();
+    let page = stack
+        .clone()
+        .oneshot(Request::get("/large").header("host", "localhost").body(Body::empty()).unwrap())
+        .await
+        .unwrap();
     assert_eq!(page.body().size_hint().exact(), Some(1 << 20));
     assert_eq!(status(&ask().await.unwrap()), Some(Code::Unavailable));
     while status(&ask().await.unwrap()).is_some() {
