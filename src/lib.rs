@@ -23,7 +23,7 @@
 //!
 //! Four more modules serve the rooms. [`clock`] is the only reader of time and randomness, [`telemetry`] has the log, the
 //! metrics and the traces, [`background`] runs periodic tasks, and [`pb`] includes the generated code. [`config`] is the only
-//! reader of the environment. `tests/tidy/law.rs` is the table of which room may import which.
+//! reader of the environment. `tests/tidy/rooms.rs` is the table of which room may import which.
 //!
 //! # What the service promises
 //!

@@ -68,7 +68,7 @@ async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise()
 
 /// The database is killed under load, the second time while a batch is being decided.
 #[tokio::test]
-async fn a_database_that_crashes_in_the_middle_of_a_batch_leaves_it_whole_or_not_there() {
+async fn a_batch_is_complete_or_absent_after_a_crash_of_the_database() {
     let folder = supervisor::folder("crash-");
     let mut postgres = Postgres::start(supervisor::root().join("postgres-that-crashes")).await;
     let setup = Setup::new(folder.path()).with("--database-url", postgres.url());
@@ -103,8 +103,8 @@ async fn a_database_that_crashes_in_the_middle_of_a_batch_leaves_it_whole_or_not
     assert!(unknown + refused > 0, "no call was affected by the crashes");
 }
 
-/// The answer to a commit is lost, or the commit itself. The caller is answered that the outcome is unknown. The same request
-/// finds out, and has one effect either way.
+/// The answer to a commit is lost, or the commit itself. The caller is answered that the outcome is unknown. When the caller
+/// repeats the request, the outcome is known, and the request has had its effect once in both cases.
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_is_found_by_its_request_id() {
     let storage = Storage::new(Store::Postgres).await;

@@ -36,8 +36,8 @@ async fn a_release_replaces_the_one_before_under_load() {
     let history = Arc::new(History::default());
     let showtimes = load::showtimes(&fleet).await;
     let (load, all) = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).start(calls, CALLERS);
-    // For the first quarter of the calls both instances run the old release, until the third quarter has ended one of each, then
-    // both the new release.
+    // During the first quarter of the calls both instances run the old release. During the next two quarters one instance runs
+    // the old release and one the new release. During the last quarter both run the new release.
     let replace = async {
         for (at, quarter) in [(0, 1), (1, 3)] {
             load.wait_for_calls(calls * quarter / 4).await;

@@ -240,7 +240,7 @@ fn files_of_a_room_do_not_import_each_other_in_a_circle() {
         let source = |(path, text): &(&str, &str)| Source { path: (*path).to_owned(), text: (*text).to_owned() };
         cycles::violations(&files.iter().map(source).collect::<Vec<_>>())
     };
-    // Two neighbours; a parent and its child; three in a row.
+    // Two files of one folder import each other, then a file and its child, then three files in a circle.
     let found = circle(&[("src/a/b.rs", "use super::c::X;"), ("src/a/c.rs", "fn f() { crate::a::b::g() }")]);
     assert_eq!(found, ["a circle of 2 files: src/a/b.rs -> src/a/c.rs, src/a/c.rs -> src/a/b.rs"]);
     assert_eq!(circle(&[("src/a.rs", "use b::X;"), ("src/a/b.rs", "use super::{Y, Z};")]).len(), 1);

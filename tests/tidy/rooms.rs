@@ -19,7 +19,7 @@ struct Room {
 
 const GRPC: [&str; 6] = ["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "tonic_web"];
 
-const ROOMS: [Room; 12] = [
+const ROOMS: [Room; 11] = [
     Room {
         name: "domain",
         may_name: &[],
@@ -50,13 +50,8 @@ const ROOMS: [Room; 12] = [
         crates: Crates::Not(&["axum"]),
     },
     Room {
-        name: "events",
-        may_name: &["domain", "store", "background", "clock", "telemetry"],
-        crates: Crates::Not(&["axum"]),
-    },
-    Room {
         name: "app",
-        may_name: &["domain", "store", "ledger", "upstream", "events", "background", "clock", "telemetry"],
+        may_name: &["domain", "store", "ledger", "upstream", "background", "clock", "telemetry"],
         crates: Crates::Not(&["axum", "redis"]),
     },
     Room {
