@@ -39,6 +39,7 @@ use wire::{
     service::{Program, Service},
     table::{self, Key, Ratio, Table},
     tally::Outcome,
+    usage,
 };
 
 /// What a service is asked for.
@@ -125,12 +126,13 @@ async fn compare(options: &Options) {
         for (at, (key, contestant)) in selected.iter().enumerate() {
             if matches!(contestant, Contestant::Service(..)) {
                 for program in options.order(round + at) {
-                    tables[program].add(*key, Box::pin(runner.turn(program, *key, *contestant)).await);
+                    for (key, outcome) in Box::pin(runner.turn(program, *key, *contestant)).await {
+                        tables[program].add(key, outcome);
+                    }
                 }
             } else {
-                let outcome = Box::pin(runner.turn(0, *key, *contestant)).await;
-                for table in &mut tables {
-                    table.add(*key, outcome);
+                for (key, outcome) in Box::pin(runner.turn(0, *key, *contestant)).await {
+                    tables.iter_mut().for_each(|table| table.add(key, outcome));
                 }
             }
         }
@@ -151,6 +153,15 @@ async fn compare(options: &Options) {
             "ratios": ratios, "each": each, "results": results, "starts": starts, "circumstances": circumstances,
         });
         table::write("server", &figures);
+    }
+}
+
+/// The row of a service's answers per second of its processor time.
+fn per_cpu_second(name: &str) -> Option<&'static str> {
+    match name {
+        "get, postgres" => Some("get, postgres, per CPU second"),
+        "get, sqlite" => Some("get, sqlite, per CPU second"),
+        _ => None,
     }
 }
 
@@ -263,11 +274,21 @@ struct Runner {
 }
 
 impl Runner {
-    async fn turn(&mut self, program: usize, key: Key, contestant: Contestant) -> Outcome {
+    /// The outcome of the turn. For a service also that of [`per_cpu_second`].
+    async fn turn(&mut self, program: usize, key: Key, contestant: Contestant) -> Vec<(Key, Outcome)> {
         let (seconds, in_flight) = (self.seconds, key.1);
+        let mut outcomes = Vec::new();
         let outcome = match contestant {
             Contestant::Service(question, place) => {
-                self.deployment(program, place).await.call(question, in_flight, seconds)
+                let deployment = self.deployment(program, place).await;
+                let before = usage::cpu_seconds(deployment.service.id());
+                let outcome = deployment.call(question, in_flight, seconds);
+                let used = usage::cpu_seconds(deployment.service.id()) - before;
+                if let Some(name) = per_cpu_second(key.0) {
+                    let rate = outcome.rate * seconds * (1.0 + load::WARM_UP) / used;
+                    outcomes.push(((name, in_flight), Outcome { rate, p50: f64::NAN, p99: f64::NAN, ..outcome }));
+                }
+                outcome
             }
             Contestant::Echo(question) => {
                 let (path, messages) = (echo::PATH.to_owned(), vec![Vec::new()]);
@@ -281,7 +302,8 @@ impl Runner {
         assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");
         let whose = if self.programs.len() > 1 { ["this: ", "other: "][program] } else { "" };
         eprintln!("  {whose}{key:?}: {:.0}/s", outcome.rate);
-        outcome
+        outcomes.push((key, outcome));
+        outcomes
     }
 
     async fn deployment(&mut self, program: usize, place: Place) -> &Deployment {

@@ -2,6 +2,7 @@
 
 mod auditoriums;
 pub mod codec;
+pub mod connections;
 mod convert;
 mod handler;
 pub mod layers;

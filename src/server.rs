@@ -14,9 +14,10 @@ mod health;
 pub mod limits;
 pub mod listener;
 mod options;
+mod peer_stream;
 mod signals;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -26,10 +27,10 @@ use crate::{
     background::Task,
     clock::Clock,
     config::Config,
-    grpc::{self, layers},
+    grpc::{self, connections::Connections, layers},
     ledger::{Ledger, TimeSource},
     store::{self, Store},
-    telemetry,
+    telemetry::{self, metrics},
     upstream::{Movies, demo},
 };
 use drain::Lifecycle;
@@ -47,7 +48,10 @@ const DELETION_PERIOD: Duration = Duration::from_hours(1);
 pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), Failure> {
     let lifecycle = Lifecycle::default();
     signals::cancel_on_signal(lifecycle.shutdown.clone())?;
-    let bound = bind(config, &lifecycle).await?;
+    let connections = Connections::new(options::connections(config, lifecycle.streams_end.clone()));
+    let bound = bind(config, &connections, &lifecycle).await?;
+    let observed = connections.clone();
+    metrics::observe_connection_bytes(move || observed.bytes());
     let health = Health::new().await;
     if let Some(admin) = bound.admin {
         let (health, registry) = (health.clone(), telemetry.registry().clone());
@@ -64,7 +68,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
 
     let watching = grpc::Watching { heartbeat: config.seats.watch_heartbeat, shutdown: lifecycle.shutdown.clone() };
     let services = grpc::services(app.clone(), health.service(), config.limits.max_message_bytes, watching)?;
-    let stack = layers::stack(services, &options::layers(config, bound.address, lifecycle.streams_end.clone()));
+    let stack = layers::stack(services, &options::layers(config, bound.address));
     let shutdown = lifecycle.shutdown.clone().cancelled_owned();
     let serving = limits::server(options::limits(config)).serve_with_incoming_shutdown(stack, bound.listener, shutdown);
     let serving = tokio::spawn(serving);
@@ -72,6 +76,8 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     if config.wants_sample() {
         sample(&app, &lifecycle).await;
     }
+    let period = Connections::period(config.limits.delivery_timeout);
+    lifecycle.tasks.spawn(close_unread(connections.clone(), period, lifecycle.shutdown.clone()));
     lifecycle.tasks.spawn(delete_old_answers(app.clone(), lifecycle.requests_ended.clone()));
     if let Some(period) = options::sweep(config) {
         lifecycle.tasks.spawn(sweep(ledger, period, lifecycle.shutdown.clone()));
@@ -83,7 +89,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
         banner::show(config, &app, &addresses).await;
     }
 
-    let outcome = lifecycle.end(serving, &health, &app, config.limits.drain_timeout).await;
+    let outcome = lifecycle.end(serving, &health, &app, &connections, config.limits.drain_timeout).await;
     store.close().await;
     outcome
 }
@@ -117,12 +123,14 @@ struct Bound {
 }
 
 /// Takes the ports. This comes first, so that nothing has been touched if one of them is in use.
-async fn bind(config: &Config, lifecycle: &Lifecycle) -> Result<Bound, Failure> {
-    let listener = listen("listen", config.grpc.listen, config.limits.max_connections, &lifecycle.shutdown).await?;
+async fn bind(config: &Config, connections: &Connections, lifecycle: &Lifecycle) -> Result<Bound, Failure> {
+    let most = config.limits.max_connections;
+    let listener = listen("listen", config.grpc.listen, (most, connections.clone()), &lifecycle.shutdown).await?;
     let listener = listener.coalesce_writes(config.limits.coalesce_writes);
     let admin = match config.http.admin_listen.address() {
         Some(address) => {
-            Some(listen("admin-listen", address, admin::MAX_CONNECTIONS, &lifecycle.requests_ended).await?)
+            let limits = (admin::MAX_CONNECTIONS, admin::connections());
+            Some(listen("admin-listen", address, limits, &lifecycle.requests_ended).await?)
         }
         None => None,
     };
@@ -130,8 +138,13 @@ async fn bind(config: &Config, lifecycle: &Lifecycle) -> Result<Bound, Failure> 
     Ok(Bound { address: listener.local_addr(), admin_address, listener, admin })
 }
 
-async fn listen(option: &str, address: SocketAddr, most: usize, stop: &CancellationToken) -> Result<Listener, Failure> {
-    let bound = Listener::bind(address, most, stop.clone()).await;
+async fn listen(
+    option: &str,
+    address: SocketAddr,
+    (most, connections): (usize, Connections),
+    stop: &CancellationToken,
+) -> Result<Listener, Failure> {
+    let bound = Listener::bind(address, most, connections, stop.clone()).await;
     bound.map_err(|error| format!("--{option} {address}: {}", telemetry::cause::of_io(&error)).into())
 }
 
@@ -156,6 +169,16 @@ async fn delete_old_answers(app: App, shutdown: CancellationToken) {
             tracing::debug!(count, "deleted old answers");
         }
         Ok::<_, app::Error>(())
+    })
+    .await;
+}
+
+/// Closes connections whose clients do not take what they are sent. A shutdown closes them by itself.
+async fn close_unread(connections: Connections, period: Duration, shutdown: CancellationToken) {
+    let task = Task::new("closing of connections that are not read", period).shutdown(shutdown);
+    task.run(async move || {
+        connections.tick();
+        Ok::<_, Infallible>(())
     })
     .await;
 }

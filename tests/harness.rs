@@ -6,6 +6,7 @@
 #[macro_use]
 pub(crate) mod world;
 
+pub(crate) mod attacker;
 pub(crate) mod clients;
 pub(crate) mod contract;
 pub(crate) mod convergence;

@@ -290,6 +290,19 @@ async fn a_body_that_is_not_one_message_is_a_bad_request() {
 }
 
 #[tokio::test]
+async fn a_compressed_message_is_refused_with_the_encodings_that_are_accepted() {
+    let world = World::start(Store::Sqlite).await;
+    let whole = grpc_web::frame(&ListAuditoriumsRequest { page_size: 1, ..Default::default() });
+    // The request may name an encoding that its message does not use.
+    let listed = native_with(&world, Full::from(whole.clone()), &[("grpc-encoding", "gzip")]).await;
+    assert_eq!(listed.code(), Code::Ok, "{listed:?}");
+    let compressed = [&[1], &whole[1..]].concat();
+    let status = native_with(&world, Full::from(compressed), &[("grpc-encoding", "gzip")]).await;
+    assert_refused(&status, Code::Unimplemented, "ENCODING_UNSUPPORTED");
+    assert_eq!(status.metadata().get("grpc-accept-encoding").expect("the encodings"), "identity");
+}
+
+#[tokio::test]
 async fn calls_without_a_message_take_no_place_from_others() {
     let world =
         World::with(Store::Sqlite, |setup| setup.with("--max-requests", "4").with("--body-timeout", "3s")).await;
@@ -319,7 +332,16 @@ where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
+    native_with(world, body, &[]).await
+}
+
+async fn native_with<B>(world: &World, body: B, headers: &[(&str, &str)]) -> Status
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
     let request = ::http::Request::post(LIST).header("content-type", "application/grpc").header("te", "trailers");
+    let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
     let answer = world.channel().oneshot(request.body(Body::new(body)).expect("a request")).await.expect("an answer");
     let (head, body) = answer.into_parts();
     if let Some(status) = Status::from_header_map(&head.headers) {

@@ -194,6 +194,11 @@ options! {
         max_request_timeout: Duration = "30s" in MILLISECOND..=HOUR,
         /// Longest time until the message of a request is complete.
         body_timeout: Duration = "5s" in MILLISECOND..=HOUR,
+        /// Longest time until a client has taken an answer; its connection is closed after it, or up to half as long again.
+        delivery_timeout: Duration = "10s" in TENTH..=HOUR,
+        /// MiB of memory, approximately, for messages that are not complete and answers that are not delivered, over all
+        /// connections.
+        connection_memory: usize = 16 in 1..=1_048_576,
         /// Largest message accepted.
         max_message_bytes: usize = 262_144 in 1024..=67_108_864,
         /// Requests in flight on one connection.

@@ -22,11 +22,31 @@ pub(super) struct Method {
     pub(super) streams: bool,
     /// Whether a request has exactly one message. Requests of clients that stream, and plain HTTP, do not.
     pub(super) one_message: bool,
-    /// Whether the method is served without admission. Health and reflection are, so that operators get an answer however
-    /// busy the server is.
-    pub(super) exempt: bool,
+    /// Which permits its requests need.
+    pub(super) needs: Permits,
     /// The histogram of this method's request durations.
     pub(super) series: RequestSeries,
+}
+
+/// Which permits requests of a method need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Permits {
+    /// One that is not reserved.
+    Ordinary,
+    /// Any. Some are reserved for confirmations, since a customer has paid, or is about to.
+    Any,
+    /// None: health and reflection, so that operators get an answer however busy the server is.
+    None,
+}
+
+impl Permits {
+    fn of(service: &str, method: &str) -> Self {
+        match (service, method) {
+            ("boxoffice.v1.Reservations", "ConfirmReservation") => Self::Any,
+            (service, _) if service.starts_with("grpc.") => Self::None,
+            _ => Self::Ordinary,
+        }
+    }
 }
 
 struct Table {
@@ -50,7 +70,7 @@ impl Method {
     fn new(service: &str, name: &str, streams: bool, one_message: bool) -> Self {
         Self {
             one_message,
-            exempt: service.starts_with("grpc."),
+            needs: Permits::of(service, name),
             streams,
             series: RequestSeries::new(service, name),
             service: service.to_owned(),
@@ -114,13 +134,14 @@ mod tests {
     fn every_contract_is_in_the_table() {
         let get = find("/boxoffice.v1.Showtimes/GetShowtime").unwrap();
         assert_eq!((get.service.as_str(), get.name.as_str()), ("boxoffice.v1.Showtimes", "GetShowtime"));
-        assert!(!get.streams && !get.exempt && get.one_message);
+        assert!(!get.streams && get.needs == Permits::Ordinary && get.one_message);
+        assert_eq!(find("/boxoffice.v1.Reservations/ConfirmReservation").unwrap().needs, Permits::Any);
         let watch = find("/grpc.health.v1.Health/Watch").unwrap();
-        assert!(watch.streams && watch.exempt && watch.one_message);
+        assert!(watch.streams && watch.needs == Permits::None && watch.one_message);
         for version in ["v1", "v1alpha"] {
             let path = format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo");
             let reflect = find(&path).unwrap();
-            assert!(reflect.exempt && !reflect.one_message, "{path}");
+            assert!(reflect.needs == Permits::None && !reflect.one_message, "{path}");
         }
         assert!(find("/boxoffice.v1.Showtimes/GetShowtimes").is_none());
     }

@@ -40,6 +40,11 @@ impl RequestContext {
         extensions.get()
     }
 
+    /// The method that is called, and the protocol.
+    pub(super) fn of_method(&self) -> (&'static Method, Protocol) {
+        (self.method, self.protocol)
+    }
+
     /// Full name of the service that is called; `unknown` for a path that is in no contract, `http` for plain HTTP.
     #[must_use]
     pub fn service(&self) -> &'static str {

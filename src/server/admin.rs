@@ -18,9 +18,13 @@ use super::{
     limits::{self, Limits},
     listener::Listener,
 };
+use crate::grpc::connections::{self, Connections};
 
 /// The most connections of this port. Scrapers and probes are few.
 pub const MAX_CONNECTIONS: usize = 64;
+/// Bytes that may be kept for all connections of the port.
+const CONNECTION_MEMORY: usize = 16 << 20;
+
 /// How long a readiness check may take.
 const READINESS_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -42,6 +46,11 @@ pub struct Readiness {
     pub ready: bool,
     /// All dependencies, required ones and others.
     pub dependencies: Vec<Dependency>,
+}
+
+/// What the connections to the port share.
+pub(super) fn connections() -> Connections {
+    Connections::new(connections::Limits { max_bytes: CONNECTION_MEMORY, ..connections::Limits::default() })
 }
 
 /// Serves the port until `listener` is cancelled. Each `/readyz` calls `readiness`, for at most two seconds.
@@ -113,7 +122,8 @@ mod tests {
         let registry = metrics::for_tests().clone();
         metrics::breaker("admin-test", 2);
         let stop = CancellationToken::new();
-        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), MAX_CONNECTIONS, stop.clone()).await.unwrap();
+        let listener =
+            Listener::bind(([127, 0, 0, 1], 0).into(), MAX_CONNECTIONS, connections(), stop.clone()).await.unwrap();
         let address = listener.local_addr();
         let down = Dependency { name: "database", state: "unreachable".to_owned(), required: true };
         let readiness = move || {

@@ -1,20 +1,24 @@
 //! The order in which a running service stops, and the limit of each step.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::{interval, sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{failure::Failure, health::Health};
-use crate::app::App;
+use crate::{app::App, grpc::connections::Connections};
 
 /// The time in which HTTP/2 connections get their GOAWAY. After it they bring no new requests.
 const GOAWAY_GRACE: Duration = Duration::from_millis(100);
 /// How long watchers have to read their last message. After it their streams are ended.
 const WATCHER_DRAIN: Duration = Duration::from_secs(2);
+/// How long clients have to take the end of a stream. After it their connections are closed.
+const STREAM_END_GRACE: Duration = Duration::from_millis(250);
+/// How long clients have to take an answer. After it their connections are closed.
+const ANSWER_DRAIN: Duration = Duration::from_secs(2);
 /// How long commands that wait for the database have to finish.
 const COMMAND_DRAIN: Duration = Duration::from_secs(5);
 /// How long the tasks beside the requests have to end. They have nothing to lose.
@@ -41,6 +45,7 @@ impl Lifecycle {
         mut serving: Serving,
         health: &Arc<Health>,
         app: &App,
+        connections: &Connections,
         drain_timeout: Duration,
     ) -> Result<(), Failure> {
         let served = tokio::select! {
@@ -48,7 +53,7 @@ impl Lifecycle {
             () = self.shutdown.cancelled() => {
                 tracing::info!("draining");
                 health.ready(false).await;
-                match timeout(drain_timeout, self.drain(serving, app)).await {
+                match timeout(drain_timeout, self.drain(serving, app, connections)).await {
                     Ok(served) => served?,
                     Err(_elapsed) => {
                         tracing::warn!("some requests did not end in time; their connections are closed");
@@ -68,18 +73,26 @@ impl Lifecycle {
         Ok(served?)
     }
 
-    /// Waits for the requests. Streams are ended when the watchers had time to read their last message.
-    async fn drain(&self, mut serving: Serving, app: &App) -> <Serving as Future>::Output {
-        let watchers = async {
+    /// Waits for the requests. Streams are ended when the watchers had time to read their last message, and connections that
+    /// do not take what they are sent are closed.
+    async fn drain(&self, mut serving: Serving, app: &App, connections: &Connections) -> <Serving as Future>::Output {
+        let end_streams = async {
             sleep(GOAWAY_GRACE).await;
             // A watcher that reads nothing does not hold up the others.
             let _late = timeout(WATCHER_DRAIN, app.unwatched()).await;
+            self.streams_end.cancel();
+            sleep(STREAM_END_GRACE).await;
         };
-        tokio::select! {
-            served = &mut serving => served,
-            () = watchers => {
-                self.streams_end.cancel();
-                serving.await
+        let (mut end_streams, mut streams_ended) = (pin!(end_streams), false);
+        let mut ticks = interval(Connections::period(ANSWER_DRAIN));
+        loop {
+            tokio::select! {
+                served = &mut serving => return served,
+                () = &mut end_streams, if !streams_ended => streams_ended = true,
+                _ = ticks.tick() => connections.tick(),
+            }
+            if streams_ended {
+                connections.close_unneeded();
             }
         }
     }

@@ -20,10 +20,13 @@ use tokio::{
     time::{Sleep, sleep},
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
-use super::coalesce::CoalescingStream;
-use crate::telemetry::metrics;
+use super::{coalesce::CoalescingStream, peer_stream::PeerStream};
+use crate::{
+    grpc::connections::{Connection, Connections},
+    telemetry::metrics,
+};
 
 /// The pause after a failed accept, when the system has no descriptor or memory left. Without it the loop would only spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -43,16 +46,23 @@ pub struct Listener {
     permits: Arc<Semaphore>,
     preface_timeout: Duration,
     coalesce_writes: bool,
+    connections: Connections,
     stop: Pin<Box<WaitForCancellationFutureOwned>>,
     retry: Option<Pin<Box<Sleep>>>,
 }
 
 impl Listener {
-    /// Opens the port. Connections wait in its queue until the stream is polled.
+    /// Opens the port. Connections wait in its queue until the stream is polled. What is kept for them is charged to
+    /// `connections`.
     ///
     /// # Errors
     /// The address is in use, is not one of this machine, or may not be used.
-    pub async fn bind(address: SocketAddr, max_connections: usize, stop: CancellationToken) -> io::Result<Self> {
+    pub async fn bind(
+        address: SocketAddr,
+        max_connections: usize,
+        connections: Connections,
+        stop: CancellationToken,
+    ) -> io::Result<Self> {
         let socket = TcpListener::bind(address).await?;
         Ok(Self {
             address: socket.local_addr()?,
@@ -60,6 +70,7 @@ impl Listener {
             permits: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
             preface_timeout: PREFACE_TIMEOUT,
             coalesce_writes: true,
+            connections,
             stop: Box::pin(stop.cancelled_owned()),
             retry: None,
         })
@@ -102,12 +113,13 @@ impl Stream for Listener {
                     if set_options(&stream).is_err() {
                         continue;
                     }
+                    let stream = PeerStream::new(stream, this.connections.open(Some(peer)));
                     let stream = if this.coalesce_writes {
                         CoalescingStream::new(stream)
                     } else {
                         CoalescingStream::off(stream)
                     };
-                    return Poll::Ready(Some(Ok(Socket::new(stream, peer, this.preface_timeout, permit))));
+                    return Poll::Ready(Some(Ok(Socket::new(stream, this.preface_timeout, permit))));
                 }
                 // The client gave up while it waited in the queue.
                 Err(error) if concerns_one_connection(&error) => {}
@@ -137,8 +149,7 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 /// An accepted connection. It counts against the limit until it is dropped.
 #[derive(Debug)]
 pub struct Socket {
-    stream: CoalescingStream<TcpStream>,
-    peer: SocketAddr,
+    stream: CoalescingStream<PeerStream>,
     /// Set until the protocol is known. Nothing else limits that time.
     preface_deadline: Option<Pin<Box<Sleep>>>,
     read_bytes: usize,
@@ -146,14 +157,9 @@ pub struct Socket {
 }
 
 impl Socket {
-    fn new(
-        stream: CoalescingStream<TcpStream>,
-        peer: SocketAddr,
-        preface_timeout: Duration,
-        permit: OwnedSemaphorePermit,
-    ) -> Self {
+    fn new(stream: CoalescingStream<PeerStream>, preface_timeout: Duration, permit: OwnedSemaphorePermit) -> Self {
         metrics::connections(1);
-        Self { stream, peer, preface_deadline: Some(Box::pin(sleep(preface_timeout))), read_bytes: 0, _permit: permit }
+        Self { stream, preface_deadline: Some(Box::pin(sleep(preface_timeout))), read_bytes: 0, _permit: permit }
     }
 }
 
@@ -164,10 +170,10 @@ impl Drop for Socket {
 }
 
 impl Connected for Socket {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Arc<Connection>;
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        TcpConnectInfo { local_addr: self.stream.get_ref().local_addr().ok(), remote_addr: Some(self.peer) }
+    fn connect_info(&self) -> Arc<Connection> {
+        Arc::clone(self.stream.get_ref().connection())
     }
 }
 
@@ -219,11 +225,20 @@ mod tests {
     use futures_util::StreamExt as _;
     use tokio::io::AsyncReadExt as _;
 
+    use crate::grpc::connections::Limits;
+
     use super::*;
 
     async fn listener(max_connections: usize) -> (Listener, CancellationToken) {
         let stop = CancellationToken::new();
-        let listener = Listener::bind(([127, 0, 0, 1], 0).into(), max_connections, stop.clone()).await.unwrap();
+        let listener = Listener::bind(
+            ([127, 0, 0, 1], 0).into(),
+            max_connections,
+            Connections::new(Limits::default()),
+            stop.clone(),
+        )
+        .await
+        .unwrap();
         (listener, stop)
     }
 
@@ -233,7 +248,7 @@ mod tests {
         let address = listener.local_addr();
         let _client = TcpStream::connect(address).await.unwrap();
         let accepted = listener.next().await.unwrap().unwrap();
-        assert!(accepted.stream.get_ref().nodelay().unwrap());
+        assert!(accepted.stream.get_ref().stream().nodelay().unwrap());
         stop.cancel();
         assert!(listener.next().await.is_none());
         let refused = TcpStream::connect(address).await.unwrap_err();
@@ -275,7 +290,7 @@ mod tests {
         drop(held);
         let third = TcpStream::connect(address).await.unwrap();
         let accepted = accepting.await.unwrap().unwrap().unwrap();
-        assert_eq!(accepted.peer, third.local_addr().unwrap());
+        assert_eq!(accepted.connect_info().peer(), Some(third.local_addr().unwrap()));
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use crate::{
     app::Rules,
     config::{Cache, Config, Cors, Database, DatabaseLocation, Hosts, LogFormat, Migrate, Observability, OrphanSeats},
     domain::seating::{self, OrphanRule},
-    grpc::layers,
+    grpc::{connections, layers},
     ledger,
     server::limits,
     store,
@@ -100,9 +100,8 @@ fn delta_channel(cache: &Cache) -> Option<ledger::DeltaChannel> {
 }
 
 /// The settings of the layers. `listen` is the address with the port that was opened.
-pub(super) fn layers(config: &Config, listen: SocketAddr, drain: CancellationToken) -> layers::Settings {
+pub(super) fn layers(config: &Config, listen: SocketAddr) -> layers::Settings {
     layers::Settings {
-        drain,
         cors_origins: match &config.http.cors_origin {
             Cors::Any => vec!["*".to_owned()],
             Cors::Listed(origins) => origins.clone(),
@@ -114,9 +113,17 @@ pub(super) fn layers(config: &Config, listen: SocketAddr, drain: CancellationTok
         request_timeout: config.limits.request_timeout,
         max_request_timeout: config.limits.max_request_timeout,
         body_timeout: config.limits.body_timeout,
-        max_requests: config.limits.max_requests,
         max_message_bytes: config.limits.max_message_bytes,
         max_header_bytes: config.limits.max_header_bytes as usize,
+    }
+}
+
+/// What all connections share. Streams end when `streams_end` is cancelled.
+pub(super) fn connections(config: &Config, streams_end: CancellationToken) -> connections::Limits {
+    connections::Limits {
+        max_bytes: config.limits.connection_memory << 20,
+        max_requests: config.limits.max_requests,
+        streams_end,
     }
 }
 

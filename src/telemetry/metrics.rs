@@ -14,10 +14,12 @@ use prometheus::Registry;
 use super::request::{Protocol, ResponseStatus};
 
 struct Instruments {
+    meter: Meter,
     requests: Histogram<f64>,
     streams: UpDownCounter<i64>,
     connections: UpDownCounter<i64>,
     connections_refused: Counter<u64>,
+    connections_closed: Counter<u64>,
     lines_dropped: Counter<u64>,
     transactions: Histogram<f64>,
     pool_waits: Histogram<f64>,
@@ -60,6 +62,7 @@ impl Instruments {
         let level =
             |name: &'static str, what: &'static str| meter.i64_up_down_counter(name).with_description(what).build();
         Self {
+            meter: meter.clone(),
             requests: seconds("boxoffice.request.duration", "Time from a request's arrival to the end of its answer"),
             transactions: seconds("boxoffice.transaction.duration", "Time in a database transaction or read"),
             pool_waits: seconds("boxoffice.pool.wait", "Wait for a database connection"),
@@ -83,6 +86,10 @@ impl Instruments {
             connections_refused: count(
                 "boxoffice.connection.refused",
                 "Connections closed at once because there were too many",
+            ),
+            connections_closed: count(
+                "boxoffice.connection.closed",
+                "Connections closed because their clients took no answers, by reason",
             ),
             lines_dropped: count(
                 "boxoffice.console.dropped",
@@ -148,6 +155,21 @@ pub fn connections(change: i64) {
 /// Counts a connection that was closed at once because there are too many.
 pub fn connection_refused() {
     record(|instruments| instruments.connections_refused.add(1, &[]));
+}
+
+/// Counts a connection that the service closed, by the reason: `not_read` (the client did not take an answer in time),
+/// `budget` (the client took no bytes, and the memory for connections was used up) or `drain`.
+pub fn connection_closed(reason: &'static str) {
+    record(|instruments| instruments.connections_closed.add(1, &[KeyValue::new("reason", reason)]));
+}
+
+/// Reports the bytes that are charged to connections whenever metrics are read.
+pub fn observe_connection_bytes(bytes: impl Fn() -> usize + Send + Sync + 'static) {
+    record(|instruments| {
+        let gauge = instruments.meter.u64_observable_gauge("boxoffice.connection.bytes");
+        let what = "Bytes of messages that are not complete and of answers that are not delivered";
+        gauge.with_description(what).with_callback(move |found| found.observe(bytes() as u64, &[])).build();
+    });
 }
 
 /// Counts console lines that were dropped.

@@ -53,8 +53,17 @@ impl Process {
 
     /// Returns the peak of the resident memory in MiB.
     pub(crate) fn peak_memory(&self) -> u64 {
-        let peak = status(self.pid.as_raw_nonzero(), "VmHWM:").expect("the process runs, on Linux");
-        peak.trim_end_matches(" kB").parse::<u64>().expect("a number of kB") / 1024
+        self.status_mib("VmHWM:")
+    }
+
+    /// Returns the resident memory in MiB.
+    pub(crate) fn memory(&self) -> u64 {
+        self.status_mib("VmRSS:")
+    }
+
+    fn status_mib(&self, key: &str) -> u64 {
+        let size = status(self.pid.as_raw_nonzero(), key).expect("the process runs, on Linux");
+        size.trim_end_matches(" kB").parse::<u64>().expect("a number of kB") / 1024
     }
 
     /// Sends a signal, unless the process has ended.

@@ -224,6 +224,11 @@ impl Server {
         self.process.peak_memory()
     }
 
+    /// Returns the resident memory in MiB.
+    pub(crate) fn memory(&self) -> u64 {
+        self.process.memory()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }

@@ -1,50 +1,80 @@
 //! Limits the requests in flight over all connections, and refuses the others at once.
 //!
-//! A request has a permit until its work is done, which is not the same as until its answer was read: a caller that never
-//! reads would keep its permit for good. Therefore:
-//! - The response body is polled once right away. If its first frame is small, as nearly all are, the permit is released.
-//! - A large answer keeps its permit while it is read, for a limited time.
+//! - A request has a permit until its work is done. An answer that is not delivered holds none: its bytes are charged to its
+//!   connection, which has a limit and a deadline. [`Connection`] has the rules.
 //! - A stream releases its permit when it begins, since it lasts as long as its caller likes and costs little.
-//! - Health checks and reflection need no permit.
+//! - Health checks and reflection need no permit. Their streams are charged to the connection while they last.
 
 use std::{
     convert::Infallible,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::body::Body;
 use tower::Service;
 
 use super::refusal;
 use crate::{
-    grpc::{request_context::RequestContext, status::transport},
+    grpc::{
+        connections::{CALL_BYTES, Charge, Connection, OpenStream, Permit},
+        methods::{self, Method, Permits},
+        request_context::RequestContext,
+        status::transport,
+    },
     telemetry::request::Protocol,
 };
 
-/// A first frame of up to this many bytes releases the permit. It costs the server little while it waits to be read.
-const SMALL_FRAME_BYTES: usize = 64 << 10;
+/// What is charged for a stream whose client may send messages at any time: at most this much waits to be read.
+const CLIENT_STREAM_BYTES: usize = 512 << 10;
 
 #[derive(Clone, Debug)]
 pub(super) struct Admission<S> {
     inner: S,
-    permits: Arc<Semaphore>,
-    max_hold: Duration,
 }
 
 impl<S> Admission<S> {
-    /// A layer whose services share `max_requests` permits. A large answer holds its permit for at most `max_hold`.
-    pub(super) fn layer(max_requests: usize, max_hold: Duration) -> impl Fn(S) -> Self + Clone {
-        let permits = Arc::new(Semaphore::new(max_requests.min(Semaphore::MAX_PERMITS)));
-        move |inner| Self { inner, permits: Arc::clone(&permits), max_hold }
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner }
+    }
+}
+
+/// What a request holds while it is in flight.
+#[derive(Debug)]
+pub(super) enum Hold {
+    /// Nearly all requests.
+    Permit(Permit),
+    /// A stream that needs no permit.
+    Charge(Arc<Connection>, Charge),
+    /// Another request that needs no permit.
+    Nothing(Arc<Connection>),
+}
+
+impl Hold {
+    fn new(connection: &Arc<Connection>, method: &Method) -> Option<Self> {
+        Some(match (method.needs, method.streams) {
+            (Permits::Ordinary, _) => Self::Permit(connection.admit(false)?),
+            (Permits::Any, _) => Self::Permit(connection.admit(true)?),
+            (Permits::None, false) => Self::Nothing(Arc::clone(connection)),
+            (Permits::None, true) => {
+                let bytes = if method.one_message { CALL_BYTES } else { CLIENT_STREAM_BYTES };
+                Self::Charge(Arc::clone(connection), connection.reserve(bytes)?)
+            }
+        })
+    }
+
+    /// The connection of the request, whose work is done, and what remains charged while its answer streams.
+    fn release(self) -> Option<(Arc<Connection>, Option<Charge>)> {
+        match self {
+            Self::Permit(permit) => Some((permit.release()?, None)),
+            Self::Charge(connection, charge) => Some((connection, Some(charge))),
+            Self::Nothing(connection) => Some((connection, None)),
+        }
     }
 }
 
@@ -55,54 +85,59 @@ where
 {
     type Response = Response<AdmissionBody<B>>;
     type Error = Infallible;
-    type Future = AdmissionFuture<S::Future, B>;
+    type Future = AdmissionFuture<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let context = RequestContext::of(request.extensions());
-        let streams = context.is_some_and(|context| context.method.streams);
-        let permit = if context.is_some_and(|context| context.method.exempt) {
-            None
-        } else if let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() {
-            Some(permit)
-        } else {
-            let protocol = context.map_or(Protocol::Grpc, |context| context.protocol);
-            return AdmissionFuture::Refused { response: Some(refusal::response(transport::overloaded(), protocol)) };
-        };
-        AdmissionFuture::Admitted { inner: self.inner.call(request), permit, streams, max_hold: self.max_hold }
+        let extensions = request.extensions();
+        let (context, connection) = (RequestContext::of(extensions), Connection::of(extensions));
+        let (method, protocol) = context.map_or((methods::unknown(), Protocol::Grpc), RequestContext::of_method);
+        // A request without a connection cannot be limited.
+        match connection.and_then(|connection| Hold::new(connection, method)) {
+            Some(hold) => {
+                let streams = method.streams;
+                AdmissionFuture::Admitted { inner: self.inner.call(request), hold: Some(hold), streams, protocol }
+            }
+            None => AdmissionFuture::Refused { protocol },
+        }
     }
 }
 
 pin_project! {
     #[project = AdmissionProjected]
-    pub(super) enum AdmissionFuture<F, B>
-    where
-        B: HttpBody<Data = Bytes>,
-    {
-        Refused { response: Option<Response<AdmissionBody<B>>> },
-        Admitted { #[pin] inner: F, permit: Option<OwnedSemaphorePermit>, streams: bool, max_hold: Duration },
+    pub(super) enum AdmissionFuture<F> {
+        Refused { protocol: Protocol },
+        Admitted { #[pin] inner: F, hold: Option<Hold>, streams: bool, protocol: Protocol },
     }
 }
 
-impl<F, B> Future for AdmissionFuture<F, B>
+impl<F, B> Future for AdmissionFuture<F>
 where
     F: Future<Output = Result<Response<B>, Infallible>>,
-    B: HttpBody<Data = Bytes> + Unpin,
+    B: HttpBody<Data = Bytes> + Default + Unpin,
 {
     type Output = Result<Response<AdmissionBody<B>>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            AdmissionProjected::Refused { response } => {
-                response.take().map_or(Poll::Pending, |response| Poll::Ready(Ok(response)))
+            AdmissionProjected::Refused { protocol } => {
+                Poll::Ready(Ok(refusal::response(transport::overloaded(), *protocol)))
             }
-            AdmissionProjected::Admitted { inner, permit, streams, max_hold } => {
-                let response = ready!(inner.poll(context))?;
-                let permit = permit.take().filter(|_| !*streams);
-                Poll::Ready(Ok(response.map(|inner| AdmissionBody::begin(inner, permit, *max_hold, context))))
+            AdmissionProjected::Admitted { inner, hold, streams, protocol } => {
+                let (head, body) = ready!(inner.poll(context))?.into_parts();
+                let Some((connection, charge)) = hold.take().and_then(Hold::release) else { return Poll::Pending };
+                let body = if *streams {
+                    Some(AdmissionBody::stream(body, connection, charge))
+                } else {
+                    AdmissionBody::unary(body, connection, context)
+                };
+                Poll::Ready(Ok(match body {
+                    Some(body) => Response::from_parts(head, body),
+                    None => refusal::response(transport::connection_overloaded(), *protocol),
+                }))
             }
         }
     }
@@ -112,7 +147,7 @@ where
 type Polled<B> = Option<Result<Frame<Bytes>, <B as HttpBody>::Error>>;
 
 pin_project! {
-    /// The response body, with the result of its first poll and, for a large answer, its hold on the permit.
+    /// The response body, with the result of its first poll.
     pub(super) struct AdmissionBody<B>
     where
         B: HttpBody<Data = Bytes>,
@@ -120,47 +155,61 @@ pin_project! {
         #[pin]
         inner: B,
         first: Option<Polled<B>>,
-        hold: Option<DropGuard>,
+        // In a box, because few answers are streams.
+        stream: Option<Box<Stream>>,
     }
 }
 
 impl<B: HttpBody<Data = Bytes> + Unpin> AdmissionBody<B> {
-    fn begin(
-        mut inner: B,
-        permit: Option<OwnedSemaphorePermit>,
-        max_hold: Duration,
-        context: &mut Context<'_>,
-    ) -> Self {
-        let Some(permit) = permit.filter(|_| !inner.is_end_stream()) else {
-            return Self { inner, first: None, hold: None };
+    fn stream(inner: B, connection: Arc<Connection>, charge: Option<Charge>) -> Self {
+        if inner.is_end_stream() {
+            return Self { inner, first: None, stream: None };
+        }
+        let stream = Box::new(Stream { open: connection.stream(), _charge: charge, writable: None });
+        Self { inner, first: None, stream: Some(stream) }
+    }
+
+    /// `None` if the connection holds too much to be given this answer.
+    fn unary(mut inner: B, connection: Arc<Connection>, context: &mut Context<'_>) -> Option<Self> {
+        if inner.is_end_stream() {
+            return Some(Self { inner, first: None, stream: None });
+        }
+        // The frame is charged now, and not when the transport asks for it: that depends on the client.
+        let first = match Pin::new(&mut inner).poll_frame(context) {
+            Poll::Pending => None,
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => Some(Some(Ok(Frame::data(connection.answer(data)?)))),
+                Err(frame) => Some(Some(Ok(frame))),
+            },
+            Poll::Ready(ended) => Some(ended),
         };
-        let (first, small) = match Pin::new(&mut inner).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => {
-                let small = frame.data_ref().is_none_or(|data| data.len() <= SMALL_FRAME_BYTES);
-                (Some(Some(Ok(frame))), small)
-            }
-            Poll::Ready(ended) => (Some(ended), true),
-            Poll::Pending => (None, false),
-        };
-        Self { inner, first, hold: (!small).then(|| hold(permit, max_hold)) }
+        Some(Self { inner, first, stream: None })
     }
 }
 
-/// Holds the permit until the guard is dropped, for at most `max_hold`.
-fn hold(permit: OwnedSemaphorePermit, max_hold: Duration) -> DropGuard {
-    let released = CancellationToken::new();
-    let guard = released.clone().drop_guard();
-    // The timer needs a task of its own, because nothing polls the body of a caller that reads nothing.
-    tokio::spawn(async move {
-        let _elapsed = tokio::time::timeout(max_hold, released.cancelled()).await;
-        drop(permit);
-    });
-    guard
+/// An answer in a stream. It gives no frames while its client takes no bytes: the transport would keep them in memory.
+struct Stream {
+    open: OpenStream,
+    _charge: Option<Charge>,
+    writable: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Stream {
+    fn poll_writable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let connection = self.open.connection();
+        if self.writable.is_none() && !connection.is_blocked() {
+            return Poll::Ready(());
+        }
+        let wait = || Box::pin(Arc::clone(connection).writable()) as _;
+        ready!(self.writable.get_or_insert_with(wait).as_mut().poll(context));
+        self.writable = None;
+        Poll::Ready(())
+    }
 }
 
 impl<B: HttpBody<Data = Bytes> + Default> Default for AdmissionBody<B> {
     fn default() -> Self {
-        Self { inner: B::default(), first: None, hold: None }
+        Self { inner: B::default(), first: None, stream: None }
     }
 }
 
@@ -170,10 +219,13 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for AdmissionBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.project();
-        match this.first.take() {
-            Some(first) => Poll::Ready(first),
-            None => this.inner.poll_frame(context),
+        if let Some(first) = this.first.take() {
+            return Poll::Ready(first);
         }
+        if let Some(stream) = this.stream {
+            ready!(stream.poll_writable(context));
+        }
+        this.inner.poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {

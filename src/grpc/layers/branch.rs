@@ -27,21 +27,21 @@ pub(super) enum Route {
 /// so the detour must always be ready; all services of this stack are.
 #[derive(Debug)]
 pub(super) struct Branch<C, A, B> {
-    choose: C,
-    detour: Arc<A>,
+    /// The choice and the detour, which are shared instead of cloned.
+    shared: Arc<(C, A)>,
     direct: B,
 }
 
 impl<C, A, B> Branch<C, A, B> {
     pub(super) fn new(choose: C, detour: A, direct: B) -> Self {
-        Self { choose, detour: Arc::new(detour), direct }
+        Self { shared: Arc::new((choose, detour)), direct }
     }
 }
 
-// Written by hand, because a derived `Clone` would require `A: Clone` and the detour is shared instead of cloned.
-impl<C: Clone, A, B: Clone> Clone for Branch<C, A, B> {
+// Written by hand, because a derived `Clone` would require that the choice and the detour can be cloned.
+impl<C, A, B: Clone> Clone for Branch<C, A, B> {
     fn clone(&self) -> Self {
-        Self { choose: self.choose.clone(), detour: Arc::clone(&self.detour), direct: self.direct.clone() }
+        Self { shared: Arc::clone(&self.shared), direct: self.direct.clone() }
     }
 }
 
@@ -63,10 +63,11 @@ where
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        match (self.choose)(&mut request) {
+        let (choose, detour) = &*self.shared;
+        match choose(&mut request) {
             Route::Direct => BranchFuture::Direct { inner: self.direct.call(request) },
             Route::Detour => {
-                let answer = A::clone(&self.detour).call(request);
+                let answer = A::clone(detour).call(request);
                 BranchFuture::Detour { inner: Box::pin(async move { Ok(answer.await?.map(Body::new)) }) }
             }
             Route::Respond(response) => BranchFuture::Respond { response: Some(response) },

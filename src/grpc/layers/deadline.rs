@@ -11,7 +11,6 @@
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -27,7 +26,7 @@ use tower::Service;
 
 use super::{refusal, stream_guard::StreamGuard};
 use crate::{
-    grpc::{request_context::RequestContext, status::transport},
+    grpc::{connections::Connection, request_context::RequestContext, status::transport},
     telemetry::request::Protocol,
 };
 
@@ -36,14 +35,11 @@ pub(super) struct Deadlines<S> {
     inner: S,
     default: Duration,
     max: Duration,
-    // In an `Arc`, because the service is cloned for every request and cloning a token takes the token's lock.
-    drain: Arc<CancellationToken>,
 }
 
 impl<S> Deadlines<S> {
-    /// Streams end when `drain` is cancelled.
-    pub(super) fn new(inner: S, default: Duration, max: Duration, drain: CancellationToken) -> Self {
-        Self { inner, default, max, drain: Arc::new(drain) }
+    pub(super) fn new(inner: S, default: Duration, max: Duration) -> Self {
+        Self { inner, default, max }
     }
 
     /// How long this request may take. `None` for a stream whose caller named no timeout.
@@ -108,7 +104,8 @@ where
                 protocol,
             };
         }
-        let limit = || Limit::new(deadline).or_drain(&self.drain);
+        let streams_end = Connection::of(request.extensions()).map(|connection| connection.streams_end().clone());
+        let limit = || Limit::new(deadline).or_drain(streams_end.clone());
         // The request body of a stream ends with its response: a handler may read it in another task (reflection does),
         // which would otherwise keep the stream open.
         let request = request.map(|inner| Body::new(RequestBody { inner, limit: limit(), ended: false }));
@@ -189,8 +186,8 @@ impl Limit {
         Self { deadline, ..Self::default() }
     }
 
-    fn or_drain(self, drain: &CancellationToken) -> Self {
-        Self { drain: Some(Box::pin(drain.clone().cancelled_owned())), ..self }
+    fn or_drain(self, drain: Option<CancellationToken>) -> Self {
+        Self { drain: drain.map(|drain| Box::pin(drain.cancelled_owned()) as _), ..self }
     }
 
     /// The limit that has been reached. If there is none yet, the task is woken when there is.
@@ -288,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_timeout_is_capped_and_a_stream_has_no_default() {
-        let layer = Deadlines::new((), Duration::from_secs(5), Duration::from_secs(30), CancellationToken::new());
+        let layer = Deadlines::new((), Duration::from_secs(5), Duration::from_secs(30));
         let seconds =
             |headers: &HeaderMap, streams| layer.timeout(headers, streams).unwrap().map(|time| time.as_secs());
         let none = HeaderMap::new();

@@ -1,6 +1,7 @@
 //! Reads the message of a request whole before the request is admitted.
 //!
-//! - A call whose message does not come takes no permit from others. It is refused when the time for its message is over.
+//! - A call whose message does not come takes no permit from others. It is refused when the time for its message is over. What
+//!   has arrived of it is charged to its connection, and it is refused if the connection holds too much.
 //! - Bytes that are no message, or more than one, are the caller's mistake, and refused with `INVALID_ARGUMENT`. The transport
 //!   would answer INTERNAL, which would alert an operator. A message that is too large is refused when its length is read.
 //! - Requests of clients that stream, and plain HTTP, pass as they are.
@@ -13,7 +14,7 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::{HeaderMap, Request, Response, request::Parts};
+use http::{HeaderMap, HeaderValue, Request, Response, request::Parts};
 use http_body::Body as HttpBody;
 use http_body_util::Full;
 use pin_project_lite::pin_project;
@@ -23,7 +24,11 @@ use tower::Service;
 
 use super::refusal;
 use crate::{
-    grpc::{request_context::RequestContext, status::transport},
+    grpc::{
+        connections::{CALL_BYTES, Charge, Connection},
+        request_context::RequestContext,
+        status::transport,
+    },
     telemetry::request::Protocol,
 };
 
@@ -66,7 +71,7 @@ where
         let (head, body) = request.into_parts();
         let message = Message::new(self.max_message_bytes);
         let (service, timeout) = (self.inner.clone(), self.timeout);
-        MessageFuture::Reading { service, head: Some(head), body, message, protocol, timeout, sleep: None }
+        MessageFuture::Reading { service, head: Some(head), body, message, protocol, timeout, wait: None }
     }
 }
 
@@ -82,7 +87,7 @@ pin_project! {
             protocol: Protocol,
             timeout: Duration,
             // Created when the message is not there at the first poll, which is rare.
-            sleep: Option<Pin<Box<Sleep>>>,
+            wait: Option<Wait>,
         },
         Calling {
             #[pin]
@@ -102,15 +107,21 @@ where
         loop {
             let inner = match self.as_mut().project() {
                 MessageProjected::Calling { inner } => return inner.poll(context),
-                MessageProjected::Reading { service, head, body, message, protocol, timeout, sleep: timer } => {
+                MessageProjected::Reading { service, head, body, message, protocol, timeout, wait } => {
                     let read = match message.poll(body, context) {
                         Poll::Ready(read) => read,
                         Poll::Pending => {
-                            ready!(timer.get_or_insert_with(|| Box::pin(sleep(*timeout))).as_mut().poll(context));
-                            Err(transport::message_late(*timeout))
+                            let wait = wait.get_or_insert_with(|| Wait::new(head.as_ref(), *timeout));
+                            if wait.charge(message.bytes().len()) {
+                                ready!(wait.sleep.as_mut().poll(context));
+                                Err(transport::message_late(*timeout))
+                            } else {
+                                Err(transport::connection_overloaded())
+                            }
                         }
                     };
-                    match read.and_then(|bytes| checked(head.as_ref().map(|head| &head.headers), bytes)) {
+                    let headers = head.as_mut().map(|head| &mut head.headers);
+                    match read.and_then(|bytes| checked(headers, bytes)) {
                         Ok(bytes) => {
                             let Some(head) = head.take() else { return Poll::Pending };
                             service.call(Request::from_parts(head, Body::new(Full::new(bytes))))
@@ -124,17 +135,47 @@ where
     }
 }
 
-/// Checks the flag of a whole message. A compressed message is left to the transport, which answers with the encodings that
-/// it knows.
-fn checked(headers: Option<&HeaderMap>, bytes: Bytes) -> Result<Bytes, Status> {
-    match bytes.first() {
-        Some(0) => Ok(bytes),
-        Some(1) if headers.is_some_and(|headers| headers.contains_key("grpc-encoding")) => Ok(bytes),
-        Some(1) => {
+/// The wait for a message: its end, and what is charged to the connection meanwhile.
+#[derive(Debug)]
+pub(super) struct Wait {
+    sleep: Pin<Box<Sleep>>,
+    /// `None` if the request has no connection.
+    charge: Option<Charge>,
+    /// Approximate memory of the call without its message.
+    call_bytes: usize,
+}
+
+impl Wait {
+    fn new(head: Option<&Parts>, timeout: Duration) -> Self {
+        let headers = head.map_or(0, |head| header_bytes(&head.headers));
+        let charge = head.and_then(|head| Connection::of(&head.extensions)).map(|connection| connection.charge(0));
+        Self { sleep: Box::pin(sleep(timeout)), charge, call_bytes: CALL_BYTES + 2 * headers }
+    }
+
+    /// Charges the call and what has arrived of its message. Returns whether the connection may hold that much.
+    fn charge(&mut self, message_bytes: usize) -> bool {
+        self.charge.as_mut().is_some_and(|charge| charge.resize(self.call_bytes + message_bytes))
+    }
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
+/// Checks the flag of a whole message. A compressed message is refused, with the encodings that are supported.
+fn checked(headers: Option<&mut HeaderMap>, bytes: Bytes) -> Result<Bytes, Status> {
+    // A message may be uncompressed although its request names an encoding. The transport would refuse it.
+    let encoding = headers.and_then(|headers| headers.remove("grpc-encoding"));
+    match (bytes.first(), encoding) {
+        (Some(0), _) => Ok(bytes),
+        (Some(1), Some(encoding)) if encoding != HeaderValue::from_static("identity") => {
+            Err(transport::compressed(&encoding))
+        }
+        (Some(1), _) => {
             Err(transport::malformed_frame("it is marked as compressed, and the request names no grpc-encoding"))
         }
-        Some(flag) => Err(transport::malformed_frame(&format!("its flag is {flag}; it can be 0 or 1"))),
-        None => Err(transport::malformed_frame("there is none")),
+        (Some(flag), _) => Err(transport::malformed_frame(&format!("its flag is {flag}; it can be 0 or 1"))),
+        (None, _) => Err(transport::malformed_frame("there is none")),
     }
 }
 

@@ -14,13 +14,14 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tonic::{body::Body, transport::server::TcpConnectInfo};
+use tonic::body::Body;
 use tower::Service;
 use tracing::Span;
 
 use super::protocol;
 use crate::{
     grpc::{
+        connections::Connection,
         methods,
         request_context::{self, RequestContext, TraceId},
     },
@@ -93,7 +94,7 @@ impl Recording {
         let context = RequestContext {
             trace_id: TraceId(trace),
             request_id: request_context::random_id(),
-            peer: request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr),
+            peer: Connection::of(request.extensions()).and_then(|connection| connection.peer()),
             deadline: None,
             method,
             protocol,

@@ -21,11 +21,14 @@ use tonic::{
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_types::{ErrorDetails, StatusExt as _};
-use tower::ServiceExt as _;
+use tower::{ServiceExt as _, util::MapRequest};
 
 use super::*;
 use crate::{
-    grpc::ready::Ready,
+    grpc::{
+        connections::{Connections, Limits},
+        ready::Ready,
+    },
     pb::boxoffice::v1::{
         CancelShowtimeRequest, CancelShowtimeResponse, CreateShowtimeRequest, CreateShowtimeResponse,
         GetSeatMapRequest, GetShowtimeRequest, GetShowtimeResponse, ListShowtimesRequest, WatchSeatMapRequest,
@@ -97,13 +100,26 @@ fn routes(service: ScriptedService) -> Router {
         .route("/page-that-panics", axum::routing::get(async || -> &'static str { panic!("on request") }))
 }
 
+/// The stack as one connection sees it.
+fn connected<S>(stack: S, limits: Limits) -> MapRequest<S, impl Fn(Request<Body>) -> Request<Body> + Clone> {
+    let connection = Connections::new(limits).open(None);
+    MapRequest::new(stack, move |mut request: Request<Body>| {
+        request.extensions_mut().insert(Arc::clone(&connection));
+        request
+    })
+}
+
 async fn run(settings: Settings) -> Running {
+    run_limited(settings, Limits::default()).await
+}
+
+async fn run_limited(settings: Settings, limits: Limits) -> Running {
     metrics::for_tests();
     let service = ScriptedService::default();
     let waiting = Arc::clone(&service.waiting);
     let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap().with_nodelay(Some(true));
     let address = incoming.local_addr().unwrap();
-    let stack = stack(routes(service), &settings);
+    let stack = connected(stack(routes(service), &settings), limits);
     tokio::spawn(Server::builder().accept_http1(true).serve_with_incoming(stack, incoming));
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     Running { address, channel, waiting }
@@ -240,7 +256,7 @@ async fn the_callers_deadline_ends_a_stream_that_has_begun() {
 
 #[tokio::test]
 async fn a_request_over_the_limit_is_refused_with_a_retry_hint() {
-    let server = Arc::new(run(Settings { max_requests: 1, ..Settings::default() }).await);
+    let server = Arc::new(run_limited(Settings::default(), Limits { max_requests: 1, ..Limits::default() }).await);
     let held = {
         let server = Arc::clone(&server);
         tokio::spawn(async move { server.get("wait").await })
@@ -336,7 +352,7 @@ async fn a_preflight_allows_known_origins_only() {
 #[tokio::test]
 async fn a_request_is_recorded_once_and_as_cancelled_if_it_is_dropped() {
     metrics::for_tests();
-    let stack = stack(routes(ScriptedService::default()), &Settings::default());
+    let stack = connected(stack(routes(ScriptedService::default()), &Settings::default()), Limits::default());
     let watches = |status| counted("grpc.health.v1.Health", "Watch", status, "grpc");
     let before = watches("CANCELLED");
     let answer = stack.clone().oneshot(native("/grpc.health.v1.Health/Watch", vec![0; 5])).await.unwrap();

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use http::HeaderValue;
+use tonic::{
+    Code, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
 use tonic_types::StatusExt as _;
 
 use super::details::{self, error_info};
@@ -13,11 +17,23 @@ use crate::grpc::request_context::{RequestContext, random_id};
 const RETRY_MS: std::ops::Range<u64> = 100..500;
 /// Most bytes of a path that a message repeats to its caller.
 const MAX_PATH_BYTES: usize = 200;
+/// Most bytes of the name of an encoding that a message repeats to its caller.
+const MAX_ENCODING_BYTES: usize = 40;
 
 /// The limit of requests in flight is reached.
 pub(in crate::grpc) fn overloaded() -> Status {
     let wait = random_wait();
     let message = format!("the server has as many requests in flight as it allows; try again in {wait:?}");
+    details::unavailable("OVERLOADED", &message, wait)
+}
+
+/// The connection holds too many bytes of messages that are not complete and of answers that are not delivered.
+pub(in crate::grpc) fn connection_overloaded() -> Status {
+    let wait = random_wait();
+    let message = format!(
+        "this connection has too many bytes of unfinished messages and undelivered answers; read answers, and try again \
+         in {wait:?}"
+    );
     details::unavailable("OVERLOADED", &message, wait)
 }
 
@@ -76,6 +92,17 @@ pub(in crate::grpc) fn malformed_message(error: &prost::DecodeError) -> Status {
 pub(in crate::grpc) fn malformed_frame(why: &str) -> Status {
     let message = format!("the request message is malformed: {why}");
     Status::with_error_details(Code::InvalidArgument, message, error_info("MALFORMED_MESSAGE", []))
+}
+
+/// The message of the request is compressed.
+pub(in crate::grpc) fn compressed(encoding: &HeaderValue) -> Status {
+    let encoding = encoding.to_str().unwrap_or("an unreadable encoding");
+    let shown = &encoding[..encoding.floor_char_boundary(MAX_ENCODING_BYTES)];
+    let message = format!("the request message is compressed ({shown}); send it without compression");
+    let mut metadata = MetadataMap::new();
+    metadata.insert("grpc-accept-encoding", MetadataValue::from_static("identity"));
+    let details = error_info("ENCODING_UNSUPPORTED", []);
+    Status::with_error_details_and_metadata(Code::Unimplemented, message, details, metadata)
 }
 
 /// The message of the request did not arrive in time. Nothing was done.

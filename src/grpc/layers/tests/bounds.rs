@@ -1,5 +1,6 @@
 //! Every request is recorded, and no permit and no stream is held forever.
 
+use tokio_util::sync::CancellationToken;
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
     server_reflection_request::MessageRequest,
@@ -10,7 +11,7 @@ use super::*;
 #[tokio::test]
 async fn a_request_that_the_gate_refuses_is_recorded() {
     metrics::for_tests();
-    let stack = stack(routes(ScriptedService::default()), &Settings::default());
+    let stack = connected(stack(routes(ScriptedService::default()), &Settings::default()), Limits::default());
     let post = |kind: &str| Request::post(GET).header("content-type", kind).header("host", "localhost");
     let large = post("application/grpc-web").header("content-length", "1400000");
     let huge = Request::post("/no/such/page").header("host", "localhost").header("x-large", "x".repeat(20_000));
@@ -30,31 +31,28 @@ async fn a_request_that_the_gate_refuses_is_recorded() {
     }
 }
 
-/// Of two answers that are never read, the small one holds no permit, and the large one holds it for a limited time.
+/// An answer that is not delivered is charged to its connection, and holds no permit.
 #[tokio::test]
 async fn an_answer_that_nobody_reads_releases_its_permit() {
     metrics::for_tests();
-    let settings = Settings { max_requests: 1, max_request_timeout: Duration::from_secs(1), ..Settings::default() };
     let large = axum::routing::get(async || "x".repeat(1 << 20));
-    let stack = stack(routes(ScriptedService::default()).route("/large", large), &settings);
-    let status = |answer: &Response<_>| Status::from_header_map(Response::headers(answer)).map(|status| status.code());
-    let ask = || stack.clone().oneshot(native(GET, framed("fine")));
-    let unread = ask().await.unwrap();
-    let answer = ask().await.unwrap();
-    assert_eq!(status(&answer), None, "there is no error in the headers");
+    let limits = Limits { max_requests: 1, max_bytes: 3 << 20, ..Limits::default() };
+    let stack =
+        connected(stack(routes(ScriptedService::default()).route("/large", large), &Settings::default()), limits);
+    let call = || stack.clone().oneshot(native(GET, framed("fine")));
+    let page = || {
+        let request = Request::get("/large").header("host", "localhost").body(Body::empty()).unwrap();
+        stack.clone().oneshot(request)
+    };
+    let unread = (call().await.unwrap(), page().await.unwrap());
+    assert_eq!(unread.1.body().size_hint().exact(), Some(1 << 20));
+    // The connection holds more than a third of the memory, so another page is more than is left for it.
+    assert_eq!(page().await.unwrap().status(), 503);
+    let answer = call().await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().trailers().unwrap()["grpc-status"], "0");
-    let page = stack
-        .clone()
-        .oneshot(Request::get("/large").header("host", "localhost").body(Body::empty()).unwrap())
-        .await
-        .unwrap();
-    assert_eq!(page.body().size_hint().exact(), Some(1 << 20));
-    assert_eq!(status(&ask().await.unwrap()), Some(Code::Unavailable));
-    while status(&ask().await.unwrap()).is_some() {
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(page.into_body().collect().await.unwrap().to_bytes().len(), 1 << 20);
-    drop(unread);
+    assert_eq!(unread.1.into_body().collect().await.unwrap().to_bytes().len(), 1 << 20);
+    assert_eq!(page().await.unwrap().status(), 200);
+    drop(unread.0);
 }
 
 /// Reflection reads its requests in a task of its own, which does not end with its response stream.
@@ -66,10 +64,12 @@ async fn streams_end_when_the_server_does() {
         .build_v1()
         .unwrap();
     let routes = Routes::from(routes(ScriptedService::default())).add_service(reflection).into_axum_router();
-    let settings = Settings::default();
+    let streams_end = CancellationToken::new();
+    let limits = Limits { streams_end: streams_end.clone(), ..Limits::default() };
     let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).unwrap();
     let endpoint = Endpoint::from_shared(format!("http://{}", incoming.local_addr().unwrap())).unwrap();
-    let (stack, ending) = (stack(routes, &settings), settings.drain.clone().cancelled_owned());
+    let stack = connected(stack(routes, &Settings::default()), limits);
+    let ending = streams_end.clone().cancelled_owned();
     let serving = tokio::spawn(Server::builder().serve_with_incoming_shutdown(stack, incoming, ending));
     let channel = endpoint.connect().await.unwrap();
 
@@ -86,7 +86,7 @@ async fn streams_end_when_the_server_does() {
         ServerReflectionClient::new(channel).server_reflection_info(questions).await.unwrap().into_inner();
     answers.message().await.unwrap().unwrap();
 
-    settings.drain.cancel();
+    streams_end.cancel();
     for status in [watch.message().await.unwrap_err(), answers.message().await.unwrap_err()] {
         assert_eq!(status.code(), Code::Unavailable);
         assert_eq!(status.get_error_details().error_info().unwrap().reason, "DRAINING");

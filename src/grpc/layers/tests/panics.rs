@@ -29,7 +29,7 @@ async fn a_panic_is_logged_once_under_the_id_that_the_caller_gets() {
     let lines = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     let _subscriber = tracing::subscriber::set_default(lines);
     let panics = Router::new().route("/x/y", any(async || -> &'static str { panic!("on request") }));
-    let stack = stack(panics, &Settings::default());
+    let stack = connected(stack(panics, &Settings::default()), Limits::default());
     let answer = stack.oneshot(native("/x/y", vec![])).await.unwrap();
     let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(log.lines().count(), 1, "{log}");

@@ -1,0 +1,83 @@
+//! Connections, and what they share: the requests that may be in flight, and the memory for what is not delivered.
+//!
+//! Of the permits for requests, a connection may hold at most half as many as are left. One in eight is reserved for
+//! confirmations, which complete a sale.
+//!
+//! Messages that are not complete and answers that are not delivered are charged to their connection. All charges share one
+//! budget, and a connection may hold at most as much as is left of it: one alone gets half. If not enough is left even for a
+//! connection that holds little, the connection that holds the most is closed.
+//!
+//! Nothing is held for long. [`Connections::tick`] closes each connection that has not taken an answer, or any byte, for
+//! [`LATE_TICKS`] ticks.
+
+mod connection;
+mod limits;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+pub(super) use connection::{CALL_BYTES, OpenStream, Permit};
+pub use connection::{Charge, Connection};
+use connection::{LATE_TICKS, Shared};
+use limits::CloseReason;
+pub use limits::Limits;
+
+/// All connections of a server, and the budget that they share.
+#[derive(Clone, Debug)]
+pub struct Connections(Arc<Shared>);
+
+impl Connections {
+    /// No connections yet.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self(Arc::new(Shared::new(limits)))
+    }
+
+    /// The period of [`Self::tick`] by which a connection is closed when an answer was not taken for `timeout`, or up to half
+    /// as long again.
+    #[must_use]
+    pub fn period(timeout: Duration) -> Duration {
+        timeout / (LATE_TICKS - 1)
+    }
+
+    /// Adds a connection. It is removed when the last clone is dropped.
+    #[must_use]
+    pub fn open(&self, peer: Option<SocketAddr>) -> Arc<Connection> {
+        let id = self.0.next_id.fetch_add(1, Relaxed);
+        let connection = Arc::new(Connection::new(Arc::clone(&self.0), id, peer));
+        self.0.lock().insert(id, Arc::downgrade(&connection));
+        connection
+    }
+
+    /// The bytes that are charged to all connections.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.0.bytes.load(Relaxed)
+    }
+
+    /// Closes the connections that have not taken an answer for [`LATE_TICKS`] ticks, or took no byte for as long.
+    pub fn tick(&self) {
+        let now = self.0.ticks.fetch_add(1, Relaxed).wrapping_add(1);
+        for connection in self.0.each() {
+            if connection.is_late(now) {
+                connection.close(CloseReason::NotRead);
+            }
+        }
+    }
+
+    /// Closes the connections that no request needs, for a shutdown in which all streams were ended. A stream that is still
+    /// open is not being read, and a connection without requests has not answered that it got the GOAWAY.
+    pub fn close_unneeded(&self) {
+        for connection in self.0.each() {
+            if connection.is_unneeded() {
+                connection.close(CloseReason::Drain);
+            }
+        }
+    }
+}

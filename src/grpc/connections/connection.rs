@@ -1,0 +1,385 @@
+//! One connection: what is kept for it, and whether its client takes bytes.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{
+            AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
+            Ordering::{Acquire, Relaxed, Release},
+        },
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use http::Extensions;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::limits::{CloseReason, Limits};
+use crate::telemetry::metrics;
+
+/// The part of the permits that is reserved for confirmations.
+const RESERVED_SHARE: usize = 8;
+/// A connection may have this many requests in flight although others have nearly all permits.
+const ALWAYS: usize = 4;
+/// The number of ticks after which a connection is closed that has not taken an answer.
+pub(super) const LATE_TICKS: u32 = 5;
+/// Counters of answers by the tick in which they were given. There are more than [`LATE_TICKS`], so that none is used again
+/// before its answers are late.
+const SLOTS: usize = 8;
+/// A connection holds little if it holds at most this part of the budget.
+const LITTLE_SHARE: usize = 64;
+/// A connection is closed for another one if it holds this many times as much.
+const EVICT_RATIO: usize = 4;
+/// How long no connection is looked for after none was found that could be closed.
+const EVICTION_PAUSE: Duration = Duration::from_millis(20);
+/// Approximate memory of a call besides its message, its headers and its answer.
+pub(in crate::grpc) const CALL_BYTES: usize = 6 << 10;
+/// What is charged for a connection that takes no bytes: what is buffered beneath the HTTP library, and in it.
+pub(super) const BLOCKED_BYTES: usize = 128 << 10;
+/// An answer of up to this size is given even if its connection holds too much. All answers to changes are smaller, and a
+/// caller has to learn what happened.
+pub(super) const SMALL_ANSWER_BYTES: usize = 4 << 10;
+
+/// The counters of all connections, and the connections.
+#[derive(Debug)]
+pub(super) struct Shared {
+    limits: Limits,
+    pub(super) bytes: AtomicUsize,
+    admitted: AtomicUsize,
+    pub(super) ticks: AtomicU32,
+    pub(super) next_id: AtomicU64,
+    open: Mutex<HashMap<u64, Weak<Connection>>>,
+    /// When no connection was large enough to be closed for another one.
+    eviction_failed: Mutex<Option<Instant>>,
+}
+
+impl Shared {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            bytes: AtomicUsize::new(0),
+            admitted: AtomicUsize::new(0),
+            ticks: AtomicU32::new(0),
+            next_id: AtomicU64::new(0),
+            open: Mutex::default(),
+            eviction_failed: Mutex::default(),
+        }
+    }
+
+    /// Closes the connection that holds the most, if it holds at least this many bytes. Its memory is free when its task has
+    /// ended.
+    fn evict(&self, least: usize) -> bool {
+        // All connections are looked at, so it is not done for each of many requests that cannot be served.
+        let Ok(mut failed) = self.eviction_failed.try_lock() else { return false };
+        if failed.is_some_and(|failed| failed.elapsed() < EVICTION_PAUSE) {
+            return false;
+        }
+        let open = self.each().into_iter().filter(|connection| !connection.closed.load(Relaxed));
+        let largest = open.max_by_key(|connection| connection.bytes.load(Relaxed));
+        let largest = largest.filter(|connection| connection.bytes.load(Relaxed) >= least);
+        *failed = largest.is_none().then(Instant::now);
+        largest.inspect(|connection| connection.close(CloseReason::Budget)).is_some()
+    }
+
+    pub(super) fn each(&self) -> Vec<Arc<Connection>> {
+        self.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<Connection>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One connection: what is kept for it, and whether its client takes bytes.
+///
+/// Every request carries the connection that it came by in its extensions.
+#[derive(Debug)]
+pub struct Connection {
+    shared: Arc<Shared>,
+    id: u64,
+    peer: Option<SocketAddr>,
+    pub(super) bytes: AtomicUsize,
+    /// Requests in flight.
+    admitted: AtomicUsize,
+    /// Answers in streams that have begun and not ended.
+    streams: AtomicUsize,
+    /// Answers that are not delivered, by the tick in which they were given, modulo [`SLOTS`].
+    undelivered: [AtomicU32; SLOTS],
+    blocked: AtomicBool,
+    /// The tick in which the connection last began to take no bytes.
+    blocked_since: AtomicU32,
+    unblocked: Notify,
+    pub(super) closed: AtomicBool,
+    /// Wakes the task that reads from the connection when it is to be closed.
+    reader: AtomicWaker,
+}
+
+impl Connection {
+    pub(super) fn new(shared: Arc<Shared>, id: u64, peer: Option<SocketAddr>) -> Self {
+        Self {
+            shared,
+            id,
+            peer,
+            bytes: AtomicUsize::new(0),
+            admitted: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            undelivered: Default::default(),
+            blocked: AtomicBool::new(false),
+            blocked_since: AtomicU32::new(0),
+            unblocked: Notify::new(),
+            closed: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+        }
+    }
+
+    /// The connection that the request with these extensions came by.
+    #[must_use]
+    pub fn of(extensions: &Extensions) -> Option<&Arc<Self>> {
+        extensions.get()
+    }
+
+    /// The address of the client.
+    #[must_use]
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.peer
+    }
+
+    /// Admits a request, unless too many are in flight or the connection has too many of them.
+    pub(in crate::grpc) fn admit(self: &Arc<Self>, confirms: bool) -> Option<Permit> {
+        let permit = Permit(Some(Arc::clone(self)));
+        let admitted = self.shared.admitted.fetch_add(1, Relaxed) + 1;
+        let held = self.admitted.fetch_add(1, Relaxed) + 1;
+        let max = self.shared.limits.max_requests;
+        let max = if confirms { max } else { max - max / RESERVED_SHARE };
+        let left = max.checked_sub(admitted)?;
+        (confirms || held <= ALWAYS || held <= left / 2).then_some(permit)
+    }
+
+    /// Cancelled when all streams are to end.
+    pub(in crate::grpc) fn streams_end(&self) -> &CancellationToken {
+        &self.shared.limits.streams_end
+    }
+
+    /// Charges the connection with `bytes`, unless it would hold more than the budget has left.
+    pub(in crate::grpc) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
+        let charge = self.charge(bytes);
+        charge.fits_or_evicts().then_some(charge)
+    }
+
+    /// Charges the connection with `bytes`, however much it holds.
+    pub(in crate::grpc) fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
+        Charge::new(Arc::clone(self), bytes)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Relaxed);
+        self.shared.bytes.fetch_add(bytes, Relaxed);
+    }
+
+    fn subtract(&self, bytes: usize) {
+        self.bytes.fetch_sub(bytes, Relaxed);
+        self.shared.bytes.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Whether the connection holds at most as much as is left. If not enough is left although it holds little, the connection
+    /// that holds the most is closed.
+    fn fits_or_evicts(&self) -> bool {
+        let left = self.shared.limits.max_bytes.saturating_sub(self.shared.bytes.load(Relaxed));
+        let held = self.bytes.load(Relaxed);
+        held <= left || (held <= self.shared.limits.max_bytes / LITTLE_SHARE && self.shared.evict(EVICT_RATIO * held))
+    }
+
+    /// Charges an answer to the connection until the transport has written it or its call has ended. `None` if the
+    /// connection holds too much for an answer of this size.
+    pub(in crate::grpc) fn answer(self: Arc<Self>, data: Bytes) -> Option<Bytes> {
+        let charge = Charge::new(self, CALL_BYTES + data.len());
+        let fits = data.len() <= SMALL_ANSWER_BYTES || charge.fits_or_evicts();
+        fits.then(|| Bytes::from_owner(Undelivered::new(data, charge)))
+    }
+
+    /// The same for a part of an answer that has begun, which is given however much the connection holds.
+    pub(in crate::grpc) fn rest_of_answer(self: &Arc<Self>, data: Bytes) -> Bytes {
+        let charge = self.charge(CALL_BYTES + data.len());
+        Bytes::from_owner(Undelivered::new(data, charge))
+    }
+
+    /// Counts an answer in a stream until the guard is dropped.
+    pub(in crate::grpc) fn stream(self: Arc<Self>) -> OpenStream {
+        self.streams.fetch_add(1, Relaxed);
+        OpenStream(self)
+    }
+
+    /// Notes that the client takes no bytes. The connection is closed if the budget does not allow what it buffers.
+    pub fn block(self: &Arc<Self>) -> Charge {
+        self.blocked_since.store(self.shared.ticks.load(Relaxed), Relaxed);
+        self.blocked.store(true, Release);
+        let charge = self.charge(BLOCKED_BYTES);
+        if self.shared.bytes.load(Relaxed) > self.shared.limits.max_bytes {
+            self.close(CloseReason::Budget);
+        }
+        charge
+    }
+
+    /// Notes that the client takes bytes again.
+    pub fn unblock(&self) {
+        self.blocked.store(false, Release);
+        self.unblocked.notify_waiters();
+    }
+
+    /// Waits until the client takes bytes.
+    pub(in crate::grpc) async fn writable(self: Arc<Self>) {
+        loop {
+            let unblocked = self.unblocked.notified();
+            if !self.is_blocked() {
+                return;
+            }
+            unblocked.await;
+        }
+    }
+
+    pub(in crate::grpc) fn is_blocked(&self) -> bool {
+        self.blocked.load(Acquire)
+    }
+
+    pub(super) fn is_late(&self, now: u32) -> bool {
+        if self.is_blocked() && now.wrapping_sub(self.blocked_since.load(Relaxed)) >= LATE_TICKS {
+            return true;
+        }
+        // Slots of the last ticks hold answers that are not late. The others were given before.
+        (LATE_TICKS..SLOTS as u32).any(|age| self.slot(now.wrapping_sub(age)).load(Relaxed) > 0)
+    }
+
+    /// Whether no request needs the connection when all streams have ended.
+    pub(super) fn is_unneeded(&self) -> bool {
+        let undelivered = || self.undelivered.iter().any(|slot| slot.load(Relaxed) > 0);
+        self.streams.load(Relaxed) > 0 || (self.admitted.load(Relaxed) == 0 && !undelivered())
+    }
+
+    fn slot(&self, tick: u32) -> &AtomicU32 {
+        &self.undelivered[tick as usize % SLOTS]
+    }
+
+    pub(super) fn close(&self, reason: CloseReason) {
+        if !self.closed.swap(true, Release) {
+            metrics::connection_closed(reason.label());
+            self.reader.wake();
+        }
+    }
+
+    /// Whether the connection is to be closed. If it is not, the task is woken when it is.
+    pub fn poll_closed(&self, context: &Context<'_>) -> Poll<()> {
+        self.reader.register(context.waker());
+        if self.closed.load(Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.lock().remove(&self.id);
+    }
+}
+
+/// Permission for one request in flight. It is given back when this is dropped.
+#[derive(Debug)]
+pub(in crate::grpc) struct Permit(Option<Arc<Connection>>);
+
+impl Permit {
+    /// Gives the permit back, and returns its connection.
+    pub(in crate::grpc) fn release(mut self) -> Option<Arc<Connection>> {
+        self.give_back()
+    }
+
+    fn give_back(&mut self) -> Option<Arc<Connection>> {
+        let connection = self.0.take()?;
+        connection.admitted.fetch_sub(1, Relaxed);
+        connection.shared.admitted.fetch_sub(1, Relaxed);
+        Some(connection)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.give_back();
+    }
+}
+
+/// Bytes that are charged to a connection until this is dropped.
+#[derive(Debug)]
+pub struct Charge {
+    connection: Arc<Connection>,
+    bytes: usize,
+}
+
+impl Charge {
+    fn new(connection: Arc<Connection>, bytes: usize) -> Self {
+        connection.add(bytes);
+        Self { connection, bytes }
+    }
+
+    /// Changes the number of bytes. Returns whether the connection holds no more than the budget has left.
+    pub(in crate::grpc) fn resize(&mut self, bytes: usize) -> bool {
+        self.connection.add(bytes);
+        self.connection.subtract(self.bytes);
+        self.bytes = bytes;
+        self.fits_or_evicts()
+    }
+
+    fn fits_or_evicts(&self) -> bool {
+        self.connection.fits_or_evicts()
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.connection.subtract(self.bytes);
+    }
+}
+
+/// An answer in a stream.
+#[derive(Debug)]
+pub(in crate::grpc) struct OpenStream(Arc<Connection>);
+
+impl OpenStream {
+    pub(in crate::grpc) fn connection(&self) -> &Arc<Connection> {
+        &self.0
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The data of an answer. The HTTP library drops it when it is written, or when the call has ended.
+struct Undelivered {
+    data: Bytes,
+    charge: Charge,
+    tick: u32,
+}
+
+impl Undelivered {
+    fn new(data: Bytes, charge: Charge) -> Self {
+        let tick = charge.connection.shared.ticks.load(Relaxed);
+        charge.connection.slot(tick).fetch_add(1, Relaxed);
+        Self { data, charge, tick }
+    }
+}
+
+impl AsRef<[u8]> for Undelivered {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Drop for Undelivered {
+    fn drop(&mut self) {
+        self.charge.connection.slot(self.tick).fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,42 @@
+//! What all connections share, and why one of them is closed.
+
+use tokio_util::sync::CancellationToken;
+
+/// What all connections share.
+#[derive(Debug)]
+pub struct Limits {
+    /// Most bytes of messages that are not complete and of answers that are not delivered.
+    pub max_bytes: usize,
+    /// Most requests in flight. A request counts when its message is complete, and a stream until it begins.
+    pub max_requests: usize,
+    /// Ends all streams when it is cancelled, because the server shuts down.
+    pub streams_end: CancellationToken,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_bytes: 16 << 20, max_requests: 4_096, streams_end: CancellationToken::new() }
+    }
+}
+
+/// Why the service closes a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CloseReason {
+    /// The client did not take an answer, or any byte, in time.
+    NotRead,
+    /// The budget is used up, and the connection holds the most, or has just begun to take no bytes.
+    Budget,
+    /// The service shuts down, and the client did not take the end of a stream, or does not close an idle connection.
+    Drain,
+}
+
+impl CloseReason {
+    /// The label of a metric.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::NotRead => "not_read",
+            Self::Budget => "budget",
+            Self::Drain => "drain",
+        }
+    }
+}

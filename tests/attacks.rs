@@ -1,0 +1,168 @@
+//! Clients that mean harm: what they send and do not take costs little memory, and honest callers are served meanwhile.
+
+use boxoffice::pb::boxoffice::v1::{ListShowtimesRequest, showtimes_client::ShowtimesClient};
+use bytes::Bytes;
+use futures_util::future::join_all;
+use prost::Message as _;
+
+use crate::harness::{
+    Store, World, attacker::Attacker, create_auditorium, eventually, grpc_web, in_hours, new_showtime,
+};
+
+const LIST_SHOWTIMES: &str = "/boxoffice.v1.Showtimes/ListShowtimes";
+const WATCH: &str = "/boxoffice.v1.Showtimes/WatchSeatMap";
+/// Showtimes of one page, whose answer has nearly 64 KiB.
+const PAGE: i32 = 145;
+/// The growth of the memory, in MiB, that an attack may cause.
+const MAX_GROWTH: u64 = 64;
+/// The calls of an honest client during an attack, of which at most one in twenty may be refused.
+const HONEST_CALLS: usize = 100;
+const MAX_REFUSED: usize = HONEST_CALLS / 20;
+
+#[tokio::test]
+async fn answers_that_nobody_takes_are_bounded() {
+    let world = World::with(Store::Sqlite, |setup| setup.with("--delivery-timeout", "4s")).await;
+    let page = large_page(&world).await;
+    let before = world.memory();
+    let mut attackers = join_all((0..40).map(|_| Attacker::connect(world.address(), 0))).await;
+    let attack = join_all(attackers.iter_mut().map(async |attacker| {
+        for _ in 0..256 {
+            if !attacker.begin(LIST_SHOWTIMES, "30S", page.clone(), true).await {
+                return;
+            }
+        }
+    }));
+    let (_, refused) = tokio::join!(attack, honest_calls(&world));
+    assert!(refused <= MAX_REFUSED, "{refused} honest calls of {HONEST_CALLS} were refused");
+    // The attackers are still connected when all has been given back.
+    nothing_is_kept(&world).await;
+    let growth = world.peak_memory() - before;
+    assert!(growth <= MAX_GROWTH, "{growth} MiB");
+    drop(attackers);
+}
+
+#[tokio::test]
+async fn answers_that_are_not_read_from_their_connection_are_bounded() {
+    let world = World::with(Store::Sqlite, |setup| setup.with("--delivery-timeout", "4s")).await;
+    let page = large_page(&world).await;
+    let before = world.memory();
+    let mut attackers = join_all((0..40).map(|_| Attacker::connect(world.address(), (1 << 31) - 1))).await;
+    let attack = join_all(attackers.iter_mut().map(async |attacker| {
+        attacker.begin(LIST_SHOWTIMES, "30S", page.clone(), true).await;
+        attacker.stop_reading();
+        for _ in 0..256 {
+            attacker.begin(LIST_SHOWTIMES, "30S", page.clone(), true).await;
+        }
+    }));
+    let (_, refused) = tokio::join!(attack, honest_calls(&world));
+    assert!(refused <= MAX_REFUSED, "{refused} honest calls of {HONEST_CALLS} were refused");
+    nothing_is_kept(&world).await;
+    let growth = world.peak_memory() - before;
+    assert!(growth <= MAX_GROWTH, "{growth} MiB");
+    drop(attackers);
+}
+
+#[tokio::test]
+async fn messages_that_never_end_are_bounded() {
+    let world = World::start(Store::Sqlite).await;
+    let before = world.memory();
+    // A prefix that announces 250,000 bytes, of which all but one come.
+    let mut unfinished = vec![0; 5 + 249_999];
+    unfinished[1..5].copy_from_slice(&250_000_u32.to_be_bytes());
+    let unfinished = Bytes::from(unfinished);
+    let mut attackers = join_all((0..4).map(|_| Attacker::connect(world.address(), 1 << 16))).await;
+    let attack = join_all(attackers.iter_mut().map(async |attacker| {
+        for _ in 0..800 {
+            assert!(attacker.begin(LIST_SHOWTIMES, "30S", unfinished.clone(), false).await);
+        }
+    }));
+    let (_, refused) = tokio::join!(attack, honest_calls(&world));
+    assert!(refused <= MAX_REFUSED, "{refused} honest calls of {HONEST_CALLS} were refused");
+    let growth = world.peak_memory() - before;
+    assert!(growth <= MAX_GROWTH, "{growth} MiB");
+    drop(attackers);
+    nothing_is_kept(&world).await;
+}
+
+#[tokio::test]
+async fn calls_without_a_message_leave_room_for_honest_callers() {
+    let world = World::start(Store::Sqlite).await;
+    let mut attackers = join_all((0..5).map(|_| Attacker::connect(world.address(), 1 << 16))).await;
+    let before = world.memory();
+    join_all(attackers.iter_mut().map(async |attacker| {
+        for _ in 0..1_024 {
+            assert!(attacker.begin(LIST_SHOWTIMES, "30S", Bytes::new(), false).await);
+        }
+    }))
+    .await;
+    let refused = honest_calls(&world).await;
+    assert!(refused <= MAX_REFUSED, "{refused} honest calls of {HONEST_CALLS} were refused");
+    let growth = world.peak_memory() - before;
+    assert!(growth <= MAX_GROWTH, "{growth} MiB");
+    drop(attackers);
+    nothing_is_kept(&world).await;
+}
+
+#[tokio::test]
+async fn clients_that_take_nothing_do_not_hold_up_a_drain() {
+    let world = World::start(Store::Sqlite).await;
+    let page = large_page(&world).await;
+    let request = ListShowtimesRequest { page_size: 1, ..Default::default() };
+    let showtime = world.showtimes().list_showtimes(request).await.expect("a page").into_inner().showtimes.remove(0);
+    let watch =
+        boxoffice::pb::boxoffice::v1::WatchSeatMapRequest { showtime_id: showtime.showtime_id, ..Default::default() };
+    // One takes no data, another reads nothing at all from its connection.
+    for (window, reads) in [(0, true), (1 << 20, false)] {
+        let mut attacker = Attacker::connect(world.address(), window).await;
+        attacker.begin(WATCH, "1H", grpc_web::frame(&watch).into(), true).await;
+        attacker.begin(LIST_SHOWTIMES, "30S", page.clone(), true).await;
+        if !reads {
+            attacker.stop_reading();
+        }
+        eventually("the watch has begun", async || {
+            let watchers = world.metrics().await.sum("boxoffice_request_active", &[]);
+            watchers.is_some_and(|active| active >= 1.0).then_some(())
+        })
+        .await;
+        std::mem::forget(attacker);
+    }
+    world.stop().await;
+    let exceeded = world.console().lines().into_iter().find(|line| line.contains("did not end in time"));
+    assert_eq!(exceeded, None, "the drain took longer than --drain-timeout");
+}
+
+/// Creates showtimes, and returns a request for a page of them as its client sends it.
+async fn large_page(world: &World) -> Bytes {
+    let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
+    for slot in 0..PAGE {
+        let request = new_showtime(&auditorium, in_hours(3 * i64::from(slot)));
+        world.showtimes().create_showtime(request).await.expect("the slot is free");
+    }
+    let request = ListShowtimesRequest { page_size: PAGE, ..Default::default() };
+    let bytes = world.showtimes().list_showtimes(request.clone()).await.expect("a page").into_inner().encoded_len();
+    assert!((55_000..65_000).contains(&bytes), "the page has {bytes} bytes");
+    grpc_web::frame(&request).into()
+}
+
+/// Makes calls on connections of their own, and returns how many were refused.
+async fn honest_calls(world: &World) -> usize {
+    let mut refused = 0;
+    for call in 0..HONEST_CALLS {
+        let channel = world.connect().await.expect("the server listens");
+        let page_size = if call % 2 == 0 { 1 } else { PAGE };
+        let request = ListShowtimesRequest { page_size, ..Default::default() };
+        if let Err(status) = ShowtimesClient::new(channel).list_showtimes(request).await {
+            println!("an honest call was refused: {status:?}");
+            refused += 1;
+        }
+    }
+    refused
+}
+
+async fn nothing_is_kept(world: &World) {
+    eventually("nothing is charged to connections", async || {
+        let bytes = world.metrics().await.sum("boxoffice_connection_bytes", &[]);
+        (bytes == Some(0.0)).then_some(())
+    })
+    .await;
+}
