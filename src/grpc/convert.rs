@@ -17,5 +17,7 @@ pub(super) use reservations::{
     confirm, list_reservations, reservation, reservation_ref, reserve, rules, seat, seats, validated,
 };
 pub(super) use seat_maps::{seat_map, seat_map_delta, watch_seat_map};
-pub(super) use showtimes::{cancel_showtime, encoded_page, list_showtimes, new_showtime, showtime, showtime_at_least};
+pub(super) use showtimes::{
+    cancel_showtime, encoded_page, encoded_showtime, list_showtimes, new_showtime, showtime, showtime_at_least,
+};
 pub(super) use values::timestamp;

@@ -35,15 +35,12 @@ impl Showtimes for Service {
         .await
     }
 
-    async fn get_showtime(
-        &self,
-        request: Request<pb::GetShowtimeRequest>,
-    ) -> Result<Response<pb::GetShowtimeResponse>, Status> {
+    async fn get_showtime(&self, request: Request<pb::GetShowtimeRequest>) -> Result<Response<Ready>, Status> {
         self.read(
             request,
             |message| convert::showtime_at_least(&message.showtime_id, message.at_least_revision),
             |app, origin, (id, at_least)| async move { app.showtime(&origin, id, at_least).await },
-            |showtime| pb::GetShowtimeResponse { showtime: Some(convert::showtime(&showtime)) },
+            |showtime| convert::encoded_showtime(&showtime).into(),
         )
         .await
     }

@@ -4,11 +4,7 @@
 //! query, and of many callers each waits for two at most. Every answer is read after its question was asked: nothing is
 //! served from an earlier read, apart from the facts of a showtime, which never change.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::Instrument as _;
@@ -38,8 +34,9 @@ const READERS: usize = 2;
 const RESTART_PAUSE: Duration = Duration::from_millis(10);
 
 type ReadResult = Result<Option<Showtime>, Arc<Error>>;
-/// A row that cannot be read fails the callers that asked for it, and no others.
-type Found = HashMap<ShowtimeId, Result<Showtime, Arc<Error>>>;
+/// What was found for each of several ids, in their order. A row that cannot be read fails the callers that asked for it, and no
+/// others.
+type Found = Vec<Option<Result<Showtime, Arc<Error>>>>;
 
 struct Question {
     id: ShowtimeId,
@@ -83,11 +80,14 @@ async fn run(pool: Pool, facts: FactsCache, questions: Arc<Mutex<mpsc::Receiver<
         if questions.lock().await.recv_many(&mut batch, BATCH).await == 0 {
             return;
         }
-        let ids: HashSet<_> = batch.iter().map(|question| question.id).collect();
+        let mut ids: Vec<_> = batch.iter().map(|question| question.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
         match timed("get_showtimes", load(&pool, &facts, &ids)).await {
             Ok(found) => {
                 for Question { id, answer } in batch.drain(..) {
-                    let _cancelled = answer.send(found.get(&id).cloned().transpose());
+                    let found = ids.binary_search(&id).ok().and_then(|at| found.get(at)?.clone());
+                    let _cancelled = answer.send(found.transpose());
                 }
             }
             Err(error) => {
@@ -100,26 +100,34 @@ async fn run(pool: Pool, facts: FactsCache, questions: Arc<Mutex<mpsc::Receiver<
     }
 }
 
-/// Reads the standings of showtimes whose facts are in memory, and whole rows of the others.
-async fn load(pool: &Pool, facts: &FactsCache, ids: &HashSet<ShowtimeId>) -> Result<Found, Error> {
+/// Reads the standings of showtimes whose facts are in memory, and whole rows of the others. The ids are sorted.
+async fn load(pool: &Pool, facts: &FactsCache, ids: &[ShowtimeId]) -> Result<Found, Error> {
     let pooled = pool.acquire().await?;
     let backend = pool.backend();
-    let mut found = HashMap::with_capacity(ids.len());
-    let mut cached = HashMap::with_capacity(ids.len());
-    let mut missing = Vec::new();
+    let mut found: Found = ids.iter().map(|_| None).collect();
+    let mut put = |id: ShowtimeId, showtime: Result<Showtime, Error>| {
+        if let Some(found) = ids.binary_search(&id).ok().and_then(|at| found.get_mut(at)) {
+            *found = Some(showtime.map_err(Arc::new));
+        }
+    };
+    let (mut cached, mut missing) = (Vec::with_capacity(ids.len()), Vec::new());
+    let mut cached_facts = Vec::with_capacity(ids.len());
     for id in ids {
         match facts.get(*id) {
-            Some(facts) => drop(cached.insert(*id, facts)),
+            Some(facts) => {
+                cached.push(*id);
+                cached_facts.push(facts);
+            }
             None => missing.push(*id),
         }
     }
     if !cached.is_empty() {
-        let ids: Vec<_> = cached.keys().copied().collect();
-        let query = StandingRow::select_by_ids(backend, &ids);
+        let query = StandingRow::select_by_ids(backend, &cached);
         for row in pooled.read(StandingRow::all(query, pooled.connection)).await? {
             let id = row.id();
-            if let Some(facts) = cached.remove(&id) {
-                found.insert(id, row.standing().map(|standing| Showtime { facts, standing }).map_err(Arc::new));
+            let facts = cached.binary_search(&id).ok().and_then(|at| cached_facts.get(at));
+            if let Some(facts) = facts {
+                put(id, row.standing().map(|standing| Showtime { facts: Arc::clone(facts), standing }));
             }
         }
     }
@@ -127,7 +135,7 @@ async fn load(pool: &Pool, facts: &FactsCache, ids: &HashSet<ShowtimeId>) -> Res
         let query = ShowtimeRow::select_by_ids(backend, &missing).into_model::<ShowtimeRow>();
         for row in pooled.read(query.all(pooled.connection)).await? {
             let read = || Ok(Showtime { standing: row.standing()?, facts: remember_facts(facts, &row)? });
-            found.insert(ShowtimeId(row.showtime_id), read().map_err(Arc::new));
+            put(ShowtimeId(row.showtime_id), read());
         }
     }
     Ok(found)

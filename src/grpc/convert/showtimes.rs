@@ -26,9 +26,9 @@ use crate::{
 
 /// States that the contract accepts in one filter.
 const MAX_STATES: usize = 8;
-/// The number of the field `showtimes` of `ListShowtimesResponse`.
-const SHOWTIMES: u32 = 1;
-/// What a showtime takes in a page, for the first guess of the buffer's size.
+/// The number of the fields `showtime` of `GetShowtimeResponse` and `showtimes` of `ListShowtimesResponse`.
+const SHOWTIME: u32 = 1;
+/// What a showtime takes in a response, for the first guess of the buffer's size.
 const TYPICAL_BYTES: usize = 512;
 
 /// A start in the past is reported here only beside other violations. Alone it is refused by the app, because a repeated
@@ -150,21 +150,33 @@ fn standing_fields(standing: Standing) -> pb::Showtime {
     }
 }
 
-/// Encodes a page as a `ListShowtimesResponse`. Of each showtime the fields that never change are encoded once, and only the
-/// others are encoded for each page.
+/// Encodes a showtime as a `GetShowtimeResponse`.
+pub(crate) fn encoded_showtime(showtime: &Showtime) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(TYPICAL_BYTES);
+    put_showtime(showtime, &mut bytes);
+    bytes.freeze()
+}
+
+/// Encodes a page as a `ListShowtimesResponse`.
 pub(crate) fn encoded_page(page: &ShowtimePage) -> Bytes {
     let mut bytes = BytesMut::with_capacity(page.showtimes.len() * TYPICAL_BYTES + TYPICAL_BYTES);
     for showtime in &page.showtimes {
-        let facts = showtime.facts.encoded.get_or_encode(|| fact_fields(&showtime.facts).encode_to_vec());
-        let standing = standing_fields(showtime.standing);
-        encode_key(SHOWTIMES, WireType::LengthDelimited, &mut bytes);
-        encode_varint((facts.len() + standing.encoded_len()) as u64, &mut bytes);
-        bytes.put_slice(facts);
-        standing.encode_raw(&mut bytes);
+        put_showtime(showtime, &mut bytes);
     }
     let rest = pb::ListShowtimesResponse { showtimes: Vec::new(), next_page_token: page.next.clone() };
     rest.encode_raw(&mut bytes);
     bytes.freeze()
+}
+
+/// Encodes a showtime as a field of a response. The fields that never change are encoded once, and only the others are encoded
+/// for each response.
+fn put_showtime(showtime: &Showtime, bytes: &mut BytesMut) {
+    let facts = showtime.facts.encoded.get_or_encode(|| fact_fields(&showtime.facts).encode_to_vec());
+    let standing = standing_fields(showtime.standing);
+    encode_key(SHOWTIME, WireType::LengthDelimited, bytes);
+    encode_varint((facts.len() + standing.encoded_len()) as u64, bytes);
+    bytes.put_slice(facts);
+    standing.encode_raw(bytes);
 }
 
 /// Reads the showtime to cancel, whether that is forced, and the revision that it must have.

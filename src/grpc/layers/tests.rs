@@ -49,7 +49,7 @@ struct ScriptedService {
 
 #[tonic::async_trait]
 impl Showtimes for ScriptedService {
-    async fn get_showtime(&self, call: Call<GetShowtimeRequest>) -> Result<Answer<GetShowtimeResponse>, Status> {
+    async fn get_showtime(&self, call: Call<GetShowtimeRequest>) -> Result<Answer<Ready>, Status> {
         let context = *RequestContext::of(call.extensions()).expect("every request has one");
         assert!(context.deadline.is_some());
         match call.get_ref().showtime_id.as_str() {
@@ -63,7 +63,7 @@ impl Showtimes for ScriptedService {
                 "no such showtime",
                 ErrorDetails::with_error_info("SHOWTIME_NOT_FOUND", "boxoffice", [("key".to_owned(), "v".to_owned())]),
             )),
-            _ => Ok(Answer::new(GetShowtimeResponse::default())),
+            _ => Ok(Answer::new(Ready::default())),
         }
     }
     async fn create_showtime(&self, _: Call<CreateShowtimeRequest>) -> Result<Answer<CreateShowtimeResponse>, Status> {
