@@ -47,6 +47,7 @@ mod seat_maps;
 mod seat_refusals;
 mod sequences;
 mod showtimes;
+mod standby;
 mod tidy;
 mod traces;
 mod watching;

@@ -77,6 +77,13 @@ pub(super) fn locked<E: EntityTrait>(backend: DbBackend, query: Select<E>) -> Se
     if backend == DbBackend::Sqlite { query } else { query.lock(LockType::NoKeyUpdate) }
 }
 
+/// The query whether a Postgres server is in recovery.
+pub(super) fn is_in_recovery() -> SelectStatement {
+    let mut query = Query::select();
+    query.expr(Func::cust("pg_is_in_recovery"));
+    query
+}
+
 /// The query for a value that differs between databases, and changes when a database is restored to an earlier time. `None` on
 /// SQLite: the file belongs to this process, and a restore ends the process.
 ///

@@ -22,7 +22,11 @@ use sea_orm::{
 use sea_query_sqlx::SqlxValues;
 use uuid::Uuid;
 
-use crate::store::{deadline::bounded, errors::Error};
+use crate::store::{
+    deadline::bounded,
+    errors::Error,
+    recovery::{self, Recovery},
+};
 
 /// A connection that was idle for this long is tested before it is used.
 const TEST_IDLE_AFTER: Duration = Duration::from_secs(10);
@@ -38,6 +42,7 @@ pub(in crate::store) struct LedgerConnector {
     pub(super) limit: Duration,
     /// What every new connection executes: it prepares statements, by names in SQL.
     pub(super) prepare: &'static str,
+    pub(super) recovery: Recovery,
 }
 
 /// The connection of one writer while it is not in use.
@@ -93,14 +98,18 @@ impl LedgerConnector {
     async fn connect(&self) -> Result<OpenConnection, DbErr> {
         let connect = PgConnection::connect_with(&self.options);
         let mut connection = connect.await.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
+        if self.recovery.is_in_recovery(&mut connection).await.map_err(query_error)? {
+            return Err(recovery::refusal());
+        }
         sqlx::raw_sql(self.prepare).execute(&mut connection).await.map_err(query_error)?;
         let now = Instant::now();
         Ok(OpenConnection { connection, made: now, used: now, transactions: 0 })
     }
 
+    /// Whether the server answers and may be used.
     async fn responds(&self, open: &mut OpenConnection) -> bool {
-        let ping = async { open.connection.ping().await.map_err(query_error) };
-        bounded(self.limit.mul_f64(TEST_SHARE), ping).await.is_ok()
+        let question = async { self.recovery.is_in_recovery(&mut open.connection).await.map_err(query_error) };
+        matches!(bounded(self.limit.mul_f64(TEST_SHARE), question).await, Ok(false))
     }
 
     async fn begin_on(
