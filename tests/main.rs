@@ -36,6 +36,7 @@ mod provider;
 mod provider_access;
 mod query_plans;
 mod redis;
+mod replication;
 mod reservation_lists;
 mod reservation_retries;
 mod reservations;

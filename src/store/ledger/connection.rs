@@ -23,6 +23,7 @@ use sea_query_sqlx::SqlxValues;
 use uuid::Uuid;
 
 use crate::store::{
+    commit,
     deadline::bounded,
     errors::Error,
     recovery::{self, Recovery},
@@ -164,9 +165,9 @@ impl PostgresTx {
         Ok(bounded(self.limit, done).await?.rows_affected())
     }
 
-    /// Sends a text that ends with COMMIT. If the answer does not come, the outcome is unknown.
-    pub(super) async fn commit(self, text: String) -> Result<(), Error> {
-        match self.end(text).await {
+    /// Sends a text that ends with COMMIT. If the answer does not come, or comes with a warning, the outcome is unknown.
+    pub(super) async fn commit(self, text: impl Into<Cow<'static, str>>) -> Result<(), Error> {
+        match commit::confirmed(self.end(text)).await {
             Err(Error::Unavailable(error)) if !is_refusal(&error) => Err(Error::Unknown(error)),
             done => done,
         }
