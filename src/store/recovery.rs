@@ -24,8 +24,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 const RECENT: Duration = Duration::from_secs(1);
 
 /// What an error says about a server in recovery.
-pub(super) const IN_RECOVERY: &str = "the server is in recovery (a standby, or a restore that has not ended), so it is not \
-    used; promote it, or lead the address to the primary";
+pub(super) const IN_RECOVERY: &str = "the server is in recovery (a standby, or a restore that has not ended); promote it, or \
+    lead the address to the primary";
 
 /// When the last server that was asked was in recovery, if it was. The pools and the ledger's connections share one.
 #[derive(Clone, Default)]
