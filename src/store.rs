@@ -13,7 +13,7 @@
 //! | `cache` | what never changes, in memory |
 //! | `ledger/` | the ledger's own transaction; with the migrations, the only SQL that is written as text |
 //! | `migrations` | the schema |
-//! | `handle`, `pools`, `transactions` | how the database is opened and used |
+//! | `handle`, `pools`, `recovery`, `transactions`, `commit` | how the database is opened and used |
 //!
 //! The files here import each other directly and never through this one, so that no two of them depend on each other.
 
@@ -23,6 +23,7 @@ pub mod statements;
 
 mod auditoriums;
 mod cache;
+mod commit;
 mod connect;
 mod deadline;
 mod dialect;
@@ -34,6 +35,7 @@ mod migrations;
 mod plans;
 mod pools;
 mod reader;
+mod recovery;
 mod request_key;
 mod requests;
 mod reservations;

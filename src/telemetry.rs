@@ -7,6 +7,7 @@ mod access;
 pub mod cause;
 mod console;
 pub mod metrics;
+pub mod notices;
 mod options;
 pub mod panics;
 pub mod request;
@@ -77,7 +78,7 @@ pub fn init(options: &Options) -> Result<Guard, Error> {
     let level = filter.max_level_hint().unwrap_or(LevelFilter::TRACE);
     let lines = lines(options.log_format, console.clone())
         .with_filter(filter.and(filter_fn(is_event).with_max_level_hint(level)));
-    let subscriber = tracing_subscriber::registry().with(lines);
+    let subscriber = tracing_subscriber::registry().with(lines).with(notices::layer());
     // Without a layer for spans, opening a span costs nothing. A layer that is `None` would enable all of them.
     match spans {
         Some(spans) => tracing::subscriber::set_global_default(subscriber.with(spans)),

@@ -49,7 +49,11 @@ impl Writer {
         let mut lookup = Lookup::new(&self.time, locked);
         match self.decide_all(&mut tx, requests, &mut lookup).await {
             Ok((replies, decision)) if decision.writes.is_empty() => {
-                tx.rollback().await?;
+                if decision.unchanged.is_empty() {
+                    tx.rollback().await?;
+                } else {
+                    tx.acknowledge().await?;
+                }
                 Ok((replies, decision))
             }
             Ok((replies, BatchDecision { writes, .. })) if planted::has(Bug::AnswerBeforeCommit) => {

@@ -22,7 +22,7 @@ pub(super) struct BatchDecision<'a> {
     pub(super) deltas: Vec<Delta>,
     /// The index of each showtime's advance.
     pub(super) advance_index: HashMap<ShowtimeId, usize>,
-    /// Accepted requests that changed nothing: the showtime, and the revision in the answer.
+    /// Accepted requests that changed nothing: the showtime, and the revision in the answer. They acknowledge earlier commits.
     pub(super) unchanged: Vec<(ShowtimeId, i64)>,
     /// The last refusal of each choice of seats, with its revision, for other requests for the same seats.
     refusals: HashMap<(ShowtimeId, &'a Choice), (i64, Arc<Refusal>)>,

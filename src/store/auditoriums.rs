@@ -54,7 +54,9 @@ impl Store {
         self.run_transaction("create_auditorium", || async {
             let tx = self.begin().await?;
             match requests::claim_id::<AuditoriumRow>(&tx, key, now).await? {
-                IdClaim::Answered(first) => return tx.rollback(AuditoriumCreated::Repeated(first.auditorium()?)).await,
+                IdClaim::Answered(first) => {
+                    return tx.acknowledge(AuditoriumCreated::Repeated(first.auditorium()?)).await;
+                }
                 IdClaim::Reused => return tx.rollback(AuditoriumCreated::RequestReused).await,
                 IdClaim::New => {}
             }

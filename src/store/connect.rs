@@ -11,7 +11,10 @@ use std::{
 
 use sea_orm::sqlx::{self, ConnectOptions as _, Connection as _, postgres::PgConnectOptions};
 
-use super::errors::Error;
+use super::{
+    errors::Error,
+    recovery::{IN_RECOVERY, is_in_recovery},
+};
 use crate::telemetry::cause;
 
 /// What every non-empty SQLite file begins with.
@@ -19,19 +22,22 @@ const SQLITE_HEADER: &[u8] = b"SQLite format 3\0";
 
 /// Opens one connection to Postgres, outside any pool: a pool would try again until its timeout, and then report only that.
 pub(super) async fn try_postgres(options: &PgConnectOptions, limit: Duration) -> Result<(), Error> {
-    let cause = match tokio::time::timeout(limit, options.connect()).await {
-        Ok(Ok(connection)) => {
-            // If closing fails, the server closes the connection; it was only a trial.
-            let _ = connection.close().await;
-            return Ok(());
-        }
+    let trial = async {
+        let mut connection = options.connect().await?;
+        let in_recovery = is_in_recovery(&mut connection).await?;
+        // If closing fails, the server closes the connection; it was only a trial.
+        let _ = connection.close().await;
+        Ok(in_recovery)
+    };
+    let cause = match tokio::time::timeout(limit, trial).await {
+        Ok(Ok(true)) => IN_RECOVERY.to_owned(),
         Ok(Err(sqlx::Error::Io(error))) => cause::of_io(&error),
         Ok(Err(sqlx::Error::Tls(error))) => error.to_string(),
         Ok(Err(sqlx::Error::Database(refusal))) if !refusal.is_transient_in_connect_phase() => {
             refusal.message().to_owned()
         }
-        // The server is starting up, or has no connection left for the moment: the pool waits for that.
-        Ok(Err(_)) => return Ok(()),
+        // After an error the server is starting up, or has no connection left for the moment: the pool waits for that.
+        Ok(Ok(false) | Err(_)) => return Ok(()),
         Err(_) => format!("no answer within {} ms", limit.as_millis()),
     };
     let address = match options.get_socket() {

@@ -77,6 +77,23 @@ pub(super) fn locked<E: EntityTrait>(backend: DbBackend, query: Select<E>) -> Se
     if backend == DbBackend::Sqlite { query } else { query.lock(LockType::NoKeyUpdate) }
 }
 
+/// The query whether a Postgres server is in recovery.
+pub(super) fn is_in_recovery() -> SelectStatement {
+    let mut query = Query::select();
+    query.expr(Func::cust("pg_is_in_recovery"));
+    query
+}
+
+/// The query that adds a commit mark to its transaction on Postgres: an empty record of the write-ahead log, for which COMMIT
+/// waits until it is replicated. Without synchronous replication there is nothing to wait for, and nothing is added.
+pub(super) fn commit_mark() -> SelectStatement {
+    let standbys = Func::cust("current_setting").arg("synchronous_standby_names");
+    let mark = Func::cust("pg_logical_emit_message").args([true.into(), Expr::value("boxoffice"), Expr::value("")]);
+    let mut query = Query::select();
+    query.expr(CaseStatement::new().case(Expr::from(standbys).ne(""), mark));
+    query
+}
+
 /// The query for a value that differs between databases, and changes when a database is restored to an earlier time. `None` on
 /// SQLite: the file belongs to this process, and a restore ends the process.
 ///

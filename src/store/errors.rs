@@ -13,7 +13,7 @@ pub enum Error {
     /// written.
     #[error("the database is too busy")]
     Busy(#[source] DbErr),
-    /// The commit was sent and its answer never came, so it may have happened.
+    /// The commit was sent, and its answer never came or came with a warning. So it may have happened, and may be lost again.
     #[error("the outcome of a commit is unknown")]
     Unknown(#[source] DbErr),
     /// A constraint of the schema refused the change. The text is the constraint's name, or SQLite's message.

@@ -24,6 +24,7 @@ use sea_orm::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
+    commit,
     entities::{schema_compatibility, schema_migration},
     errors::Error,
     pools::Pool,
@@ -102,7 +103,7 @@ pub(super) async fn run(pool: &Pool) -> Result<usize, Error> {
         applied.exec_without_returning(&tx).await?;
         count += 1;
     }
-    tx.commit().await?;
+    commit::confirmed(async { Ok(tx.commit().await?) }).await?;
     Ok(count)
 }
 

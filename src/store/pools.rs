@@ -22,6 +22,7 @@ use super::{
     connect,
     deadline::{bounded, timed_out},
     errors::Error,
+    recovery::Recovery,
 };
 use crate::telemetry::metrics;
 
@@ -94,6 +95,7 @@ pub(super) struct Pool {
     connection: DatabaseConnection,
     permits: Arc<Semaphore>,
     timeout: Duration,
+    recovery: Recovery,
 }
 
 /// A permit to use one connection of a pool. A pool has as many permits as connections.
@@ -105,12 +107,14 @@ pub struct Permit {
 pub(super) struct PoolConnection<'p> {
     pub(super) connection: &'p DatabaseConnection,
     timeout: Duration,
+    recovery: &'p Recovery,
     permit: Permit,
 }
 
 impl Pool {
     fn new(name: &'static str, connection: DatabaseConnection, size: u32, timeout: Duration) -> Self {
-        Self { name, connection, permits: Arc::new(Semaphore::new(size as usize)), timeout }
+        let permits = Arc::new(Semaphore::new(size as usize));
+        Self { name, connection, permits, timeout, recovery: Recovery::default() }
     }
 
     pub(super) fn backend(&self) -> DbBackend {
@@ -129,13 +133,13 @@ impl Pool {
         metrics::pool_wait(self.name, start.elapsed());
         match permit {
             Ok(Ok(permit)) => Ok(Permit { _permit: permit }),
-            _ => Err(Error::Unavailable(timed_out("no connection came free in time"))),
+            _ => Err(self.recovery.explain(Error::Unavailable(timed_out("no connection came free in time")))),
         }
     }
 
     /// The connection that a permit of this pool allows to use.
     pub(super) fn connection(&self, permit: Permit) -> PoolConnection<'_> {
-        PoolConnection { connection: &self.connection, timeout: self.timeout, permit }
+        PoolConnection { connection: &self.connection, timeout: self.timeout, recovery: &self.recovery, permit }
     }
 
     /// Closes the connections. A connection whose server does not answer is left to the system after 2 s.
@@ -164,12 +168,12 @@ impl PoolConnection<'_> {
             access_mode: None,
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
         };
-        let transaction = bounded(self.timeout, self.connection.begin_with_options(options)).await?;
-        Ok((transaction, self.permit))
+        let begun = bounded(self.timeout, self.connection.begin_with_options(options)).await;
+        Ok((begun.map_err(|error| self.recovery.explain(error))?, self.permit))
     }
 
     pub(super) async fn ping(&self) -> Result<(), Error> {
-        bounded(self.timeout, self.connection.ping()).await
+        bounded(self.timeout, self.connection.ping()).await.map_err(|error| self.recovery.explain(error))
     }
 
     /// Runs a read, which ends by the pool's timeout even if the network loses the answer. It is boxed, since queries of the
@@ -178,7 +182,8 @@ impl PoolConnection<'_> {
         &self,
         read: impl Future<Output = Result<T, E>>,
     ) -> impl Future<Output = Result<T, Error>> {
-        bounded(self.timeout, Box::pin(read))
+        let read = bounded(self.timeout, Box::pin(read));
+        async { read.await.map_err(|error| self.recovery.explain(error)) }
     }
 }
 
@@ -190,7 +195,7 @@ pub(super) struct Pools {
     pub(super) writes: Pool,
     /// How the ledger's writers connect to Postgres. They have connections of their own, so that readers, however many, do not
     /// delay them.
-    pub(super) ledger: Option<PgConnectOptions>,
+    pub(super) ledger: Option<(PgConnectOptions, Recovery)>,
     /// Keeps other processes off an SQLite file until it is dropped.
     pub(super) lock: Option<File>,
 }
@@ -207,7 +212,9 @@ pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
             // Transactions may wait for each other's locks. A part of the connections stays free of them meanwhile.
             let writing = options.connections - (options.connections / 4).max(1).min(options.connections - 1);
             let writes = Pool::new("write", pool.connection.clone(), writing, options.timeout);
-            Ok(Pools { reads: pool, writes, ledger: Some(ledger), lock: None })
+            let recovery = pool.recovery.clone();
+            let writes = Pool { recovery: recovery.clone(), ..writes };
+            Ok(Pools { reads: pool, writes, ledger: Some((ledger, recovery)), lock: None })
         }
         Database::Sqlite(path) => {
             let lock = lock_file(path)?;
@@ -222,18 +229,36 @@ pub(super) async fn open(options: &Options) -> Result<Pools, Error> {
 
 async fn open_postgres(url: &str, options: &Options) -> Result<Pool, Error> {
     let settings = settings(options.timeout, options.timeout.mul_f64(STATEMENT_SHARE));
+    let recovery = Recovery::default();
+    let (asked_when_new, asked_when_idle) = (recovery.clone(), recovery.clone());
     let mut connect = ConnectOptions::new(url);
     connect
         .max_connections(options.connections)
         .connect_timeout(options.timeout)
         .acquire_timeout(options.timeout.mul_f64(ACQUIRE_SHARE))
         .test_before_acquire(false)
-        .test_before_acquire_if_idle_for(TEST_IDLE_AFTER)
         .set_application_name("boxoffice")
         .sqlx_logging(false)
-        .map_sqlx_postgres_opts(move |postgres| postgres.options(settings.clone()));
-    let connection = bounded(options.timeout * 2, Orm::connect(connect)).await?;
-    Ok(Pool::new("read", connection, options.connections, options.timeout))
+        .map_sqlx_postgres_opts(move |postgres| postgres.options(settings.clone()))
+        .map_sqlx_postgres_pool_opts(move |pool| {
+            let recovery = asked_when_new.clone();
+            pool.after_connect(move |connection, _| {
+                let recovery = recovery.clone();
+                Box::pin(async move { recovery.wait_for_promotion(connection).await })
+            })
+        })
+        .map_sqlx_postgres_before_acquire(move |connection, usage| {
+            let asked = (usage.idle_for >= TEST_IDLE_AFTER).then(|| asked_when_idle.clone());
+            Box::pin(async move {
+                match asked {
+                    Some(recovery) => Ok(!recovery.is_in_recovery(connection).await?),
+                    None => Ok(true),
+                }
+            })
+        });
+    let connected = bounded(options.timeout * 2, Orm::connect(connect)).await;
+    let connection = connected.map_err(|error| recovery.explain(error))?;
+    Ok(Pool { recovery, ..Pool::new("read", connection, options.connections, options.timeout) })
 }
 
 /// The settings of Postgres's planner. A plan is made once for each connection, often while the tables are still empty, and
@@ -259,6 +284,8 @@ fn settings(timeout: Duration, lock_timeout: Duration) -> Vec<(&'static str, Str
         ("idle_in_transaction_session_timeout", millis(statement_timeout * 4)),
         // An acknowledged change is durable, whatever the server's default is.
         ("synchronous_commit", "on".to_owned()),
+        // A commit that may not be replicated is told by a warning.
+        ("client_min_messages", "warning".to_owned()),
         // A backslash in a text literal stands for itself.
         ("standard_conforming_strings", "on".to_owned()),
     ];

@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _, Set,
-    prelude::Uuid, sea_query::OnConflict,
+    ColumnTrait as _, Condition, ConnectionTrait, DbBackend, DbErr, EntityTrait as _, QueryFilter as _,
+    QuerySelect as _, Set, prelude::Uuid, sea_query::OnConflict,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -101,11 +101,16 @@ fn unreadable(key: &RequestKey, error: &serde_json::Error) -> Error {
 impl Store {
     /// Looks a stored answer up outside any transaction, before work is done that a repeated request does not need.
     pub(super) async fn stored_answer<T: DeserializeOwned>(&self, key: &RequestKey) -> Result<IdClaim<T>, Error> {
-        read_named("find_answer", async {
+        let find = async {
             let pooled = self.0.reads.acquire().await?;
             pooled.read(find(pooled.connection, key)).await
-        })
-        .await
+        };
+        let found = read_named("find_answer", find).await?;
+        // On SQLite what can be read is durable.
+        if matches!(found, IdClaim::Answered(_)) && self.0.writes.backend() == DbBackend::Postgres {
+            self.run_transaction("acknowledge", || async { self.begin().await?.acknowledge(()).await }).await?;
+        }
+        Ok(found)
     }
 
     /// Deletes stored answers older than 26 hours, at most 1,000 of them. Returns their number.

@@ -119,7 +119,7 @@ impl Store {
     ) -> Result<ShowtimeScheduled, Error> {
         let tx = self.begin().await?;
         match requests::claim_id::<ShowtimeRow>(&tx, key, schedule.now).await? {
-            IdClaim::Answered(first) => return tx.rollback(ShowtimeScheduled::Repeated(first.showtime()?)).await,
+            IdClaim::Answered(first) => return tx.acknowledge(ShowtimeScheduled::Repeated(first.showtime()?)).await,
             IdClaim::Reused => return tx.rollback(ShowtimeScheduled::RequestReused).await,
             IdClaim::New => {}
         }

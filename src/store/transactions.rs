@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use sea_orm::{DatabaseTransaction, DbBackend};
+use sea_orm::{ConnectionTrait as _, DatabaseTransaction, DbBackend};
 use tracing::Instrument as _;
 
 use super::{
+    commit,
     deadline::{bounded, timed_out},
+    dialect,
     errors::Error,
     pools::{Permit, Pool},
     timing::outcome,
@@ -50,12 +52,21 @@ impl Tx {
 
     /// Commits, and then answers with the value.
     pub(super) async fn commit<T>(self, value: T) -> Result<T, Error> {
-        match bounded(self.limit, self.inner.commit()).await {
+        match commit::confirmed(bounded(self.limit, self.inner.commit())).await {
             Ok(()) => Ok(value),
             // A deferred check may still refuse. A lost connection leaves the outcome open.
             Err(Error::Unavailable(error)) => Err(Error::Unknown(error)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Ends a transaction that found the answer of an earlier one and changes nothing, and then answers with the value. That is
+    /// then as durable as the answer of a change (see `commit`).
+    pub(super) async fn acknowledge<T>(self, value: T) -> Result<T, Error> {
+        if self.backend == DbBackend::Postgres {
+            bounded(self.limit, self.inner.query_one(&dialect::commit_mark())).await?;
+        }
+        self.commit(value).await
     }
 
     /// Undoes everything, and then answers with the value.

@@ -94,12 +94,23 @@ impl Postgres {
     /// A server in this folder, which must not exist.
     pub(crate) async fn start(folder: PathBuf) -> Self {
         let binaries = binaries();
-        fs::create_dir(&folder).expect("a folder for Postgres");
-        if let Some((user, group)) = unprivileged() {
-            chown(&folder, Some(user), Some(group)).expect("Postgres's folder is given to its user");
-        }
+        make_folder(&folder);
         let options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"];
         run(command(&binaries, &folder, "initdb").args(options));
+        Self::on_a_free_port(binaries, folder).await
+    }
+
+    /// A standby of this server, in this folder, which must not exist.
+    pub(crate) async fn standby(&self, folder: PathBuf) -> Self {
+        make_folder(&folder);
+        let port = self.port.to_string();
+        let options = ["--host=127.0.0.1", "--username=postgres", "--port", &port];
+        let options = options.into_iter().chain(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+        run(command(&self.binaries, &folder, "pg_basebackup").args(options));
+        Self::on_a_free_port(self.binaries.clone(), folder).await
+    }
+
+    async fn on_a_free_port(binaries: PathBuf, folder: PathBuf) -> Self {
         // Another process may take the port before the server does. Then another port is tried.
         for _ in 0..5 {
             let port = free_port();
@@ -155,8 +166,17 @@ impl Postgres {
     }
 }
 
+/// A standby is ready to accept "read-only connections".
 fn ready(line: &str) -> Option<()> {
-    line.contains("database system is ready to accept connections").then_some(())
+    line.contains("database system is ready to accept").then_some(())
+}
+
+/// A folder that belongs to the server's user.
+fn make_folder(folder: &Path) {
+    fs::create_dir(folder).expect("a folder for Postgres");
+    if let Some((user, group)) = unprivileged() {
+        chown(folder, Some(user), Some(group)).expect("Postgres's folder is given to its user");
+    }
 }
 
 /// One of the server's own programs, run as the server's user.
@@ -186,8 +206,9 @@ fn binaries() -> PathBuf {
         .collect();
     found.extend(on_path());
     found.retain(|(version, folder)| {
-        let complete =
-            ["initdb", "postgres", "createdb", "dropdb", "psql"].iter().all(|tool| folder.join(tool).exists());
+        let complete = ["initdb", "postgres", "pg_basebackup", "createdb", "dropdb", "psql"]
+            .iter()
+            .all(|tool| folder.join(tool).exists());
         *version >= OLDEST && complete
     });
     let newest = found.into_iter().max();

@@ -1,4 +1,5 @@
-//! A TCP proxy, mostly for Postgres. A test can have it cut a connection when a commit is sent, or pause it.
+//! A TCP proxy, mostly for Postgres. A test can have it cut a connection when a commit is sent, pause it, or let its address
+//! lead to another server.
 
 use std::sync::{
     Arc, Mutex, PoisonError,
@@ -31,6 +32,8 @@ pub(crate) struct Proxy {
 /// The state that a test sets and waits for.
 #[derive(Default)]
 struct State {
+    /// The address of the server for new connections.
+    target: Mutex<String>,
     next_cut: Mutex<Option<Cut>>,
     was_cut: watch::Sender<bool>,
     paused: watch::Sender<bool>,
@@ -47,8 +50,7 @@ struct ProxyConnection {
 impl Proxy {
     /// Starts a proxy for the database at `url`. [`Proxy::url`] is the URL of the same database by way of the proxy.
     pub(crate) async fn start(url: &str) -> Self {
-        let (before, rest) = url.split_once('@').expect("a URL with a user");
-        let (target, name) = rest.split_once('/').expect("a URL with a database");
+        let (before, target, name) = parts(url);
         let Self { url: address, state } = Self::to(target).await;
         Self { url: format!("{before}@{address}/{name}"), state }
     }
@@ -57,13 +59,19 @@ impl Proxy {
     pub(crate) async fn to(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let state = Arc::new(State::default());
-        tokio::spawn(accept(listener, target.to_owned(), Arc::clone(&state)));
+        let state = Arc::new(State { target: Mutex::new(target.to_owned()), ..State::default() });
+        tokio::spawn(accept(listener, Arc::clone(&state)));
         Self { url: address.to_string(), state }
     }
 
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Lets new connections lead to the server of the database at `url`. Open ones stay where they are.
+    pub(crate) fn move_to(&self, url: &str) {
+        let (_, target, _) = parts(url);
+        target.clone_into(&mut self.state.target.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Cuts the connection of the next commit.
@@ -87,8 +95,16 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: String, state: Arc<State>) {
+/// What is before the address in the URL of a database, the address, and the name of the database.
+fn parts(url: &str) -> (&str, &str, &str) {
+    let (before, rest) = url.split_once('@').expect("a URL with a user");
+    let (address, name) = rest.split_once('/').expect("a URL with a database");
+    (before, address, name)
+}
+
+async fn accept(listener: TcpListener, state: Arc<State>) {
     while let Ok((client, _)) = listener.accept().await {
+        let target = state.target.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Ok(server) = TcpStream::connect(&target).await else { continue };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         let ((client_in, client_out), (server_in, server_out)) = (client.into_split(), server.into_split());

@@ -22,7 +22,12 @@ use sea_orm::{
 use sea_query_sqlx::SqlxValues;
 use uuid::Uuid;
 
-use crate::store::{deadline::bounded, errors::Error};
+use crate::store::{
+    commit,
+    deadline::bounded,
+    errors::Error,
+    recovery::{self, Recovery},
+};
 
 /// A connection that was idle for this long is tested before it is used.
 const TEST_IDLE_AFTER: Duration = Duration::from_secs(10);
@@ -38,6 +43,7 @@ pub(in crate::store) struct LedgerConnector {
     pub(super) limit: Duration,
     /// What every new connection executes: it prepares statements, by names in SQL.
     pub(super) prepare: &'static str,
+    pub(super) recovery: Recovery,
 }
 
 /// The connection of one writer while it is not in use.
@@ -93,14 +99,18 @@ impl LedgerConnector {
     async fn connect(&self) -> Result<OpenConnection, DbErr> {
         let connect = PgConnection::connect_with(&self.options);
         let mut connection = connect.await.map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
+        if self.recovery.is_in_recovery(&mut connection).await.map_err(query_error)? {
+            return Err(recovery::refusal());
+        }
         sqlx::raw_sql(self.prepare).execute(&mut connection).await.map_err(query_error)?;
         let now = Instant::now();
         Ok(OpenConnection { connection, made: now, used: now, transactions: 0 })
     }
 
+    /// Whether the server answers and may be used.
     async fn responds(&self, open: &mut OpenConnection) -> bool {
-        let ping = async { open.connection.ping().await.map_err(query_error) };
-        bounded(self.limit.mul_f64(TEST_SHARE), ping).await.is_ok()
+        let question = async { self.recovery.is_in_recovery(&mut open.connection).await.map_err(query_error) };
+        matches!(bounded(self.limit.mul_f64(TEST_SHARE), question).await, Ok(false))
     }
 
     async fn begin_on(
@@ -155,9 +165,9 @@ impl PostgresTx {
         Ok(bounded(self.limit, done).await?.rows_affected())
     }
 
-    /// Sends a text that ends with COMMIT. If the answer does not come, the outcome is unknown.
-    pub(super) async fn commit(self, text: String) -> Result<(), Error> {
-        match self.end(text).await {
+    /// Sends a text that ends with COMMIT. If the answer does not come, or comes with a warning, the outcome is unknown.
+    pub(super) async fn commit(self, text: impl Into<Cow<'static, str>>) -> Result<(), Error> {
+        match commit::confirmed(self.end(text)).await {
             Err(Error::Unavailable(error)) if !is_refusal(&error) => Err(Error::Unknown(error)),
             done => done,
         }

@@ -9,6 +9,7 @@ use std::{
 use chrono::{DateTime, Utc};
 use sea_orm::{
     DbBackend, DbErr,
+    sea_query::PostgresQueryBuilder,
     sqlx::{self, Arguments as _, Encode, Postgres, Row as _, Type, postgres::PgArguments},
 };
 use uuid::Uuid;
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation},
     store::{
+        dialect,
         errors::Error,
         planted::{self, Bug},
         request_key::RequestKey,
@@ -43,6 +45,10 @@ pub(super) static PREPARE: LazyLock<String> = LazyLock::new(|| {
         single::PREPARE
     )
 });
+
+/// The message that commits a transaction in which nothing was written, but answers of earlier ones were found.
+pub(super) static ACKNOWLEDGE: LazyLock<String> =
+    LazyLock::new(|| format!("{}; COMMIT", dialect::commit_mark().to_string(PostgresQueryBuilder)));
 
 /// Begins a transaction: takes the locks, and then reads the time.
 pub(super) async fn begin(

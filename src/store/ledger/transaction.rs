@@ -93,6 +93,23 @@ impl LedgerTx {
         done
     }
 
+    /// Ends a transaction that found answers of earlier ones and has nothing to write. They are then as durable as new answers
+    /// (see `commit`).
+    ///
+    /// # Errors
+    /// The database cannot be used, or `Unknown` if the answer did not come.
+    pub async fn acknowledge(self) -> Result<(), Error> {
+        match self.kind {
+            // What can be read is durable there.
+            TxKind::Sqlite(_) => self.rollback().await,
+            TxKind::Postgres(tx) => {
+                let done = tx.commit(postgres::ACKNOWLEDGE.as_str()).await;
+                metrics::transaction(NAME, outcome(&done), self.start.elapsed());
+                done
+            }
+        }
+    }
+
     /// Ends the transaction without an effect, since there is nothing to write.
     ///
     /// # Errors
