@@ -14,9 +14,10 @@ mod health;
 pub mod limits;
 pub mod listener;
 mod options;
+mod protocol_errors;
 mod signals;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,7 @@ use crate::{
     grpc::{self, layers},
     ledger::{Ledger, TimeSource},
     store::{self, Store},
-    telemetry,
+    telemetry::{self, connection_errors},
     upstream::{Movies, demo},
 };
 use drain::Lifecycle;
@@ -39,6 +40,8 @@ use listener::Listener;
 
 /// How often stored answers older than 26 hours are deleted.
 const DELETION_PERIOD: Duration = Duration::from_hours(1);
+/// How often what went wrong with connections is logged.
+const CONNECTION_ERRORS_PERIOD: Duration = Duration::from_secs(1);
 
 /// Runs the service until it is asked to end, and stops it in order.
 ///
@@ -48,6 +51,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     let lifecycle = Lifecycle::default();
     signals::cancel_on_signal(lifecycle.shutdown.clone())?;
     let bound = bind(config, &lifecycle).await?;
+    lifecycle.tasks.spawn(log_connection_errors(lifecycle.requests_ended.clone()));
     let health = Health::new().await;
     if let Some(admin) = bound.admin {
         let (health, registry) = (health.clone(), telemetry.registry().clone());
@@ -145,6 +149,17 @@ async fn provider(config: &Config, lifecycle: &Lifecycle) -> Result<(String, Opt
     let demo = demo::serve(listener, demo::Options::default(), lifecycle.requests_ended.clone());
     lifecycle.tasks.spawn(async move { failure::log_if_failed("the demo provider", demo.await) });
     Ok((format!("http://{address}"), Some(address)))
+}
+
+/// Logs what went wrong with connections, a line a second for each kind, until the requests have ended.
+async fn log_connection_errors(shutdown: CancellationToken) {
+    let task = Task::new("log of connection errors", CONNECTION_ERRORS_PERIOD).shutdown(shutdown);
+    task.run(async || {
+        connection_errors::log();
+        Ok::<_, Infallible>(())
+    })
+    .await;
+    connection_errors::log();
 }
 
 /// Deletes stored answers that are too old to be asked for again.

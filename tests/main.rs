@@ -14,6 +14,7 @@ mod checker;
 mod clients;
 mod command;
 mod companions;
+mod connection_errors;
 mod contention;
 mod crashes;
 mod descriptors;

@@ -22,8 +22,11 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::coalesce::CoalescingStream;
-use crate::telemetry::metrics;
+use super::{coalesce::CoalescingStream, protocol_errors::ProtocolErrors};
+use crate::telemetry::{
+    connection_errors::{self, Kind},
+    metrics,
+};
 
 /// The pause after a failed accept, when the system has no descriptor or memory left. Without it the loop would only spin.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
@@ -96,6 +99,7 @@ impl Stream for Listener {
                 Ok((stream, peer)) => {
                     let Ok(permit) = Arc::clone(&this.permits).try_acquire_owned() else {
                         metrics::connection_refused();
+                        connection_errors::note(Kind::Refused, peer.ip());
                         continue;
                     };
                     // A socket whose options cannot be set is dead already.
@@ -112,7 +116,7 @@ impl Stream for Listener {
                 // The client gave up while it waited in the queue.
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted; next attempt in {ACCEPT_RETRY:?}");
+                    connection_errors::not_accepted(&error);
                     this.retry = Some(Box::pin(sleep(ACCEPT_RETRY)));
                 }
             }
@@ -142,6 +146,7 @@ pub struct Socket {
     /// Set until the protocol is known. Nothing else limits that time.
     preface_deadline: Option<Pin<Box<Sleep>>>,
     read_bytes: usize,
+    protocol_errors: ProtocolErrors,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -153,7 +158,14 @@ impl Socket {
         permit: OwnedSemaphorePermit,
     ) -> Self {
         metrics::connections(1);
-        Self { stream, peer, preface_deadline: Some(Box::pin(sleep(preface_timeout))), read_bytes: 0, _permit: permit }
+        Self {
+            stream,
+            peer,
+            preface_deadline: Some(Box::pin(sleep(preface_timeout))),
+            read_bytes: 0,
+            protocol_errors: ProtocolErrors::new(peer.ip()),
+            _permit: permit,
+        }
     }
 }
 
@@ -181,6 +193,7 @@ impl AsyncRead for Socket {
             if self.read_bytes >= PREFACE_BYTES {
                 self.preface_deadline = None;
             } else if late && polled.is_pending() {
+                connection_errors::note(Kind::Silent, self.peer.ip());
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
@@ -190,7 +203,9 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.protocol_errors.sent(&bytes[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -198,7 +213,9 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        self.protocol_errors.sent_vectored(slices, written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -18,6 +18,7 @@ struct Instruments {
     streams: UpDownCounter<i64>,
     connections: UpDownCounter<i64>,
     connections_refused: Counter<u64>,
+    connection_errors: Counter<u64>,
     lines_dropped: Counter<u64>,
     transactions: Histogram<f64>,
     pool_waits: Histogram<f64>,
@@ -84,6 +85,7 @@ impl Instruments {
                 "boxoffice.connection.refused",
                 "Connections closed at once because there were too many",
             ),
+            connection_errors: count("boxoffice.connection.errors", "What went wrong with connections, by kind"),
             lines_dropped: count(
                 "boxoffice.console.dropped",
                 "Console lines dropped because standard output was not read",
@@ -148,6 +150,11 @@ pub fn connections(change: i64) {
 /// Counts a connection that was closed at once because there are too many.
 pub fn connection_refused() {
     record(|instruments| instruments.connections_refused.add(1, &[]));
+}
+
+/// Counts what went wrong with a connection. `telemetry/connection_errors.rs` has the kinds.
+pub(super) fn connection_error(kind: &'static str) {
+    record(|instruments| instruments.connection_errors.add(1, &[KeyValue::new("kind", kind)]));
 }
 
 /// Counts console lines that were dropped.
