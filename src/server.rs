@@ -1,6 +1,6 @@
 //! The composition root: makes the parts, joins them, runs them, and stops them in order.
 //!
-//! Start: the ports, the admin page, the demo provider, the store and its schema, the movies, the ledger, the app, the gRPC port
+//! Start: the limit on open files, the ports, the admin page, the demo provider, the store and its schema, the movies, the ledger, the app, the gRPC port
 //! with its health at `NOT_SERVING`, the sample, then `SERVING`. Stop: `NOT_SERVING`, no new connections, the requests in
 //! flight, the changes that they began, the store, telemetry. Each wait has a limit; `drain.rs` has the steps.
 
@@ -13,6 +13,7 @@ mod failure;
 mod health;
 pub mod limits;
 pub mod listener;
+mod open_files;
 mod options;
 mod protocol_errors;
 mod signals;
@@ -37,6 +38,7 @@ use drain::Lifecycle;
 pub use failure::Failure;
 use health::Health;
 use listener::Listener;
+use open_files::OpenFiles;
 
 /// How often stored answers older than 26 hours are deleted.
 const DELETION_PERIOD: Duration = Duration::from_hours(1);
@@ -50,7 +52,7 @@ const CONNECTION_ERRORS_PERIOD: Duration = Duration::from_secs(1);
 pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), Failure> {
     let lifecycle = Lifecycle::default();
     signals::cancel_on_signal(lifecycle.shutdown.clone())?;
-    let bound = bind(config, &lifecycle).await?;
+    let bound = bind(config, OpenFiles::raise(config).max_connections(), &lifecycle).await?;
     lifecycle.tasks.spawn(log_connection_errors(lifecycle.requests_ended.clone()));
     let health = Health::new().await;
     if let Some(admin) = bound.admin {
@@ -121,8 +123,8 @@ struct Bound {
 }
 
 /// Takes the ports. This comes first, so that nothing has been touched if one of them is in use.
-async fn bind(config: &Config, lifecycle: &Lifecycle) -> Result<Bound, Failure> {
-    let listener = listen("listen", config.grpc.listen, config.limits.max_connections, &lifecycle.shutdown).await?;
+async fn bind(config: &Config, max_connections: usize, lifecycle: &Lifecycle) -> Result<Bound, Failure> {
+    let listener = listen("listen", config.grpc.listen, max_connections, &lifecycle.shutdown).await?;
     let listener = listener.coalesce_writes(config.limits.coalesce_writes);
     let admin = match config.http.admin_listen.address() {
         Some(address) => {

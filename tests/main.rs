@@ -30,6 +30,7 @@ mod memory_limit;
 mod model;
 mod movies;
 mod observability;
+mod open_files;
 mod outages;
 mod overlap;
 mod properties;
