@@ -132,7 +132,9 @@ async fn compare(options: &Options) {
                 }
             } else {
                 for (key, outcome) in Box::pin(runner.turn(0, *key, *contestant)).await {
-                    tables.iter_mut().for_each(|table| table.add(key, outcome));
+                    for table in &mut tables {
+                        table.add(key, outcome);
+                    }
                 }
             }
         }

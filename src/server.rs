@@ -1,6 +1,6 @@
 //! The composition root: makes the parts, joins them, runs them, and stops them in order.
 //!
-//! Start: the ports, the admin page, the demo provider, the store and its schema, the movies, the ledger, the app, the gRPC port
+//! Start: the limit on open files, the ports, the admin page, the demo provider, the store and its schema, the movies, the ledger, the app, the gRPC port
 //! with its health at `NOT_SERVING`, the sample, then `SERVING`. Stop: `NOT_SERVING`, no new connections, the requests in
 //! flight, the changes that they began, the store, telemetry. Each wait has a limit; `drain.rs` has the steps.
 
@@ -13,8 +13,10 @@ mod failure;
 mod health;
 pub mod limits;
 pub mod listener;
+mod open_files;
 mod options;
 mod peer_stream;
+mod protocol_errors;
 mod signals;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
@@ -30,16 +32,19 @@ use crate::{
     grpc::{self, connections::Connections, layers},
     ledger::{Ledger, TimeSource},
     store::{self, Store},
-    telemetry::{self, metrics},
+    telemetry::{self, connection_errors, metrics},
     upstream::{Movies, demo},
 };
 use drain::Lifecycle;
 pub use failure::Failure;
 use health::Health;
 use listener::Listener;
+use open_files::OpenFiles;
 
 /// How often stored answers older than 26 hours are deleted.
 const DELETION_PERIOD: Duration = Duration::from_hours(1);
+/// How often what went wrong with connections is logged.
+const CONNECTION_ERRORS_PERIOD: Duration = Duration::from_secs(1);
 
 /// Runs the service until it is asked to end, and stops it in order.
 ///
@@ -49,9 +54,10 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     let lifecycle = Lifecycle::default();
     signals::cancel_on_signal(lifecycle.shutdown.clone())?;
     let connections = Connections::new(options::connections(config, lifecycle.streams_end.clone()));
-    let bound = bind(config, &connections, &lifecycle).await?;
+    let bound = bind(config, &connections, OpenFiles::raise(config).max_connections(), &lifecycle).await?;
     let observed = connections.clone();
     metrics::observe_connection_bytes(move || observed.bytes());
+    lifecycle.tasks.spawn(log_connection_errors(lifecycle.requests_ended.clone()));
     let health = Health::new().await;
     if let Some(admin) = bound.admin {
         let (health, registry) = (health.clone(), telemetry.registry().clone());
@@ -123,9 +129,14 @@ struct Bound {
 }
 
 /// Takes the ports. This comes first, so that nothing has been touched if one of them is in use.
-async fn bind(config: &Config, connections: &Connections, lifecycle: &Lifecycle) -> Result<Bound, Failure> {
-    let most = config.limits.max_connections;
-    let listener = listen("listen", config.grpc.listen, (most, connections.clone()), &lifecycle.shutdown).await?;
+async fn bind(
+    config: &Config,
+    connections: &Connections,
+    max_connections: usize,
+    lifecycle: &Lifecycle,
+) -> Result<Bound, Failure> {
+    let limits = (max_connections, connections.clone());
+    let listener = listen("listen", config.grpc.listen, limits, &lifecycle.shutdown).await?;
     let listener = listener.coalesce_writes(config.limits.coalesce_writes);
     let admin = match config.http.admin_listen.address() {
         Some(address) => {
@@ -158,6 +169,17 @@ async fn provider(config: &Config, lifecycle: &Lifecycle) -> Result<(String, Opt
     let demo = demo::serve(listener, demo::Options::default(), lifecycle.requests_ended.clone());
     lifecycle.tasks.spawn(async move { failure::log_if_failed("the demo provider", demo.await) });
     Ok((format!("http://{address}"), Some(address)))
+}
+
+/// Logs what went wrong with connections, a line a second for each kind, until the requests have ended.
+async fn log_connection_errors(shutdown: CancellationToken) {
+    let task = Task::new("log of connection errors", CONNECTION_ERRORS_PERIOD).shutdown(shutdown);
+    task.run(async || {
+        connection_errors::log();
+        Ok::<_, Infallible>(())
+    })
+    .await;
+    connection_errors::log();
 }
 
 /// Deletes stored answers that are too old to be asked for again.

@@ -5,8 +5,10 @@
 
 mod access;
 pub mod cause;
+pub mod connection_errors;
 mod console;
 pub mod metrics;
+pub mod network;
 pub mod notices;
 mod options;
 pub mod panics;
@@ -26,7 +28,7 @@ use prometheus::Registry;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{
     EnvFilter, Layer,
-    filter::{FilterExt as _, LevelFilter, filter_fn},
+    filter::{FilterExt as _, LevelFilter, ParseError, filter_fn},
     fmt::{format::Writer, time::FormatTime},
     layer::SubscriberExt as _,
     registry::LookupSpan,
@@ -42,6 +44,10 @@ const FLUSH_SPANS: Duration = Duration::from_secs(2);
 /// Longest wait at exit for the last console lines to be written.
 const FLUSH_LINES: Duration = Duration::from_secs(1);
 
+/// The HTTP/2 library warns of each connection that an attacker breaks, without the peer. `connection_errors` logs the same
+/// by the second and with the peer.
+const SILENCED: &str = "h2=off";
+
 static CONSOLE: OnceLock<Console> = OnceLock::new();
 
 /// Sets up the console, metrics and traces of this process, inside a runtime or outside one.
@@ -49,7 +55,7 @@ static CONSOLE: OnceLock<Console> = OnceLock::new();
 /// # Errors
 /// An option is wrong, or telemetry is already set up.
 pub fn init(options: &Options) -> Result<Guard, Error> {
-    let filter = EnvFilter::builder().parse(&options.log_level)?;
+    let filter = filter(&options.log_level)?;
     // The filter is asked once, and alone: as one filter among several it would answer for the others too.
     let alone = tracing_subscriber::registry().with(EnvFilter::builder().parse(&options.log_level)?);
     let wants_access_lines =
@@ -94,6 +100,11 @@ pub fn init(options: &Options) -> Result<Guard, Error> {
         Traces::enable();
     }
     Ok(Guard { traces, meters, registry, writer: Some(writer) })
+}
+
+/// The filter of this log level, in which a later directive for a target replaces an earlier one.
+fn filter(log_level: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(format!("{SILENCED},{log_level}"))
 }
 
 fn is_own_span(metadata: &Metadata<'_>) -> bool {
@@ -176,5 +187,30 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    /// Whether this log level shows warnings of the HTTP/2 library, and our own.
+    fn shown(log_level: &str) -> (bool, bool) {
+        let subscriber = tracing_subscriber::registry().with(filter(log_level).unwrap());
+        tracing::subscriber::with_default(subscriber, || {
+            let library = tracing::enabled!(target: "h2::proto::streams::recv", Level::WARN);
+            (library, tracing::enabled!(target: "boxoffice::server", Level::WARN))
+        })
+    }
+
+    #[test]
+    fn the_http_2_library_is_logged_only_if_it_is_named() {
+        assert_eq!(shown("info"), (false, true));
+        assert_eq!(shown("debug,boxoffice::store=trace"), (false, true));
+        assert_eq!(shown("info,h2=warn"), (true, true));
+        assert_eq!(shown("off,h2::proto=debug"), (true, false));
+        assert_eq!(filter("off").unwrap().max_level_hint(), Some(LevelFilter::OFF));
     }
 }

@@ -14,6 +14,7 @@ pub(crate) mod fleet;
 pub(crate) mod grpc_web;
 pub(crate) mod history;
 pub(crate) mod http;
+pub(crate) mod http2;
 pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod model;

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{failure::Failure, options, serve, signals};
+use super::{failure::Failure, open_files::OpenFiles, options, serve, signals};
 use crate::{
     clock::Clock,
     config::{Command, Config, DemoConfig, Observability},
@@ -37,7 +37,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::DemoProvider(config) => {
             with_runtime(&config.observability.clone(), async |_| demo_provider(config).await)
         }
-        Command::CheckConfig { report, .. } => print(&report),
+        Command::CheckConfig { config, report } => print(&checked(&config, report)),
         Command::Healthcheck { address, service } => healthcheck(address, service.unwrap_or_default()),
         Command::Descriptors { out } => write_descriptors(out.as_deref()),
     };
@@ -139,6 +139,14 @@ async fn ask_for_health(address: SocketAddr, service: String) -> Result<(), Stri
         },
         Err(status) if status.code() == Code::NotFound => Err(format!(" has no service {service}")),
         Err(status) => Err(format!(": {:?}: {}", status.code(), status.message())),
+    }
+}
+
+/// The report of `check-config`, and what a start would change. It is a comment, since the report is in the form of the file.
+fn checked(config: &Config, report: String) -> String {
+    match OpenFiles::expected(config).notice() {
+        Some(notice) => format!("{report}\n# {notice}"),
+        None => report,
     }
 }
 

@@ -22,10 +22,13 @@ use tokio::{
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::Connected;
 
-use super::{coalesce::CoalescingStream, peer_stream::PeerStream};
+use super::{coalesce::CoalescingStream, peer_stream::PeerStream, protocol_errors::ProtocolErrors};
 use crate::{
     grpc::connections::{Connection, Connections},
-    telemetry::metrics,
+    telemetry::{
+        connection_errors::{self, Kind},
+        metrics,
+    },
 };
 
 /// The pause after a failed accept, when the system has no descriptor or memory left. Without it the loop would only spin.
@@ -107,6 +110,7 @@ impl Stream for Listener {
                 Ok((stream, peer)) => {
                     let Ok(permit) = Arc::clone(&this.permits).try_acquire_owned() else {
                         metrics::connection_refused();
+                        connection_errors::note(Kind::Refused, peer.ip());
                         continue;
                     };
                     // A socket whose options cannot be set is dead already.
@@ -119,12 +123,12 @@ impl Stream for Listener {
                     } else {
                         CoalescingStream::off(stream)
                     };
-                    return Poll::Ready(Some(Ok(Socket::new(stream, this.preface_timeout, permit))));
+                    return Poll::Ready(Some(Ok(Socket::new(stream, peer, this.preface_timeout, permit))));
                 }
                 // The client gave up while it waited in the queue.
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted; next attempt in {ACCEPT_RETRY:?}");
+                    connection_errors::not_accepted(&error);
                     this.retry = Some(Box::pin(sleep(ACCEPT_RETRY)));
                 }
             }
@@ -150,16 +154,30 @@ fn concerns_one_connection(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub struct Socket {
     stream: CoalescingStream<PeerStream>,
+    peer: SocketAddr,
     /// Set until the protocol is known. Nothing else limits that time.
     preface_deadline: Option<Pin<Box<Sleep>>>,
     read_bytes: usize,
+    protocol_errors: ProtocolErrors,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Socket {
-    fn new(stream: CoalescingStream<PeerStream>, preface_timeout: Duration, permit: OwnedSemaphorePermit) -> Self {
+    fn new(
+        stream: CoalescingStream<PeerStream>,
+        peer: SocketAddr,
+        preface_timeout: Duration,
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
         metrics::connections(1);
-        Self { stream, preface_deadline: Some(Box::pin(sleep(preface_timeout))), read_bytes: 0, _permit: permit }
+        Self {
+            stream,
+            peer,
+            preface_deadline: Some(Box::pin(sleep(preface_timeout))),
+            read_bytes: 0,
+            protocol_errors: ProtocolErrors::new(peer.ip()),
+            _permit: permit,
+        }
     }
 }
 
@@ -187,6 +205,7 @@ impl AsyncRead for Socket {
             if self.read_bytes >= PREFACE_BYTES {
                 self.preface_deadline = None;
             } else if late && polled.is_pending() {
+                connection_errors::note(Kind::Silent, self.peer.ip());
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }
@@ -196,7 +215,9 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, bytes))?;
+        self.protocol_errors.sent(&bytes[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -204,7 +225,9 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(context, slices))?;
+        self.protocol_errors.sent_vectored(slices, written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

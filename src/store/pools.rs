@@ -51,6 +51,17 @@ pub struct Options {
 }
 
 impl Options {
+    /// The files that the store may have open at once, without the connections of the ledger's writers on Postgres.
+    #[must_use]
+    pub fn open_files(&self) -> u64 {
+        match &self.database {
+            // One connection is tried before the pool is opened.
+            Database::Postgres(_) => u64::from(self.connections) + 1,
+            // Each connection has the database, its log and a temporary file. All share the index of the log and the lock.
+            Database::Sqlite(_) => 3 * u64::from(1 + SQLITE_READERS.min(self.connections)) + 2,
+        }
+    }
+
     /// Checks that the URL can be parsed, without connecting.
     ///
     /// # Errors

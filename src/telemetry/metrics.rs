@@ -19,7 +19,7 @@ struct Instruments {
     streams: UpDownCounter<i64>,
     connections: UpDownCounter<i64>,
     connections_refused: Counter<u64>,
-    connections_closed: Counter<u64>,
+    connection_errors: Counter<u64>,
     lines_dropped: Counter<u64>,
     transactions: Histogram<f64>,
     pool_waits: Histogram<f64>,
@@ -87,10 +87,7 @@ impl Instruments {
                 "boxoffice.connection.refused",
                 "Connections closed at once because there were too many",
             ),
-            connections_closed: count(
-                "boxoffice.connection.closed",
-                "Connections closed because their clients took no answers, by reason",
-            ),
+            connection_errors: count("boxoffice.connection.errors", "What went wrong with connections, by kind"),
             lines_dropped: count(
                 "boxoffice.console.dropped",
                 "Console lines dropped because standard output was not read",
@@ -157,12 +154,6 @@ pub fn connection_refused() {
     record(|instruments| instruments.connections_refused.add(1, &[]));
 }
 
-/// Counts a connection that the service closed, by the reason: `not_read` (the client did not take an answer in time),
-/// `budget` (the client took no bytes, and the memory for connections was used up) or `drain`.
-pub fn connection_closed(reason: &'static str) {
-    record(|instruments| instruments.connections_closed.add(1, &[KeyValue::new("reason", reason)]));
-}
-
 /// Reports the bytes that are charged to connections whenever metrics are read.
 pub fn observe_connection_bytes(bytes: impl Fn() -> usize + Send + Sync + 'static) {
     record(|instruments| {
@@ -170,6 +161,11 @@ pub fn observe_connection_bytes(bytes: impl Fn() -> usize + Send + Sync + 'stati
         let what = "Bytes of messages that are not complete and of answers that are not delivered";
         gauge.with_description(what).with_callback(move |found| found.observe(bytes() as u64, &[])).build();
     });
+}
+
+/// Counts what went wrong with a connection. `telemetry/connection_errors.rs` has the kinds.
+pub(super) fn connection_error(kind: &'static str) {
+    record(|instruments| instruments.connection_errors.add(1, &[KeyValue::new("kind", kind)]));
 }
 
 /// Counts console lines that were dropped.

@@ -8,7 +8,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use tokio::{sync::watch, time::timeout};
 
 use super::{DEADLINE, supervisor};
@@ -64,6 +64,22 @@ impl Process {
     fn status_mib(&self, key: &str) -> u64 {
         let size = status(self.pid.as_raw_nonzero(), key).expect("the process runs, on Linux");
         size.trim_end_matches(" kB").parse::<u64>().expect("a number of kB") / 1024
+    }
+
+    /// Returns the soft limit on open files.
+    pub(crate) fn open_files_limit(&self) -> String {
+        let limits =
+            fs::read_to_string(format!("/proc/{}/limits", self.pid.as_raw_nonzero())).expect("the process runs");
+        let values = limits.lines().find_map(|line| line.strip_prefix("Max open files")).expect("Linux has this limit");
+        values.split_whitespace().next().expect("a soft limit").to_owned()
+    }
+
+    /// Sets a soft limit. Returns the one before.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit(&self, resource: Resource, soft: u64) -> u64 {
+        let Rlimit { maximum, .. } = getrlimit(resource);
+        let before = prlimit(Some(self.pid), resource, Rlimit { current: Some(soft), maximum });
+        before.expect("the process belongs to the test").current.expect("a limit")
     }
 
     /// Sends a signal, unless the process has ended.

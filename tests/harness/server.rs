@@ -11,7 +11,7 @@ use boxoffice::pb::boxoffice::v1::{
     auditoriums_client::AuditoriumsClient, movies_client::MoviesClient, reservations_client::ReservationsClient,
     showtimes_client::ShowtimesClient,
 };
-use rustix::process::Signal;
+use rustix::process::{Resource, Signal};
 use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::health_client::HealthClient;
@@ -51,13 +51,16 @@ pub(crate) struct Setup {
     folder: PathBuf,
     options: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
+    /// The soft and the hard limit on open files, if they are not the test's own.
+    open_files: Option<(u64, u64)>,
 }
 
 impl Setup {
     /// Makes a setup with free ports, the data in this folder, and no sample data.
     pub(crate) fn new(folder: &Path) -> Self {
         let (options, environment) = (BTreeMap::new(), BTreeMap::new());
-        let setup = Self { program: BINARY.to_owned(), folder: folder.to_owned(), options, environment };
+        let (program, folder, open_files) = (BINARY.to_owned(), folder.to_owned(), None);
+        let setup = Self { program, folder: folder.clone(), options, environment, open_files };
         setup
             .with("--listen", "127.0.0.1:0")
             .with("--admin-listen", "127.0.0.1:0")
@@ -87,9 +90,22 @@ impl Setup {
         self
     }
 
+    /// Sets the soft and the hard limit on open files of the process.
+    pub(crate) fn with_open_files(self, soft: u64, hard: u64) -> Self {
+        Self { open_files: Some((soft, hard)), ..self }
+    }
+
     /// Returns the command of a subcommand with these options. The subcommand `""` is the default one.
     pub(crate) fn command(&self, subcommand: &str) -> Command {
-        let mut command = program(&self.program);
+        let mut command = match self.open_files {
+            None => program(&self.program),
+            Some((soft, hard)) => {
+                let mut limited = program("sh");
+                limited.args(["-c", &format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec \"$0\" \"$@\"")]);
+                limited.arg(&self.program);
+                limited
+            }
+        };
         command.current_dir(&self.folder).envs(&self.environment);
         command.args((!subcommand.is_empty()).then_some(subcommand));
         for (flag, value) in &self.options {
@@ -227,6 +243,17 @@ impl Server {
     /// Returns the resident memory in MiB.
     pub(crate) fn memory(&self) -> u64 {
         self.process.memory()
+    }
+
+    /// Returns the soft limit on the process's open files.
+    pub(crate) fn open_files_limit(&self) -> String {
+        self.process.open_files_limit()
+    }
+
+    /// Sets a soft limit of the running process. Returns the one before.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn limit(&self, resource: Resource, soft: u64) -> u64 {
+        self.process.limit(resource, soft)
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{CloseReason, Limits};
-use crate::telemetry::metrics;
+use crate::telemetry::connection_errors;
 
 /// The part of the permits that is reserved for confirmations.
 const RESERVED_SHARE: usize = 8;
@@ -267,8 +267,10 @@ impl Connection {
 
     pub(super) fn close(&self, reason: CloseReason) {
         if !self.closed.swap(true, Release) {
-            metrics::connection_closed(reason.label());
             self.reader.wake();
+            if let (Some(kind), Some(peer)) = (reason.kind(), self.peer) {
+                connection_errors::note(kind, peer.ip());
+            }
         }
     }
 

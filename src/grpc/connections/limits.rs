@@ -2,6 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
+use crate::telemetry::connection_errors::Kind;
+
 /// What all connections share.
 #[derive(Debug)]
 pub struct Limits {
@@ -31,12 +33,12 @@ pub(super) enum CloseReason {
 }
 
 impl CloseReason {
-    /// The label of a metric.
-    pub(super) fn label(self) -> &'static str {
+    /// How it is counted and logged. The end of the service is nothing that goes wrong.
+    pub(super) fn kind(self) -> Option<Kind> {
         match self {
-            Self::NotRead => "not_read",
-            Self::Budget => "budget",
-            Self::Drain => "drain",
+            Self::NotRead => Some(Kind::NotRead),
+            Self::Budget => Some(Kind::Memory),
+            Self::Drain => None,
         }
     }
 }

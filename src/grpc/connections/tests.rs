@@ -4,7 +4,6 @@ use super::{
     connection::{BLOCKED_BYTES, SMALL_ANSWER_BYTES},
     *,
 };
-use crate::telemetry::metrics;
 
 const BUDGET: usize = 1 << 20;
 
@@ -56,7 +55,6 @@ fn confirmations_have_reserved_permits() {
 
 #[test]
 fn the_connection_that_holds_the_most_is_closed_for_one_that_holds_little() {
-    metrics::for_tests();
     let connections = connections(BUDGET);
     let greedy: Vec<_> = (0..20).map(|_| connections.open(None)).collect();
     // Each takes all that it gets, one after the other.
@@ -100,7 +98,6 @@ fn a_small_answer_is_given_to_a_connection_that_holds_too_much() {
 
 #[test]
 fn a_connection_that_does_not_take_an_answer_is_closed() {
-    metrics::for_tests();
     let connections = connections(BUDGET);
     let reading = connections.open(None);
     let waiting = connections.open(None);
@@ -116,7 +113,6 @@ fn a_connection_that_does_not_take_an_answer_is_closed() {
 
 #[test]
 fn a_connection_that_takes_no_bytes_is_closed() {
-    metrics::for_tests();
     let connections = connections(BUDGET);
     let (slow, silent) = (connections.open(None), connections.open(None));
     let _blocked = [slow.block(), silent.block()];
@@ -130,7 +126,6 @@ fn a_connection_that_takes_no_bytes_is_closed() {
 
 #[test]
 fn a_blocked_connection_beyond_the_budget_is_closed() {
-    metrics::for_tests();
     let connections = connections(2 * BLOCKED_BYTES);
     let blocked: Vec<_> = (0..3).map(|_| connections.open(None)).collect();
     let _charges: Vec<_> = blocked.iter().map(Connection::block).collect();

@@ -2,11 +2,13 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::sync::watch;
+
+use crate::telemetry::network::network;
 
 /// How many watchers there may be at once.
 #[derive(Clone, Copy, Debug)]
@@ -86,15 +88,6 @@ impl Drop for WatchPermit {
             }
         }
         self.permits.acquired.send_modify(|acquired| *acquired -= 1);
-    }
-}
-
-/// The address by which a caller is counted. An IPv6 network of 64 bits counts as one, since its owner has all its
-/// addresses.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
-        address @ IpAddr::V4(_) => address,
     }
 }
 
