@@ -1,3 +1,5 @@
+//! What connections may hold, and which of them are closed.
+
 use bytes::Bytes;
 
 use super::{
