@@ -160,13 +160,15 @@ fn dependencies(manifest: &str) -> Vec<String> {
     both.map(|(name, _)| name.replace('-', "_")).chain(["sqlx".to_owned(), "sea_query".to_owned()]).collect()
 }
 
-/// Returns each `file::test` that `docs/guarantees.md` names as the proof of a guarantee and that does not exist.
+/// Returns each `file::test` that a table names as the proof of its row and that does not exist. The file is in `tests/`, or in
+/// `src/` if its name has a `/`.
 fn unproven(guarantees: &Source) -> Vec<String> {
     let rows = guarantees.text.lines().enumerate().filter(|(_, line)| line.starts_with('|'));
     let named = rows.flat_map(|(at, line)| line.split('`').skip(1).step_by(2).map(move |name| (at + 1, name)));
     let tests = named.filter_map(|(line, name)| Some((line, name.split_once("::")?)));
     let missing = tests.filter(|(_, (file, test))| {
-        let path = format!("{}/tests/{file}.rs", env!("CARGO_MANIFEST_DIR"));
+        let folder = if file.contains('/') { "src" } else { "tests" };
+        let path = format!("{}/{folder}/{file}.rs", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(path).unwrap_or_default();
         !Source { path: String::new(), text }.code().contains(&format!("fn {test}("))
     });
@@ -326,6 +328,17 @@ fn every_test_that_guarantees_name_exists() {
     let rows =
         "| one | `tidy::every_test_that_guarantees_name_exists` |\n| two | `tidy::missing`, `missing::missing` |";
     assert_caught(unproven, "docs/guarantees.md", rows, &[":2: there is no test tidy::missing", "missing::missing"]);
+}
+
+#[test]
+fn every_test_that_the_table_of_limits_names_exists() {
+    let operations = include_str!("../docs/operations.md");
+    let (_, limits) = operations.split_once("\n## Limits").expect("the section with the limits");
+    let (table, _) = limits.split_once("\n## ").expect("a section after it");
+    let table = Source { path: "docs/operations.md".to_owned(), text: table.to_owned() };
+    assert!(table.text.contains("`grpc/connections/tests::") && table.text.contains("`wire::"));
+    assert_eq!(unproven(&table), Vec::<String>::new());
+    assert_caught(unproven, "docs/operations.md", "| 1 | `server/listener::no` |", &["server/listener::no"]);
 }
 
 #[test]

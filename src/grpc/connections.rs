@@ -12,6 +12,7 @@
 
 mod connection;
 mod limits;
+mod padded;
 
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,10 @@ use http::Extensions;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::limits::{CloseReason, Limits};
+use super::{
+    limits::{CloseReason, Limits},
+    padded::Padded,
+};
 use crate::telemetry::connection_errors;
 
 /// The part of the permits that is reserved for confirmations.
@@ -50,8 +53,8 @@ pub(super) const SMALL_ANSWER_BYTES: usize = 4 << 10;
 #[derive(Debug)]
 pub(super) struct Shared {
     limits: Limits,
-    pub(super) bytes: AtomicUsize,
-    admitted: AtomicUsize,
+    pub(super) bytes: Padded<AtomicUsize>,
+    admitted: Padded<AtomicUsize>,
     pub(super) ticks: AtomicU32,
     pub(super) next_id: AtomicU64,
     open: Mutex<HashMap<u64, Weak<Connection>>>,
@@ -63,8 +66,8 @@ impl Shared {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            bytes: AtomicUsize::new(0),
-            admitted: AtomicUsize::new(0),
+            bytes: Padded::default(),
+            admitted: Padded::default(),
             ticks: AtomicU32::new(0),
             next_id: AtomicU64::new(0),
             open: Mutex::default(),
@@ -81,8 +84,8 @@ impl Shared {
             return false;
         }
         let open = self.each().into_iter().filter(|connection| !connection.closed.load(Relaxed));
-        let largest = open.max_by_key(|connection| connection.bytes.load(Relaxed));
-        let largest = largest.filter(|connection| connection.bytes.load(Relaxed) >= least);
+        let largest = open.max_by_key(|connection| connection.held());
+        let largest = largest.filter(|connection| connection.held() >= least);
         *failed = largest.is_none().then(Instant::now);
         largest.inspect(|connection| connection.close(CloseReason::Budget)).is_some()
     }
@@ -104,13 +107,9 @@ pub struct Connection {
     shared: Arc<Shared>,
     id: u64,
     peer: Option<SocketAddr>,
-    pub(super) bytes: AtomicUsize,
-    /// Requests in flight.
-    admitted: AtomicUsize,
+    counters: Padded<Counters>,
     /// Answers in streams that have begun and not ended.
     streams: AtomicUsize,
-    /// Answers that are not delivered, by the tick in which they were given, modulo [`SLOTS`].
-    undelivered: [AtomicU32; SLOTS],
     blocked: AtomicBool,
     /// The tick in which the connection last began to take no bytes.
     blocked_since: AtomicU32,
@@ -120,16 +119,24 @@ pub struct Connection {
     reader: AtomicWaker,
 }
 
+/// What every request of a connection changes.
+#[derive(Debug, Default)]
+struct Counters {
+    bytes: AtomicUsize,
+    /// Requests in flight.
+    admitted: AtomicUsize,
+    /// Answers that are not delivered, by the tick in which they were given, modulo [`SLOTS`].
+    undelivered: [AtomicU32; SLOTS],
+}
+
 impl Connection {
     pub(super) fn new(shared: Arc<Shared>, id: u64, peer: Option<SocketAddr>) -> Self {
         Self {
             shared,
             id,
             peer,
-            bytes: AtomicUsize::new(0),
-            admitted: AtomicUsize::new(0),
+            counters: Padded::default(),
             streams: AtomicUsize::new(0),
-            undelivered: Default::default(),
             blocked: AtomicBool::new(false),
             blocked_since: AtomicU32::new(0),
             unblocked: Notify::new(),
@@ -154,7 +161,7 @@ impl Connection {
     pub(in crate::grpc) fn admit(self: &Arc<Self>, confirms: bool) -> Option<Permit> {
         let permit = Permit(Some(Arc::clone(self)));
         let admitted = self.shared.admitted.fetch_add(1, Relaxed) + 1;
-        let held = self.admitted.fetch_add(1, Relaxed) + 1;
+        let held = self.counters.admitted.fetch_add(1, Relaxed) + 1;
         let max = self.shared.limits.max_requests;
         let max = if confirms { max } else { max - max / RESERVED_SHARE };
         let left = max.checked_sub(admitted)?;
@@ -177,13 +184,18 @@ impl Connection {
         Charge::new(Arc::clone(self), bytes)
     }
 
+    /// The bytes that are charged.
+    pub(super) fn held(&self) -> usize {
+        self.counters.bytes.load(Relaxed)
+    }
+
     fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Relaxed);
+        self.counters.bytes.fetch_add(bytes, Relaxed);
         self.shared.bytes.fetch_add(bytes, Relaxed);
     }
 
     fn subtract(&self, bytes: usize) {
-        self.bytes.fetch_sub(bytes, Relaxed);
+        self.counters.bytes.fetch_sub(bytes, Relaxed);
         self.shared.bytes.fetch_sub(bytes, Relaxed);
     }
 
@@ -191,7 +203,7 @@ impl Connection {
     /// that holds the most is closed.
     fn fits_or_evicts(&self) -> bool {
         let left = self.shared.limits.max_bytes.saturating_sub(self.shared.bytes.load(Relaxed));
-        let held = self.bytes.load(Relaxed);
+        let held = self.held();
         held <= left || (held <= self.shared.limits.max_bytes / LITTLE_SHARE && self.shared.evict(EVICT_RATIO * held))
     }
 
@@ -257,12 +269,12 @@ impl Connection {
 
     /// Whether no request needs the connection when all streams have ended.
     pub(super) fn is_unneeded(&self) -> bool {
-        let undelivered = || self.undelivered.iter().any(|slot| slot.load(Relaxed) > 0);
-        self.streams.load(Relaxed) > 0 || (self.admitted.load(Relaxed) == 0 && !undelivered())
+        let undelivered = || self.counters.undelivered.iter().any(|slot| slot.load(Relaxed) > 0);
+        self.streams.load(Relaxed) > 0 || (self.counters.admitted.load(Relaxed) == 0 && !undelivered())
     }
 
     fn slot(&self, tick: u32) -> &AtomicU32 {
-        &self.undelivered[tick as usize % SLOTS]
+        &self.counters.undelivered[tick as usize % SLOTS]
     }
 
     pub(super) fn close(&self, reason: CloseReason) {
@@ -299,7 +311,7 @@ impl Permit {
 
     fn give_back(&mut self) -> Option<Arc<Connection>> {
         let connection = self.0.take()?;
-        connection.admitted.fetch_sub(1, Relaxed);
+        connection.counters.admitted.fetch_sub(1, Relaxed);
         connection.shared.admitted.fetch_sub(1, Relaxed);
         Some(connection)
     }

@@ -14,7 +14,7 @@ fn connections(max_bytes: usize) -> Connections {
 }
 
 fn held(connection: &Arc<Connection>) -> usize {
-    connection.bytes.load(Relaxed)
+    connection.held()
 }
 
 #[test]
