@@ -259,8 +259,11 @@ fn server_without_provider_answers(provider: &Provider, folder: &tempfile::TempD
 async fn a_message_that_does_not_decode_is_a_bad_request() {
     let world = World::start(Store::Sqlite).await;
     for garbage in [&b"\xff"[..], b"\x0a\xff\xff\xff\xff\x0f", b"\x0a\x02\xff\xfe"] {
-        let status = raw::call(world.channel(), LIST, garbage.to_vec()).await.expect_err("the bytes are not a message");
-        assert_refused(&status, Code::InvalidArgument, "MALFORMED_MESSAGE");
+        for path in [LIST, "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"] {
+            let status = raw::call(world.channel(), path, garbage.to_vec()).await.expect_err("this is not a message");
+            assert_refused(&status, Code::InvalidArgument, "MALFORMED_MESSAGE");
+            assert!(status.message().contains("failed to decode Protobuf message"), "{path}: {status:?}");
+        }
     }
 }
 

@@ -13,10 +13,13 @@ use std::{
 use axum::Router;
 use http::{Request, Response};
 use tokio_util::sync::CancellationToken;
-use tonic::{body::Body, codegen::BoxFuture, service::Routes};
+use tonic::{Code, Status, body::Body, codegen::BoxFuture, service::Routes};
 use tonic_health::pb::health_server::{Health, HealthServer};
 
-use super::layers::{RequestContext, unknown_path};
+use super::{
+    layers::{RequestContext, unknown_path},
+    status::transport,
+};
 use crate::{
     app::App,
     pb::{
@@ -66,7 +69,7 @@ macro_rules! served {
                     $($module::SERVICE_NAME => tower::Service::call(&mut self.$field.clone(), request),)*
                     _ => {
                         let answer = tower::Service::call(&mut self.others.clone(), request);
-                        Box::pin(async move { Ok(answer.await?.map(Body::new)) })
+                        Box::pin(async move { Ok(refused_by_name(answer.await?.map(Body::new))) })
                     }
                 }
             }
@@ -116,6 +119,15 @@ pub fn services(
         .add_service(reflection().build_v1alpha()?.max_decoding_message_size(max_message));
     let others = others.into_axum_router().fallback(unknown_path);
     Ok(Services(Arc::new(Served::new(&service, max_message, others))))
+}
+
+/// The answer of a service that is not ours. Their codec answers INTERNAL to bytes that do not decode, which is the caller's
+/// mistake. They have no other INTERNAL.
+fn refused_by_name(answer: Response<Body>) -> Response<Body> {
+    match Status::from_header_map(answer.headers()) {
+        Some(status) if status.code() == Code::Internal => transport::malformed_frame(status.message()).into_http(),
+        _ => answer,
+    }
 }
 
 impl tower::Service<Request<Body>> for Services {

@@ -26,10 +26,10 @@ use super::{
 };
 use crate::telemetry::connection_errors;
 
-/// The part of the permits that is reserved for confirmations.
+/// The part of the permits that is reserved for confirmations, and the part that is for connections with [`FEW`] requests.
 const RESERVED_SHARE: usize = 8;
-/// A connection may have this many requests in flight although others have nearly all permits.
-const ALWAYS: usize = 4;
+/// A connection has few requests in flight if it has at most this many.
+const FEW: usize = 4;
 /// The number of ticks after which a connection is closed that has not taken an answer.
 pub(super) const LATE_TICKS: u32 = 5;
 /// Counters of answers by the tick in which they were given. There are more than [`LATE_TICKS`], so that none is used again
@@ -163,9 +163,9 @@ impl Connection {
         let admitted = self.shared.admitted.fetch_add(1, Relaxed) + 1;
         let held = self.counters.admitted.fetch_add(1, Relaxed) + 1;
         let max = self.shared.limits.max_requests;
-        let max = if confirms { max } else { max - max / RESERVED_SHARE };
-        let left = max.checked_sub(admitted)?;
-        (confirms || held <= ALWAYS || held <= left / 2).then_some(permit)
+        let reserved = max / RESERVED_SHARE;
+        let left = (if confirms { max } else { max - reserved }).checked_sub(admitted)?;
+        (confirms || held <= FEW || held <= left.saturating_sub(reserved) / 2).then_some(permit)
     }
 
     /// Cancelled when all streams are to end.
