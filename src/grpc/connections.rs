@@ -8,7 +8,7 @@
 //! connection that holds little, the connection that holds the most is closed.
 //!
 //! Nothing is held for long. [`Connections::tick`] closes each connection that has not taken an answer, or any byte, for
-//! [`LATE_TICKS`] ticks.
+//! several ticks.
 
 mod connection;
 mod limits;
@@ -62,7 +62,7 @@ impl Connections {
         self.0.bytes.load(Relaxed)
     }
 
-    /// Closes the connections that have not taken an answer for [`LATE_TICKS`] ticks, or took no byte for as long.
+    /// Closes the connections that have not taken an answer for five ticks, or took no byte for as long.
     pub fn tick(&self) {
         let now = self.0.ticks.fetch_add(1, Relaxed).wrapping_add(1);
         for connection in self.0.each() {
