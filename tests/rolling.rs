@@ -48,7 +48,10 @@ async fn a_release_replaces_the_one_before_under_load() {
     history.settle(fleet.channel(0)).await;
     for call in history.calls() {
         if let Outcome::Unknown(status) = &call.outcome {
-            assert_eq!(status.code(), Code::Unavailable, "{call:?}");
+            // tonic's client gives INTERNAL to a call that is in flight when its connection ends after a GOAWAY without error.
+            let ended =
+                status.code() == Code::Internal && format!("{status:?}").contains("GoAway(b\"\", NO_ERROR, Remote)");
+            assert!(status.code() == Code::Unavailable || ended, "{call:?}");
         }
     }
     // No seat is sold twice, nothing that was acknowledged is missing, and every refusal had a reason.
