@@ -45,7 +45,7 @@ impl Deployment {
         for _ in 0..processes {
             services.push(Service::start(program, storage.setup()).await);
         }
-        let mut showtimes = schedule(&services[0]).await;
+        let mut showtimes = schedule(&services[0], AUDITORIUMS, SHOWTIMES + CONTENDED).await;
         let contended = showtimes.split_off(SHOWTIMES);
         Self { services, storage, showtimes, contended, used: 0, seed: seed() }
     }
@@ -78,8 +78,9 @@ pub(crate) fn seed() -> u64 {
     boxoffice::clock::Clock::System.new_id().as_u64_pair().1
 }
 
-async fn schedule(service: &Service) -> Vec<String> {
-    let auditoriums = (0..AUDITORIUMS).map(|number| {
+/// Schedules showtimes in new auditoriums. Their holds last longer than a bench.
+pub(crate) async fn schedule(service: &Service, auditoriums: usize, showtimes: usize) -> Vec<String> {
+    let auditoriums = (0..auditoriums).map(|number| {
         let mut client = AuditoriumsClient::new(service.channel.clone());
         async move {
             let created = client.create_auditorium(auditorium(number)).await.expect("an auditorium").into_inner();
@@ -87,9 +88,9 @@ async fn schedule(service: &Service) -> Vec<String> {
         }
     });
     let auditoriums: Vec<_> = stream::iter(auditoriums).buffered(AT_ONCE).collect().await;
-    let showtimes = (0..SHOWTIMES + CONTENDED).map(|number| {
-        let start = in_hours(24 + 4 * (number / AUDITORIUMS) as i64);
-        let mut new = new_showtime(&auditoriums[number % AUDITORIUMS], start);
+    let showtimes = (0..showtimes).map(|number| {
+        let start = in_hours(24 + 4 * (number / auditoriums.len()) as i64);
+        let mut new = new_showtime(&auditoriums[number % auditoriums.len()], start);
         new.hold_duration = Some(seconds(12 * 3_600));
         let mut client = ShowtimesClient::new(service.channel.clone());
         async move {

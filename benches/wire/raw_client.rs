@@ -10,9 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Buf as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut, Bytes, BytesMut};
 use h2::client;
-use http::Request;
+use http::{HeaderValue, Request};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
     net::TcpStream,
@@ -25,32 +25,32 @@ use super::{
 };
 
 /// What a client sends first on a connection.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes of a frame's head: length, kind, flags and stream.
 const FRAME_HEAD: usize = 9;
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const PING: u8 = 6;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 /// Flag of data and headers.
-const END_STREAM: u8 = 1;
+pub(crate) const END_STREAM: u8 = 1;
 /// Flag of headers.
-const END_HEADERS: u8 = 4;
+pub(crate) const END_HEADERS: u8 = 4;
 /// Flag of settings and pings.
-const ACK: u8 = 1;
+pub(crate) const ACK: u8 = 1;
 /// The setting for the window of new streams.
-const INITIAL_WINDOW_SIZE: u8 = 4;
+pub(crate) const INITIAL_WINDOW_SIZE: u8 = 4;
 /// The largest window that HTTP/2 allows.
-const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+pub(crate) const LARGEST_WINDOW: u32 = (1 << 31) - 1;
 /// The window of a connection at its start.
-const INITIAL_WINDOW: u32 = (1 << 16) - 1;
+pub(crate) const INITIAL_WINDOW: u32 = (1 << 16) - 1;
 /// A window update is sent after this many bytes.
 const UPDATE_AFTER: u32 = 1 << 29;
 /// The longest frame that may be sent without a setting from the server.
 const LONGEST_FRAME: usize = 1 << 14;
-const READ_BUFFER: usize = 1 << 16;
+pub(crate) const READ_BUFFER: usize = 1 << 16;
 /// How long after the end of the measurement an answer may come.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -65,38 +65,50 @@ pub(super) struct PreparedCalls {
 }
 
 impl PreparedCalls {
-    /// Encodes the headers by letting h2 write two requests into a buffer.
     pub(super) async fn new(address: &str, path: &str, messages: Vec<Bytes>) -> Self {
-        let (near, mut far) = duplex(READ_BUFFER);
-        let (mut send, connection) = client::handshake(near).await.expect("a client of HTTP/2");
-        let writing = tokio::spawn(connection);
-        let mut answers = Vec::new();
-        for _ in 0..2 {
-            let mut request = Request::post(format!("http://{address}{path}")).body(()).expect("a request");
-            add_grpc_headers(request.headers_mut());
-            answers.push(send.send_request(request, false).expect("the headers are sent"));
-        }
-        let mut written = BytesMut::new();
-        let mut blocks = Vec::new();
-        while blocks.len() < answers.len() {
-            assert_ne!(far.read_buf(&mut written).await.expect("what h2 writes"), 0, "h2 closed the connection");
-            if written.starts_with(PREFACE) {
-                written.advance(PREFACE.len());
-            }
-            while let Some(frame) = Frame::split_from(&mut written) {
-                if frame.kind == HEADERS {
-                    blocks.push(frame.content);
-                }
-            }
-        }
-        writing.abort();
-        let other_headers = blocks.pop().unwrap_or_default();
-        Self { first_headers: blocks.pop().unwrap_or_default(), other_headers, messages }
+        let [first_headers, other_headers] = encode_headers(address, [path, path], None).await;
+        Self { first_headers, other_headers, messages }
     }
 
     pub(super) fn messages(&self) -> usize {
         self.messages.len()
     }
+}
+
+/// Encodes the headers of calls on one connection, by letting h2 write the requests into a buffer. The headers of the first one
+/// must be sent first; those of the others refer to them, and may be sent in any order and often.
+pub(crate) async fn encode_headers<const N: usize>(
+    address: &str,
+    paths: [&str; N],
+    timeout: Option<&'static str>,
+) -> [Bytes; N] {
+    let (near, mut far) = duplex(READ_BUFFER);
+    let (mut send, connection) = client::handshake(near).await.expect("a client of HTTP/2");
+    let writing = tokio::spawn(connection);
+    let mut answers = Vec::new();
+    for path in paths {
+        let mut request = Request::post(format!("http://{address}{path}")).body(()).expect("a request");
+        add_grpc_headers(request.headers_mut());
+        if let Some(timeout) = timeout {
+            request.headers_mut().insert("grpc-timeout", HeaderValue::from_static(timeout));
+        }
+        answers.push(send.send_request(request, false).expect("the headers are sent"));
+    }
+    let mut written = BytesMut::new();
+    let mut blocks = Vec::new();
+    while blocks.len() < answers.len() {
+        assert_ne!(far.read_buf(&mut written).await.expect("what h2 writes"), 0, "h2 closed the connection");
+        if written.starts_with(PREFACE) {
+            written.advance(PREFACE.len());
+        }
+        while let Some(frame) = Frame::split_from(&mut written) {
+            if frame.kind == HEADERS {
+                blocks.push(frame.content);
+            }
+        }
+    }
+    writing.abort();
+    blocks.try_into().expect("headers of each request")
 }
 
 /// When a measurement begins and ends. Calls before its start are a warm-up and are not counted.
@@ -225,22 +237,22 @@ impl<'c> Connection<'c> {
 }
 
 /// The length of the message that begins with these bytes, with its prefix.
-fn announced_length(content: &[u8]) -> Option<usize> {
+pub(crate) fn announced_length(content: &[u8]) -> Option<usize> {
     let [_, length @ ..] = *content.first_chunk::<PREFIX>()?;
     Some(PREFIX + u32::from_be_bytes(length) as usize)
 }
 
 /// A received frame.
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    content: Bytes,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) content: Bytes,
 }
 
 impl Frame {
     /// Takes the first frame out of these bytes, if it is complete.
-    fn split_from(bytes: &mut BytesMut) -> Option<Self> {
+    pub(crate) fn split_from(bytes: &mut BytesMut) -> Option<Self> {
         let [a, b, c, kind, flags, stream @ ..] = *bytes.first_chunk::<FRAME_HEAD>()?;
         let length = u32::from_be_bytes([0, a, b, c]) as usize;
         if bytes.len() < FRAME_HEAD + length {
@@ -251,10 +263,10 @@ impl Frame {
     }
 }
 
-fn write_frame(output: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, content: &[u8]) {
+pub(crate) fn write_frame(output: &mut impl BufMut, kind: u8, flags: u8, stream: u32, content: &[u8]) {
     assert!(content.len() <= LONGEST_FRAME, "a frame of {} bytes, {LONGEST_FRAME} are allowed", content.len());
-    output.extend_from_slice(&(content.len() as u32).to_be_bytes()[1..]);
-    output.extend_from_slice(&[kind, flags]);
-    output.extend_from_slice(&stream.to_be_bytes());
-    output.extend_from_slice(content);
+    output.put_slice(&(content.len() as u32).to_be_bytes()[1..]);
+    output.put_slice(&[kind, flags]);
+    output.put_slice(&stream.to_be_bytes());
+    output.put_slice(content);
 }
