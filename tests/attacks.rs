@@ -1,6 +1,6 @@
 //! Clients that mean harm: what they send and do not take costs little memory, and honest callers are served meanwhile.
 
-use boxoffice::pb::boxoffice::v1::{ListShowtimesRequest, showtimes_client::ShowtimesClient};
+use boxoffice::pb::boxoffice::v1::{GetShowtimeRequest, ListShowtimesRequest, showtimes_client::ShowtimesClient};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use prost::Message as _;
@@ -9,6 +9,7 @@ use crate::harness::{
     Store, World, attacker::Attacker, create_auditorium, eventually, grpc_web, in_hours, new_showtime,
 };
 
+const GET_SHOWTIME: &str = "/boxoffice.v1.Showtimes/GetShowtime";
 const LIST_SHOWTIMES: &str = "/boxoffice.v1.Showtimes/ListShowtimes";
 const WATCH: &str = "/boxoffice.v1.Showtimes/WatchSeatMap";
 /// Showtimes of one page, whose answer has nearly 64 KiB.
@@ -104,6 +105,82 @@ async fn calls_without_a_message_leave_room_for_honest_callers() {
 }
 
 #[tokio::test]
+async fn small_answers_that_nobody_takes_are_bounded() {
+    let world = World::with(Store::Sqlite, |setup| setup.with("--delivery-timeout", "4s")).await;
+    let showtime = one_showtime(&world).await;
+    let call = Bytes::from(grpc_web::frame(&GetShowtimeRequest { showtime_id: showtime, ..Default::default() }));
+    let before = world.memory();
+    let mut attackers = join_all((0..100).map(|_| Attacker::connect(world.address(), 0))).await;
+    let attack = join_all(attackers.iter_mut().map(async |attacker| {
+        for _ in 0..400 {
+            if !attacker.begin(GET_SHOWTIME, "30S", call.clone(), true).await {
+                return;
+            }
+        }
+    }));
+    let (_, refused) = tokio::join!(attack, honest_calls(&world));
+    assert!(refused <= MAX_REFUSED, "{refused} honest calls of {HONEST_CALLS} were refused");
+    nothing_is_kept(&world).await;
+    let growth = world.peak_memory() - before;
+    assert!(growth <= MAX_GROWTH, "{growth} MiB");
+    drop(attackers);
+}
+
+/// Each of many connections holds too little to be closed for another one.
+#[tokio::test]
+async fn many_connections_that_each_hold_little_leave_room_for_honest_callers() {
+    let world = World::with(Store::Sqlite, |setup| setup.with("--delivery-timeout", "4s")).await;
+    let page = large_page(&world).await;
+    let before = world.memory();
+    let mut attackers = Vec::new();
+    for number in 0..1_000 {
+        let mut attacker = Attacker::connect(world.address(), 0).await;
+        // Half of them take no page, and half send calls without a message.
+        let (body, ends) = if number % 2 == 0 { (page.clone(), true) } else { (Bytes::new(), false) };
+        for _ in 0..1 + 3 * (number % 2) {
+            attacker.begin(LIST_SHOWTIMES, "30S", body.clone(), ends).await;
+        }
+        attackers.push(attacker);
+    }
+    let refused = honest_calls(&world).await;
+    assert!(refused <= MAX_REFUSED, "{refused} honest calls of {HONEST_CALLS} were refused");
+    let growth = world.peak_memory() - before;
+    assert!(growth <= MAX_GROWTH, "{growth} MiB");
+    drop(attackers);
+    nothing_is_kept(&world).await;
+}
+
+/// A proxy, or another client with many callers, holds more than a single caller.
+#[tokio::test]
+async fn a_connection_with_many_callers_is_served_during_an_attack() {
+    let world = World::with(Store::Sqlite, |setup| setup.with("--delivery-timeout", "4s")).await;
+    let page = large_page(&world).await;
+    let mut attackers = join_all((0..10).map(|_| Attacker::connect(world.address(), 0))).await;
+    let attack = join_all(attackers.iter_mut().map(async |attacker| {
+        for _ in 0..256 {
+            if !attacker.begin(LIST_SHOWTIMES, "30S", page.clone(), true).await {
+                return;
+            }
+        }
+    }));
+    let channel = world.connect().await.expect("the server listens");
+    let honest = join_all((0..40).map(async |_| {
+        let mut client = ShowtimesClient::new(channel.clone());
+        let mut refused = 0;
+        for _ in 0..HONEST_CALLS / 10 {
+            let request = ListShowtimesRequest { page_size: PAGE / 4, ..Default::default() };
+            refused += usize::from(client.list_showtimes(request).await.is_err());
+        }
+        refused
+    }));
+    let (_, refused) = tokio::join!(attack, honest);
+    let refused: usize = refused.into_iter().sum();
+    assert!(refused <= 4 * MAX_REFUSED, "{refused} honest calls of {} were refused", 4 * HONEST_CALLS);
+    drop(attackers);
+    nothing_is_kept(&world).await;
+}
+
+#[tokio::test]
 async fn clients_that_take_nothing_do_not_hold_up_a_drain() {
     let world = World::start(Store::Sqlite).await;
     let page = large_page(&world).await;
@@ -142,6 +219,13 @@ async fn large_page(world: &World) -> Bytes {
     let bytes = world.showtimes().list_showtimes(request.clone()).await.expect("a page").into_inner().encoded_len();
     assert!((55_000..65_000).contains(&bytes), "the page has {bytes} bytes");
     grpc_web::frame(&request).into()
+}
+
+/// Creates a showtime and returns its id.
+async fn one_showtime(world: &World) -> String {
+    let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
+    let created = world.showtimes().create_showtime(new_showtime(&auditorium, in_hours(3))).await;
+    created.expect("a showtime").into_inner().showtime.expect("the showtime").showtime_id
 }
 
 /// Makes calls on connections of their own, and returns how many were refused.

@@ -17,9 +17,9 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(1);
 pub(crate) const DEADLINE_HEADER: &str = "1S";
 /// Honest connections, and as many hostile ones.
 pub(crate) const CONNECTIONS: usize = 64;
-/// The reservations that an honest client has in flight on a connection. It gives up further ones by itself, as clients with a
-/// limit do. Confirmations are not limited.
-pub(crate) const CLIENT_LIMIT: usize = 128;
+/// The reservations that an honest client has in flight on a connection, as many as callers share one in the other benches. It
+/// gives up further ones by itself, as clients with a limit do. Confirmations are not limited.
+pub(crate) const CLIENT_LIMIT: usize = 32;
 
 /// How much honest clients call.
 #[derive(Clone, Copy, Serialize, Deserialize)]

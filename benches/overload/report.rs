@@ -65,6 +65,17 @@ pub(crate) fn figures(peak: f64, phases: &[Phase], windows: &[Window], memory: &
     // The load's process needs a moment to start, and that is earlier than any phase.
     let before = memory.iter().filter(|(at, _)| *at < ends[0]).map(|(_, mib)| *mib).fold(0.0, f64::max);
     let most = memory.iter().map(|(_, mib)| *mib).fold(0.0, f64::max);
+    let memory_of = |from: Duration, to: Duration| {
+        let within = memory.iter().filter(|(at, _)| (from..to).contains(at));
+        within.map(|(_, mib)| *mib).fold(0.0, f64::max)
+    };
+    for (name, from, to) in [
+        ("normal", Duration::ZERO, ends[0]),
+        ("overload", ends[0], ends[1]),
+        ("the end", ends[2].saturating_sub(Duration::from_secs(1)), Duration::MAX),
+    ] {
+        eprintln!("  memory, {name}: {:.1} MiB", memory_of(from, to));
+    }
     let figures = Figures {
         peak,
         goodput: rate(&overload[2 * WARM_UP..]) / peak,

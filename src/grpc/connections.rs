@@ -4,8 +4,10 @@
 //! connections that hold few. Of the others, a connection may hold at most half as many as are left.
 //!
 //! Messages that are not complete and answers that are not delivered are charged to their connection. All charges share one
-//! budget, and a connection may hold at most as much as is left of it: one alone gets half. If not enough is left even for a
-//! connection that holds little, the connection that holds the most is closed.
+//! budget. A connection gets no more answers while it holds more than is left of the budget, unless another one holds at least
+//! twice as much: that one is closed. Of messages that are not complete, the oldest give way.
+//!
+//! A connection whose requests are refused is not read for a while, since refusals cost time as well.
 //!
 //! Nothing is held for long. [`Connections::tick`] closes each connection that has not taken an answer, or any byte, for
 //! several ticks.
@@ -13,6 +15,9 @@
 mod connection;
 mod limits;
 mod padded;
+mod pauses;
+mod shared;
+mod waiting;
 
 #[cfg(test)]
 mod tests;
@@ -23,11 +28,14 @@ use std::{
     time::Duration,
 };
 
+use connection::LATE_TICKS;
 pub(super) use connection::{CALL_BYTES, OpenStream, Permit};
 pub use connection::{Charge, Connection};
-use connection::{LATE_TICKS, Shared};
 use limits::CloseReason;
 pub use limits::Limits;
+pub use pauses::Pause;
+use shared::Shared;
+pub(super) use waiting::WaitingMessage;
 
 /// All connections of a server, and the budget that they share.
 #[derive(Clone, Debug)]
@@ -59,7 +67,7 @@ impl Connections {
     /// The bytes that are charged to all connections.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.0.bytes.load(Relaxed)
+        self.0.held()
     }
 
     /// Closes the connections that have not taken an answer for five ticks, or took no byte for as long.

@@ -22,6 +22,8 @@ pub(super) struct Method {
     pub(super) streams: bool,
     /// Whether a request has exactly one message. Requests of clients that stream, and plain HTTP, do not.
     pub(super) one_message: bool,
+    /// Whether its answer must be given when its work is done, since it may have changed something.
+    pub(super) changes: bool,
     /// Which permits its requests need.
     pub(super) needs: Permits,
     /// The histogram of this method's request durations.
@@ -49,6 +51,9 @@ impl Permits {
     }
 }
 
+/// The verbs with which the names of our methods begin that change nothing.
+const READS: [&str; 3] = ["Get", "List", "Watch"];
+
 struct Table {
     by_path: HashMap<String, Method>,
     services: HashSet<String>,
@@ -70,6 +75,7 @@ impl Method {
     fn new(service: &str, name: &str, streams: bool, one_message: bool) -> Self {
         Self {
             one_message,
+            changes: service.starts_with("boxoffice.") && !READS.iter().any(|verb| name.starts_with(verb)),
             needs: Permits::of(service, name),
             streams,
             series: RequestSeries::new(service, name),
@@ -134,7 +140,8 @@ mod tests {
     fn every_contract_is_in_the_table() {
         let get = find("/boxoffice.v1.Showtimes/GetShowtime").unwrap();
         assert_eq!((get.service.as_str(), get.name.as_str()), ("boxoffice.v1.Showtimes", "GetShowtime"));
-        assert!(!get.streams && get.needs == Permits::Ordinary && get.one_message);
+        assert!(!get.streams && get.needs == Permits::Ordinary && get.one_message && !get.changes);
+        assert!(find("/boxoffice.v1.Auditoriums/CreateAuditorium").unwrap().changes);
         assert_eq!(find("/boxoffice.v1.Reservations/ConfirmReservation").unwrap().needs, Permits::Any);
         let watch = find("/grpc.health.v1.Health/Watch").unwrap();
         assert!(watch.streams && watch.needs == Permits::None && watch.one_message);

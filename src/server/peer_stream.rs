@@ -1,21 +1,28 @@
 //! The TCP connection beneath a transport: it notices that its client takes no bytes, and ends when the service closes it.
 //!
-//! While nothing can be written, nothing is read either. Otherwise a client that reads no answers could send request after
-//! request, and the HTTP library would keep all their answers.
+//! - While nothing can be written, nothing is read either. Otherwise a client that reads no answers could send request after
+//!   request, and the HTTP library would keep all their answers.
+//! - After some requests the others that are ready have their turn, so that a client that sends as fast as it can does not
+//!   keep a processor from the requests that were read before.
+//! - Nothing is read for a while after requests that were refused.
 
 use std::{
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    task::coop::has_budget_remaining,
 };
 
-use crate::grpc::connections::{Charge, Connection};
+use crate::grpc::connections::{Charge, Connection, Pause};
+
+/// The bytes that are read in a turn. They are those of about a hundred requests.
+const TURN_BYTES: usize = 8 << 10;
 
 /// A TCP connection and what the service keeps for it.
 #[derive(Debug)]
@@ -26,11 +33,15 @@ pub(super) struct PeerStream {
     blocked: Option<Charge>,
     /// Whether the task wanted to read meanwhile.
     read_skipped: bool,
+    /// Set while nothing is read because requests were refused.
+    pause: Option<Pause>,
+    /// The bytes that were read in this turn.
+    turn: usize,
 }
 
 impl PeerStream {
     pub(super) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
-        Self { stream, connection, blocked: None, read_skipped: false }
+        Self { stream, connection, blocked: None, read_skipped: false, pause: None, turn: 0 }
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
@@ -44,7 +55,8 @@ impl PeerStream {
 
     /// Notes from the outcome of a write whether the client takes bytes.
     fn note(&mut self, written: Poll<io::Result<usize>>, context: &Context<'_>) -> Poll<io::Result<usize>> {
-        if written.is_pending() && self.blocked.is_none() {
+        // A task that has done enough in its turn is told to wait, too.
+        if written.is_pending() && self.blocked.is_none() && has_budget_remaining() {
             self.blocked = Some(self.connection.block());
         } else if written.is_ready() && self.blocked.take().is_some() {
             self.connection.unblock();
@@ -53,6 +65,28 @@ impl PeerStream {
             }
         }
         written
+    }
+
+    /// Waits until the connection may be read.
+    fn poll_readable(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.blocked.is_some() {
+            // The task is woken when it can write.
+            self.read_skipped = true;
+            return Poll::Pending;
+        }
+        if self.pause.is_none() {
+            self.pause = self.connection.pause();
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(Pin::new(pause).poll(context));
+            self.pause = None;
+        }
+        if self.turn >= TURN_BYTES {
+            self.turn = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
     fn closed<T>(&self, context: &Context<'_>) -> Option<Poll<io::Result<T>>> {
@@ -68,12 +102,11 @@ impl AsyncRead for PeerStream {
         if let Some(closed) = self.closed(context) {
             return closed;
         }
-        if self.blocked.is_some() {
-            // The task is woken when it can write.
-            self.read_skipped = true;
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.stream).poll_read(context, into)
+        ready!(self.poll_readable(context));
+        let before = into.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, into);
+        self.turn = if polled.is_pending() { 0 } else { self.turn + into.filled().len() - before };
+        polled
     }
 }
 

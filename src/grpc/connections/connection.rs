@@ -1,17 +1,15 @@
 //! One connection: what is kept for it, and whether its client takes bytes.
 
 use std::{
-    collections::HashMap,
     net::SocketAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc,
         atomic::{
-            AtomicBool, AtomicU32, AtomicU64, AtomicUsize,
+            AtomicBool, AtomicU32, AtomicUsize,
             Ordering::{Acquire, Relaxed, Release},
         },
     },
     task::{Context, Poll},
-    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -20,10 +18,7 @@ use http::Extensions;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    limits::{CloseReason, Limits},
-    padded::Padded,
-};
+use super::{limits::CloseReason, padded::Padded, shared::Shared};
 use crate::telemetry::connection_errors;
 
 /// The part of the permits that is reserved for confirmations, and the part that is for connections with [`FEW`] requests.
@@ -35,79 +30,28 @@ pub(super) const LATE_TICKS: u32 = 5;
 /// Counters of answers by the tick in which they were given. There are more than [`LATE_TICKS`], so that none is used again
 /// before its answers are late.
 const SLOTS: usize = 8;
-/// A connection holds little if it holds at most this part of the budget.
-const LITTLE_SHARE: usize = 64;
-/// A connection is closed for another one if it holds this many times as much.
-const EVICT_RATIO: usize = 4;
-/// How long no connection is looked for after none was found that could be closed.
-const EVICTION_PAUSE: Duration = Duration::from_millis(20);
+/// A connection gets further streams without a permit while it holds at most this part of the budget.
+const STREAMS_SHARE: usize = 64;
 /// Approximate memory of a call besides its message, its headers and its answer.
 pub(in crate::grpc) const CALL_BYTES: usize = 6 << 10;
 /// What is charged for a connection that takes no bytes: what is buffered beneath the HTTP library, and in it.
 pub(super) const BLOCKED_BYTES: usize = 128 << 10;
-/// An answer of up to this size is given even if its connection holds too much. All answers to changes are smaller, and a
-/// caller has to learn what happened.
+/// An answer of up to this size is given even if its connection holds too much meanwhile.
 pub(super) const SMALL_ANSWER_BYTES: usize = 4 << 10;
-
-/// The counters of all connections, and the connections.
-#[derive(Debug)]
-pub(super) struct Shared {
-    limits: Limits,
-    pub(super) bytes: Padded<AtomicUsize>,
-    admitted: Padded<AtomicUsize>,
-    pub(super) ticks: AtomicU32,
-    pub(super) next_id: AtomicU64,
-    open: Mutex<HashMap<u64, Weak<Connection>>>,
-    /// When no connection was large enough to be closed for another one.
-    eviction_failed: Mutex<Option<Instant>>,
-}
-
-impl Shared {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            bytes: Padded::default(),
-            admitted: Padded::default(),
-            ticks: AtomicU32::new(0),
-            next_id: AtomicU64::new(0),
-            open: Mutex::default(),
-            eviction_failed: Mutex::default(),
-        }
-    }
-
-    /// Closes the connection that holds the most, if it holds at least this many bytes. Its memory is free when its task has
-    /// ended.
-    fn evict(&self, least: usize) -> bool {
-        // All connections are looked at, so it is not done for each of many requests that cannot be served.
-        let Ok(mut failed) = self.eviction_failed.try_lock() else { return false };
-        if failed.is_some_and(|failed| failed.elapsed() < EVICTION_PAUSE) {
-            return false;
-        }
-        let open = self.each().into_iter().filter(|connection| !connection.closed.load(Relaxed));
-        let largest = open.max_by_key(|connection| connection.held());
-        let largest = largest.filter(|connection| connection.held() >= least);
-        *failed = largest.is_none().then(Instant::now);
-        largest.inspect(|connection| connection.close(CloseReason::Budget)).is_some()
-    }
-
-    pub(super) fn each(&self) -> Vec<Arc<Connection>> {
-        self.lock().values().filter_map(Weak::upgrade).collect()
-    }
-
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<Connection>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// One connection: what is kept for it, and whether its client takes bytes.
 ///
 /// Every request carries the connection that it came by in its extensions.
 #[derive(Debug)]
 pub struct Connection {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     id: u64,
     peer: Option<SocketAddr>,
     counters: Padded<Counters>,
+    /// Bytes of messages that are not complete.
+    pub(super) waiting: AtomicUsize,
+    /// Requests that were refused since the connection was last not read for that.
+    pub(super) refusals: AtomicUsize,
     /// Answers in streams that have begun and not ended.
     streams: AtomicUsize,
     blocked: AtomicBool,
@@ -136,6 +80,8 @@ impl Connection {
             id,
             peer,
             counters: Padded::default(),
+            waiting: AtomicUsize::new(0),
+            refusals: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
             blocked_since: AtomicU32::new(0),
@@ -164,8 +110,9 @@ impl Connection {
         let held = self.counters.admitted.fetch_add(1, Relaxed) + 1;
         let max = self.shared.limits.max_requests;
         let reserved = max / RESERVED_SHARE;
-        let left = (if confirms { max } else { max - reserved }).checked_sub(admitted)?;
-        (confirms || held <= FEW || held <= left.saturating_sub(reserved) / 2).then_some(permit)
+        let (max, for_few) = if confirms { (max, 0) } else { (max - reserved, reserved) };
+        let left = max.checked_sub(admitted)?;
+        (held <= FEW || held <= left.saturating_sub(for_few) / 2).then_some(permit)
     }
 
     /// Cancelled when all streams are to end.
@@ -173,10 +120,10 @@ impl Connection {
         &self.shared.limits.streams_end
     }
 
-    /// Charges the connection with `bytes`, unless it would hold more than the budget has left.
-    pub(in crate::grpc) fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
-        let charge = self.charge(bytes);
-        charge.fits_or_evicts().then_some(charge)
+    /// Charges the connection with the `bytes` of a stream that needs no permit, unless it holds more than a few of them.
+    pub(in crate::grpc) fn reserve_stream(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
+        let holds_little = self.held() <= self.shared.limits.max_bytes / STREAMS_SHARE;
+        holds_little.then(|| self.charge(bytes))
     }
 
     /// Charges the connection with `bytes`, however much it holds.
@@ -186,7 +133,7 @@ impl Connection {
 
     /// The bytes that are charged.
     pub(super) fn held(&self) -> usize {
-        self.counters.bytes.load(Relaxed)
+        self.counters.bytes.load(Relaxed) + self.waiting.load(Relaxed)
     }
 
     fn add(&self, bytes: usize) {
@@ -199,19 +146,17 @@ impl Connection {
         self.shared.bytes.fetch_sub(bytes, Relaxed);
     }
 
-    /// Whether the connection holds at most as much as is left. If not enough is left although it holds little, the connection
-    /// that holds the most is closed.
-    fn fits_or_evicts(&self) -> bool {
-        let left = self.shared.limits.max_bytes.saturating_sub(self.shared.bytes.load(Relaxed));
-        let held = self.held();
-        held <= left || (held <= self.shared.limits.max_bytes / LITTLE_SHARE && self.shared.evict(EVICT_RATIO * held))
+    /// Whether the connection holds at most as much as is left. If not, one is closed that holds more, if there is one.
+    pub(in crate::grpc) fn has_room(&self) -> bool {
+        let held = self.counters.bytes.load(Relaxed);
+        held <= self.shared.left() || self.shared.make_room_for(held)
     }
 
     /// Charges an answer to the connection until the transport has written it or its call has ended. `None` if the
-    /// connection holds too much for an answer of this size.
-    pub(in crate::grpc) fn answer(self: Arc<Self>, data: Bytes) -> Option<Bytes> {
+    /// connection holds too much for an answer of this size, and it need not be `kept`.
+    pub(in crate::grpc) fn answer(self: Arc<Self>, data: Bytes, kept: bool) -> Option<Bytes> {
         let charge = Charge::new(self, CALL_BYTES + data.len());
-        let fits = data.len() <= SMALL_ANSWER_BYTES || charge.fits_or_evicts();
+        let fits = kept || data.len() <= SMALL_ANSWER_BYTES || charge.connection.has_room();
         fits.then(|| Bytes::from_owner(Undelivered::new(data, charge)))
     }
 
@@ -227,13 +172,14 @@ impl Connection {
         OpenStream(self)
     }
 
-    /// Notes that the client takes no bytes. The connection is closed if the budget does not allow what it buffers.
+    /// Notes that the client takes no bytes. If the budget does not allow what is buffered for it, the connection is
+    /// closed that holds the most.
     pub fn block(self: &Arc<Self>) -> Charge {
         self.blocked_since.store(self.shared.ticks.load(Relaxed), Relaxed);
         self.blocked.store(true, Release);
         let charge = self.charge(BLOCKED_BYTES);
-        if self.shared.bytes.load(Relaxed) > self.shared.limits.max_bytes {
-            self.close(CloseReason::Budget);
+        if self.shared.left() == 0 {
+            self.shared.make_room_for(1);
         }
         charge
     }
@@ -263,14 +209,19 @@ impl Connection {
         if self.is_blocked() && now.wrapping_sub(self.blocked_since.load(Relaxed)) >= LATE_TICKS {
             return true;
         }
-        // Slots of the last ticks hold answers that are not late. The others were given before.
-        (LATE_TICKS..SLOTS as u32).any(|age| self.slot(now.wrapping_sub(age)).load(Relaxed) > 0)
+        self.oldest_answer(now) >= Some(LATE_TICKS)
+    }
+
+    /// The ticks since the oldest answer was given that is not delivered.
+    pub(super) fn oldest_answer(&self, now: u32) -> Option<u32> {
+        (0..SLOTS as u32).rev().find(|age| self.slot(now.wrapping_sub(*age)).load(Relaxed) > 0)
     }
 
     /// Whether no request needs the connection when all streams have ended.
     pub(super) fn is_unneeded(&self) -> bool {
         let undelivered = || self.counters.undelivered.iter().any(|slot| slot.load(Relaxed) > 0);
-        self.streams.load(Relaxed) > 0 || (self.counters.admitted.load(Relaxed) == 0 && !undelivered())
+        let requests = self.counters.admitted.load(Relaxed) + self.waiting.load(Relaxed);
+        self.streams.load(Relaxed) > 0 || (requests == 0 && !undelivered())
     }
 
     fn slot(&self, tick: u32) -> &AtomicU32 {
@@ -334,18 +285,6 @@ impl Charge {
     fn new(connection: Arc<Connection>, bytes: usize) -> Self {
         connection.add(bytes);
         Self { connection, bytes }
-    }
-
-    /// Changes the number of bytes. Returns whether the connection holds no more than the budget has left.
-    pub(in crate::grpc) fn resize(&mut self, bytes: usize) -> bool {
-        self.connection.add(bytes);
-        self.connection.subtract(self.bytes);
-        self.bytes = bytes;
-        self.fits_or_evicts()
-    }
-
-    fn fits_or_evicts(&self) -> bool {
-        self.connection.fits_or_evicts()
     }
 }
 

@@ -1,5 +1,7 @@
 //! What connections may hold, and which of them are closed.
 
+use std::task::{Context, Waker};
+
 use bytes::Bytes;
 
 use super::{
@@ -17,18 +19,46 @@ fn held(connection: &Arc<Connection>) -> usize {
     connection.held()
 }
 
+/// Gives a connection an answer that it does not take, of so many bytes with what is charged for its call.
+fn untaken(connection: &Arc<Connection>, bytes: usize) -> Option<Bytes> {
+    Arc::clone(connection).answer(vec![7; bytes - CALL_BYTES].into(), false)
+}
+
+fn is_closed(connection: &Arc<Connection>) -> bool {
+    connection.closed.load(Relaxed)
+}
+
 #[test]
-fn a_connection_holds_at_most_as_much_as_is_left() {
+fn a_connection_gets_answers_while_it_holds_at_most_as_much_as_is_left() {
     let connections = connections(BUDGET);
     let one = connections.open(None);
-    assert!(one.reserve(BUDGET / 2 + 1).is_none());
-    assert_eq!((held(&one), connections.bytes()), (0, 0), "a refused charge costs nothing");
-    let half = one.reserve(BUDGET / 2).unwrap();
-    assert!(one.reserve(1).is_none());
+    assert!(untaken(&one, BUDGET / 2 + 1).is_none());
+    assert_eq!((held(&one), connections.bytes()), (0, 0), "an answer that is not given costs nothing");
+    let half = untaken(&one, BUDGET / 2).unwrap();
+    assert!(one.has_room());
+    assert!(untaken(&one, 2 * CALL_BYTES).is_none());
     let other = connections.open(None);
-    assert!(other.reserve(BUDGET / 4).is_some());
+    assert!(untaken(&other, BUDGET / 4).is_some());
     drop(half);
     assert_eq!(connections.bytes(), 0);
+}
+
+#[test]
+fn a_connection_whose_answers_are_small_gets_no_further_ones_when_it_holds_too_much() {
+    let connections = connections(BUDGET);
+    let one = connections.open(None);
+    let answers = std::iter::from_fn(|| one.has_room().then(|| untaken(&one, CALL_BYTES + 1)));
+    let answers: Vec<_> = answers.take(1_000).collect();
+    assert_eq!(answers.len(), BUDGET / 2 / (CALL_BYTES + 1) + 1);
+}
+
+#[test]
+fn an_answer_to_a_change_is_given_whatever_its_connection_holds() {
+    let connections = connections(BUDGET);
+    let one = connections.open(None);
+    let _full = one.charge(BUDGET);
+    assert!(Arc::clone(&one).answer(vec![7; 2 * SMALL_ANSWER_BYTES].into(), true).is_some());
+    assert!(Arc::clone(&one).answer(vec![7; 2 * SMALL_ANSWER_BYTES].into(), false).is_none());
 }
 
 #[test]
@@ -56,29 +86,56 @@ fn confirmations_have_reserved_permits() {
 }
 
 #[test]
-fn the_connection_that_holds_the_most_is_closed_for_one_that_holds_little() {
+fn a_connection_leaves_permits_for_the_confirmations_of_others() {
+    let connections = Connections::new(Limits { max_requests: 80, ..Limits::default() });
+    let (greedy, other) = (connections.open(None), connections.open(None));
+    let taken: Vec<_> = std::iter::from_fn(|| greedy.admit(true)).collect();
+    assert_eq!(taken.len(), 26);
+    assert!(other.admit(true).is_some() && other.admit(false).is_some());
+}
+
+#[test]
+fn the_connection_that_holds_the_most_is_closed_for_one_that_holds_less() {
     let connections = connections(BUDGET);
     let greedy: Vec<_> = (0..20).map(|_| connections.open(None)).collect();
     // Each takes all that it gets, one after the other.
-    let charges: Vec<_> =
-        greedy.iter().flat_map(|connection| std::iter::from_fn(|| connection.reserve(CALL_BYTES))).collect();
-    let closed: Vec<_> = greedy.iter().map(|connection| connection.closed.load(Relaxed)).collect();
-    assert!(closed[0] && !closed[19], "{closed:?}");
-    assert!(connections.bytes() <= BUDGET + greedy.len() * CALL_BYTES, "{} bytes", connections.bytes());
-    // After a failure it takes a moment until a connection is looked for again.
+    let take_all = |connection| std::iter::from_fn(move || untaken(connection, 2 * CALL_BYTES));
+    let answers: Vec<_> =
+        greedy.iter().map(|connection| (connection, take_all(connection).collect::<Vec<_>>())).collect();
+    assert!(is_closed(&greedy[0]) && !is_closed(&greedy[19]));
+    // The memory of closed connections is not free yet, and nobody else is closed for what will be free.
+    let closed = || greedy.iter().filter(|connection| is_closed(connection)).count();
+    let before = closed();
     let modest = connections.open(None);
-    while modest.reserve(CALL_BYTES).is_none() {
+    while untaken(&modest, 2 * CALL_BYTES).is_none() {
         std::hint::spin_loop();
     }
-    drop(charges);
+    assert!(closed() <= before + 1);
+    drop(answers);
     assert_eq!(connections.bytes(), 0);
+}
+
+#[test]
+fn where_all_hold_little_one_is_closed_that_is_late() {
+    let connections = connections(BUDGET);
+    let hoarders: Vec<_> = (0..63).map(|_| connections.open(None)).collect();
+    let answers: Vec<_> = hoarders.iter().map(|connection| untaken(connection, BUDGET / 64)).collect();
+    assert!(answers.iter().all(Option::is_some));
+    let modest = connections.open(None);
+    assert!(untaken(&modest, BUDGET / 40).is_none());
+    connections.tick();
+    connections.tick();
+    while untaken(&modest, BUDGET / 40).is_none() {
+        std::hint::spin_loop();
+    }
+    assert_eq!(hoarders.iter().filter(|connection| is_closed(connection)).count(), 1);
 }
 
 #[test]
 fn an_answer_is_charged_until_it_is_dropped() {
     let connections = connections(BUDGET);
     let connection = connections.open(None);
-    let mut answer = Arc::clone(&connection).answer(Bytes::from_static(&[7; 10_000])).unwrap();
+    let mut answer = Arc::clone(&connection).answer(Bytes::from_static(&[7; 10_000]), false).unwrap();
     assert_eq!((answer.len(), connections.bytes()), (10_000, CALL_BYTES + 10_000));
     // The transport splits what does not fit into a window.
     let first = answer.split_to(1_000);
@@ -89,25 +146,15 @@ fn an_answer_is_charged_until_it_is_dropped() {
 }
 
 #[test]
-fn a_small_answer_is_given_to_a_connection_that_holds_too_much() {
-    let connections = connections(BUDGET);
-    let connection = connections.open(None);
-    let _charge = connection.charge(BUDGET);
-    assert!(Arc::clone(&connection).answer(Bytes::from_static(&[7; SMALL_ANSWER_BYTES + 1])).is_none());
-    assert!(Arc::clone(&connection).answer(Bytes::from_static(&[7; SMALL_ANSWER_BYTES])).is_some());
-    assert_eq!(connections.bytes(), BUDGET, "both are dropped");
-}
-
-#[test]
 fn a_connection_that_does_not_take_an_answer_is_closed() {
     let connections = connections(BUDGET);
     let reading = connections.open(None);
     let waiting = connections.open(None);
-    let _answer = Arc::clone(&waiting).answer(Bytes::from_static(b"answer")).unwrap();
+    let _answer = Arc::clone(&waiting).answer(Bytes::from_static(b"answer"), false).unwrap();
     for tick in 1..=LATE_TICKS {
         assert!(!waiting.closed.load(Relaxed), "before tick {tick}");
         // Answers that are taken do not count, however many there are.
-        drop(Arc::clone(&reading).answer(Bytes::from_static(b"answer")));
+        drop(Arc::clone(&reading).answer(Bytes::from_static(b"answer"), false));
         connections.tick();
     }
     assert!(waiting.closed.load(Relaxed) && !reading.closed.load(Relaxed));
@@ -127,12 +174,65 @@ fn a_connection_that_takes_no_bytes_is_closed() {
 }
 
 #[test]
-fn a_blocked_connection_beyond_the_budget_is_closed() {
-    let connections = connections(2 * BLOCKED_BYTES);
-    let blocked: Vec<_> = (0..3).map(|_| connections.open(None)).collect();
-    let _charges: Vec<_> = blocked.iter().map(Connection::block).collect();
-    let closed: Vec<_> = blocked.iter().map(|connection| connection.closed.load(Relaxed)).collect();
-    assert_eq!(closed, [false, false, true]);
+fn when_blocked_connections_use_up_the_budget_the_one_is_closed_that_holds_the_most() {
+    let connections = connections(3 * BLOCKED_BYTES);
+    let (hoarder, blocked) = (connections.open(None), connections.open(None));
+    let _hoarded = hoarder.charge(2 * BLOCKED_BYTES + 1);
+    let _blocked = blocked.block();
+    assert!(is_closed(&hoarder) && !is_closed(&blocked));
+}
+
+#[test]
+fn streams_without_permits_are_bounded_for_each_connection() {
+    let connections = connections(BUDGET);
+    let connection = connections.open(None);
+    let streams: Vec<_> = std::iter::from_fn(|| connection.reserve_stream(CALL_BYTES)).collect();
+    assert_eq!(streams.len(), BUDGET / 64 / CALL_BYTES + 1);
+}
+
+#[tokio::test]
+async fn the_oldest_of_too_many_messages_give_way() {
+    let connections = connections(BUDGET);
+    let context = &Context::from_waker(Waker::noop());
+    let waits: Vec<_> = (0..100).map(|_| connections.open(None).begin_to_wait()).collect();
+    let fits = BUDGET / 2 / CALL_BYTES;
+    assert!(waits.iter().all(|wait| wait.may_wait(CALL_BYTES, context)), "each may when it begins");
+    let waiting: Vec<_> = waits.iter().map(|wait| wait.may_wait(CALL_BYTES, context)).collect();
+    assert_eq!(waiting.iter().filter(|waits| **waits).count(), fits);
+    assert!(waiting[100 - fits..].iter().all(|waits| *waits), "the newest ones do: {waiting:?}");
+    assert_eq!(connections.bytes(), fits * CALL_BYTES);
+    drop(waits);
+    assert_eq!(connections.bytes(), 0);
+}
+
+#[tokio::test]
+async fn a_connection_with_many_messages_that_are_not_complete_gets_no_more() {
+    let connections = connections(BUDGET);
+    let context = &Context::from_waker(Waker::noop());
+    let (greedy, modest) = (connections.open(None), connections.open(None));
+    let honest = modest.begin_to_wait();
+    assert!(honest.may_wait(CALL_BYTES, context));
+    let waits: Vec<_> = (0..100).map(|_| greedy.begin_to_wait()).collect();
+    let waiting = waits.iter().filter(|wait| wait.may_wait(CALL_BYTES, context)).count();
+    assert!(waiting <= BUDGET / 4 / CALL_BYTES, "{waiting}");
+    assert!(honest.may_wait(CALL_BYTES, context));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_not_read_for_a_while_after_refusals() {
+    let connections = connections(BUDGET);
+    let (honest, hostile) = (connections.open(None), connections.open(None));
+    hostile.note_refusal();
+    assert!(hostile.pause().is_none(), "one is not noticed");
+    for _ in 0..100_000 {
+        hostile.note_refusal();
+    }
+    let pause = hostile.pause().expect("a pause");
+    assert!(honest.pause().is_none() && hostile.pause().is_none());
+    let begin = tokio::time::Instant::now();
+    pause.await;
+    assert_eq!(begin.elapsed().as_secs(), 1, "no pause is longer");
+    assert!(hostile.pause().is_none());
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 use tower::Service;
 
 use super::refusal;
@@ -56,14 +56,20 @@ pub(super) enum Hold {
 }
 
 impl Hold {
-    fn new(connection: &Arc<Connection>, method: &Method) -> Option<Self> {
-        Some(match (method.needs, method.streams) {
-            (Permits::Ordinary, _) => Self::Permit(connection.admit(false)?),
-            (Permits::Any, _) => Self::Permit(connection.admit(true)?),
+    fn new(connection: &Arc<Connection>, method: &Method) -> Result<Self, Status> {
+        // Before the work, which would be lost.
+        if !connection.has_room() {
+            return Err(transport::connection_overloaded());
+        }
+        let permit = |confirms| connection.admit(confirms).map(Self::Permit).ok_or_else(transport::overloaded);
+        Ok(match (method.needs, method.streams) {
+            (Permits::Ordinary, _) => permit(false)?,
+            (Permits::Any, _) => permit(true)?,
             (Permits::None, false) => Self::Nothing(Arc::clone(connection)),
             (Permits::None, true) => {
                 let bytes = if method.one_message { CALL_BYTES } else { CLIENT_STREAM_BYTES };
-                Self::Charge(Arc::clone(connection), connection.reserve(bytes)?)
+                let charge = connection.reserve_stream(bytes).ok_or_else(transport::connection_overloaded)?;
+                Self::Charge(Arc::clone(connection), charge)
             }
         })
     }
@@ -96,12 +102,14 @@ where
         let (context, connection) = (RequestContext::of(extensions), Connection::of(extensions));
         let (method, protocol) = context.map_or((methods::unknown(), Protocol::Grpc), RequestContext::of_method);
         // A request without a connection cannot be limited.
-        match connection.and_then(|connection| Hold::new(connection, method)) {
-            Some(hold) => {
-                let streams = method.streams;
-                AdmissionFuture::Admitted { inner: self.inner.call(request), hold: Some(hold), streams, protocol }
+        let hold = connection
+            .ok_or_else(transport::overloaded)
+            .and_then(|connection| Hold::new(connection, method).inspect_err(|_| connection.note_refusal()));
+        match hold {
+            Ok(hold) => {
+                AdmissionFuture::Admitted { inner: self.inner.call(request), hold: Some(hold), method, protocol }
             }
-            None => AdmissionFuture::Refused { protocol },
+            Err(status) => AdmissionFuture::Refused { status: Some(status), protocol },
         }
     }
 }
@@ -109,8 +117,8 @@ where
 pin_project! {
     #[project = AdmissionProjected]
     pub(super) enum AdmissionFuture<F> {
-        Refused { protocol: Protocol },
-        Admitted { #[pin] inner: F, hold: Option<Hold>, streams: bool, protocol: Protocol },
+        Refused { status: Option<Status>, protocol: Protocol },
+        Admitted { #[pin] inner: F, hold: Option<Hold>, method: &'static Method, protocol: Protocol },
     }
 }
 
@@ -123,16 +131,17 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project() {
-            AdmissionProjected::Refused { protocol } => {
-                Poll::Ready(Ok(refusal::response(transport::overloaded(), *protocol)))
+            AdmissionProjected::Refused { status, protocol } => {
+                let Some(status) = status.take() else { return Poll::Pending };
+                Poll::Ready(Ok(refusal::response(status, *protocol)))
             }
-            AdmissionProjected::Admitted { inner, hold, streams, protocol } => {
+            AdmissionProjected::Admitted { inner, hold, method, protocol } => {
                 let (head, body) = ready!(inner.poll(context))?.into_parts();
                 let Some((connection, charge)) = hold.take().and_then(Hold::release) else { return Poll::Pending };
-                let body = if *streams {
+                let body = if method.streams {
                     Some(AdmissionBody::stream(body, connection, charge))
                 } else {
-                    AdmissionBody::unary(body, connection, context)
+                    AdmissionBody::unary(body, connection, method.changes, context)
                 };
                 Poll::Ready(Ok(match body {
                     Some(body) => Response::from_parts(head, body),
@@ -169,8 +178,8 @@ impl<B: HttpBody<Data = Bytes> + Unpin> AdmissionBody<B> {
         Self { inner, first: None, stream: Some(stream) }
     }
 
-    /// `None` if the connection holds too much to be given this answer.
-    fn unary(mut inner: B, connection: Arc<Connection>, context: &mut Context<'_>) -> Option<Self> {
+    /// `None` if the connection holds too much to be given this answer, and the answer need not be `kept`.
+    fn unary(mut inner: B, connection: Arc<Connection>, kept: bool, context: &mut Context<'_>) -> Option<Self> {
         if inner.is_end_stream() {
             return Some(Self { inner, first: None, stream: None });
         }
@@ -178,7 +187,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> AdmissionBody<B> {
         let first = match Pin::new(&mut inner).poll_frame(context) {
             Poll::Pending => None,
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => Some(Some(Ok(Frame::data(connection.answer(data)?)))),
+                Ok(data) => Some(Some(Ok(Frame::data(connection.answer(data, kept)?)))),
                 Err(frame) => Some(Some(Ok(frame))),
             },
             Poll::Ready(ended) => Some(ended),

@@ -25,7 +25,7 @@ use tower::Service;
 use super::refusal;
 use crate::{
     grpc::{
-        connections::{CALL_BYTES, Charge, Connection},
+        connections::{CALL_BYTES, Connection, WaitingMessage},
         request_context::RequestContext,
         status::transport,
     },
@@ -112,11 +112,11 @@ where
                         Poll::Ready(read) => read,
                         Poll::Pending => {
                             let wait = wait.get_or_insert_with(|| Wait::new(head.as_ref(), *timeout));
-                            if wait.charge(message.bytes().len()) {
+                            if wait.may_go_on(message.bytes().len(), context) {
                                 ready!(wait.sleep.as_mut().poll(context));
                                 Err(transport::message_late(*timeout))
                             } else {
-                                Err(transport::connection_overloaded())
+                                Err(transport::messages_overloaded())
                             }
                         }
                     };
@@ -126,7 +126,12 @@ where
                             let Some(head) = head.take() else { return Poll::Pending };
                             service.call(Request::from_parts(head, Body::new(Full::new(bytes))))
                         }
-                        Err(status) => return Poll::Ready(Ok(refusal::response(status, *protocol))),
+                        Err(status) => {
+                            if let Some(connection) = head.as_ref().and_then(|head| Connection::of(&head.extensions)) {
+                                connection.note_refusal();
+                            }
+                            return Poll::Ready(Ok(refusal::response(status, *protocol)));
+                        }
                     }
                 }
             };
@@ -140,7 +145,7 @@ where
 pub(super) struct Wait {
     sleep: Pin<Box<Sleep>>,
     /// `None` if the request has no connection.
-    charge: Option<Charge>,
+    message: Option<WaitingMessage>,
     /// Approximate memory of the call without its message.
     call_bytes: usize,
 }
@@ -148,13 +153,13 @@ pub(super) struct Wait {
 impl Wait {
     fn new(head: Option<&Parts>, timeout: Duration) -> Self {
         let headers = head.map_or(0, |head| header_bytes(&head.headers));
-        let charge = head.and_then(|head| Connection::of(&head.extensions)).map(|connection| connection.charge(0));
-        Self { sleep: Box::pin(sleep(timeout)), charge, call_bytes: CALL_BYTES + 2 * headers }
+        let message = head.and_then(|head| Connection::of(&head.extensions)).map(Connection::begin_to_wait);
+        Self { sleep: Box::pin(sleep(timeout)), message, call_bytes: CALL_BYTES + 2 * headers }
     }
 
-    /// Charges the call and what has arrived of its message. Returns whether the connection may hold that much.
-    fn charge(&mut self, message_bytes: usize) -> bool {
-        self.charge.as_mut().is_some_and(|charge| charge.resize(self.call_bytes + message_bytes))
+    /// Charges the call and what has arrived of its message. Returns whether it may still wait.
+    fn may_go_on(&mut self, message_bytes: usize, context: &Context<'_>) -> bool {
+        self.message.as_ref().is_some_and(|message| message.may_wait(self.call_bytes + message_bytes, context))
     }
 }
 

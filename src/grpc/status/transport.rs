@@ -27,12 +27,19 @@ pub(in crate::grpc) fn overloaded() -> Status {
     details::unavailable("OVERLOADED", &message, wait)
 }
 
-/// The connection holds too many bytes of messages that are not complete and of answers that are not delivered.
+/// The connection holds too many bytes of answers that are not delivered.
 pub(in crate::grpc) fn connection_overloaded() -> Status {
     let wait = random_wait();
+    let message =
+        format!("this connection has too many bytes of undelivered answers; read answers, and try again in {wait:?}");
+    details::unavailable("OVERLOADED", &message, wait)
+}
+
+/// Too many bytes of messages that are not complete have arrived, and others have waited for a shorter time.
+pub(in crate::grpc) fn messages_overloaded() -> Status {
+    let wait = random_wait();
     let message = format!(
-        "this connection has too many bytes of unfinished messages and undelivered answers; read answers, and try again \
-         in {wait:?}"
+        "the server has too many bytes of unfinished messages, and cannot wait for the rest of this one; try again in {wait:?}"
     );
     details::unavailable("OVERLOADED", &message, wait)
 }
