@@ -5,7 +5,7 @@ use tokio::time::timeout;
 
 use crate::harness::{
     DEADLINE, Server, Store, World, eventually,
-    http2::{DATA, END_HEADERS, HEADERS, REQUEST, RST_STREAM, closed, frame, preface, send},
+    http2::{DATA, END_HEADERS, GOAWAY, HEADERS, REQUEST, RST_STREAM, closed, frame, preface, send},
 };
 
 /// Waits until this many errors of a kind are in the metric.
@@ -84,4 +84,24 @@ async fn each_kind_of_error_is_counted_and_logged() {
         let lines = logged(&world, kind, count).await;
         assert!(lines.iter().all(|line| line.contains(" WARN ") && line.contains(" peer=127.0.0.1 ")), "{lines:?}");
     }
+}
+
+#[tokio::test]
+async fn a_connection_that_answers_no_ping_is_counted() {
+    let keepalive = [("--keepalive-interval", "1s"), ("--keepalive-timeout", "1s")];
+    let world = World::with(Store::Sqlite, |setup| {
+        keepalive.into_iter().fold(setup, |setup, (flag, value)| setup.with(flag, value))
+    })
+    .await;
+    // It closes the connection by itself, which is no error. The connection of the test's client answers pings meanwhile.
+    let end = frame(GOAWAY, 0, 0, &[0; 8]);
+    timeout(DEADLINE, closed(send(world.address(), &[preface(), end].concat()).await)).await.expect("it is closed");
+    timeout(DEADLINE, closed(send(world.address(), &preface()).await)).await.expect("the connection is closed");
+    counted(&world, "unanswered", 1).await;
+    let lines = logged(&world, "unanswered", 1).await;
+    assert!(lines.iter().all(|line| line.contains(" INFO ") && line.contains(" peer=127.0.0.1 ")), "{lines:?}");
+    assert!(world.is_alive().await);
+    world.stop().await;
+    let ended = world.console().lines().into_iter().filter(|line| line.contains("kind="));
+    assert_eq!(ended.count(), lines.len(), "a shutdown is no error:\n{}", world.console());
 }

@@ -38,6 +38,7 @@ mod properties;
 mod provider;
 mod provider_access;
 mod query_plans;
+mod queues;
 mod redis;
 mod replication;
 mod reservation_lists;

@@ -199,6 +199,9 @@ impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = into.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(context, into);
+        if polled.is_ready() {
+            self.protocol_errors.received();
+        }
         if let Some(deadline) = self.preface_deadline.as_mut() {
             let late = deadline.as_mut().poll(context).is_ready();
             self.read_bytes += into.filled().len() - before;

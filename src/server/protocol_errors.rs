@@ -1,8 +1,12 @@
-//! Notices, in what a connection sends, that its client broke the protocol.
+//! Notices, in what a connection sends, that its client broke the protocol, or does not answer pings.
 //!
 //! The HTTP library reports such errors to its caller, tonic, which logs them without the peer at a level that nobody reads.
-//! But it also tells the client: by a GOAWAY frame with an error code over HTTP/2, and by a status over HTTP/1.1. So the
-//! bytes that are sent are looked at: of HTTP/2 the head of each frame, of HTTP/1.1 the beginning of each write.
+//! But it also tells the client: by a GOAWAY frame over HTTP/2, and by a status over HTTP/1.1. So the bytes that are sent are
+//! looked at: of HTTP/2 the head of each frame, of HTTP/1.1 the beginning of each write.
+//!
+//! A GOAWAY frame has an error code if the client broke the protocol. It has none if a ping was not answered, if the client
+//! ends the connection, or if the service shuts down. In the second case something was read since the last ping, and in the
+//! third the frame accepts all streams at first.
 
 use std::{io::IoSlice, net::IpAddr};
 
@@ -10,10 +14,16 @@ use crate::telemetry::connection_errors::{self, Kind};
 
 /// The head of a frame: three bytes of length, type, flags, and the stream in four bytes.
 const HEAD: usize = 9;
+/// The type of PING.
+const PING: u8 = 6;
+/// The flag of a PING frame that answers one of the client.
+const ACK: u8 = 1;
 /// The type of GOAWAY.
 const GOAWAY: u8 = 7;
 /// The head of a GOAWAY frame and what it begins with: the last stream, and the error code.
 const GOAWAY_HEAD: usize = HEAD + 8;
+/// The last stream of a GOAWAY frame that accepts all streams, as a shutdown begins with.
+const ALL_STREAMS: u32 = (1 << 31) - 1;
 const NO_ERROR: u32 = 0;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -41,11 +51,20 @@ struct Frames {
     filled: usize,
     /// The number of bytes until the next frame.
     skip: usize,
+    /// Whether a ping was sent, and nothing was received since.
+    unanswered: bool,
 }
 
 impl ProtocolErrors {
     pub(super) fn new(peer: IpAddr) -> Self {
         Self { peer, sent: Sent::Nothing }
+    }
+
+    /// Notes that the client sent something, or ended the connection.
+    pub(super) fn received(&mut self) {
+        if let Sent::Http2(frames) = &mut self.sent {
+            frames.unanswered = false;
+        }
     }
 
     /// Looks at bytes that were sent.
@@ -78,10 +97,7 @@ impl Sent {
                 [b"400", b"414", b"431"].contains(&status.try_into().ok()?).then_some(Kind::Malformed)
             }
             Self::Http2(frames) => {
-                let kind = match frames.error(bytes)? {
-                    ENHANCE_YOUR_CALM => Kind::Flood,
-                    _ => Kind::ProtocolError,
-                };
+                let kind = frames.find(bytes)?;
                 *self = Self::Error;
                 Some(kind)
             }
@@ -90,8 +106,8 @@ impl Sent {
 }
 
 impl Frames {
-    /// The code of a GOAWAY frame whose code is complete with these bytes, if it is an error.
-    fn error(&mut self, mut bytes: &[u8]) -> Option<u32> {
+    /// What is wrong with the client according to a GOAWAY frame whose code is complete with these bytes.
+    fn find(&mut self, mut bytes: &[u8]) -> Option<Kind> {
         loop {
             let skipped = self.skip.min(bytes.len());
             (self.skip, bytes) = (self.skip - skipped, &bytes[skipped..]);
@@ -102,18 +118,28 @@ impl Frames {
             if self.filled < wanted {
                 return None;
             }
-            let [a, b, c, kind, ..] = self.head;
+            let [a, b, c, kind, flags, ..] = self.head;
             let length = u32::from_be_bytes([0, a, b, c]) as usize;
             if kind == GOAWAY && wanted == HEAD {
                 continue;
             }
             (self.filled, self.skip) = (0, (HEAD + length).saturating_sub(wanted));
-            if kind == GOAWAY {
-                let code = self.head[GOAWAY_HEAD - 4..].try_into().map_or(NO_ERROR, u32::from_be_bytes);
-                if code != NO_ERROR {
-                    return Some(code);
-                }
+            self.unanswered |= kind == PING && flags & ACK == 0;
+            if kind == GOAWAY
+                && let Some(kind) = self.goaway()
+            {
+                return Some(kind);
             }
+        }
+    }
+
+    /// What is wrong with the client according to the GOAWAY frame in `head`.
+    fn goaway(&self) -> Option<Kind> {
+        let number = |at: usize| self.head[at..at + 4].try_into().map_or(0, u32::from_be_bytes);
+        match number(HEAD + 4) {
+            NO_ERROR => (self.unanswered && number(HEAD) != ALL_STREAMS).then_some(Kind::Unanswered),
+            ENHANCE_YOUR_CALM => Some(Kind::Flood),
+            _ => Some(Kind::ProtocolError),
         }
     }
 }
@@ -150,6 +176,34 @@ mod tests {
             let both = [&before[..], &goaway(NO_ERROR), &after, &goaway(2)].concat();
             assert_eq!(found(&both, size), [Kind::ProtocolError], "in parts of {size}");
         }
+    }
+
+    #[test]
+    fn a_ping_that_nothing_follows_before_a_goaway_is_unanswered() {
+        let ping = frame(PING, b"anything");
+        let answer = [&ping[..4], &[ACK], &ping[5..]].concat();
+        let begins_shutdown = frame(GOAWAY, &[ALL_STREAMS.to_be_bytes(), NO_ERROR.to_be_bytes()].concat());
+        let found = |sent: &[&[u8]]| {
+            let mut errors = ProtocolErrors::new([192, 0, 2, 1].into());
+            for part in sent {
+                match part {
+                    [] => errors.received(),
+                    _ => {
+                        if let Some(kind) = errors.sent.find(part) {
+                            return Some(kind);
+                        }
+                    }
+                }
+            }
+            None
+        };
+        let (settings, end) = (frame(4, &[]), goaway(NO_ERROR));
+        assert_eq!(found(&[&settings, &ping, &end]), Some(Kind::Unanswered));
+        assert_eq!(found(&[&settings, &ping, b"", &ping, &settings, &end]), Some(Kind::Unanswered));
+        assert_eq!(found(&[&settings, &ping, b"", &end]), None, "the client answered, or ended the connection");
+        assert_eq!(found(&[&settings, &answer, &end]), None, "only the client asked");
+        assert_eq!(found(&[&settings, &ping, &begins_shutdown]), None, "the service shuts down");
+        assert_eq!(found(&[&settings, &ping, &goaway(1)]), Some(Kind::ProtocolError));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Postgres servers in recovery, which are not used: a standby, or a server to which a backup is being restored.
 //!
 //! A name or an address may lead to such a server after a failover. What it shows may be older than what was acknowledged, and
-//! its timeline is not the one that the revisions of this program belong to. So every new connection asks, and so does one
-//! that was idle.
+//! its timeline is not the one that the revisions of this program belong to. So every new connection asks. That suffices: a
+//! running server never goes back into recovery without ending its connections, so none in a pool becomes one to a standby
+//! unnoticed. A connection that was idle asks as well, since it is tested before it is used, and this question costs no more
+//! than another.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

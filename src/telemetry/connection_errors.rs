@@ -2,7 +2,9 @@
 //!
 //! Promises: a kind has at most one line a second, however many connections an attacker opens. The line has their number and
 //! the peer that caused most of them. Memory is bounded: for each kind, 16 peers are remembered until its next line.
-//! Deliberately absent: errors of requests, which have their own lines and metrics.
+//! Deliberately absent: errors of requests, which have their own lines and metrics. Also absent are connections over HTTP/1.1
+//! that are closed because no request came in time: most of them are browsers that are idle, and the HTTP library does not
+//! tell them from those whose headers are slow.
 
 use std::{
     io,
@@ -27,6 +29,8 @@ pub enum Kind {
     ProtocolError,
     /// A request over HTTP/1.1, or something that is neither this nor HTTP/2, could not be read.
     Malformed,
+    /// It was closed because its client sent nothing after a ping, not even the answer to it.
+    Unanswered,
     /// It was closed because its client did not take an answer, or any byte, in time.
     NotRead,
     /// It was closed because the memory for connections was used up, and it held the most or took no bytes.
@@ -41,12 +45,13 @@ const MAX_PEERS: usize = 16;
 static UNLOGGED: [Mutex<Unlogged>; Kind::ALL.len()] = [const { Mutex::new(Unlogged::new()) }; Kind::ALL.len()];
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Refused,
         Self::Silent,
         Self::Flood,
         Self::ProtocolError,
         Self::Malformed,
+        Self::Unanswered,
         Self::NotRead,
         Self::Memory,
         Self::NotAccepted,
@@ -61,6 +66,7 @@ impl Kind {
             Self::Flood => "flood",
             Self::ProtocolError => "protocol_error",
             Self::Malformed => "malformed",
+            Self::Unanswered => "unanswered",
             Self::NotRead => "not_read",
             Self::Memory => "memory",
             Self::NotAccepted => "not_accepted",
@@ -77,6 +83,7 @@ impl Kind {
             Self::Flood => "connections were closed: their clients reset too many streams, or made too many errors",
             Self::ProtocolError => "connections were closed: their clients violated HTTP/2",
             Self::Malformed => "requests could not be read: they are neither HTTP/2 nor well-formed HTTP/1.1",
+            Self::Unanswered => "connections were closed: their clients did not answer a ping (--keepalive-timeout)",
             Self::NotRead => {
                 "connections were closed: their clients did not take what they were sent (--delivery-timeout)"
             }
@@ -116,8 +123,8 @@ pub fn log() {
         let worst = peers.into_iter().max_by_key(|(_, count)| *count);
         let (peer, peer_count) = (worst.map(|(peer, _)| display(name(peer))), worst.map(|(_, count)| count));
         let (label, sentence) = (kind.label(), kind.sentence());
-        // Browsers open connections in advance and may never use them.
-        if kind == Kind::Silent {
+        // Browsers open connections in advance and may never use them, and clients vanish when their network does.
+        if matches!(kind, Kind::Silent | Kind::Unanswered) {
             tracing::info!(kind = %label, count, peer, peer_count, cause, "{sentence}");
         } else {
             tracing::warn!(kind = %label, count, peer, peer_count, cause, "{sentence}");
