@@ -12,6 +12,9 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 
+/// Bytes that are longer are not encoded again: each time makes them a third longer.
+const MAX_BYTES: usize = 64 << 10;
+
 /// What the body does next.
 #[derive(Debug)]
 enum Step {
@@ -51,7 +54,7 @@ impl Script {
                     bytes.splice(0..0, [&[0], &length[..]].concat());
                     continue;
                 }
-                b'b' => {
+                b'b' if bytes.len() < MAX_BYTES => {
                     bytes = BASE64_STANDARD.encode(&bytes).into();
                     continue;
                 }

@@ -23,6 +23,8 @@ use crate::grpc::connections::{Charge, Connection, Pause};
 
 /// The bytes that are read in a turn. They are those of about a hundred requests.
 const TURN_BYTES: usize = 8 << 10;
+/// The same after requests were refused.
+const SHORT_TURN_BYTES: usize = 1 << 10;
 
 /// A TCP connection and what the service keeps for it.
 #[derive(Debug)]
@@ -35,13 +37,15 @@ pub(super) struct PeerStream {
     read_skipped: bool,
     /// Set while nothing is read because requests were refused.
     pause: Option<Pause>,
+    /// Set after a pause, until none of the requests that are read then is refused.
+    distrusted: bool,
     /// The bytes that were read in this turn.
     turn: usize,
 }
 
 impl PeerStream {
     pub(super) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
-        Self { stream, connection, blocked: None, read_skipped: false, pause: None, turn: 0 }
+        Self { stream, connection, blocked: None, read_skipped: false, pause: None, distrusted: false, turn: 0 }
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
@@ -79,14 +83,43 @@ impl PeerStream {
         }
         if let Some(pause) = &mut self.pause {
             ready!(Pin::new(pause).poll(context));
-            self.pause = None;
+            (self.pause, self.distrusted) = (None, true);
         }
-        if self.turn >= TURN_BYTES {
-            self.turn = 0;
+        if self.turn >= self.turn_bytes() {
+            self.end_turn();
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         Poll::Ready(())
+    }
+
+    fn turn_bytes(&self) -> usize {
+        if self.distrusted { SHORT_TURN_BYTES } else { TURN_BYTES }
+    }
+
+    fn end_turn(&mut self) {
+        self.turn = 0;
+        self.distrusted = self.distrusted && self.connection.has_refusals();
+    }
+
+    fn poll_read_turn(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let stream = Pin::new(&mut self.stream);
+        let polled = if self.distrusted && into.remaining() > SHORT_TURN_BYTES {
+            let mut short = ReadBuf::new(into.initialize_unfilled_to(SHORT_TURN_BYTES));
+            let polled = stream.poll_read(context, &mut short);
+            let read = short.filled().len();
+            into.advance(read);
+            polled
+        } else {
+            stream.poll_read(context, into)
+        };
+        if polled.is_pending() {
+            self.end_turn();
+        } else {
+            self.turn += into.filled().len() - before;
+        }
+        polled
     }
 
     fn closed<T>(&self, context: &Context<'_>) -> Option<Poll<io::Result<T>>> {
@@ -103,10 +136,7 @@ impl AsyncRead for PeerStream {
             return closed;
         }
         ready!(self.poll_readable(context));
-        let before = into.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, into);
-        self.turn = if polled.is_pending() { 0 } else { self.turn + into.filled().len() - before };
-        polled
+        self.poll_read_turn(context, into)
     }
 }
 

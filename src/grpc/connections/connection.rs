@@ -50,6 +50,8 @@ pub struct Connection {
     counters: Padded<Counters>,
     /// Bytes of messages that are not complete.
     pub(super) waiting: AtomicUsize,
+    /// The bytes of an answer for which there was no room, until there is.
+    refused_answer: AtomicUsize,
     /// Requests that were refused since the connection was last not read for that.
     pub(super) refusals: AtomicUsize,
     /// Answers in streams that have begun and not ended.
@@ -81,6 +83,7 @@ impl Connection {
             peer,
             counters: Padded::default(),
             waiting: AtomicUsize::new(0),
+            refused_answer: AtomicUsize::new(0),
             refusals: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
@@ -148,16 +151,35 @@ impl Connection {
 
     /// Whether the connection holds at most as much as is left. If not, one is closed that holds more, if there is one.
     pub(in crate::grpc) fn has_room(&self) -> bool {
-        let held = self.counters.bytes.load(Relaxed);
-        held <= self.shared.left() || self.shared.make_room_for(held)
+        self.has_room_with(0)
+    }
+
+    /// The same for a request that reads: if an answer was refused after its work, there must be room for another one like it.
+    pub(in crate::grpc) fn has_room_for_read(&self) -> bool {
+        let refused = self.refused_answer.load(Relaxed);
+        let has_room = self.has_room_with(refused);
+        if refused > 0 && has_room {
+            self.refused_answer.store(0, Relaxed);
+        }
+        has_room
+    }
+
+    fn has_room_with(&self, more: usize) -> bool {
+        let holds = self.counters.bytes.load(Relaxed) + more;
+        holds <= self.shared.left() || self.shared.make_room_for(holds)
     }
 
     /// Charges an answer to the connection until the transport has written it or its call has ended. `None` if the
     /// connection holds too much for an answer of this size, and it need not be `kept`.
     pub(in crate::grpc) fn answer(self: Arc<Self>, data: Bytes, kept: bool) -> Option<Bytes> {
         let charge = Charge::new(self, CALL_BYTES + data.len());
-        let fits = kept || data.len() <= SMALL_ANSWER_BYTES || charge.connection.has_room();
-        fits.then(|| Bytes::from_owner(Undelivered::new(data, charge)))
+        if kept || data.len() <= SMALL_ANSWER_BYTES || charge.connection.has_room() {
+            Some(Bytes::from_owner(Undelivered::new(data, charge)))
+        } else {
+            charge.connection.refused_answer.store(charge.bytes, Relaxed);
+            charge.connection.note_refusal();
+            None
+        }
     }
 
     /// The same for a part of an answer that has begun, which is given however much the connection holds.

@@ -54,6 +54,12 @@ impl Connection {
         self.refusals.fetch_add(1, Relaxed);
     }
 
+    /// Whether a request was refused since the last pause.
+    #[must_use]
+    pub fn has_refusals(&self) -> bool {
+        self.refusals.load(Relaxed) > 0
+    }
+
     /// Whether the connection is not to be read for a while, because of the requests that were refused.
     pub fn pause(self: &Arc<Self>) -> Option<Pause> {
         let refusals = self.refusals.load(Relaxed);

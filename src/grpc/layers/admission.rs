@@ -57,8 +57,9 @@ pub(super) enum Hold {
 
 impl Hold {
     fn new(connection: &Arc<Connection>, method: &Method) -> Result<Self, Status> {
-        // Before the work, which would be lost.
-        if !connection.has_room() {
+        // Before the work, which would be lost. The answer to a change is given in any case.
+        let has_room = if method.changes { connection.has_room() } else { connection.has_room_for_read() };
+        if !has_room {
             return Err(transport::connection_overloaded());
         }
         let permit = |confirms| connection.admit(confirms).map(Self::Permit).ok_or_else(transport::overloaded);

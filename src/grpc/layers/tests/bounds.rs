@@ -48,9 +48,11 @@ async fn an_answer_that_nobody_reads_releases_its_permit() {
     assert_eq!(unread.1.body().size_hint().exact(), Some(1 << 20));
     // The connection holds more than a third of the memory, so another page is more than is left for it.
     assert_eq!(page().await.unwrap().status(), 503);
+    // Until there is room for such a page, no request is served whose answer might be refused after its work.
+    assert_eq!(call().await.unwrap().headers()["grpc-status"], "14");
+    assert_eq!(unread.1.into_body().collect().await.unwrap().to_bytes().len(), 1 << 20);
     let answer = call().await.unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().trailers().unwrap()["grpc-status"], "0");
-    assert_eq!(unread.1.into_body().collect().await.unwrap().to_bytes().len(), 1 << 20);
     assert_eq!(page().await.unwrap().status(), 200);
     drop(unread.0);
 }
