@@ -95,7 +95,11 @@ async fn measure_round(program: &Program, seconds: f64) -> Figures {
     let peak = report::peak(&windows, 2 * turn);
     let phases = vec![
         phase(2 * turn, Demand::Rate(peak / 4.0), 0.0),
-        phase(5 * turn, Demand::Rate(5.0 * peak), 5.0 * peak),
+        phase(
+            5 * turn,
+            Demand::Rate(5.0 * peak),
+            std::env::var("HOSTILE").map_or(5.0, |value| value.parse().unwrap()) * peak,
+        ),
         phase(2 * turn + DEADLINE, Demand::Rate(peak / 4.0), 0.0),
     ];
     let watch = report::MemoryWatch::start(service.id());

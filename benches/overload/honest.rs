@@ -55,7 +55,6 @@ pub(crate) async fn run(shared: Arc<Shared>, headers: Arc<Headers>, number: usiz
             next_stream: 1,
             open: HashMap::new(),
             deadlines: VecDeque::new(),
-            confirmations: 0,
             due: 0.0,
             ticked: None,
             received: 0,
@@ -76,8 +75,6 @@ struct Connection<'s> {
     open: HashMap<u32, Call>,
     /// Streams of the calls in the order in which they were made.
     deadlines: VecDeque<(Instant, u32)>,
-    /// How many of the open calls are confirmations.
-    confirmations: usize,
     /// Calls that are due, at a rate.
     due: f64,
     ticked: Option<Instant>,
@@ -127,7 +124,7 @@ impl Connection<'_> {
                 self.due += rate / CONNECTIONS as f64 * elapsed.as_secs_f64();
                 while self.due >= 1.0 {
                     self.due -= 1.0;
-                    if self.open.len() - self.confirmations < CLIENT_LIMIT {
+                    if self.open.len() < CLIENT_LIMIT {
                         self.reserve();
                     } else {
                         self.shared.count(now, |window| window.given_up += 1);
@@ -171,7 +168,6 @@ impl Connection<'_> {
         let sent = Instant::now();
         self.open.insert(stream, Call { sent, confirms, answer: BytesMut::new() });
         self.deadlines.push_back((sent, stream));
-        self.confirmations += usize::from(confirms);
         if confirms {
             self.shared.count(sent, |window| window.confirmations += 1);
         }
@@ -202,7 +198,6 @@ impl Connection<'_> {
     /// Ends a call. It was served if it has a whole message: an error status has none before it.
     fn end(&mut self, stream: u32, answered: bool) {
         let Some(Call { sent, confirms, answer }) = self.open.remove(&stream) else { return };
-        self.confirmations -= usize::from(confirms);
         if !answered {
             return;
         }

@@ -59,7 +59,8 @@ const WAYS: [Way; 5] = [Way::TakesNothing, Way::Unfinished, Way::NoMessage, Way:
 
 /// Keeps one connection open until the end of the load, while there is to be hostile load.
 pub(crate) async fn run(shared: Arc<Shared>, headers: Arc<Headers>, number: usize) {
-    let way = WAYS[number % WAYS.len()];
+    let chosen = std::env::var("WAYS").unwrap_or_else(|_| "01234".to_owned());
+    let way = WAYS[chosen.as_bytes()[number % chosen.len()] as usize - 48];
     let page = ListShowtimesRequest { page_size: PAGE, ..Default::default() };
     let page = prefixed_copy(&page.encode_to_vec());
     while let Some(phase) = shared.phase(Instant::now()) {
@@ -89,9 +90,12 @@ async fn drive(shared: &Shared, headers: &Headers, way: Way, page: &Bytes) -> io
                 });
             }
             Ok(Turn::Moved) => {
+                let mut answered = 0;
                 while let Some(frame) = connection.pipe.frame() {
                     connection.handle(&frame)?;
+                    answered += u32::from(frame.kind == HEADERS);
                 }
+                shared.count(Instant::now(), |window| window.hostile_answered += answered);
             }
             Err(error) => {
                 shared.count(Instant::now(), |window| window.closed += 1);

@@ -17,8 +17,8 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(1);
 pub(crate) const DEADLINE_HEADER: &str = "1S";
 /// Honest connections, and as many hostile ones.
 pub(crate) const CONNECTIONS: usize = 64;
-/// The reservations that an honest client has in flight on a connection, as many as callers share one in the other benches. It
-/// gives up further ones by itself, as clients with a limit do. Confirmations are not limited.
+/// The calls that an honest client has in flight on a connection, as many as callers share one in the other benches. It gives up
+/// further reservations by itself, as clients with a limit do, and confirms what it has reserved in any case.
 pub(crate) const CLIENT_LIMIT: usize = 32;
 
 /// How much honest clients call.
@@ -67,6 +67,8 @@ pub(crate) struct Window {
     pub(crate) longest: u32,
     /// Hostile calls that were sent.
     pub(crate) hostile: u32,
+    /// Hostile calls that were answered.
+    pub(crate) hostile_answered: u32,
     /// Hostile calls that were not sent, since the service read nothing from their connection.
     pub(crate) hostile_held_up: u32,
     /// Connections that the service closed.

@@ -97,13 +97,14 @@ fn describe(name: &str, windows: &[Window]) {
     };
     let longest = windows.iter().map(|window| window.longest).max().unwrap_or_default();
     eprintln!(
-        "  {name}: per second {:.0} served, {:.0} refused, {:.0} late, {:.0} given up; hostile {:.0} sent, {:.0} held up; \
+        "  {name}: per second {:.0} served, {:.0} refused, {:.0} late, {:.0} given up; hostile {:.0} sent, {:.0} answered, {:.0} held up; \
          {:.1} closed; longest {} ms",
         sum(|window| window.served),
         sum(|window| window.refused),
         sum(|window| window.late),
         sum(|window| window.given_up),
         sum(|window| window.hostile),
+        sum(|window| window.hostile_answered),
         sum(|window| window.hostile_held_up),
         sum(|window| window.closed),
         longest / 1_000,

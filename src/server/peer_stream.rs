@@ -39,13 +39,24 @@ pub(super) struct PeerStream {
     pause: Option<Pause>,
     /// Set after a pause, until none of the requests that are read then is refused.
     distrusted: bool,
+    /// Whether the pause is for requests of which it is not known yet whether they are refused.
+    on_probation: bool,
     /// The bytes that were read in this turn.
     turn: usize,
 }
 
 impl PeerStream {
     pub(super) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
-        Self { stream, connection, blocked: None, read_skipped: false, pause: None, distrusted: false, turn: 0 }
+        Self {
+            stream,
+            connection,
+            blocked: None,
+            read_skipped: false,
+            pause: None,
+            distrusted: false,
+            on_probation: false,
+            turn: 0,
+        }
     }
 
     pub(super) fn connection(&self) -> &Arc<Connection> {
@@ -80,26 +91,22 @@ impl PeerStream {
         }
         if self.pause.is_none() {
             self.pause = self.connection.pause();
+            self.on_probation = self.pause.is_none() && self.distrusted && self.turn > 0;
+            if self.on_probation {
+                self.pause = Some(self.connection.probation());
+            }
         }
         if let Some(pause) = &mut self.pause {
             ready!(Pin::new(pause).poll(context));
-            (self.pause, self.distrusted) = (None, true);
+            self.distrusted = !self.on_probation || self.connection.has_refusals();
+            (self.pause, self.turn) = (None, 0);
         }
-        if self.turn >= self.turn_bytes() {
-            self.end_turn();
+        if self.turn >= TURN_BYTES {
+            self.turn = 0;
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
         Poll::Ready(())
-    }
-
-    fn turn_bytes(&self) -> usize {
-        if self.distrusted { SHORT_TURN_BYTES } else { TURN_BYTES }
-    }
-
-    fn end_turn(&mut self) {
-        self.turn = 0;
-        self.distrusted = self.distrusted && self.connection.has_refusals();
     }
 
     fn poll_read_turn(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
@@ -114,10 +121,10 @@ impl PeerStream {
         } else {
             stream.poll_read(context, into)
         };
-        if polled.is_pending() {
-            self.end_turn();
-        } else {
-            self.turn += into.filled().len() - before;
+        self.turn += into.filled().len() - before;
+        // The other tasks have their turn, as long as there is nothing to read.
+        if polled.is_pending() && !self.distrusted {
+            self.turn = 0;
         }
         polled
     }

@@ -10,6 +10,7 @@ use std::{
         },
     },
     task::{Context, Poll},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -30,6 +31,8 @@ pub(super) const LATE_TICKS: u32 = 5;
 /// Counters of answers by the tick in which they were given. There are more than [`LATE_TICKS`], so that none is used again
 /// before its answers are late.
 const SLOTS: usize = 8;
+/// A call that its client resets within this time costs as much as one that is refused, and is counted as one.
+const RESET_AT_ONCE: Duration = Duration::from_millis(50);
 /// A connection gets further streams without a permit while it holds at most this part of the budget.
 const STREAMS_SHARE: usize = 64;
 /// Approximate memory of a call besides its message, its headers and its answer.
@@ -108,14 +111,18 @@ impl Connection {
 
     /// Admits a request, unless too many are in flight or the connection has too many of them.
     pub(in crate::grpc) fn admit(self: &Arc<Self>, confirms: bool) -> Option<Permit> {
-        let permit = Permit(Some(Arc::clone(self)));
+        let permit = Permit(Some(Arc::clone(self)), Instant::now());
         let admitted = self.shared.admitted.fetch_add(1, Relaxed) + 1;
         let held = self.counters.admitted.fetch_add(1, Relaxed) + 1;
         let max = self.shared.limits.max_requests;
         let reserved = max / RESERVED_SHARE;
         let (max, for_few) = if confirms { (max, 0) } else { (max - reserved, reserved) };
-        let left = max.checked_sub(admitted)?;
-        (held <= FEW || held <= left.saturating_sub(for_few) / 2).then_some(permit)
+        let left = max.checked_sub(admitted).map(|left| left.saturating_sub(for_few));
+        if left.is_some_and(|left| held <= FEW || held <= left / 2) {
+            return Some(permit);
+        }
+        permit.release();
+        None
     }
 
     /// Cancelled when all streams are to end.
@@ -274,7 +281,7 @@ impl Drop for Connection {
 
 /// Permission for one request in flight. It is given back when this is dropped.
 #[derive(Debug)]
-pub(in crate::grpc) struct Permit(Option<Arc<Connection>>);
+pub(in crate::grpc) struct Permit(Option<Arc<Connection>>, Instant);
 
 impl Permit {
     /// Gives the permit back, and returns its connection.
@@ -292,7 +299,10 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.give_back();
+        let Some(connection) = self.give_back() else { return };
+        if self.1.elapsed() < RESET_AT_ONCE {
+            connection.note_refusal();
+        }
     }
 }
 

@@ -21,6 +21,8 @@ use super::connection::Connection;
 const REFUSALS_PER_SECOND: usize = 2_000;
 /// A pause is not shorter. Until then refusals are added up.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// How long the requests that were read after a pause have until it shows whether they are refused.
+const PROBATION: Duration = Duration::from_millis(10);
 /// A pause is not longer, so that a client is served in time when others stop.
 const LONGEST: Duration = Duration::from_secs(1);
 
@@ -71,8 +73,13 @@ impl Connection {
             return None;
         }
         self.refusals.fetch_sub(refusals, Relaxed);
-        self.shared.ration.paused.fetch_add(1, Relaxed);
-        Some(Pause { connection: Arc::clone(self), sleep: Box::pin(sleep(time)) })
+        Some(Pause::new(self, time))
+    }
+
+    /// The pause in which it shows whether the requests that were just read are refused.
+    #[must_use]
+    pub fn probation(self: &Arc<Self>) -> Pause {
+        Pause::new(self, PROBATION)
     }
 }
 
@@ -81,6 +88,13 @@ impl Connection {
 pub struct Pause {
     connection: Arc<Connection>,
     sleep: Pin<Box<Sleep>>,
+}
+
+impl Pause {
+    fn new(connection: &Arc<Connection>, time: Duration) -> Self {
+        connection.shared.ration.paused.fetch_add(1, Relaxed);
+        Self { connection: Arc::clone(connection), sleep: Box::pin(sleep(time)) }
+    }
 }
 
 impl Future for Pause {
