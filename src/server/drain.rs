@@ -4,7 +4,7 @@ use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinHandle,
-    time::{Instant, interval, sleep, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -93,7 +93,11 @@ impl Lifecycle {
             sleep_until(begin + ANSWER_DRAIN).await;
         };
         let (mut end_streams, mut may_close) = (pin!(end_streams), false);
-        let mut ticks = interval(Connections::period(ANSWER_DRAIN));
+        let period = Connections::period(ANSWER_DRAIN);
+        // The tick before may have come just now. A tick at once would take a quarter of its time from an answer.
+        let mut ticks = interval_at(begin + period, period);
+        // After a pause of the process, the ticks that it missed would come together, and make every answer late.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut unneeded = HashSet::new();
         loop {
             tokio::select! {
@@ -116,6 +120,8 @@ mod tests {
         future::{pending, ready},
         task::{Context, Waker},
     };
+
+    use tokio::{task::yield_now, time::advance};
 
     use crate::grpc::connections::{Connection, Limits};
 
@@ -155,6 +161,22 @@ mod tests {
         sleep(Duration::from_millis(500)).await;
         assert!(!is_closed(&connection));
         sleep(Duration::from_millis(500)).await;
+        assert!(is_closed(&connection));
+    }
+
+    /// The client takes no bytes, so the connection is late after five ticks.
+    #[tokio::test(start_paused = true)]
+    async fn after_a_pause_of_the_process_clients_have_time_to_take_their_answers() {
+        let connections = drain();
+        let connection = connections.open(None);
+        let _blocked = connection.block();
+        yield_now().await;
+        advance(Duration::from_secs(10)).await;
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(!is_closed(&connection));
+        sleep(Duration::from_secs(3)).await;
         assert!(is_closed(&connection));
     }
 }
