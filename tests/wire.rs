@@ -20,9 +20,9 @@ use tonic::{Code, Request, Status, body::Body};
 use tower::{BoxError, ServiceExt as _};
 
 use crate::harness::{
-    Provider, Server, Store, World, assert_not_found, assert_refused, assert_violates, create_auditorium, eventually,
-    grpc_web, http, new_auditorium, raw, refusals::assert_retryable, request_id, requests::INCEPTION, server::Setup,
-    supervisor,
+    Provider, Server, Store, World, assert_not_found, assert_refused, assert_violates, attacker::Attacker,
+    create_auditorium, eventually, grpc_web, http, new_auditorium, postgres::free_port, raw,
+    refusals::assert_retryable, request_id, requests::INCEPTION, server::Setup, supervisor,
 };
 
 const LIST: &str = "/boxoffice.v1.Auditoriums/ListAuditoriums";
@@ -244,6 +244,21 @@ async fn a_request_over_the_limit_of_requests_is_refused_at_once() {
     provider.resume();
     first.await.expect("no panic").expect("the first request is answered");
     server.auditoriums().list_auditoriums(ListAuditoriumsRequest::default()).await.expect("the limit is free again");
+}
+
+/// The provider does not answer, so the sample cannot be made.
+#[tokio::test]
+async fn a_connection_that_is_not_read_is_closed_before_the_start_is_complete() {
+    let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("start-"));
+    let address = format!("127.0.0.1:{}", free_port());
+    let setup = server_without_provider_answers(&provider, &folder).with("--delivery-timeout", "200ms");
+    let process = setup.with("--sample", "on").with("--listen", &address).spawn();
+    eventually("the port is open", async || TcpStream::connect(&address).await.ok()).await;
+    let mut attacker = Attacker::connect(&address, 0).await;
+    let request = grpc_web::frame(&ListAuditoriumsRequest::default());
+    assert!(attacker.begin(LIST, "30S", request.into(), true).await);
+    process.console().line(&["kind=not_read"]).await;
+    assert!(!process.console().to_string().contains("Boxoffice is ready"), "{}", process.console());
 }
 
 const GET_MOVIE: &str = "/boxoffice.v1.Movies/GetMovie";
