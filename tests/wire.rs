@@ -136,7 +136,9 @@ async fn other_origins_are_allowed_by_configuration() {
 /// Returns the origin that the preflight and the call itself allow. Both must agree, and a page of an allowed origin must be
 /// able to send and read every header that it needs.
 async fn allowed(server: &Server, origin: &str) -> Option<String> {
-    let headers = "authorization,content-type,grpc-timeout,idempotency-key,traceparent,x-grpc-web,x-user-agent";
+    // `connect-protocol-version` is not needed, but without it a Connect client does not see why it is refused.
+    let headers = "authorization,connect-protocol-version,content-type,grpc-timeout,idempotency-key,traceparent,\
+        x-grpc-web,x-user-agent";
     let requested =
         [("origin", origin), ("access-control-request-method", "POST"), ("access-control-request-headers", headers)];
     let preflight = http::request(server.address(), "OPTIONS", LIST, &requested, &[]).await;
@@ -318,6 +320,11 @@ async fn a_compressed_message_is_refused_with_the_encodings_that_are_accepted() 
     let status = native_with(&world, Full::from(compressed), &[("grpc-encoding", "gzip")]).await;
     assert_refused(&status, Code::Unimplemented, "ENCODING_UNSUPPORTED");
     assert_eq!(status.metadata().get("grpc-accept-encoding").expect("the encodings"), "identity");
+    for (encoding, reason) in [(&[][..], "names no grpc-encoding"), (&[("grpc-encoding", "identity")], "is identity")] {
+        let status = native_with(&world, Full::from([&[1], &whole[1..]].concat()), encoding).await;
+        assert_refused(&status, Code::InvalidArgument, "MALFORMED_MESSAGE");
+        assert!(status.message().contains(reason), "{status:?}");
+    }
 }
 
 #[tokio::test]
