@@ -105,7 +105,8 @@ async fn calls_without_a_message_leave_room_for_honest_callers() {
 
 #[tokio::test]
 async fn clients_that_take_nothing_do_not_hold_up_a_drain() {
-    let world = World::start(Store::Sqlite).await;
+    // Their connections are closed after 3 s at most.
+    let world = World::with(Store::Sqlite, |setup| setup.with("--drain-timeout", "5s")).await;
     let page = large_page(&world).await;
     let request = ListShowtimesRequest { page_size: 1, ..Default::default() };
     let showtime = world.showtimes().list_showtimes(request).await.expect("a page").into_inner().showtimes.remove(0);
