@@ -78,12 +78,12 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     let shutdown = lifecycle.shutdown.clone().cancelled_owned();
     let serving = limits::server(options::limits(config)).serve_with_incoming_shutdown(stack, bound.listener, shutdown);
     let serving = tokio::spawn(serving);
+    let period = Connections::period(config.limits.delivery_timeout);
+    lifecycle.tasks.spawn(close_unread(connections.clone(), period, lifecycle.shutdown.clone()));
 
     if config.wants_sample() {
         sample(&app, &lifecycle).await;
     }
-    let period = Connections::period(config.limits.delivery_timeout);
-    lifecycle.tasks.spawn(close_unread(connections.clone(), period, lifecycle.shutdown.clone()));
     lifecycle.tasks.spawn(delete_old_answers(app.clone(), lifecycle.requests_ended.clone()));
     if let Some(period) = options::sweep(config) {
         lifecycle.tasks.spawn(sweep(ledger, period, lifecycle.shutdown.clone()));

@@ -182,7 +182,8 @@ async fn a_connection_with_many_callers_is_served_during_an_attack() {
 
 #[tokio::test]
 async fn clients_that_take_nothing_do_not_hold_up_a_drain() {
-    let world = World::start(Store::Sqlite).await;
+    // Their connections are closed after 3 s at most.
+    let world = World::with(Store::Sqlite, |setup| setup.with("--drain-timeout", "5s")).await;
     let page = large_page(&world).await;
     let request = ListShowtimesRequest { page_size: 1, ..Default::default() };
     let showtime = world.showtimes().list_showtimes(request).await.expect("a page").into_inner().showtimes.remove(0);

@@ -50,11 +50,17 @@ async fn a_page_on_a_rebound_name_is_refused() {
 
 #[tokio::test]
 async fn an_allowed_name_is_served() {
-    let world =
-        World::with(Store::Sqlite, |setup| setup.with("--allowed-host", "tickets.example,rebind.test:50051")).await;
-    for (host, status) in
-        [("tickets.example", 200), ("tickets.example:8443", 200), (FOREIGN, 200), ("rebind.test", 421)]
-    {
+    let names = "tickets.example,rebind.test:50051,web.example:443";
+    let world = World::with(Store::Sqlite, |setup| setup.with("--allowed-host", names)).await;
+    for (host, status) in [
+        ("tickets.example", 200),
+        ("tickets.example:8443", 200),
+        (FOREIGN, 200),
+        ("rebind.test", 421),
+        // Browsers leave out the port of https.
+        ("web.example", 200),
+        ("web.example:8443", 421),
+    ] {
         let reply = call_as_page(&world, host, LIST, &ListAuditoriumsRequest::default()).await;
         assert_eq!(reply.status, status, "{host}: {reply:?}");
     }

@@ -12,7 +12,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use crate::harness::{
     Provider, Server, Store, World, create_auditorium, eventually, http, in_hours, new_showtime, postgres::free_port,
-    requests::INCEPTION, server::Setup, supervisor, world::Storage,
+    proxy::Proxy, requests::INCEPTION, seats, server::Setup, supervisor, world::Storage,
 };
 
 on_both_stores!(a_restart_keeps_everything, a_killed_server_keeps_what_it_acknowledged);
@@ -222,6 +222,27 @@ async fn draining_is_bounded() {
     let in_flight = tokio::spawn(async move { client.get_movie(request).await });
     wait_for_active_requests(&server, 1.0).await;
     server.signal(Signal::TERM);
+    assert_eq!(server.exit().await, Some(0), "{}", server.console());
+    in_flight.await.expect("no panic").expect_err("its connection is closed");
+}
+
+/// The database does not answer, so a change that was begun cannot finish.
+#[tokio::test]
+async fn a_change_that_does_not_finish_holds_a_stop_up_for_five_seconds() {
+    let storage = Storage::new(Store::Postgres).await;
+    let proxy = Proxy::start(&storage.database().url()).await;
+    let setup = storage.setup().with("--database-url", proxy.url()).with("--database-timeout", "1m");
+    let server = setup.with("--drain-timeout", "200ms").start().await;
+    let showtime = seats::showtime(&server).await;
+    // From here on the showtime is in memory, so that the next change waits for its commit only.
+    seats::reserve(&server, seats::these(&showtime, "ada", "A3")).await.expect("the seat is free");
+    proxy.pause();
+    let mut client = server.reservations();
+    let request = seats::these(&showtime, "ada", "A1");
+    let in_flight = tokio::spawn(async move { client.reserve_seats(request).await });
+    wait_for_active_requests(&server, 1.0).await;
+    server.signal(Signal::TERM);
+    server.console().line(&["some changes did not finish in time"]).await;
     assert_eq!(server.exit().await, Some(0), "{}", server.console());
     in_flight.await.expect("no panic").expect_err("its connection is closed");
 }

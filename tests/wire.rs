@@ -20,9 +20,9 @@ use tonic::{Code, Request, Status, body::Body};
 use tower::{BoxError, ServiceExt as _};
 
 use crate::harness::{
-    Provider, Server, Store, World, assert_not_found, assert_refused, assert_violates, create_auditorium, eventually,
-    grpc_web, http, new_auditorium, raw, refusals::assert_retryable, request_id, requests::INCEPTION, server::Setup,
-    supervisor,
+    Provider, Server, Store, World, assert_not_found, assert_refused, assert_violates, attacker::Attacker,
+    create_auditorium, eventually, grpc_web, http, new_auditorium, postgres::free_port, raw,
+    refusals::assert_retryable, request_id, requests::INCEPTION, server::Setup, supervisor,
 };
 
 const LIST: &str = "/boxoffice.v1.Auditoriums/ListAuditoriums";
@@ -136,7 +136,9 @@ async fn other_origins_are_allowed_by_configuration() {
 /// Returns the origin that the preflight and the call itself allow. Both must agree, and a page of an allowed origin must be
 /// able to send and read every header that it needs.
 async fn allowed(server: &Server, origin: &str) -> Option<String> {
-    let headers = "authorization,content-type,grpc-timeout,idempotency-key,traceparent,x-grpc-web,x-user-agent";
+    // `connect-protocol-version` is not needed, but without it a Connect client does not see why it is refused.
+    let headers = "authorization,connect-protocol-version,content-type,grpc-timeout,idempotency-key,traceparent,\
+        x-grpc-web,x-user-agent";
     let requested =
         [("origin", origin), ("access-control-request-method", "POST"), ("access-control-request-headers", headers)];
     let preflight = http::request(server.address(), "OPTIONS", LIST, &requested, &[]).await;
@@ -246,6 +248,21 @@ async fn a_request_over_the_limit_of_requests_is_refused_at_once() {
     server.auditoriums().list_auditoriums(ListAuditoriumsRequest::default()).await.expect("the limit is free again");
 }
 
+/// The provider does not answer, so the sample cannot be made.
+#[tokio::test]
+async fn a_connection_that_is_not_read_is_closed_before_the_start_is_complete() {
+    let (provider, folder) = (Provider::start(&[]).await, supervisor::folder("start-"));
+    let address = format!("127.0.0.1:{}", free_port());
+    let setup = server_without_provider_answers(&provider, &folder).with("--delivery-timeout", "200ms");
+    let process = setup.with("--sample", "on").with("--listen", &address).spawn();
+    eventually("the port is open", async || TcpStream::connect(&address).await.ok()).await;
+    let mut attacker = Attacker::connect(&address, 0).await;
+    let request = grpc_web::frame(&ListAuditoriumsRequest::default());
+    assert!(attacker.begin(LIST, "30S", request.into(), true).await);
+    process.console().line(&["kind=not_read"]).await;
+    assert!(!process.console().to_string().contains("Boxoffice is ready"), "{}", process.console());
+}
+
 const GET_MOVIE: &str = "/boxoffice.v1.Movies/GetMovie";
 
 /// A server whose provider accepts calls but answers none of them until it is resumed.
@@ -303,6 +320,11 @@ async fn a_compressed_message_is_refused_with_the_encodings_that_are_accepted() 
     let status = native_with(&world, Full::from(compressed), &[("grpc-encoding", "gzip")]).await;
     assert_refused(&status, Code::Unimplemented, "ENCODING_UNSUPPORTED");
     assert_eq!(status.metadata().get("grpc-accept-encoding").expect("the encodings"), "identity");
+    for (encoding, reason) in [(&[][..], "names no grpc-encoding"), (&[("grpc-encoding", "identity")], "is identity")] {
+        let status = native_with(&world, Full::from([&[1], &whole[1..]].concat()), encoding).await;
+        assert_refused(&status, Code::InvalidArgument, "MALFORMED_MESSAGE");
+        assert!(status.message().contains(reason), "{status:?}");
+    }
 }
 
 #[tokio::test]

@@ -194,7 +194,7 @@ options! {
         max_request_timeout: Duration = "30s" in MILLISECOND..=HOUR,
         /// Longest time until the message of a request is complete.
         body_timeout: Duration = "5s" in MILLISECOND..=HOUR,
-        /// Longest time until a client has taken an answer; its connection is closed after it, or up to half as long again.
+        /// Longest time until a client has taken an answer; its connection is closed after it, or up to a quarter later.
         delivery_timeout: Duration = "10s" in TENTH..=HOUR,
         /// MiB of memory, approximately, for messages that are not complete and answers that are not delivered, over all
         /// connections.

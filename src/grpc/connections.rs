@@ -23,6 +23,7 @@ mod waiting;
 mod tests;
 
 use std::{
+    collections::HashSet,
     net::SocketAddr,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
@@ -48,8 +49,8 @@ impl Connections {
         Self(Arc::new(Shared::new(limits)))
     }
 
-    /// The period of [`Self::tick`] by which a connection is closed when an answer was not taken for `timeout`, or up to half
-    /// as long again.
+    /// The period of [`Self::tick`] by which a connection is closed when an answer was not taken for `timeout`, or up to a
+    /// quarter longer.
     #[must_use]
     pub fn period(timeout: Duration) -> Duration {
         timeout / (LATE_TICKS - 1)
@@ -82,11 +83,18 @@ impl Connections {
 
     /// Closes the connections that no request needs, for a shutdown in which all streams were ended. A stream that is still
     /// open is not being read, and a connection without requests has not answered that it got the GOAWAY.
-    pub fn close_unneeded(&self) {
-        for connection in self.0.each() {
-            if connection.is_unneeded() {
+    ///
+    /// For a moment, an answer is counted neither as a request nor as not delivered. So only those are closed that the call
+    /// before has found, too: `before` is what it returned.
+    #[must_use = "the next call needs what this one found"]
+    pub fn close_unneeded(&self, before: &HashSet<u64>) -> HashSet<u64> {
+        let open: Vec<_> = self.0.lock().iter().filter_map(|(id, open)| Some((*id, open.upgrade()?))).collect();
+        let unneeded = open.into_iter().filter(|(_, connection)| connection.is_unneeded());
+        let close_found = unneeded.inspect(|(id, connection)| {
+            if before.contains(id) {
                 connection.close(CloseReason::Drain);
             }
-        }
+        });
+        close_found.map(|(id, _)| id).collect()
     }
 }

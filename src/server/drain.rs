@@ -1,10 +1,10 @@
 //! The order in which a running service stops, and the limit of each step.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{
     task::JoinHandle,
-    time::{interval, sleep, timeout},
+    time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -17,7 +17,8 @@ const GOAWAY_GRACE: Duration = Duration::from_millis(100);
 const WATCHER_DRAIN: Duration = Duration::from_secs(2);
 /// How long clients have to take the end of a stream. After it their connections are closed.
 const STREAM_END_GRACE: Duration = Duration::from_millis(250);
-/// How long clients have to take an answer. After it their connections are closed.
+/// How long clients have to take an answer, to complete a request that they have begun, and to answer the GOAWAY. After it
+/// their connections are closed.
 const ANSWER_DRAIN: Duration = Duration::from_secs(2);
 /// How long commands that wait for the database have to finish.
 const COMMAND_DRAIN: Duration = Duration::from_secs(5);
@@ -53,7 +54,7 @@ impl Lifecycle {
             () = self.shutdown.cancelled() => {
                 tracing::info!("draining");
                 health.ready(false).await;
-                match timeout(drain_timeout, self.drain(serving, app, connections)).await {
+                match timeout(drain_timeout, self.drain(serving, app.unwatched(), connections)).await {
                     Ok(served) => served?,
                     Err(_elapsed) => {
                         tracing::warn!("some requests did not end in time; their connections are closed");
@@ -74,26 +75,108 @@ impl Lifecycle {
     }
 
     /// Waits for the requests. Streams are ended when the watchers had time to read their last message, and connections that
-    /// do not take what they are sent are closed.
-    async fn drain(&self, mut serving: Serving, app: &App, connections: &Connections) -> <Serving as Future>::Output {
+    /// do not take what they are sent are closed. `unwatched` ends when the last watcher has left.
+    async fn drain(
+        &self,
+        mut serving: Serving,
+        unwatched: impl Future<Output = ()>,
+        connections: &Connections,
+    ) -> <Serving as Future>::Output {
+        let begin = Instant::now();
         let end_streams = async {
             sleep(GOAWAY_GRACE).await;
             // A watcher that reads nothing does not hold up the others.
-            let _late = timeout(WATCHER_DRAIN, app.unwatched()).await;
+            let _late = timeout(WATCHER_DRAIN, unwatched).await;
             self.streams_end.cancel();
             sleep(STREAM_END_GRACE).await;
+            // Without watchers this comes early. A request whose message is on its way has its time nevertheless.
+            sleep_until(begin + ANSWER_DRAIN).await;
         };
-        let (mut end_streams, mut streams_ended) = (pin!(end_streams), false);
-        let mut ticks = interval(Connections::period(ANSWER_DRAIN));
+        let (mut end_streams, mut may_close) = (pin!(end_streams), false);
+        let period = Connections::period(ANSWER_DRAIN);
+        // The tick before may have come just now. A tick at once would take a quarter of its time from an answer.
+        let mut ticks = interval_at(begin + period, period);
+        // After a pause of the process, the ticks that it missed would come together, and make every answer late.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut unneeded = HashSet::new();
         loop {
             tokio::select! {
                 served = &mut serving => return served,
-                () = &mut end_streams, if !streams_ended => streams_ended = true,
-                _ = ticks.tick() => connections.tick(),
-            }
-            if streams_ended {
-                connections.close_unneeded();
+                () = &mut end_streams, if !may_close => may_close = true,
+                _ = ticks.tick() => {
+                    connections.tick();
+                    if may_close {
+                        unneeded = connections.close_unneeded(&unneeded);
+                    }
+                }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, ready},
+        task::{Context, Waker},
+    };
+
+    use tokio::{task::yield_now, time::advance};
+
+    use crate::grpc::connections::{Connection, Limits};
+
+    use super::*;
+
+    /// Begins a drain without watchers, whose requests do not end.
+    fn drain() -> Connections {
+        let connections = Connections::new(Limits::default());
+        let of_drain = connections.clone();
+        tokio::spawn(async move {
+            let serving = tokio::spawn(pending());
+            Lifecycle::default().drain(serving, ready(()), &of_drain).await
+        });
+        connections
+    }
+
+    fn is_closed(connection: &Connection) -> bool {
+        connection.poll_closed(&Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_without_requests_is_closed_after_two_seconds_and_not_before() {
+        let connections = drain();
+        let connection = connections.open(None);
+        sleep(Duration::from_millis(1_999)).await;
+        assert!(!is_closed(&connection), "a request may be on its way");
+        sleep(Duration::from_millis(1_100)).await;
+        assert!(is_closed(&connection));
+    }
+
+    /// Between the end of a request and the delivery of its answer, nothing shows for a moment that the connection is needed.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_found_without_requests_once_is_not_closed() {
+        let connections = drain();
+        sleep(Duration::from_millis(2_600)).await;
+        let connection = connections.open(None);
+        sleep(Duration::from_millis(500)).await;
+        assert!(!is_closed(&connection));
+        sleep(Duration::from_millis(500)).await;
+        assert!(is_closed(&connection));
+    }
+
+    /// The client takes no bytes, so the connection is late after five ticks.
+    #[tokio::test(start_paused = true)]
+    async fn after_a_pause_of_the_process_clients_have_time_to_take_their_answers() {
+        let connections = drain();
+        let connection = connections.open(None);
+        let _blocked = connection.block();
+        yield_now().await;
+        advance(Duration::from_secs(10)).await;
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(!is_closed(&connection));
+        sleep(Duration::from_secs(3)).await;
+        assert!(is_closed(&connection));
     }
 }

@@ -39,8 +39,6 @@ impl Default for Limits {
 
 /// A server with these limits.
 ///
-/// Over HTTP/1.1 a connection without a whole request for 30 s is closed, which is the default of the HTTP library.
-///
 /// Deliberately not set: tonic's timeout and concurrency limit, which are layers here, and `max_connection_age_grace`, which
 /// would cut off requests in flight when the server drains.
 #[must_use]
@@ -59,41 +57,86 @@ pub fn server(limits: Limits) -> Server {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
+    use std::{convert::Infallible, future::pending};
 
-    use axum::{Router, routing::get};
     use futures_util::{StreamExt as _, stream};
+    use http::{Request, Response};
     use tokio::{
-        io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+        io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
         time::Instant,
     };
+    use tonic::body::Body;
 
     use super::*;
 
-    /// Serves a connection on which a client sends these bytes and nothing more. Returns the answer, and the seconds until the
-    /// connection is closed, by the test's clock.
-    async fn until_closed(sent: &[u8]) -> (String, u64) {
-        let (mut client, connection) = duplex(64 << 10);
-        let connections = stream::iter([Ok::<_, io::Error>(connection)]).chain(stream::pending());
-        let pages = Router::new().route("/", get(async || "here\n"));
-        let serving = tokio::spawn(server(Limits::default()).serve_with_incoming(pages, connections));
-        let (mut answer, start) = (String::new(), Instant::now());
-        client.write_all(sent).await.unwrap();
-        client.read_to_string(&mut answer).await.unwrap();
-        serving.abort();
-        (answer, start.elapsed().as_secs())
+    const SETTINGS: u8 = 4;
+    const RST_STREAM: u8 = 3;
+    const GOAWAY: u8 = 7;
+    const WINDOW_UPDATE: u8 = 8;
+
+    /// A connection to a server that answers no request.
+    fn connection() -> DuplexStream {
+        let (client, connection) = duplex(1 << 20);
+        let service = tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+        let accepted = stream::iter([Ok::<_, Infallible>(connection)]).chain(stream::pending());
+        tokio::spawn(server(Limits::default()).serve_with_incoming(service, accepted));
+        client
+    }
+
+    /// The same, over HTTP/2: the preface and an empty SETTINGS frame are sent.
+    async fn http2() -> DuplexStream {
+        let mut client = connection();
+        let preface = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &[0, 0, 0, 4, 0, 0, 0, 0, 0]].concat();
+        client.write_all(&preface).await.unwrap();
+        client
+    }
+
+    /// The payload of the next frame of this type.
+    async fn next(client: &mut DuplexStream, expected: u8) -> Vec<u8> {
+        loop {
+            let mut head = [0; 9];
+            client.read_exact(&mut head).await.unwrap();
+            let mut payload = vec![0; usize::from(u16::from_be_bytes([head[1], head[2]]))];
+            client.read_exact(&mut payload).await.unwrap();
+            if head[3] == expected {
+                return payload;
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn over_http_1_slow_headers_and_idle_connections_are_given_up() {
-        let request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
-        let unfinished = &request[..request.len() - 2];
-        assert_eq!(until_closed(unfinished).await, (String::new(), 30));
-        let (answer, idle) = until_closed(request).await;
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("here\n"), "{answer}");
-        assert_eq!(idle, 30);
-        // The headers of a second request have as much time as those of the first.
-        let (answer, slow) = until_closed(&[&request[..], unfinished].concat()).await;
-        assert_eq!((answer.matches("HTTP/1.1 200 OK").count(), slow), (1, 30));
+    async fn windows_are_announced() {
+        let mut client = http2().await;
+        let settings = next(&mut client, SETTINGS).await;
+        let window = [&4_u16.to_be_bytes()[..], &(512_u32 << 10).to_be_bytes()].concat();
+        assert!(settings.chunks_exact(6).any(|setting| setting == window), "{settings:?}");
+        // Every connection begins with a window of 65,535 bytes.
+        assert_eq!(next(&mut client, WINDOW_UPDATE).await, ((1_u32 << 20) - 65_535).to_be_bytes());
+    }
+
+    /// A request without a message that announces five bytes of one: `POST /` to the authority `x`, by HPACK's static table.
+    #[tokio::test(start_paused = true)]
+    async fn after_256_streams_with_errors_a_connection_is_closed() {
+        const HEADERS: [u8; 10] = [0x83, 0x86, 0x84, 0x41, 1, b'x', 0x0f, 13, 1, b'5'];
+        let mut client = http2().await;
+        for request in 0..=256_u32 {
+            // The length, the type, END_STREAM and END_HEADERS.
+            let head = [&[0, 0, 10, 1, 5][..], &(2 * request + 1).to_be_bytes()].concat();
+            client.write_all(&[&head[..], &HEADERS].concat()).await.unwrap();
+            if request < 256 {
+                assert_eq!(next(&mut client, RST_STREAM).await, 1_u32.to_be_bytes(), "PROTOCOL_ERROR");
+            }
+        }
+        assert_eq!(next(&mut client, GOAWAY).await[4..8], 11_u32.to_be_bytes(), "ENHANCE_YOUR_CALM");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_headers_of_http_1_must_be_complete_within_30_seconds() {
+        let begin = Instant::now();
+        let mut client = connection();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+        client.read_to_end(&mut Vec::new()).await.unwrap();
+        let seconds = begin.elapsed().as_secs();
+        assert_eq!(seconds, 30);
     }
 }

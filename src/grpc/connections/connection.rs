@@ -31,6 +31,8 @@ pub(super) const LATE_TICKS: u32 = 5;
 /// Counters of answers by the tick in which they were given. There are more than [`LATE_TICKS`], so that none is used again
 /// before its answers are late.
 const SLOTS: usize = 8;
+/// When half of the budget is used, a connection holds at most this part of it and as much as it has taken before.
+const UNPROVEN_SHARE: usize = 32;
 /// A call that its client resets within this time costs as much as one that is refused, and is counted as one.
 const RESET_AT_ONCE: Duration = Duration::from_millis(50);
 /// A connection gets further streams without a permit while it holds at most this part of the budget.
@@ -72,6 +74,8 @@ pub struct Connection {
 #[derive(Debug, Default)]
 struct Counters {
     bytes: AtomicUsize,
+    /// Bytes of answers that were taken, until they are as many as the budget.
+    taken: AtomicUsize,
     /// Requests in flight.
     admitted: AtomicUsize,
     /// Answers that are not delivered, by the tick in which they were given, modulo [`SLOTS`].
@@ -173,7 +177,13 @@ impl Connection {
 
     fn has_room_with(&self, more: usize) -> bool {
         let holds = self.counters.bytes.load(Relaxed) + more;
-        holds <= self.shared.left() || self.shared.make_room_for(holds)
+        let left = self.shared.left();
+        let max = self.shared.limits.max_bytes;
+        // When much is used, connections that take answers go before those that have taken none.
+        if left < max / 2 && holds > max / UNPROVEN_SHARE + self.counters.taken.load(Relaxed) {
+            return false;
+        }
+        holds <= left || self.shared.make_room_for(holds)
     }
 
     /// Charges an answer to the connection until the transport has written it or its call has ended. `None` if the
@@ -365,6 +375,11 @@ impl AsRef<[u8]> for Undelivered {
 
 impl Drop for Undelivered {
     fn drop(&mut self) {
-        self.charge.connection.slot(self.tick).fetch_sub(1, Relaxed);
+        let Charge { connection, bytes } = &self.charge;
+        connection.slot(self.tick).fetch_sub(1, Relaxed);
+        let taken = &connection.counters.taken;
+        if taken.load(Relaxed) < connection.shared.limits.max_bytes {
+            taken.fetch_add(*bytes, Relaxed);
+        }
     }
 }

@@ -70,8 +70,13 @@ fn allowed(origin: &HeaderValue, hosts: &Hosts, configured: &[String]) -> bool {
     }
     // `null` and everything else that is no web origin has no authority, or another scheme.
     let Ok(uri) = origin.parse::<Uri>() else { return false };
-    let (Some("http" | "https"), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
-    !authority.as_str().contains('@') && hosts.allows(authority)
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return false };
+    let default_port = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => return false,
+    };
+    !authority.as_str().contains('@') && hosts.allows(authority, &[default_port])
 }
 
 #[cfg(test)]
@@ -80,7 +85,8 @@ mod tests {
 
     #[test]
     fn only_own_local_and_configured_origins_are_allowed() {
-        let hosts = Hosts::new(None, &["tickets.example:8080".to_owned()]);
+        let names = ["tickets.example:8080", "web.example:443"].map(str::to_owned);
+        let hosts = Hosts::new("192.0.2.7:80".parse().ok(), &names);
         let configured = ["https://shop.example".to_owned()];
         for (origin, expected) in [
             ("http://localhost:3000", true),
@@ -88,6 +94,10 @@ mod tests {
             ("http://[::1]:5173", true),
             ("http://tickets.example:8080", true),
             ("https://shop.example", true),
+            ("http://192.0.2.7", true),
+            ("https://192.0.2.7", false),
+            ("https://web.example", true),
+            ("http://web.example", false),
             ("http://shop.example", false),
             ("http://tickets.example", false),
             ("http://localhost.evil.example", false),

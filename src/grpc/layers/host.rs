@@ -12,6 +12,9 @@ use std::{
 use http::{HeaderValue, Request, StatusCode, Version, header, uri::Authority};
 use tonic::body::Body;
 
+/// The ports that a host without a port stands for: that of http, or that of https if a proxy in front has TLS.
+const DEFAULT_PORTS: [u16; 2] = [80, 443];
+
 /// The names under which the server is called by browsers: those of this machine, the address that it listens on, and the
 /// configured ones.
 #[derive(Clone, Debug)]
@@ -38,7 +41,7 @@ impl Hosts {
     /// The HTTP status and the reason of the refusal.
     pub(super) fn check(&self, request: &Request<Body>) -> Result<(), (StatusCode, String)> {
         let authority = authority(request).map_err(|reason| (StatusCode::BAD_REQUEST, reason.to_owned()))?;
-        if self.0.configured.is_none() || self.allows(&authority) {
+        if self.0.configured.is_none() || self.allows(&authority, &DEFAULT_PORTS) {
             return Ok(());
         }
         let reason = format!(
@@ -47,20 +50,30 @@ impl Hosts {
         Err((StatusCode::MISDIRECTED_REQUEST, reason))
     }
 
-    /// Whether this is a known name of the server.
-    pub(super) fn allows(&self, authority: &Authority) -> bool {
+    /// Whether this is a known name of the server. Browsers leave out the port of their scheme, so a host without a port stands
+    /// for the default ports.
+    pub(super) fn allows(&self, authority: &Authority, default_ports: &[u16]) -> bool {
         let host = authority.host();
         if matches!(host, "localhost" | "127.0.0.1" | "[::1]") {
             return true;
         }
+        let has_port = |port: u16| match authority.port_u16() {
+            Some(named) => named == port,
+            // What follows the host may also be a port that is no number.
+            None => authority.as_str() == host && default_ports.contains(&port),
+        };
         if let (Some(listen), Ok(address)) = (self.0.listen, host.trim_matches(['[', ']']).parse::<IpAddr>()) {
             // An address is no name that a page can choose, so every one of them is that of a server that listens on all.
             let same = listen.ip().is_unspecified() || listen.ip() == address;
-            if same && authority.port_u16() == Some(listen.port()) {
+            if same && has_port(listen.port()) {
                 return true;
             }
         }
-        let is = |name: &String| name.eq_ignore_ascii_case(authority.as_str()) || name.eq_ignore_ascii_case(host);
+        let with_port = |name: &str| {
+            let (name, port) = name.rsplit_once(':')?;
+            Some(name.eq_ignore_ascii_case(host) && has_port(port.parse().ok()?))
+        };
+        let is = |name: &String| name.eq_ignore_ascii_case(host) || with_port(name) == Some(true);
         self.0.configured.iter().flatten().any(is)
     }
 }
@@ -131,6 +144,29 @@ mod tests {
         assert!(all.check(&request(Version::HTTP_11, "/x", &["rebind.test:50051"])).is_err());
         let any = Hosts::new(None, &["*".to_owned()]);
         assert!(any.check(&request(Version::HTTP_11, "/x", &["rebind.test"])).is_ok());
+    }
+
+    #[test]
+    fn a_host_without_a_port_stands_for_the_ports_of_http_and_https() {
+        for (listen, host, expected) in [
+            ("192.0.2.7:80", "192.0.2.7", true),
+            ("192.0.2.7:443", "192.0.2.7", true),
+            ("[2001:db8::7]:80", "[2001:db8::7]", true),
+            ("0.0.0.0:80", "192.0.2.7", true),
+            ("192.0.2.7:80", "192.0.2.7:80", true),
+            ("192.0.2.7:80", "192.0.2.7:443", false),
+            ("192.0.2.7:80", "192.0.2.7:", false),
+            ("192.0.2.7:80", "192.0.2.7:65616", false),
+            ("192.0.2.7:80", "192.0.2.8", false),
+            ("192.0.2.7:50051", "192.0.2.7", false),
+            ("192.0.2.7:50051", "web.example", true),
+            ("192.0.2.7:50051", "WEB.example:443", true),
+            ("192.0.2.7:50051", "web.example:80", false),
+        ] {
+            let hosts = Hosts::new(listen.parse().ok(), &["web.example:443".to_owned()]);
+            let served = hosts.check(&request(Version::HTTP_11, "/x", &[host])).is_ok();
+            assert_eq!(served, expected, "{listen} {host}");
+        }
     }
 
     #[test]

@@ -176,7 +176,10 @@ fn checked(headers: Option<&mut HeaderMap>, bytes: Bytes) -> Result<Bytes, Statu
         (Some(1), Some(encoding)) if encoding != HeaderValue::from_static("identity") => {
             Err(transport::compressed(&encoding))
         }
-        (Some(1), _) => {
+        (Some(1), Some(_)) => Err(transport::malformed_frame(
+            "it is marked as compressed, and the grpc-encoding of the request is identity",
+        )),
+        (Some(1), None) => {
             Err(transport::malformed_frame("it is marked as compressed, and the request names no grpc-encoding"))
         }
         (Some(flag), _) => Err(transport::malformed_frame(&format!("its flag is {flag}; it can be 0 or 1"))),

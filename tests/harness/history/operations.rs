@@ -88,7 +88,7 @@ impl Operation {
     }
 
     /// Returns the request id, or "" if the operation has none.
-    pub(super) fn request_id(&self) -> &str {
+    pub(crate) fn request_id(&self) -> &str {
         match self {
             Self::Reserve(request) => &request.request_id,
             Self::Confirm(request) => &request.request_id,
