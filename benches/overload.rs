@@ -1,8 +1,8 @@
 //! How the service bears ten times the load that it can serve, half of it hostile.
 //!
 //! The service has one core, on SQLite, and the load another. First as many honest callers as it takes find the most calls per
-//! second that the service serves, its peak. Then five times the peak comes from honest clients, and five times the peak from
-//! clients that mean harm. Then half of the peak, and nothing hostile.
+//! second that the service serves, its peak. Then five times the peak comes from honest clients, and then five times the peak
+//! from clients that mean harm as well. In the end a quarter of the peak comes, and nothing hostile.
 //!
 //! `cargo bench --bench overload`; `docs/benchmarks.md` explains the figures.
 
@@ -95,11 +95,8 @@ async fn measure_round(program: &Program, seconds: f64) -> Figures {
     let peak = report::peak(&windows, 2 * turn);
     let phases = vec![
         phase(2 * turn, Demand::Rate(peak / 4.0), 0.0),
-        phase(
-            5 * turn,
-            Demand::Rate(5.0 * peak),
-            std::env::var("HOSTILE").map_or(5.0, |value| value.parse().unwrap()) * peak,
-        ),
+        phase(3 * turn, Demand::Rate(5.0 * peak), 0.0),
+        phase(5 * turn, Demand::Rate(5.0 * peak), 5.0 * peak),
         phase(2 * turn + DEADLINE, Demand::Rate(peak / 4.0), 0.0),
     ];
     let watch = report::MemoryWatch::start(service.id());

@@ -25,6 +25,8 @@ const LONGER: f64 = 1.5;
 /// The figures of a round.
 pub(crate) struct Figures {
     peak: f64,
+    /// Goodput with the peak, before there is anything hostile.
+    honest: f64,
     goodput: f64,
     confirmations: f64,
     growth: f64,
@@ -42,7 +44,7 @@ fn rate(windows: &[Window]) -> f64 {
     f64::from(served) / (windows.len() as f64 * WINDOW.as_secs_f64())
 }
 
-/// The figures of a round with a normal phase, one with too much load, and one after it.
+/// The figures of a round with a normal phase, one with too much honest load, one with hostile load too, and one after it.
 pub(crate) fn figures(peak: f64, phases: &[Phase], windows: &[Window], memory: &[(Duration, f64)]) -> Figures {
     let mut ends: Vec<Duration> = Vec::new();
     for phase in phases {
@@ -50,9 +52,10 @@ pub(crate) fn figures(peak: f64, phases: &[Phase], windows: &[Window], memory: &
         ends.push(before + phase.length);
     }
     let normal = &windows[WARM_UP..number_of(ends[0])];
-    let overload = &windows[number_of(ends[0])..number_of(ends[1])];
-    let after = &windows[number_of(ends[1])..];
-    for (name, windows) in [("normal", normal), ("overload", overload), ("after", after)] {
+    let honest = &windows[number_of(ends[0])..number_of(ends[1])];
+    let overload = &windows[number_of(ends[1])..number_of(ends[2])];
+    let after = &windows[number_of(ends[2])..];
+    for (name, windows) in [("normal", normal), ("only honest", honest), ("overload", overload), ("after", after)] {
         describe(name, windows);
     }
     let longest = normal.iter().map(|window| window.longest).max().unwrap_or_default();
@@ -63,29 +66,19 @@ pub(crate) fn figures(peak: f64, phases: &[Phase], windows: &[Window], memory: &
     let [sent, served] = [|window: &Window| window.confirmations, |window: &Window| window.confirmations_served]
         .map(|field| overload.iter().map(field).sum::<u32>());
     // The load's process needs a moment to start, and that is earlier than any phase.
-    let before = memory.iter().filter(|(at, _)| *at < ends[0]).map(|(_, mib)| *mib).fold(0.0, f64::max);
+    let most_before = memory.iter().filter(|(at, _)| *at < ends[1]).map(|(_, mib)| *mib).fold(0.0, f64::max);
     let most = memory.iter().map(|(_, mib)| *mib).fold(0.0, f64::max);
-    let memory_of = |from: Duration, to: Duration| {
-        let within = memory.iter().filter(|(at, _)| (from..to).contains(at));
-        within.map(|(_, mib)| *mib).fold(0.0, f64::max)
-    };
-    for (name, from, to) in [
-        ("normal", Duration::ZERO, ends[0]),
-        ("overload", ends[0], ends[1]),
-        ("the end", ends[2].saturating_sub(Duration::from_secs(1)), Duration::MAX),
-    ] {
-        eprintln!("  memory, {name}: {:.1} MiB", memory_of(from, to));
-    }
     let figures = Figures {
         peak,
+        honest: rate(&honest[2 * WARM_UP..]) / peak,
         goodput: rate(&overload[2 * WARM_UP..]) / peak,
         confirmations: f64::from(served) / f64::from(sent),
-        growth: most - before,
+        growth: most - most_before,
         back: back.map_or(f64::INFINITY, |windows| windows as f64 * WINDOW.as_secs_f64()),
     };
-    let Figures { goodput, confirmations, growth, back, .. } = figures;
+    let Figures { honest, goodput, confirmations, growth, back, .. } = figures;
     eprintln!(
-        "  goodput {goodput:.3}, confirmations {confirmations:.5} of {sent}, memory +{growth:.1} MiB, back after {back:.1} s"
+        "  goodput {honest:.3} and {goodput:.3}, confirmations {confirmations:.5} of {sent}, memory +{growth:.1} MiB, back after {back:.1} s"
     );
     figures
 }
@@ -114,7 +107,11 @@ fn describe(name: &str, windows: &[Window]) {
 /// Prints the medians of the rounds with their bounds.
 pub(crate) fn print(rounds: &[Figures]) {
     let of = |field: fn(&Figures) -> f64| median(rounds.iter().map(field).collect());
-    println!("peak: {:.0} calls per second", of(|figures| figures.peak));
+    println!(
+        "peak: {:.0} calls per second; goodput with nothing hostile: {:.2} of it",
+        of(|figures| figures.peak),
+        of(|figures| figures.honest)
+    );
     let _printed = print_ratios(
         "overload",
         &[

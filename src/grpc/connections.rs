@@ -30,7 +30,7 @@ use std::{
 };
 
 use connection::LATE_TICKS;
-pub(super) use connection::{CALL_BYTES, OpenStream, Permit};
+pub(super) use connection::{CALL_BYTES, OpenStream, Permit, Undelivered};
 pub use connection::{Charge, Connection};
 use limits::CloseReason;
 pub use limits::Limits;

@@ -21,8 +21,8 @@ use tokio::{
 
 use crate::grpc::connections::{Charge, Connection, Pause};
 
-/// The bytes that are read in a turn. They are those of about a hundred requests.
-const TURN_BYTES: usize = 8 << 10;
+/// The bytes that are read in a turn. They are those of about forty requests.
+const TURN_BYTES: usize = 4 << 10;
 /// The same after requests were refused.
 const SHORT_TURN_BYTES: usize = 1 << 10;
 
@@ -110,18 +110,12 @@ impl PeerStream {
     }
 
     fn poll_read_turn(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let stream = Pin::new(&mut self.stream);
-        let polled = if self.distrusted && into.remaining() > SHORT_TURN_BYTES {
-            let mut short = ReadBuf::new(into.initialize_unfilled_to(SHORT_TURN_BYTES));
-            let polled = stream.poll_read(context, &mut short);
-            let read = short.filled().len();
-            into.advance(read);
-            polled
-        } else {
-            stream.poll_read(context, into)
-        };
-        self.turn += into.filled().len() - before;
+        let most = if self.distrusted { SHORT_TURN_BYTES } else { TURN_BYTES };
+        let mut part = ReadBuf::new(into.initialize_unfilled_to(most.min(into.remaining())));
+        let polled = Pin::new(&mut self.stream).poll_read(context, &mut part);
+        let read = part.filled().len();
+        into.advance(read);
+        self.turn += read;
         // The other tasks have their turn, as long as there is nothing to read.
         if polled.is_pending() && !self.distrusted {
             self.turn = 0;

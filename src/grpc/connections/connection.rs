@@ -50,7 +50,7 @@ pub(super) const SMALL_ANSWER_BYTES: usize = 4 << 10;
 #[derive(Debug)]
 pub struct Connection {
     pub(super) shared: Arc<Shared>,
-    id: u64,
+    pub(super) id: u64,
     peer: Option<SocketAddr>,
     counters: Padded<Counters>,
     /// Bytes of messages that are not complete.
@@ -183,15 +183,15 @@ impl Connection {
         if left < max / 2 && holds > max / UNPROVEN_SHARE + self.counters.taken.load(Relaxed) {
             return false;
         }
-        holds <= left || self.shared.make_room_for(holds)
+        holds <= left || self.shared.make_room_for(self.id, holds)
     }
 
     /// Charges an answer to the connection until the transport has written it or its call has ended. `None` if the
     /// connection holds too much for an answer of this size, and it need not be `kept`.
-    pub(in crate::grpc) fn answer(self: Arc<Self>, data: Bytes, kept: bool) -> Option<Bytes> {
+    pub(in crate::grpc) fn answer(self: Arc<Self>, data: Bytes, kept: bool) -> Option<Undelivered> {
         let charge = Charge::new(self, CALL_BYTES + data.len());
         if kept || data.len() <= SMALL_ANSWER_BYTES || charge.connection.has_room() {
-            Some(Bytes::from_owner(Undelivered::new(data, charge)))
+            Some(Undelivered::new(data, charge))
         } else {
             charge.connection.refused_answer.store(charge.bytes, Relaxed);
             charge.connection.note_refusal();
@@ -202,7 +202,7 @@ impl Connection {
     /// The same for a part of an answer that has begun, which is given however much the connection holds.
     pub(in crate::grpc) fn rest_of_answer(self: &Arc<Self>, data: Bytes) -> Bytes {
         let charge = self.charge(CALL_BYTES + data.len());
-        Bytes::from_owner(Undelivered::new(data, charge))
+        Undelivered::new(data, charge).hand_out()
     }
 
     /// Counts an answer in a stream until the guard is dropped.
@@ -218,7 +218,7 @@ impl Connection {
         self.blocked.store(true, Release);
         let charge = self.charge(BLOCKED_BYTES);
         if self.shared.left() == 0 {
-            self.shared.make_room_for(1);
+            self.shared.make_room_for(self.id, 1);
         }
         charge
     }
@@ -249,6 +249,10 @@ impl Connection {
             return true;
         }
         self.oldest_answer(now) >= Some(LATE_TICKS)
+    }
+
+    pub(super) fn has_taken_nothing(&self) -> bool {
+        self.counters.taken.load(Relaxed) == 0
     }
 
     /// The ticks since the oldest answer was given that is not delivered.
@@ -352,18 +356,29 @@ impl Drop for OpenStream {
     }
 }
 
-/// The data of an answer. The HTTP library drops it when it is written, or when the call has ended.
-struct Undelivered {
+/// The data of an answer that is not delivered.
+pub(in crate::grpc) struct Undelivered {
     data: Bytes,
     charge: Charge,
     tick: u32,
+    handed_out: bool,
 }
 
 impl Undelivered {
     fn new(data: Bytes, charge: Charge) -> Self {
         let tick = charge.connection.shared.ticks.load(Relaxed);
         charge.connection.slot(tick).fetch_add(1, Relaxed);
-        Self { data, charge, tick }
+        Self { data, charge, tick, handed_out: false }
+    }
+
+    pub(in crate::grpc) fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    /// Hands the data to the HTTP library, which drops it when it is written, or when the call has ended.
+    pub(in crate::grpc) fn hand_out(mut self) -> Bytes {
+        self.handed_out = true;
+        Bytes::from_owner(self)
     }
 }
 
@@ -377,6 +392,11 @@ impl Drop for Undelivered {
     fn drop(&mut self) {
         let Charge { connection, bytes } = &self.charge;
         connection.slot(self.tick).fetch_sub(1, Relaxed);
+        if !self.handed_out {
+            // The client has reset its call. The work was for nothing.
+            connection.note_refusal();
+            return;
+        }
         let taken = &connection.counters.taken;
         if taken.load(Relaxed) < connection.shared.limits.max_bytes {
             taken.fetch_add(*bytes, Relaxed);

@@ -17,8 +17,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::connection::Connection;
 
-/// Refusals in a second for each processor. They take about four percent of its time.
-const REFUSALS_PER_SECOND: usize = 2_000;
+/// Refusals in a second for each processor. They take about two percent of its time.
+const REFUSALS_PER_SECOND: usize = 1_000;
 /// A pause is not shorter. Until then refusals are added up.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// How long the requests that were read after a pause have until it shows whether they are refused.

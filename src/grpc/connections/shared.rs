@@ -71,9 +71,9 @@ impl Shared {
         self.limits.max_bytes.saturating_sub(self.held())
     }
 
-    /// Closes a connection for one that holds this much, and returns whether there is or will be room: the memory of a closed
-    /// connection is free when its task has ended.
-    pub(super) fn make_room_for(&self, held: usize) -> bool {
+    /// Closes connections for the one with this id, which is to hold this much. Returns whether there is or will be room: the
+    /// memory of a closed connection is free when its task has ended.
+    pub(super) fn make_room_for(&self, id: u64, held: usize) -> bool {
         let mut failed = self.eviction_failed.lock().unwrap_or_else(PoisonError::into_inner);
         // All connections are looked at, so it is not done for each of many requests that cannot be served.
         if failed.is_some_and(|(at, for_held)| held >= for_held && at.elapsed() < EVICTION_PAUSE) {
@@ -82,11 +82,15 @@ impl Shared {
         let now = self.ticks.load(Relaxed);
         let (mut closing, mut largest, mut late) = (0, None, None);
         let (mut most, mut most_late) = (0, 0);
+        let mut unproven = Vec::new();
         for connection in self.each() {
             let holds = connection.held();
             if connection.closed.load(Acquire) {
                 closing += holds;
                 continue;
+            }
+            if holds > 0 && connection.has_taken_nothing() && connection.id < id {
+                unproven.push(Arc::clone(&connection));
             }
             if holds > most_late && connection.oldest_answer(now) >= Some(LATE_UNDER_PRESSURE) {
                 (most_late, late) = (holds, Some(Arc::clone(&connection)));
@@ -95,12 +99,26 @@ impl Shared {
                 (most, largest) = (holds, Some(connection));
             }
         }
-        if self.limits.max_bytes.saturating_sub(self.held().saturating_sub(closing)) >= held {
+        let has_room = |closing| self.limits.max_bytes.saturating_sub(self.held().saturating_sub(closing)) >= held;
+        if has_room(closing) {
             return true;
         }
-        let victim = largest.filter(|_| most >= EVICT_RATIO * held).or(late);
-        *failed = victim.is_none().then(|| (Instant::now(), held));
-        victim.inspect(|connection| connection.close(CloseReason::Budget)).is_some()
+        if let Some(victim) = largest.filter(|_| most >= EVICT_RATIO * held).or(late) {
+            victim.close(CloseReason::Budget);
+            return true;
+        }
+        // Many hold little. An honest client has soon taken an answer, so those are closed that were opened first of those that
+        // have taken none.
+        unproven.sort_unstable_by_key(|connection| connection.id);
+        for connection in unproven {
+            closing += connection.held();
+            connection.close(CloseReason::Budget);
+            if has_room(closing) {
+                return true;
+            }
+        }
+        *failed = Some((Instant::now(), held));
+        false
     }
 
     pub(super) fn each(&self) -> Vec<Arc<Connection>> {

@@ -22,7 +22,7 @@ use tower::Service;
 use super::refusal;
 use crate::{
     grpc::{
-        connections::{CALL_BYTES, Charge, Connection, OpenStream, Permit},
+        connections::{CALL_BYTES, Charge, Connection, OpenStream, Permit, Undelivered},
         methods::{self, Method, Permits},
         request_context::RequestContext,
         status::transport,
@@ -153,8 +153,12 @@ where
     }
 }
 
-/// A frame, an error, or the end of the body.
-type Polled<B> = Option<Result<Frame<Bytes>, <B as HttpBody>::Error>>;
+/// The result of the first poll.
+enum First<E> {
+    Answer(Undelivered),
+    /// A frame without data, an error, or the end of the body.
+    Other(Option<Result<Frame<Bytes>, E>>),
+}
 
 pin_project! {
     /// The response body, with the result of its first poll.
@@ -164,7 +168,7 @@ pin_project! {
     {
         #[pin]
         inner: B,
-        first: Option<Polled<B>>,
+        first: Option<First<B::Error>>,
         // In a box, because few answers are streams.
         stream: Option<Box<Stream>>,
     }
@@ -187,11 +191,11 @@ impl<B: HttpBody<Data = Bytes> + Unpin> AdmissionBody<B> {
         // The frame is charged now, and not when the transport asks for it: that depends on the client.
         let first = match Pin::new(&mut inner).poll_frame(context) {
             Poll::Pending => None,
-            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => Some(Some(Ok(Frame::data(connection.answer(data, kept)?)))),
-                Err(frame) => Some(Some(Ok(frame))),
-            },
-            Poll::Ready(ended) => Some(ended),
+            Poll::Ready(Some(Ok(frame))) => Some(match frame.into_data() {
+                Ok(data) => First::Answer(connection.answer(data, kept)?),
+                Err(frame) => First::Other(Some(Ok(frame))),
+            }),
+            Poll::Ready(ended) => Some(First::Other(ended)),
         };
         Some(Self { inner, first, stream: None })
     }
@@ -229,8 +233,10 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for AdmissionBody<B> {
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.project();
-        if let Some(first) = this.first.take() {
-            return Poll::Ready(first);
+        match this.first.take() {
+            Some(First::Answer(answer)) => return Poll::Ready(Some(Ok(Frame::data(answer.hand_out())))),
+            Some(First::Other(polled)) => return Poll::Ready(polled),
+            None => {}
         }
         if let Some(stream) = this.stream {
             ready!(stream.poll_writable(context));
@@ -244,8 +250,8 @@ impl<B: HttpBody<Data = Bytes>> HttpBody for AdmissionBody<B> {
 
     fn size_hint(&self) -> SizeHint {
         let mut hint = self.inner.size_hint();
-        if let Some(Some(Ok(frame))) = &self.first {
-            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+        if let Some(First::Answer(answer)) = &self.first {
+            let length = answer.len() as u64;
             if let Some(upper) = hint.upper() {
                 hint.set_upper(upper + length);
             }
