@@ -13,6 +13,7 @@
 //! several ticks.
 
 mod connection;
+mod counters;
 mod limits;
 mod padded;
 mod pauses;
@@ -29,18 +30,18 @@ use std::{
     time::Duration,
 };
 
-use connection::LATE_TICKS;
 pub(super) use connection::{CALL_BYTES, OpenStream, Permit, Undelivered};
 pub use connection::{Charge, Connection};
+use counters::LATE_TICKS;
 use limits::CloseReason;
 pub use limits::Limits;
-pub use pauses::Pause;
-use shared::Shared;
+pub use pauses::{Pause, Refusals};
+use shared::{Holder as _, Shared};
 pub(super) use waiting::WaitingMessage;
 
 /// All connections of a server, and the budget that they share.
 #[derive(Clone, Debug)]
-pub struct Connections(Arc<Shared>);
+pub struct Connections(Arc<Shared<Connection>>);
 
 impl Connections {
     /// No connections yet.

@@ -90,15 +90,15 @@ impl PeerStream {
             return Poll::Pending;
         }
         if self.pause.is_none() {
-            self.pause = self.connection.pause();
+            self.pause = self.connection.refusals().pause();
             self.on_probation = self.pause.is_none() && self.distrusted && self.turn > 0;
             if self.on_probation {
-                self.pause = Some(self.connection.probation());
+                self.pause = Some(self.connection.refusals().probation());
             }
         }
         if let Some(pause) = &mut self.pause {
             ready!(Pin::new(pause).poll(context));
-            self.distrusted = !self.on_probation || self.connection.has_refusals();
+            self.distrusted = !self.on_probation || !self.connection.refusals().is_empty();
             (self.pause, self.turn) = (None, 0);
         }
         if self.turn >= TURN_BYTES {

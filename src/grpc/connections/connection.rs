@@ -19,18 +19,16 @@ use http::Extensions;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{limits::CloseReason, padded::Padded, shared::Shared};
+use super::{
+    counters::{Counters, LATE_TICKS},
+    limits::CloseReason,
+    padded::Padded,
+    pauses::Refusals,
+    shared::{Holder, Shared},
+    waiting::WaitingMessage,
+};
 use crate::telemetry::connection_errors;
 
-/// The part of the permits that is reserved for confirmations, and the part that is for connections with [`FEW`] requests.
-const RESERVED_SHARE: usize = 8;
-/// A connection has few requests in flight if it has at most this many.
-const FEW: usize = 4;
-/// The number of ticks after which a connection is closed that has not taken an answer.
-pub(super) const LATE_TICKS: u32 = 5;
-/// Counters of answers by the tick in which they were given. There are more than [`LATE_TICKS`], so that none is used again
-/// before its answers are late.
-const SLOTS: usize = 8;
 /// When half of the budget is used, a connection holds at most this part of it and as much as it has taken before.
 const UNPROVEN_SHARE: usize = 32;
 /// A call that its client resets within this time costs as much as one that is refused, and is counted as one.
@@ -49,49 +47,37 @@ pub(super) const SMALL_ANSWER_BYTES: usize = 4 << 10;
 /// Every request carries the connection that it came by in its extensions.
 #[derive(Debug)]
 pub struct Connection {
-    pub(super) shared: Arc<Shared>,
-    pub(super) id: u64,
+    shared: Arc<Shared<Self>>,
+    id: u64,
     peer: Option<SocketAddr>,
     counters: Padded<Counters>,
     /// Bytes of messages that are not complete.
-    pub(super) waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
     /// The bytes of an answer for which there was no room, until there is.
     refused_answer: AtomicUsize,
-    /// Requests that were refused since the connection was last not read for that.
-    pub(super) refusals: AtomicUsize,
+    refusals: Refusals,
     /// Answers in streams that have begun and not ended.
     streams: AtomicUsize,
     blocked: AtomicBool,
     /// The tick in which the connection last began to take no bytes.
     blocked_since: AtomicU32,
     unblocked: Notify,
-    pub(super) closed: AtomicBool,
+    closed: AtomicBool,
     /// Wakes the task that reads from the connection when it is to be closed.
     reader: AtomicWaker,
 }
 
-/// What every request of a connection changes.
-#[derive(Debug, Default)]
-struct Counters {
-    bytes: AtomicUsize,
-    /// Bytes of answers that were taken, until they are as many as the budget.
-    taken: AtomicUsize,
-    /// Requests in flight.
-    admitted: AtomicUsize,
-    /// Answers that are not delivered, by the tick in which they were given, modulo [`SLOTS`].
-    undelivered: [AtomicU32; SLOTS],
-}
-
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared>, id: u64, peer: Option<SocketAddr>) -> Self {
+    pub(super) fn new(shared: Arc<Shared<Self>>, id: u64, peer: Option<SocketAddr>) -> Self {
+        let ration = shared.ration.clone();
         Self {
             shared,
             id,
             peer,
             counters: Padded::default(),
-            waiting: AtomicUsize::new(0),
+            waiting: Arc::default(),
             refused_answer: AtomicUsize::new(0),
-            refusals: AtomicUsize::new(0),
+            refusals: Refusals::new(ration),
             streams: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
             blocked_since: AtomicU32::new(0),
@@ -118,15 +104,27 @@ impl Connection {
         let permit = Permit(Some(Arc::clone(self)), Instant::now());
         let admitted = self.shared.admitted.fetch_add(1, Relaxed) + 1;
         let held = self.counters.admitted.fetch_add(1, Relaxed) + 1;
-        let max = self.shared.limits.max_requests;
-        let reserved = max / RESERVED_SHARE;
-        let (max, for_few) = if confirms { (max, 0) } else { (max - reserved, reserved) };
-        let left = max.checked_sub(admitted).map(|left| left.saturating_sub(for_few));
-        if left.is_some_and(|left| held <= FEW || held <= left / 2) {
+        if self.shared.limits.may_admit(confirms, admitted, held) {
             return Some(permit);
         }
         permit.release();
         None
+    }
+
+    /// Notes that a request of this connection was refused.
+    pub(in crate::grpc) fn note_refusal(&self) {
+        self.refusals.note();
+    }
+
+    /// The requests of this connection that were refused.
+    #[must_use]
+    pub fn refusals(&self) -> &Refusals {
+        &self.refusals
+    }
+
+    /// Begins to wait for a message.
+    pub(in crate::grpc) fn begin_to_wait(self: &Arc<Self>) -> WaitingMessage {
+        self.shared.waiting.begin(&self.waiting)
     }
 
     /// Cancelled when all streams are to end.
@@ -143,21 +141,6 @@ impl Connection {
     /// Charges the connection with `bytes`, however much it holds.
     pub(in crate::grpc) fn charge(self: &Arc<Self>, bytes: usize) -> Charge {
         Charge::new(Arc::clone(self), bytes)
-    }
-
-    /// The bytes that are charged.
-    pub(super) fn held(&self) -> usize {
-        self.counters.bytes.load(Relaxed) + self.waiting.load(Relaxed)
-    }
-
-    fn add(&self, bytes: usize) {
-        self.counters.bytes.fetch_add(bytes, Relaxed);
-        self.shared.bytes.fetch_add(bytes, Relaxed);
-    }
-
-    fn subtract(&self, bytes: usize) {
-        self.counters.bytes.fetch_sub(bytes, Relaxed);
-        self.shared.bytes.fetch_sub(bytes, Relaxed);
     }
 
     /// Whether the connection holds at most as much as is left. If not, one is closed that holds more, if there is one.
@@ -251,39 +234,47 @@ impl Connection {
         self.oldest_answer(now) >= Some(LATE_TICKS)
     }
 
-    pub(super) fn has_taken_nothing(&self) -> bool {
-        self.counters.taken.load(Relaxed) == 0
-    }
-
-    /// The ticks since the oldest answer was given that is not delivered.
-    pub(super) fn oldest_answer(&self, now: u32) -> Option<u32> {
-        (0..SLOTS as u32).rev().find(|age| self.slot(now.wrapping_sub(*age)).load(Relaxed) > 0)
-    }
-
     /// Whether no request needs the connection when all streams have ended.
     pub(super) fn is_unneeded(&self) -> bool {
-        let undelivered = || self.counters.undelivered.iter().any(|slot| slot.load(Relaxed) > 0);
         let requests = self.counters.admitted.load(Relaxed) + self.waiting.load(Relaxed);
-        self.streams.load(Relaxed) > 0 || (requests == 0 && !undelivered())
-    }
-
-    fn slot(&self, tick: u32) -> &AtomicU32 {
-        &self.counters.undelivered[tick as usize % SLOTS]
-    }
-
-    pub(super) fn close(&self, reason: CloseReason) {
-        if !self.closed.swap(true, Release) {
-            self.reader.wake();
-            if let (Some(kind), Some(peer)) = (reason.kind(), self.peer) {
-                connection_errors::note(kind, peer.ip());
-            }
-        }
+        self.streams.load(Relaxed) > 0 || (requests == 0 && !self.counters.has_undelivered())
     }
 
     /// Whether the connection is to be closed. If it is not, the task is woken when it is.
     pub fn poll_closed(&self, context: &Context<'_>) -> Poll<()> {
         self.reader.register(context.waker());
         if self.closed.load(Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Holder for Connection {
+    fn id(&self) -> u64 {
+        self.id
+    }
+
+    fn held(&self) -> usize {
+        self.counters.bytes.load(Relaxed) + self.waiting.load(Relaxed)
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Acquire)
+    }
+
+    fn has_taken_nothing(&self) -> bool {
+        self.counters.taken.load(Relaxed) == 0
+    }
+
+    fn oldest_answer(&self, now: u32) -> Option<u32> {
+        self.counters.oldest_answer(now)
+    }
+
+    fn close(&self, reason: CloseReason) {
+        if !self.closed.swap(true, Release) {
+            self.reader.wake();
+            if let (Some(kind), Some(peer)) = (reason.kind(), self.peer) {
+                connection_errors::note(kind, peer.ip());
+            }
+        }
     }
 }
 
@@ -329,14 +320,16 @@ pub struct Charge {
 
 impl Charge {
     fn new(connection: Arc<Connection>, bytes: usize) -> Self {
-        connection.add(bytes);
+        connection.counters.bytes.fetch_add(bytes, Relaxed);
+        connection.shared.bytes.fetch_add(bytes, Relaxed);
         Self { connection, bytes }
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.connection.subtract(self.bytes);
+        self.connection.counters.bytes.fetch_sub(self.bytes, Relaxed);
+        self.connection.shared.bytes.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -367,7 +360,7 @@ pub(in crate::grpc) struct Undelivered {
 impl Undelivered {
     fn new(data: Bytes, charge: Charge) -> Self {
         let tick = charge.connection.shared.ticks.load(Relaxed);
-        charge.connection.slot(tick).fetch_add(1, Relaxed);
+        charge.connection.counters.of_tick(tick).fetch_add(1, Relaxed);
         Self { data, charge, tick, handed_out: false }
     }
 
@@ -391,7 +384,7 @@ impl AsRef<[u8]> for Undelivered {
 impl Drop for Undelivered {
     fn drop(&mut self) {
         let Charge { connection, bytes } = &self.charge;
-        connection.slot(self.tick).fetch_sub(1, Relaxed);
+        connection.counters.of_tick(self.tick).fetch_sub(1, Relaxed);
         if !self.handed_out {
             // The client has reset its call. The work was for nothing.
             connection.note_refusal();

@@ -15,6 +15,21 @@ pub struct Limits {
     pub streams_end: CancellationToken,
 }
 
+/// The part of the permits that is reserved for confirmations, and the part that is for connections with [`FEW`] requests.
+const RESERVED_SHARE: usize = 8;
+/// A connection has few requests in flight if it has at most this many.
+const FEW: usize = 4;
+
+impl Limits {
+    /// Whether a request may be in flight that makes `admitted` with all others, and `held` with those of its connection.
+    pub(super) fn may_admit(&self, confirms: bool, admitted: usize, held: usize) -> bool {
+        let reserved = self.max_requests / RESERVED_SHARE;
+        let (max, for_few) = if confirms { (self.max_requests, 0) } else { (self.max_requests - reserved, reserved) };
+        let left = max.checked_sub(admitted).map(|left| left.saturating_sub(for_few));
+        left.is_some_and(|left| held <= FEW || held <= left / 2)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { max_bytes: 16 << 20, max_requests: 4_096, streams_end: CancellationToken::new() }

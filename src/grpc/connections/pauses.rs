@@ -9,13 +9,11 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::time::{Sleep, sleep};
-
-use super::connection::Connection;
 
 /// Refusals in a second for each processor. They take about two percent of its time.
 const REFUSALS_PER_SECOND: usize = 1_000;
@@ -27,17 +25,17 @@ const PROBATION: Duration = Duration::from_millis(10);
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// How often requests are refused.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Ration {
     per_second: usize,
-    /// The connections that are not read.
-    paused: AtomicUsize,
+    /// The number of connections that are not read.
+    paused: Arc<AtomicUsize>,
 }
 
 impl Default for Ration {
     fn default() -> Self {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { per_second: REFUSALS_PER_SECOND * processors, paused: AtomicUsize::new(0) }
+        Self { per_second: REFUSALS_PER_SECOND * processors, paused: Arc::default() }
     }
 }
 
@@ -50,50 +48,61 @@ impl Ration {
     }
 }
 
-impl Connection {
-    /// Notes that a request of this connection was refused.
-    pub(in crate::grpc) fn note_refusal(&self) {
-        self.refusals.fetch_add(1, Relaxed);
+/// The requests of a connection that were refused since its last pause.
+#[derive(Debug)]
+pub struct Refusals {
+    number: AtomicUsize,
+    ration: Ration,
+}
+
+impl Refusals {
+    pub(super) fn new(ration: Ration) -> Self {
+        Self { number: AtomicUsize::new(0), ration }
     }
 
-    /// Whether a request was refused since the last pause.
+    pub(super) fn note(&self) {
+        self.number.fetch_add(1, Relaxed);
+    }
+
+    /// Whether there are none.
     #[must_use]
-    pub fn has_refusals(&self) -> bool {
-        self.refusals.load(Relaxed) > 0
+    pub fn is_empty(&self) -> bool {
+        self.number.load(Relaxed) == 0
     }
 
-    /// Whether the connection is not to be read for a while, because of the requests that were refused.
-    pub fn pause(self: &Arc<Self>) -> Option<Pause> {
-        let refusals = self.refusals.load(Relaxed);
-        if refusals == 0 {
+    /// The time in which the connection is not to be read because of them, if they are enough for a pause.
+    #[must_use]
+    pub fn pause(&self) -> Option<Pause> {
+        let number = self.number.load(Relaxed);
+        if number == 0 {
             return None;
         }
-        let time = self.shared.ration.pause(refusals);
+        let time = self.ration.pause(number);
         if time < SHORTEST {
             return None;
         }
-        self.refusals.fetch_sub(refusals, Relaxed);
-        Some(Pause::new(self, time))
+        self.number.fetch_sub(number, Relaxed);
+        Some(Pause::new(&self.ration, time))
     }
 
-    /// The pause in which it shows whether the requests that were just read are refused.
+    /// The time in which it shows whether the requests that were just read are refused.
     #[must_use]
-    pub fn probation(self: &Arc<Self>) -> Pause {
-        Pause::new(self, PROBATION)
+    pub fn probation(&self) -> Pause {
+        Pause::new(&self.ration, PROBATION)
     }
 }
 
 /// The time in which a connection is not read.
 #[derive(Debug)]
 pub struct Pause {
-    connection: Arc<Connection>,
+    paused: Arc<AtomicUsize>,
     sleep: Pin<Box<Sleep>>,
 }
 
 impl Pause {
-    fn new(connection: &Arc<Connection>, time: Duration) -> Self {
-        connection.shared.ration.paused.fetch_add(1, Relaxed);
-        Self { connection: Arc::clone(connection), sleep: Box::pin(sleep(time)) }
+    fn new(ration: &Ration, time: Duration) -> Self {
+        ration.paused.fetch_add(1, Relaxed);
+        Self { paused: Arc::clone(&ration.paused), sleep: Box::pin(sleep(time)) }
     }
 }
 
@@ -101,13 +110,12 @@ impl Future for Pause {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        ready!(self.sleep.as_mut().poll(context));
-        Poll::Ready(())
+        self.sleep.as_mut().poll(context)
     }
 }
 
 impl Drop for Pause {
     fn drop(&mut self) {
-        self.connection.shared.ration.paused.fetch_sub(1, Relaxed);
+        self.paused.fetch_sub(1, Relaxed);
     }
 }

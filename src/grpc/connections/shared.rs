@@ -4,16 +4,12 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{
-            AtomicU32, AtomicU64, AtomicUsize,
-            Ordering::{Acquire, Relaxed},
-        },
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use super::{
-    connection::Connection,
     limits::{CloseReason, Limits},
     padded::Padded,
     pauses::Ration,
@@ -27,9 +23,20 @@ const LATE_UNDER_PRESSURE: u32 = 2;
 /// How long no connection is looked for after none was found that could be closed.
 const EVICTION_PAUSE: Duration = Duration::from_millis(20);
 
+/// What is asked of a connection when one is to be closed for another.
+pub(super) trait Holder {
+    fn id(&self) -> u64;
+    fn held(&self) -> usize;
+    fn is_closed(&self) -> bool;
+    fn has_taken_nothing(&self) -> bool;
+    /// The ticks since the oldest answer was given that is not delivered.
+    fn oldest_answer(&self, now: u32) -> Option<u32>;
+    fn close(&self, reason: CloseReason);
+}
+
 /// The counters of all connections, and the connections.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct Shared<C> {
     pub(super) limits: Limits,
     /// Bytes of answers that are not delivered, and of what else is charged.
     pub(super) bytes: Padded<AtomicUsize>,
@@ -41,18 +48,18 @@ pub(super) struct Shared {
     pub(super) ration: Ration,
     pub(super) ticks: AtomicU32,
     pub(super) next_id: AtomicU64,
-    open: Mutex<HashMap<u64, Weak<Connection>>>,
+    open: Mutex<HashMap<u64, Weak<C>>>,
     /// When no connection was found that could be closed for one that holds so much.
     eviction_failed: Mutex<Option<(Instant, usize)>>,
 }
 
-impl Shared {
+impl<C: Holder> Shared<C> {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
+            waiting: Waiting::new(limits.max_bytes),
             limits,
             bytes: Padded::default(),
             admitted: Padded::default(),
-            waiting: Waiting::default(),
             ration: Ration::default(),
             ticks: AtomicU32::new(0),
             next_id: AtomicU64::new(0),
@@ -85,11 +92,11 @@ impl Shared {
         let mut unproven = Vec::new();
         for connection in self.each() {
             let holds = connection.held();
-            if connection.closed.load(Acquire) {
+            if connection.is_closed() {
                 closing += holds;
                 continue;
             }
-            if holds > 0 && connection.has_taken_nothing() && connection.id < id {
+            if holds > 0 && connection.has_taken_nothing() && connection.id() < id {
                 unproven.push(Arc::clone(&connection));
             }
             if holds > most_late && connection.oldest_answer(now) >= Some(LATE_UNDER_PRESSURE) {
@@ -109,7 +116,7 @@ impl Shared {
         }
         // Many hold little. An honest client has soon taken an answer, so those are closed that were opened first of those that
         // have taken none.
-        unproven.sort_unstable_by_key(|connection| connection.id);
+        unproven.sort_unstable_by_key(|connection| connection.id());
         for connection in unproven {
             closing += connection.held();
             connection.close(CloseReason::Budget);
@@ -121,11 +128,11 @@ impl Shared {
         false
     }
 
-    pub(super) fn each(&self) -> Vec<Arc<Connection>> {
+    pub(super) fn each(&self) -> Vec<Arc<C>> {
         self.lock().values().filter_map(Weak::upgrade).collect()
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<Connection>>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<C>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -25,7 +25,7 @@ fn untaken(connection: &Arc<Connection>, bytes: usize) -> Option<Bytes> {
 }
 
 fn is_closed(connection: &Arc<Connection>) -> bool {
-    connection.closed.load(Relaxed)
+    connection.is_closed()
 }
 
 #[test]
@@ -159,12 +159,12 @@ fn a_connection_that_does_not_take_an_answer_is_closed() {
     let waiting = connections.open(None);
     let _answer = Arc::clone(&waiting).answer(Bytes::from_static(b"answer"), false).unwrap();
     for tick in 1..=LATE_TICKS {
-        assert!(!waiting.closed.load(Relaxed), "before tick {tick}");
+        assert!(!waiting.is_closed(), "before tick {tick}");
         // Answers that are taken do not count, however many there are.
         drop(Arc::clone(&reading).answer(Bytes::from_static(b"answer"), false));
         connections.tick();
     }
-    assert!(waiting.closed.load(Relaxed) && !reading.closed.load(Relaxed));
+    assert!(waiting.is_closed() && !reading.is_closed());
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_connection_that_takes_no_bytes_is_closed() {
         let _again = slow.block();
         connections.tick();
     }
-    assert!(silent.closed.load(Relaxed) && !slow.closed.load(Relaxed));
+    assert!(silent.is_closed() && !slow.is_closed());
 }
 
 #[test]
@@ -230,16 +230,16 @@ async fn a_connection_is_not_read_for_a_while_after_refusals() {
     let connections = connections(BUDGET);
     let (honest, hostile) = (connections.open(None), connections.open(None));
     hostile.note_refusal();
-    assert!(hostile.pause().is_none(), "one is not noticed");
+    assert!(hostile.refusals().pause().is_none(), "one is not noticed");
     for _ in 0..100_000 {
         hostile.note_refusal();
     }
-    let pause = hostile.pause().expect("a pause");
-    assert!(honest.pause().is_none() && hostile.pause().is_none());
+    let pause = hostile.refusals().pause().expect("a pause");
+    assert!(honest.refusals().pause().is_none() && hostile.refusals().pause().is_none());
     let begin = tokio::time::Instant::now();
     pause.await;
     assert_eq!(begin.elapsed().as_secs(), 1, "no pause is longer");
-    assert!(hostile.pause().is_none());
+    assert!(hostile.refusals().pause().is_none());
 }
 
 #[tokio::test]

@@ -16,16 +16,18 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-use super::connection::Connection;
-
 /// The part of the budget that messages may take that are not complete.
 const SHARE: usize = 2;
 /// A connection may hold this part of it even if nothing is left.
 const LITTLE_SHARE: usize = 16;
 
 /// The messages of all connections that are not complete.
-#[derive(Debug, Default)]
-pub(super) struct Waiting {
+#[derive(Clone, Debug)]
+pub(super) struct Waiting(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    most: usize,
     bytes: AtomicUsize,
     /// In the order in which they began to wait.
     messages: Mutex<Messages>,
@@ -39,7 +41,9 @@ struct Messages {
 
 #[derive(Debug)]
 struct Message {
-    connection: Arc<Connection>,
+    waiting: Waiting,
+    /// The bytes of all messages of its connection.
+    of_connection: Arc<AtomicUsize>,
     /// What is charged for it.
     bytes: AtomicUsize,
     /// Set when it may not wait any longer.
@@ -50,7 +54,7 @@ struct Message {
 impl Message {
     fn charge(&self, bytes: usize) {
         let before = self.bytes.swap(bytes, Relaxed);
-        for counter in [&self.connection.shared.waiting.bytes, &self.connection.waiting] {
+        for counter in [&self.waiting.0.bytes, &*self.of_connection] {
             counter.fetch_add(bytes, Relaxed);
             counter.fetch_sub(before, Relaxed);
         }
@@ -58,12 +62,33 @@ impl Message {
 }
 
 impl Waiting {
+    pub(super) fn new(max_bytes: usize) -> Self {
+        Self(Arc::new(Inner { most: max_bytes / SHARE, bytes: AtomicUsize::new(0), messages: Mutex::default() }))
+    }
+
     pub(super) fn bytes(&self) -> usize {
-        self.bytes.load(Relaxed)
+        self.0.bytes.load(Relaxed)
+    }
+
+    /// Begins to wait for a message of the connection whose messages have so many bytes.
+    pub(super) fn begin(&self, of_connection: &Arc<AtomicUsize>) -> WaitingMessage {
+        let message = Message {
+            waiting: self.clone(),
+            of_connection: Arc::clone(of_connection),
+            bytes: AtomicUsize::new(0),
+            gave_way: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        };
+        let message = Arc::new(message);
+        let mut messages = self.lock();
+        let number = messages.next;
+        messages.next += 1;
+        messages.waiting.insert(number, Arc::clone(&message));
+        WaitingMessage { number, message }
     }
 
     fn lock(&self) -> MutexGuard<'_, Messages> {
-        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends the wait of the oldest messages until there are at most so many bytes.
@@ -86,37 +111,18 @@ pub(in crate::grpc) struct WaitingMessage {
     message: Arc<Message>,
 }
 
-impl Connection {
-    /// Begins to wait for a message.
-    pub(in crate::grpc) fn begin_to_wait(self: &Arc<Self>) -> WaitingMessage {
-        let message = Message {
-            connection: Arc::clone(self),
-            bytes: AtomicUsize::new(0),
-            gave_way: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
-        };
-        let message = Arc::new(message);
-        let mut messages = self.shared.waiting.lock();
-        let number = messages.next;
-        messages.next += 1;
-        messages.waiting.insert(number, Arc::clone(&message));
-        WaitingMessage { number, message }
-    }
-}
-
 impl WaitingMessage {
     /// Charges so many bytes, and returns whether the message may wait. If it may, the task is woken when it may not any longer.
     pub(in crate::grpc) fn may_wait(&self, bytes: usize, context: &Context<'_>) -> bool {
-        let Message { connection, gave_way, waker, .. } = &*self.message;
+        let Message { waiting, of_connection, gave_way, waker, .. } = &*self.message;
         waker.register(context.waker());
         if gave_way.load(Acquire) {
             return false;
         }
         self.message.charge(bytes);
-        let waiting = &connection.shared.waiting;
-        let most = connection.shared.limits.max_bytes / SHARE;
+        let most = waiting.0.most;
         let left = most.saturating_sub(waiting.bytes());
-        if connection.waiting.load(Relaxed) > left.max(most / LITTLE_SHARE) {
+        if of_connection.load(Relaxed) > left.max(most / LITTLE_SHARE) {
             self.message.charge(0);
             return false;
         }
@@ -129,7 +135,7 @@ impl WaitingMessage {
 
 impl Drop for WaitingMessage {
     fn drop(&mut self) {
-        self.message.connection.shared.waiting.lock().waiting.remove(&self.number);
+        self.message.waiting.lock().waiting.remove(&self.number);
         self.message.charge(0);
     }
 }
