@@ -54,8 +54,10 @@ impl Script {
                     bytes.splice(0..0, [&[0], &length[..]].concat());
                     continue;
                 }
-                b'b' if bytes.len() < MAX_BYTES => {
-                    bytes = BASE64_STANDARD.encode(&bytes).into();
+                b'b' => {
+                    if bytes.len() < MAX_BYTES {
+                        bytes = BASE64_STANDARD.encode(&bytes).into();
+                    }
                     continue;
                 }
                 b'0'..=b'9' => send(usize::from(letter - b'0')),

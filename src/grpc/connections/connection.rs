@@ -34,7 +34,7 @@ const UNPROVEN_SHARE: usize = 32;
 /// A call that its client resets within this time costs as much as one that is refused, and is counted as one.
 const RESET_AT_ONCE: Duration = Duration::from_millis(50);
 /// A connection gets further streams without a permit while it holds at most this part of the budget.
-const STREAMS_SHARE: usize = 64;
+const STREAMS_SHARE: usize = 8;
 /// Approximate memory of a call besides its message, its headers and its answer.
 pub(in crate::grpc) const CALL_BYTES: usize = 6 << 10;
 /// What is charged for a connection that takes no bytes: what is buffered beneath the HTTP library, and in it.

@@ -18,7 +18,7 @@ use futures_util::task::AtomicWaker;
 
 /// The part of the budget that messages may take that are not complete.
 const SHARE: usize = 2;
-/// A connection may hold this part of it even if nothing is left.
+/// If nothing is left, a connection that holds more than this part of it gets no more.
 const LITTLE_SHARE: usize = 16;
 
 /// The messages of all connections that are not complete.
@@ -122,7 +122,7 @@ impl WaitingMessage {
         self.message.charge(bytes);
         let most = waiting.0.most;
         let left = most.saturating_sub(waiting.bytes());
-        if of_connection.load(Relaxed) > left.max(most / LITTLE_SHARE) {
+        if left == 0 && of_connection.load(Relaxed) > most / LITTLE_SHARE {
             self.message.charge(0);
             return false;
         }
