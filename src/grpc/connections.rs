@@ -12,6 +12,7 @@
 //! Nothing is held for long. [`Connections::tick`] closes each connection that has not taken an answer, or any byte, for
 //! several ticks.
 
+mod account;
 mod connection;
 mod counters;
 mod limits;
@@ -30,18 +31,19 @@ use std::{
     time::Duration,
 };
 
+use account::Account;
 pub(super) use connection::{CALL_BYTES, OpenStream, Permit, Undelivered};
 pub use connection::{Charge, Connection};
 use counters::LATE_TICKS;
 use limits::CloseReason;
 pub use limits::Limits;
 pub use pauses::{Pause, Refusals};
-use shared::{Holder as _, Shared};
+use shared::Shared;
 pub(super) use waiting::WaitingMessage;
 
 /// All connections of a server, and the budget that they share.
 #[derive(Clone, Debug)]
-pub struct Connections(Arc<Shared<Connection>>);
+pub struct Connections(Arc<Shared>);
 
 impl Connections {
     /// No connections yet.
@@ -61,9 +63,9 @@ impl Connections {
     #[must_use]
     pub fn open(&self, peer: Option<SocketAddr>) -> Arc<Connection> {
         let id = self.0.next_id.fetch_add(1, Relaxed);
-        let connection = Arc::new(Connection::new(Arc::clone(&self.0), id, peer));
-        self.0.lock().insert(id, Arc::downgrade(&connection));
-        connection
+        let account = Arc::new(Account::new(id, peer));
+        self.0.lock().insert(id, Arc::downgrade(&account));
+        Arc::new(Connection::new(Arc::clone(&self.0), account))
     }
 
     /// The bytes that are charged to all connections.
@@ -89,13 +91,13 @@ impl Connections {
     /// before has found, too: `before` is what it returned.
     #[must_use = "the next call needs what this one found"]
     pub fn close_unneeded(&self, before: &HashSet<u64>) -> HashSet<u64> {
-        let open: Vec<_> = self.0.lock().iter().filter_map(|(id, open)| Some((*id, open.upgrade()?))).collect();
-        let unneeded = open.into_iter().filter(|(_, connection)| connection.is_unneeded());
-        let close_found = unneeded.inspect(|(id, connection)| {
-            if before.contains(id) {
+        let mut unneeded = HashSet::new();
+        for connection in self.0.each().into_iter().filter(|connection| connection.is_unneeded()) {
+            if before.contains(&connection.id) {
                 connection.close(CloseReason::Drain);
             }
-        });
-        close_found.map(|(id, _)| id).collect()
+            unneeded.insert(connection.id);
+        }
+        unneeded
     }
 }

@@ -181,3 +181,78 @@ impl Drop for PeerStream {
         self.connection.unblock();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+        time::{Duration, Instant},
+    };
+
+    use crate::grpc::connections::{Connections, Limits};
+
+    use super::*;
+
+    /// A connection, and its client, which has sent so many bytes.
+    async fn connected(bytes: usize) -> (PeerStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, peer) = listener.accept().await.unwrap();
+        client.write_all(&vec![7; bytes]).await.unwrap();
+        stream.readable().await.unwrap();
+        (PeerStream::new(stream, Connections::new(Limits::default()).open(Some(peer))), client)
+    }
+
+    /// The bytes that one poll reads, or `None` if it is told to wait.
+    fn poll(stream: &mut PeerStream) -> Option<usize> {
+        let mut buffer = [0; 64 << 10];
+        let mut into = ReadBuf::new(&mut buffer);
+        let polled = Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut into);
+        polled.is_ready().then(|| into.filled().len())
+    }
+
+    fn refuse(stream: &PeerStream, requests: usize) {
+        for _ in 0..requests {
+            stream.connection().note_refusal();
+        }
+    }
+
+    #[tokio::test]
+    async fn other_tasks_have_their_turn_after_some_requests() {
+        let (mut stream, _client) = connected(3 * TURN_BYTES).await;
+        assert_eq!(
+            [poll(&mut stream), poll(&mut stream), poll(&mut stream)],
+            [Some(TURN_BYTES), None, Some(TURN_BYTES)]
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_refusals_nothing_is_read_for_a_while_and_then_a_little_at_a_time() {
+        let (mut stream, _client) = connected(4 * TURN_BYTES).await;
+        refuse(&stream, 1_000_000);
+        let begin = Instant::now();
+        let mut buffer = vec![0; 64 << 10];
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), SHORT_TURN_BYTES);
+        assert!(begin.elapsed() >= Duration::from_secs(1), "{:?}", begin.elapsed());
+        // While it is not known whether these requests are refused, no more are read. They are, so the next turn is short, too.
+        assert_eq!(poll(&mut stream), None);
+        refuse(&stream, 1_000_000);
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), SHORT_TURN_BYTES);
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), SHORT_TURN_BYTES);
+        // None of these is refused.
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), TURN_BYTES);
+    }
+
+    #[tokio::test]
+    async fn while_nothing_can_be_written_nothing_is_read() {
+        let (mut stream, _client) = connected(10).await;
+        let context = &mut Context::from_waker(Waker::noop());
+        while Pin::new(&mut stream).poll_write(context, &[7; 64 << 10]).is_ready() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(poll(&mut stream), None);
+    }
+}

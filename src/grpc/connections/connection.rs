@@ -4,30 +4,18 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{
-            AtomicBool, AtomicU32, AtomicUsize,
-            Ordering::{Acquire, Relaxed, Release},
-        },
+        atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use http::Extensions;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::{
-    counters::{Counters, LATE_TICKS},
-    limits::CloseReason,
-    padded::Padded,
-    pauses::Refusals,
-    shared::{Holder, Shared},
-    waiting::WaitingMessage,
-};
-use crate::telemetry::connection_errors;
+use super::{account::Account, pauses::Refusals, shared::Shared, waiting::WaitingMessage};
 
 /// When half of the budget is used, a connection holds at most this part of it and as much as it has taken before.
 const UNPROVEN_SHARE: usize = 32;
@@ -47,44 +35,18 @@ pub(super) const SMALL_ANSWER_BYTES: usize = 4 << 10;
 /// Every request carries the connection that it came by in its extensions.
 #[derive(Debug)]
 pub struct Connection {
-    shared: Arc<Shared<Self>>,
-    id: u64,
-    peer: Option<SocketAddr>,
-    counters: Padded<Counters>,
-    /// Bytes of messages that are not complete.
-    waiting: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+    pub(super) account: Arc<Account>,
     /// The bytes of an answer for which there was no room, until there is.
     refused_answer: AtomicUsize,
     refusals: Refusals,
-    /// Answers in streams that have begun and not ended.
-    streams: AtomicUsize,
-    blocked: AtomicBool,
-    /// The tick in which the connection last began to take no bytes.
-    blocked_since: AtomicU32,
     unblocked: Notify,
-    closed: AtomicBool,
-    /// Wakes the task that reads from the connection when it is to be closed.
-    reader: AtomicWaker,
 }
 
 impl Connection {
-    pub(super) fn new(shared: Arc<Shared<Self>>, id: u64, peer: Option<SocketAddr>) -> Self {
-        let ration = shared.ration.clone();
-        Self {
-            shared,
-            id,
-            peer,
-            counters: Padded::default(),
-            waiting: Arc::default(),
-            refused_answer: AtomicUsize::new(0),
-            refusals: Refusals::new(ration),
-            streams: AtomicUsize::new(0),
-            blocked: AtomicBool::new(false),
-            blocked_since: AtomicU32::new(0),
-            unblocked: Notify::new(),
-            closed: AtomicBool::new(false),
-            reader: AtomicWaker::new(),
-        }
+    pub(super) fn new(shared: Arc<Shared>, account: Arc<Account>) -> Self {
+        let refusals = Refusals::new(shared.ration.clone());
+        Self { shared, account, refused_answer: AtomicUsize::new(0), refusals, unblocked: Notify::new() }
     }
 
     /// The connection that the request with these extensions came by.
@@ -96,14 +58,14 @@ impl Connection {
     /// The address of the client.
     #[must_use]
     pub fn peer(&self) -> Option<SocketAddr> {
-        self.peer
+        self.account.peer
     }
 
     /// Admits a request, unless too many are in flight or the connection has too many of them.
     pub(in crate::grpc) fn admit(self: &Arc<Self>, confirms: bool) -> Option<Permit> {
         let permit = Permit(Some(Arc::clone(self)), Instant::now());
         let admitted = self.shared.admitted.fetch_add(1, Relaxed) + 1;
-        let held = self.counters.admitted.fetch_add(1, Relaxed) + 1;
+        let held = self.account.counters.admitted.fetch_add(1, Relaxed) + 1;
         if self.shared.limits.may_admit(confirms, admitted, held) {
             return Some(permit);
         }
@@ -112,7 +74,7 @@ impl Connection {
     }
 
     /// Notes that a request of this connection was refused.
-    pub(in crate::grpc) fn note_refusal(&self) {
+    pub fn note_refusal(&self) {
         self.refusals.note();
     }
 
@@ -124,7 +86,7 @@ impl Connection {
 
     /// Begins to wait for a message.
     pub(in crate::grpc) fn begin_to_wait(self: &Arc<Self>) -> WaitingMessage {
-        self.shared.waiting.begin(&self.waiting)
+        self.shared.waiting.begin(&self.account.waiting)
     }
 
     /// Cancelled when all streams are to end.
@@ -134,7 +96,7 @@ impl Connection {
 
     /// Charges the connection with the `bytes` of a stream that needs no permit, unless it holds more than a few of them.
     pub(in crate::grpc) fn reserve_stream(self: &Arc<Self>, bytes: usize) -> Option<Charge> {
-        let holds_little = self.held() <= self.shared.limits.max_bytes / STREAMS_SHARE;
+        let holds_little = self.account.held() <= self.shared.limits.max_bytes / STREAMS_SHARE;
         holds_little.then(|| self.charge(bytes))
     }
 
@@ -159,14 +121,14 @@ impl Connection {
     }
 
     fn has_room_with(&self, more: usize) -> bool {
-        let holds = self.counters.bytes.load(Relaxed) + more;
+        let holds = self.account.counters.bytes.load(Relaxed) + more;
         let left = self.shared.left();
         let max = self.shared.limits.max_bytes;
         // When much is used, connections that take answers go before those that have taken none.
-        if left < max / 2 && holds > max / UNPROVEN_SHARE + self.counters.taken.load(Relaxed) {
+        if left < max / 2 && holds > max / UNPROVEN_SHARE + self.account.counters.taken.load(Relaxed) {
             return false;
         }
-        holds <= left || self.shared.make_room_for(self.id, holds)
+        holds <= left || self.shared.make_room_for(self.account.id, holds)
     }
 
     /// Charges an answer to the connection until the transport has written it or its call has ended. `None` if the
@@ -190,25 +152,24 @@ impl Connection {
 
     /// Counts an answer in a stream until the guard is dropped.
     pub(in crate::grpc) fn stream(self: Arc<Self>) -> OpenStream {
-        self.streams.fetch_add(1, Relaxed);
+        self.account.streams.fetch_add(1, Relaxed);
         OpenStream(self)
     }
 
     /// Notes that the client takes no bytes. If the budget does not allow what is buffered for it, the connection is
     /// closed that holds the most.
     pub fn block(self: &Arc<Self>) -> Charge {
-        self.blocked_since.store(self.shared.ticks.load(Relaxed), Relaxed);
-        self.blocked.store(true, Release);
+        self.account.block(self.shared.ticks.load(Relaxed));
         let charge = self.charge(BLOCKED_BYTES);
         if self.shared.left() == 0 {
-            self.shared.make_room_for(self.id, 1);
+            self.shared.make_room_for(self.account.id, 1);
         }
         charge
     }
 
     /// Notes that the client takes bytes again.
     pub fn unblock(&self) {
-        self.blocked.store(false, Release);
+        self.account.unblock();
         self.unblocked.notify_waiters();
     }
 
@@ -224,63 +185,18 @@ impl Connection {
     }
 
     pub(in crate::grpc) fn is_blocked(&self) -> bool {
-        self.blocked.load(Acquire)
-    }
-
-    pub(super) fn is_late(&self, now: u32) -> bool {
-        if self.is_blocked() && now.wrapping_sub(self.blocked_since.load(Relaxed)) >= LATE_TICKS {
-            return true;
-        }
-        self.oldest_answer(now) >= Some(LATE_TICKS)
-    }
-
-    /// Whether no request needs the connection when all streams have ended.
-    pub(super) fn is_unneeded(&self) -> bool {
-        let requests = self.counters.admitted.load(Relaxed) + self.waiting.load(Relaxed);
-        self.streams.load(Relaxed) > 0 || (requests == 0 && !self.counters.has_undelivered())
+        self.account.is_blocked()
     }
 
     /// Whether the connection is to be closed. If it is not, the task is woken when it is.
     pub fn poll_closed(&self, context: &Context<'_>) -> Poll<()> {
-        self.reader.register(context.waker());
-        if self.closed.load(Acquire) { Poll::Ready(()) } else { Poll::Pending }
-    }
-}
-
-impl Holder for Connection {
-    fn id(&self) -> u64 {
-        self.id
-    }
-
-    fn held(&self) -> usize {
-        self.counters.bytes.load(Relaxed) + self.waiting.load(Relaxed)
-    }
-
-    fn is_closed(&self) -> bool {
-        self.closed.load(Acquire)
-    }
-
-    fn has_taken_nothing(&self) -> bool {
-        self.counters.taken.load(Relaxed) == 0
-    }
-
-    fn oldest_answer(&self, now: u32) -> Option<u32> {
-        self.counters.oldest_answer(now)
-    }
-
-    fn close(&self, reason: CloseReason) {
-        if !self.closed.swap(true, Release) {
-            self.reader.wake();
-            if let (Some(kind), Some(peer)) = (reason.kind(), self.peer) {
-                connection_errors::note(kind, peer.ip());
-            }
-        }
+        self.account.poll_closed(context)
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.shared.lock().remove(&self.id);
+        self.shared.lock().remove(&self.account.id);
     }
 }
 
@@ -296,7 +212,7 @@ impl Permit {
 
     fn give_back(&mut self) -> Option<Arc<Connection>> {
         let connection = self.0.take()?;
-        connection.counters.admitted.fetch_sub(1, Relaxed);
+        connection.account.counters.admitted.fetch_sub(1, Relaxed);
         connection.shared.admitted.fetch_sub(1, Relaxed);
         Some(connection)
     }
@@ -320,7 +236,7 @@ pub struct Charge {
 
 impl Charge {
     fn new(connection: Arc<Connection>, bytes: usize) -> Self {
-        connection.counters.bytes.fetch_add(bytes, Relaxed);
+        connection.account.counters.bytes.fetch_add(bytes, Relaxed);
         connection.shared.bytes.fetch_add(bytes, Relaxed);
         Self { connection, bytes }
     }
@@ -328,7 +244,7 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.connection.counters.bytes.fetch_sub(self.bytes, Relaxed);
+        self.connection.account.counters.bytes.fetch_sub(self.bytes, Relaxed);
         self.connection.shared.bytes.fetch_sub(self.bytes, Relaxed);
     }
 }
@@ -345,7 +261,7 @@ impl OpenStream {
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
-        self.0.streams.fetch_sub(1, Relaxed);
+        self.0.account.streams.fetch_sub(1, Relaxed);
     }
 }
 
@@ -360,7 +276,7 @@ pub(in crate::grpc) struct Undelivered {
 impl Undelivered {
     fn new(data: Bytes, charge: Charge) -> Self {
         let tick = charge.connection.shared.ticks.load(Relaxed);
-        charge.connection.counters.of_tick(tick).fetch_add(1, Relaxed);
+        charge.connection.account.counters.of_tick(tick).fetch_add(1, Relaxed);
         Self { data, charge, tick, handed_out: false }
     }
 
@@ -384,13 +300,13 @@ impl AsRef<[u8]> for Undelivered {
 impl Drop for Undelivered {
     fn drop(&mut self) {
         let Charge { connection, bytes } = &self.charge;
-        connection.counters.of_tick(self.tick).fetch_sub(1, Relaxed);
+        connection.account.counters.of_tick(self.tick).fetch_sub(1, Relaxed);
         if !self.handed_out {
             // The client has reset its call. The work was for nothing.
             connection.note_refusal();
             return;
         }
-        let taken = &connection.counters.taken;
+        let taken = &connection.account.counters.taken;
         if taken.load(Relaxed) < connection.shared.limits.max_bytes {
             taken.fetch_add(*bytes, Relaxed);
         }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    account::Account,
     limits::{CloseReason, Limits},
     padded::Padded,
     pauses::Ration,
@@ -23,20 +24,9 @@ const LATE_UNDER_PRESSURE: u32 = 2;
 /// How long no connection is looked for after none was found that could be closed.
 const EVICTION_PAUSE: Duration = Duration::from_millis(20);
 
-/// What is asked of a connection when one is to be closed for another.
-pub(super) trait Holder {
-    fn id(&self) -> u64;
-    fn held(&self) -> usize;
-    fn is_closed(&self) -> bool;
-    fn has_taken_nothing(&self) -> bool;
-    /// The ticks since the oldest answer was given that is not delivered.
-    fn oldest_answer(&self, now: u32) -> Option<u32>;
-    fn close(&self, reason: CloseReason);
-}
-
 /// The counters of all connections, and the connections.
 #[derive(Debug)]
-pub(super) struct Shared<C> {
+pub(super) struct Shared {
     pub(super) limits: Limits,
     /// Bytes of answers that are not delivered, and of what else is charged.
     pub(super) bytes: Padded<AtomicUsize>,
@@ -48,12 +38,12 @@ pub(super) struct Shared<C> {
     pub(super) ration: Ration,
     pub(super) ticks: AtomicU32,
     pub(super) next_id: AtomicU64,
-    open: Mutex<HashMap<u64, Weak<C>>>,
+    open: Mutex<HashMap<u64, Weak<Account>>>,
     /// When no connection was found that could be closed for one that holds so much.
     eviction_failed: Mutex<Option<(Instant, usize)>>,
 }
 
-impl<C: Holder> Shared<C> {
+impl Shared {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             waiting: Waiting::new(limits.max_bytes),
@@ -96,10 +86,10 @@ impl<C: Holder> Shared<C> {
                 closing += holds;
                 continue;
             }
-            if holds > 0 && connection.has_taken_nothing() && connection.id() < id {
+            if holds > 0 && connection.has_taken_nothing() && connection.id < id {
                 unproven.push(Arc::clone(&connection));
             }
-            if holds > most_late && connection.oldest_answer(now) >= Some(LATE_UNDER_PRESSURE) {
+            if holds > most_late && connection.counters.oldest_answer(now) >= Some(LATE_UNDER_PRESSURE) {
                 (most_late, late) = (holds, Some(Arc::clone(&connection)));
             }
             if holds > most {
@@ -116,7 +106,7 @@ impl<C: Holder> Shared<C> {
         }
         // Many hold little. An honest client has soon taken an answer, so those are closed that were opened first of those that
         // have taken none.
-        unproven.sort_unstable_by_key(|connection| connection.id());
+        unproven.sort_unstable_by_key(|connection| connection.id);
         for connection in unproven {
             closing += connection.held();
             connection.close(CloseReason::Budget);
@@ -128,11 +118,11 @@ impl<C: Holder> Shared<C> {
         false
     }
 
-    pub(super) fn each(&self) -> Vec<Arc<C>> {
+    pub(super) fn each(&self) -> Vec<Arc<Account>> {
         self.lock().values().filter_map(Weak::upgrade).collect()
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<C>>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<u64, Weak<Account>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

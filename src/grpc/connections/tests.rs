@@ -16,7 +16,7 @@ fn connections(max_bytes: usize) -> Connections {
 }
 
 fn held(connection: &Arc<Connection>) -> usize {
-    connection.held()
+    connection.account.held()
 }
 
 /// Gives a connection an answer that it does not take, of so many bytes with what is charged for its call.
@@ -25,7 +25,7 @@ fn untaken(connection: &Arc<Connection>, bytes: usize) -> Option<Bytes> {
 }
 
 fn is_closed(connection: &Arc<Connection>) -> bool {
-    connection.is_closed()
+    connection.account.is_closed()
 }
 
 #[test]
@@ -159,12 +159,12 @@ fn a_connection_that_does_not_take_an_answer_is_closed() {
     let waiting = connections.open(None);
     let _answer = Arc::clone(&waiting).answer(Bytes::from_static(b"answer"), false).unwrap();
     for tick in 1..=LATE_TICKS {
-        assert!(!waiting.is_closed(), "before tick {tick}");
+        assert!(!waiting.account.is_closed(), "before tick {tick}");
         // Answers that are taken do not count, however many there are.
         drop(Arc::clone(&reading).answer(Bytes::from_static(b"answer"), false));
         connections.tick();
     }
-    assert!(waiting.is_closed() && !reading.is_closed());
+    assert!(waiting.account.is_closed() && !reading.account.is_closed());
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_connection_that_takes_no_bytes_is_closed() {
         let _again = slow.block();
         connections.tick();
     }
-    assert!(silent.is_closed() && !slow.is_closed());
+    assert!(silent.account.is_closed() && !slow.account.is_closed());
 }
 
 #[test]
