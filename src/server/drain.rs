@@ -129,13 +129,30 @@ mod tests {
 
     /// Begins a drain without watchers, whose requests do not end.
     fn drain() -> Connections {
-        let connections = Connections::new(Limits::default());
-        let of_drain = connections.clone();
+        drain_with(ready(())).0
+    }
+
+    /// Begins a drain whose requests do not end. Also returns what is cancelled when the streams are ended.
+    fn drain_with(unwatched: impl Future<Output = ()> + Send + 'static) -> (Connections, CancellationToken) {
+        let (connections, lifecycle) = (Connections::new(Limits::default()), Lifecycle::default());
+        let (of_drain, streams_end) = (connections.clone(), lifecycle.streams_end.clone());
         tokio::spawn(async move {
             let serving = tokio::spawn(pending());
-            Lifecycle::default().drain(serving, ready(()), &of_drain).await
+            lifecycle.drain(serving, unwatched, &of_drain).await
         });
-        connections
+        (connections, streams_end)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_are_ended_when_the_last_watcher_has_left_or_after_two_seconds() {
+        for (watched, ended) in [(0, 100), (1_500, 1_600), (60_000, 2_100)] {
+            let (_connections, streams_end) = drain_with(async move {
+                sleep(Duration::from_millis(watched)).await;
+            });
+            let begin = Instant::now();
+            streams_end.cancelled().await;
+            assert_eq!(begin.elapsed().as_millis(), ended, "watched for {watched} ms");
+        }
     }
 
     fn is_closed(connection: &Connection) -> bool {
