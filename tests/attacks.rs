@@ -16,29 +16,21 @@ const WATCH: &str = "/boxoffice.v1.Showtimes/WatchSeatMap";
 const PAGE: i32 = 145;
 /// The growth of the memory, in MiB, that an attack may cause.
 const MAX_GROWTH: u64 = 64;
-/// The calls of an honest client during an attack, of which at most one in twenty may be refused.
+/// The calls of an honest client during an attack.
 const HONEST_CALLS: usize = 100;
-const MAX_REFUSED: usize = HONEST_CALLS / 20;
 
 #[tokio::test]
 async fn answers_that_nobody_takes_are_bounded() {
     let world = World::with(Store::Sqlite, |setup| setup.with("--delivery-timeout", "4s")).await;
     let page = large_page(&world).await;
     let before = world.memory();
-    let mut attackers = join_all((0..40).map(|_| Attacker::connect(world.address(), 0))).await;
-    let attack = join_all(attackers.iter_mut().map(async |attacker| {
-        for _ in 0..256 {
-            if !attacker.begin(LIST_SHOWTIMES, "30S", page.clone(), true).await {
-                return;
-            }
-        }
-    }));
+    let mut attackers = attackers(&world, 40, 0).await;
+    let attack = attack(&mut attackers, 256, (LIST_SHOWTIMES, &page, true));
     let (_, refused) = tokio::join!(attack, honest_calls(&world));
-    assert!(refused <= MAX_REFUSED, "{refused} honest calls of {HONEST_CALLS} were refused");
+    assert_served(refused, HONEST_CALLS);
     // The attackers are still connected when all has been given back.
     nothing_is_kept(&world).await;
-    let growth = world.peak_memory() - before;
-    assert!(growth <= MAX_GROWTH, "{growth} MiB");
+    assert_growth(&world, before);
     drop(attackers);
 }
 
@@ -47,19 +39,14 @@ async fn answers_that_are_not_read_from_their_connection_are_bounded() {
     let world = World::with(Store::Sqlite, |setup| setup.with("--delivery-timeout", "4s")).await;
     let page = large_page(&world).await;
     let before = world.memory();
-    let mut attackers = join_all((0..40).map(|_| Attacker::connect(world.address(), (1 << 31) - 1))).await;
-    let attack = join_all(attackers.iter_mut().map(async |attacker| {
-        attacker.begin(LIST_SHOWTIMES, "30S", page.clone(), true).await;
-        attacker.stop_reading();
-        for _ in 0..256 {
-            attacker.begin(LIST_SHOWTIMES, "30S", page.clone(), true).await;
-        }
-    }));
+    let mut attackers = attackers(&world, 40, (1 << 31) - 1).await;
+    attack(&mut attackers, 1, (LIST_SHOWTIMES, &page, true)).await;
+    attackers.iter().for_each(Attacker::stop_reading);
+    let attack = attack(&mut attackers, 256, (LIST_SHOWTIMES, &page, true));
     let (_, refused) = tokio::join!(attack, honest_calls(&world));
-    assert!(refused <= MAX_REFUSED, "{refused} honest calls of {HONEST_CALLS} were refused");
+    assert_served(refused, HONEST_CALLS);
     nothing_is_kept(&world).await;
-    let growth = world.peak_memory() - before;
-    assert!(growth <= MAX_GROWTH, "{growth} MiB");
+    assert_growth(&world, before);
     drop(attackers);
 }
 
@@ -71,16 +58,12 @@ async fn messages_that_never_end_are_bounded() {
     let mut unfinished = vec![0; 5 + 249_999];
     unfinished[1..5].copy_from_slice(&250_000_u32.to_be_bytes());
     let unfinished = Bytes::from(unfinished);
-    let mut attackers = join_all((0..4).map(|_| Attacker::connect(world.address(), 1 << 16))).await;
-    let attack = join_all(attackers.iter_mut().map(async |attacker| {
-        for _ in 0..800 {
-            assert!(attacker.begin(LIST_SHOWTIMES, "30S", unfinished.clone(), false).await);
-        }
-    }));
-    let (_, refused) = tokio::join!(attack, honest_calls(&world));
-    assert!(refused <= MAX_REFUSED, "{refused} honest calls of {HONEST_CALLS} were refused");
-    let growth = world.peak_memory() - before;
-    assert!(growth <= MAX_GROWTH, "{growth} MiB");
+    let mut attackers = attackers(&world, 4, 1 << 16).await;
+    let attack = attack(&mut attackers, 800, (LIST_SHOWTIMES, &unfinished, false));
+    let (begun, refused) = tokio::join!(attack, honest_calls(&world));
+    assert_eq!(begun, 4 * 800, "no connection was closed");
+    assert_served(refused, HONEST_CALLS);
+    assert_growth(&world, before);
     drop(attackers);
     nothing_is_kept(&world).await;
 }
@@ -88,18 +71,12 @@ async fn messages_that_never_end_are_bounded() {
 #[tokio::test]
 async fn calls_without_a_message_leave_room_for_honest_callers() {
     let world = World::start(Store::Sqlite).await;
-    let mut attackers = join_all((0..5).map(|_| Attacker::connect(world.address(), 1 << 16))).await;
+    let mut attackers = attackers(&world, 5, 1 << 16).await;
     let before = world.memory();
-    join_all(attackers.iter_mut().map(async |attacker| {
-        for _ in 0..1_024 {
-            assert!(attacker.begin(LIST_SHOWTIMES, "30S", Bytes::new(), false).await);
-        }
-    }))
-    .await;
-    let refused = honest_calls(&world).await;
-    assert!(refused <= MAX_REFUSED, "{refused} honest calls of {HONEST_CALLS} were refused");
-    let growth = world.peak_memory() - before;
-    assert!(growth <= MAX_GROWTH, "{growth} MiB");
+    let begun = attack(&mut attackers, 1_024, (LIST_SHOWTIMES, &Bytes::new(), false)).await;
+    assert_eq!(begun, 5 * 1_024, "no connection was closed");
+    assert_served(honest_calls(&world).await, HONEST_CALLS);
+    assert_growth(&world, before);
     drop(attackers);
     nothing_is_kept(&world).await;
 }
@@ -109,20 +86,13 @@ async fn small_answers_that_nobody_takes_are_bounded() {
     let world = World::with(Store::Sqlite, |setup| setup.with("--connection-memory", "8")).await;
     let showtime = one_showtime(&world).await;
     let call = Bytes::from(grpc_web::frame(&GetShowtimeRequest { showtime_id: showtime, ..Default::default() }));
-    let mut attackers = join_all((0..100).map(|_| Attacker::connect(world.address(), 0))).await;
+    let mut attackers = attackers(&world, 100, 0).await;
     let mut refused = 0;
     for _ in 0..4 {
-        join_all(attackers.iter_mut().map(async |attacker| {
-            for _ in 0..100 {
-                if !attacker.begin(GET_SHOWTIME, "30S", call.clone(), true).await {
-                    return;
-                }
-            }
-        }))
-        .await;
+        attack(&mut attackers, 100, (GET_SHOWTIME, &call, true)).await;
         refused += honest_calls(&world).await;
     }
-    assert!(refused <= 4 * MAX_REFUSED, "{refused} honest calls of {} were refused", 4 * HONEST_CALLS);
+    assert_served(refused, 4 * HONEST_CALLS);
     // The requests that were in flight when the 8 MiB were used are answered, too.
     let kept = world.metrics().await.sum("boxoffice_connection_bytes", &[]).expect("a metric");
     assert!(kept < f64::from(28 << 20), "{kept} bytes");
@@ -136,21 +106,13 @@ async fn many_connections_that_each_hold_little_leave_room_for_honest_callers() 
     let world = World::with(Store::Sqlite, |setup| setup.with("--delivery-timeout", "4s")).await;
     let page = large_page(&world).await;
     let before = world.memory();
-    let mut attackers = Vec::new();
-    for number in 0..1_000 {
-        let mut attacker = Attacker::connect(world.address(), 0).await;
-        // Half of them take no page, and half send calls without a message.
-        let (body, ends) = if number % 2 == 0 { (page.clone(), true) } else { (Bytes::new(), false) };
-        for _ in 0..if ends { 1 } else { 4 } {
-            attacker.begin(LIST_SHOWTIMES, "30S", body.clone(), ends).await;
-        }
-        attackers.push(attacker);
-    }
-    let refused = honest_calls(&world).await;
-    assert!(refused <= MAX_REFUSED, "{refused} honest calls of {HONEST_CALLS} were refused");
-    let growth = world.peak_memory() - before;
-    assert!(growth <= MAX_GROWTH, "{growth} MiB");
-    drop(attackers);
+    // Half of them take no page, and half send calls without a message.
+    let (mut taking_none, mut sending_none) = (attackers(&world, 500, 0).await, attackers(&world, 500, 0).await);
+    attack(&mut taking_none, 1, (LIST_SHOWTIMES, &page, true)).await;
+    attack(&mut sending_none, 4, (LIST_SHOWTIMES, &Bytes::new(), false)).await;
+    assert_served(honest_calls(&world).await, HONEST_CALLS);
+    assert_growth(&world, before);
+    drop((taking_none, sending_none));
     nothing_is_kept(&world).await;
 }
 
@@ -159,14 +121,8 @@ async fn many_connections_that_each_hold_little_leave_room_for_honest_callers() 
 async fn a_connection_with_many_callers_is_served_during_an_attack() {
     let world = World::with(Store::Sqlite, |setup| setup.with("--delivery-timeout", "4s")).await;
     let page = large_page(&world).await;
-    let mut attackers = join_all((0..10).map(|_| Attacker::connect(world.address(), 0))).await;
-    let attack = join_all(attackers.iter_mut().map(async |attacker| {
-        for _ in 0..256 {
-            if !attacker.begin(LIST_SHOWTIMES, "30S", page.clone(), true).await {
-                return;
-            }
-        }
-    }));
+    let mut attackers = attackers(&world, 10, 0).await;
+    let attack = attack(&mut attackers, 256, (LIST_SHOWTIMES, &page, true));
     let channel = world.connect().await.expect("the server listens");
     let honest = join_all((0..40).map(async |_| {
         let mut client = ShowtimesClient::new(channel.clone());
@@ -178,8 +134,7 @@ async fn a_connection_with_many_callers_is_served_during_an_attack() {
         refused
     }));
     let (_, refused) = tokio::join!(attack, honest);
-    let refused: usize = refused.into_iter().sum();
-    assert!(refused <= 4 * MAX_REFUSED, "{refused} honest calls of {} were refused", 4 * HONEST_CALLS);
+    assert_served(refused.into_iter().sum(), 4 * HONEST_CALLS);
     drop(attackers);
     nothing_is_kept(&world).await;
 }
@@ -231,6 +186,34 @@ async fn one_showtime(world: &World) -> String {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let created = world.showtimes().create_showtime(new_showtime(&auditorium, in_hours(3))).await;
     created.expect("a showtime").into_inner().showtime.expect("the showtime").showtime_id
+}
+
+async fn attackers(world: &World, number: usize, window: u32) -> Vec<Attacker> {
+    join_all((0..number).map(|_| Attacker::connect(world.address(), window))).await
+}
+
+/// Begins so many calls on each of these connections, or until it is closed. A call has a path, a body, and whether the body
+/// ends. Returns how many were begun.
+async fn attack(attackers: &mut [Attacker], calls: usize, (path, body, ends): (&str, &Bytes, bool)) -> usize {
+    let begun = attackers.iter_mut().map(async |attacker| {
+        for call in 0..calls {
+            if !attacker.begin(path, "30S", body.clone(), ends).await {
+                return call;
+            }
+        }
+        calls
+    });
+    join_all(begun).await.into_iter().sum()
+}
+
+/// At most one honest call in twenty may be refused.
+fn assert_served(refused: usize, calls: usize) {
+    assert!(refused <= calls / 20, "{refused} honest calls of {calls} were refused");
+}
+
+fn assert_growth(world: &World, before: u64) {
+    let growth = world.peak_memory() - before;
+    assert!(growth <= MAX_GROWTH, "{growth} MiB");
 }
 
 /// Makes calls on connections of their own, and returns how many were refused.

@@ -10,25 +10,17 @@ use std::{
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    pipe::{Pipe, Turn},
+    pipe::{Pipe, RECONNECT, Turn},
     plan::{CLIENT_LIMIT, CONNECTIONS, DEADLINE, Demand, Shared},
 };
 use crate::{
     contention::messages::{self, Random},
     wire::{
         client::PREFIX,
-        raw_client::{
-            ACK, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, PING, RST_STREAM, SETTINGS, WINDOW_UPDATE,
-            announced_length,
-        },
+        raw_client::{DATA, END_HEADERS, END_STREAM, Frame, HEADERS, RST_STREAM, WINDOW_UPDATE, announced_length},
     },
 };
 
-/// The code of a reset by a caller who has given up.
-const CANCEL: u32 = 8;
-const GOAWAY: u8 = 7;
-/// How long a client waits before it connects again.
-const RECONNECT: Duration = Duration::from_millis(20);
 /// A window update is sent after so many bytes. The connection begins with nearly 64 KiB.
 const UPDATE_AFTER: u32 = 1 << 14;
 
@@ -96,8 +88,8 @@ impl Connection<'_> {
             match self.pipe.turn().await? {
                 Turn::Tick(now) => self.tick(now, demand),
                 Turn::Moved => {
-                    while let Some(frame) = self.pipe.frame() {
-                        self.handle(&frame)?;
+                    while let Some(frame) = self.pipe.frame()? {
+                        self.handle(&frame);
                     }
                     if let Demand::Callers(callers) = demand {
                         self.fill(callers);
@@ -114,7 +106,7 @@ impl Connection<'_> {
             if self.open.contains_key(&stream) {
                 self.end(stream, false);
                 self.shared.count(sent, |window| window.late += 1);
-                self.pipe.write(RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
+                self.pipe.reset(stream);
             }
         }
         let elapsed = self.ticked.replace(now).map_or(Duration::ZERO, |before| now - before);
@@ -173,7 +165,7 @@ impl Connection<'_> {
         }
     }
 
-    fn handle(&mut self, frame: &Frame) -> io::Result<()> {
+    fn handle(&mut self, frame: &Frame) {
         let Frame { kind, flags, stream, ref content } = *frame;
         match kind {
             DATA => {
@@ -187,12 +179,8 @@ impl Connection<'_> {
             }
             HEADERS if flags & END_STREAM == 0 => {}
             HEADERS | RST_STREAM => self.end(stream, true),
-            SETTINGS if flags & ACK == 0 => self.pipe.write(SETTINGS, ACK, 0, &[]),
-            PING if flags & ACK == 0 => self.pipe.write(PING, ACK, 0, content),
-            GOAWAY => return Err(io::ErrorKind::ConnectionAborted.into()),
             _ => {}
         }
-        Ok(())
     }
 
     /// Ends a call. It was served if it has a whole message: an error status has none before it.

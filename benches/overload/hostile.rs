@@ -12,25 +12,21 @@ use bytes::Bytes;
 use prost::Message as _;
 
 use super::{
-    pipe::{Pipe, Turn},
+    pipe::{Pipe, RECONNECT, Turn},
     plan::{CONNECTIONS, Shared},
 };
 use crate::wire::{
     client::prefixed_copy,
-    raw_client::{ACK, DATA, END_HEADERS, END_STREAM, Frame, HEADERS, INITIAL_WINDOW_SIZE, PING, RST_STREAM, SETTINGS},
+    raw_client::{DATA, END_HEADERS, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE},
 };
 
 /// The most calls that are open on a connection: a little less than the service allows. For a further one the oldest is reset.
 const OPEN: usize = 1_000;
 /// Nothing is sent while so many bytes wait to be written.
 const BACKLOG: usize = 64 << 10;
-/// How long a client waits before it connects again.
-const RECONNECT: Duration = Duration::from_millis(20);
 /// The size that a message announces that never ends, and what is sent of it.
 const ANNOUNCED: u32 = 250_000;
 const BEGINNING: usize = 1_000;
-const CANCEL: u32 = 8;
-const GOAWAY: u8 = 7;
 /// A page of nearly 64 KiB.
 const PAGE: i32 = 145;
 
@@ -90,8 +86,7 @@ async fn drive(shared: &Shared, headers: &Headers, way: Way, page: &Bytes) -> io
             }
             Ok(Turn::Moved) => {
                 let mut answered = 0;
-                while let Some(frame) = connection.pipe.frame() {
-                    connection.handle(&frame)?;
+                while let Some(frame) = connection.pipe.frame()? {
                     answered += u32::from(frame.kind == HEADERS);
                 }
                 shared.count(Instant::now(), |window| window.hostile_answered += answered);
@@ -141,7 +136,7 @@ impl Connection<'_> {
         if self.open.len() >= OPEN
             && let Some(oldest) = self.open.pop_front()
         {
-            self.reset(oldest);
+            self.pipe.reset(oldest);
         }
         let headers = if stream == 1 { &self.headers.first } else { &self.headers.list };
         self.pipe.write(HEADERS, END_HEADERS, stream, headers);
@@ -156,25 +151,11 @@ impl Connection<'_> {
             Way::Malformed => self.pipe.write(DATA, END_STREAM, stream, &[7, 0, 0, 0, 0]),
             Way::Resets => {
                 self.pipe.write(DATA, END_STREAM, stream, self.page);
-                self.reset(stream);
+                self.pipe.reset(stream);
             }
         }
         if matches!(self.way, Way::TakesNothing | Way::Unfinished | Way::NoMessage) {
             self.open.push_back(stream);
         }
-    }
-
-    fn reset(&mut self, stream: u32) {
-        self.pipe.write(RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
-    }
-
-    fn handle(&mut self, frame: &Frame) -> io::Result<()> {
-        match frame.kind {
-            SETTINGS if frame.flags & ACK == 0 => self.pipe.write(SETTINGS, ACK, 0, &[]),
-            PING if frame.flags & ACK == 0 => self.pipe.write(PING, ACK, 0, &frame.content),
-            GOAWAY => return Err(io::ErrorKind::ConnectionAborted.into()),
-            _ => {}
-        }
-        Ok(())
     }
 }

@@ -13,8 +13,13 @@ use tokio::{
     time::{Interval, MissedTickBehavior, interval},
 };
 
-use crate::wire::raw_client::{Frame, PREFACE, READ_BUFFER, write_frame};
+use crate::wire::raw_client::{ACK, Frame, PING, PREFACE, READ_BUFFER, RST_STREAM, SETTINGS, write_frame};
 
+/// How long a client waits before it connects again.
+pub(crate) const RECONNECT: Duration = Duration::from_millis(20);
+const GOAWAY: u8 = 7;
+/// The code of a reset by a caller who has given up.
+const CANCEL: u32 = 8;
 /// The period in which a connection makes the calls that are due.
 const TICK: Duration = Duration::from_millis(5);
 /// The most that is read in one turn.
@@ -44,7 +49,7 @@ impl Pipe {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pipe = Self { stream, output: BytesMut::from(PREFACE), input: BytesMut::new(), ticks };
-        pipe.write(crate::wire::raw_client::SETTINGS, 0, 0, settings);
+        pipe.write(SETTINGS, 0, 0, settings);
         Ok(pipe)
     }
 
@@ -93,8 +98,22 @@ impl Pipe {
         Ok(())
     }
 
-    /// The next frame that was read.
-    pub(crate) fn frame(&mut self) -> Option<Frame> {
-        Frame::split_from(&mut self.input)
+    /// Resets a call.
+    pub(crate) fn reset(&mut self, stream: u32) {
+        self.write(RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
+    }
+
+    /// The next frame of a call that was read. Frames of the connection are answered. Fails if the server ends the connection.
+    pub(crate) fn frame(&mut self) -> io::Result<Option<Frame>> {
+        while let Some(frame) = Frame::split_from(&mut self.input) {
+            match frame.kind {
+                SETTINGS if frame.flags & ACK == 0 => self.write(SETTINGS, ACK, 0, &[]),
+                PING if frame.flags & ACK == 0 => self.write(PING, ACK, 0, &frame.content),
+                GOAWAY => return Err(io::ErrorKind::ConnectionAborted.into()),
+                _ if frame.stream > 0 => return Ok(Some(frame)),
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 }

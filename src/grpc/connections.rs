@@ -1,6 +1,6 @@
 //! Connections, and what they share: the requests that may be in flight, and the memory for what is not delivered.
 //!
-//! Of the permits for requests, one in eight is reserved for confirmations, which complete a sale, and one in eight for
+//! Of the permits for requests, one in eight is reserved for confirmations, which complete a sale, and one in four for
 //! connections that hold few. Of the others, a connection may hold at most half as many as are left.
 //!
 //! Messages that are not complete and answers that are not delivered are charged to their connection. All charges share one

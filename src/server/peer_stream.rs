@@ -208,7 +208,7 @@ mod tests {
 
     /// The bytes that one poll reads, or `None` if it is told to wait.
     fn poll(stream: &mut PeerStream) -> Option<usize> {
-        let mut buffer = [0; 64 << 10];
+        let mut buffer = [0; 8 << 10];
         let mut into = ReadBuf::new(&mut buffer);
         let polled = Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut into);
         polled.is_ready().then(|| into.filled().len())
@@ -250,7 +250,7 @@ mod tests {
     async fn while_nothing_can_be_written_nothing_is_read() {
         let (mut stream, _client) = connected(10).await;
         let context = &mut Context::from_waker(Waker::noop());
-        while Pin::new(&mut stream).poll_write(context, &[7; 64 << 10]).is_ready() {
+        while Pin::new(&mut stream).poll_write(context, &[7; 8 << 10]).is_ready() {
             tokio::task::yield_now().await;
         }
         assert_eq!(poll(&mut stream), None);

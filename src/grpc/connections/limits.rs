@@ -15,8 +15,11 @@ pub struct Limits {
     pub streams_end: CancellationToken,
 }
 
-/// The part of the permits that is reserved for confirmations, and the part that is for connections with [`FEW`] requests.
+/// The part of the permits that is reserved for confirmations.
 const RESERVED_SHARE: usize = 8;
+/// The part of the permits that is for connections with [`FEW`] requests. A request in flight takes about 15 KiB, so this also
+/// bounds what connections with many requests can make the service keep.
+const FEW_SHARE: usize = 4;
 /// A connection has few requests in flight if it has at most this many.
 const FEW: usize = 4;
 
@@ -24,7 +27,8 @@ impl Limits {
     /// Whether a request may be in flight that makes `admitted` with all others, and `held` with those of its connection.
     pub(super) fn may_admit(&self, confirms: bool, admitted: usize, held: usize) -> bool {
         let reserved = self.max_requests / RESERVED_SHARE;
-        let (max, for_few) = if confirms { (self.max_requests, 0) } else { (self.max_requests - reserved, reserved) };
+        let for_few = self.max_requests / FEW_SHARE;
+        let (max, for_few) = if confirms { (self.max_requests, 0) } else { (self.max_requests - reserved, for_few) };
         let left = max.checked_sub(admitted).map(|left| left.saturating_sub(for_few));
         left.is_some_and(|left| held <= FEW || held <= left / 2)
     }
