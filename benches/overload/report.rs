@@ -33,10 +33,12 @@ pub(crate) struct Figures {
     back: f64,
 }
 
-/// The most calls per second that were served in one of the phases, which all have this length.
-pub(crate) fn peak(windows: &[Window], length: Duration) -> f64 {
+/// The most calls per second that were served in one of the phases, which all have this length, and with how many callers.
+pub(crate) fn most(windows: &[Window], length: Duration, callers: &[usize]) -> (f64, usize) {
     let rates = windows.chunks_exact(number_of(length)).map(|phase| rate(&phase[WARM_UP..]));
-    rates.inspect(|rate| eprintln!("  {rate:.0}/s")).fold(0.0, f64::max)
+    let of_callers = rates.zip(callers.iter().copied());
+    let of_callers = of_callers.inspect(|(rate, callers)| eprintln!("  {callers} callers: {rate:.0}/s"));
+    of_callers.max_by(|(one, _), (other, _)| one.total_cmp(other)).expect("a phase")
 }
 
 fn rate(windows: &[Window]) -> f64 {
@@ -44,20 +46,23 @@ fn rate(windows: &[Window]) -> f64 {
     f64::from(served) / (windows.len() as f64 * WINDOW.as_secs_f64())
 }
 
-/// The figures of a round with a normal phase, one with too much honest load, one with hostile load too, and one after it.
-pub(crate) fn figures(peak: f64, phases: &[Phase], windows: &[Window], memory: &[(Duration, f64)]) -> Figures {
-    let mut ends: Vec<Duration> = Vec::new();
-    for phase in phases {
-        let before = ends.last().copied().unwrap_or_default();
-        ends.push(before + phase.length);
-    }
-    let normal = &windows[WARM_UP..number_of(ends[0])];
-    let honest = &windows[number_of(ends[0])..number_of(ends[1])];
-    let overload = &windows[number_of(ends[1])..number_of(ends[2])];
-    let after = &windows[number_of(ends[2])..];
-    for (name, windows) in [("normal", normal), ("only honest", honest), ("overload", overload), ("after", after)] {
+/// The figures of a round: its phases are normal load, too much honest load, the peak, hostile load as well, normal load again,
+/// and the peak again.
+pub(crate) fn figures(phases: &[Phase; 6], windows: &[Window], memory: &[(Duration, f64)]) -> Figures {
+    let mut end = Duration::ZERO;
+    let of_phases = phases.each_ref().map(|phase| {
+        let begin = number_of(end);
+        end += phase.length;
+        &windows[begin..number_of(end)]
+    });
+    let [normal, honest, before, overload, after, again] = of_phases;
+    let normal = &normal[WARM_UP..];
+    let names = ["normal", "only honest", "peak", "overload", "after", "peak again"];
+    for (name, windows) in names.into_iter().zip(of_phases) {
         describe(name, windows);
     }
+    let peak = f64::midpoint(rate(&before[2 * WARM_UP..]), rate(&again[2 * WARM_UP..]));
+    let overload_begins: Duration = phases[..3].iter().map(|phase| phase.length).sum();
     let longest = normal.iter().map(|window| window.longest).max().unwrap_or_default();
     let is_normal = |window: &Window| {
         window.refused + window.late + window.given_up == 0 && f64::from(window.longest) <= LONGER * f64::from(longest)
@@ -66,7 +71,7 @@ pub(crate) fn figures(peak: f64, phases: &[Phase], windows: &[Window], memory: &
     let [sent, served] = [|window: &Window| window.confirmations, |window: &Window| window.confirmations_served]
         .map(|field| overload.iter().map(field).sum::<u32>());
     // The load's process needs a moment to start, and that is earlier than any phase.
-    let most_before = memory.iter().filter(|(at, _)| *at < ends[1]).map(|(_, mib)| *mib).fold(0.0, f64::max);
+    let most_before = memory.iter().filter(|(at, _)| *at < overload_begins).map(|(_, mib)| *mib).fold(0.0, f64::max);
     let most = memory.iter().map(|(_, mib)| *mib).fold(0.0, f64::max);
     let figures = Figures {
         peak,

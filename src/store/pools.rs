@@ -83,6 +83,8 @@ const SQLITE_READERS: u32 = 4;
 /// The page cache of a connection to SQLite: the number is negative, so it means KiB and not pages. With the default of 2 MiB,
 /// a batch of the ledger reads most of what it writes to from the file again.
 const SQLITE_CACHE: &str = "-65536";
+/// Where SQLite keeps what it needs to undo a statement. In a file, each batch of the ledger writes it there.
+const SQLITE_TEMPORARY: &str = "memory";
 /// Pages in SQLite's log before they are copied into the file: 256 MiB, which is many batches that mostly write to the same
 /// pages. With the default of 1,000 pages every batch is copied.
 const SQLITE_CHECKPOINT: &str = "65536";
@@ -325,6 +327,7 @@ async fn open_sqlite(path: &Path, name: &'static str, size: u32, options: &Optio
                 .busy_timeout(timeout)
                 .pragma("cache_size", SQLITE_CACHE)
                 .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT)
+                .pragma("temp_store", SQLITE_TEMPORARY)
                 .pragma("query_only", if name == "read" { "on" } else { "off" })
         });
     let connection = bounded(timeout * 2, Orm::connect(connect)).await?;
