@@ -5,7 +5,7 @@
 //! that mean harm as well. In the end a quarter comes, and nothing hostile.
 //!
 //! The service sells fewer seats per second when more are sold already, since the indexes of its database grow. So the peak
-//! that the overload is compared with is measured right before it and after it.
+//! that the overload is compared with is measured before it, between its two halves and after it.
 //!
 //! `cargo bench --bench overload`; `docs/benchmarks.md` explains the figures.
 
@@ -96,13 +96,17 @@ async fn measure_round(program: &Program, seconds: f64) -> Figures {
     let search = CALLERS.map(|callers| phase(2 * turn, Demand::Callers(callers), 0.0));
     let Measured { windows, used } = plan(0, search.to_vec()).run();
     let (most, callers) = report::most(&windows, 2 * turn, &CALLERS);
+    let peak = || phase(2 * turn, Demand::Callers(callers), 0.0);
+    let overload = || phase(3 * turn, Demand::Rate(5.0 * most), 5.0 * most);
     let phases = [
         phase(2 * turn, Demand::Rate(most / 4.0), 0.0),
         phase(3 * turn, Demand::Rate(5.0 * most), 0.0),
-        phase(2 * turn, Demand::Callers(callers), 0.0),
-        phase(5 * turn, Demand::Rate(5.0 * most), 5.0 * most),
+        peak(),
+        overload(),
+        peak(),
+        overload(),
         phase(2 * turn + DEADLINE, Demand::Rate(most / 4.0), 0.0),
-        phase(2 * turn, Demand::Callers(callers), 0.0),
+        peak(),
     ];
     let watch = report::MemoryWatch::start(service.id());
     let Measured { windows, .. } = plan(used, phases.to_vec()).run();

@@ -46,39 +46,42 @@ fn rate(windows: &[Window]) -> f64 {
     f64::from(served) / (windows.len() as f64 * WINDOW.as_secs_f64())
 }
 
-/// The figures of a round: its phases are normal load, too much honest load, the peak, hostile load as well, normal load again,
-/// and the peak again.
-pub(crate) fn figures(phases: &[Phase; 6], windows: &[Window], memory: &[(Duration, f64)]) -> Figures {
+/// The phases of a round after the search, in their order.
+const NAMES: [&str; 8] =
+    ["normal", "only honest", "peak", "overload", "peak again", "overload again", "after", "peak in the end"];
+
+/// The figures of a round with these phases.
+pub(crate) fn figures(phases: &[Phase; 8], windows: &[Window], memory: &[(Duration, f64)]) -> Figures {
     let mut end = Duration::ZERO;
     let of_phases = phases.each_ref().map(|phase| {
         let begin = number_of(end);
         end += phase.length;
         &windows[begin..number_of(end)]
     });
-    let [normal, honest, before, overload, after, again] = of_phases;
-    let normal = &normal[WARM_UP..];
-    let names = ["normal", "only honest", "peak", "overload", "after", "peak again"];
-    for (name, windows) in names.into_iter().zip(of_phases) {
+    for (name, windows) in NAMES.into_iter().zip(of_phases) {
         describe(name, windows);
     }
-    let peak = f64::midpoint(rate(&before[2 * WARM_UP..]), rate(&again[2 * WARM_UP..]));
-    let overload_begins: Duration = phases[..3].iter().map(|phase| phase.length).sum();
-    let longest = normal.iter().map(|window| window.longest).max().unwrap_or_default();
+    let [normal, honest, peak, overload, peak_again, overload_again, after, peak_in_the_end] = of_phases;
+    let steady =
+        |phases: &[&[Window]]| rate(&phases.iter().flat_map(|phase| phase[2 * WARM_UP..].to_vec()).collect::<Vec<_>>());
+    let peak = steady(&[peak, peak_again, peak_in_the_end]);
+    let longest = normal[WARM_UP..].iter().map(|window| window.longest).max().unwrap_or_default();
     let is_normal = |window: &Window| {
         window.refused + window.late + window.given_up == 0 && f64::from(window.longest) <= LONGER * f64::from(longest)
     };
     let back = after.windows(NORMAL_WINDOWS).position(|windows| windows.iter().all(is_normal));
     let [sent, served] = [|window: &Window| window.confirmations, |window: &Window| window.confirmations_served]
-        .map(|field| overload.iter().map(field).sum::<u32>());
+        .map(|field| [overload, overload_again].iter().flat_map(|phase| *phase).map(field).sum::<u32>());
     // The load's process needs a moment to start, and that is earlier than any phase.
-    let most_before = memory.iter().filter(|(at, _)| *at < overload_begins).map(|(_, mib)| *mib).fold(0.0, f64::max);
-    let most = memory.iter().map(|(_, mib)| *mib).fold(0.0, f64::max);
+    let overload_begins: Duration = phases[..3].iter().map(|phase| phase.length).sum();
+    let before = |(at, _): &&(Duration, f64)| *at < overload_begins;
+    let most_of = |memory: &mut dyn Iterator<Item = &(Duration, f64)>| memory.map(|(_, mib)| *mib).fold(0.0, f64::max);
     let figures = Figures {
         peak,
-        honest: rate(&honest[2 * WARM_UP..]) / peak,
-        goodput: rate(&overload[2 * WARM_UP..]) / peak,
+        honest: steady(&[honest]) / peak,
+        goodput: steady(&[overload, overload_again]) / peak,
         confirmations: f64::from(served) / f64::from(sent),
-        growth: most - most_before,
+        growth: most_of(&mut memory.iter()) - most_of(&mut memory.iter().filter(before)),
         back: back.map_or(f64::INFINITY, |windows| windows as f64 * WINDOW.as_secs_f64()),
     };
     let Figures { honest, goodput, confirmations, growth, back, .. } = figures;

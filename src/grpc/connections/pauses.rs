@@ -16,12 +16,13 @@ use std::{
 use tokio::time::{Sleep, sleep};
 
 /// Refusals in a second for each processor. They take about two percent of its time.
-const REFUSALS_PER_SECOND: usize = 1_000;
+const REFUSALS_PER_SECOND: usize = 500;
 /// A pause is not shorter. Until then refusals are added up.
 const SHORTEST: Duration = Duration::from_millis(1);
 /// How long the requests that were read after a pause have until it shows whether they are refused.
 const PROBATION: Duration = Duration::from_millis(10);
-/// A pause is not longer, so that a client is served in time when others stop.
+/// A pause is not longer, so that a client is served in time when others stop. If that is too short for the refusals of a
+/// connection, it has further pauses.
 const LONGEST: Duration = Duration::from_secs(1);
 
 /// How often requests are refused.
@@ -40,15 +41,21 @@ impl Default for Ration {
 }
 
 impl Ration {
-    /// The pause of a connection that has caused so many refusals.
-    fn pause(&self, refusals: usize) -> Duration {
+    #[cfg(test)]
+    pub(super) fn per_second(&self) -> usize {
+        self.per_second
+    }
+
+    /// The pause of a connection that has caused so many refusals, and for how many of them it is.
+    fn pause(&self, refusals: usize) -> (Duration, usize) {
         let shared_by = self.paused.load(Relaxed) + 1;
-        let millis = refusals.saturating_mul(shared_by) * 1_000 / self.per_second;
-        Duration::from_millis(millis as u64).min(LONGEST)
+        let refusals = refusals.min((self.per_second / shared_by).max(1));
+        let millis = refusals * shared_by * 1_000 / self.per_second;
+        (Duration::from_millis(millis as u64).min(LONGEST), refusals)
     }
 }
 
-/// The requests of a connection that were refused since its last pause.
+/// The requests of a connection that were refused, without those for which it has had a pause.
 #[derive(Debug)]
 pub struct Refusals {
     number: AtomicUsize,
@@ -77,11 +84,11 @@ impl Refusals {
         if number == 0 {
             return None;
         }
-        let time = self.ration.pause(number);
+        let (time, paid) = self.ration.pause(number);
         if time < SHORTEST {
             return None;
         }
-        self.number.fetch_sub(number, Relaxed);
+        self.number.fetch_sub(paid, Relaxed);
         Some(Pause::new(&self.ration, time))
     }
 

@@ -229,16 +229,27 @@ async fn a_connection_with_many_messages_that_are_not_complete_gets_no_more() {
 async fn a_connection_is_not_read_for_a_while_after_refusals() {
     let connections = connections(BUDGET);
     let (honest, hostile) = (connections.open(None), connections.open(None));
-    hostile.note_refusal();
-    assert!(hostile.refusals().pause().is_none(), "one is not noticed");
-    for _ in 0..100_000 {
+    let refuse = |times| (0..times).for_each(|_| hostile.note_refusal());
+    let per_second = connections.0.ration.per_second();
+    refuse(per_second / 10);
+    let begin = tokio::time::Instant::now();
+    hostile.refusals().pause().expect("a pause").await;
+    assert_eq!(begin.elapsed().as_millis() / 10, 10, "the time in which so many refusals are allowed");
+    assert!(honest.refusals().pause().is_none() && hostile.refusals().pause().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_refusals_cause_several_pauses_of_at_most_a_second() {
+    let connections = connections(BUDGET);
+    let hostile = connections.open(None);
+    for _ in 0..3 * connections.0.ration.per_second() {
         hostile.note_refusal();
     }
-    let pause = hostile.refusals().pause().expect("a pause");
-    assert!(honest.refusals().pause().is_none() && hostile.refusals().pause().is_none());
-    let begin = tokio::time::Instant::now();
-    pause.await;
-    assert_eq!(begin.elapsed().as_secs(), 1, "no pause is longer");
+    for _ in 0..3 {
+        let begin = tokio::time::Instant::now();
+        hostile.refusals().pause().expect("a pause").await;
+        assert_eq!(begin.elapsed().as_millis() / 10, 100);
+    }
     assert!(hostile.refusals().pause().is_none());
 }
 
