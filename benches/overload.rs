@@ -52,6 +52,8 @@ const SHOWTIMES: usize = 400;
 const AUDITORIUMS: usize = 20;
 /// Callers with which the peak is looked for.
 const CALLERS: [usize; 3] = [64, 256, 1_024];
+/// A sale is a reservation and a confirmation. Of these the rate of a demand has the first.
+const CALLS_OF_A_SALE: f64 = 2.0;
 /// The cores of the service and of the load.
 const SERVICE_CORE: usize = 0;
 const LOAD_CORE: usize = 1;
@@ -99,13 +101,13 @@ async fn measure_round(program: &Program, seconds: f64) -> Figures {
     let peak = || phase(2 * turn, Demand::Callers(callers), 0.0);
     let overload = || phase(3 * turn, Demand::Rate(5.0 * most), 5.0 * most);
     let phases = [
-        phase(2 * turn, Demand::Rate(most / 4.0), 0.0),
+        phase(2 * turn, Demand::Rate(most / 4.0 / CALLS_OF_A_SALE), 0.0),
         phase(3 * turn, Demand::Rate(5.0 * most), 0.0),
         peak(),
         overload(),
         peak(),
         overload(),
-        phase(2 * turn + DEADLINE, Demand::Rate(most / 4.0), 0.0),
+        phase(2 * turn + DEADLINE, Demand::Rate(most / 4.0 / CALLS_OF_A_SALE), 0.0),
         peak(),
     ];
     let watch = report::MemoryWatch::start(service.id());

@@ -27,6 +27,8 @@ pub struct RequestContext {
     pub request_id: u64,
     /// Address of the other end of the connection, if the transport knows it.
     pub peer: Option<SocketAddr>,
+    /// When the request arrived. The clock is read once for all layers.
+    pub began: Instant,
     /// The moment at which the caller stops waiting. A stream without a `grpc-timeout` has none.
     pub deadline: Option<Instant>,
     pub(super) method: &'static Method,

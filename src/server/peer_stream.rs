@@ -232,14 +232,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_refusals_nothing_is_read_for_a_while_and_then_a_little_at_a_time() {
         let (mut stream, _client) = connected(4 * TURN_BYTES).await;
-        refuse(&stream, 1_000_000);
+        refuse(&stream, 100);
         let begin = Instant::now();
         let mut buffer = vec![0; 64 << 10];
         assert_eq!(stream.read(&mut buffer).await.unwrap(), SHORT_TURN_BYTES);
-        assert!(begin.elapsed() >= Duration::from_secs(1), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() >= Duration::from_millis(1), "{:?}", begin.elapsed());
         // While it is not known whether these requests are refused, no more are read. They are, so the next turn is short, too.
         assert_eq!(poll(&mut stream), None);
-        refuse(&stream, 1_000_000);
+        refuse(&stream, 100);
         assert_eq!(stream.read(&mut buffer).await.unwrap(), SHORT_TURN_BYTES);
         assert_eq!(stream.read(&mut buffer).await.unwrap(), SHORT_TURN_BYTES);
         // None of these is refused.

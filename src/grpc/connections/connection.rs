@@ -7,12 +7,12 @@ use std::{
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http::Extensions;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{account::Account, pauses::Refusals, shared::Shared, waiting::WaitingMessage};
@@ -61,9 +61,9 @@ impl Connection {
         self.account.peer
     }
 
-    /// Admits a request, unless too many are in flight or the connection has too many of them.
-    pub(in crate::grpc) fn admit(self: &Arc<Self>, confirms: bool) -> Option<Permit> {
-        let permit = Permit(Some(Arc::clone(self)), Instant::now());
+    /// Admits a request that `began` then, unless too many are in flight or the connection has too many of them.
+    pub(in crate::grpc) fn admit(self: &Arc<Self>, confirms: bool, began: Instant) -> Option<Permit> {
+        let permit = Permit(Some(Arc::clone(self)), began);
         let admitted = self.shared.admitted.fetch_add(1, Relaxed) + 1;
         let held = self.account.counters.admitted.fetch_add(1, Relaxed) + 1;
         if self.shared.limits.may_admit(confirms, admitted, held) {
@@ -76,6 +76,15 @@ impl Connection {
     /// Notes that a request of this connection was refused.
     pub fn note_refusal(&self) {
         self.refusals.note();
+    }
+
+    /// Notes that a request of this connection was refused because too much is in flight, or held. That is not the fault of a
+    /// connection that has taken answers and holds little: it is not paused for what others do.
+    pub(in crate::grpc) fn note_overload(&self) {
+        let holds_much = self.account.held() > self.shared.limits.max_bytes / UNPROVEN_SHARE;
+        if holds_much || self.account.has_taken_nothing() {
+            self.refusals.note();
+        }
     }
 
     /// The requests of this connection that were refused.
@@ -139,7 +148,7 @@ impl Connection {
             Some(Undelivered::new(data, charge))
         } else {
             charge.connection.refused_answer.store(charge.bytes, Relaxed);
-            charge.connection.note_refusal();
+            charge.connection.note_overload();
             None
         }
     }

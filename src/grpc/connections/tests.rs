@@ -3,6 +3,7 @@
 use std::task::{Context, Waker};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{
     connection::{BLOCKED_BYTES, SMALL_ANSWER_BYTES},
@@ -67,22 +68,22 @@ fn an_answer_to_a_change_is_given_whatever_its_connection_holds() {
 fn a_connection_leaves_permits_for_the_others() {
     let connections = Connections::new(Limits { max_requests: 80, ..Limits::default() });
     let (greedy, other) = (connections.open(None), connections.open(None));
-    let taken: Vec<_> = std::iter::from_fn(|| greedy.admit(false)).collect();
+    let taken: Vec<_> = std::iter::from_fn(|| greedy.admit(false, Instant::now())).collect();
     // 50 permits are neither reserved nor for connections with few, and 16 are at most half as many as are left of them.
     assert_eq!(taken.len(), 16);
-    let taken_too: Vec<_> = std::iter::from_fn(|| other.admit(false)).collect();
+    let taken_too: Vec<_> = std::iter::from_fn(|| other.admit(false, Instant::now())).collect();
     assert_eq!(taken_too.len(), 11);
     drop(taken);
-    assert!(other.admit(false).is_some());
+    assert!(other.admit(false, Instant::now()).is_some());
 }
 
 #[test]
 fn confirmations_have_reserved_permits() {
     let connections = Connections::new(Limits { max_requests: 16, ..Limits::default() });
     let many: Vec<_> = (0..16).map(|_| connections.open(None)).collect();
-    let taken: Vec<_> = many.iter().filter_map(|connection| connection.admit(false)).collect();
+    let taken: Vec<_> = many.iter().filter_map(|connection| connection.admit(false, Instant::now())).collect();
     assert_eq!(taken.len(), 14);
-    let confirming: Vec<_> = many.iter().filter_map(|connection| connection.admit(true)).collect();
+    let confirming: Vec<_> = many.iter().filter_map(|connection| connection.admit(true, Instant::now())).collect();
     assert_eq!(confirming.len(), 2);
     assert_eq!(confirming.into_iter().filter_map(Permit::release).count(), 2);
 }
@@ -91,9 +92,9 @@ fn confirmations_have_reserved_permits() {
 fn a_connection_leaves_permits_for_the_confirmations_of_others() {
     let connections = Connections::new(Limits { max_requests: 80, ..Limits::default() });
     let (greedy, other) = (connections.open(None), connections.open(None));
-    let taken: Vec<_> = std::iter::from_fn(|| greedy.admit(true)).collect();
+    let taken: Vec<_> = std::iter::from_fn(|| greedy.admit(true, Instant::now())).collect();
     assert_eq!(taken.len(), 26);
-    assert!(other.admit(true).is_some() && other.admit(false).is_some());
+    assert!(other.admit(true, Instant::now()).is_some() && other.admit(false, Instant::now()).is_some());
 }
 
 #[test]
@@ -232,10 +233,25 @@ async fn a_connection_is_not_read_for_a_while_after_refusals() {
     let refuse = |times| (0..times).for_each(|_| hostile.note_refusal());
     let per_second = connections.0.ration.per_second();
     refuse(per_second / 10);
-    let begin = tokio::time::Instant::now();
+    let begin = Instant::now();
     hostile.refusals().pause().expect("a pause").await;
     assert_eq!(begin.elapsed().as_millis() / 10, 10, "the time in which so many refusals are allowed");
     assert!(honest.refusals().pause().is_none() && hostile.refusals().pause().is_none());
+}
+
+#[tokio::test]
+async fn a_connection_that_takes_its_answers_is_not_paused_for_what_others_do() {
+    let connections = connections(BUDGET);
+    let (honest, hostile) = (connections.open(None), connections.open(None));
+    drop(answer(&honest, 100));
+    for connection in [&honest, &hostile] {
+        (0..1_000).for_each(|_| connection.note_overload());
+    }
+    assert!(honest.refusals().is_empty() && !hostile.refusals().is_empty());
+    let much = honest.charge(BUDGET / 2);
+    honest.note_overload();
+    assert!(!honest.refusals().is_empty());
+    drop(much);
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,7 +262,7 @@ async fn many_refusals_cause_several_pauses_of_at_most_a_second() {
         hostile.note_refusal();
     }
     for _ in 0..3 {
-        let begin = tokio::time::Instant::now();
+        let begin = Instant::now();
         hostile.refusals().pause().expect("a pause").await;
         assert_eq!(begin.elapsed().as_millis() / 10, 100);
     }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tonic::{Status, body::Body};
 use tower::Service;
 
@@ -56,13 +57,13 @@ pub(super) enum Hold {
 }
 
 impl Hold {
-    fn new(connection: &Arc<Connection>, method: &Method) -> Result<Self, Status> {
+    fn new(connection: &Arc<Connection>, method: &Method, began: Instant) -> Result<Self, Status> {
         // Before the work, which would be lost. The answer to a change is given in any case.
         let has_room = if method.changes { connection.has_room() } else { connection.has_room_for_read() };
         if !has_room {
             return Err(transport::connection_overloaded());
         }
-        let permit = |confirms| connection.admit(confirms).map(Self::Permit).ok_or_else(transport::overloaded);
+        let permit = |confirms| connection.admit(confirms, began).map(Self::Permit).ok_or_else(transport::overloaded);
         Ok(match (method.needs, method.streams) {
             (Permits::Ordinary, _) => permit(false)?,
             (Permits::Any, _) => permit(true)?,
@@ -102,10 +103,11 @@ where
         let extensions = request.extensions();
         let (context, connection) = (RequestContext::of(extensions), Connection::of(extensions));
         let (method, protocol) = context.map_or((methods::unknown(), Protocol::Grpc), RequestContext::of_method);
+        let began = context.map_or_else(Instant::now, |context| context.began);
         // A request without a connection cannot be limited.
         let hold = connection
             .ok_or_else(transport::overloaded)
-            .and_then(|connection| Hold::new(connection, method).inspect_err(|_| connection.note_refusal()));
+            .and_then(|connection| Hold::new(connection, method, began).inspect_err(|_| connection.note_overload()));
         match hold {
             Ok(hold) => {
                 AdmissionFuture::Admitted { inner: self.inner.call(request), hold: Some(hold), method, protocol }

@@ -88,9 +88,10 @@ where
         let context = RequestContext::of(extensions);
         let streams = context.is_some_and(|context| context.method.streams);
         let protocol = context.map_or(Protocol::Grpc, |context| context.protocol);
+        let began = context.map_or_else(Instant::now, |context| context.began);
         let deadline = match self.timeout(headers, streams) {
             // A timeout beyond the range of `Instant` is no limit.
-            Ok(timeout) => timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            Ok(timeout) => timeout.and_then(|timeout| began.checked_add(timeout)),
             Err(Malformed) => return DeadlineFuture::Malformed { protocol },
         };
         if let Some(context) = request.extensions_mut().get_mut::<RequestContext>() {

@@ -108,6 +108,7 @@ where
             let inner = match self.as_mut().project() {
                 MessageProjected::Calling { inner } => return inner.poll(context),
                 MessageProjected::Reading { service, head, body, message, protocol, timeout, wait } => {
+                    let mut gave_way = false;
                     let read = match message.poll(body, context) {
                         Poll::Ready(read) => read,
                         Poll::Pending => {
@@ -116,6 +117,7 @@ where
                                 ready!(wait.sleep.as_mut().poll(context));
                                 Err(transport::message_late(*timeout))
                             } else {
+                                gave_way = true;
                                 Err(transport::messages_overloaded())
                             }
                         }
@@ -128,7 +130,7 @@ where
                         }
                         Err(status) => {
                             if let Some(connection) = head.as_ref().and_then(|head| Connection::of(&head.extensions)) {
-                                connection.note_refusal();
+                                if gave_way { connection.note_overload() } else { connection.note_refusal() }
                             }
                             return Poll::Ready(Ok(refusal::response(status, *protocol)));
                         }

@@ -7,13 +7,13 @@ use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll, ready},
-    time::Instant,
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use tokio::time::Instant;
 use tonic::body::Body;
 use tower::Service;
 use tracing::Span;
@@ -72,7 +72,6 @@ pub(super) fn record_refused(request: &mut Request<Body>, response: &Response<Bo
 #[derive(Debug)]
 struct Recording {
     context: RequestContext,
-    began: Instant,
     span: Span,
     finished: bool,
 }
@@ -95,6 +94,7 @@ impl Recording {
             trace_id: TraceId(trace),
             request_id: request_context::random_id(),
             peer: Connection::of(request.extensions()).and_then(|connection| connection.peer()),
+            began,
             deadline: None,
             method,
             protocol,
@@ -103,7 +103,7 @@ impl Recording {
         // Counted last: a request that counts as active is about to be admitted. The first request of a process reads the
         // contracts before that, which takes a while.
         metrics::active(1);
-        Self { context, began, span, finished: false }
+        Self { context, span, finished: false }
     }
 
     fn finish(&mut self, status: ResponseStatus) {
@@ -125,7 +125,7 @@ impl Recording {
             method: &method.name,
             status,
             protocol: self.context.protocol,
-            elapsed: self.began.elapsed(),
+            elapsed: self.context.began.elapsed(),
             peer: self.context.peer,
             trace_id: self.context.trace_id.0,
         };
