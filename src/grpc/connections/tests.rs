@@ -243,7 +243,7 @@ async fn a_connection_is_not_read_for_a_while_after_refusals() {
 async fn a_connection_that_takes_its_answers_is_not_paused_for_what_others_do() {
     let connections = connections(BUDGET);
     let (honest, hostile) = (connections.open(None), connections.open(None));
-    drop(answer(&honest, 100));
+    drop(untaken(&honest, CALL_BYTES + 100));
     for connection in [&honest, &hostile] {
         (0..1_000).for_each(|_| connection.note_overload());
     }
