@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::{account::Account, pauses::Refusals, shared::Shared, waiting::WaitingMessage};
 
 /// When half of the budget is used, a connection holds at most this part of it and as much as it has taken before.
+/// One that holds more is responsible for refusals with OVERLOADED.
 const UNPROVEN_SHARE: usize = 32;
 /// A call that its client resets within this time costs as much as one that is refused, and is counted as one.
 const RESET_AT_ONCE: Duration = Duration::from_millis(50);
@@ -83,7 +84,7 @@ impl Connection {
     pub(in crate::grpc) fn note_overload(&self) {
         let holds_much = self.account.held() > self.shared.limits.max_bytes / UNPROVEN_SHARE;
         if holds_much || self.account.has_taken_nothing() {
-            self.refusals.note();
+            self.note_refusal();
         }
     }
 
