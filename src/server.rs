@@ -18,6 +18,7 @@ mod options;
 mod peer_stream;
 mod protocol_errors;
 mod signals;
+mod socket;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -4,7 +4,7 @@
 //!   request, and the HTTP library would keep all their answers.
 //! - After some requests the others that are ready have their turn, so that a client that sends as fast as it can does not
 //!   keep a processor from the requests that were read before.
-//! - Nothing is read for a while after requests that were refused.
+//! - Nothing is read for a while after requests that were refused, and what arrives meanwhile does not wake the runtime.
 
 use std::{
     io::{self, IoSlice},
@@ -19,6 +19,7 @@ use tokio::{
     task::coop::has_budget_remaining,
 };
 
+use super::socket::Socket;
 use crate::grpc::connections::{Charge, Connection, Pause};
 
 /// The bytes that are read in a turn. They are those of about forty requests.
@@ -29,7 +30,7 @@ const SHORT_TURN_BYTES: usize = 1 << 10;
 /// A TCP connection and what the service keeps for it.
 #[derive(Debug)]
 pub(super) struct PeerStream {
-    stream: TcpStream,
+    socket: Socket,
     connection: Arc<Connection>,
     /// Set while the client takes no bytes.
     blocked: Option<Charge>,
@@ -48,7 +49,7 @@ pub(super) struct PeerStream {
 impl PeerStream {
     pub(super) fn new(stream: TcpStream, connection: Arc<Connection>) -> Self {
         Self {
-            stream,
+            socket: Socket::new(stream),
             connection,
             blocked: None,
             read_skipped: false,
@@ -64,8 +65,8 @@ impl PeerStream {
     }
 
     #[cfg(test)]
-    pub(super) fn stream(&self) -> &TcpStream {
-        &self.stream
+    pub(super) fn stream(&mut self) -> &TcpStream {
+        self.socket.awake().unwrap()
     }
 
     /// Notes from the outcome of a write whether the client takes bytes.
@@ -97,7 +98,10 @@ impl PeerStream {
             }
         }
         if let Some(pause) = &mut self.pause {
-            ready!(Pin::new(pause).poll(context));
+            if Pin::new(pause).poll(context).is_pending() {
+                self.socket.sleep();
+                return Poll::Pending;
+            }
             self.distrusted = !self.on_probation || !self.connection.refusals().is_empty();
             (self.pause, self.turn) = (None, 0);
         }
@@ -112,7 +116,7 @@ impl PeerStream {
     fn poll_read_turn(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let most = if self.distrusted { SHORT_TURN_BYTES } else { TURN_BYTES };
         let mut part = ReadBuf::new(into.initialize_unfilled_to(most.min(into.remaining())));
-        let polled = Pin::new(&mut self.stream).poll_read(context, &mut part);
+        let polled = Pin::new(self.socket.awake()?).poll_read(context, &mut part);
         let read = part.filled().len();
         into.advance(read);
         self.turn += read;
@@ -146,7 +150,7 @@ impl AsyncWrite for PeerStream {
         if let Some(closed) = self.closed(context) {
             return closed;
         }
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let written = Pin::new(self.socket.awake()?).poll_write(context, bytes);
         self.note(written, context)
     }
 
@@ -158,20 +162,21 @@ impl AsyncWrite for PeerStream {
         if let Some(closed) = self.closed(context) {
             return closed;
         }
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        let written = Pin::new(self.socket.awake()?).poll_write_vectored(context, slices);
         self.note(written, context)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The kernel has what was written.
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(self.socket.awake()?).poll_shutdown(context)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        true
     }
 }
 
@@ -244,6 +249,20 @@ mod tests {
         assert_eq!(stream.read(&mut buffer).await.unwrap(), SHORT_TURN_BYTES);
         // None of these is refused.
         assert_eq!(stream.read(&mut buffer).await.unwrap(), TURN_BYTES);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_pause_the_runtime_does_not_hear_of_the_socket_and_answers_are_written() {
+        let (mut stream, mut client) = connected(1).await;
+        refuse(&stream, 100);
+        assert_eq!(poll(&mut stream), None);
+        assert!(stream.socket.is_asleep());
+        stream.write_all(b"answer").await.unwrap();
+        client.read_exact(&mut [0; 6]).await.unwrap();
+        assert_eq!(poll(&mut stream), None);
+        assert!(stream.socket.is_asleep());
+        assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 1);
+        assert!(!stream.socket.is_asleep());
     }
 
     #[tokio::test]
