@@ -273,8 +273,8 @@ mod tests {
         let (mut listener, stop) = listener(8).await;
         let address = listener.local_addr();
         let _client = TcpStream::connect(address).await.unwrap();
-        let mut accepted = listener.next().await.unwrap().unwrap();
-        assert!(accepted.stream.get_mut().stream().nodelay().unwrap());
+        let accepted = listener.next().await.unwrap().unwrap();
+        assert!(accepted.stream.get_ref().stream().nodelay().unwrap());
         stop.cancel();
         assert!(listener.next().await.is_none());
         let refused = TcpStream::connect(address).await.unwrap_err();

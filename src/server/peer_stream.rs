@@ -65,8 +65,8 @@ impl PeerStream {
     }
 
     #[cfg(test)]
-    pub(super) fn stream(&mut self) -> &TcpStream {
-        self.socket.awake().unwrap()
+    pub(super) fn stream(&self) -> &TcpStream {
+        self.socket.registered().unwrap()
     }
 
     /// Notes from the outcome of a write whether the client takes bytes.
@@ -256,13 +256,13 @@ mod tests {
         let (mut stream, mut client) = connected(1).await;
         refuse(&stream, 100);
         assert_eq!(poll(&mut stream), None);
-        assert!(stream.socket.is_asleep());
+        assert!(stream.socket.registered().is_none());
         stream.write_all(b"answer").await.unwrap();
         client.read_exact(&mut [0; 6]).await.unwrap();
         assert_eq!(poll(&mut stream), None);
-        assert!(stream.socket.is_asleep());
+        assert!(stream.socket.registered().is_none());
         assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 1);
-        assert!(!stream.socket.is_asleep());
+        assert!(stream.socket.registered().is_some());
     }
 
     #[tokio::test]

@@ -32,8 +32,8 @@ impl Socket {
     }
 
     #[cfg(test)]
-    pub(super) fn is_asleep(&self) -> bool {
-        matches!(self.0, State::Asleep(_))
+    pub(super) fn registered(&self) -> Option<&TcpStream> {
+        if let State::Awake(stream) = &self.0 { Some(stream) } else { None }
     }
 
     /// The connection, to read and to write.
@@ -67,7 +67,7 @@ mod tests {
         for _ in 0..3 {
             socket.sleep();
             socket.sleep();
-            assert!(socket.is_asleep());
+            assert!(socket.registered().is_none());
             client.write_all(b"seats").await.unwrap();
             let mut read = [0; 5];
             socket.awake().unwrap().read_exact(&mut read).await.unwrap();
