@@ -246,7 +246,6 @@ mod tests {
         assert_eq!(poll(&mut stream), None);
         refuse(&stream, 100);
         assert_eq!(stream.read(&mut buffer).await.unwrap(), SHORT_TURN_BYTES);
-        assert_eq!(stream.read(&mut buffer).await.unwrap(), SHORT_TURN_BYTES);
         // None of these is refused.
         assert_eq!(stream.read(&mut buffer).await.unwrap(), TURN_BYTES);
     }
