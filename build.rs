@@ -98,7 +98,14 @@ fn generate(descriptors: FileDescriptorSet, out: &Path) -> Result<(), Box<dyn Er
     fs::create_dir_all(&folder)?;
     let mut server = ours.build_client(false).extern_path(".boxoffice.v1", "crate::pb::boxoffice::v1");
     // These responses are sent to many callers, so the server encodes them, or their parts, once and sends the bytes.
-    for message in ["GetSeatMapResponse", "GetShowtimeResponse", "ListShowtimesResponse", "WatchSeatMapResponse"] {
+    let shared = [
+        "GetSeatMapResponse",
+        "GetShowtimeResponse",
+        "ListShowtimesResponse",
+        "SubscribeEventsResponse",
+        "WatchSeatMapResponse",
+    ];
+    for message in shared {
         server = server.extern_path(format!(".boxoffice.v1.{message}"), "crate::grpc::ready::Ready");
     }
     server.out_dir(folder).compile_fds(services)?;

@@ -5,6 +5,7 @@
 
 mod auditoriums;
 mod errors;
+mod events;
 mod movies;
 mod origin;
 mod pages;
@@ -23,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 pub use auditoriums::AuditoriumPage;
 pub use errors::{Error, Kind, Refused};
+pub use events::{EventFeed, EventStart, EventStream};
 pub use movies::MoviePage;
 pub use origin::{Caller, Origin};
 pub use pages::PageRequest;
@@ -30,12 +32,18 @@ pub use reservations::{ReservationChange, ReservationPage, ReservationRef, Reser
 pub use seat_maps::Ending;
 pub use showtime_pages::ShowtimePage;
 
+/// Events as the feed delivers them.
+pub use crate::feed::{
+    Cursor, Delivery, Entry, Filter as EventFilter, KINDS as EVENT_KINDS, MAX_SUBSCRIBERS, Row as EventRow,
+};
 /// Seat maps as the ledger shows them.
 pub use crate::ledger::{Encoding, Frame, Snapshot, Watch, WatchMessage};
 /// The key under which the answer to a change is stored, so that a repeated request finds it.
 pub use crate::store::RequestKey;
 
-use crate::{clock::Clock, domain::seating, ledger::Ledger, store::Store, telemetry::panics, upstream::Movies};
+use crate::{
+    clock::Clock, domain::seating, feed::Feed, ledger::Ledger, store::Store, telemetry::panics, upstream::Movies,
+};
 use pages::Pages;
 use reservation_index::ReservationIndex;
 use showtime_pages::ShowtimePages;
@@ -59,6 +67,7 @@ struct Inner {
     store: Store,
     movies: Movies,
     ledger: Ledger,
+    feed: Feed,
     clock: Clock,
     rules: Rules,
     pages: Pages,
@@ -84,7 +93,14 @@ impl App {
     ///
     /// # Errors
     /// The database cannot be read.
-    pub async fn new(store: Store, movies: Movies, ledger: Ledger, clock: Clock, rules: Rules) -> Result<Self, Error> {
+    pub async fn new(
+        store: Store,
+        movies: Movies,
+        ledger: Ledger,
+        feed: Feed,
+        clock: Clock,
+        rules: Rules,
+    ) -> Result<Self, Error> {
         let pages = Pages::new(&store.setting_or_insert(PAGE_KEY, &clock.secret()).await?);
         let (reservation_index, showtime_pages, tasks) =
             (ReservationIndex::new(), ShowtimePages::new(), TaskTracker::new());
@@ -92,6 +108,7 @@ impl App {
             store,
             movies,
             ledger,
+            feed,
             clock,
             rules,
             pages,

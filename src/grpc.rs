@@ -4,6 +4,7 @@ mod auditoriums;
 pub mod codec;
 pub mod connections;
 mod convert;
+mod events;
 mod handler;
 pub mod layers;
 mod methods;

@@ -2,8 +2,8 @@
 //!
 //! Auditoriums have seats. Showtimes play movies in them and never overlap. Seats are held for some minutes, and sold if
 //! the hold is confirmed in time. Clients call over gRPC and gRPC-Web. The data is in SQLite, or in Postgres, where any
-//! number of instances share it. Movies come from a provider that fails often. Payments, tickets and the delivery of events
-//! do not exist yet.
+//! number of instances share it. Movies come from a provider that fails often. Events are streamed to subscribers. Payments and
+//! tickets do not exist yet.
 //!
 //! # The map
 //!
@@ -16,6 +16,7 @@
 //! | [`domain`] | the rules and their types, pure and synchronous | time, randomness, I/O |
 //! | [`store`] | the database: entities, queries, transactions, migrations | gRPC, the movie provider |
 //! | [`ledger`] | the only module that changes seats: it decides commands, commits them in batches, and serves seat maps | gRPC, the movie provider |
+//! | [`feed`] | the order in which events are delivered, and their subscribers | gRPC, the movie provider |
 //! | [`upstream`] | the movie provider, the cache of movies, and a demo provider | the database, showtimes |
 //! | [`app`] | the use cases | gRPC, SQL, Redis |
 //! | [`grpc`] | the services, conversions, statuses and layers of the contract | the database, the movie provider |
@@ -37,6 +38,8 @@
 //! - A change that is repeated with its request id has one effect and one answer.
 //! - A watcher of a seat map gets every revision once and in order, alone or joined with its neighbours. Seats of a lapsed hold
 //!   may come again.
+//! - A subscriber gets every event once and in order, from any place in the feed on, at any instance. An event that it has
+//!   received without noting its token may come again.
 //! - A read of a showtime is as of a moment after the request arrived, never of one before.
 //! - A bad request is refused with every violation named by its field. No input makes the server panic.
 //! - The movie provider and Redis may fail. What can be answered without them is answered, and says how old it is.
@@ -69,6 +72,7 @@ pub mod background;
 pub mod clock;
 pub mod config;
 pub mod domain;
+pub mod feed;
 pub mod grpc;
 pub mod ledger;
 pub mod pb;

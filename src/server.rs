@@ -1,7 +1,7 @@
 //! The composition root: makes the parts, joins them, runs them, and stops them in order.
 //!
-//! Start: the limit on open files, the ports, the admin page, the demo provider, the store and its schema, the movies, the ledger, the app, the gRPC port
-//! with its health at `NOT_SERVING`, the sample, then `SERVING`. Stop: `NOT_SERVING`, no new connections, the requests in
+//! Start: the limit on open files, the ports, the admin page, the demo provider, the store and its schema, the movies, the ledger, the feed, the
+//! app, the gRPC port with its health at `NOT_SERVING`, the sample, then `SERVING`. Stop: `NOT_SERVING`, no new connections, the requests in
 //! flight, the changes that they began, the store, telemetry. Each wait has a limit; `drain.rs` has the steps.
 
 pub mod admin;
@@ -30,6 +30,7 @@ use crate::{
     background::Task,
     clock::Clock,
     config::Config,
+    feed::Feed,
     grpc::{self, connections::Connections, layers},
     ledger::{Ledger, TimeSource},
     store::{self, Store},
@@ -71,7 +72,8 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
         // There is nothing to drain yet.
         () = lifecycle.shutdown.cancelled() => return Ok(()),
     };
-    let (store, ledger, app) = built;
+    let (store, ledger, feed, app) = built;
+    lifecycle.tasks.spawn(feed.run(lifecycle.shutdown.clone()));
 
     let watching = grpc::Watching { heartbeat: config.seats.watch_heartbeat, shutdown: lifecycle.shutdown.clone() };
     let services = grpc::services(app.clone(), health.service(), config.limits.max_message_bytes, watching)?;
@@ -101,15 +103,15 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     outcome
 }
 
-/// Opens the store, and makes the ledger and the app on it.
-async fn build(config: &Config, provider: &str, health: &Health) -> Result<(Store, Ledger, App), Failure> {
+/// Opens the store, and makes the ledger, the feed and the app on it.
+async fn build(config: &Config, provider: &str, health: &Health) -> Result<(Store, Ledger, Feed, App), Failure> {
     let store = Store::open(&options::store(config)).await?;
     let movies = Movies::new(&options::upstream(config, provider)?, Clock::System)?;
     let ledger = Ledger::start(store.clone(), TimeSource::Database(Clock::System), &options::ledger(config));
-    let rules = options::rules(config);
-    let app = App::new(store.clone(), movies.clone(), ledger.clone(), Clock::System, rules).await?;
+    let (feed, rules) = (Feed::new(store.clone()), options::rules(config));
+    let app = App::new(store.clone(), movies.clone(), ledger.clone(), feed.clone(), Clock::System, rules).await?;
     health.watch(store.clone(), movies);
-    Ok((store, ledger, app))
+    Ok((store, ledger, feed, app))
 }
 
 /// Makes the sample. If that fails the service runs all the same, and the next start makes what is missing.

@@ -11,7 +11,7 @@
 //! | `auditoriums`, `showtimes`, `reservations`, `seat_maps`, … | queries, by the thing that they are about |
 //! | `dialect` | what differs between Postgres and SQLite in a query |
 //! | `cache` | what never changes, in memory |
-//! | `ledger/` | the ledger's own transaction; with the migrations, the only SQL that is written as text |
+//! | `ledger/`, `feed` | the ledger's own transaction, and the order of events; with the migrations, the only SQL that is written as text |
 //! | `migrations` | the schema |
 //! | `handle`, `pools`, `recovery`, `transactions`, `commit` | how the database is opened and used |
 //!
@@ -29,6 +29,7 @@ mod deadline;
 mod dialect;
 mod entities;
 mod errors;
+mod feed;
 mod handle;
 mod ledger;
 mod migrations;
@@ -49,6 +50,7 @@ mod transactions;
 
 pub use auditoriums::AuditoriumCreated;
 pub use errors::Error;
+pub use feed::{FeedHead, FeedRow, Pass};
 pub use handle::Store;
 pub use ledger::{
     Companion, LedgerConnection, LedgerStanding, LedgerTx, LedgerWrites, LockWait, LockedShowtime, LockedShowtimes,

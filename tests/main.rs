@@ -19,6 +19,7 @@ mod connection_errors;
 mod contention;
 mod crashes;
 mod descriptors;
+mod events;
 mod fuzz;
 mod holds;
 mod hosts;

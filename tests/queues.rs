@@ -10,6 +10,7 @@ use boxoffice::{
     app::{App, Rules},
     clock::Clock,
     domain::seating::{self, OrphanRule},
+    feed::Feed,
     grpc::{
         self, Watching,
         connections::{Connections, Limits},
@@ -157,9 +158,10 @@ async fn stack(world: &World) -> Stack {
     let options =
         ledger::Options { rules: seating.clone(), writers: 1, memory: 1 << 24, watchers, delta_channel: None };
     let ledger = Ledger::start(store.clone(), TimeSource::Database(Clock::System), &options);
+    let feed = Feed::new(store.clone());
     let movies = Movies::new(&no_provider(), Clock::System).expect("a provider's address");
     let rules = Rules { hold_duration: Duration::from_mins(10), turnaround: Duration::ZERO, seating };
-    let app = App::new(store, movies, ledger, Clock::System, rules).await.expect("the store is read");
+    let app = App::new(store, movies, ledger, feed, Clock::System, rules).await.expect("the store is read");
     let watching = Watching { heartbeat: TIMEOUT, shutdown: CancellationToken::new() };
     let health = tonic_health::server::health_reporter().1;
     let settings = layers::Settings { request_timeout: TIMEOUT, ..layers::Settings::default() };

@@ -40,6 +40,7 @@ impl PageRequest {
 }
 
 /// Makes and reads page tokens.
+#[derive(Clone)]
 pub(super) struct Pages(Hmac<Sha256>);
 
 impl Pages {

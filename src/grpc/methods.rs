@@ -52,7 +52,7 @@ impl Permits {
 }
 
 /// The verbs with which the names of our methods begin that change nothing.
-const READS: [&str; 3] = ["Get", "List", "Watch"];
+const READS: [&str; 4] = ["Get", "List", "Subscribe", "Watch"];
 
 struct Table {
     by_path: HashMap<String, Method>,

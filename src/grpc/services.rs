@@ -24,7 +24,7 @@ use crate::{
     app::App,
     pb::{
         self,
-        boxoffice::v1::{auditoriums_server, movies_server, reservations_server, showtimes_server},
+        boxoffice::v1::{auditoriums_server, events_server, movies_server, reservations_server, showtimes_server},
     },
 };
 
@@ -79,6 +79,7 @@ macro_rules! served {
 
 served! {
     auditoriums: auditoriums_server::AuditoriumsServer,
+    events: events_server::EventsServer,
     movies: movies_server::MoviesServer,
     reservations: reservations_server::ReservationsServer,
     showtimes: showtimes_server::ShowtimesServer,

@@ -27,6 +27,10 @@ const BUSY_RETRY: Duration = Duration::from_millis(100);
 /// When to try again after the limit of watchers was reached.
 const WATCH_RETRY: Duration = Duration::from_secs(5);
 
+fn out_of_range(reason: &str, message: &str, oldest: &str) -> Status {
+    Status::with_error_details(Code::OutOfRange, message, error_info(reason, [("oldest_token", oldest.to_owned())]))
+}
+
 /// The status of a request that failed with this error. `context` are the extensions of the request.
 pub(super) fn of(error: &Error, context: &Extensions) -> Status {
     match error {
@@ -53,6 +57,28 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
                 "this server has as many watchers as it allows; try another instance, or this one in {WATCH_RETRY:?}"
             );
             Status::with_error_details(Code::ResourceExhausted, message, details)
+        }
+        Error::TooManySubscribers => {
+            let mut details = error_info("TOO_MANY_SUBSCRIBERS", []);
+            details.set_retry_info(Some(WATCH_RETRY));
+            let message = format!(
+                "this server has as many subscribers as it allows; try another instance, or this one in {WATCH_RETRY:?}"
+            );
+            Status::with_error_details(Code::ResourceExhausted, message, details)
+        }
+        Error::TokenMalformed => {
+            let message = "resume_token must come from SubscribeEvents or GetEventFeed";
+            Status::with_error_details(Code::InvalidArgument, message, error_info("TOKEN_MALFORMED", []))
+        }
+        Error::EventsCompacted { oldest } => {
+            let message =
+                "events after the resume_token were deleted; read again what you need, and go on from the oldest_token";
+            out_of_range("EVENTS_COMPACTED", message, oldest)
+        }
+        Error::EventsUnknown { oldest } => {
+            let message =
+                "the resume_token is of another database, or of events that were undone; read from the oldest_token";
+            out_of_range("EVENTS_UNKNOWN", message, oldest)
         }
         Error::WatchLimit { most } => {
             let mut details = error_info("WATCH_LIMIT", [("limit", most.to_string())]);

@@ -65,6 +65,7 @@ impl Writer {
             }
             Ok((replies, decision)) => {
                 tx.commit(&decision.writes).await?;
+                self.store.events_written().send();
                 Ok((replies, decision))
             }
             Err(error) => {

@@ -9,6 +9,7 @@
 #![expect(unreachable_pub, reason = "the derives ask for `pub`; the modules keep the entities in this room")]
 
 pub(super) mod auditorium;
+pub(super) mod feed;
 pub(super) mod outbox;
 pub(super) mod request;
 pub(super) mod reservation;

@@ -11,6 +11,7 @@ use super::{
     reader::Reader,
     transactions::{self, Tx},
 };
+use crate::background::Nudge;
 
 /// A database that is open, cheap to clone.
 #[derive(Clone)]
@@ -25,6 +26,7 @@ pub(super) struct Inner {
     pub(super) ledger: LedgerPool,
     pub(super) caches: Caches,
     pub(super) reader: Reader,
+    pub(super) events_written: Nudge,
     /// Keeps other processes off an SQLite file until it is dropped.
     _lock: Option<File>,
 }
@@ -45,7 +47,15 @@ impl Store {
         let ledger = LedgerPool::new(ledger, &writes);
         let caches = Caches::new(options.cached_showtimes);
         let reader = Reader::start(&reads, &caches.facts);
-        Ok(Self(Arc::new(Inner { reads, writes, ledger, caches, reader, _lock: lock })))
+        Ok(Self(Arc::new(Inner {
+            reads,
+            writes,
+            ledger,
+            caches,
+            reader,
+            events_written: Nudge::default(),
+            _lock: lock,
+        })))
     }
 
     /// Brings the schema up to date and closes the database again. Returns the number of migrations that were applied.

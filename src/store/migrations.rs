@@ -49,13 +49,14 @@ macro_rules! migration {
 }
 
 /// Every migration, in order. New ones are appended.
-const MIGRATIONS: [Migration; 6] = [
+const MIGRATIONS: [Migration; 7] = [
     migration!(1, "0001_ground_floor"),
     migration!(2, "0002_reservations"),
     migration!(3, "0003_standings"),
     migration!(4, "0004_slim_indexes"),
     migration!(5, "0005_customer_digest"),
     migration!(6, "0006_compatibility_and_cinemas"),
+    migration!(7, "0007_feed"),
 ];
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -1,7 +1,7 @@
 //! Rows of the outbox: the public events of a commit, written in the transaction of the changes that they describe.
 //!
 //! Events are encoded here in their public form, `boxoffice.events.v1`, so that whatever delivers them needs no knowledge
-//! of seats. The service never reads them back: a row has a second part, the steps that other instances replay (see
+//! of seats. The service reads them back only to deliver them: a row has a second part, the steps that other instances replay (see
 //! `replay.rs`).
 
 mod replay;

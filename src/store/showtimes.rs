@@ -134,7 +134,9 @@ impl Store {
         requests::answer(&tx, key, &row).await?;
         let scheduled = row.showtime()?;
         outbox::showtime_created(&tx, &scheduled).await?;
-        tx.commit(ShowtimeScheduled::Scheduled(scheduled)).await
+        let scheduled = tx.commit(ShowtimeScheduled::Scheduled(scheduled)).await?;
+        self.0.events_written.send();
+        Ok(scheduled)
     }
 
     /// A showtime as it stands now.

@@ -50,6 +50,13 @@ impl Database {
         Self { name, postgres }
     }
 
+    /// A copy of this database, to which nobody may be connected. It is another database, as one from a dump is.
+    pub(crate) fn copy(&self) -> Self {
+        let name = format!("test_{}", DATABASES.fetch_add(1, Ordering::Relaxed));
+        self.postgres.tool("createdb", &[&format!("--template={}", self.name), &name]);
+        Self { name, postgres: self.postgres }
+    }
+
     /// The value for `--database-url`.
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{}", self.postgres.port, self.name)

@@ -8,8 +8,8 @@ use std::{
 };
 
 use boxoffice::pb::boxoffice::v1::{
-    auditoriums_client::AuditoriumsClient, movies_client::MoviesClient, reservations_client::ReservationsClient,
-    showtimes_client::ShowtimesClient,
+    auditoriums_client::AuditoriumsClient, events_client::EventsClient, movies_client::MoviesClient,
+    reservations_client::ReservationsClient, showtimes_client::ShowtimesClient,
 };
 use rustix::process::{Resource, Signal};
 use serde_json::Value;
@@ -192,6 +192,10 @@ impl Server {
 
     pub(crate) fn reservations(&self) -> ReservationsClient<Channel> {
         ReservationsClient::new(self.channel())
+    }
+
+    pub(crate) fn events(&self) -> EventsClient<Channel> {
+        EventsClient::new(self.channel())
     }
 
     pub(crate) fn showtimes(&self) -> ShowtimesClient<Channel> {

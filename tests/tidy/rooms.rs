@@ -19,7 +19,7 @@ struct Room {
 
 const GRPC: [&str; 6] = ["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "tonic_web"];
 
-const ROOMS: [Room; 11] = [
+const ROOMS: [Room; 12] = [
     Room {
         name: "domain",
         may_name: &[],
@@ -45,13 +45,18 @@ const ROOMS: [Room; 11] = [
         crates: Crates::Not(&["axum"]),
     },
     Room {
+        name: "feed",
+        may_name: &["domain", "store", "background", "clock", "telemetry", "pb::boxoffice::events"],
+        crates: Crates::Not(&["axum", "redis"]),
+    },
+    Room {
         name: "upstream",
         may_name: &["domain", "pb::movies", "background", "clock", "telemetry"],
         crates: Crates::Not(&["axum"]),
     },
     Room {
         name: "app",
-        may_name: &["domain", "store", "ledger", "upstream", "background", "clock", "telemetry"],
+        may_name: &["domain", "store", "ledger", "feed", "upstream", "background", "clock", "telemetry"],
         crates: Crates::Not(&["axum", "redis"]),
     },
     Room {

@@ -1,0 +1,198 @@
+//! The feed of events: every event of every showtime in one order, from which any number of subscribers read.
+//!
+//! A row of the outbox has a position (see `store/feed.rs`), and several events. The last rows are in memory, where all
+//! subscribers share them. A subscriber that is further behind reads pages from the database. So a slow subscriber costs one
+//! page of memory, and loses nothing.
+//!
+//! Deliberately absent: what a subscriber has taken. It has a cursor, and resumes from it at any instance.
+
+mod filter;
+mod ring;
+mod row;
+mod subscription;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use filter::{Filter, KINDS};
+pub use row::{Cursor, Entry, Row};
+pub use subscription::{Delivery, Subscription};
+
+use crate::{
+    background::{NextRun, Task},
+    store::{Error, FeedHead, Pass, Store},
+};
+use ring::Ring;
+
+/// The time between two passes, if nothing is written here. Other instances write as well.
+const PERIOD: Duration = Duration::from_millis(250);
+/// The same while there are subscribers.
+const PERIOD_SUBSCRIBED: Duration = Duration::from_millis(25);
+/// The pause after a pass that found something. Passes follow each other while seats are sold, and each is a commit.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The same while there are subscribers.
+const PAUSE_SUBSCRIBED: Duration = Duration::from_millis(10);
+/// The pause after a pass of another instance was under way.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+/// The time until the next attempt, when the database cannot be used.
+const RETRY: Duration = Duration::from_secs(1);
+/// Rows that are read at once.
+const PAGE: usize = 500;
+/// Most subscribers of a process.
+pub const MAX_SUBSCRIBERS: usize = 1_000;
+
+/// The feed of a process. Cheap to clone.
+#[derive(Clone)]
+pub struct Feed(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    head: watch::Sender<Head>,
+    ring: Mutex<Ring>,
+    subscribers: Arc<Semaphore>,
+    subscribed: Notify,
+}
+
+/// What is known here of the end of the feed.
+#[derive(Clone, Debug, Default)]
+struct Head {
+    position: i64,
+    /// Empty until the first pass.
+    epoch: String,
+}
+
+impl Feed {
+    /// A feed that is read once [`Self::run`] runs.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        let (head, _) = watch::channel(Head::default());
+        let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
+        Self(Arc::new(Inner { store, head, ring: Mutex::default(), subscribers, subscribed: Notify::new() }))
+    }
+
+    /// Gives positions to events, and reads them for the subscribers, until the shutdown.
+    pub async fn run(self, shutdown: CancellationToken) {
+        let nudge = self.0.store.events_written().clone();
+        let task = Task::new("giving of positions to events", PERIOD).retry(RETRY).nudge(&nudge).shutdown(shutdown);
+        task.run(async move || self.pass().await).await;
+    }
+
+    async fn pass(&self) -> Result<NextRun, Error> {
+        let is_read = self.is_read();
+        // On SQLite rows have their positions already.
+        if !is_read && !self.0.store.has_clock() {
+            return Ok(NextRun::Period);
+        }
+        let (position, epoch) = match self.0.store.give_positions().await? {
+            Pass::Busy => return Ok(NextRun::Within(BUSY_PAUSE)),
+            Pass::Done { position, epoch } => (position, epoch),
+        };
+        let before = self.0.head.borrow().clone();
+        if epoch != before.epoch {
+            self.ring().restart(position);
+        }
+        if is_read {
+            self.read_to(position).await?;
+        } else {
+            self.ring().restart(position);
+        }
+        self.0.head.send_if_modified(|head| {
+            let modified = head.position != position || head.epoch != epoch;
+            *head = Head { position, epoch };
+            modified
+        });
+        if position != before.position {
+            // Nudges arrive with every commit. What is committed meanwhile is in the next pass.
+            let pause = tokio::time::sleep(if is_read { PAUSE_SUBSCRIBED } else { PAUSE });
+            tokio::select! {
+                () = pause => {}
+                () = self.0.subscribed.notified() => {}
+            }
+        }
+        Ok(NextRun::Within(if is_read { PERIOD_SUBSCRIBED } else { PERIOD }))
+    }
+
+    /// Reads rows into memory up to this position.
+    async fn read_to(&self, position: i64) -> Result<(), Error> {
+        loop {
+            let from = self.ring().head();
+            if from > position {
+                // The database was set back.
+                self.ring().restart(position);
+            }
+            if from >= position {
+                return Ok(());
+            }
+            let rows = self.page_after(from).await?;
+            if rows.is_empty() {
+                // They were deleted meanwhile.
+                self.ring().restart(position);
+                return Ok(());
+            }
+            self.ring().extend(rows);
+        }
+    }
+
+    async fn page_after(&self, position: i64) -> Result<VecDeque<Arc<Row>>, Error> {
+        let rows = self.0.store.feed_after(position, PAGE as u64).await?;
+        rows.into_iter().map(|row| Row::read(row).map(Arc::new)).collect()
+    }
+
+    /// The rows after this position, or some of them.
+    async fn after(&self, position: i64) -> Result<VecDeque<Arc<Row>>, Error> {
+        let in_memory = self.ring().after(position, PAGE);
+        match in_memory {
+            Some(rows) => Ok(rows),
+            None => self.page_after(position).await,
+        }
+    }
+
+    /// Where the feed begins and ends.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn head(&self) -> Result<FeedHead, Error> {
+        self.0.store.feed_head().await
+    }
+
+    /// The row at this position, if it was not deleted.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn row(&self, position: i64) -> Result<Option<Row>, Error> {
+        let row = self.0.store.feed_after(position - 1, 1).await?.pop();
+        row.filter(|row| row.position == position).map(Row::read).transpose()
+    }
+
+    /// Begins a subscription in this epoch. `None`: there are too many.
+    #[must_use]
+    pub fn subscribe(
+        &self,
+        epoch: String,
+        cursor: Cursor,
+        filter: Filter,
+        heartbeat: Duration,
+    ) -> Option<Subscription> {
+        let place = Arc::clone(&self.0.subscribers).try_acquire_owned().ok()?;
+        self.0.subscribed.notify_waiters();
+        self.0.store.events_written().send();
+        Some(Subscription::new(self.clone(), place, epoch, cursor, filter, heartbeat))
+    }
+
+    fn is_read(&self) -> bool {
+        self.0.subscribers.available_permits() < MAX_SUBSCRIBERS
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.0.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A subscriber's place among those of the process.
+type Place = OwnedSemaphorePermit;

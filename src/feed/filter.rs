@@ -1,0 +1,84 @@
+//! Which events a subscriber wants.
+
+use std::{collections::HashSet, sync::Arc};
+
+use super::row::{Entry, Row};
+use crate::{
+    domain::ids::ShowtimeId,
+    pb::boxoffice::events::v1::event::Payload,
+    store::{Error, Store},
+};
+
+/// The names of all kinds of events.
+pub const KINDS: [&str; 8] = [
+    "ShowtimeCreated",
+    "ShowtimeCancelled",
+    "ReservationCreated",
+    "ReservationExtended",
+    "ReservationConfirmed",
+    "ReservationCancelled",
+    "ReservationExpired",
+    "SeatsReleased",
+];
+
+/// Which events a subscriber wants. An empty set means all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Kinds, by their names in [`KINDS`].
+    pub kinds: HashSet<String>,
+    /// Showtimes.
+    pub showtimes: HashSet<ShowtimeId>,
+    /// Cinemas of the auditoriums of showtimes.
+    pub cinemas: HashSet<String>,
+}
+
+impl Filter {
+    /// Whether the subscriber wants this event.
+    pub(super) async fn wants(&self, row: &Row, entry: &Entry, store: &Store) -> Result<bool, Arc<Error>> {
+        let is_in = |set: &HashSet<String>, name: &str| set.is_empty() || set.contains(name);
+        if !is_in(&self.kinds, entry.kind()) {
+            return Ok(false);
+        }
+        if !self.showtimes.is_empty() && !self.showtimes.contains(&row.showtime_id) {
+            return Ok(false);
+        }
+        if self.cinemas.is_empty() {
+            return Ok(true);
+        }
+        // A showtime's auditorium never changes, and is in memory for those that were sold lately.
+        let plan = store.plan(row.showtime_id).await?;
+        Ok(plan.is_some_and(|plan| self.cinemas.contains(plan.facts.auditorium.cinema.as_str())))
+    }
+}
+
+impl Entry {
+    /// The name of the event's kind; empty for one that this program does not know.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.event.payload {
+            Some(Payload::ShowtimeCreated(_)) => "ShowtimeCreated",
+            Some(Payload::ShowtimeCancelled(_)) => "ShowtimeCancelled",
+            Some(Payload::ReservationCreated(_)) => "ReservationCreated",
+            Some(Payload::ReservationExtended(_)) => "ReservationExtended",
+            Some(Payload::ReservationConfirmed(_)) => "ReservationConfirmed",
+            Some(Payload::ReservationCancelled(_)) => "ReservationCancelled",
+            Some(Payload::ReservationExpired(_)) => "ReservationExpired",
+            Some(Payload::SeatsReleased(_)) => "SeatsReleased",
+            None => "",
+        }
+    }
+
+    /// What the event is about: the id of the reservation, or else of the showtime.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match &self.event.payload {
+            Some(Payload::ReservationCreated(of)) => &of.reservation_id,
+            Some(Payload::ReservationExtended(of)) => &of.reservation_id,
+            Some(Payload::ReservationConfirmed(of)) => &of.reservation_id,
+            Some(Payload::ReservationCancelled(of)) => &of.reservation_id,
+            Some(Payload::ReservationExpired(of)) => &of.reservation_id,
+            Some(Payload::SeatsReleased(of)) => &of.reservation_id,
+            Some(Payload::ShowtimeCreated(_) | Payload::ShowtimeCancelled(_)) | None => &self.event.showtime_id,
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! A row of the feed, read once for all subscribers, and the place of a subscriber in the feed.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::{
+    domain::ids::ShowtimeId,
+    pb::boxoffice::events::v1::{self as pb},
+    store::{Error, FeedRow},
+};
+
+/// The events of one commit of one showtime.
+#[derive(Debug)]
+pub struct Row {
+    /// The position in the feed.
+    pub position: i64,
+    /// The showtime.
+    pub showtime_id: ShowtimeId,
+    /// The events in their order.
+    pub entries: Vec<Entry>,
+    /// Tells this row from others that have had its position in another history of the database. It is not 0.
+    pub mark: u32,
+    /// The bytes that were read.
+    pub(super) bytes: usize,
+}
+
+/// An event, and its message to subscribers once it was encoded.
+#[derive(Debug)]
+pub struct Entry {
+    /// The event.
+    pub event: pb::Event,
+    encoded: OnceLock<Bytes>,
+}
+
+impl Entry {
+    /// The message to subscribers. It is the same for all, and encoded for the first.
+    pub fn encoded(&self, encode: impl FnOnce(&pb::Event) -> Bytes) -> Bytes {
+        self.encoded.get_or_init(|| encode(&self.event)).clone()
+    }
+}
+
+impl Row {
+    pub(super) fn read(row: FeedRow) -> Result<Self, Error> {
+        let FeedRow { position, aggregate, seq, events } = row;
+        // The steps for other instances are skipped: they are in a field that the message does not have.
+        let read = pb::Events::decode(events.as_slice()).map_err(|error| Error::Unreadable {
+            table: "outbox",
+            key: format!("{aggregate}/{seq}"),
+            why: error.to_string(),
+        })?;
+        let entries = read.events.into_iter().map(|event| Entry { event, encoded: OnceLock::new() }).collect();
+        let (showtime_id, mark) = (ShowtimeId(aggregate), mark(&events));
+        Ok(Self { position, showtime_id, entries, mark, bytes: events.len() })
+    }
+}
+
+/// A digest of a row (FNV-1a).
+fn mark(bytes: &[u8]) -> u32 {
+    bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)) | 1
+}
+
+/// The place of a subscriber in the feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// All rows up to this position were delivered.
+    pub after: i64,
+    /// So many events of the next row were delivered, fewer than it has.
+    pub sent: u32,
+    /// The mark of the row of the last delivered event; 0 if it is not known.
+    pub mark: u32,
+}
+
+impl Cursor {
+    /// The place after this position.
+    #[must_use]
+    pub fn after(position: i64) -> Self {
+        Self { after: position, sent: 0, mark: 0 }
+    }
+
+    /// The place after the event with this index of the row.
+    #[must_use]
+    pub fn past(row: &Row, index: usize) -> Self {
+        if index + 1 >= row.entries.len() {
+            Self { after: row.position, sent: 0, mark: row.mark }
+        } else {
+            Self { after: row.position - 1, sent: index as u32 + 1, mark: row.mark }
+        }
+    }
+
+    /// The position of the row of the last delivered event.
+    #[must_use]
+    pub fn last(&self) -> i64 {
+        self.after + i64::from(self.sent > 0)
+    }
+}

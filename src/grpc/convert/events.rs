@@ -1,0 +1,71 @@
+//! Events and what subscribers ask for.
+
+use std::collections::HashSet;
+
+use super::common::{at_most, finish};
+use crate::{
+    app::{EVENT_KINDS, Entry, EventFilter, EventStart},
+    domain::{ids::ShowtimeId, violations::Violations},
+    pb::boxoffice::v1::{self as pb, subscribe_events_request::Start},
+};
+
+/// The most types or cinemas of a request.
+const MOST_NAMES: usize = 100;
+/// The most showtimes of a request.
+const MOST_SHOWTIMES: usize = 1_000;
+/// The most characters of a cinema's name.
+const LONGEST_CINEMA: usize = 100;
+/// What stands before the name of a type.
+const NAMESPACE: &str = "boxoffice.v1.";
+
+pub(crate) fn subscribe_events(request: pb::SubscribeEventsRequest) -> Result<(EventStart, EventFilter), Violations> {
+    let mut violations = Violations::new();
+    let start = match request.start {
+        None | Some(Start::FromNow(false)) => EventStart::Oldest,
+        Some(Start::FromNow(true)) => EventStart::Now,
+        Some(Start::ResumeToken(token)) => {
+            at_most(&mut violations, "resume_token", &token, 200);
+            EventStart::Token(token)
+        }
+    };
+    let lengths = [
+        ("types", request.types.len(), MOST_NAMES),
+        ("showtime_ids", request.showtime_ids.len(), MOST_SHOWTIMES),
+        ("cinemas", request.cinemas.len(), MOST_NAMES),
+    ];
+    for (field, length, most) in lengths {
+        if length > most {
+            violations.add(field, format!("must have at most {most} items"));
+        }
+    }
+    let mut filter = EventFilter { cinemas: HashSet::new(), ..EventFilter::default() };
+    for (at, name) in request.types.iter().take(MOST_NAMES).enumerate() {
+        let kind = name.strip_prefix(NAMESPACE).unwrap_or(name);
+        if EVENT_KINDS.contains(&kind) {
+            filter.kinds.insert(kind.to_owned());
+        } else {
+            violations.add(format!("types[{at}]"), format!("must be one of {}", EVENT_KINDS.join(", ")));
+        }
+    }
+    for (at, id) in request.showtime_ids.iter().take(MOST_SHOWTIMES).enumerate() {
+        filter.showtimes.extend(violations.take(&format!("showtime_ids[{at}]"), ShowtimeId::parse(id)));
+    }
+    for (at, cinema) in request.cinemas.into_iter().take(MOST_NAMES).enumerate() {
+        at_most(&mut violations, &format!("cinemas[{at}]"), &cinema, LONGEST_CINEMA);
+        filter.cinemas.insert(cinema);
+    }
+    finish(violations, Some((start, filter)))
+}
+
+pub(crate) fn feed_event(entry: &Entry, resume_token: String) -> pb::FeedEvent {
+    let event = &entry.event;
+    pb::FeedEvent {
+        id: format!("{}/{}/{}", event.showtime_id, event.revision, event.ordinal),
+        source: format!("/showtimes/{}", event.showtime_id),
+        r#type: format!("{NAMESPACE}{}", entry.kind()),
+        subject: entry.subject().to_owned(),
+        time: event.time,
+        data: Some(event.clone()),
+        resume_token,
+    }
+}

@@ -1,0 +1,16 @@
+//! `feed`: one order for the rows of the outbox of all aggregates. A row of the outbox that has a position can be delivered.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "feed")]
+pub struct Model {
+    /// Positions begin at 1 and have no gaps.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub position: i64,
+    pub aggregate: Uuid,
+    pub seq: i64,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

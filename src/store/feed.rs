@@ -1,0 +1,235 @@
+//! The feed: one order for the rows of the outbox of all showtimes.
+//!
+//! On SQLite a trigger gives a row its position, in the transaction that writes it. On Postgres [`Store::give_positions`] does,
+//! after the commit: a revision is only written after the one before was committed, so that whatever a statement sees is a
+//! prefix of each showtime without gaps. Every row that is seen is given a position, whenever its transaction began.
+//!
+//! With the ledger's transaction and the migrations, this has SQL that is written as text: the query builder does not know
+//! transaction ids.
+
+use std::{sync::LazyLock, time::Duration};
+
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, DbBackend, EntityTrait as _, FromQueryResult, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select, Statement,
+    prelude::Uuid,
+    sea_query::{JoinType, PostgresQueryBuilder},
+};
+
+use super::{
+    deadline::bounded,
+    dialect,
+    entities::{feed, outbox},
+    errors::Error,
+    handle::Store,
+    timing::read_named,
+    transactions,
+};
+use crate::background::Nudge;
+
+/// A pass that gives positions may take as long as this number of statements. After an upgrade, or in a database that was
+/// restored, it looks at all rows.
+const PASS_STATEMENTS: u32 = 12;
+
+/// A row of the outbox that has a position: the events of one commit of one showtime.
+#[derive(Clone, Debug, FromQueryResult)]
+pub struct FeedRow {
+    /// The position. Positions begin at 1 and have no gaps.
+    pub position: i64,
+    /// The showtime's id.
+    pub aggregate: Uuid,
+    /// The first revision of the commit.
+    pub seq: i64,
+    /// Public events in field 1, steps for other instances in field 2.
+    pub events: Vec<u8>,
+}
+
+/// Where the feed begins and ends.
+#[derive(Clone, Debug, PartialEq, Eq, FromQueryResult)]
+pub struct FeedHead {
+    /// The last position that was given; 0 if there is none.
+    pub position: i64,
+    /// Rows up to this position may have been deleted.
+    pub compacted: i64,
+    /// Differs between databases, and changes when one is set back to an earlier time.
+    pub epoch: String,
+}
+
+/// What a pass that gives positions has found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Nothing that was committed before is without a position.
+    Done {
+        /// The last position.
+        position: i64,
+        /// The present epoch.
+        epoch: String,
+    },
+    /// Another instance is giving positions. It may not see what was committed last.
+    Busy,
+}
+
+/// What one statement sees of the feed.
+#[derive(FromQueryResult)]
+struct Seen {
+    position: i64,
+    epoch: String,
+    present: String,
+    /// Whether a row of the outbox has no position.
+    has_fresh: bool,
+}
+
+#[derive(FromQueryResult)]
+struct Locked {
+    position: i64,
+    epoch: String,
+    present: String,
+}
+
+#[derive(FromQueryResult)]
+struct Numbered {
+    position: i64,
+}
+
+impl Store {
+    /// Gives positions to the rows of the outbox that have none.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn give_positions(&self) -> Result<Pass, Error> {
+        if !self.has_clock() {
+            let FeedHead { position, epoch, .. } = self.feed_head().await?;
+            return Ok(Pass::Done { position, epoch });
+        }
+        // Most passes find nothing, and should write nothing. A lock of a row is written.
+        let Seen { position, epoch, present, has_fresh } = self.see().await?;
+        if epoch == present && !has_fresh {
+            return Ok(Pass::Done { position, epoch });
+        }
+        let limit = self.0.writes.limit() * PASS_STATEMENTS;
+        transactions::run(limit, "give_positions", || self.give_positions_once(limit)).await
+    }
+
+    async fn see(&self) -> Result<Seen, Error> {
+        let pooled = self.0.reads.acquire().await?;
+        let statement = Statement::from_string(DbBackend::Postgres, SEE.as_str());
+        let seen = pooled.read(Seen::find_by_statement(statement).one(pooled.connection)).await?;
+        seen.ok_or_else(no_head)
+    }
+
+    async fn give_positions_once(&self, limit: Duration) -> Result<Pass, Error> {
+        let tx = self.begin().await?;
+        // A statement of its own: the one that reads the outbox must begin after the lock was taken.
+        let lock = Statement::from_sql_and_values(tx.backend, LOCK.as_str(), [limit.as_millis().to_string().into()]);
+        let Some(Locked { position, epoch, present }) =
+            bounded(tx.limit, Locked::find_by_statement(lock).one(&tx.inner)).await?
+        else {
+            return tx.rollback(Pass::Busy).await;
+        };
+        if epoch != present {
+            let begin = Statement::from_sql_and_values(tx.backend, BEGIN_EPOCH, [present.clone().into()]);
+            bounded(tx.limit, tx.inner.execute_raw(begin)).await?;
+        }
+        let number = Statement::from_sql_and_values(tx.backend, NUMBER, [position.into()]);
+        let numbered = bounded(limit, Numbered::find_by_statement(number).one(&tx.inner)).await?;
+        let position = numbered.map_or(position, |numbered| numbered.position);
+        tx.commit(Pass::Done { position, epoch: present }).await
+    }
+
+    /// Where the feed begins and ends.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn feed_head(&self) -> Result<FeedHead, Error> {
+        read_named("get_feed_head", async {
+            let pooled = self.0.reads.acquire().await?;
+            let sql = if self.has_clock() { HEAD } else { HEAD_SQLITE };
+            let head = FeedHead::find_by_statement(Statement::from_string(pooled.backend(), sql));
+            pooled.read(head.one(pooled.connection)).await?.ok_or_else(no_head)
+        })
+        .await
+    }
+
+    /// The next rows of the feed after this position, at most `limit`.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn feed_after(&self, position: i64, limit: u64) -> Result<Vec<FeedRow>, Error> {
+        read_named("get_feed", async {
+            let pooled = self.0.reads.acquire().await?;
+            pooled.read(after(position, limit).into_model::<FeedRow>().all(pooled.connection)).await
+        })
+        .await
+    }
+
+    /// Is sent when rows of the outbox were committed by this process.
+    #[must_use]
+    pub fn events_written(&self) -> &Nudge {
+        &self.0.events_written
+    }
+}
+
+fn no_head() -> Error {
+    Error::Unreadable { table: "feed_head", key: "1".to_owned(), why: "there is no row".to_owned() }
+}
+
+/// The query for the rows after a position.
+pub(super) fn after(position: i64, limit: u64) -> Select<feed::Entity> {
+    let relation = feed::Entity::belongs_to(outbox::Entity)
+        .from((feed::Column::Aggregate, feed::Column::Seq))
+        .to((outbox::Column::Aggregate, outbox::Column::Seq));
+    feed::Entity::find()
+        .select_only()
+        .columns([feed::Column::Position, feed::Column::Aggregate, feed::Column::Seq])
+        .column(outbox::Column::Events)
+        .join(JoinType::InnerJoin, relation.into())
+        .filter(feed::Column::Position.gt(position))
+        .order_by_asc(feed::Column::Position)
+        .limit(limit)
+}
+
+/// The present epoch, as an expression.
+fn epoch() -> String {
+    dialect::epoch(DbBackend::Postgres).map(|query| query.to_string(PostgresQueryBuilder)).unwrap_or_default()
+}
+
+const HEAD: &str = "SELECT position, compacted, epoch FROM feed_head";
+const HEAD_SQLITE: &str = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0) AS position, \
+    compacted, epoch FROM feed_head";
+
+/// A row of a transaction before `low` has its position. Without `low`, all rows would be looked at.
+macro_rules! fresh {
+    () => {
+        "outbox o WHERE o.xid >= (SELECT low FROM feed_head) \
+         AND NOT EXISTS (SELECT 1 FROM feed f WHERE f.aggregate = o.aggregate AND f.seq = o.seq)"
+    };
+}
+
+static SEE: LazyLock<String> = LazyLock::new(|| {
+    let (fresh, present) = (fresh!(), epoch());
+    format!(
+        "SELECT position, epoch, ({present}) AS present, EXISTS (SELECT 1 FROM {fresh}) AS has_fresh FROM feed_head"
+    )
+});
+
+/// Locks the head, unless another transaction has locked it, and sets the time that the next statement may take.
+static LOCK: LazyLock<String> = LazyLock::new(|| {
+    let present = epoch();
+    format!(
+        "SELECT position, epoch, ({present}) AS present, set_config('statement_timeout', $1, true) \
+         FROM feed_head FOR UPDATE SKIP LOCKED"
+    )
+});
+
+/// In a new epoch every row is looked at: a database that was dumped and restored counts its transactions anew.
+const BEGIN_EPOCH: &str = "UPDATE feed_head SET epoch = $1, low = '0'";
+
+/// Numbers the rows that the statement sees. Those of transactions before its oldest open one need not be looked at again.
+const NUMBER: &str = concat!(
+    "WITH fresh AS (SELECT o.aggregate, o.seq, row_number() OVER (ORDER BY o.create_time, o.aggregate, o.seq) AS ordinal FROM ",
+    fresh!(),
+    "), given AS (INSERT INTO feed (position, aggregate, seq) SELECT $1 + ordinal, aggregate, seq FROM fresh \
+     RETURNING position) \
+     UPDATE feed_head SET position = (SELECT max(position) FROM given), low = pg_snapshot_xmin(pg_current_snapshot()) \
+     WHERE EXISTS (SELECT 1 FROM given) RETURNING position"
+);
