@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 pub use auditoriums::AuditoriumPage;
-pub use errors::{Error, Kind, Refused};
+pub use errors::{Error, FeedRefusal, Kind, Refused};
 pub use events::{EventFeed, EventStart, EventStream};
 pub use movies::MoviePage;
 pub use origin::{Caller, Origin};

@@ -3,6 +3,7 @@
 #![expect(
     missing_docs,
     clippy::pedantic,
+    clippy::large_enum_variant,
     reason = "generated from the contracts in `proto/`, whose comments are the documentation"
 )]
 

@@ -1,22 +1,20 @@
 //! The stream of events: complete and in order, resumable from every event at any instance, and filtered.
 
-use std::{collections::HashMap, time::Duration};
-
 use boxoffice::pb::boxoffice::{
     events::v1::event::Payload,
     v1::{
-        CancelShowtimeRequest, FeedEvent, GetEventFeedRequest, SubscribeEventsRequest, SubscribeEventsResponse,
-        subscribe_events_request::Start, subscribe_events_response::Message,
+        CancelShowtimeRequest, GetEventFeedRequest, SubscribeEventsRequest, subscribe_events_request::Start,
+        subscribe_events_response::Message,
     },
 };
 use futures_util::future::join_all;
-use sea_orm::ConnectionTrait as _;
-use tonic::{Code, Status, Streaming};
+use tonic::Code;
 
 use crate::harness::{
-    DEADLINE, Server, Store, World, assert_refused, assert_violates, eventually,
+    Server, World, assert_refused, assert_violates,
+    events::{after, assert_complete, ids, next, next_event, subscribe, until},
+    eventually,
     seats::{best, cancel, confirm, extend, reserve, showtime, these},
-    world::{Storage, connect},
 };
 
 on_both_stores!(
@@ -33,64 +31,6 @@ on_both_stores!(
     with |setup| setup.with("--watch-heartbeat", "200ms");
     heartbeats_go_on_where_a_filter_lets_nothing_through,
 );
-
-type Events = Streaming<SubscribeEventsResponse>;
-
-async fn subscribe(server: &Server, request: SubscribeEventsRequest) -> Result<Events, Status> {
-    Ok(server.events().subscribe_events(request).await?.into_inner())
-}
-
-fn after(token: &str) -> SubscribeEventsRequest {
-    SubscribeEventsRequest { start: Some(Start::ResumeToken(token.to_owned())), ..Default::default() }
-}
-
-async fn next(events: &mut Events) -> Message {
-    let message = tokio::time::timeout(DEADLINE, events.message()).await.expect("a message comes in time");
-    message.expect("the stream works").expect("the stream has not ended").message.expect("the message is something")
-}
-
-/// The next event, which comes in time whatever heartbeats come before it.
-async fn next_event(events: &mut Events) -> FeedEvent {
-    let event = async {
-        loop {
-            if let Message::Event(event) = next(events).await {
-                return event;
-            }
-        }
-    };
-    tokio::time::timeout(DEADLINE, event).await.expect("an event comes in time")
-}
-
-/// The next events up to the one of this revision.
-async fn until(events: &mut Events, showtime_id: &str, revision: i64, kind: &str) -> Vec<FeedEvent> {
-    let mut read = Vec::new();
-    loop {
-        let event = next_event(events).await;
-        let data = event.data.as_ref().expect("an event has data");
-        let last = data.showtime_id == showtime_id && data.revision == revision && event.r#type.ends_with(kind);
-        read.push(event);
-        if last {
-            return read;
-        }
-    }
-}
-
-fn ids(events: &[FeedEvent]) -> Vec<&str> {
-    events.iter().map(|event| event.id.as_str()).collect()
-}
-
-/// Checks that each showtime's events have all revisions and all ordinals in order.
-fn assert_complete(events: &[FeedEvent]) {
-    let mut last: HashMap<&str, (i64, i32)> = HashMap::new();
-    for event in events {
-        let data = event.data.as_ref().expect("an event has data");
-        let (revision, ordinal) = last.get(data.showtime_id.as_str()).copied().unwrap_or((0, 0));
-        let follows = (data.revision == revision && data.ordinal == ordinal + 1)
-            || (data.revision == revision + 1 && data.ordinal == 0);
-        assert!(follows, "{} follows revision {revision}, ordinal {ordinal}", event.id);
-        last.insert(&data.showtime_id, (data.revision, data.ordinal));
-    }
-}
 
 async fn every_change_has_its_events_in_the_order_of_revisions(world: World) {
     let mut events = subscribe(&world, SubscribeEventsRequest::default()).await.expect("the feed is read");
@@ -271,156 +211,4 @@ async fn a_subscriber_beyond_the_limit_is_refused(world: World) {
     assert_refused(&refused, Code::ResourceExhausted, "TOO_MANY_SUBSCRIBERS");
     drop(open);
     eventually("there is room again", async || subscribe(&world, SubscribeEventsRequest::default()).await.ok()).await;
-}
-
-#[tokio::test]
-async fn a_subscriber_whose_server_ends_resumes_at_another() {
-    let storage = Storage::new(Store::Postgres).await;
-    let (one, other) = (storage.setup().start().await, storage.setup().start().await);
-    let showtime = showtime(&other).await;
-    let mut events = subscribe(&one, SubscribeEventsRequest::default()).await.expect("the feed is read");
-    assert_eq!(next_event(&mut events).await.id, format!("{}/1/0", showtime.showtime_id));
-    one.stop().await;
-    let Message::Draining(draining) = next(&mut events).await else { panic!("the last message says where to resume") };
-    assert!(events.message().await.expect("the stream ends well").is_none());
-    reserve(&other, these(&showtime, "ada", "A1")).await.expect("the seat is free");
-    let mut rest = subscribe(&other, after(&draining.resume_token)).await.expect("the token is of this feed");
-    assert_eq!(next_event(&mut rest).await.id, format!("{}/2/0", showtime.showtime_id));
-}
-
-#[tokio::test]
-async fn instances_deliver_the_same_events_in_the_same_order_under_load() {
-    let storage = Storage::new(Store::Postgres).await;
-    let servers = [storage.setup().start().await, storage.setup().start().await, storage.setup().start().await];
-    let showtimes = join_all((0..4).map(async |at: usize| showtime(&servers[at % 3]).await)).await;
-    let mut streams = Vec::new();
-    for server in &servers {
-        streams.push(subscribe(server, SubscribeEventsRequest::default()).await.expect("the feed is read"));
-    }
-    join_all((0..48).map(async |caller: usize| {
-        let (server, showtime) = (&servers[caller % 3], &showtimes[caller % 4]);
-        for round in 0..5 {
-            let customer = format!("caller {caller}-{round}");
-            let Ok(held) = reserve(server, best(showtime, &customer, 1 + (caller % 3) as i32)).await else { continue };
-            cancel(&servers[(caller + 1) % 3], &held).await.expect("the seats are held");
-        }
-    }))
-    .await;
-    let last = showtime(&servers[0]).await;
-    let mut read = Vec::new();
-    for stream in &mut streams {
-        read.push(until(stream, &last.showtime_id, 1, "ShowtimeCreated").await);
-    }
-    // What was committed before the last showtime has a position before it, unless a pass saw both.
-    for events in &read {
-        assert_complete(events);
-        assert_eq!(ids(events), ids(&read[0]));
-    }
-    let rows = "SELECT 1 FROM outbox o WHERE NOT EXISTS \
-        (SELECT 1 FROM feed f WHERE f.aggregate = o.aggregate AND f.seq = o.seq)";
-    let missing = storage.sql(rows).await.expect("the rows are read").rows_affected();
-    assert_eq!(missing, 0, "rows without a position");
-}
-
-/// A row of another showtime with a copy of some event. The feed orders rows, and does not read them.
-fn insert_row(aggregate: u128) -> String {
-    format!(
-        "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
-         SELECT '{aggregate:032x}', 1, 1, events, create_time FROM outbox LIMIT 1"
-    )
-}
-
-#[tokio::test]
-async fn a_commit_of_an_early_transaction_is_delivered_after_later_ones() {
-    let storage = Storage::new(Store::Postgres).await;
-    let server = storage.setup().start().await;
-    let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
-    let first = showtime(&server).await;
-    let early = connect(storage.database().url()).await;
-    early.execute_unprepared("BEGIN").await.expect("a transaction begins");
-    early.execute_unprepared(&insert_row(1)).await.expect("a row is written");
-    // Many transactions begin and commit after it, and get their positions.
-    let held = reserve(&server, these(&first, "ada", "A1")).await.expect("the seat is free");
-    until(&mut events, &first.showtime_id, held.revision, "ReservationCreated").await;
-    early.execute_unprepared("COMMIT").await.expect("the transaction commits");
-    // The row has a copy of the first event.
-    assert_eq!(next_event(&mut events).await.id, format!("{}/1/0", first.showtime_id));
-    let cancelled = cancel(&server, &held).await.expect("the seat is held");
-    until(&mut events, &first.showtime_id, cancelled.revision, "SeatsReleased").await;
-}
-
-#[tokio::test]
-async fn an_instance_that_stops_with_the_head_in_its_hand_only_delays_events() {
-    let storage = Storage::new(Store::Postgres).await;
-    let server = storage.setup().start().await;
-    let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
-    let stopped = connect(storage.database().url()).await;
-    stopped.execute_unprepared("BEGIN").await.expect("a transaction begins");
-    stopped.execute_unprepared("SELECT * FROM feed_head FOR UPDATE").await.expect("the head is locked");
-    let showtime = showtime(&server).await;
-    let held = reserve(&server, these(&showtime, "ada", "A1")).await.expect("sales go on");
-    let waited = tokio::time::timeout(Duration::from_millis(300), events.message()).await;
-    assert!(waited.is_err(), "an event has come without a position");
-    stopped.execute_unprepared("ROLLBACK").await.expect("the head is let go");
-    assert_complete(&until(&mut events, &showtime.showtime_id, held.revision, "ReservationCreated").await);
-}
-
-#[tokio::test]
-async fn a_token_of_a_database_that_was_set_back_is_unknown() {
-    let storage = Storage::new(Store::Sqlite).await;
-    let server = storage.setup().start().await;
-    let showtime = showtime(&server).await;
-    server.stop().await;
-    let database = storage.folder().join("data/boxoffice.db");
-    let copy = storage.folder().join("copy.db");
-    std::fs::copy(&database, &copy).expect("the file is copied");
-    let tokens = async |customer: &str, seats: i32| {
-        let server = storage.setup().start().await;
-        let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
-        let mut tokens = vec![next_event(&mut events).await.resume_token];
-        for _ in 0..seats {
-            reserve(&server, best(&showtime, customer, 1)).await.expect("there are free seats");
-            tokens.push(next_event(&mut events).await.resume_token);
-        }
-        (server, tokens)
-    };
-    let (server, first) = tokens("ada", 3).await;
-    server.stop().await;
-    std::fs::copy(&copy, &database).expect("the file is set back");
-    let (server, second) = tokens("bob", 2).await;
-    subscribe(&server, after(&first[0])).await.expect("this event is in both histories");
-    for token in &first[1..] {
-        let refused = subscribe(&server, after(token)).await.expect_err("these events were undone");
-        assert_refused(&refused, Code::OutOfRange, "EVENTS_UNKNOWN");
-    }
-    let refused = subscribe(&server, after(&first[3])).await.expect_err("these events were undone");
-    let oldest = assert_refused(&refused, Code::OutOfRange, "EVENTS_UNKNOWN")["oldest_token"].clone();
-    let mut events = subscribe(&server, after(&oldest)).await.expect("the token is of this feed");
-    assert_eq!(next_event(&mut events).await.resume_token, second[0]);
-}
-
-#[tokio::test]
-async fn a_token_of_a_postgres_that_was_restored_is_unknown_and_nothing_is_hidden() {
-    let storage = Storage::new(Store::Postgres).await;
-    let server = storage.setup().start().await;
-    let showtime = showtime(&server).await;
-    let held = reserve(&server, these(&showtime, "ada", "A1")).await.expect("the seat is free");
-    let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
-    let read = until(&mut events, &showtime.showtime_id, held.revision, "ReservationCreated").await;
-    server.stop().await;
-    let copy = storage.database().copy();
-    // In a new cluster, transactions are counted anew.
-    let connection = connect(copy.url()).await;
-    connection.execute_unprepared("UPDATE feed_head SET low = '9000000000'").await.expect("a row is changed");
-    connection.close().await.expect("a connection closes");
-    let server = storage.setup().with("--database-url", copy.url()).start().await;
-    let mut events = eventually("the token is unknown", async || {
-        let refused = subscribe(&server, after(&read[0].resume_token)).await.err()?;
-        let metadata = assert_refused(&refused, Code::OutOfRange, "EVENTS_UNKNOWN");
-        subscribe(&server, after(&metadata["oldest_token"])).await.ok()
-    })
-    .await;
-    cancel(&server, &held).await.expect("the seat is held");
-    assert_complete(&until(&mut events, &showtime.showtime_id, held.revision + 1, "SeatsReleased").await);
-    server.stop().await;
 }

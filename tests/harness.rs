@@ -10,6 +10,7 @@ pub(crate) mod attacker;
 pub(crate) mod clients;
 pub(crate) mod contract;
 pub(crate) mod convergence;
+pub(crate) mod events;
 pub(crate) mod fleet;
 pub(crate) mod grpc_web;
 pub(crate) mod history;

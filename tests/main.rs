@@ -19,6 +19,7 @@ mod connection_errors;
 mod contention;
 mod crashes;
 mod descriptors;
+mod event_order;
 mod events;
 mod fuzz;
 mod holds;

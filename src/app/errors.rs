@@ -43,6 +43,29 @@ pub struct Refused {
     pub reservation_id: Option<ReservationId>,
 }
 
+/// Why events are not delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum FeedRefusal {
+    /// The process has as many subscribers as it accepts.
+    #[error("the process has its maximum of subscribers")]
+    TooManySubscribers,
+    /// The resume token is none of this service.
+    #[error("the resume token is malformed")]
+    TokenMalformed,
+    /// The events after the resume token were deleted.
+    #[error("events were deleted")]
+    Compacted {
+        /// The token from which everything that is kept can be read.
+        oldest: String,
+    },
+    /// The resume token is of another history of the database, or of events that it does not have.
+    #[error("the resume token is of another history")]
+    Unknown {
+        /// The token from which everything that is kept can be read.
+        oldest: String,
+    },
+}
+
 /// A refusal, or a failure.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -88,24 +111,9 @@ pub enum Error {
         /// The maximum for one caller.
         most: usize,
     },
-    /// The process has as many subscribers to events as it accepts.
-    #[error("the process has its maximum of subscribers")]
-    TooManySubscribers,
-    /// The resume token is none of this service.
-    #[error("the resume token is malformed")]
-    TokenMalformed,
-    /// The events after the resume token were deleted.
-    #[error("events were deleted")]
-    EventsCompacted {
-        /// The token from which everything that is kept can be read.
-        oldest: String,
-    },
-    /// The resume token is of another history of the database, or of events that it does not have.
-    #[error("the resume token is of another history")]
-    EventsUnknown {
-        /// The token from which everything that is kept can be read.
-        oldest: String,
-    },
+    /// The feed of events has not what is asked for.
+    #[error("events: {0}")]
+    Feed(FeedRefusal),
     /// The movie provider fails, and the cache has no answer that may be used.
     #[error("the movie provider is unavailable")]
     ProviderUnavailable {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{App, Error, Origin, pages::Pages};
+use super::{App, Error, Origin, errors::FeedRefusal, pages::Pages};
 use crate::{
     feed::{Cursor, Delivery, Filter, Subscription},
     store::FeedHead,
@@ -73,13 +73,13 @@ impl App {
             EventStart::Oldest => Cursor::after(head.compacted),
             EventStart::Now => Cursor::after(head.position),
             EventStart::Token(token) => {
-                let (epoch, cursor) = tokens.read(&token).ok_or(Error::TokenMalformed)?;
+                let (epoch, cursor) = tokens.read(&token).ok_or(Error::Feed(FeedRefusal::TokenMalformed))?;
                 self.check(&head, &tokens, epoch, cursor).await?;
                 cursor
             }
         };
         let subscription = self.0.feed.subscribe(head.epoch, cursor, filter, heartbeat);
-        let subscription = subscription.ok_or(Error::TooManySubscribers)?;
+        let subscription = subscription.ok_or(Error::Feed(FeedRefusal::TooManySubscribers))?;
         Ok(EventStream { subscription, tokens, app: self.clone() })
     }
 
@@ -93,17 +93,17 @@ impl App {
     ) -> Result<(), Error> {
         let oldest = || tokens.write(Cursor::after(head.compacted));
         if epoch != tokens.epoch || cursor.last() > head.position {
-            return Err(Error::EventsUnknown { oldest: oldest() });
+            return Err(Error::Feed(FeedRefusal::Unknown { oldest: oldest() }));
         }
         if cursor.after < head.compacted {
-            return Err(Error::EventsCompacted { oldest: oldest() });
+            return Err(Error::Feed(FeedRefusal::Compacted { oldest: oldest() }));
         }
         // A database that was set back and went on has other events at the same positions.
         if cursor.mark != 0
             && let Some(row) = self.0.feed.row(cursor.last()).await?
             && row.mark != cursor.mark
         {
-            return Err(Error::EventsUnknown { oldest: oldest() });
+            return Err(Error::Feed(FeedRefusal::Unknown { oldest: oldest() }));
         }
         Ok(())
     }
@@ -144,8 +144,8 @@ impl EventStream {
     /// What comes next was deleted, the database is another one, or it cannot be used.
     pub async fn next(&mut self) -> Result<Delivery, Error> {
         match self.subscription.next().await? {
-            Delivery::Compacted => Err(Error::EventsCompacted { oldest: self.app.oldest_token().await? }),
-            Delivery::Unknown => Err(Error::EventsUnknown { oldest: self.app.oldest_token().await? }),
+            Delivery::Compacted => Err(Error::Feed(FeedRefusal::Compacted { oldest: self.app.oldest_token().await? })),
+            Delivery::Unknown => Err(Error::Feed(FeedRefusal::Unknown { oldest: self.app.oldest_token().await? })),
             delivery => Ok(delivery),
         }
     }

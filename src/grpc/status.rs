@@ -16,7 +16,7 @@ use tonic_types::StatusExt as _;
 use self::details::{BoundedMessage, error_info, field_violations, rfc3339, unavailable};
 use super::request_context::RequestContext;
 use crate::{
-    app::{Error, Kind},
+    app::{Error, FeedRefusal, Kind},
     domain::{showtime::Showtime, violations::Violations},
 };
 
@@ -26,6 +26,34 @@ const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 const BUSY_RETRY: Duration = Duration::from_millis(100);
 /// When to try again after the limit of watchers was reached.
 const WATCH_RETRY: Duration = Duration::from_secs(5);
+
+/// The status of a request for events that was refused like this.
+fn of_feed(refusal: &FeedRefusal) -> Status {
+    match refusal {
+        FeedRefusal::TooManySubscribers => {
+            let mut details = error_info("TOO_MANY_SUBSCRIBERS", []);
+            details.set_retry_info(Some(WATCH_RETRY));
+            let message = format!(
+                "this server has as many subscribers as it allows; try another instance, or this one in {WATCH_RETRY:?}"
+            );
+            Status::with_error_details(Code::ResourceExhausted, message, details)
+        }
+        FeedRefusal::TokenMalformed => {
+            let message = "resume_token must come from SubscribeEvents or GetEventFeed";
+            Status::with_error_details(Code::InvalidArgument, message, error_info("TOKEN_MALFORMED", []))
+        }
+        FeedRefusal::Compacted { oldest } => {
+            let message =
+                "events after the resume_token were deleted; read again what you need, and go on from the oldest_token";
+            out_of_range("EVENTS_COMPACTED", message, oldest)
+        }
+        FeedRefusal::Unknown { oldest } => {
+            let message =
+                "the resume_token is of another database, or of events that were undone; read from the oldest_token";
+            out_of_range("EVENTS_UNKNOWN", message, oldest)
+        }
+    }
+}
 
 fn out_of_range(reason: &str, message: &str, oldest: &str) -> Status {
     Status::with_error_details(Code::OutOfRange, message, error_info(reason, [("oldest_token", oldest.to_owned())]))
@@ -58,28 +86,7 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
             );
             Status::with_error_details(Code::ResourceExhausted, message, details)
         }
-        Error::TooManySubscribers => {
-            let mut details = error_info("TOO_MANY_SUBSCRIBERS", []);
-            details.set_retry_info(Some(WATCH_RETRY));
-            let message = format!(
-                "this server has as many subscribers as it allows; try another instance, or this one in {WATCH_RETRY:?}"
-            );
-            Status::with_error_details(Code::ResourceExhausted, message, details)
-        }
-        Error::TokenMalformed => {
-            let message = "resume_token must come from SubscribeEvents or GetEventFeed";
-            Status::with_error_details(Code::InvalidArgument, message, error_info("TOKEN_MALFORMED", []))
-        }
-        Error::EventsCompacted { oldest } => {
-            let message =
-                "events after the resume_token were deleted; read again what you need, and go on from the oldest_token";
-            out_of_range("EVENTS_COMPACTED", message, oldest)
-        }
-        Error::EventsUnknown { oldest } => {
-            let message =
-                "the resume_token is of another database, or of events that were undone; read from the oldest_token";
-            out_of_range("EVENTS_UNKNOWN", message, oldest)
-        }
+        Error::Feed(refusal) => of_feed(refusal),
         Error::WatchLimit { most } => {
             let mut details = error_info("WATCH_LIMIT", [("limit", most.to_string())]);
             let message = format!("this server allows {most} watchers from one address; end one, or share one");

@@ -1,0 +1,168 @@
+//! The order of events over several instances, and after a database was restored.
+
+use std::time::Duration;
+
+use boxoffice::pb::boxoffice::v1::{SubscribeEventsRequest, subscribe_events_response::Message};
+use futures_util::future::join_all;
+use sea_orm::ConnectionTrait as _;
+use tonic::Code;
+
+use crate::harness::{
+    Store, assert_refused,
+    events::{after, assert_complete, ids, next, next_event, subscribe, until},
+    eventually,
+    seats::{best, cancel, reserve, showtime, these},
+    world::{Storage, connect},
+};
+
+#[tokio::test]
+async fn a_subscriber_whose_server_ends_resumes_at_another() {
+    let storage = Storage::new(Store::Postgres).await;
+    let (one, other) = (storage.setup().start().await, storage.setup().start().await);
+    let showtime = showtime(&other).await;
+    let mut events = subscribe(&one, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    assert_eq!(next_event(&mut events).await.id, format!("{}/1/0", showtime.showtime_id));
+    one.stop().await;
+    let Message::Draining(draining) = next(&mut events).await else { panic!("the last message says where to resume") };
+    assert!(events.message().await.expect("the stream ends well").is_none());
+    reserve(&other, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let mut rest = subscribe(&other, after(&draining.resume_token)).await.expect("the token is of this feed");
+    assert_eq!(next_event(&mut rest).await.id, format!("{}/2/0", showtime.showtime_id));
+}
+
+#[tokio::test]
+async fn instances_deliver_the_same_events_in_the_same_order_under_load() {
+    let storage = Storage::new(Store::Postgres).await;
+    let servers = [storage.setup().start().await, storage.setup().start().await, storage.setup().start().await];
+    let showtimes = join_all((0..4).map(async |at: usize| showtime(&servers[at % 3]).await)).await;
+    let mut streams = Vec::new();
+    for server in &servers {
+        streams.push(subscribe(server, SubscribeEventsRequest::default()).await.expect("the feed is read"));
+    }
+    join_all((0..48).map(async |caller: usize| {
+        let (server, showtime) = (&servers[caller % 3], &showtimes[caller % 4]);
+        for round in 0..5 {
+            let customer = format!("caller {caller}-{round}");
+            let Ok(held) = reserve(server, best(showtime, &customer, 1 + (caller % 3) as i32)).await else { continue };
+            cancel(&servers[(caller + 1) % 3], &held).await.expect("the seats are held");
+        }
+    }))
+    .await;
+    let last = showtime(&servers[0]).await;
+    let mut read = Vec::new();
+    for stream in &mut streams {
+        read.push(until(stream, &last.showtime_id, 1, "ShowtimeCreated").await);
+    }
+    // What was committed before the last showtime has a position before it, unless a pass saw both.
+    for events in &read {
+        assert_complete(events);
+        assert_eq!(ids(events), ids(&read[0]));
+    }
+    let rows = "SELECT 1 FROM outbox o WHERE NOT EXISTS \
+        (SELECT 1 FROM feed f WHERE f.aggregate = o.aggregate AND f.seq = o.seq)";
+    let missing = storage.sql(rows).await.expect("the rows are read").rows_affected();
+    assert_eq!(missing, 0, "rows without a position");
+}
+
+/// A row of another showtime with a copy of some event. The feed orders rows, and does not read them.
+fn insert_row(aggregate: u128) -> String {
+    format!(
+        "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
+         SELECT '{aggregate:032x}', 1, 1, events, create_time FROM outbox LIMIT 1"
+    )
+}
+
+#[tokio::test]
+async fn a_commit_of_an_early_transaction_is_delivered_after_later_ones() {
+    let storage = Storage::new(Store::Postgres).await;
+    let server = storage.setup().start().await;
+    let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    let first = showtime(&server).await;
+    let early = connect(storage.database().url()).await;
+    early.execute_unprepared("BEGIN").await.expect("a transaction begins");
+    early.execute_unprepared(&insert_row(1)).await.expect("a row is written");
+    // Many transactions begin and commit after it, and get their positions.
+    let held = reserve(&server, these(&first, "ada", "A1")).await.expect("the seat is free");
+    until(&mut events, &first.showtime_id, held.revision, "ReservationCreated").await;
+    early.execute_unprepared("COMMIT").await.expect("the transaction commits");
+    // The row has a copy of the first event.
+    assert_eq!(next_event(&mut events).await.id, format!("{}/1/0", first.showtime_id));
+    let cancelled = cancel(&server, &held).await.expect("the seat is held");
+    until(&mut events, &first.showtime_id, cancelled.revision, "SeatsReleased").await;
+}
+
+#[tokio::test]
+async fn an_instance_that_stops_with_the_head_in_its_hand_only_delays_events() {
+    let storage = Storage::new(Store::Postgres).await;
+    let server = storage.setup().start().await;
+    let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    let stopped = connect(storage.database().url()).await;
+    stopped.execute_unprepared("BEGIN").await.expect("a transaction begins");
+    stopped.execute_unprepared("SELECT * FROM feed_head FOR UPDATE").await.expect("the head is locked");
+    let showtime = showtime(&server).await;
+    let held = reserve(&server, these(&showtime, "ada", "A1")).await.expect("sales go on");
+    let waited = tokio::time::timeout(Duration::from_millis(300), events.message()).await;
+    assert!(waited.is_err(), "an event has come without a position");
+    stopped.execute_unprepared("ROLLBACK").await.expect("the head is let go");
+    assert_complete(&until(&mut events, &showtime.showtime_id, held.revision, "ReservationCreated").await);
+}
+
+#[tokio::test]
+async fn a_token_of_a_database_that_was_set_back_is_unknown() {
+    let storage = Storage::new(Store::Sqlite).await;
+    let server = storage.setup().start().await;
+    let showtime = showtime(&server).await;
+    server.stop().await;
+    let database = storage.folder().join("data/boxoffice.db");
+    let copy = storage.folder().join("copy.db");
+    std::fs::copy(&database, &copy).expect("the file is copied");
+    let tokens = async |customer: &str, seats: i32| {
+        let server = storage.setup().start().await;
+        let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
+        let mut tokens = vec![next_event(&mut events).await.resume_token];
+        for _ in 0..seats {
+            reserve(&server, best(&showtime, customer, 1)).await.expect("there are free seats");
+            tokens.push(next_event(&mut events).await.resume_token);
+        }
+        (server, tokens)
+    };
+    let (server, first) = tokens("ada", 3).await;
+    server.stop().await;
+    std::fs::copy(&copy, &database).expect("the file is set back");
+    let (server, second) = tokens("bob", 2).await;
+    subscribe(&server, after(&first[0])).await.expect("this event is in both histories");
+    for token in &first[1..] {
+        let refused = subscribe(&server, after(token)).await.expect_err("these events were undone");
+        assert_refused(&refused, Code::OutOfRange, "EVENTS_UNKNOWN");
+    }
+    let refused = subscribe(&server, after(&first[3])).await.expect_err("these events were undone");
+    let oldest = assert_refused(&refused, Code::OutOfRange, "EVENTS_UNKNOWN")["oldest_token"].clone();
+    let mut events = subscribe(&server, after(&oldest)).await.expect("the token is of this feed");
+    assert_eq!(next_event(&mut events).await.resume_token, second[0]);
+}
+
+#[tokio::test]
+async fn a_token_of_a_postgres_that_was_restored_is_unknown_and_nothing_is_hidden() {
+    let storage = Storage::new(Store::Postgres).await;
+    let server = storage.setup().start().await;
+    let showtime = showtime(&server).await;
+    let held = reserve(&server, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    let read = until(&mut events, &showtime.showtime_id, held.revision, "ReservationCreated").await;
+    server.stop().await;
+    let copy = storage.database().copy();
+    // In a new cluster, transactions are counted anew.
+    let connection = connect(copy.url()).await;
+    connection.execute_unprepared("UPDATE feed_head SET low = '9000000000'").await.expect("a row is changed");
+    connection.close().await.expect("a connection closes");
+    let server = storage.setup().with("--database-url", copy.url()).start().await;
+    let mut events = eventually("the token is unknown", async || {
+        let refused = subscribe(&server, after(&read[0].resume_token)).await.err()?;
+        let metadata = assert_refused(&refused, Code::OutOfRange, "EVENTS_UNKNOWN");
+        subscribe(&server, after(&metadata["oldest_token"])).await.ok()
+    })
+    .await;
+    cancel(&server, &held).await.expect("the seat is held");
+    assert_complete(&until(&mut events, &showtime.showtime_id, held.revision + 1, "SeatsReleased").await);
+    server.stop().await;
+}

@@ -1,0 +1,69 @@
+//! A subscriber to events.
+
+use std::collections::HashMap;
+
+use boxoffice::pb::boxoffice::v1::{
+    FeedEvent, SubscribeEventsRequest, SubscribeEventsResponse, subscribe_events_request::Start,
+    subscribe_events_response::Message,
+};
+use tonic::{Status, Streaming};
+
+use super::{DEADLINE, Server};
+
+pub(crate) type Events = Streaming<SubscribeEventsResponse>;
+
+pub(crate) async fn subscribe(server: &Server, request: SubscribeEventsRequest) -> Result<Events, Status> {
+    Ok(server.events().subscribe_events(request).await?.into_inner())
+}
+
+pub(crate) fn after(token: &str) -> SubscribeEventsRequest {
+    SubscribeEventsRequest { start: Some(Start::ResumeToken(token.to_owned())), ..Default::default() }
+}
+
+pub(crate) async fn next(events: &mut Events) -> Message {
+    let message = tokio::time::timeout(DEADLINE, events.message()).await.expect("a message comes in time");
+    message.expect("the stream works").expect("the stream has not ended").message.expect("the message is something")
+}
+
+/// The next event, which comes in time whatever heartbeats come before it.
+pub(crate) async fn next_event(events: &mut Events) -> FeedEvent {
+    let event = async {
+        loop {
+            if let Message::Event(event) = next(events).await {
+                return event;
+            }
+        }
+    };
+    tokio::time::timeout(DEADLINE, event).await.expect("an event comes in time")
+}
+
+/// The next events up to the one of this revision.
+pub(crate) async fn until(events: &mut Events, showtime_id: &str, revision: i64, kind: &str) -> Vec<FeedEvent> {
+    let mut read = Vec::new();
+    loop {
+        let event = next_event(events).await;
+        let data = event.data.as_ref().expect("an event has data");
+        let last = data.showtime_id == showtime_id && data.revision == revision && event.r#type.ends_with(kind);
+        read.push(event);
+        if last {
+            return read;
+        }
+    }
+}
+
+pub(crate) fn ids(events: &[FeedEvent]) -> Vec<&str> {
+    events.iter().map(|event| event.id.as_str()).collect()
+}
+
+/// Checks that each showtime's events have all revisions and all ordinals in order.
+pub(crate) fn assert_complete(events: &[FeedEvent]) {
+    let mut last: HashMap<&str, (i64, i32)> = HashMap::new();
+    for event in events {
+        let data = event.data.as_ref().expect("an event has data");
+        let (revision, ordinal) = last.get(data.showtime_id.as_str()).copied().unwrap_or((0, 0));
+        let follows = (data.revision == revision && data.ordinal == ordinal + 1)
+            || (data.revision == revision + 1 && data.ordinal == 0);
+        assert!(follows, "{} follows revision {revision}, ordinal {ordinal}", event.id);
+        last.insert(&data.showtime_id, (data.revision, data.ordinal));
+    }
+}
