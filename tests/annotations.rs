@@ -5,6 +5,7 @@ use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
 };
 use tonic::Code;
+use tonic_types::StatusExt as _;
 
 use crate::harness::{
     Server, Store, World,
@@ -14,7 +15,7 @@ use crate::harness::{
 };
 
 /// Fields without a rule of their own. A new field needs a rule or an entry here.
-const WITHOUT_RULE: [&str; 12] = [
+const WITHOUT_RULE: [&str; 13] = [
     "CancelShowtimeRequest.force",
     "ConfirmReservationRequest.tender",
     "CreateShowtimeRequest.price.currency_code",
@@ -27,6 +28,7 @@ const WITHOUT_RULE: [&str; 12] = [
     "ListShowtimesRequest.start_after",
     "ListShowtimesRequest.start_before",
     "ReserveSeatsRequest.validate_only",
+    "SubscribeEventsRequest.from_now",
 ];
 
 /// One way of breaking one rule.
@@ -181,6 +183,8 @@ fn with_all(request: &DynamicMessage, fields: &[FieldDescriptor], set: bool) -> 
 async fn violated(server: &Server, path: &str, request: &DynamicMessage) -> Vec<String> {
     let bytes = prost::Message::encode_to_vec(request);
     match raw::call(server.channel(), path, bytes).await {
+        // No rule of the contract says which tokens are genuine.
+        Err(status) if status.get_details_error_info().is_some_and(|info| info.reason == "TOKEN_MALFORMED") => vec![],
         Err(status) if status.code() == Code::InvalidArgument => {
             violations(&status).into_iter().map(|(field, _)| field).collect()
         }
@@ -299,6 +303,7 @@ fn values(rule: &str, bound: &Value, valid: &Value) -> Vec<(Value, &'static str)
                     let broken = match (&*kind, &*rule) {
                         ("int32", "gte") => Value::I32(bound.as_i32().expect("a bound") - 1),
                         ("int32", "lte") => Value::I32(bound.as_i32().expect("a bound") + 1),
+                        ("string", "uuid") => Value::String("7".to_owned()),
                         ("enum", "defined_only") => Value::EnumNumber(i32::MAX),
                         ("enum", "not_in") => Value::EnumNumber(0),
                         other => panic!("this test does not know the rule {other:?} for items"),

@@ -1,14 +1,14 @@
 //! The stream of events: complete and in order, resumable from every event at any instance, and filtered.
 
 use boxoffice::pb::boxoffice::{
-    events::v1::event::Payload,
+    events::v1::{AggregateType, SeatsReleasedReason, event::Payload},
     v1::{
-        CancelShowtimeRequest, GetEventFeedRequest, SubscribeEventsRequest, subscribe_events_request::Start,
-        subscribe_events_response::Message,
+        CancelReservationRequest, CancelShowtimeRequest, GetEventFeedRequest, SubscribeEventsRequest,
+        subscribe_events_request::Start, subscribe_events_response::Message,
     },
 };
 use futures_util::future::join_all;
-use tonic::Code;
+use tonic::{Code, Request};
 
 use crate::harness::{
     Server, World, assert_refused, assert_violates,
@@ -19,6 +19,7 @@ use crate::harness::{
 
 on_both_stores!(
     every_change_has_its_events_in_the_order_of_revisions,
+    an_event_says_what_a_consumer_would_have_to_ask_for,
     a_stream_goes_on_after_every_event_with_any_filter,
     a_stream_from_now_has_only_what_is_committed_afterwards,
     events_are_filtered_by_type_showtime_and_cinema,
@@ -68,6 +69,39 @@ async fn every_change_has_its_events_in_the_order_of_revisions(world: World) {
         panic!("another payload: {confirmed:?}")
     };
     assert_eq!(payload.seats.len(), 2);
+}
+
+async fn an_event_says_what_a_consumer_would_have_to_ask_for(world: World) {
+    let mut events = subscribe(&world, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    let showtime = showtime(&world).await;
+    let mut request = Request::new(CancelReservationRequest::default());
+    let held = reserve(&world, these(&showtime, "ada", "A1 A2")).await.expect("the seats are free");
+    request.get_mut().reservation_id.clone_from(&held.reservation_id);
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    request.metadata_mut().insert("traceparent", traceparent.parse().expect("a header"));
+    world.reservations().cancel_reservation(request).await.expect("the seats are held");
+    let read = until(&mut events, &showtime.showtime_id, 3, "SeatsReleased").await;
+    let data: Vec<_> = read.into_iter().map(|event| event.data.expect("an event has data")).collect();
+    for event in &data {
+        assert_eq!((event.aggregate_type(), &event.aggregate_id), (AggregateType::Showtime, &showtime.showtime_id));
+        assert_eq!(event.revision_events, if event.revision == 3 { 2 } else { 1 });
+    }
+    assert_eq!(data[2].traceparent, traceparent);
+    assert!(data[1].traceparent.starts_with("00-") && data[1].traceparent.ends_with("-00"), "{:?}", data[1]);
+    let [Some(Payload::ShowtimeCreated(created)), _, Some(Payload::ReservationCancelled(cancelled)), last] =
+        [0, 1, 2, 3].map(|at: usize| data[at].payload.clone())
+    else {
+        panic!("other payloads: {data:?}")
+    };
+    let auditorium = showtime.auditorium.clone().expect("a showtime has an auditorium");
+    assert_eq!(
+        [created.cinema, created.time_zone, created.auditorium_name],
+        [auditorium.cinema, auditorium.time_zone, auditorium.name]
+    );
+    assert_eq!(created.local_date, showtime.local_date);
+    assert_eq!((cancelled.seats.len(), cancelled.total_price), (2, held.total_price));
+    let Some(Payload::SeatsReleased(released)) = last else { panic!("another payload: {last:?}") };
+    assert_eq!(released.reason(), SeatsReleasedReason::Cancelled);
 }
 
 /// Commits with one and with several events.

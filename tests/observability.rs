@@ -13,8 +13,13 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::harness::{Server, Store, World, grpc_web, request_id};
 
-const SERVICES: [&str; 4] =
-    ["boxoffice.v1.Auditoriums", "boxoffice.v1.Movies", "boxoffice.v1.Reservations", "boxoffice.v1.Showtimes"];
+const SERVICES: [&str; 5] = [
+    "boxoffice.v1.Auditoriums",
+    "boxoffice.v1.Events",
+    "boxoffice.v1.Movies",
+    "boxoffice.v1.Reservations",
+    "boxoffice.v1.Showtimes",
+];
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 #[tokio::test]

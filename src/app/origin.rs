@@ -12,6 +12,7 @@ use crate::{
     },
     ledger::Request,
     store::{RequestKey, SAMPLE_CALLER},
+    telemetry::trace_parent::TraceParent,
 };
 
 /// The name of every caller that is not authenticated. Their request ids are kept in one common space.
@@ -37,7 +38,7 @@ pub struct Origin {
     /// request id.
     pub key: Option<RequestKey>,
     /// The trace that it belongs to.
-    pub trace_id: Option<u128>,
+    pub trace: Option<TraceParent>,
 }
 
 impl Caller {
@@ -74,14 +75,14 @@ impl Caller {
 impl Origin {
     /// The ledger's request for a command of this origin.
     pub(super) fn command(&self, showtime_id: ShowtimeId, command: Command) -> Request {
-        let (key, trace_id) = (self.key.clone(), self.trace_id);
-        Request { key, trace_id, ..Request::new(showtime_id, command) }
+        let (key, trace) = (self.key.clone(), self.trace);
+        Request { key, trace, ..Request::new(showtime_id, command) }
     }
 }
 
 impl From<Caller> for Origin {
     /// A request without a key and without a trace.
     fn from(caller: Caller) -> Self {
-        Self { caller, key: None, trace_id: None }
+        Self { caller, key: None, trace: None }
     }
 }

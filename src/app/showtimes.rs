@@ -40,7 +40,7 @@ impl App {
         NewShowtime::check_start(new.start_time, self.0.clock.now())?;
         let found = self.movie(origin, &new.movie_id).await?;
         let movie = Sourced { value: (*found.value).clone(), source: found.source, fetch_time: found.fetch_time };
-        let (app, key) = (self.clone(), origin.key.clone());
+        let (app, key, trace) = (self.clone(), origin.key.clone(), origin.trace);
         self.detached(async move {
             let rules = &app.0.rules;
             let schedule = Schedule {
@@ -50,6 +50,7 @@ impl App {
                 slot: new.slot(rules.turnaround),
                 hold_duration: new.hold_duration.unwrap_or(rules.hold_duration),
                 now: app.0.clock.now(),
+                trace,
             };
             scheduled(app.0.store.schedule(&schedule, key.as_ref()).await?, &new, rules.turnaround)
         })

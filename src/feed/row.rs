@@ -1,6 +1,6 @@
 //! A row of the feed, read once for all subscribers, and the place of a subscriber in the feed.
 
-use std::sync::OnceLock;
+use std::{collections::BTreeMap, sync::OnceLock};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -50,7 +50,18 @@ impl Row {
             key: format!("{aggregate}/{seq}"),
             why: error.to_string(),
         })?;
-        let entries = read.events.into_iter().map(|event| Entry { event, encoded: OnceLock::new() }).collect();
+        let mut events_of = BTreeMap::<i64, i32>::new();
+        for event in &read.events {
+            *events_of.entry(event.revision).or_default() += 1;
+        }
+        let delivered = |event: pb::Event| pb::Event {
+            aggregate_type: pb::AggregateType::Showtime.into(),
+            aggregate_id: event.showtime_id.clone(),
+            revision_events: events_of.get(&event.revision).copied().unwrap_or_default(),
+            ..event
+        };
+        let entry = |event| Entry { event: delivered(event), encoded: OnceLock::new() };
+        let entries = read.events.into_iter().map(entry).collect();
         let (showtime_id, mark) = (ShowtimeId(aggregate), mark(&events));
         Ok(Self { position, showtime_id, entries, mark, bytes: events.len() })
     }

@@ -114,7 +114,7 @@ fn keyed<M: ChangeRequest, P>(
 fn origin(context: &Extensions) -> Origin {
     let context = RequestContext::of(context);
     let address = context.and_then(|context| context.peer).map(|peer| peer.ip());
-    Origin { caller: Caller::anyone(address), key: None, trace_id: context.map(|context| context.trace_id.0) }
+    Origin { caller: Caller::anyone(address), key: None, trace: context.map(|context| context.trace) }
 }
 
 /// Implements [`ChangeRequest`] for request messages that have a `request_id`.

@@ -42,7 +42,7 @@ use self::{
     record::Record, translated::Translated,
 };
 pub(super) use self::{fallback::unknown_path, stream_guard::StreamGuard};
-pub use super::request_context::{RequestContext, TraceId};
+pub use super::request_context::RequestContext;
 
 /// The limits that the layers enforce.
 #[derive(Clone, Debug)]

@@ -1,28 +1,21 @@
 //! What is known about a request besides its message: its id, its trace, its peer, its deadline and its method.
 
-use std::{cell::Cell, fmt, net::SocketAddr};
+use std::{cell::Cell, net::SocketAddr};
 
 use http::{Extensions, HeaderMap};
 use tokio::time::Instant;
 
 use super::methods::Method;
-use crate::{clock::Clock, telemetry::request::Protocol};
-
-/// A trace id as W3C Trace Context defines it. It is written as 32 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TraceId(pub u128);
-
-impl fmt::Display for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
+use crate::{
+    clock::Clock,
+    telemetry::{request::Protocol, trace_parent::TraceParent},
+};
 
 /// What the layers know about a request. Every request that reaches a service carries it in its extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestContext {
-    /// The trace that the caller's `traceparent` names, or a new one.
-    pub trace_id: TraceId,
+    /// The caller's `traceparent`. If requests are traced it is that of this request's span, and without either of them new.
+    pub trace: TraceParent,
     /// Identifies this request among all others. An INTERNAL answer and the log both contain it.
     pub request_id: u64,
     /// Address of the other end of the connection, if the transport knows it.
@@ -60,19 +53,9 @@ impl RequestContext {
     }
 }
 
-/// The trace id in the `traceparent` header, which has the form `00-<trace>-<parent>-<flags>`.
-pub(super) fn trace_from_headers(headers: &HeaderMap) -> Option<u128> {
-    let value = headers.get("traceparent")?.as_bytes();
-    // Later versions of the header may be longer, but begin with the same fields. Version `ff` is forbidden.
-    if value.len() < 55 || value[2] != b'-' || value[35] != b'-' || value.starts_with(b"ff") {
-        return None;
-    }
-    let digits = value.get(3..35)?;
-    // `from_str_radix` alone would accept a sign and upper-case digits, which the specification forbids.
-    if !digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
-        return None;
-    }
-    u128::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok().filter(|trace| *trace != 0)
+/// The caller's place in a trace.
+pub(super) fn trace_from_headers(headers: &HeaderMap) -> Option<TraceParent> {
+    TraceParent::parse(headers.get("traceparent")?.as_bytes())
 }
 
 /// A new id, random enough to be unique but not secret: the seed is random, the sequence (`SplitMix64`) can be predicted.
@@ -96,40 +79,9 @@ fn seed() -> u64 {
     u64::from_le_bytes(first)
 }
 
-/// A new trace id. It is never 0, which W3C Trace Context does not allow.
-pub(super) fn new_trace() -> u128 {
-    (u128::from(random_id()) << 64 | u128::from(random_id())).max(1)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn trace_of(traceparent: &'static str) -> Option<u128> {
-        let mut headers = HeaderMap::new();
-        headers.insert("traceparent", traceparent.parse().unwrap());
-        trace_from_headers(&headers)
-    }
-
-    #[test]
-    fn a_well_formed_traceparent_is_accepted() {
-        assert_eq!(
-            trace_of("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-            Some(0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c)
-        );
-    }
-
-    #[test]
-    fn a_malformed_traceparent_is_ignored() {
-        for bad in [
-            "",
-            "00-0af7651916cd43dd8448eb211c80319c",
-            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
-            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-            "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        ] {
-            assert_eq!(trace_of(bad), None, "{bad:?}");
-        }
-    }
+/// A new trace, which is not recorded.
+pub(super) fn new_trace() -> TraceParent {
+    // Neither is 0, which W3C Trace Context does not allow.
+    let trace = (u128::from(random_id()) << 64 | u128::from(random_id())).max(1);
+    TraceParent { trace, span: random_id().max(1), flags: 0 }
 }

@@ -81,7 +81,7 @@ impl<'a> BatchDecision<'a> {
             });
             writes.advances.len() - 1
         });
-        outbox::add_changes(&mut writes.advances[advance].events, plan, revision, now, request.trace_id, changes);
+        outbox::add_changes(&mut writes.advances[advance].events, plan, revision, now, request.trace, changes);
         deltas[advance].revision = revision;
         writes.companions.extend_from_slice(&request.companions);
         for change in changes {

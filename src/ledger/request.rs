@@ -11,6 +11,7 @@ use crate::{
         seating::{Command, Refusal, ShowtimePlan},
     },
     store::{Companion, RequestKey},
+    telemetry::trace_parent::TraceParent,
 };
 
 /// A command for one showtime, with what belongs to the request that brought it.
@@ -27,7 +28,7 @@ pub struct Request {
     /// Whether the command is only decided. Nothing is written, and no request id is looked up.
     pub validate_only: bool,
     /// The trace of the request, which the events of the change carry.
-    pub trace_id: Option<u128>,
+    pub trace: Option<TraceParent>,
     /// Rows of other tables that commit with the change. They are written only if the command is accepted and changes
     /// something. If one of them cannot be written, the request fails, and nothing of it is written.
     pub companions: Vec<Companion>,
@@ -37,8 +38,8 @@ impl Request {
     /// A command with nothing else: no request id, no trace, no companions.
     #[must_use]
     pub fn new(showtime_id: ShowtimeId, command: Command) -> Self {
-        let (key, record, trace_id, companions) = (None, None, None, Vec::new());
-        Self { showtime_id, command, key, record, validate_only: false, trace_id, companions }
+        let (key, record, trace, companions) = (None, None, None, Vec::new());
+        Self { showtime_id, command, key, record, validate_only: false, trace, companions }
     }
 
     /// Whether the command makes a reservation. Such a request id is stored with the reservation, not with an answer.

@@ -23,6 +23,7 @@ use crate::{
         boxoffice::events::v1::{self as pb, event::Payload},
         google::r#type::Money as PbMoney,
     },
+    telemetry::trace_parent::TraceParent,
 };
 
 pub use replay::{delta, replay};
@@ -33,7 +34,7 @@ pub fn add_changes(
     plan: &ShowtimePlan,
     revision: i64,
     now: DateTime<Utc>,
-    trace_id: Option<u128>,
+    trace: Option<TraceParent>,
     changes: &[Change],
 ) {
     replay::add_step(row, revision, now, changes);
@@ -42,7 +43,7 @@ pub fn add_changes(
         showtime_id: plan.facts.showtime_id,
         revision,
         now,
-        trace_id: trace_id.map(|id| format!("{id:032x}")).unwrap_or_default(),
+        traceparent: trace.map(|trace| trace.to_string()).unwrap_or_default(),
         ordinal: 0,
     };
     let seat_index = plan.seat_index.as_ref();
@@ -72,16 +73,20 @@ pub fn add_changes(
                     reservation_id: ended.reservation_id.to_string(),
                     customer_id: ended.customer_id.to_string(),
                     was_confirmed: ended.sale().is_some(),
+                    seats: seats(seat_index, ended.block),
+                    total_price: Some(money(ended.total)),
                 }));
-                events.add(released(seat_index, ended));
+                events.add(released(seat_index, ended, pb::SeatsReleasedReason::Cancelled));
             }
             Change::Expired(ended) => {
                 events.add(Payload::ReservationExpired(pb::ReservationExpired {
                     reservation_id: ended.reservation_id.to_string(),
                     customer_id: ended.customer_id.to_string(),
                     expire_time: Some(timestamp(ended.expire_time())),
+                    seats: seats(seat_index, ended.block),
+                    total_price: Some(money(ended.total)),
                 }));
-                events.add(released(seat_index, ended));
+                events.add(released(seat_index, ended, pb::SeatsReleasedReason::Lapsed));
             }
             Change::ShowtimeCancelled { confirmed_count, .. } => {
                 let confirmed_count = *confirmed_count;
@@ -92,7 +97,7 @@ pub fn add_changes(
 }
 
 /// Writes the row of a new showtime, in the transaction that schedules it.
-pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime) -> Result<(), Error> {
+pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime, trace: Option<TraceParent>) -> Result<(), Error> {
     let (facts, standing) = (&showtime.facts, showtime.standing);
     let mut row = Vec::new();
     let mut events = PublicEvents {
@@ -100,7 +105,7 @@ pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime) -> Result<(),
         showtime_id: facts.showtime_id,
         revision: standing.revision,
         now: facts.create_time,
-        trace_id: String::new(),
+        traceparent: trace.map(|trace| trace.to_string()).unwrap_or_default(),
         ordinal: 0,
     };
     events.add(Payload::ShowtimeCreated(pb::ShowtimeCreated {
@@ -111,6 +116,10 @@ pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime) -> Result<(),
         end_time: Some(timestamp(facts.end_time)),
         price: Some(money(facts.price)),
         seat_count: facts.auditorium.seat_count,
+        cinema: facts.auditorium.cinema.clone(),
+        time_zone: facts.auditorium.time_zone.name().to_owned(),
+        local_date: facts.local_date.to_string(),
+        auditorium_name: facts.auditorium.name.clone(),
     }));
     let insert = outbox::Entity::insert(outbox::ActiveModel {
         aggregate: Set(facts.showtime_id.0),
@@ -131,7 +140,7 @@ struct PublicEvents<'a> {
     showtime_id: ShowtimeId,
     revision: i64,
     now: DateTime<Utc>,
-    trace_id: String,
+    traceparent: String,
     ordinal: i32,
 }
 
@@ -142,8 +151,9 @@ impl PublicEvents<'_> {
             revision: self.revision,
             ordinal: self.ordinal,
             time: Some(timestamp(self.now)),
-            trace_id: self.trace_id.clone(),
+            traceparent: self.traceparent.clone(),
             payload: Some(payload),
+            ..pb::Event::default()
         };
         self.ordinal += 1;
         // Repeated fields of concatenated messages are joined, so `Events.events` grows event by event.
@@ -151,9 +161,12 @@ impl PublicEvents<'_> {
     }
 }
 
-fn released(seat_index: &SeatIndex, ended: &Reservation) -> Payload {
-    let reservation_id = ended.reservation_id.to_string();
-    Payload::SeatsReleased(pb::SeatsReleased { reservation_id, seats: seats(seat_index, ended.block) })
+fn released(seat_index: &SeatIndex, ended: &Reservation, reason: pb::SeatsReleasedReason) -> Payload {
+    Payload::SeatsReleased(pb::SeatsReleased {
+        reservation_id: ended.reservation_id.to_string(),
+        seats: seats(seat_index, ended.block),
+        reason: reason.into(),
+    })
 }
 
 fn tender(sold: &Reservation) -> Option<pb::Tender> {

@@ -30,10 +30,13 @@ use super::{
     timing::read_named,
     transactions::Tx,
 };
-use crate::domain::{
-    ids::{AuditoriumId, ShowtimeId},
-    movie::{Movie, Sourced},
-    showtime::{Filter, MAX_SPAN, NewShowtime, Phase, Showtime, Standing, TimeSlot},
+use crate::{
+    domain::{
+        ids::{AuditoriumId, ShowtimeId},
+        movie::{Movie, Sourced},
+        showtime::{Filter, MAX_SPAN, NewShowtime, Phase, Showtime, Standing, TimeSlot},
+    },
+    telemetry::trace_parent::TraceParent,
 };
 
 /// A showtime that is to be scheduled.
@@ -50,6 +53,8 @@ pub struct Schedule<'a> {
     pub hold_duration: Duration,
     /// The time of the request.
     pub now: DateTime<Utc>,
+    /// The trace of the request.
+    pub trace: Option<TraceParent>,
 }
 
 /// The outcome of a request to schedule a showtime.
@@ -133,7 +138,7 @@ impl Store {
         insert(&tx, schedule, &row).await?;
         requests::answer(&tx, key, &row).await?;
         let scheduled = row.showtime()?;
-        outbox::showtime_created(&tx, &scheduled).await?;
+        outbox::showtime_created(&tx, &scheduled, schedule.trace).await?;
         let scheduled = tx.commit(ShowtimeScheduled::Scheduled(scheduled)).await?;
         self.0.events_written.send();
         Ok(scheduled)

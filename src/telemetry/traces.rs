@@ -29,7 +29,7 @@ use tonic::transport::Endpoint;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::options::Error;
+use super::{options::Error, trace_parent::TraceParent};
 
 /// Longest wait for a connection to the collector.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -117,9 +117,9 @@ pub fn enabled() -> bool {
     ENABLED.load(Ordering::Relaxed)
 }
 
-/// The span of an incoming request, whose parent is the caller's span, and the id of its trace.
+/// The span of an incoming request, whose parent is the caller's span, and its place in the trace.
 #[must_use]
-pub fn request_span(headers: &HeaderMap, service: &str, method: &str) -> (Span, u128) {
+pub fn request_span(headers: &HeaderMap, service: &str, method: &str) -> (Span, Option<TraceParent>) {
     let span = tracing::info_span!(
         target: "boxoffice::request",
         "request",
@@ -134,8 +134,14 @@ pub fn request_span(headers: &HeaderMap, service: &str, method: &str) -> (Span, 
     let parent = TraceContextPropagator::new().extract(&Headers(headers));
     // Fails only for a span that no layer records.
     let _ = span.set_parent(parent);
-    let trace = u128::from_be_bytes(span.context().span().span_context().trace_id().to_bytes());
-    (span, trace)
+    let context = span.context();
+    let context = context.span().span_context().clone();
+    let trace = TraceParent {
+        trace: u128::from_be_bytes(context.trace_id().to_bytes()),
+        span: u64::from_be_bytes(context.span_id().to_bytes()),
+        flags: context.trace_flags().to_u8(),
+    };
+    (span, context.is_valid().then_some(trace))
 }
 
 struct Headers<'a>(&'a HeaderMap);
@@ -210,7 +216,7 @@ mod tests {
         headers.insert("traceparent", format!("00-{trace:032x}-{parent:016x}-01").parse().unwrap());
         tracing::subscriber::with_default(lines, || {
             let (_span, found) = request_span(&headers, "boxoffice.v1.Showtimes", "GetShowtime");
-            assert_eq!(found, trace);
+            assert_eq!(found.unwrap().trace, trace);
         });
         tokio::task::spawn_blocking(|| traces.shutdown(Duration::from_secs(10))).await.unwrap();
         let sent = receiver.recv().await.unwrap();

@@ -6,8 +6,8 @@ use boxoffice::pb::{
         CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest, CreateAuditoriumRequest,
         CreateShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, GetReservationRequest, GetSeatMapRequest,
         GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListReservationsRequest, ListShowtimesRequest,
-        ReservationState, ReserveSeatsRequest, Row, SearchMoviesRequest, Seat, ShowtimeState, Tender,
-        WatchSeatMapRequest,
+        ReservationState, ReserveSeatsRequest, Row, SearchMoviesRequest, Seat, ShowtimeState, SubscribeEventsRequest,
+        Tender, WatchSeatMapRequest, subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
@@ -120,7 +120,14 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
             created_before: Some(timestamp(in_hours(1))),
         }
         .encode_to_vec(),
-        "GetRulesRequest" => Vec::new(),
+        "SubscribeEventsRequest" => SubscribeEventsRequest {
+            start: Some(Start::ResumeToken("a".to_owned())),
+            types: vec!["ReservationConfirmed".to_owned()],
+            showtime_ids: vec![id()],
+            cinemas: vec!["Grand Palace".to_owned()],
+        }
+        .encode_to_vec(),
+        "GetRulesRequest" | "GetEventFeedRequest" => Vec::new(),
         other => panic!("add a valid {other} here"),
     }
 }

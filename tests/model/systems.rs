@@ -315,6 +315,7 @@ async fn schedule(store: &Store, run: u128, Scenario { auditorium, facts, .. }: 
         slot: new.slot(Duration::ZERO),
         hold_duration: facts.hold_duration,
         now: opening(),
+        trace: None,
     };
     match store.schedule(&schedule, None).await {
         Ok(ShowtimeScheduled::Scheduled(showtime)) => showtime.facts.showtime_id,

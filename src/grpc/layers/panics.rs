@@ -59,7 +59,7 @@ where
 fn log(panic: &str, context: Option<&RequestContext>) {
     let (service, method) = context.map_or(("", ""), |context| (&*context.method.service, &*context.method.name));
     let request_id = context.map(RequestContext::request_id_hex).unwrap_or_default();
-    let trace = context.map(|context| context.trace_id.to_string()).unwrap_or_default();
+    let trace = context.map(|context| format!("{:032x}", context.trace.trace)).unwrap_or_default();
     tracing::error!(target: "boxoffice::panic", service, method, request_id, trace, panic, "a handler panicked");
 }
 

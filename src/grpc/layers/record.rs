@@ -23,7 +23,7 @@ use crate::{
     grpc::{
         connections::Connection,
         methods,
-        request_context::{self, RequestContext, TraceId},
+        request_context::{self, RequestContext},
     },
     telemetry::{
         self, metrics,
@@ -87,11 +87,10 @@ impl Recording {
         let (span, trace) = if traces::enabled() {
             traces::request_span(request.headers(), &method.service, &method.name)
         } else {
-            (Span::none(), request_context::trace_from_headers(request.headers()).unwrap_or(0))
+            (Span::none(), request_context::trace_from_headers(request.headers()))
         };
-        let trace = if trace == 0 { request_context::new_trace() } else { trace };
         let context = RequestContext {
-            trace_id: TraceId(trace),
+            trace: trace.unwrap_or_else(request_context::new_trace),
             request_id: request_context::random_id(),
             peer: Connection::of(request.extensions()).and_then(|connection| connection.peer()),
             began,
@@ -127,7 +126,7 @@ impl Recording {
             protocol: self.context.protocol,
             elapsed: self.context.began.elapsed(),
             peer: self.context.peer,
-            trace_id: self.context.trace_id.0,
+            trace_id: self.context.trace.trace,
         };
         telemetry::request_ended(&ended, &method.series);
     }

@@ -77,7 +77,7 @@ fn expired(id: &str, at_second: i64) -> Payload {
 }
 
 fn released(id: &str, numbers: &[i32]) -> Payload {
-    Payload::SeatsReleased(SeatsReleased { reservation_id: id.to_owned(), seats: seats(numbers) })
+    Payload::SeatsReleased(SeatsReleased { reservation_id: id.to_owned(), seats: seats(numbers), ..Default::default() })
 }
 
 #[track_caller]

@@ -55,7 +55,7 @@ impl Writer {
         let changes = self.seating.decide(command, &RULES, now).expect("the rules allow it").changes;
         self.seating.apply(&changes, now);
         let mut row = Vec::new();
-        add_changes(&mut row, self.seating.plan(), self.seating.revision(), now, Some(7), &changes);
+        add_changes(&mut row, self.seating.plan(), self.seating.revision(), now, None, &changes);
         self.rows.push(row);
     }
 
