@@ -7,6 +7,7 @@
 //! Deliberately absent: what a subscriber has taken. It has a cursor, and resumes from it at any instance.
 
 mod filter;
+mod retention;
 mod ring;
 mod row;
 mod subscription;
@@ -21,6 +22,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use filter::{Filter, KINDS};
+pub use retention::Kept;
 pub use row::{Cursor, Entry, Row};
 pub use subscription::{Delivery, Subscription};
 
@@ -40,6 +42,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const PAUSE_SUBSCRIBED: Duration = Duration::from_millis(10);
 /// The pause after a pass of another instance was under way.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
+/// Attempts to find the feed in the present epoch. It takes one, or two after a start or a restore.
+const EPOCH_ATTEMPTS: u32 = 200;
 /// The time until the next attempt, when the database cannot be used.
 const RETRY: Duration = Duration::from_secs(1);
 /// Rows that are read at once.
@@ -153,12 +157,29 @@ impl Feed {
         }
     }
 
-    /// Where the feed begins and ends.
+    /// Where the feed begins and ends, in the present epoch. A pass begins an epoch, and is waited for.
     ///
     /// # Errors
     /// The database cannot be used.
     pub async fn head(&self) -> Result<FeedHead, Error> {
-        self.0.store.feed_head().await
+        for _ in 0..EPOCH_ATTEMPTS {
+            let head = self.0.store.feed_head().await?;
+            if head.epoch != head.present {
+                self.0.store.give_positions().await?;
+            } else if self.is_of(&head.epoch) {
+                return Ok(head);
+            }
+            // The next pass of this process finds the epoch as well. Subscriptions compare theirs with it.
+            self.0.store.events_written().send();
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
+        Err(Error::overloaded("the feed of events is being made ready for this database"))
+    }
+
+    /// Whether the last pass of this process was in this epoch, or there was none.
+    fn is_of(&self, epoch: &str) -> bool {
+        let last = self.0.head.borrow();
+        last.epoch.is_empty() || last.epoch == epoch
     }
 
     /// The row at this position, if it was not deleted.

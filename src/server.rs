@@ -73,7 +73,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
         () = lifecycle.shutdown.cancelled() => return Ok(()),
     };
     let (store, ledger, feed, app) = built;
-    lifecycle.tasks.spawn(feed.run(lifecycle.shutdown.clone()));
+    lifecycle.tasks.spawn(feed.clone().run(lifecycle.shutdown.clone()));
 
     let watching = grpc::Watching { heartbeat: config.seats.watch_heartbeat, shutdown: lifecycle.shutdown.clone() };
     let services = grpc::services(app.clone(), health.service(), config.limits.max_message_bytes, watching)?;
@@ -88,6 +88,8 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
         sample(&app, &lifecycle).await;
     }
     lifecycle.tasks.spawn(delete_old_answers(app.clone(), lifecycle.requests_ended.clone()));
+    let kept = options::kept_events(config);
+    lifecycle.tasks.spawn(feed.delete_old(kept, Clock::System, lifecycle.shutdown.clone()));
     if let Some(period) = options::sweep(config) {
         lifecycle.tasks.spawn(sweep(ledger, period, lifecycle.shutdown.clone()));
     }

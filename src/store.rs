@@ -50,7 +50,7 @@ mod transactions;
 
 pub use auditoriums::AuditoriumCreated;
 pub use errors::Error;
-pub use feed::{FeedHead, FeedRow, Pass};
+pub use feed::{Deleted, FeedHead, FeedRow, Pass, Retention};
 pub use handle::Store;
 pub use ledger::{
     Companion, LedgerConnection, LedgerStanding, LedgerTx, LedgerWrites, LockWait, LockedShowtime, LockedShowtimes,

@@ -110,6 +110,9 @@ async fn a_commit_whose_answer_is_lost_is_found_by_its_request_id() {
     let storage = Storage::new(Store::Postgres).await;
     let proxy = Proxy::start(&storage.database().url()).await;
     let fleet = Fleet::start(1, without_sweep(storage.setup()).with("--database-url", proxy.url())).await;
+    // Without the head no positions are given to events, which is a commit as well.
+    let head = storage.connect().await;
+    head.execute_unprepared("BEGIN; SELECT * FROM feed_head FOR UPDATE").await.expect("the head is locked");
     let history = History::default();
     let id = &history.schedule(fleet.channel(0), 2, 600).await;
     for (cut, row) in [(Cut::AfterCommit, "A"), (Cut::BeforeCommit, "B")] {

@@ -20,6 +20,7 @@ mod contention;
 mod crashes;
 mod descriptors;
 mod event_order;
+mod event_retention;
 mod events;
 mod fuzz;
 mod holds;

@@ -92,8 +92,19 @@ async fn with_many_rows(store: Store) -> (World, String) {
          WHERE showtime_id NOT IN (SELECT showtime_id FROM standings)";
     let outbox = "INSERT INTO outbox SELECT s.showtime_id, 2, 2, o.events, o.create_time, NULL, 0 \
          FROM showtimes s, (SELECT * FROM outbox LIMIT 1) o";
+    let feed = match store {
+        // A trigger has given positions.
+        Store::Sqlite => "SELECT 1",
+        Store::Postgres => {
+            "WITH given AS (INSERT INTO feed (position, aggregate, seq) \
+                SELECT (SELECT position FROM feed_head) + row_number() OVER (), aggregate, seq FROM outbox o \
+                WHERE NOT EXISTS (SELECT 1 FROM feed f WHERE f.aggregate = o.aggregate AND f.seq = o.seq) RETURNING position) \
+             UPDATE feed_head SET position = (SELECT max(position) FROM given), seen = pg_current_snapshot()"
+        }
+    };
     let lapses = format!("UPDATE standings SET next_lapse = {} WHERE showtime_id < {}", minute("1"), id("1000500"));
-    for statement in [&*auditoriums, &*showtimes, standings, outbox, &*reservations, claims, &*lapses, "ANALYZE"] {
+    for statement in [&*auditoriums, &*showtimes, standings, outbox, feed, &*reservations, claims, &*lapses, "ANALYZE"]
+    {
         world.storage.sql(statement).await.unwrap_or_else(|error| panic!("{error}: {statement}"));
     }
     (world, auditorium)
@@ -169,6 +180,11 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
     found.push(("showtimes by id".to_owned(), statements::showtimes_by_ids(backend, &some)));
     let now = (backend == DbBackend::Sqlite).then(beginning);
     found.push(("showtimes with a lapse".to_owned(), statements::lapsed(backend, now, 256)));
+    found.push(("the feed".to_owned(), statements::feed(backend, 7_000, 500)));
+    found.push(("the oldest events".to_owned(), statements::oldest_events(backend, 7_000)));
+    if backend == DbBackend::Postgres {
+        found.push(("events without a position".to_owned(), statements::unnumbered_events()));
+    }
     found.extend(reservation_lists(backend));
     found
 }
@@ -271,7 +287,9 @@ fn assert_indexed(name: &str, plan: &[String]) {
     let rows = |line: &str| line.split("rows=").nth(1)?.split(' ').next()?.parse::<i64>().ok();
     for line in plan {
         let sorts = line.contains("Sort  (") && rows(line).is_none_or(|rows| rows > SHOWTIMES / 50);
-        assert!(!line.contains("Seq Scan on") && !sorts, "{name}: {line} in {plan:#?}");
+        // The head of the feed is one row.
+        let scans = line.contains("Seq Scan on") && !line.contains("Seq Scan on feed_head");
+        assert!(!scans && !sorts, "{name}: {line} in {plan:#?}");
     }
 }
 

@@ -222,11 +222,14 @@ async fn showtimes_of_the_release_before_have_a_cinema() {
         world.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free");
         world.stop().await;
         let (undo, id) = match store {
-            Store::Sqlite => ("DROP TRIGGER showtimes_fill_cinema;", "randomblob(16)"),
-            Store::Postgres => ("DROP FUNCTION showtimes_fill_cinema CASCADE;", "gen_random_uuid()"),
+            Store::Sqlite => ("DROP TRIGGER showtimes_fill_cinema; DROP TRIGGER outbox_is_fed;", "randomblob(16)"),
+            Store::Postgres => (
+                "DROP FUNCTION showtimes_fill_cinema CASCADE; ALTER TABLE outbox DROP COLUMN xid;",
+                "gen_random_uuid()",
+            ),
         };
         let undo = format!(
-            "{undo} DROP INDEX showtimes_by_cinema; ALTER TABLE showtimes DROP COLUMN cinema; \
+            "{undo} DROP TABLE feed; DROP TABLE feed_head; DROP INDEX showtimes_by_cinema; ALTER TABLE showtimes DROP COLUMN cinema; \
              DROP TABLE schema_compatibility; DELETE FROM schema_migrations WHERE version >= 6"
         );
         world.storage.sql(&undo).await.expect("the migration is undone");

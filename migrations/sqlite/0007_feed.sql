@@ -5,8 +5,7 @@
 CREATE TABLE feed (
     position    INTEGER PRIMARY KEY AUTOINCREMENT,
     aggregate   BLOB NOT NULL,
-    seq         INTEGER NOT NULL,
-    UNIQUE (aggregate, seq)
+    seq         INTEGER NOT NULL
 ) STRICT;
 
 -- One row.

@@ -39,6 +39,8 @@ sections! {
         cinema: Cinema,
         /// The ledger, the sweep, and seat maps.
         seats: Seats,
+        /// The feed of events.
+        events: Events,
         /// What is refused, and how long the service waits.
         limits: Limits,
         /// Logs and traces.
@@ -184,6 +186,14 @@ options! {
         max_caller_watchers: usize = 1_000 in 1..=1_000_000,
         /// Silence after which a watcher of a seat map is sent a heartbeat.
         watch_heartbeat: Duration = "10s" in TENTH..=HOUR,
+    }
+
+    /// The feed of events.
+    pub struct Events under "Events" {
+        /// How long events are kept for subscribers.
+        event_retention: Duration = "7d" in SECOND..=YEAR,
+        /// Most commits whose events are kept; the oldest ones are deleted before their time.
+        event_cap: u32 = 10_000_000 in 1..=1_000_000_000,
     }
 
     /// What is refused, and how long the service waits.

@@ -84,6 +84,10 @@ impl Subscription {
             if !self.rows.is_empty() {
                 continue;
             }
+            if self.head.borrow().position > self.cursor.after {
+                // There are rows, and they were deleted.
+                return Ok(Delivery::Compacted);
+            }
             tokio::select! {
                 changed = self.head.changed() => if changed.is_err() {
                     // The feed is gone with its process.

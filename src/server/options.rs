@@ -9,6 +9,7 @@ use crate::{
     app::Rules,
     config::{Cache, Config, Cors, Database, DatabaseLocation, Hosts, LogFormat, Migrate, Observability, OrphanSeats},
     domain::seating::{self, OrphanRule},
+    feed,
     grpc::{connections, layers},
     ledger,
     server::limits,
@@ -85,6 +86,11 @@ fn seating(config: &Config) -> seating::Rules {
             OrphanSeats::Refuse => OrphanRule::Refuse,
         },
     }
+}
+
+/// The events that are kept.
+pub(super) fn kept_events(config: &Config) -> feed::Kept {
+    feed::Kept { time: config.events.event_retention, most: i64::from(config.events.event_cap) }
 }
 
 /// The pause between two sweeps; none: this instance does not sweep.

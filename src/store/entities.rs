@@ -10,6 +10,7 @@
 
 pub(super) mod auditorium;
 pub(super) mod feed;
+pub(super) mod feed_head;
 pub(super) mod outbox;
 pub(super) mod request;
 pub(super) mod reservation;

@@ -2,10 +2,14 @@
 //!
 //! On SQLite a trigger gives a row its position, in the transaction that writes it. On Postgres [`Store::give_positions`] does,
 //! after the commit: a revision is only written after the one before was committed, so that whatever a statement sees is a
-//! prefix of each showtime without gaps. Every row that is seen is given a position, whenever its transaction began.
+//! prefix of each showtime without gaps. Every row that is seen is given a position, whenever its transaction began. A pass
+//! leaves its snapshot, and the next one finds what that snapshot did not see by the transactions' numbers. So it reads nothing
+//! else, also while a transaction stays open for long.
 //!
 //! With the ledger's transaction and the migrations, this has SQL that is written as text: the query builder does not know
 //! transaction ids.
+
+mod retention;
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -26,6 +30,9 @@ use super::{
     transactions,
 };
 use crate::background::Nudge;
+
+pub(super) use retention::oldest;
+pub use retention::{Deleted, Retention};
 
 /// A pass that gives positions may take as long as this number of statements. After an upgrade, or in a database that was
 /// restored, it looks at all rows.
@@ -53,6 +60,8 @@ pub struct FeedHead {
     pub compacted: i64,
     /// Differs between databases, and changes when one is set back to an earlier time.
     pub epoch: String,
+    /// The epoch that the next pass begins, if it is another one. Until then the rest is that of the epoch before.
+    pub present: String,
 }
 
 /// What a pass that gives positions has found.
@@ -126,12 +135,15 @@ impl Store {
         else {
             return tx.rollback(Pass::Busy).await;
         };
-        if epoch != present {
+        let is_new = epoch != present;
+        let number = if is_new { NUMBER_ALL } else { NUMBER };
+        let number = Statement::from_sql_and_values(tx.backend, number, [position.into()]);
+        let numbered = bounded(limit, Numbered::find_by_statement(number).one(&tx.inner)).await?;
+        if is_new {
             let begin = Statement::from_sql_and_values(tx.backend, BEGIN_EPOCH, [present.clone().into()]);
             bounded(tx.limit, tx.inner.execute_raw(begin)).await?;
+            bounded(limit, tx.inner.execute_unprepared(FORGET_TRANSACTIONS)).await?;
         }
-        let number = Statement::from_sql_and_values(tx.backend, NUMBER, [position.into()]);
-        let numbered = bounded(limit, Numbered::find_by_statement(number).one(&tx.inner)).await?;
         let position = numbered.map_or(position, |numbered| numbered.position);
         tx.commit(Pass::Done { position, epoch: present }).await
     }
@@ -143,7 +155,7 @@ impl Store {
     pub async fn feed_head(&self) -> Result<FeedHead, Error> {
         read_named("get_feed_head", async {
             let pooled = self.0.reads.acquire().await?;
-            let sql = if self.has_clock() { HEAD } else { HEAD_SQLITE };
+            let sql = if self.has_clock() { HEAD.as_str() } else { HEAD_SQLITE };
             let head = FeedHead::find_by_statement(Statement::from_string(pooled.backend(), sql));
             pooled.read(head.one(pooled.connection)).await?.ok_or_else(no_head)
         })
@@ -193,23 +205,42 @@ fn epoch() -> String {
     dialect::epoch(DbBackend::Postgres).map(|query| query.to_string(PostgresQueryBuilder)).unwrap_or_default()
 }
 
-const HEAD: &str = "SELECT position, compacted, epoch FROM feed_head";
 const HEAD_SQLITE: &str = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0) AS position, \
-    compacted, epoch FROM feed_head";
+    compacted, epoch, epoch AS present FROM feed_head";
 
-/// A row of a transaction before `low` has its position. Without `low`, all rows would be looked at.
+static HEAD: LazyLock<String> = LazyLock::new(|| {
+    let present = epoch();
+    format!("SELECT position, compacted, epoch, ({present}) AS present FROM feed_head")
+});
+
+/// The rows that the last pass did not see, as it has left its snapshot: those of transactions that had not begun then, and of
+/// those that were under way.
 macro_rules! fresh {
     () => {
-        "outbox o WHERE o.xid >= (SELECT low FROM feed_head) \
-         AND NOT EXISTS (SELECT 1 FROM feed f WHERE f.aggregate = o.aggregate AND f.seq = o.seq)"
+        "SELECT aggregate, seq, create_time FROM outbox WHERE xid >= (SELECT pg_snapshot_xmax(seen) FROM feed_head) \
+         UNION ALL \
+         SELECT aggregate, seq, create_time FROM outbox WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(seen) FROM feed_head))"
     };
 }
 
-static SEE: LazyLock<String> = LazyLock::new(|| {
+/// Gives positions to these rows, in an order in which each showtime's are in theirs, and leaves the snapshot in which the
+/// statement has seen them.
+macro_rules! number {
+    ($rows:expr) => {
+        concat!(
+            "WITH fresh AS (SELECT aggregate, seq, row_number() OVER (ORDER BY create_time, aggregate, seq) AS ordinal FROM (",
+            $rows,
+            ") AS found), given AS (INSERT INTO feed (position, aggregate, seq) SELECT $1 + ordinal, aggregate, seq FROM fresh \
+             RETURNING position) \
+             UPDATE feed_head SET position = coalesce((SELECT max(position) FROM given), position), \
+             seen = pg_current_snapshot() RETURNING position"
+        )
+    };
+}
+
+pub(super) static SEE: LazyLock<String> = LazyLock::new(|| {
     let (fresh, present) = (fresh!(), epoch());
-    format!(
-        "SELECT position, epoch, ({present}) AS present, EXISTS (SELECT 1 FROM {fresh}) AS has_fresh FROM feed_head"
-    )
+    format!("SELECT position, epoch, ({present}) AS present, EXISTS ({fresh}) AS has_fresh FROM feed_head")
 });
 
 /// Locks the head, unless another transaction has locked it, and sets the time that the next statement may take.
@@ -221,15 +252,17 @@ static LOCK: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// In a new epoch every row is looked at: a database that was dumped and restored counts its transactions anew.
-const BEGIN_EPOCH: &str = "UPDATE feed_head SET epoch = $1, low = '0'";
+const NUMBER: &str = number!(fresh!());
 
-/// Numbers the rows that the statement sees. Those of transactions before its oldest open one need not be looked at again.
-const NUMBER: &str = concat!(
-    "WITH fresh AS (SELECT o.aggregate, o.seq, row_number() OVER (ORDER BY o.create_time, o.aggregate, o.seq) AS ordinal FROM ",
-    fresh!(),
-    "), given AS (INSERT INTO feed (position, aggregate, seq) SELECT $1 + ordinal, aggregate, seq FROM fresh \
-     RETURNING position) \
-     UPDATE feed_head SET position = (SELECT max(position) FROM given), low = pg_snapshot_xmin(pg_current_snapshot()) \
-     WHERE EXISTS (SELECT 1 FROM given) RETURNING position"
+/// In a new epoch every row is looked at: a database that was dumped and restored counts its transactions anew.
+const NUMBER_ALL: &str = number!(
+    "SELECT aggregate, seq, create_time FROM outbox o \
+     WHERE NOT EXISTS (SELECT 1 FROM feed f WHERE f.aggregate = o.aggregate AND f.seq = o.seq)"
 );
+
+const BEGIN_EPOCH: &str = "UPDATE feed_head SET epoch = $1";
+
+/// Rows that have their positions must not be found by the number of a transaction of another epoch.
+const FORGET_TRANSACTIONS: &str = "UPDATE outbox o SET xid = NULL FROM feed f \
+     WHERE f.aggregate = o.aggregate AND f.seq = o.seq \
+     AND o.xid >= (SELECT pg_snapshot_xmin(seen) FROM feed_head)";

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sea_orm::{DbBackend, QueryTrait as _, Statement};
 
 use super::{
-    auditoriums,
+    auditoriums, feed,
     reservations::{self, ReservationCursor},
     rows::showtime::{ShowtimeRow, StandingRow},
     seat_maps,
@@ -18,6 +18,24 @@ use crate::domain::{
 };
 
 pub use super::ledger::since::statement as events_since;
+
+/// Rows of the feed.
+#[must_use]
+pub fn feed(backend: DbBackend, after: i64, limit: u64) -> Statement {
+    feed::after(after, limit).build(backend)
+}
+
+/// The oldest rows of the feed, which may be old enough to be deleted.
+#[must_use]
+pub fn oldest_events(backend: DbBackend, compacted: i64) -> Statement {
+    feed::oldest(compacted).build(backend)
+}
+
+/// Whether a row of the outbox has no position. Only Postgres has such rows.
+#[must_use]
+pub fn unnumbered_events() -> Statement {
+    Statement::from_string(DbBackend::Postgres, feed::SEE.as_str())
+}
 
 /// A page of auditoriums.
 #[must_use]

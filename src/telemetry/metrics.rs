@@ -26,6 +26,7 @@ struct Instruments {
     batches: Histogram<u64>,
     seatings_read: Counter<u64>,
     seatings_evicted: Counter<u64>,
+    events_deleted: Counter<u64>,
     cache_lookups: Counter<u64>,
     feed_messages: Counter<u64>,
     cache_calls: Histogram<f64>,
@@ -78,6 +79,10 @@ impl Instruments {
             seatings_evicted: count(
                 "boxoffice.ledger.forgotten",
                 "Showtimes whose seats a ledger writer evicted because its memory was full",
+            ),
+            events_deleted: count(
+                "boxoffice.events.deleted",
+                "Commits whose events were deleted, because they were old or because there were too many",
             ),
             cache_calls: seconds("boxoffice.cache.duration", "Time spent on one call to the movie cache"),
             provider_calls: seconds("boxoffice.provider.duration", "Time of one attempt at the movie provider"),
@@ -192,6 +197,11 @@ pub fn seatings_read(showtimes: usize) {
 /// Counts showtimes whose seats were evicted from memory because it is full.
 pub fn seatings_evicted(showtimes: usize) {
     record(|instruments| instruments.seatings_evicted.add(showtimes as u64, &[]));
+}
+
+/// Counts commits whose events were deleted, for the reason `old` or `cap`.
+pub fn events_deleted(reason: &'static str, commits: u64) {
+    record(|instruments| instruments.events_deleted.add(commits, &[KeyValue::new("reason", reason)]));
 }
 
 /// Records a wait for a connection of the pool `read` or `write`.

@@ -1,0 +1,56 @@
+//! The deletion of old events. Every instance does it, and their attempts exclude each other.
+
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use tokio_util::sync::CancellationToken;
+
+use super::Feed;
+use crate::{
+    background::{NextRun, Task},
+    clock::Clock,
+    store::{Error, Retention},
+    telemetry::metrics,
+};
+
+/// The shortest pause between two looks for old events, and the longest.
+const PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// A look for old events comes after this part of the time for which they are kept.
+const PERIOD_SHARE: u32 = 60;
+
+/// Which events are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    /// For how long,
+    pub time: Duration,
+    /// and of how many commits at most.
+    pub most: i64,
+}
+
+impl Feed {
+    /// Deletes events that are not to be kept, until the shutdown.
+    pub async fn delete_old(self, kept: Kept, clock: Clock, shutdown: CancellationToken) {
+        let (shortest, longest) = PERIODS;
+        let period = (kept.time / PERIOD_SHARE).clamp(shortest, longest);
+        let task = Task::new("deletion of old events", period).shutdown(shutdown);
+        task.run(async move || {
+            let time = TimeDelta::from_std(kept.time).unwrap_or(TimeDelta::MAX);
+            let now = clock.now();
+            let after = now.checked_sub_signed(time).unwrap_or_default();
+            let deleted = self.0.store.delete_events(Retention { after, most: kept.most }).await?;
+            if deleted.is_empty() {
+                return Ok::<_, Error>(NextRun::Period);
+            }
+            metrics::events_deleted("old", deleted.old);
+            metrics::events_deleted("cap", deleted.beyond_cap);
+            if deleted.beyond_cap > 0 {
+                tracing::warn!(
+                    commits = deleted.beyond_cap,
+                    "deleted events that were not old, because there are more than --event-cap allows"
+                );
+            }
+            Ok(NextRun::Now)
+        })
+        .await;
+    }
+}

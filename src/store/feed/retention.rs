@@ -1,0 +1,116 @@
+//! The deletion of old events: rows of the feed with their rows of the outbox.
+//!
+//! Nobody needs them to decide about seats: an instance that has missed revisions reads a showtime anew where rows are gone.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, FromQueryResult, JoinType, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    Select,
+    sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query},
+};
+
+use crate::store::{
+    entities::{feed, feed_head, outbox},
+    errors::Error,
+    handle::Store,
+};
+
+/// Rows that are deleted in one transaction.
+const DELETED_AT_ONCE: u64 = 500;
+
+/// Which events are kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// Those of commits after this time,
+    pub after: DateTime<Utc>,
+    /// but at most those of so many commits.
+    pub most: i64,
+}
+
+/// How many rows of the feed were deleted, and why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// They were too old.
+    pub old: u64,
+    /// They were not, and there were too many.
+    pub beyond_cap: u64,
+}
+
+impl Deleted {
+    /// Whether none was.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[derive(FromQueryResult)]
+struct Oldest {
+    position: i64,
+    create_time: DateTime<Utc>,
+}
+
+impl Store {
+    /// Deletes the oldest events that are not to be kept, at most those of 500 commits.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn delete_events(&self, retention: Retention) -> Result<Deleted, Error> {
+        self.run_transaction("delete_events", || self.delete_events_once(retention)).await
+    }
+
+    async fn delete_events_once(&self, Retention { after, most }: Retention) -> Result<Deleted, Error> {
+        let tx = self.begin().await?;
+        // If another instance has the head, it gives positions or deletes rows. The next attempt comes soon.
+        let head = feed_head::Entity::find().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+        let Some(feed_head::Model { compacted, .. }) = head.one(&tx.inner).await? else {
+            return tx.rollback(Deleted::default()).await;
+        };
+        let last = feed::Entity::find().order_by_desc(feed::Column::Position).one(&tx.inner).await?;
+        let Some(feed::Model { position: last, .. }) = last else { return tx.rollback(Deleted::default()).await };
+        let oldest = oldest(compacted).into_model::<Oldest>().all(&tx.inner).await?;
+        let mut deleted = Deleted::default();
+        let mut to = compacted;
+        for Oldest { position, create_time } in oldest {
+            if create_time <= after {
+                deleted.old += 1;
+            } else if position <= last - most {
+                deleted.beyond_cap += 1;
+            } else {
+                break;
+            }
+            to = position;
+        }
+        if deleted.is_empty() {
+            return tx.rollback(deleted).await;
+        }
+        feed_head::Entity::update_many()
+            .col_expr(feed_head::Column::Compacted, Expr::value(to))
+            .exec(&tx.inner)
+            .await?;
+        let rows = Query::select()
+            .columns([feed::Column::Aggregate, feed::Column::Seq])
+            .from(feed::Entity)
+            .and_where(feed::Column::Position.lte(to))
+            .take();
+        let of_outbox = Expr::tuple([outbox::Column::Aggregate, outbox::Column::Seq].map(Expr::col));
+        outbox::Entity::delete_many().filter(of_outbox.in_subquery(rows)).exec(&tx.inner).await?;
+        feed::Entity::delete_many().filter(feed::Column::Position.lte(to)).exec(&tx.inner).await?;
+        tx.commit(deleted).await
+    }
+}
+
+/// The query for the oldest rows after a position.
+pub(in crate::store) fn oldest(compacted: i64) -> Select<feed::Entity> {
+    let relation = feed::Entity::belongs_to(outbox::Entity)
+        .from((feed::Column::Aggregate, feed::Column::Seq))
+        .to((outbox::Column::Aggregate, outbox::Column::Seq));
+    feed::Entity::find()
+        .select_only()
+        .column(feed::Column::Position)
+        .column(outbox::Column::CreateTime)
+        .join(JoinType::InnerJoin, relation.into())
+        .filter(feed::Column::Position.gt(compacted))
+        .order_by_asc(feed::Column::Position)
+        .limit(DELETED_AT_ONCE)
+}

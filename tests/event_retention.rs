@@ -1,0 +1,155 @@
+//! How long events are kept, and what a subscriber is told of those that are not.
+
+use boxoffice::pb::boxoffice::v1::{
+    FeedEvent, GetEventFeedRequest, GetEventFeedResponse, SubscribeEventsRequest, events_client::EventsClient,
+    subscribe_events_response::Message,
+};
+use futures_util::future::join_all;
+use sea_orm::ConnectionTrait as _;
+use tonic::{Code, Status, transport::Endpoint};
+
+use crate::harness::{
+    DEADLINE, Server, Store, World, assert_refused,
+    events::{Events, after, assert_complete, next_event, subscribe},
+    eventually,
+    seats::{best, cancel, confirm, reserve, showtime, these},
+    world::Storage,
+};
+
+on_both_stores!(
+    with |setup| setup.with("--event-retention", "1s");
+    old_events_are_deleted_and_tokens_before_them_are_refused_with_one_that_works,
+);
+on_both_stores!(
+    with |setup| setup.with("--event-cap", "5").with("--event-retention", "1m");
+    events_of_more_commits_than_the_cap_are_deleted_before_their_time,
+);
+
+async fn feed(server: &Server) -> GetEventFeedResponse {
+    server.events().get_event_feed(GetEventFeedRequest {}).await.expect("the feed is read").into_inner()
+}
+
+/// Waits until the events of all commits up to this position are deleted.
+async fn deleted_to(server: &Server, position: i64) -> GetEventFeedResponse {
+    eventually("the events are deleted", async || {
+        let feed = feed(server).await;
+        (feed.compacted_position >= position).then_some(feed)
+    })
+    .await
+}
+
+async fn old_events_are_deleted_and_tokens_before_them_are_refused_with_one_that_works(world: World) {
+    let showtime = showtime(&world).await;
+    let held = reserve(&world, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let mut events = subscribe(&world, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    let tokens = [next_event(&mut events).await.resume_token, next_event(&mut events).await.resume_token];
+    drop(events);
+    deleted_to(&world, 2).await;
+    let refused = subscribe(&world, after(&tokens[0])).await.expect_err("the next event is deleted");
+    let oldest = assert_refused(&refused, Code::OutOfRange, "EVENTS_COMPACTED")["oldest_token"].clone();
+    // Nothing is missing after the last event that was deleted.
+    let mut resumed = subscribe(&world, after(&tokens[1])).await.expect("the token is at the end of what is deleted");
+    let mut oldest = subscribe(&world, after(&oldest)).await.expect("the token is of this feed");
+    let mut begun = subscribe(&world, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    confirm(&world, &held).await.expect("the seat is held");
+    for events in [&mut resumed, &mut oldest, &mut begun] {
+        assert_eq!(next_event(events).await.id, format!("{}/3/0", showtime.showtime_id));
+    }
+}
+
+/// Every message until the stream ends, and how it ends.
+async fn read_to_the_end(mut events: Events) -> (Vec<FeedEvent>, Status) {
+    let mut read = Vec::new();
+    loop {
+        match events.message().await {
+            Ok(Some(message)) => {
+                if let Some(Message::Event(event)) = message.message {
+                    read.push(event);
+                }
+            }
+            Ok(None) => panic!("the stream ends without an error"),
+            Err(status) => return (read, status),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_subscriber_that_falls_behind_the_deletion_is_told_and_misses_nothing_before() {
+    let storage = Storage::new(Store::Postgres).await;
+    let world = storage.setup().start().await;
+    // More than is read at once, and than the connection takes without its client.
+    let showtimes = join_all((0..8).map(async |caller: usize| {
+        let showtime = showtime(&world).await;
+        for round in 0..75 {
+            let held = reserve(&world, best(&showtime, &format!("caller {caller}-{round}"), 2)).await;
+            cancel(&world, &held.expect("there are seats")).await.expect("the seats are held");
+        }
+        showtime
+    }))
+    .await;
+    let small_window = Endpoint::from_shared(format!("http://{}", world.address())).expect("an address");
+    let small_window = small_window.initial_stream_window_size(4_096).connect().await.expect("the server listens");
+    let slow = EventsClient::new(small_window).subscribe_events(SubscribeEventsRequest::default()).await;
+    let slow = slow.expect("the feed is read").into_inner();
+    // Another instance deletes what this one is about to deliver.
+    let other = storage.setup().with("--event-retention", "1s").start().await;
+    deleted_to(&other, 8 * 151).await;
+    reserve(&world, best(&showtimes[0], "ada", 1)).await.expect("there are seats");
+    let reading = tokio::time::timeout(DEADLINE, read_to_the_end(slow));
+    let (read, status) = reading.await.expect("the stream ends");
+    assert_refused(&status, Code::OutOfRange, "EVENTS_COMPACTED");
+    assert!(!read.is_empty(), "what was read before is delivered");
+    assert_complete(&read);
+}
+
+async fn events_of_more_commits_than_the_cap_are_deleted_before_their_time(world: World) {
+    let showtime = showtime(&world).await;
+    for customer in ["ada", "bob", "cem", "dan"] {
+        let held = reserve(&world, best(&showtime, customer, 1)).await.expect("there are seats");
+        confirm(&world, &held).await.expect("the seat is held");
+    }
+    deleted_to(&world, 4).await;
+    let mut events = subscribe(&world, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    let mut read = Vec::new();
+    for _ in 0..5 {
+        read.push(next_event(&mut events).await.id);
+    }
+    assert_eq!(read, [5, 6, 7, 8, 9].map(|revision| format!("{}/{revision}/0", showtime.showtime_id)));
+    let deleted = world.metrics().await.sum("boxoffice_events_deleted_total", &["reason=\"cap\""]);
+    assert_eq!(deleted, Some(4.0));
+}
+
+#[tokio::test]
+async fn an_instance_decides_rightly_where_the_events_of_another_are_deleted() {
+    let storage = Storage::new(Store::Postgres).await;
+    let start = async || storage.setup().with("--event-retention", "1s").start().await;
+    let (one, other) = (start().await, start().await);
+    let showtime = showtime(&one).await;
+    // Both have the seats in memory.
+    reserve(&one, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    reserve(&other, these(&showtime, "bob", "A2")).await.expect("the seat is free");
+    let held = reserve(&one, these(&showtime, "cem", "A3")).await.expect("the seat is free");
+    deleted_to(&one, 4).await;
+    let refused = reserve(&other, these(&showtime, "dan", "A3")).await.expect_err("the seat is held");
+    assert_refused(&refused, Code::FailedPrecondition, "SEATS_UNAVAILABLE");
+    cancel(&other, &held).await.expect("the seat is held");
+    reserve(&one, these(&showtime, "dan", "A3")).await.expect("the seat is free again");
+}
+
+#[tokio::test]
+async fn positions_go_on_after_all_rows_were_deleted_and_the_file_was_vacuumed() {
+    let storage = Storage::new(Store::Sqlite).await;
+    let server = storage.setup().with("--event-retention", "1s").start().await;
+    let showtime = showtime(&server).await;
+    reserve(&server, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let token = deleted_to(&server, 2).await.newest_token;
+    server.stop().await;
+    let file = storage.connect().await;
+    file.execute_unprepared("VACUUM").await.expect("the file is rewritten");
+    file.close().await.expect("the file is closed");
+    let server = storage.setup().start().await;
+    let mut events = subscribe(&server, after(&token)).await.expect("the token is of this feed");
+    reserve(&server, these(&showtime, "bob", "A2")).await.expect("the seat is free");
+    let event = next_event(&mut events).await;
+    assert_eq!((event.id, feed(&server).await.position), (format!("{}/3/0", showtime.showtime_id), 3));
+}
