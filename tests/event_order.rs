@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use boxoffice::pb::boxoffice::v1::{SubscribeEventsRequest, subscribe_events_response::Message};
+use boxoffice::pb::boxoffice::v1::{Reservation, SubscribeEventsRequest, subscribe_events_response::Message};
 use futures_util::future::join_all;
 use sea_orm::ConnectionTrait as _;
 use tonic::Code;
 
 use crate::harness::{
-    Store, assert_refused,
+    Postgres, Server, Store, assert_refused,
     events::{after, assert_complete, ids, next, next_event, subscribe, until},
     eventually,
     seats::{best, cancel, reserve, showtime, these},
+    server::Setup,
+    supervisor,
     world::{Storage, connect},
 };
 
@@ -161,13 +163,38 @@ async fn a_token_of_a_postgres_that_was_restored_is_unknown_and_nothing_is_hidde
     }
     connection.close().await.expect("a connection closes");
     let server = storage.setup().with("--database-url", copy.url()).start().await;
+    assert_begun_anew(&server, &read[0].resume_token, &showtime.showtime_id, &held).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_is_unknown_after_a_standby_was_promoted_and_nothing_is_hidden() {
+    let folder = supervisor::folder("promotion-");
+    let primary = Postgres::start(supervisor::root().join("postgres-before")).await;
+    let server = Setup::new(folder.path()).with("--database-url", primary.url()).start().await;
+    let showtime = showtime(&server).await;
+    let held = reserve(&server, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    let token = next_event(&mut events).await.resume_token;
+    server.stop().await;
+    let standby = primary.standby(supervisor::root().join("postgres-promoted")).await;
+    primary.crash().await;
+    let connection = connect(standby.url()).await;
+    connection.execute_unprepared("SELECT pg_promote()").await.expect("the standby is promoted");
+    connection.close().await.expect("a connection closes");
+    let server = Setup::new(folder.path()).with("--database-url", standby.url()).start().await;
+    assert_begun_anew(&server, &token, &showtime.showtime_id, &held).await;
+    server.stop().await;
+}
+
+/// Asserts that a token is refused, and that the oldest one has every event once, also of what happens next.
+async fn assert_begun_anew(server: &Server, token: &str, showtime_id: &str, held: &Reservation) {
     let mut events = eventually("the token is unknown", async || {
-        let refused = subscribe(&server, after(&read[0].resume_token)).await.err()?;
+        let refused = subscribe(server, after(token)).await.err()?;
         let metadata = assert_refused(&refused, Code::OutOfRange, "EVENTS_UNKNOWN");
-        subscribe(&server, after(&metadata["oldest_token"])).await.ok()
+        subscribe(server, after(&metadata["oldest_token"])).await.ok()
     })
     .await;
-    cancel(&server, &held).await.expect("the seat is held");
-    assert_complete(&until(&mut events, &showtime.showtime_id, held.revision + 1, "SeatsReleased").await);
-    server.stop().await;
+    let cancelled = cancel(server, held).await.expect("the seat is held").revision;
+    assert_complete(&until(&mut events, showtime_id, cancelled, "SeatsReleased").await);
 }
