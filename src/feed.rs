@@ -33,11 +33,11 @@ use crate::{
 use ring::Ring;
 
 /// The time between two passes, if nothing is written here. Other instances write as well.
-const PERIOD: Duration = Duration::from_millis(250);
+const PERIOD: Duration = Duration::from_millis(500);
 /// The same while there are subscribers.
 const PERIOD_SUBSCRIBED: Duration = Duration::from_millis(25);
 /// The pause after a pass that found something. Passes follow each other while seats are sold, and each is a commit.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(500);
 /// The same while there are subscribers.
 const PAUSE_SUBSCRIBED: Duration = Duration::from_millis(10);
 /// The pause after a pass of another instance was under way.

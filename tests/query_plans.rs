@@ -92,22 +92,22 @@ async fn with_many_rows(store: Store) -> (World, String) {
          WHERE showtime_id NOT IN (SELECT showtime_id FROM standings)";
     let outbox = "INSERT INTO outbox SELECT s.showtime_id, 2, 2, o.events, o.create_time, NULL, 0 \
          FROM showtimes s, (SELECT * FROM outbox LIMIT 1) o";
-    let feed = match store {
-        // A trigger has given positions.
-        Store::Sqlite => "SELECT 1",
-        Store::Postgres => {
-            "WITH given AS (INSERT INTO feed (position, aggregate, seq) \
-                SELECT (SELECT position FROM feed_head) + row_number() OVER (), aggregate, seq FROM outbox o \
-                WHERE NOT EXISTS (SELECT 1 FROM feed f WHERE f.aggregate = o.aggregate AND f.seq = o.seq) RETURNING position) \
-             UPDATE feed_head SET position = (SELECT max(position) FROM given), seen = pg_current_snapshot()"
-        }
-    };
     let lapses = format!("UPDATE standings SET next_lapse = {} WHERE showtime_id < {}", minute("1"), id("1000500"));
-    for statement in [&*auditoriums, &*showtimes, standings, outbox, feed, &*reservations, claims, &*lapses, "ANALYZE"]
+    for statement in
+        [&*auditoriums, &*showtimes, standings, outbox, positions(store), &*reservations, claims, &*lapses, "ANALYZE"]
     {
         world.storage.sql(statement).await.unwrap_or_else(|error| panic!("{error}: {statement}"));
     }
     (world, auditorium)
+}
+
+/// Gives positions to all rows of the outbox. On `SQLite` a trigger has done so.
+fn positions(store: Store) -> &'static str {
+    let rows = "WITH given AS (INSERT INTO feed (position, aggregate, seq) \
+            SELECT (SELECT position FROM feed_head) + row_number() OVER (), aggregate, seq FROM outbox \
+            WHERE (aggregate, seq) NOT IN (SELECT aggregate, seq FROM feed) RETURNING position) \
+         UPDATE feed_head SET position = (SELECT max(position) FROM given), seen = pg_current_snapshot()";
+    if store == Store::Postgres { rows } else { "SELECT 1" }
 }
 
 /// The start of the first of the many showtimes.
@@ -180,12 +180,19 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
     found.push(("showtimes by id".to_owned(), statements::showtimes_by_ids(backend, &some)));
     let now = (backend == DbBackend::Sqlite).then(beginning);
     found.push(("showtimes with a lapse".to_owned(), statements::lapsed(backend, now, 256)));
-    found.push(("the feed".to_owned(), statements::feed(backend, 7_000, 500)));
-    found.push(("the oldest events".to_owned(), statements::oldest_events(backend, 7_000)));
-    if backend == DbBackend::Postgres {
-        found.push(("events without a position".to_owned(), statements::unnumbered_events()));
-    }
+    found.extend(feed(backend));
     found.extend(reservation_lists(backend));
+    found
+}
+
+/// What is read of the feed of events.
+fn feed(backend: DbBackend) -> Vec<(String, Statement)> {
+    let named = |name: &str, statement| (name.to_owned(), statement);
+    let mut found = vec![named("the feed", statements::feed(backend, 7_000, 500))];
+    found.push(named("the oldest events", statements::oldest_events(backend, 7_000)));
+    if backend == DbBackend::Postgres {
+        found.push(named("events without a position", statements::unnumbered_events()));
+    }
     found
 }
 
@@ -287,8 +294,9 @@ fn assert_indexed(name: &str, plan: &[String]) {
     let rows = |line: &str| line.split("rows=").nth(1)?.split(' ').next()?.parse::<i64>().ok();
     for line in plan {
         let sorts = line.contains("Sort  (") && rows(line).is_none_or(|rows| rows > SHOWTIMES / 50);
-        // The head of the feed is one row.
-        let scans = line.contains("Seq Scan on") && !line.contains("Seq Scan on feed_head");
+        // The head of the feed is one row, and the catalog has a row for each database.
+        let is_small = ["feed_head", "pg_database"].iter().any(|table| line.contains(&format!("Seq Scan on {table}")));
+        let scans = line.contains("Seq Scan on") && !is_small;
         assert!(!scans && !sorts, "{name}: {line} in {plan:#?}");
     }
 }

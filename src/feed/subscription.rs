@@ -74,18 +74,19 @@ impl Subscription {
                 return Ok(delivery);
             }
             // Noted before the rows are read, so that none is missed.
-            {
+            let last = {
                 let head = self.head.borrow_and_update();
                 if !head.epoch.is_empty() && head.epoch != self.epoch {
                     return Ok(Delivery::Unknown);
                 }
-            }
+                head.position
+            };
             self.rows = self.feed.after(self.cursor.after).await?;
             if !self.rows.is_empty() {
                 continue;
             }
-            if self.head.borrow().position > self.cursor.after {
-                // There are rows, and they were deleted.
+            if last > self.cursor.after {
+                // There were rows, and they were deleted.
                 return Ok(Delivery::Compacted);
             }
             tokio::select! {

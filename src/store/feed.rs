@@ -121,8 +121,7 @@ impl Store {
 
     async fn see(&self) -> Result<Seen, Error> {
         let pooled = self.0.reads.acquire().await?;
-        let statement = Statement::from_string(DbBackend::Postgres, SEE.as_str());
-        let seen = pooled.read(Seen::find_by_statement(statement).one(pooled.connection)).await?;
+        let seen = pooled.read(Seen::find_by_statement(see()).one(pooled.connection)).await?;
         seen.ok_or_else(no_head)
     }
 
@@ -238,10 +237,15 @@ macro_rules! number {
     };
 }
 
-pub(super) static SEE: LazyLock<String> = LazyLock::new(|| {
+static SEE: LazyLock<String> = LazyLock::new(|| {
     let (fresh, present) = (fresh!(), epoch());
     format!("SELECT position, epoch, ({present}) AS present, EXISTS ({fresh}) AS has_fresh FROM feed_head")
 });
+
+/// The statement that looks whether there is something to do.
+pub(super) fn see() -> Statement {
+    Statement::from_string(DbBackend::Postgres, SEE.as_str())
+}
 
 /// Locks the head, unless another transaction has locked it, and sets the time that the next statement may take.
 static LOCK: LazyLock<String> = LazyLock::new(|| {

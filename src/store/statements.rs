@@ -34,7 +34,7 @@ pub fn oldest_events(backend: DbBackend, compacted: i64) -> Statement {
 /// Whether a row of the outbox has no position. Only Postgres has such rows.
 #[must_use]
 pub fn unnumbered_events() -> Statement {
-    Statement::from_string(DbBackend::Postgres, feed::SEE.as_str())
+    feed::see()
 }
 
 /// A page of auditoriums.
