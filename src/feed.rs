@@ -176,6 +176,20 @@ impl Feed {
         Err(Error::overloaded("the feed of events is being made ready for this database"))
     }
 
+    /// The same, after a pass: everything that is committed has its position.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn present_head(&self) -> Result<FeedHead, Error> {
+        for _ in 0..EPOCH_ATTEMPTS {
+            if self.0.store.give_positions().await? != Pass::Busy {
+                return self.head().await;
+            }
+            tokio::time::sleep(BUSY_PAUSE).await;
+        }
+        Err(Error::overloaded("another instance is giving positions to events"))
+    }
+
     /// Whether the last pass of this process was in this epoch, or there was none.
     fn is_of(&self, epoch: &str) -> bool {
         let last = self.0.head.borrow();

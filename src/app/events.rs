@@ -67,7 +67,8 @@ impl App {
         filter: Filter,
         heartbeat: Duration,
     ) -> Result<EventStream, Error> {
-        let head = self.0.feed.head().await?;
+        let feed = &self.0.feed;
+        let head = if matches!(start, EventStart::Now) { feed.present_head().await? } else { feed.head().await? };
         let tokens = self.tokens(&head);
         let cursor = match start {
             EventStart::Oldest => Cursor::after(head.compacted),
