@@ -182,11 +182,13 @@ impl Bench {
         outcome
     }
 
-    /// Has a subscriber read a million events. Their ids are made up, and nothing else is.
+    /// Has a subscriber read a million events. Their ids and times are made up. They are stored in the order of their times, as
+    /// events are.
     async fn catch_up(&self) -> Outcome {
         let rows = format!(
-            "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) SELECT gen_random_uuid(), 1, 1, events, create_time \
-             FROM (SELECT * FROM outbox LIMIT 1000) o, generate_series(1, {BACKLOG} / 1000)"
+            "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
+             SELECT gen_random_uuid(), 1, 1, events, create_time + second * interval '1 second' \
+             FROM (SELECT * FROM outbox LIMIT 1000) o, generate_series(1, {BACKLOG} / 1000) second ORDER BY second"
         );
         self.storage.sql(&rows).await.expect("the events are written");
         let head = format!("SELECT 1 FROM feed_head WHERE position > {BACKLOG}");

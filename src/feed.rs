@@ -48,6 +48,8 @@ const EPOCH_ATTEMPTS: u32 = 200;
 const RETRY: Duration = Duration::from_secs(1);
 /// Rows that are read at once.
 const PAGE: usize = 500;
+/// Most rows that are read into memory when subscribers come after a while.
+const MOST_READ: i64 = 4 * PAGE as i64;
 /// Most subscribers of a process.
 pub const MAX_SUBSCRIBERS: usize = 1_000;
 
@@ -69,6 +71,8 @@ struct Head {
     position: i64,
     /// Empty until the first pass.
     epoch: String,
+    /// How often the feed was found to be shorter than before: the database was set back within an epoch.
+    set_back: u64,
 }
 
 impl Feed {
@@ -108,7 +112,8 @@ impl Feed {
         }
         self.0.head.send_if_modified(|head| {
             let modified = head.position != position || head.epoch != epoch;
-            *head = Head { position, epoch };
+            let is_shorter = head.epoch == epoch && position < head.position;
+            *head = Head { position, epoch, set_back: head.set_back + u64::from(is_shorter) };
             modified
         });
         if position != before.position {
@@ -126,11 +131,11 @@ impl Feed {
     async fn read_to(&self, position: i64) -> Result<(), Error> {
         loop {
             let from = self.ring().head();
-            if from > position {
-                // The database was set back.
+            // The database was set back, or nobody has read for a while. Who is behind reads pages.
+            if from > position || position - from > MOST_READ {
                 self.ring().restart(position);
             }
-            if from >= position {
+            if self.ring().head() == position {
                 return Ok(());
             }
             let rows = self.page_after(from).await?;

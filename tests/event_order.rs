@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use boxoffice::pb::boxoffice::v1::{Reservation, SubscribeEventsRequest, subscribe_events_response::Message};
+use boxoffice::pb::boxoffice::v1::{
+    GetEventFeedRequest, Reservation, SubscribeEventsRequest, subscribe_events_response::Message,
+};
 use futures_util::future::join_all;
 use sea_orm::ConnectionTrait as _;
 use tonic::Code;
@@ -129,11 +131,18 @@ async fn a_token_of_a_database_that_was_set_back_is_unknown() {
         (server, tokens)
     };
     let (server, first) = tokens("ada", 3).await;
+    let newest = server
+        .events()
+        .get_event_feed(GetEventFeedRequest {})
+        .await
+        .expect("the feed is read")
+        .into_inner()
+        .newest_token;
     server.stop().await;
     std::fs::copy(&copy, &database).expect("the file is set back");
-    let (server, second) = tokens("bob", 2).await;
+    let (server, second) = tokens("bob", 4).await;
     subscribe(&server, after(&first[0])).await.expect("this event is in both histories");
-    for token in &first[1..] {
+    for token in first[1..].iter().chain([&newest]) {
         let refused = subscribe(&server, after(token)).await.expect_err("these events were undone");
         assert_refused(&refused, Code::OutOfRange, "EVENTS_UNKNOWN");
     }

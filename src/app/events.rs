@@ -72,7 +72,7 @@ impl App {
         let tokens = self.tokens(&head);
         let cursor = match start {
             EventStart::Oldest => Cursor::after(head.compacted),
-            EventStart::Now => Cursor::after(head.position),
+            EventStart::Now => self.end(&head).await?,
             EventStart::Token(token) => {
                 let (epoch, cursor) = tokens.read(&token).ok_or(Error::Feed(FeedRefusal::TokenMalformed))?;
                 self.check(&head, &tokens, epoch, cursor).await?;
@@ -82,6 +82,12 @@ impl App {
         let subscription = self.0.feed.subscribe(head.epoch, cursor, filter, heartbeat);
         let subscription = subscription.ok_or(Error::Feed(FeedRefusal::TooManySubscribers))?;
         Ok(EventStream { subscription, tokens, app: self.clone() })
+    }
+
+    /// The place after the last event, which tells it from the same position in another history of the database.
+    async fn end(&self, head: &FeedHead) -> Result<Cursor, Error> {
+        let mark = self.0.feed.row(head.position).await?.map_or(0, |row| row.mark);
+        Ok(Cursor { mark, ..Cursor::after(head.position) })
     }
 
     /// Refuses a place that is not in this feed.
@@ -118,7 +124,7 @@ impl App {
         let tokens = self.tokens(&head);
         Ok(EventFeed {
             oldest: tokens.write(Cursor::after(head.compacted)),
-            newest: tokens.write(Cursor::after(head.position)),
+            newest: tokens.write(self.end(&head).await?),
             position: head.position,
             compacted: head.compacted,
         })
@@ -145,7 +151,18 @@ impl EventStream {
     /// What comes next was deleted, the database is another one, or it cannot be used.
     pub async fn next(&mut self) -> Result<Delivery, Error> {
         match self.subscription.next().await? {
-            Delivery::Compacted => Err(Error::Feed(FeedRefusal::Compacted { oldest: self.app.oldest_token().await? })),
+            Delivery::Compacted => {
+                let head = self.app.0.feed.head().await?;
+                let tokens = self.app.tokens(&head);
+                let oldest = tokens.write(Cursor::after(head.compacted));
+                // A database that was replaced at this moment has fewer rows, and none was deleted.
+                let is_other = tokens.epoch != self.tokens.epoch;
+                Err(Error::Feed(if is_other {
+                    FeedRefusal::Unknown { oldest }
+                } else {
+                    FeedRefusal::Compacted { oldest }
+                }))
+            }
             Delivery::Unknown => Err(Error::Feed(FeedRefusal::Unknown { oldest: self.app.oldest_token().await? })),
             delivery => Ok(delivery),
         }

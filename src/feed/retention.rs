@@ -18,6 +18,9 @@ const PERIODS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mi
 /// A look for old events comes after this part of the time for which they are kept.
 const PERIOD_SHARE: u32 = 60;
 
+/// The pause after another instance had the head.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+
 /// Which events are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept {
@@ -37,10 +40,11 @@ impl Feed {
             let time = TimeDelta::from_std(kept.time).unwrap_or(TimeDelta::MAX);
             let now = clock.now();
             let after = now.checked_sub_signed(time).unwrap_or_default();
-            let deleted = self.0.store.delete_events(Retention { after, most: kept.most }).await?;
-            if deleted.is_empty() {
-                return Ok::<_, Error>(NextRun::Period);
-            }
+            let deleted = match self.0.store.delete_events(Retention { after, most: kept.most }).await? {
+                None => return Ok::<_, Error>(NextRun::Within(BUSY_PAUSE)),
+                Some(deleted) if deleted.is_empty() => return Ok(NextRun::Period),
+                Some(deleted) => deleted,
+            };
             metrics::events_deleted("old", deleted.old);
             metrics::events_deleted("cap", deleted.beyond_cap);
             if deleted.beyond_cap > 0 {

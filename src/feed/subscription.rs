@@ -40,6 +40,8 @@ pub struct Subscription {
     /// Rows after the cursor, in order.
     rows: VecDeque<Arc<Row>>,
     head: watch::Receiver<Head>,
+    /// As the head said when the subscription began.
+    set_back: u64,
     sent_at: Instant,
 }
 
@@ -53,8 +55,9 @@ impl Subscription {
         heartbeat: Duration,
     ) -> Self {
         let head = feed.0.head.subscribe();
+        let set_back = head.borrow().set_back;
         let rows = VecDeque::new();
-        Self { feed, _place: place, epoch, filter, heartbeat, cursor, rows, head, sent_at: Instant::now() }
+        Self { feed, _place: place, epoch, filter, heartbeat, cursor, rows, head, set_back, sent_at: Instant::now() }
     }
 
     /// Everything before this was delivered.
@@ -76,7 +79,7 @@ impl Subscription {
             // Noted before the rows are read, so that none is missed.
             let last = {
                 let head = self.head.borrow_and_update();
-                if !head.epoch.is_empty() && head.epoch != self.epoch {
+                if head.set_back != self.set_back || !head.epoch.is_empty() && head.epoch != self.epoch {
                     return Ok(Delivery::Unknown);
                 }
                 head.position

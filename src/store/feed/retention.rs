@@ -51,23 +51,25 @@ struct Oldest {
 }
 
 impl Store {
-    /// Deletes the oldest events that are not to be kept, at most those of 500 commits.
+    /// Deletes the oldest events that are not to be kept, at most those of 500 commits. `None`: another instance has the head,
+    /// and gives positions or deletes rows.
     ///
     /// # Errors
     /// The database cannot be used.
-    pub async fn delete_events(&self, retention: Retention) -> Result<Deleted, Error> {
+    pub async fn delete_events(&self, retention: Retention) -> Result<Option<Deleted>, Error> {
         self.run_transaction("delete_events", || self.delete_events_once(retention)).await
     }
 
-    async fn delete_events_once(&self, Retention { after, most }: Retention) -> Result<Deleted, Error> {
+    async fn delete_events_once(&self, Retention { after, most }: Retention) -> Result<Option<Deleted>, Error> {
         let tx = self.begin().await?;
-        // If another instance has the head, it gives positions or deletes rows. The next attempt comes soon.
         let head = feed_head::Entity::find().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         let Some(feed_head::Model { compacted, .. }) = head.one(&tx.inner).await? else {
-            return tx.rollback(Deleted::default()).await;
+            return tx.rollback(None).await;
         };
         let last = feed::Entity::find().order_by_desc(feed::Column::Position).one(&tx.inner).await?;
-        let Some(feed::Model { position: last, .. }) = last else { return tx.rollback(Deleted::default()).await };
+        let Some(feed::Model { position: last, .. }) = last else {
+            return tx.rollback(Some(Deleted::default())).await;
+        };
         let oldest = oldest(compacted).into_model::<Oldest>().all(&tx.inner).await?;
         let mut deleted = Deleted::default();
         let mut to = compacted;
@@ -82,7 +84,7 @@ impl Store {
             to = position;
         }
         if deleted.is_empty() {
-            return tx.rollback(deleted).await;
+            return tx.rollback(Some(deleted)).await;
         }
         feed_head::Entity::update_many()
             .col_expr(feed_head::Column::Compacted, Expr::value(to))
@@ -96,7 +98,7 @@ impl Store {
         let of_outbox = Expr::tuple([outbox::Column::Aggregate, outbox::Column::Seq].map(Expr::col));
         outbox::Entity::delete_many().filter(of_outbox.in_subquery(rows)).exec(&tx.inner).await?;
         feed::Entity::delete_many().filter(feed::Column::Position.lte(to)).exec(&tx.inner).await?;
-        tx.commit(deleted).await
+        tx.commit(Some(deleted)).await
     }
 }
 
