@@ -50,11 +50,11 @@ mod transactions;
 
 pub use auditoriums::AuditoriumCreated;
 pub use errors::Error;
-pub use feed::{Deleted, FeedHead, FeedRow, Pass, Retention};
+pub use feed::{Deleted, FeedHead, FeedRow, Retention};
 pub use handle::Store;
 pub use ledger::{
     Companion, LedgerConnection, LedgerStanding, LedgerTx, LedgerWrites, LockWait, LockedShowtime, LockedShowtimes,
-    NewAnswer, OutboxRow, PriorReservation, ShowtimeAdvance, StoredAnswer,
+    NewAnswer, OutboxRow, Pass, PriorReservation, ShowtimeAdvance, StoredAnswer,
 };
 pub use pools::{Database, Options, PLANNING, Permit};
 pub use request_key::RequestKey;

@@ -1,42 +1,29 @@
 //! The feed: one order for the rows of the outbox of all showtimes.
 //!
-//! On SQLite a trigger gives a row its position, in the transaction that writes it. On Postgres [`Store::give_positions`] does,
-//! after the commit: a revision is only written after the one before was committed, so that whatever a statement sees is a
-//! prefix of each showtime without gaps. Every row that is seen is given a position, whenever its transaction began. A pass
-//! leaves its snapshot, and the next one finds what that snapshot did not see by the transactions' numbers. So it reads nothing
-//! else, also while a transaction stays open for long.
-//!
-//! With the ledger's transaction and the migrations, this has SQL that is written as text: the query builder does not know
-//! transaction ids.
+//! On SQLite a trigger gives a row its position, in the transaction that writes it. On Postgres a pass does, after the commit
+//! (`ledger/positions.rs`).
 
 mod retention;
 
-use std::{sync::LazyLock, time::Duration};
-
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, DbBackend, EntityTrait as _, FromQueryResult, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Select, Statement,
+    ColumnTrait as _, DbBackend, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select,
     prelude::Uuid,
-    sea_query::{JoinType, PostgresQueryBuilder},
+    sea_query::{Expr, Func, JoinType, Query, SelectStatement},
 };
 
 use super::{
-    deadline::bounded,
     dialect,
-    entities::{feed, outbox},
+    entities::{feed, feed_head, outbox},
     errors::Error,
     handle::Store,
+    ledger::positions::{Pass, no_head},
     timing::read_named,
-    transactions,
 };
 use crate::background::Nudge;
 
 pub(super) use retention::oldest;
 pub use retention::{Deleted, Retention};
-
-/// A pass that gives positions may take as long as this number of statements. After an upgrade, or in a database that was
-/// restored, it looks at all rows.
-const PASS_STATEMENTS: u32 = 12;
 
 /// A row of the outbox that has a position: the events of one commit of one showtime.
 #[derive(Clone, Debug, FromQueryResult)]
@@ -64,42 +51,6 @@ pub struct FeedHead {
     pub present: String,
 }
 
-/// What a pass that gives positions has found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pass {
-    /// Nothing that was committed before is without a position.
-    Done {
-        /// The last position.
-        position: i64,
-        /// The present epoch.
-        epoch: String,
-    },
-    /// Another instance is giving positions. It may not see what was committed last.
-    Busy,
-}
-
-/// What one statement sees of the feed.
-#[derive(FromQueryResult)]
-struct Seen {
-    position: i64,
-    epoch: String,
-    present: String,
-    /// Whether a row of the outbox has no position.
-    has_fresh: bool,
-}
-
-#[derive(FromQueryResult)]
-struct Locked {
-    position: i64,
-    epoch: String,
-    present: String,
-}
-
-#[derive(FromQueryResult)]
-struct Numbered {
-    position: i64,
-}
-
 impl Store {
     /// Gives positions to the rows of the outbox that have none.
     ///
@@ -110,41 +61,7 @@ impl Store {
             let FeedHead { position, epoch, .. } = self.feed_head().await?;
             return Ok(Pass::Done { position, epoch });
         }
-        // Most passes find nothing, and should write nothing. A lock of a row is written.
-        let Seen { position, epoch, present, has_fresh } = self.see().await?;
-        if epoch == present && !has_fresh {
-            return Ok(Pass::Done { position, epoch });
-        }
-        let limit = self.0.writes.limit() * PASS_STATEMENTS;
-        transactions::run(limit, "give_positions", || self.give_positions_once(limit)).await
-    }
-
-    async fn see(&self) -> Result<Seen, Error> {
-        let pooled = self.0.reads.acquire().await?;
-        let seen = pooled.read(Seen::find_by_statement(see()).one(pooled.connection)).await?;
-        seen.ok_or_else(no_head)
-    }
-
-    async fn give_positions_once(&self, limit: Duration) -> Result<Pass, Error> {
-        let tx = self.begin().await?;
-        // A statement of its own: the one that reads the outbox must begin after the lock was taken.
-        let lock = Statement::from_sql_and_values(tx.backend, LOCK.as_str(), [limit.as_millis().to_string().into()]);
-        let Some(Locked { position, epoch, present }) =
-            bounded(tx.limit, Locked::find_by_statement(lock).one(&tx.inner)).await?
-        else {
-            return tx.rollback(Pass::Busy).await;
-        };
-        let is_new = epoch != present;
-        let number = if is_new { NUMBER_ALL } else { NUMBER };
-        let number = Statement::from_sql_and_values(tx.backend, number, [position.into()]);
-        let numbered = bounded(limit, Numbered::find_by_statement(number).one(&tx.inner)).await?;
-        if is_new {
-            let begin = Statement::from_sql_and_values(tx.backend, BEGIN_EPOCH, [present.clone().into()]);
-            bounded(tx.limit, tx.inner.execute_raw(begin)).await?;
-            bounded(limit, tx.inner.execute_unprepared(FORGET_TRANSACTIONS)).await?;
-        }
-        let position = numbered.map_or(position, |numbered| numbered.position);
-        tx.commit(Pass::Done { position, epoch: present }).await
+        self.give_positions_after_commit().await
     }
 
     /// Where the feed begins and ends.
@@ -154,8 +71,7 @@ impl Store {
     pub async fn feed_head(&self) -> Result<FeedHead, Error> {
         read_named("get_feed_head", async {
             let pooled = self.0.reads.acquire().await?;
-            let sql = if self.has_clock() { HEAD.as_str() } else { HEAD_SQLITE };
-            let head = FeedHead::find_by_statement(Statement::from_string(pooled.backend(), sql));
+            let head = head(pooled.backend()).into_model::<FeedHead>();
             pooled.read(head.one(pooled.connection)).await?.ok_or_else(no_head)
         })
         .await
@@ -180,10 +96,6 @@ impl Store {
     }
 }
 
-fn no_head() -> Error {
-    Error::Unreadable { table: "feed_head", key: "1".to_owned(), why: "there is no row".to_owned() }
-}
-
 /// The query for the rows after a position.
 pub(super) fn after(position: i64, limit: u64) -> Select<feed::Entity> {
     let relation = feed::Entity::belongs_to(outbox::Entity)
@@ -199,74 +111,16 @@ pub(super) fn after(position: i64, limit: u64) -> Select<feed::Entity> {
         .limit(limit)
 }
 
-/// The present epoch, as an expression.
-fn epoch() -> String {
-    dialect::epoch(DbBackend::Postgres).map(|query| query.to_string(PostgresQueryBuilder)).unwrap_or_default()
+/// The query for the head. Rows that were deleted were the last ones at their time, so the last position is that of the last row
+/// or the one up to which they were deleted.
+fn head(backend: DbBackend) -> Select<feed_head::Entity> {
+    let subquery = |select: SelectStatement| Expr::SubQuery(None, Box::new(select.into()));
+    let last = Query::select().expr(Func::max(Expr::col(feed::Column::Position))).from(feed::Entity).take();
+    let compacted = Expr::col((feed_head::Entity, feed_head::Column::Compacted));
+    let epoch = Expr::col((feed_head::Entity, feed_head::Column::Epoch));
+    feed_head::Entity::find()
+        .select_only()
+        .columns([feed_head::Column::Compacted, feed_head::Column::Epoch])
+        .expr_as(Func::coalesce([subquery(last), compacted]), "position")
+        .expr_as(dialect::epoch(backend).map_or(epoch, subquery), "present")
 }
-
-const HEAD_SQLITE: &str = "SELECT coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'feed'), 0) AS position, \
-    compacted, epoch, epoch AS present FROM feed_head";
-
-static HEAD: LazyLock<String> = LazyLock::new(|| {
-    let present = epoch();
-    format!("SELECT position, compacted, epoch, ({present}) AS present FROM feed_head")
-});
-
-/// The rows that the last pass did not see, as it has left its snapshot: those of transactions that had not begun then, and of
-/// those that were under way.
-macro_rules! fresh {
-    () => {
-        "SELECT aggregate, seq, create_time FROM outbox WHERE xid >= (SELECT pg_snapshot_xmax(seen) FROM feed_head) \
-         UNION ALL \
-         SELECT aggregate, seq, create_time FROM outbox WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(seen) FROM feed_head))"
-    };
-}
-
-/// Gives positions to these rows, in an order in which each showtime's are in theirs, and leaves the snapshot in which the
-/// statement has seen them.
-macro_rules! number {
-    ($rows:expr) => {
-        concat!(
-            "WITH fresh AS (SELECT aggregate, seq, row_number() OVER (ORDER BY create_time, aggregate, seq) AS ordinal FROM (",
-            $rows,
-            ") AS found), given AS (INSERT INTO feed (position, aggregate, seq) SELECT $1 + ordinal, aggregate, seq FROM fresh \
-             RETURNING position) \
-             UPDATE feed_head SET position = coalesce((SELECT max(position) FROM given), position), \
-             seen = pg_current_snapshot() RETURNING position"
-        )
-    };
-}
-
-static SEE: LazyLock<String> = LazyLock::new(|| {
-    let (fresh, present) = (fresh!(), epoch());
-    format!("SELECT position, epoch, ({present}) AS present, EXISTS ({fresh}) AS has_fresh FROM feed_head")
-});
-
-/// The statement that looks whether there is something to do.
-pub(super) fn see() -> Statement {
-    Statement::from_string(DbBackend::Postgres, SEE.as_str())
-}
-
-/// Locks the head, unless another transaction has locked it, and sets the time that the next statement may take.
-static LOCK: LazyLock<String> = LazyLock::new(|| {
-    let present = epoch();
-    format!(
-        "SELECT position, epoch, ({present}) AS present, set_config('statement_timeout', $1, true) \
-         FROM feed_head FOR UPDATE SKIP LOCKED"
-    )
-});
-
-const NUMBER: &str = number!(fresh!());
-
-/// In a new epoch every row is looked at: a database that was dumped and restored counts its transactions anew.
-const NUMBER_ALL: &str = number!(
-    "SELECT aggregate, seq, create_time FROM outbox o \
-     WHERE NOT EXISTS (SELECT 1 FROM feed f WHERE f.aggregate = o.aggregate AND f.seq = o.seq)"
-);
-
-const BEGIN_EPOCH: &str = "UPDATE feed_head SET epoch = $1";
-
-/// Rows that have their positions must not be found by the number of a transaction of another epoch.
-const FORGET_TRANSACTIONS: &str = "UPDATE outbox o SET xid = NULL FROM feed f \
-     WHERE f.aggregate = o.aggregate AND f.seq = o.seq \
-     AND o.xid >= (SELECT pg_snapshot_xmin(seen) FROM feed_head)";

@@ -5,10 +5,11 @@
 //! before the wait.
 //!
 //! This folder and the migrations have the only SQL that is written as text. Its statements are the ones that every
-//! reservation waits for, and the form of each was measured: `docs/adr/0008-the-ledgers-own-connections.md` has
+//! reservation, or the delivery of every event, waits for, and the form of each was measured: `docs/adr/0008-the-ledgers-own-connections.md` has
 //! the figures. Everything else in the store goes through entities and the query builder.
 
 pub(super) mod pool;
+pub(super) mod positions;
 pub(super) mod since;
 
 mod answers;
@@ -26,6 +27,7 @@ mod writes;
 pub use answers::StoredAnswer;
 pub use companions::Companion;
 pub use lock::{LockWait, LockedShowtime, LockedShowtimes};
+pub use positions::Pass;
 pub use reads::{LedgerStanding, PriorReservation};
 pub use since::OutboxRow;
 pub use transaction::{LedgerConnection, LedgerTx};

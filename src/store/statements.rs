@@ -34,7 +34,7 @@ pub fn oldest_events(backend: DbBackend, compacted: i64) -> Statement {
 /// Whether a row of the outbox has no position. Only Postgres has such rows.
 #[must_use]
 pub fn unnumbered_events() -> Statement {
-    feed::see()
+    super::ledger::positions::see()
 }
 
 /// A page of auditoriums.

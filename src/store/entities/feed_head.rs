@@ -11,6 +11,8 @@ pub struct Model {
     pub id: i16,
     /// Rows of the feed up to this position were deleted.
     pub compacted: i64,
+    /// Differs between databases.
+    pub epoch: String,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
