@@ -22,9 +22,9 @@ use tokio::{
 use super::socket::Socket;
 use crate::grpc::connections::{Charge, Connection, Pause};
 
-/// The bytes that are read in a turn. They are those of about forty requests.
+/// A turn ends when this many bytes were read, which are those of about forty requests, or with the read in which they were.
 const TURN_BYTES: usize = 4 << 10;
-/// The same after requests were refused.
+/// The bytes that are read in a turn after requests were refused.
 const SHORT_TURN_BYTES: usize = 1 << 10;
 
 /// A TCP connection and what the service keeps for it.
@@ -114,44 +114,54 @@ impl PeerStream {
     }
 
     fn poll_read_turn(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let most = if self.distrusted { SHORT_TURN_BYTES } else { TURN_BYTES };
-        let mut part = ReadBuf::new(into.initialize_unfilled_to(most.min(into.remaining())));
-        let polled = Pin::new(self.socket.awake()?).poll_read(context, &mut part);
-        let read = part.filled().len();
-        into.advance(read);
-        self.turn += read;
+        if self.distrusted {
+            let mut part = ReadBuf::new(into.initialize_unfilled_to(SHORT_TURN_BYTES.min(into.remaining())));
+            let polled = Pin::new(self.socket.awake()?).poll_read(context, &mut part);
+            let read = part.filled().len();
+            into.advance(read);
+            self.turn += read;
+            return polled;
+        }
+        let before = into.filled().len();
+        let polled = Pin::new(self.socket.awake()?).poll_read(context, into);
+        self.turn += into.filled().len() - before;
         // The other tasks have their turn, as long as there is nothing to read.
-        if polled.is_pending() && !self.distrusted {
+        if polled.is_pending() {
             self.turn = 0;
         }
         polled
     }
 
-    fn closed<T>(&self, context: &Context<'_>) -> Option<Poll<io::Result<T>>> {
-        self.connection
-            .poll_closed(context)
-            .is_ready()
-            .then(|| Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())))
+    /// Ends a read or a write if the connection was closed. If it waits, the task is woken when the connection is closed.
+    fn unless_closed<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        poll: impl FnOnce(&mut Self, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let closed = || Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        if self.connection.is_closed() {
+            return closed();
+        }
+        let polled = poll(self, context);
+        if polled.is_pending() && self.connection.poll_closed(context).is_ready() { closed() } else { polled }
     }
 }
 
 impl AsyncRead for PeerStream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Some(closed) = self.closed(context) {
-            return closed;
-        }
-        ready!(self.poll_readable(context));
-        self.poll_read_turn(context, into)
+        self.unless_closed(context, |this, context| {
+            ready!(this.poll_readable(context));
+            this.poll_read_turn(context, into)
+        })
     }
 }
 
 impl AsyncWrite for PeerStream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if let Some(closed) = self.closed(context) {
-            return closed;
-        }
-        let written = Pin::new(self.socket.awake()?).poll_write(context, bytes);
-        self.note(written, context)
+        self.unless_closed(context, |this, context| {
+            let written = Pin::new(this.socket.awake()?).poll_write(context, bytes);
+            this.note(written, context)
+        })
     }
 
     fn poll_write_vectored(
@@ -159,11 +169,10 @@ impl AsyncWrite for PeerStream {
         context: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let Some(closed) = self.closed(context) {
-            return closed;
-        }
-        let written = Pin::new(self.socket.awake()?).poll_write_vectored(context, slices);
-        self.note(written, context)
+        self.unless_closed(context, |this, context| {
+            let written = Pin::new(this.socket.awake()?).poll_write_vectored(context, slices);
+            this.note(written, context)
+        })
     }
 
     fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -211,9 +220,11 @@ mod tests {
         (PeerStream::new(stream, Connections::new(Limits::default()).open(Some(peer))), client)
     }
 
+    const BUFFER_BYTES: usize = 8 << 10;
+
     /// The bytes that one poll reads, or `None` if it is told to wait.
     fn poll(stream: &mut PeerStream) -> Option<usize> {
-        let mut buffer = [0; 8 << 10];
+        let mut buffer = [0; BUFFER_BYTES];
         let mut into = ReadBuf::new(&mut buffer);
         let polled = Pin::new(stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut into);
         polled.is_ready().then(|| into.filled().len())
@@ -227,19 +238,19 @@ mod tests {
 
     #[tokio::test]
     async fn other_tasks_have_their_turn_after_some_requests() {
-        let (mut stream, _client) = connected(3 * TURN_BYTES).await;
+        let (mut stream, _client) = connected(3 * BUFFER_BYTES).await;
         assert_eq!(
             [poll(&mut stream), poll(&mut stream), poll(&mut stream)],
-            [Some(TURN_BYTES), None, Some(TURN_BYTES)]
+            [Some(BUFFER_BYTES), None, Some(BUFFER_BYTES)]
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_refusals_nothing_is_read_for_a_while_and_then_a_little_at_a_time() {
-        let (mut stream, _client) = connected(4 * TURN_BYTES).await;
+        let (mut stream, _client) = connected(2 * SHORT_TURN_BYTES + BUFFER_BYTES).await;
         refuse(&stream, 100);
         let begin = Instant::now();
-        let mut buffer = vec![0; 64 << 10];
+        let mut buffer = [0; BUFFER_BYTES];
         assert_eq!(stream.read(&mut buffer).await.unwrap(), SHORT_TURN_BYTES);
         assert!(begin.elapsed() >= Duration::from_millis(1), "{:?}", begin.elapsed());
         // While it is not known whether these requests are refused, no more are read. They are, so the next turn is short, too.
@@ -247,7 +258,7 @@ mod tests {
         refuse(&stream, 100);
         assert_eq!(stream.read(&mut buffer).await.unwrap(), SHORT_TURN_BYTES);
         // None of these is refused.
-        assert_eq!(stream.read(&mut buffer).await.unwrap(), TURN_BYTES);
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), BUFFER_BYTES);
     }
 
     #[tokio::test(start_paused = true)]

@@ -198,6 +198,12 @@ impl Connection {
         self.account.is_blocked()
     }
 
+    /// Whether the connection is to be closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.account.is_closed()
+    }
+
     /// Whether the connection is to be closed. If it is not, the task is woken when it is.
     pub fn poll_closed(&self, context: &Context<'_>) -> Poll<()> {
         self.account.poll_closed(context)
