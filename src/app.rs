@@ -24,7 +24,7 @@ use tokio_util::task::TaskTracker;
 
 pub use auditoriums::AuditoriumPage;
 pub use errors::{Error, FeedRefusal, Kind, Refused};
-pub use events::{EventFeed, EventStart, EventStream};
+pub use events::{EventFeed, EventSink, EventStart, EventStream};
 pub use movies::MoviePage;
 pub use origin::{Caller, Origin};
 pub use pages::PageRequest;
@@ -34,7 +34,7 @@ pub use showtime_pages::ShowtimePage;
 
 /// Events as the feed delivers them.
 pub use crate::feed::{
-    Cursor, Delivery, Entry, Filter as EventFilter, KINDS as EVENT_KINDS, MAX_SUBSCRIBERS, Row as EventRow,
+    Cursor, Delivery, Entry, Filter as EventFilter, KINDS as EVENT_KINDS, MAX_SUBSCRIBERS, NAMESPACE, Row as EventRow,
 };
 /// Seat maps as the ledger shows them.
 pub use crate::ledger::{Encoding, Frame, Snapshot, Watch, WatchMessage};

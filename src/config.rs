@@ -31,6 +31,7 @@ mod options;
 mod problem;
 mod row;
 mod secret;
+mod sinks;
 mod sources;
 mod values;
 
@@ -49,6 +50,7 @@ pub use options::{
 };
 pub use problem::Problem;
 pub use secret::{Secret, SecretUrl};
+pub use sinks::{Sink, Sinks};
 pub use values::{Cors, Hosts, Listen};
 
 /// Reads the command line and the environment of the process. It ends the process after `--help`, and if something is wrong.

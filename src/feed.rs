@@ -7,6 +7,7 @@
 //! Deliberately absent: what a subscriber has taken. It has a cursor, and resumes from it at any instance.
 
 mod filter;
+mod follower;
 mod retention;
 mod ring;
 mod row;
@@ -21,7 +22,8 @@ use std::{
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use filter::{Filter, KINDS};
+pub use filter::{Filter, KINDS, NAMESPACE};
+pub use follower::{Follower, Found};
 pub use retention::Kept;
 pub use row::{Cursor, Entry, Row};
 pub use subscription::{Delivery, Subscription};
@@ -219,10 +221,21 @@ impl Feed {
         filter: Filter,
         heartbeat: Duration,
     ) -> Option<Subscription> {
+        Some(Subscription::new(self.clone(), self.place()?, epoch, cursor, filter, heartbeat))
+    }
+
+    /// Begins to read for a sink. `None`: there are too many subscribers.
+    #[must_use]
+    pub fn follow(&self) -> Option<Follower> {
+        Some(Follower::new(self.clone(), self.place()?))
+    }
+
+    /// A place among the subscribers. Passes come faster while there are any.
+    fn place(&self) -> Option<Place> {
         let place = Arc::clone(&self.0.subscribers).try_acquire_owned().ok()?;
         self.0.subscribed.notify_waiters();
         self.0.store.events_written().send();
-        Some(Subscription::new(self.clone(), place, epoch, cursor, filter, heartbeat))
+        Some(place)
     }
 
     fn is_read(&self) -> bool {

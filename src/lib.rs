@@ -77,6 +77,7 @@ pub mod grpc;
 pub mod ledger;
 pub mod pb;
 pub mod server;
+pub mod sinks;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

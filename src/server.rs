@@ -33,6 +33,7 @@ use crate::{
     feed::Feed,
     grpc::{self, connections::Connections, layers},
     ledger::{Ledger, TimeSource},
+    sinks,
     store::{self, Store},
     telemetry::{self, connection_errors, metrics},
     upstream::{Movies, demo},
@@ -74,6 +75,9 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     };
     let (store, ledger, feed, app) = built;
     lifecycle.tasks.spawn(feed.clone().run(lifecycle.shutdown.clone()));
+    let delivery =
+        sinks::run(options::sinks(config), store.clone(), feed.clone(), Clock::System, lifecycle.shutdown.clone());
+    lifecycle.tasks.spawn(delivery);
 
     let watching = grpc::Watching { heartbeat: config.seats.watch_heartbeat, shutdown: lifecycle.shutdown.clone() };
     let services = grpc::services(app.clone(), health.service(), config.limits.max_message_bytes, watching)?;
@@ -108,6 +112,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
 /// Opens the store, and makes the ledger, the feed and the app on it.
 async fn build(config: &Config, provider: &str, health: &Health) -> Result<(Store, Ledger, Feed, App), Failure> {
     let store = Store::open(&options::store(config)).await?;
+    sinks::check(&options::sinks(config)).await?;
     let movies = Movies::new(&options::upstream(config, provider)?, Clock::System)?;
     let ledger = Ledger::start(store.clone(), TimeSource::Database(Clock::System), &options::ledger(config));
     let (feed, rules) = (Feed::new(store.clone()), options::rules(config));

@@ -13,6 +13,7 @@ pub mod notices;
 mod options;
 pub mod panics;
 pub mod request;
+mod sinks;
 pub mod trace_parent;
 pub mod traces;
 

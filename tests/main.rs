@@ -43,6 +43,7 @@ mod provider_access;
 mod query_plans;
 mod queues;
 mod redis;
+mod redis_sink;
 mod replication;
 mod reservation_lists;
 mod reservation_retries;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{App, Error, Origin, errors::FeedRefusal, pages::Pages};
 use crate::{
     feed::{Cursor, Delivery, Filter, Subscription},
-    store::FeedHead,
+    store::{ABANDONED, FeedHead, Sink},
 };
 
 /// The version of tokens, and the length of what is signed.
@@ -38,6 +38,21 @@ pub struct EventFeed {
     pub position: i64,
     /// The position before the oldest one that is kept.
     pub compacted: i64,
+    /// The sinks.
+    pub sinks: Vec<EventSink>,
+}
+
+/// How far a sink is.
+#[derive(Clone, Debug)]
+pub struct EventSink {
+    /// What is stored of it.
+    pub sink: Sink,
+    /// Whether an instance delivers to it.
+    pub is_running: bool,
+    /// The number of positions that are not delivered.
+    pub lag: i64,
+    /// The age of the first of them.
+    pub lag_time: Option<Duration>,
 }
 
 /// The events for a subscriber, with the tokens from which it resumes.
@@ -127,7 +142,21 @@ impl App {
             newest: tokens.write(self.end(&head).await?),
             position: head.position,
             compacted: head.compacted,
+            sinks: self.event_sinks(head.position).await?,
         })
+    }
+
+    async fn event_sinks(&self, position: i64) -> Result<Vec<EventSink>, Error> {
+        let now = self.0.clock.now();
+        let mut sinks = Vec::new();
+        for sink in self.0.store.sinks().await? {
+            let lag = (position - sink.position).max(0);
+            let waiting = if lag == 0 { None } else { self.0.store.written_after(sink.position).await? };
+            let lag_time = waiting.map(|since| (now - since).to_std().unwrap_or_default());
+            let is_running = !sink.is_free && (now - sink.seen_time).to_std().unwrap_or_default() < ABANDONED;
+            sinks.push(EventSink { sink, is_running, lag, lag_time });
+        }
+        Ok(sinks)
     }
 
     async fn oldest_token(&self) -> Result<String, Error> {

@@ -7,6 +7,7 @@ use super::{
     declare::{Section, options, sections},
     row::Row,
     secret::{Secret, SecretUrl},
+    sinks::Sinks,
     sources::Settings,
     values::{Cors, Hosts, Listen, Value},
 };
@@ -194,6 +195,9 @@ options! {
         event_retention: Duration = "7d" in SECOND..=YEAR,
         /// Most commits whose events are kept; the oldest ones are deleted before their time.
         event_cap: u32 = 10_000_000 in 1..=1_000_000_000,
+        /// Broker to which events are delivered, as in `redis://host:6379/0?stream=boxoffice:events`; several with commas, or
+        /// given repeatedly.
+        sink: Sinks,
     }
 
     /// What is refused, and how long the service waits.

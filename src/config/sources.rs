@@ -13,6 +13,7 @@ use super::{
     problem::Problem,
     row::Row,
     secret::{MASK, SecretUrl},
+    sinks::urls,
     values::{Form, Value},
 };
 use crate::telemetry::cause;
@@ -159,6 +160,10 @@ impl Settings {
             Form::Number | Form::Switch => given.text.clone(),
             Form::Secret => quoted(MASK),
             Form::Url => quoted(&SecretUrl::read(&given.text, &()).map_or(MASK.to_owned(), |url| url.to_string())),
+            Form::Urls => {
+                let masked = |url| SecretUrl::read(url, &()).map_or(MASK.to_owned(), |url| url.to_string());
+                quoted(&urls(&given.text).map(masked).collect::<Vec<_>>().join(","))
+            }
             Form::Text | Form::List => quoted(&given.text),
         };
         format!("{:<48} # {}", format!("{} = {value}", option.key()), self.origin(option, given))

@@ -21,6 +21,8 @@ pub(super) enum Form {
     Secret,
     /// Printed without its password.
     Url,
+    /// URLs with commas, whose flag may also be repeated. Each is printed without its password.
+    Urls,
 }
 
 /// A type that an option can have.

@@ -51,7 +51,28 @@ impl Filter {
     }
 }
 
+/// What stands before the kind in the type of an event.
+pub const NAMESPACE: &str = "boxoffice.v1.";
+
 impl Entry {
+    /// The id of the event: the showtime, the revision, and the position among the events of the revision.
+    #[must_use]
+    pub fn id(&self) -> String {
+        format!("{}/{}/{}", self.event.showtime_id, self.event.revision, self.event.ordinal)
+    }
+
+    /// The showtime as a source of events.
+    #[must_use]
+    pub fn source(&self) -> String {
+        format!("/showtimes/{}", self.event.showtime_id)
+    }
+
+    /// The type of the event.
+    #[must_use]
+    pub fn event_type(&self) -> String {
+        format!("{NAMESPACE}{}", self.kind())
+    }
+
     /// The name of the event's kind; empty for one that this program does not know.
     #[must_use]
     pub fn kind(&self) -> &'static str {

@@ -21,6 +21,9 @@ const PERIOD_SHARE: u32 = 60;
 /// The pause after another instance had the head.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
+/// A sink that was in use within this time is one for which events are kept, also where events are kept for less than that.
+const UNUSED_SINK: TimeDelta = TimeDelta::minutes(1);
+
 /// Which events are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept {
@@ -40,7 +43,9 @@ impl Feed {
             let time = TimeDelta::from_std(kept.time).unwrap_or(TimeDelta::MAX);
             let now = clock.now();
             let after = now.checked_sub_signed(time).unwrap_or_default();
-            let deleted = match self.0.store.delete_events(Retention { after, most: kept.most }).await? {
+            let sinks_after = after.min(now - UNUSED_SINK);
+            let retention = Retention { after, sinks_after, most: kept.most };
+            let deleted = match self.0.store.delete_events(retention).await? {
                 None => return Ok::<_, Error>(NextRun::Within(BUSY_PAUSE)),
                 Some(deleted) if deleted.is_empty() => return Ok(NextRun::Period),
                 Some(deleted) => deleted,

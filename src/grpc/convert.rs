@@ -13,7 +13,7 @@ mod showtimes;
 mod values;
 
 pub(super) use auditoriums::{auditorium, auditorium_id, list_auditoriums, new_auditorium};
-pub(super) use events::{feed_event, subscribe_events};
+pub(super) use events::{event_feed, feed_event, subscribe_events};
 pub(super) use movies::{movie, movie_id, search_movies};
 pub(super) use reservations::{
     confirm, list_reservations, reservation, reservation_ref, reserve, rules, seat, seats, validated,

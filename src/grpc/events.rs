@@ -44,12 +44,7 @@ impl Events for Service {
             request,
             |_| Ok(()),
             |app, origin, ()| async move { app.event_feed(&origin).await },
-            |feed| pb::GetEventFeedResponse {
-                oldest_token: feed.oldest,
-                newest_token: feed.newest,
-                position: feed.position,
-                compacted_position: feed.compacted,
-            },
+            convert::event_feed,
         )
         .await
     }

@@ -7,13 +7,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     app::Rules,
-    config::{Cache, Config, Cors, Database, DatabaseLocation, Hosts, LogFormat, Migrate, Observability, OrphanSeats},
+    config::{
+        self, Cache, Config, Cors, Database, DatabaseLocation, Hosts, LogFormat, Migrate, Observability, OrphanSeats,
+    },
     domain::seating::{self, OrphanRule},
     feed,
     grpc::{connections, layers},
     ledger,
     server::limits,
-    store,
+    sinks, store,
     telemetry::{self, cause},
     upstream,
 };
@@ -91,6 +93,17 @@ fn seating(config: &Config) -> seating::Rules {
 /// The events that are kept.
 pub(super) fn kept_events(config: &Config) -> feed::Kept {
     feed::Kept { time: config.events.event_retention, most: i64::from(config.events.event_cap) }
+}
+
+/// The brokers to which events are delivered.
+pub(super) fn sinks(config: &Config) -> Vec<sinks::Address> {
+    let address = |sink: &config::Sink| sinks::Address {
+        name: sink.name.clone(),
+        stream: sink.stream.clone(),
+        max_length: sink.max_length,
+        url: sink.url.expose().to_owned(),
+    };
+    config.events.sink.0.iter().map(address).collect()
 }
 
 /// The pause between two sweeps; none: this instance does not sweep.

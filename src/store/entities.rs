@@ -19,4 +19,5 @@ pub(super) mod schema_migration;
 pub(super) mod seat_claim;
 pub(super) mod setting;
 pub(super) mod showtime;
+pub(super) mod sink;
 pub(super) mod standing;

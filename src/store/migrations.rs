@@ -49,7 +49,7 @@ macro_rules! migration {
 }
 
 /// Every migration, in order. New ones are appended.
-const MIGRATIONS: [Migration; 7] = [
+const MIGRATIONS: [Migration; 8] = [
     migration!(1, "0001_ground_floor"),
     migration!(2, "0002_reservations"),
     migration!(3, "0003_standings"),
@@ -57,6 +57,7 @@ const MIGRATIONS: [Migration; 7] = [
     migration!(5, "0005_customer_digest"),
     migration!(6, "0006_compatibility_and_cinemas"),
     migration!(7, "0007_feed"),
+    migration!(8, "0008_sinks"),
 ];
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -11,7 +11,10 @@ use opentelemetry::{
 use opentelemetry_sdk::{Resource, error::OTelSdkError, metrics::SdkMeterProvider};
 use prometheus::Registry;
 
-use super::request::{Protocol, ResponseStatus};
+use super::{
+    request::{Protocol, ResponseStatus},
+    sinks::SinkInstruments,
+};
 
 struct Instruments {
     meter: Meter,
@@ -27,6 +30,7 @@ struct Instruments {
     seatings_read: Counter<u64>,
     seatings_evicted: Counter<u64>,
     events_deleted: Counter<u64>,
+    sinks: SinkInstruments,
     cache_lookups: Counter<u64>,
     feed_messages: Counter<u64>,
     cache_calls: Histogram<f64>,
@@ -84,6 +88,7 @@ impl Instruments {
                 "boxoffice.events.deleted",
                 "Commits whose events were deleted, because they were old or because there were too many",
             ),
+            sinks: SinkInstruments::new(meter),
             cache_calls: seconds("boxoffice.cache.duration", "Time spent on one call to the movie cache"),
             provider_calls: seconds("boxoffice.provider.duration", "Time of one attempt at the movie provider"),
             streams: level("boxoffice.request.active", "Requests in flight"),
@@ -202,6 +207,11 @@ pub fn seatings_evicted(showtimes: usize) {
 /// Counts commits whose events were deleted, for the reason `old` or `cap`.
 pub fn events_deleted(reason: &'static str, commits: u64) {
     record(|instruments| instruments.events_deleted.add(commits, &[KeyValue::new("reason", reason)]));
+}
+
+/// Records what happened to a sink.
+pub fn sink(recording: impl FnOnce(&SinkInstruments)) {
+    record(|instruments| recording(&instruments.sinks));
 }
 
 /// Records a wait for a connection of the pool `read` or `write`.

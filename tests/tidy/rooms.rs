@@ -19,7 +19,7 @@ struct Room {
 
 const GRPC: [&str; 6] = ["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "tonic_web"];
 
-const ROOMS: [Room; 12] = [
+const ROOMS: [Room; 13] = [
     Room {
         name: "domain",
         may_name: &[],
@@ -48,6 +48,11 @@ const ROOMS: [Room; 12] = [
         name: "feed",
         may_name: &["domain", "store", "background", "clock", "telemetry", "pb::boxoffice::events"],
         crates: Crates::Not(&["axum", "redis"]),
+    },
+    Room {
+        name: "sinks",
+        may_name: &["feed", "store", "background", "clock", "telemetry"],
+        crates: Crates::Not(&["axum"]),
     },
     Room {
         name: "upstream",

@@ -2,9 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::common::{at_most, finish};
+use super::{
+    common::{at_most, finish},
+    values::duration,
+};
 use crate::{
-    app::{EVENT_KINDS, Entry, EventFilter, EventStart},
+    app::{EVENT_KINDS, Entry, EventFeed, EventFilter, EventSink, EventStart, NAMESPACE},
     domain::{ids::ShowtimeId, violations::Violations},
     pb::boxoffice::v1::{self as pb, subscribe_events_request::Start},
 };
@@ -15,8 +18,6 @@ const MOST_NAMES: usize = 100;
 const MOST_SHOWTIMES: usize = 1_000;
 /// The most characters of a cinema's name.
 const LONGEST_CINEMA: usize = 100;
-/// What stands before the name of a type.
-const NAMESPACE: &str = "boxoffice.v1.";
 
 pub(crate) fn subscribe_events(request: pb::SubscribeEventsRequest) -> Result<(EventStart, EventFilter), Violations> {
     let mut violations = Violations::new();
@@ -60,12 +61,38 @@ pub(crate) fn subscribe_events(request: pb::SubscribeEventsRequest) -> Result<(E
 pub(crate) fn feed_event(entry: &Entry, resume_token: String) -> pb::FeedEvent {
     let event = &entry.event;
     pb::FeedEvent {
-        id: format!("{}/{}/{}", event.showtime_id, event.revision, event.ordinal),
-        source: format!("/showtimes/{}", event.showtime_id),
-        r#type: format!("{NAMESPACE}{}", entry.kind()),
+        id: entry.id(),
+        source: entry.source(),
+        r#type: entry.event_type(),
         subject: entry.subject().to_owned(),
         time: event.time,
         data: Some(event.clone()),
         resume_token,
+    }
+}
+
+pub(crate) fn event_feed(feed: EventFeed) -> pb::GetEventFeedResponse {
+    pb::GetEventFeedResponse {
+        oldest_token: feed.oldest,
+        newest_token: feed.newest,
+        position: feed.position,
+        compacted_position: feed.compacted,
+        sinks: feed.sinks.into_iter().map(event_sink).collect(),
+    }
+}
+
+fn event_sink(EventSink { sink, is_running, lag, lag_time }: EventSink) -> pb::EventSink {
+    let state = match (is_running, sink.problem.is_empty()) {
+        (false, _) => pb::EventSinkState::Stopped,
+        (true, false) => pb::EventSinkState::Paused,
+        (true, true) => pb::EventSinkState::Running,
+    };
+    pb::EventSink {
+        name: sink.name,
+        position: sink.position,
+        lag,
+        lag_time: lag_time.map(duration),
+        state: state.into(),
+        problem: if is_running { sink.problem } else { String::new() },
     }
 }

@@ -10,7 +10,7 @@ use sea_orm::{
 };
 
 use crate::store::{
-    entities::{feed, feed_head, outbox},
+    entities::{feed, feed_head, outbox, sink},
     errors::Error,
     handle::Store,
 };
@@ -23,6 +23,8 @@ const DELETED_AT_ONCE: u64 = 500;
 pub struct Retention {
     /// Those of commits after this time,
     pub after: DateTime<Utc>,
+    /// and those that were not delivered to a sink that was in use after this time,
+    pub sinks_after: DateTime<Utc>,
     /// but at most those of so many commits.
     pub most: i64,
 }
@@ -60,7 +62,10 @@ impl Store {
         self.run_transaction("delete_events", || self.delete_events_once(retention)).await
     }
 
-    async fn delete_events_once(&self, Retention { after, most }: Retention) -> Result<Option<Deleted>, Error> {
+    async fn delete_events_once(
+        &self,
+        Retention { after, sinks_after, most }: Retention,
+    ) -> Result<Option<Deleted>, Error> {
         let tx = self.begin().await?;
         let head = feed_head::Entity::find().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         let Some(feed_head::Model { compacted, .. }) = head.one(&tx.inner).await? else {
@@ -71,10 +76,16 @@ impl Store {
             return tx.rollback(Some(Deleted::default())).await;
         };
         let oldest = oldest(compacted).into_model::<Oldest>().all(&tx.inner).await?;
+        let delivered = sink::Entity::find()
+            .filter(sink::Column::SeenTime.gt(sinks_after))
+            .order_by_asc(sink::Column::Position)
+            .one(&tx.inner)
+            .await?
+            .map_or(last, |slowest| slowest.position);
         let mut deleted = Deleted::default();
         let mut to = compacted;
         for Oldest { position, create_time } in oldest {
-            if create_time <= after {
+            if create_time <= after && position <= delivered {
                 deleted.old += 1;
             } else if position <= last - most {
                 deleted.beyond_cap += 1;

@@ -1,0 +1,186 @@
+//! Sinks: how far each of them is, and which instance delivers to it.
+//!
+//! The instance that delivers lets the row's beat grow. Another one takes over when it has seen the same beat for a while by
+//! its own clock, so that no two clocks are compared. Whatever it writes names the fence with which it has begun, so that one
+//! that was taken for dead changes nothing any more.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, ExprTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Set,
+    sea_query::{Expr, OnConflict},
+};
+
+use super::{entities::sink, errors::Error, handle::Store, timing::read_named};
+
+/// An instance that has not said for this long that it delivers to a sink is taken for dead.
+pub const ABANDONED: Duration = Duration::from_secs(10);
+
+/// What is stored of a sink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sink {
+    /// The sink's name.
+    pub name: String,
+    /// Every event up to this position of the feed was delivered.
+    pub position: i64,
+    /// The broker's ids are those of the feed plus this.
+    pub shift: i64,
+    /// Grows when another instance begins to deliver.
+    pub fence: i64,
+    /// Grows while an instance delivers.
+    pub beat: i64,
+    /// Whether the instance that delivered last has stopped in order.
+    pub is_free: bool,
+    /// When an instance last delivered or tried to.
+    pub seen_time: DateTime<Utc>,
+    /// Why nothing is delivered at present; empty if nothing is wrong.
+    pub problem: String,
+}
+
+/// What an instance writes that delivers to a sink.
+#[derive(Clone, Debug)]
+pub struct Progress<'a> {
+    /// Every event up to this position was delivered.
+    pub position: i64,
+    /// The broker's ids are those of the feed plus this.
+    pub shift: i64,
+    /// Why nothing is delivered at present; empty if nothing is wrong.
+    pub problem: &'a str,
+    /// Whether the instance stops, so that another one may begin at once.
+    pub stops: bool,
+}
+
+#[derive(FromQueryResult)]
+struct Written {
+    create_time: DateTime<Utc>,
+}
+
+impl Store {
+    /// The sink of this name, which begins with the oldest event that is kept if it is new.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn sink(&self, name: &str, now: DateTime<Utc>) -> Result<Sink, Error> {
+        if let Some(sink) = self.sinks().await?.into_iter().find(|sink| sink.name == name) {
+            return Ok(sink);
+        }
+        let position = self.feed_head().await?.compacted;
+        self.run_transaction("add_sink", async || {
+            let new = sink::ActiveModel {
+                name: Set(name.to_owned()),
+                position: Set(position),
+                shift: Set(0),
+                fence: Set(0),
+                beat: Set(0),
+                owner: Set(String::new()),
+                seen_time: Set(now),
+                problem: Set(String::new()),
+            };
+            let tx = self.begin().await?;
+            let ignored = OnConflict::column(sink::Column::Name).do_nothing().to_owned();
+            sink::Entity::insert(new).on_conflict(ignored).exec_without_returning(&tx.inner).await?;
+            let stored = sink::Entity::find_by_id(name).one(&tx.inner).await?;
+            let missing = || Error::unknown("the sink was removed while it was added");
+            tx.commit(stored.ok_or_else(missing)?.into()).await
+        })
+        .await
+    }
+
+    /// All sinks that were ever configured, by name.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn sinks(&self) -> Result<Vec<Sink>, Error> {
+        read_named("get_sinks", async {
+            let pooled = self.0.reads.acquire().await?;
+            let sinks = sink::Entity::find().order_by_asc(sink::Column::Name).all(pooled.connection);
+            Ok(pooled.read(sinks).await?.into_iter().map(Sink::from).collect())
+        })
+        .await
+    }
+
+    /// Begins to deliver to a sink, if nobody has delivered since it was read.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn take_sink(&self, seen: &Sink, owner: &str, now: DateTime<Utc>) -> Result<Option<Sink>, Error> {
+        let taken = Sink { fence: seen.fence + 1, beat: seen.beat + 1, seen_time: now, ..seen.clone() };
+        let columns = [
+            (sink::Column::Fence, Expr::value(taken.fence)),
+            (sink::Column::Beat, Expr::value(taken.beat)),
+            (sink::Column::Owner, Expr::value(owner)),
+            (sink::Column::SeenTime, Expr::value(now)),
+        ];
+        let is_taken = self.update_sink(&seen.name, seen.fence, Some(seen.beat), columns).await?;
+        Ok(is_taken.then_some(taken))
+    }
+
+    /// Writes how far a sink is. Returns whether this instance still delivers to it.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn advance_sink(
+        &self,
+        name: &str,
+        fence: i64,
+        progress: &Progress<'_>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let mut columns = vec![
+            (sink::Column::Position, Expr::value(progress.position)),
+            (sink::Column::Shift, Expr::value(progress.shift)),
+            (sink::Column::Beat, Expr::col(sink::Column::Beat).add(1)),
+            (sink::Column::SeenTime, Expr::value(now)),
+            (sink::Column::Problem, Expr::value(progress.problem)),
+        ];
+        if progress.stops {
+            columns.push((sink::Column::Owner, Expr::value("")));
+        }
+        self.update_sink(name, fence, None, columns).await
+    }
+
+    async fn update_sink(
+        &self,
+        name: &str,
+        fence: i64,
+        beat: Option<i64>,
+        columns: impl IntoIterator<Item = (sink::Column, Expr)> + Clone + Send + Sync,
+    ) -> Result<bool, Error> {
+        self.run_transaction("advance_sink", async || {
+            let tx = self.begin().await?;
+            let mut update = sink::Entity::update_many().filter(sink::Column::Name.eq(name));
+            update = update.filter(sink::Column::Fence.eq(fence));
+            if let Some(beat) = beat {
+                update = update.filter(sink::Column::Beat.eq(beat));
+            }
+            for (column, value) in columns.clone() {
+                update = update.col_expr(column, value);
+            }
+            let updated = update.exec(&tx.inner).await?.rows_affected;
+            tx.commit(updated == 1).await
+        })
+        .await
+    }
+
+    /// When the first commit after this position was written, if there is one.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn written_after(&self, position: i64) -> Result<Option<DateTime<Utc>>, Error> {
+        read_named("get_event_time", async {
+            let pooled = self.0.reads.acquire().await?;
+            let written = super::feed::oldest(position).limit(1).into_model::<Written>();
+            Ok(pooled.read(written.one(pooled.connection)).await?.map(|written| written.create_time))
+        })
+        .await
+    }
+}
+
+impl From<sink::Model> for Sink {
+    fn from(stored: sink::Model) -> Self {
+        let sink::Model { name, position, shift, fence, beat, owner, seen_time, problem } = stored;
+        Self { name, position, shift, fence, beat, is_free: owner.is_empty(), seen_time, problem }
+    }
+}

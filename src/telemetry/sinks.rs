@@ -1,0 +1,62 @@
+//! What is measured of the delivery of events to sinks.
+
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Gauge, Meter},
+};
+
+/// The instruments of all sinks. Each value has the label `sink`.
+#[derive(Debug)]
+pub struct SinkInstruments {
+    published: Counter<u64>,
+    retried: Counter<u64>,
+    skipped: Counter<u64>,
+    lag: Gauge<u64>,
+    lag_seconds: Gauge<f64>,
+}
+
+impl SinkInstruments {
+    pub(super) fn new(meter: &Meter) -> Self {
+        let count = |name: &'static str, what: &'static str| meter.u64_counter(name).with_description(what).build();
+        let lag = "Commits whose events were not delivered to a sink yet; 0 at an instance that does not deliver to it";
+        Self {
+            published: count("boxoffice.sink.published", "Events that the broker of a sink has confirmed"),
+            retried: count("boxoffice.sink.retried", "Failed attempts to deliver events to a sink"),
+            skipped: count(
+                "boxoffice.sink.skipped",
+                "Commits whose events were deleted before they were delivered to a sink",
+            ),
+            lag: meter.u64_gauge("boxoffice.sink.lag").with_description(lag).build(),
+            lag_seconds: meter
+                .f64_gauge("boxoffice.sink.lag.age")
+                .with_unit("s")
+                .with_description("Age of the oldest event that was not delivered to a sink yet")
+                .build(),
+        }
+    }
+
+    /// Counts events that were confirmed.
+    pub fn published(&self, sink: &str, events: usize) {
+        self.published.add(events as u64, &label(sink));
+    }
+
+    /// Counts a failed attempt.
+    pub fn retried(&self, sink: &str) {
+        self.retried.add(1, &label(sink));
+    }
+
+    /// Counts commits whose events were deleted before they were delivered.
+    pub fn skipped(&self, sink: &str, commits: u64) {
+        self.skipped.add(commits, &label(sink));
+    }
+
+    /// Notes how far a sink is behind.
+    pub fn lag(&self, sink: &str, commits: u64, seconds: f64) {
+        self.lag.record(commits, &label(sink));
+        self.lag_seconds.record(seconds, &label(sink));
+    }
+}
+
+fn label(sink: &str) -> [KeyValue; 1] {
+    [KeyValue::new("sink", sink.to_owned())]
+}
