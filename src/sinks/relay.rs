@@ -128,17 +128,15 @@ impl Relay {
             messages.extend(Message::of(&row));
             last = row.position;
         }
-        match self.send(delivery, &messages).await {
-            Ok(()) => {
-                metrics::sink(|sink| sink.published(&self.address.name, messages.len()));
+        match self.send(delivery, &messages, last).await {
+            Ok(position) => {
                 if !std::mem::take(&mut delivery.problem).is_empty() {
                     tracing::info!(sink = self.address.name, "events are delivered again");
                 }
-                (delivery.position, delivery.troubles) = (last, 0);
+                (delivery.position, delivery.troubles) = (position, 0);
             }
             Err(trouble) => {
                 metrics::sink(|sink| sink.retried(&self.address.name));
-                delivery.connection = None;
                 let problem = trouble.to_string();
                 if delivery.problem.is_empty() {
                     tracing::warn!(sink = self.address.name, problem, "events are not delivered");
@@ -167,35 +165,55 @@ impl Relay {
         }
     }
 
-    async fn send(&self, delivery: &mut Delivery, messages: &[Message]) -> Result<(), Trouble> {
-        if delivery.connection.is_none() {
-            let mut connection = Connection::open(&self.address).await?;
-            delivery.shift = self.shift(&mut connection, delivery).await?;
-            delivery.connection = Some(connection);
+    /// Delivers the messages, and returns the position up to which everything is delivered.
+    async fn send(&self, delivery: &mut Delivery, messages: &[Message], last: i64) -> Result<i64, Trouble> {
+        let open = delivery.connection.take();
+        let is_new = open.is_none();
+        let mut connection = if let Some(open) = open { open } else { Connection::open(&self.address).await? };
+        if is_new {
+            let before = delivery.position;
+            self.align(&mut connection, delivery).await?;
+            if delivery.position != before {
+                delivery.connection = Some(connection);
+                return Ok(delivery.position);
+            }
         }
-        match &mut delivery.connection {
-            Some(connection) => connection.write(messages, delivery.shift).await,
-            None => Ok(()),
-        }
+        connection.write(messages, delivery.shift).await?;
+        delivery.connection = Some(connection);
+        metrics::sink(|sink| sink.published(&self.address.name, messages.len()));
+        Ok(last)
     }
 
-    /// What is added to positions. It grows when the stream has events of another history at the positions that come next, since
-    /// the database was set back: they could not be written under ids that are lower than those.
-    async fn shift(&self, connection: &mut Connection, delivery: &Delivery) -> Result<i64, Trouble> {
-        let Some(Last { position, index, event }) = connection.last().await? else { return Ok(delivery.shift) };
+    /// Finds where to go on, from the last entry of the stream.
+    ///
+    /// - If the server has lost what it had confirmed, delivery goes back, as far as the events are kept.
+    /// - If the stream has events of another history at the positions that come next, since the database was set back, what is
+    ///   added to positions grows: ids that are lower than those cannot be written.
+    async fn align(&self, connection: &mut Connection, delivery: &mut Delivery) -> Result<(), Trouble> {
+        let Some(Last { position, index, event }) = connection.last().await? else {
+            return self.go_back(delivery, 0).await;
+        };
         let in_feed = position - delivery.shift;
+        let row = self.feed.row(in_feed).await.map_err(|error| database(&error))?;
+        let is_of_feed = row.and_then(|row| Some(row.entries.get(index)?.id() == event)) == Some(true);
         if in_feed <= delivery.position {
-            return Ok(delivery.shift);
+            // The events of the last row may not all be there. Those that are, Redis refuses.
+            return self.go_back(delivery, if is_of_feed { in_feed - 1 } else { in_feed }).await;
         }
-        let row = self.feed.row(in_feed).await.map_err(|error| Trouble::Broker(error.to_string()))?;
-        if row.and_then(|row| Some(row.entries.get(index)?.id() == event)) == Some(true) {
-            return Ok(delivery.shift);
+        if !is_of_feed {
+            tracing::warn!(
+                sink = self.address.name,
+                "the stream has events that are not in this database; ids go on after them"
+            );
+            delivery.shift = position - delivery.position;
         }
-        tracing::warn!(
-            sink = self.address.name,
-            "the stream has events that are not in this database; ids go on after them"
-        );
-        Ok(position - delivery.position)
+        Ok(())
+    }
+
+    async fn go_back(&self, delivery: &mut Delivery, position: i64) -> Result<(), Trouble> {
+        let oldest = self.store.feed_head().await.map_err(|error| database(&error))?.compacted;
+        delivery.position = position.max(oldest).min(delivery.position);
+        Ok(())
     }
 
     /// Goes on with the oldest event that is kept.
@@ -224,4 +242,8 @@ impl Relay {
         metrics::sink(|sink| sink.lag(name, lag.unsigned_abs(), seconds));
         Ok(is_ours)
     }
+}
+
+fn database(error: &Error) -> Trouble {
+    Trouble::Broker(format!("the database cannot be used: {error}"))
 }

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 /// Why nothing can be delivered to a broker at present.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum Trouble {
+pub(super) enum Trouble {
     /// It cannot be reached, does not answer, or fails.
     #[error("{0}")]
     Broker(String),
