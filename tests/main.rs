@@ -16,6 +16,7 @@ mod clients;
 mod command;
 mod companions;
 mod connection_errors;
+mod consumers;
 mod contention;
 mod crashes;
 mod descriptors;

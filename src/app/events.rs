@@ -60,6 +60,8 @@ pub struct EventStream {
     subscription: Subscription,
     tokens: Tokens,
     app: App,
+    /// Whether the stream begins with the oldest event that is kept, whichever that is, and nothing was sent yet.
+    begins: bool,
 }
 
 /// Makes tokens of one epoch.
@@ -85,6 +87,7 @@ impl App {
         let feed = &self.0.feed;
         let head = if matches!(start, EventStart::Now) { feed.present_head().await? } else { feed.head().await? };
         let tokens = self.tokens(&head);
+        let begins = matches!(start, EventStart::Oldest);
         let cursor = match start {
             EventStart::Oldest => Cursor::after(head.compacted),
             EventStart::Now => self.end(&head).await?,
@@ -96,7 +99,7 @@ impl App {
         };
         let subscription = self.0.feed.subscribe(head.epoch, cursor, filter, heartbeat);
         let subscription = subscription.ok_or(Error::Feed(FeedRefusal::TooManySubscribers))?;
-        Ok(EventStream { subscription, tokens, app: self.clone() })
+        Ok(EventStream { subscription, tokens, app: self.clone(), begins })
     }
 
     /// The place after the last event, which tells it from the same position in another history of the database.
@@ -179,21 +182,33 @@ impl EventStream {
     /// # Errors
     /// What comes next was deleted, the database is another one, or it cannot be used.
     pub async fn next(&mut self) -> Result<Delivery, Error> {
-        match self.subscription.next().await? {
-            Delivery::Compacted => {
-                let head = self.app.0.feed.head().await?;
-                let tokens = self.app.tokens(&head);
-                let oldest = tokens.write(Cursor::after(head.compacted));
-                // A database that was replaced at this moment has fewer rows, and none was deleted.
-                let is_other = tokens.epoch != self.tokens.epoch;
-                Err(Error::Feed(if is_other {
-                    FeedRefusal::Unknown { oldest }
-                } else {
-                    FeedRefusal::Compacted { oldest }
-                }))
+        loop {
+            match self.subscription.next().await? {
+                Delivery::Compacted => {
+                    let head = self.app.0.feed.head().await?;
+                    let tokens = self.app.tokens(&head);
+                    let oldest = Cursor::after(head.compacted);
+                    // A database that was replaced at this moment has fewer rows, and none was deleted.
+                    let is_other = tokens.epoch != self.tokens.epoch;
+                    if self.begins && !is_other {
+                        self.subscription.go_on_at(oldest);
+                        continue;
+                    }
+                    let oldest = tokens.write(oldest);
+                    return Err(Error::Feed(if is_other {
+                        FeedRefusal::Unknown { oldest }
+                    } else {
+                        FeedRefusal::Compacted { oldest }
+                    }));
+                }
+                Delivery::Unknown => {
+                    return Err(Error::Feed(FeedRefusal::Unknown { oldest: self.app.oldest_token().await? }));
+                }
+                delivery => {
+                    self.begins = false;
+                    return Ok(delivery);
+                }
             }
-            Delivery::Unknown => Err(Error::Feed(FeedRefusal::Unknown { oldest: self.app.oldest_token().await? })),
-            delivery => Ok(delivery),
         }
     }
 

@@ -66,6 +66,12 @@ impl Subscription {
         self.cursor
     }
 
+    /// Goes on at this place instead.
+    pub fn go_on_at(&mut self, cursor: Cursor) {
+        self.cursor = cursor;
+        self.rows.clear();
+    }
+
     /// Waits for what is sent next. If the wait is dropped nothing is lost.
     ///
     /// # Errors
