@@ -156,7 +156,7 @@ impl App {
             let lag = (position - sink.position).max(0);
             let waiting = if lag == 0 { None } else { self.0.store.written_after(sink.position).await? };
             let lag_time = waiting.map(|since| (now - since).to_std().unwrap_or_default());
-            let is_running = !sink.is_free && (now - sink.seen_time).to_std().unwrap_or_default() < ABANDONED;
+            let is_running = !sink.owner.is_empty() && (now - sink.seen_time).to_std().unwrap_or_default() < ABANDONED;
             sinks.push(EventSink { sink, is_running, lag, lag_time });
         }
         Ok(sinks)

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -19,8 +19,10 @@ use crate::{
     telemetry::metrics,
 };
 
-/// How often an instance says that it delivers. A delivery takes less than what is left.
+/// How often an instance says that it delivers.
 const BEAT: Duration = Duration::from_secs(2);
+/// The most time for a connection and a delivery. With a beat it is less than the time after which the instance is taken for dead.
+const LONGEST_SEND: Duration = Duration::from_secs(6);
 /// How often the others look.
 const LOOK: Duration = Duration::from_secs(1);
 /// The first pause after trouble, and the longest. Each is up to twice the one before.
@@ -86,8 +88,9 @@ impl Relay {
             Some(before) if (before.sink.fence, before.sink.beat) == (sink.fence, sink.beat) => before.at,
             _ => Instant::now(),
         };
+        let is_free = sink.owner.is_empty() || *sink.owner == *self.owner;
         // An SQLite file has one process, so that the one before is certainly gone.
-        let is_abandoned = sink.is_free || !self.store.has_clock() || at.elapsed() >= ABANDONED;
+        let is_abandoned = is_free || !self.store.has_clock() || at.elapsed() >= ABANDONED;
         let taken = if is_abandoned { self.store.take_sink(&sink, &self.owner, self.clock.now()).await? } else { None };
         *seen = Some(Seen { sink, at });
         Ok(taken)
@@ -128,7 +131,8 @@ impl Relay {
             messages.extend(Message::of(&row));
             last = row.position;
         }
-        match self.send(delivery, &messages, last).await {
+        let sent = timeout(LONGEST_SEND, self.send(delivery, &messages, last)).await;
+        match sent.unwrap_or_else(|_| Err(Trouble::Broker(format!("Redis does not answer within {LONGEST_SEND:?}")))) {
             Ok(position) => {
                 if !std::mem::take(&mut delivery.problem).is_empty() {
                     tracing::info!(sink = self.address.name, "events are delivered again");

@@ -31,8 +31,8 @@ pub struct Sink {
     pub fence: i64,
     /// Grows while an instance delivers.
     pub beat: i64,
-    /// Whether the instance that delivered last has stopped in order.
-    pub is_free: bool,
+    /// The instance that delivers; empty when it has stopped in order.
+    pub owner: String,
     /// When an instance last delivered or tried to.
     pub seen_time: DateTime<Utc>,
     /// Why nothing is delivered at present; empty if nothing is wrong.
@@ -181,6 +181,6 @@ impl Store {
 impl From<sink::Model> for Sink {
     fn from(stored: sink::Model) -> Self {
         let sink::Model { name, position, shift, fence, beat, owner, seen_time, problem } = stored;
-        Self { name, position, shift, fence, beat, is_free: owner.is_empty(), seen_time, problem }
+        Self { name, position, shift, fence, beat, owner, seen_time, problem }
     }
 }
