@@ -69,7 +69,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     }
     let (provider, demo) = provider(config, &lifecycle).await?;
     let built = tokio::select! {
-        built = build(config, &provider, &health) => built?,
+        built = Box::pin(build(config, &provider, &health)) => built?,
         // There is nothing to drain yet.
         () = lifecycle.shutdown.cancelled() => return Ok(()),
     };
@@ -112,7 +112,11 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
 /// Opens the store, and makes the ledger, the feed and the app on it.
 async fn build(config: &Config, provider: &str, health: &Health) -> Result<(Store, Ledger, Feed, App), Failure> {
     let store = Store::open(&options::store(config)).await?;
-    sinks::check(&options::sinks(config)).await?;
+    let sinks = options::sinks(config);
+    sinks::check(&sinks).await?;
+    // Before old events are deleted: while no instance ran, nothing was delivered.
+    let names: Vec<_> = sinks.iter().map(|sink| sink.name.as_str()).collect();
+    store.keep_for_sinks(&names, Clock::System.now()).await?;
     let movies = Movies::new(&options::upstream(config, provider)?, Clock::System)?;
     let ledger = Ledger::start(store.clone(), TimeSource::Database(Clock::System), &options::ledger(config));
     let (feed, rules) = (Feed::new(store.clone()), options::rules(config));

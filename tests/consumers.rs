@@ -2,13 +2,12 @@
 
 use std::{path::Path, process::Command};
 
-use boxoffice::pb::boxoffice::v1::{GetEventFeedRequest, SubscribeEventsRequest, subscribe_events_request::Start};
+use boxoffice::pb::boxoffice::v1::Showtime;
 
 use crate::harness::{
     Redis, Server, Store,
     clients::installed,
-    events::subscribe,
-    eventually,
+    events::delivered,
     seats::{best, confirm, reserve, showtime},
     server::binary,
     world::Storage,
@@ -17,18 +16,7 @@ use crate::harness::{
 /// The id of an entry of the stream, and its fields.
 type Entry = (String, Vec<(String, Vec<u8>)>);
 
-/// Waits until everything that was committed is delivered.
-async fn delivered(server: &Server) {
-    let now = SubscribeEventsRequest { start: Some(Start::FromNow(true)), ..Default::default() };
-    subscribe(server, now).await.expect("the feed is read");
-    eventually("everything is delivered", async || {
-        let feed = server.events().get_event_feed(GetEventFeedRequest {}).await.expect("the feed is read").into_inner();
-        (feed.sinks[0].lag == 0).then_some(())
-    })
-    .await;
-}
-
-async fn sell(server: &Server, showtime: &boxoffice::pb::boxoffice::v1::Showtime, customer: &str, seats: i32) {
+async fn sell(server: &Server, showtime: &Showtime, customer: &str, seats: i32) {
     let held = reserve(server, best(showtime, customer, seats)).await.expect("there are seats");
     confirm(server, &held).await.expect("the seats are held");
 }

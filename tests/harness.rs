@@ -25,6 +25,7 @@ pub(crate) mod provider;
 pub(crate) mod proxy;
 pub(crate) mod raw;
 pub(crate) mod redis;
+pub(crate) mod redis_stream;
 pub(crate) mod refusals;
 pub(crate) mod requests;
 pub(crate) mod seats;

@@ -44,6 +44,7 @@ mod provider_access;
 mod query_plans;
 mod queues;
 mod redis;
+mod redis_history;
 mod redis_sink;
 mod replication;
 mod reservation_lists;

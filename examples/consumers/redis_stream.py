@@ -4,7 +4,8 @@
     python redis_stream.py redis://127.0.0.1:6379 descriptors.bin sold.db
 
 It can be stopped and started at any time: the place in the stream is committed with what was counted. An event that comes twice is
-counted once. With --once it ends at the present end of the stream.
+counted once. When the stream goes on with another history of the database it ends, and what it has counted is to be counted anew.
+With --once it ends at the present end of the stream.
 """
 
 import sqlite3
@@ -50,12 +51,11 @@ def main(url, descriptors, database, once):
     server = redis.Redis.from_url(url)
     store = sqlite3.connect(database)
     store.executescript(
-        "CREATE TABLE IF NOT EXISTS place (id TEXT NOT NULL);"
+        "CREATE TABLE IF NOT EXISTS place (id TEXT NOT NULL, history TEXT NOT NULL);"
         "CREATE TABLE IF NOT EXISTS seen (aggregate TEXT PRIMARY KEY, revision INTEGER NOT NULL, ordinal INTEGER NOT NULL);"
         "CREATE TABLE IF NOT EXISTS sold (showtime TEXT PRIMARY KEY, seats INTEGER NOT NULL);"
     )
-    place = store.execute("SELECT id FROM place").fetchone()
-    place = place[0] if place else "0"
+    place, history = store.execute("SELECT id, history FROM place").fetchone() or ("0", None)
     while True:
         streams = server.xread({STREAM: place}, count=100, block=None if once else 5_000)
         if not streams and once:
@@ -64,12 +64,15 @@ def main(url, descriptors, database, once):
             # The place and what was counted are committed together.
             with store:
                 for entry, fields in entries:
+                    if history not in (None, fields[b"history"].decode()):
+                        sys.exit("the database was set back, and has events again that were counted: count anew")
+                    history = fields[b"history"].decode()
                     event = event_class.FromString(fields[b"data"])
                     if is_new(store, event):
                         apply(store, event)
                 place = entries[-1][0].decode()
                 store.execute("DELETE FROM place")
-                store.execute("INSERT INTO place VALUES (?)", (place,))
+                store.execute("INSERT INTO place VALUES (?, ?)", (place, history))
     for showtime, seats in store.execute("SELECT showtime, seats FROM sold ORDER BY showtime"):
         print(showtime, seats)
 

@@ -55,7 +55,7 @@ impl Feed {
             if deleted.beyond_cap > 0 {
                 tracing::warn!(
                     commits = deleted.beyond_cap,
-                    "deleted events that were not old, because there are more than --event-cap allows"
+                    "deleted events that were to be kept, because there are more than --event-cap allows"
                 );
             }
             Ok(NextRun::Now)

@@ -22,8 +22,10 @@ use tokio::{
 use super::socket::Socket;
 use crate::grpc::connections::{Charge, Connection, Pause};
 
-/// A turn ends when this many bytes were read, which are those of about forty requests, or with the read in which they were.
+/// A turn ends with the read that brings it to this many bytes, which are those of about forty requests.
 const TURN_BYTES: usize = 4 << 10;
+/// The most bytes of a buffer that is filled by one read. Of a larger one, which HTTP/1.1 may have, only a turn's part is.
+const MOST_BYTES: usize = 16 << 10;
 /// The bytes that are read in a turn after requests were refused.
 const SHORT_TURN_BYTES: usize = 1 << 10;
 
@@ -114,19 +116,21 @@ impl PeerStream {
     }
 
     fn poll_read_turn(&mut self, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.distrusted {
-            let mut part = ReadBuf::new(into.initialize_unfilled_to(SHORT_TURN_BYTES.min(into.remaining())));
+        let before = into.filled().len();
+        let polled = if self.distrusted || into.remaining() > MOST_BYTES {
+            let most = if self.distrusted { SHORT_TURN_BYTES } else { TURN_BYTES };
+            let mut part = ReadBuf::new(into.initialize_unfilled_to(most.min(into.remaining())));
             let polled = Pin::new(self.socket.awake()?).poll_read(context, &mut part);
             let read = part.filled().len();
             into.advance(read);
-            self.turn += read;
-            return polled;
-        }
-        let before = into.filled().len();
-        let polled = Pin::new(self.socket.awake()?).poll_read(context, into);
+            polled
+        } else {
+            // Without a limit no bytes are set to 0 before they are read.
+            Pin::new(self.socket.awake()?).poll_read(context, into)
+        };
         self.turn += into.filled().len() - before;
         // The other tasks have their turn, as long as there is nothing to read.
-        if polled.is_pending() {
+        if polled.is_pending() && !self.distrusted {
             self.turn = 0;
         }
         polled
@@ -243,6 +247,13 @@ mod tests {
             [poll(&mut stream), poll(&mut stream), poll(&mut stream)],
             [Some(BUFFER_BYTES), None, Some(BUFFER_BYTES)]
         );
+    }
+
+    #[tokio::test]
+    async fn of_a_large_buffer_only_a_part_is_read_in_a_turn() {
+        let (mut stream, _client) = connected(3 * TURN_BYTES).await;
+        let mut buffer = vec![0; 64 << 10];
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), TURN_BYTES);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,8 +1,8 @@
 //! A Redis stream as a sink.
 //!
-//! The id of an entry is the event's position in the feed and its index there, so Redis refuses what it has. An instance that was
-//! taken for dead and wakes up cannot write older events after newer ones. Events are written in one script, which ends with
-//! the first that is refused, so the stream always holds a prefix of the feed.
+//! The id of an entry is the event's position in the feed and its index there, and ids grow. So an instance that was taken for dead
+//! and wakes up cannot write older events after newer ones: Redis refuses them. Events are written in one script, which ends
+//! with the first that is refused, so no event is written before one that precedes it.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use super::{address::Address, message::Message, trouble::Trouble};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The deadline of a command.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// Writes events until one is refused, and returns how many the stream has, and why the next one was refused. The arguments are
+/// Writes events until one is refused, and returns how many were written, and why the next one was refused. The arguments are
 /// the length of the stream, and for each event its id, the number of its fields and values, and these.
 const WRITE: &str = r"
 local written, at = 0, 2
 while at < #ARGV do
     local last = at + 1 + ARGV[at + 1]
     local reply = redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], ARGV[at], unpack(ARGV, at + 2, last))
-    if reply.err and not string.find(reply.err, 'equal or smaller', 1, true) then
+    if reply.err then
         return {written, reply.err}
     end
     written, at = written + 1, last + 1
@@ -36,17 +36,33 @@ pub(super) struct Connection {
     server: MultiplexedConnection,
     stream: String,
     max_length: u64,
+    /// The highest id that the stream has had when its end was read. Events up to it were written before.
+    top: EntryId,
 }
 
-/// The last entry of the stream.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Last {
-    /// The position in its id.
-    pub(super) position: i64,
-    /// The index in its id.
-    pub(super) index: usize,
-    /// The event's id.
-    pub(super) event: String,
+/// An id of an entry: the event's position with the shift, and its index.
+pub(super) type EntryId = (i64, usize);
+
+/// The end of the stream.
+#[derive(Debug)]
+pub(super) struct End {
+    /// The highest id that an entry has had.
+    pub(super) top: EntryId,
+    /// The attributes in that entry, unless the entry was deleted.
+    pub(super) attributes: Option<Vec<(String, Value)>>,
+}
+
+impl End {
+    /// Whether the last entry is this event. Events of two histories may have the same id, and then differ in their time. What was
+    /// deleted is taken for `otherwise`.
+    pub(super) fn is(&self, event: Option<&Message>, otherwise: bool) -> bool {
+        let Some(attributes) = &self.attributes else { return otherwise };
+        let of = |wanted: &str| attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
+        event.is_some_and(|event| {
+            let mut compared = event.attributes.iter().filter(|(name, _)| ["id", "subject", "time"].contains(name));
+            compared.all(|(name, value)| of(name) == Some(Value::BulkString(value.clone().into_bytes())))
+        })
+    }
 }
 
 impl Connection {
@@ -67,41 +83,57 @@ impl Connection {
                  a server with noeviction or a volatile policy, and not the one of the cache"
             )));
         }
-        Ok(Self { server: connection, stream: address.stream.clone(), max_length: address.max_length })
+        Ok(Self { server: connection, stream: address.stream.clone(), max_length: address.max_length, top: (0, 0) })
     }
 
-    /// The last entry of the stream, if there is one.
-    pub(super) async fn last(&mut self) -> Result<Option<Last>, Trouble> {
-        let mut command = cmd("XREVRANGE");
-        command.arg(&self.stream).arg("+").arg("-").arg("COUNT").arg(1);
-        let entries: Vec<(String, Vec<(String, Value)>)> = ask(&mut self.server, &command).await?;
-        let Some((id, fields)) = entries.into_iter().next() else { return Ok(None) };
-        let foreign = || Trouble::Setup(format!("the stream {} has the entry {id}, which is no event", self.stream));
-        let (position, index) = id.split_once('-').ok_or_else(foreign)?;
-        let event =
-            fields.into_iter().find(|(name, _)| name == "id").and_then(|(_, id)| String::from_redis_value(id).ok());
-        Ok(Some(Last {
-            position: position.parse().map_err(|_| foreign())?,
-            index: index.parse().map_err(|_| foreign())?,
-            event: event.ok_or_else(foreign)?,
-        }))
+    /// The end of the stream, if there is a stream.
+    pub(super) async fn end(&mut self) -> Result<Option<End>, Trouble> {
+        if !ask::<bool>(&mut self.server, cmd("EXISTS").arg(&self.stream)).await? {
+            return Ok(None);
+        }
+        let found: Vec<(String, Value)> = ask(&mut self.server, cmd("XINFO").arg("STREAM").arg(&self.stream)).await?;
+        let (mut top, mut last) = (String::new(), None);
+        for (name, value) in found {
+            match name.as_str() {
+                "last-generated-id" => top = read(value)?,
+                "last-entry" => last = read::<Option<(String, Vec<(String, Value)>)>>(value)?,
+                _ => {}
+            }
+        }
+        let foreign =
+            || Trouble::Setup(format!("the stream {} has had the id {top}, which is no event's", self.stream));
+        let (position, index) = top.split_once('-').ok_or_else(foreign)?;
+        self.top = (position.parse().map_err(|_| foreign())?, index.parse().map_err(|_| foreign())?);
+        let attributes = last.filter(|(id, _)| *id == top).map(|(_, fields)| fields);
+        Ok(Some(End { top: self.top, attributes }))
     }
 
-    /// Writes the messages. `shift` is added to their positions.
-    pub(super) async fn write(&mut self, messages: &[Message], shift: i64) -> Result<(), Trouble> {
+    /// Writes the messages, those that are there already excepted. `shift` is added to their positions. Returns how many were
+    /// written.
+    pub(super) async fn write(&mut self, messages: &[Message], shift: i64) -> Result<usize, Trouble> {
         let mut call = cmd("EVAL");
         call.arg(WRITE).arg(1).arg(&self.stream).arg(self.max_length);
+        let mut wanted = 0;
         for message in messages {
-            call.arg(format!("{}-{}", message.position + shift, message.index));
-            call.arg(2 * message.attributes.len() + 2);
+            let id = (message.position + shift, message.index);
+            if id <= self.top {
+                continue;
+            }
+            wanted += 1;
+            call.arg(format!("{}-{}", id.0, id.1)).arg(2 * message.attributes.len() + 4);
             for (name, value) in &message.attributes {
                 call.arg(name).arg(value);
             }
-            call.arg("data").arg(&message.data);
+            // Grows when the stream goes on with another history of the database.
+            call.arg("history").arg(shift).arg("data").arg(&message.data);
         }
         let (written, why): (usize, String) = ask(&mut self.server, &call).await?;
-        if written < messages.len() { Err(Trouble::Broker(format!("Redis refuses events: {why}"))) } else { Ok(()) }
+        if written < wanted { Err(Trouble::Broker(format!("Redis refuses events: {why}"))) } else { Ok(written) }
     }
+}
+
+fn read<T: FromRedisValue>(value: Value) -> Result<T, Trouble> {
+    T::from_redis_value(value).map_err(|_| Trouble::Broker("Redis answers what is not expected".to_owned()))
 }
 
 async fn ask<T: FromRedisValue>(connection: &mut MultiplexedConnection, command: &redis::Cmd) -> Result<T, Trouble> {

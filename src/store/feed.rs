@@ -111,16 +111,24 @@ pub(super) fn after(position: i64, limit: u64) -> Select<feed::Entity> {
         .limit(limit)
 }
 
-/// The query for the head. Rows that were deleted were the last ones at their time, so the last position is that of the last row
-/// or the one up to which they were deleted.
+/// The query for the head.
 fn head(backend: DbBackend) -> Select<feed_head::Entity> {
-    let subquery = |select: SelectStatement| Expr::SubQuery(None, Box::new(select.into()));
-    let last = Query::select().expr(Func::max(Expr::col(feed::Column::Position))).from(feed::Entity).take();
-    let compacted = Expr::col((feed_head::Entity, feed_head::Column::Compacted));
     let epoch = Expr::col((feed_head::Entity, feed_head::Column::Epoch));
     feed_head::Entity::find()
         .select_only()
         .columns([feed_head::Column::Compacted, feed_head::Column::Epoch])
-        .expr_as(Func::coalesce([subquery(last), compacted]), "position")
+        .expr_as(last_position(), "position")
         .expr_as(dialect::epoch(backend).map_or(epoch, subquery), "present")
+}
+
+/// The last position. Rows that were deleted were the last ones at their time, so it is that of the last row or the one up to
+/// which they were deleted.
+pub(super) fn last_position() -> Expr {
+    let last = Query::select().expr(Func::max(Expr::col(feed::Column::Position))).from(feed::Entity).take();
+    let compacted = Query::select().column(feed_head::Column::Compacted).from(feed_head::Entity).take();
+    Func::coalesce([subquery(last), subquery(compacted)]).into()
+}
+
+fn subquery(select: SelectStatement) -> Expr {
+    Expr::SubQuery(None, Box::new(select.into()))
 }

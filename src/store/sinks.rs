@@ -1,19 +1,27 @@
 //! Sinks: how far each of them is, and which instance delivers to it.
 //!
 //! The instance that delivers lets the row's beat grow. Another one takes over when it has seen the same beat for a while by
-//! its own clock, so that no two clocks are compared. Whatever it writes names the fence with which it has begun, so that one
-//! that was taken for dead changes nothing any more.
+//! its own clock, so that no two clocks are compared for that. Whatever it writes names the fence with which it has begun, and the
+//! epoch of the database. So one that was taken for dead changes nothing any more, and no position is written into a database
+//! that was set back.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, ExprTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, Set,
     sea_query::{Expr, OnConflict},
 };
 
-use super::{entities::sink, errors::Error, handle::Store, timing::read_named};
+use super::{
+    dialect,
+    entities::sink,
+    errors::Error,
+    feed::{last_position, oldest},
+    handle::Store,
+    timing::read_named,
+};
 
 /// An instance that has not said for this long that it delivers to a sink is taken for dead.
 pub const ABANDONED: Duration = Duration::from_secs(10);
@@ -63,8 +71,12 @@ impl Store {
     /// # Errors
     /// The database cannot be used.
     pub async fn sink(&self, name: &str, now: DateTime<Utc>) -> Result<Sink, Error> {
-        if let Some(sink) = self.sinks().await?.into_iter().find(|sink| sink.name == name) {
-            return Ok(sink);
+        let found = read_named("get_sink", async {
+            let pooled = self.0.reads.acquire().await?;
+            pooled.read(sink::Entity::find_by_id(name).one(pooled.connection)).await
+        });
+        if let Some(found) = found.await? {
+            return Ok(found.into());
         }
         let position = self.feed_head().await?.compacted;
         self.run_transaction("add_sink", async || {
@@ -101,30 +113,56 @@ impl Store {
         .await
     }
 
-    /// Begins to deliver to a sink, if nobody has delivered since it was read.
+    /// Notes that these sinks are in use, so that no event is deleted that was not delivered to them.
     ///
     /// # Errors
     /// The database cannot be used.
-    pub async fn take_sink(&self, seen: &Sink, owner: &str, now: DateTime<Utc>) -> Result<Option<Sink>, Error> {
-        let taken = Sink { fence: seen.fence + 1, beat: seen.beat + 1, seen_time: now, ..seen.clone() };
+    pub async fn keep_for_sinks(&self, names: &[&str], now: DateTime<Utc>) -> Result<(), Error> {
+        self.run_transaction("keep_for_sinks", async || {
+            let tx = self.begin().await?;
+            let used = sink::Entity::update_many().filter(sink::Column::Name.is_in(names.iter().copied()));
+            used.col_expr(sink::Column::SeenTime, Expr::value(now)).exec(&tx.inner).await?;
+            tx.commit(()).await
+        })
+        .await
+    }
+
+    /// Begins to deliver to a sink, if nobody has delivered since it was read, and the database is still in this epoch.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn take_sink(
+        &self,
+        seen: &Sink,
+        owner: &str,
+        epoch: &str,
+        now: DateTime<Utc>,
+    ) -> Result<Option<Sink>, Error> {
+        let taken = Sink {
+            fence: seen.fence + 1,
+            beat: seen.beat + 1,
+            owner: owner.to_owned(),
+            seen_time: now,
+            ..seen.clone()
+        };
         let columns = [
             (sink::Column::Fence, Expr::value(taken.fence)),
             (sink::Column::Beat, Expr::value(taken.beat)),
             (sink::Column::Owner, Expr::value(owner)),
             (sink::Column::SeenTime, Expr::value(now)),
         ];
-        let is_taken = self.update_sink(&seen.name, seen.fence, Some(seen.beat), columns).await?;
-        Ok(is_taken.then_some(taken))
+        let found = Condition::all().add(sink::Column::Fence.eq(seen.fence)).add(sink::Column::Beat.eq(seen.beat));
+        Ok(self.update_sink(&seen.name, epoch, found, columns).await?.then_some(taken))
     }
 
-    /// Writes how far a sink is. Returns whether this instance still delivers to it.
+    /// Writes how far a sink is. Returns whether this instance still delivers to it, in the database in which it has begun to.
     ///
     /// # Errors
     /// The database cannot be used.
     pub async fn advance_sink(
         &self,
         name: &str,
-        fence: i64,
+        (fence, epoch): (i64, &str),
         progress: &Progress<'_>,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
@@ -138,22 +176,24 @@ impl Store {
         if progress.stops {
             columns.push((sink::Column::Owner, Expr::value("")));
         }
-        self.update_sink(name, fence, None, columns).await
+        // A database that was set back within its epoch does not have the position.
+        let is_in_feed = Expr::value(progress.position).lte(last_position());
+        let found = Condition::all().add(sink::Column::Fence.eq(fence)).add(is_in_feed);
+        self.update_sink(name, epoch, found, columns).await
     }
 
     async fn update_sink(
         &self,
         name: &str,
-        fence: i64,
-        beat: Option<i64>,
+        epoch: &str,
+        found: Condition,
         columns: impl IntoIterator<Item = (sink::Column, Expr)> + Clone + Send + Sync,
     ) -> Result<bool, Error> {
         self.run_transaction("advance_sink", async || {
             let tx = self.begin().await?;
-            let mut update = sink::Entity::update_many().filter(sink::Column::Name.eq(name));
-            update = update.filter(sink::Column::Fence.eq(fence));
-            if let Some(beat) = beat {
-                update = update.filter(sink::Column::Beat.eq(beat));
+            let mut update = sink::Entity::update_many().filter(sink::Column::Name.eq(name)).filter(found.clone());
+            if let Some(present) = dialect::epoch(tx.backend) {
+                update = update.filter(Expr::value(epoch).eq(Expr::SubQuery(None, Box::new(present.into()))));
             }
             for (column, value) in columns.clone() {
                 update = update.col_expr(column, value);
@@ -171,7 +211,7 @@ impl Store {
     pub async fn written_after(&self, position: i64) -> Result<Option<DateTime<Utc>>, Error> {
         read_named("get_event_time", async {
             let pooled = self.0.reads.acquire().await?;
-            let written = super::feed::oldest(position).limit(1).into_model::<Written>();
+            let written = oldest(position).limit(1).into_model::<Written>();
             Ok(pooled.read(written.one(pooled.connection)).await?.map(|written| written.create_time))
         })
         .await

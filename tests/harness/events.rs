@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use boxoffice::pb::boxoffice::v1::{
-    FeedEvent, SubscribeEventsRequest, SubscribeEventsResponse, subscribe_events_request::Start,
-    subscribe_events_response::Message,
+    EventSink, FeedEvent, GetEventFeedRequest, SubscribeEventsRequest, SubscribeEventsResponse,
+    subscribe_events_request::Start, subscribe_events_response::Message,
 };
 use tonic::{Status, Streaming};
 
-use super::{DEADLINE, Server};
+use super::{DEADLINE, Server, eventually};
 
 pub(crate) type Events = Streaming<SubscribeEventsResponse>;
 
@@ -53,6 +53,21 @@ pub(crate) async fn until(events: &mut Events, showtime_id: &str, revision: i64,
 
 pub(crate) fn ids(events: &[FeedEvent]) -> Vec<&str> {
     events.iter().map(|event| event.id.as_str()).collect()
+}
+
+pub(crate) async fn sinks(server: &Server) -> Vec<EventSink> {
+    server.events().get_event_feed(GetEventFeedRequest {}).await.expect("the feed is read").into_inner().sinks
+}
+
+/// Waits until everything that was committed is delivered to the sinks.
+pub(crate) async fn delivered(server: &Server) {
+    // After this, everything that was committed has its position.
+    let now = SubscribeEventsRequest { start: Some(Start::FromNow(true)), ..Default::default() };
+    subscribe(server, now).await.expect("the feed is read");
+    eventually("everything is delivered", async || {
+        sinks(server).await.iter().all(|sink| sink.lag == 0 && sink.position > 0).then_some(())
+    })
+    .await;
 }
 
 /// Checks that each showtime's events have all revisions and all ordinals in order.

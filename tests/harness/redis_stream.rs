@@ -1,0 +1,100 @@
+//! Events in a Redis stream.
+
+use boxoffice::pb::boxoffice::{
+    events::v1::Event,
+    v1::{EventSink, EventSinkState, FeedEvent, Showtime, SubscribeEventsRequest},
+};
+use prost::Message as _;
+use redis::{FromRedisValue as _, aio::MultiplexedConnection};
+
+use super::{
+    Redis, Server, World,
+    events::{next_event, sinks, subscribe},
+    eventually,
+    seats::{best, cancel, reserve},
+    server::Setup,
+};
+
+pub(crate) fn with_sink(setup: Setup, redis: &Redis) -> Setup {
+    setup.with("--sink", redis.url())
+}
+
+pub(crate) async fn start(world: &World, redis: &Redis) -> Server {
+    with_sink(world.setup().clone(), redis).start().await
+}
+
+/// An entry of the stream.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) id: String,
+    attributes: Vec<(String, String)>,
+    pub(crate) event: Event,
+}
+
+impl Entry {
+    pub(crate) fn attribute(&self, name: &str) -> &str {
+        self.attributes.iter().find(|(other, _)| other == name).map_or("", |(_, value)| value)
+    }
+}
+
+pub(crate) async fn connect(redis: &Redis) -> MultiplexedConnection {
+    let client = redis::Client::open(redis.url()).expect("a URL");
+    client.get_multiplexed_async_connection().await.expect("Redis listens")
+}
+
+/// The ids of all entries of the stream, and their fields.
+pub(crate) async fn fields(redis: &Redis) -> Vec<(String, Vec<(String, redis::Value)>)> {
+    let mut connection = connect(redis).await;
+    let mut read = redis::cmd("XRANGE");
+    read.arg("boxoffice:events").arg("-").arg("+");
+    read.query_async(&mut connection).await.expect("a stream")
+}
+
+/// All entries of the stream.
+pub(crate) async fn entries(redis: &Redis) -> Vec<Entry> {
+    let read = fields(redis).await;
+    let text = |value| String::from_redis_value(value).expect("a text");
+    read.into_iter()
+        .map(|(id, mut fields)| {
+            let (name, data) = fields.pop().expect("an entry has fields");
+            assert_eq!(name, "data");
+            let data = Vec::<u8>::from_redis_value(data).expect("bytes");
+            let attributes = fields.into_iter().map(|(name, value)| (name, text(value))).collect();
+            Entry { id, attributes, event: Event::decode(data.as_slice()).expect("an event") }
+        })
+        .collect()
+}
+
+/// Waits until the sink is in this state.
+pub(crate) async fn in_state(server: &Server, state: EventSinkState) -> EventSink {
+    eventually("the sink is in its state", async || sinks(server).await.into_iter().find(|sink| sink.state() == state))
+        .await
+}
+
+/// The first events of the feed.
+pub(crate) async fn feed(server: &Server, count: usize) -> Vec<FeedEvent> {
+    let mut events = subscribe(server, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    let mut read = Vec::new();
+    for _ in 0..count {
+        read.push(next_event(&mut events).await);
+    }
+    read
+}
+
+/// Waits until the stream has these events and no others.
+pub(crate) async fn has(redis: &Redis, events: &[FeedEvent]) -> Vec<Entry> {
+    let entries = eventually("the stream has every event", async || {
+        let entries = entries(redis).await;
+        (entries.len() >= events.len()).then_some(entries)
+    })
+    .await;
+    let ids: Vec<_> = entries.iter().map(|entry| entry.attribute("id")).collect();
+    assert_eq!(ids, events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>());
+    entries
+}
+
+/// Reserves a seat for this customer, and cancels the reservation: two commits with three events.
+pub(crate) async fn change(server: &Server, showtime: &Showtime, customer: &str) {
+    let held = reserve(server, best(showtime, customer, 1)).await.expect("there are seats");
+    cancel(server, &held).await.expect("the seat is held");
+}
