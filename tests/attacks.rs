@@ -75,6 +75,14 @@ async fn calls_without_a_message_leave_room_for_honest_callers() {
     let before = world.memory();
     let begun = attack(&mut attackers, 1_024, (LIST_SHOWTIMES, &Bytes::new(), false)).await;
     assert_eq!(begun, 5 * 1_024, "no connection was closed");
+    // They are sent, and arrive a little later; not all of them, since refusals slow their connections down.
+    eventually("most calls have arrived", async || {
+        let metrics = world.metrics().await;
+        let in_flight = metrics.sum("boxoffice_request_active", &[]).unwrap_or_default();
+        let ended = metrics.sum("boxoffice_request_duration_seconds_count", &["ListShowtimes"]).unwrap_or_default();
+        (in_flight + ended >= 4_000.0).then_some(())
+    })
+    .await;
     assert_served(honest_calls(&world).await, HONEST_CALLS);
     assert_growth(&world, before);
     drop(attackers);
