@@ -31,6 +31,7 @@ mod options;
 mod problem;
 mod row;
 mod secret;
+mod sink_url;
 mod sinks;
 mod sources;
 mod values;
@@ -50,7 +51,8 @@ pub use options::{
 };
 pub use problem::Problem;
 pub use secret::{Secret, SecretUrl};
-pub use sinks::{Sink, Sinks};
+pub use sink_url::{Broker, Sasl, Sink};
+pub use sinks::Sinks;
 pub use values::{Cors, Hosts, Listen};
 
 /// Reads the command line and the environment of the process. It ends the process after `--help`, and if something is wrong.

@@ -9,6 +9,7 @@ mod handler;
 pub mod layers;
 mod methods;
 mod movies;
+mod operations;
 pub mod ready;
 mod request_context;
 mod request_id;

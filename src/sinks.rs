@@ -1,26 +1,37 @@
 //! Sinks: brokers to which the events of the feed are delivered.
 //!
-//! - Every event is delivered at least once, and those of a showtime in their order. How far a sink is, is written after the
+//! - Every event is delivered at least once, and those of an aggregate in their order. How far a sink is, is written after the
 //!   broker has confirmed. An event that was delivered before that was written is delivered again.
 //! - One instance delivers to a sink. Another one takes over when that one has stopped, or has said nothing for a while.
-//! - Trouble with the connection or the broker pauses a sink for as long as it lasts, and never counts against an event.
+//! - Trouble with the connection or the broker pauses a sink for as long as it lasts, and never counts against an event. Only
+//!   an event that the broker itself refuses becomes a dead letter, behind which the later events of its aggregate wait.
 //!
 //! Deliberately absent: what a consumer has read. That is the broker's business, or the consumer's own.
 
 mod address;
+mod confirmed;
+mod connection;
+mod delivery;
+mod each;
+mod kafka;
 mod message;
-mod redis;
+mod nats;
+mod rabbitmq;
+mod redis_stream;
 mod relay;
+mod sequence;
 mod trouble;
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use address::Address;
+pub use address::{Address, Broker, Sasl};
 
 use crate::{clock::Clock, feed::Feed, store::Store};
+use connection::Connection;
 use relay::Relay;
 use trouble::Trouble;
 
@@ -29,8 +40,9 @@ use trouble::Trouble;
 /// # Errors
 /// The name of the sink, and what is wrong.
 pub async fn check(addresses: &[Address]) -> Result<(), String> {
-    for address in addresses {
-        if let Err(Trouble::Setup(why)) = redis::Connection::open(address).await.map(|_| ()) {
+    let opened = addresses.iter().map(async |address| (address, Connection::open(address).await.map(|_| ())));
+    for (address, opened) in join_all(opened).await {
+        if let Err(Trouble::Setup(why)) = opened {
             return Err(format!("--sink {}: {why}", address.name));
         }
     }

@@ -48,7 +48,7 @@ const FLUSH_LINES: Duration = Duration::from_secs(1);
 
 /// The HTTP/2 library warns of each connection that an attacker breaks, without the peer. `connection_errors` logs the same
 /// by the second and with the peer.
-const SILENCED: &str = "h2=off";
+const SILENCED: &str = "h2=off,async_nats=off,lapin=off,rskafka=off";
 
 static CONSOLE: OnceLock<Console> = OnceLock::new();
 

@@ -7,6 +7,8 @@
 pub(crate) mod world;
 
 pub(crate) mod attacker;
+#[macro_use]
+pub(crate) mod brokers;
 pub(crate) mod clients;
 pub(crate) mod contract;
 pub(crate) mod convergence;
@@ -16,13 +18,16 @@ pub(crate) mod grpc_web;
 pub(crate) mod history;
 pub(crate) mod http;
 pub(crate) mod http2;
+pub(crate) mod kafka;
 pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod model;
+pub(crate) mod nats;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod provider;
 pub(crate) mod proxy;
+pub(crate) mod rabbitmq;
 pub(crate) mod raw;
 pub(crate) mod redis;
 pub(crate) mod redis_stream;

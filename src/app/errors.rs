@@ -26,6 +26,8 @@ pub enum Kind {
     Showtime,
     /// A reservation of the customer who asks for it.
     Reservation,
+    /// A dead letter of a sink.
+    DeadLetter,
 }
 
 /// A command that the rules refuse.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{App, Error, Origin, errors::FeedRefusal, pages::Pages};
 use crate::{
     feed::{Cursor, Delivery, Filter, Subscription},
-    store::{ABANDONED, FeedHead, Sink},
+    store::{ABANDONED, FeedHead, LetterCounts, Sink},
 };
 
 /// The version of tokens, and the length of what is signed.
@@ -53,6 +53,8 @@ pub struct EventSink {
     pub lag: i64,
     /// The age of the first of them.
     pub lag_time: Option<Duration>,
+    /// How many events were refused, and how many wait behind those.
+    pub letters: LetterCounts,
 }
 
 /// The events for a subscriber, with the tokens from which it resumes.
@@ -152,12 +154,14 @@ impl App {
     async fn event_sinks(&self, position: i64) -> Result<Vec<EventSink>, Error> {
         let now = self.0.clock.now();
         let mut sinks = Vec::new();
+        let counts = self.0.store.letter_counts().await?;
         for sink in self.0.store.sinks().await? {
             let lag = (position - sink.position).max(0);
             let waiting = if lag == 0 { None } else { self.0.store.written_after(sink.position).await? };
             let lag_time = waiting.map(|since| (now - since).to_std().unwrap_or_default());
             let is_running = !sink.owner.is_empty() && (now - sink.seen_time).to_std().unwrap_or_default() < ABANDONED;
-            sinks.push(EventSink { sink, is_running, lag, lag_time });
+            let letters = counts.get(&sink.name).copied().unwrap_or_default();
+            sinks.push(EventSink { sink, is_running, lag, lag_time, letters });
         }
         Ok(sinks)
     }

@@ -14,11 +14,12 @@ use url::Url;
 
 use super::{
     options::{
-        Cache, Config, Database, DatabaseLocation, DemoConfig, DemoProvider, Exposure, Grpc, Http, Limits,
+        Cache, Config, Database, DatabaseLocation, DemoConfig, DemoProvider, Events, Exposure, Grpc, Http, Limits,
         Observability, Provider,
     },
     row::Row,
     secret::SecretUrl,
+    sink_url::Broker,
     sources::Settings,
 };
 use crate::telemetry::cause;
@@ -32,6 +33,7 @@ pub(super) fn service(settings: &mut Settings, config: &Config) {
     database(settings, &config.database);
     redis(settings, &config.cache);
     provider(settings, &config.provider);
+    sinks(settings, &config.events);
     settings.demand(
         &[Limits::request_timeout, Limits::max_request_timeout],
         config.limits.request_timeout <= config.limits.max_request_timeout,
@@ -115,6 +117,17 @@ fn provider(settings: &mut Settings, provider: &Provider) {
         provider.provider_fresh <= provider.provider_stale,
         "is longer than --provider-stale: a movie cannot be fresh when it is too old to be stale",
     );
+}
+
+fn sinks(settings: &mut Settings, events: &Events) {
+    for sink in &events.sink.0 {
+        pem(settings, Events::sink, sink.ca_file.as_ref(), Pem::Authorities);
+        if let Broker::Nats { credentials_file: Some(file), .. } = &sink.broker
+            && let Err(error) = fs::read(file)
+        {
+            settings.refuse(&Events::sink, format!("{} cannot be read: {}", file.display(), cause::of_io(&error)));
+        }
+    }
 }
 
 /// The URL of a gRPC server is a scheme, a host and a port, and nothing else.

@@ -119,7 +119,7 @@ fn argument(row: &Row) -> Arg {
     let argument = if row.default.is_empty() { argument } else { argument.default_value(row.default) };
     match row.form {
         Form::Switch => argument.num_args(0..=1).require_equals(true).default_missing_value("true"),
-        Form::List | Form::Urls => argument.action(ArgAction::Append),
+        Form::List | Form::Sinks => argument.action(ArgAction::Append),
         _ => argument,
     }
 }

@@ -195,8 +195,8 @@ options! {
         event_retention: Duration = "7d" in SECOND..=YEAR,
         /// Most commits whose events are kept; the oldest ones are deleted before their time.
         event_cap: u32 = 10_000_000 in 1..=1_000_000_000,
-        /// Broker to which events are delivered, as in `redis://host:6379/0?stream=boxoffice:events`; several with commas, or
-        /// given repeatedly.
+        /// Broker to which events are delivered: `redis`, `amqp`, `nats` or `kafka` for one on this machine, or a URL as in
+        /// `nats://host:4222?stream=BOXOFFICE`; several with commas, or given repeatedly; in the file also as tables `[[sinks]]`.
         sink: Sinks,
     }
 

@@ -13,10 +13,14 @@ use super::{
     problem::Problem,
     row::Row,
     secret::{MASK, SecretUrl},
-    sinks::urls,
+    sinks,
     values::{Form, Value},
 };
 use crate::telemetry::cause;
+
+/// The key of the option whose value is a list of sinks, and that of the tables with the same meaning.
+const SINK: &str = "sink";
+const SINKS: &str = "sinks";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -81,16 +85,32 @@ impl Settings {
         };
         for (key, value) in table {
             let subject = format!("{key} in {}", self.file_name);
-            if !options.iter().any(|option| option.key() == key) {
+            if key == SINKS && options.iter().any(|option| option.form == Form::Sinks) {
+                match sinks::of_tables(&value) {
+                    Ok(text) => self.add_sinks(&text),
+                    Err(reason) => self.problems.push(Problem::new(subject, reason)),
+                }
+            } else if !options.iter().any(|option| option.key() == key) {
                 let reason = format!("is not an option{}", suggestion(&key, options.iter().map(Row::key)));
                 self.problems.push(Problem::new(subject, reason));
             } else if let Some(text) = scalar(&value) {
-                self.file.insert(key, text);
+                if options.iter().any(|option| option.key() == key && option.form == Form::Sinks) {
+                    self.add_sinks(&text);
+                } else {
+                    self.file.insert(key, text);
+                }
             } else {
                 let reason = "must be a text, a whole number, true or false, or a list of texts";
                 self.problems.push(Problem::new(subject, reason));
             }
         }
+    }
+
+    /// Adds sinks of the file, which may be in a list and in tables.
+    fn add_sinks(&mut self, text: &str) {
+        let sinks = self.file.entry(SINK.to_owned()).or_default();
+        let separator = if sinks.is_empty() { "" } else { "," };
+        *sinks = format!("{sinks}{separator}{text}");
     }
 
     /// The value of an option. If it is wrong, that is noted, and the default is returned instead, so that the other rules
@@ -160,10 +180,7 @@ impl Settings {
             Form::Number | Form::Switch => given.text.clone(),
             Form::Secret => quoted(MASK),
             Form::Url => quoted(&SecretUrl::read(&given.text, &()).map_or(MASK.to_owned(), |url| url.to_string())),
-            Form::Urls => {
-                let masked = |url| SecretUrl::read(url, &()).map_or(MASK.to_owned(), |url| url.to_string());
-                quoted(&urls(&given.text).map(masked).collect::<Vec<_>>().join(","))
-            }
+            Form::Sinks => quoted(&sinks::masked(&given.text).unwrap_or_else(|| MASK.to_owned())),
             Form::Text | Form::List => quoted(&given.text),
         };
         format!("{:<48} # {}", format!("{} = {value}", option.key()), self.origin(option, given))

@@ -21,8 +21,8 @@ pub(super) enum Form {
     Secret,
     /// Printed without its password.
     Url,
-    /// URLs with commas, whose flag may also be repeated. Each is printed without its password.
-    Urls,
+    /// Sinks with commas, whose flag may also be repeated. Each is printed without its password.
+    Sinks,
 }
 
 /// A type that an option can have.

@@ -35,6 +35,19 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Reads an event that was stored by itself.
+    ///
+    /// # Errors
+    /// These bytes are no event.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let event = pb::Event::decode(bytes).map_err(|error| Error::Unreadable {
+            table: "dead_letters",
+            key: String::new(),
+            why: error.to_string(),
+        })?;
+        Ok(Self { event, encoded: OnceLock::new() })
+    }
+
     /// The message to subscribers. It is the same for all, and encoded for the first.
     pub fn encoded(&self, encode: impl FnOnce(&pb::Event) -> Bytes) -> Bytes {
         self.encoded.get_or_init(|| encode(&self.event)).clone()

@@ -141,6 +141,7 @@ fn not_found(kind: Kind, id: &str) -> Status {
         Kind::Movie => ("MOVIE_NOT_FOUND", "movie", "boxoffice.v1.Movie"),
         Kind::Showtime => ("SHOWTIME_NOT_FOUND", "showtime", "boxoffice.v1.Showtime"),
         Kind::Reservation => ("RESERVATION_NOT_FOUND", "reservation", "boxoffice.v1.Reservation"),
+        Kind::DeadLetter => ("DEAD_LETTER_NOT_FOUND", "dead letter", "boxoffice.v1.DeadLetter"),
     };
     let message = format!("there is no {name} {id}");
     let mut details = error_info(reason, []);

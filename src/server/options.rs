@@ -99,11 +99,30 @@ pub(super) fn kept_events(config: &Config) -> feed::Kept {
 pub(super) fn sinks(config: &Config) -> Vec<sinks::Address> {
     let address = |sink: &config::Sink| sinks::Address {
         name: sink.name.clone(),
-        stream: sink.stream.clone(),
-        max_length: sink.max_length,
+        broker: broker(&sink.broker),
         url: sink.url.expose().to_owned(),
+        hosts: sink.hosts.clone(),
+        ca_file: sink.ca_file.clone(),
     };
     config.events.sink.0.iter().map(address).collect()
+}
+
+fn broker(broker: &config::Broker) -> sinks::Broker {
+    match broker.clone() {
+        config::Broker::Redis { stream, max_length } => sinks::Broker::Redis { stream, max_length },
+        config::Broker::RabbitMq { exchange } => sinks::Broker::RabbitMq { exchange },
+        config::Broker::Nats { stream, subject, max_messages, credentials_file } => {
+            sinks::Broker::Nats { stream, subject, max_messages, credentials_file }
+        }
+        config::Broker::Kafka { topic, encrypted, sasl } => {
+            let sasl = match sasl {
+                config::Sasl::Plain => sinks::Sasl::Plain,
+                config::Sasl::ScramSha256 => sinks::Sasl::ScramSha256,
+                config::Sasl::ScramSha512 => sinks::Sasl::ScramSha512,
+            };
+            sinks::Broker::Kafka { topic, encrypted, sasl }
+        }
+    }
 }
 
 /// The pause between two sweeps; none: this instance does not sweep.

@@ -6,7 +6,7 @@ use prost::Message as _;
 use crate::feed::{Entry, Row};
 
 /// The content type of the data.
-const CONTENT_TYPE: &str = "application/protobuf";
+pub(super) const CONTENT_TYPE: &str = "application/protobuf";
 
 /// An event as a message.
 #[derive(Debug)]
@@ -15,8 +15,16 @@ pub(super) struct Message {
     pub(super) position: i64,
     /// The index of the event in its row.
     pub(super) index: usize,
-    /// The attributes of the `CloudEvent` by their names.
-    pub(super) attributes: Vec<(&'static str, String)>,
+    /// What the event is of. Its events are delivered in their order.
+    pub(super) aggregate: String,
+    /// The id of the `CloudEvent`.
+    pub(super) id: String,
+    /// The type of the `CloudEvent`, as in `boxoffice.v1.ReservationConfirmed`.
+    pub(super) event_type: String,
+    /// When it happened.
+    pub(super) time: DateTime<Utc>,
+    /// The other attributes of the `CloudEvent` by their names.
+    attributes: Vec<(&'static str, String)>,
     /// The event, as in `events.proto`.
     pub(super) data: Vec<u8>,
 }
@@ -24,32 +32,51 @@ pub(super) struct Message {
 impl Message {
     /// The messages of a row.
     pub(super) fn of(row: &Row) -> impl Iterator<Item = Self> + '_ {
-        row.entries.iter().enumerate().map(|(index, entry)| Self {
-            position: row.position,
-            index,
-            attributes: attributes(entry),
-            data: entry.event.encode_to_vec(),
-        })
+        row.entries.iter().enumerate().map(|(index, entry)| Self::new(row.position, index, entry))
     }
-}
 
-fn attributes(entry: &Entry) -> Vec<(&'static str, String)> {
-    let event = &entry.event;
-    let time = event.time.as_ref().and_then(|time| DateTime::from_timestamp(time.seconds, time.nanos.cast_unsigned()));
-    let mut attributes = vec![
-        ("specversion", "1.0".to_owned()),
-        ("id", entry.id()),
-        ("source", entry.source()),
-        ("type", entry.event_type()),
-        ("subject", entry.subject().to_owned()),
-        ("datacontenttype", CONTENT_TYPE.to_owned()),
-        ("partitionkey", event.aggregate_id.clone()),
-    ];
-    if let Some(time) = time {
-        attributes.push(("time", DateTime::<Utc>::to_rfc3339_opts(&time, SecondsFormat::Micros, true)));
+    /// The message of an event at this place of the feed.
+    pub(super) fn new(position: i64, index: usize, entry: &Entry) -> Self {
+        let event = &entry.event;
+        let time = event.time.as_ref();
+        let time = time.and_then(|time| DateTime::from_timestamp(time.seconds, time.nanos.cast_unsigned()));
+        let mut attributes = vec![
+            ("specversion", "1.0".to_owned()),
+            ("source", entry.source()),
+            ("subject", entry.subject().to_owned()),
+            ("partitionkey", event.aggregate_id.clone()),
+        ];
+        if let Some(time) = time {
+            attributes.push(("time", DateTime::<Utc>::to_rfc3339_opts(&time, SecondsFormat::Micros, true)));
+        }
+        if !event.traceparent.is_empty() {
+            attributes.push(("traceparent", event.traceparent.clone()));
+        }
+        Self {
+            position,
+            index,
+            aggregate: event.aggregate_id.clone(),
+            id: entry.id(),
+            event_type: entry.event_type(),
+            time: time.unwrap_or_default(),
+            attributes,
+            data: event.encode_to_vec(),
+        }
     }
-    if !event.traceparent.is_empty() {
-        attributes.push(("traceparent", event.traceparent.clone()));
+
+    /// The attributes of the `CloudEvent` by their names, without the content type.
+    pub(super) fn attributes(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let own = [("id", self.id.as_str()), ("type", self.event_type.as_str())];
+        own.into_iter().chain(self.attributes.iter().map(|(name, value)| (*name, value.as_str())))
     }
-    attributes
+
+    /// The name of the event, as in `ReservationConfirmed`.
+    pub(super) fn name(&self) -> &str {
+        self.event_type.rsplit('.').next().unwrap_or_default()
+    }
+
+    /// Tells the event from one of another history of the database that has its id.
+    pub(super) fn unique_id(&self) -> String {
+        format!("{}@{}", self.id, self.time.timestamp_micros())
+    }
 }

@@ -5,12 +5,12 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{address::Address, message::Message, redis::Connection, trouble::Trouble};
+use super::{address::Address, connection::Connection, delivery::Delivery, trouble::Trouble};
 use crate::{
     background::{NextRun, Task},
     clock::Clock,
-    feed::{Feed, Follower, Found, Row},
-    store::{ABANDONED, Error, Progress, Sink, Store},
+    feed::{Feed, Found, Row},
+    store::{ABANDONED, Error, Letters, Progress, Sink, Store},
     telemetry::metrics,
 };
 
@@ -22,17 +22,15 @@ const LONGEST_SEND: Duration = Duration::from_secs(6);
 const LOOK: Duration = Duration::from_secs(1);
 /// The most of the first pause after trouble, and of the longest. The most doubles with each pause.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
-/// How soon the row of the sink is written after a delivery. If the instance ends before, Redis has the events already.
+/// How soon the row of the sink is written after a delivery. If the instance ends before, the broker has the events already.
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
 /// The pause when the feed seems to begin later than it does, before it is looked at again.
 const STALE_PAUSE: Duration = Duration::from_millis(50);
-/// The most events that are delivered at once. A row has at least one.
-const AT_ONCE: usize = 500;
 
 pub(super) struct Relay {
-    address: Address,
-    store: Store,
-    feed: Feed,
+    pub(super) address: Address,
+    pub(super) store: Store,
+    pub(super) feed: Feed,
     clock: Clock,
     owner: Arc<str>,
 }
@@ -43,22 +41,12 @@ struct Seen {
     at: Instant,
 }
 
-/// The delivery by this instance.
-struct Delivery {
-    follower: Follower,
-    /// `None` until the broker was reached, and after trouble.
-    connection: Option<Connection>,
-    /// What each write of the row names.
-    fence: i64,
-    epoch: String,
-    position: i64,
-    shift: i64,
-    problem: String,
-    troubles: u32,
-    /// Whether something of this is not in the row.
-    is_ahead: bool,
-    /// When the row of the sink was written.
-    beat: Instant,
+/// What is delivered.
+enum Next {
+    /// Rows of the feed.
+    Rows(VecDeque<Arc<Row>>),
+    /// Dead letters that an operator lets be sent again, and what waited behind them.
+    Letters,
 }
 
 impl Relay {
@@ -77,20 +65,11 @@ impl Relay {
             let taken = self.store.take_sink(&free, &self.owner, &epoch, self.clock.now()).await?;
             let Some(Sink { fence, position, shift, .. }) = taken else { return Ok(NextRun::Period) };
             tracing::info!(sink = self.address.name, position, "delivering events");
-            let delivery = Delivery {
-                follower,
-                connection: None,
-                fence,
-                epoch,
-                position,
-                shift,
-                problem: String::new(),
-                troubles: 0,
-                is_ahead: false,
-                beat: Instant::now(),
-            };
-            let delivered = self.deliver(delivery, &shutdown).await;
-            metrics::sink(|sink| sink.lag(&self.address.name, 0, 0.0));
+            let mut delivery = Delivery::new(follower, fence, epoch);
+            (delivery.position, delivery.shift) = (position, shift);
+            self.count_letters(&mut delivery).await?;
+            let delivered = Box::pin(self.deliver(delivery, &shutdown)).await;
+            metrics::sink(|sink| sink.idle(&self.address.name));
             delivered.map(|()| NextRun::Period)
         })
         .await;
@@ -112,6 +91,7 @@ impl Relay {
 
     /// Delivers until the shutdown, or until another instance does.
     async fn deliver(&self, mut delivery: Delivery, shutdown: &CancellationToken) -> Result<(), Error> {
+        let mut letters_due = Instant::now();
         loop {
             let due = delivery.beat + if delivery.is_ahead { WRITE_PAUSE } else { BEAT };
             let found = tokio::select! {
@@ -120,13 +100,18 @@ impl Relay {
                     return Ok(());
                 }
                 () = sleep_until(due) => None,
+                () = sleep_until(letters_due), if !delivery.waiting.is_empty() => {
+                    self.attempt(&mut delivery, Next::Letters, shutdown).await;
+                    letters_due = Instant::now() + LOOK;
+                    None
+                }
                 found = delivery.follower.after(delivery.position) => Some(found?),
             };
             match found {
                 None => {}
                 Some(Found::Unknown) => return Ok(()),
                 Some(Found::Compacted) => self.skip(&mut delivery).await?,
-                Some(Found::Rows(rows)) => self.deliver_rows(&mut delivery, rows, shutdown).await,
+                Some(Found::Rows(rows)) => self.attempt(&mut delivery, Next::Rows(rows), shutdown).await,
             }
             if Instant::now() >= due && !self.write(&mut delivery, false).await? {
                 tracing::warn!(
@@ -138,24 +123,15 @@ impl Relay {
         }
     }
 
-    /// Delivers rows, as many as there may be at once, or notes why they were not delivered and waits a while.
-    async fn deliver_rows(&self, delivery: &mut Delivery, rows: VecDeque<Arc<Row>>, shutdown: &CancellationToken) {
-        let mut messages = Vec::new();
-        let mut last = delivery.position;
-        for row in rows {
-            if messages.len() >= AT_ONCE {
-                break;
-            }
-            messages.extend(Message::of(&row));
-            last = row.position;
-        }
-        let sent = timeout(LONGEST_SEND, self.send(delivery, &messages, last)).await;
-        match sent.unwrap_or_else(|_| Err(Trouble::Broker(format!("Redis does not answer within {LONGEST_SEND:?}")))) {
-            Ok(position) => {
+    /// Delivers what comes next, or notes why it was not delivered and waits a while.
+    async fn attempt(&self, delivery: &mut Delivery, next: Next, shutdown: &CancellationToken) {
+        let sent = timeout(LONGEST_SEND, Box::pin(self.send(delivery, next))).await;
+        match sent.unwrap_or_else(|_| Err(Trouble::late(self.address.broker.kind(), LONGEST_SEND))) {
+            Ok(()) => {
                 if !std::mem::take(&mut delivery.problem).is_empty() {
                     tracing::info!(sink = self.address.name, "events are delivered again");
                 }
-                (delivery.position, delivery.troubles, delivery.is_ahead) = (position, 0, true);
+                delivery.troubles = 0;
             }
             Err(trouble) => {
                 metrics::sink(|sink| sink.retried(&self.address.name));
@@ -167,6 +143,35 @@ impl Relay {
                 self.pause(delivery, shutdown).await;
             }
         }
+    }
+
+    /// Connects if that is needed, or delivers. The connection is dropped with any trouble.
+    async fn send(&self, delivery: &mut Delivery, next: Next) -> Result<(), Trouble> {
+        let Some(connection) = delivery.connection.take() else {
+            let mut connection = Connection::open(&self.address).await?;
+            if let Connection::Redis(redis) = &mut connection {
+                self.align(redis, delivery).await?;
+            }
+            delivery.connection = Some(connection);
+            return Ok(());
+        };
+        let connection = match connection {
+            Connection::Redis(mut redis) => {
+                if let Next::Rows(rows) = next {
+                    self.send_in_sequence(&mut redis, delivery, rows).await?;
+                }
+                Connection::Redis(redis)
+            }
+            Connection::Each(mut each) => {
+                match next {
+                    Next::Rows(rows) => self.send_each(&mut each, delivery, rows).await?,
+                    Next::Letters => self.send_letters(&mut each, delivery).await?,
+                }
+                Connection::Each(each)
+            }
+        };
+        delivery.connection = Some(connection);
+        Ok(())
     }
 
     /// Waits after trouble, and lets the beat go on.
@@ -187,61 +192,6 @@ impl Relay {
         }
     }
 
-    /// Delivers the messages, and returns the position up to which everything is delivered.
-    async fn send(&self, delivery: &mut Delivery, messages: &[Message], last: i64) -> Result<i64, Trouble> {
-        let open = delivery.connection.take();
-        let is_new = open.is_none();
-        let mut connection = if let Some(open) = open { open } else { Connection::open(&self.address).await? };
-        if is_new {
-            let before = (delivery.position, delivery.shift);
-            self.align(&mut connection, delivery).await?;
-            // Written at once: what comes next would otherwise be compared with the shift of before after a crash.
-            if (delivery.position, delivery.shift) != before {
-                if !self.write(delivery, false).await.map_err(|error| database(&error))? {
-                    return Err(Trouble::Broker("another instance delivers events now".to_owned()));
-                }
-                delivery.connection = Some(connection);
-                return Ok(delivery.position);
-            }
-        }
-        let written = connection.write(messages, delivery.shift).await?;
-        delivery.connection = Some(connection);
-        metrics::sink(|sink| sink.published(&self.address.name, written));
-        Ok(last)
-    }
-
-    /// Finds where to go on, from the end of the stream.
-    ///
-    /// - If the server has lost what it had confirmed, delivery goes back, as far as the events are kept.
-    /// - If the last entry is an event of this feed at its position, ids go on as they were.
-    /// - Otherwise the stream has another history of the database, or of another one. Ids that are lower than its last cannot be
-    ///   written, so what is added to positions grows.
-    async fn align(&self, connection: &mut Connection, delivery: &mut Delivery) -> Result<(), Trouble> {
-        let oldest = self.store.feed_head().await.map_err(|error| database(&error))?.compacted;
-        let Some(end) = connection.end().await? else {
-            delivery.position = oldest.min(delivery.position);
-            return Ok(());
-        };
-        let (top, index) = end.top;
-        let in_feed = top - delivery.shift;
-        let row = self.feed.row(in_feed).await.map_err(|error| database(&error))?;
-        let event = row.as_ref().and_then(|row| Message::of(row).nth(index));
-        // A consumer may delete what it has read.
-        let is_of_feed = end.is(event.as_ref(), in_feed <= delivery.position);
-        if in_feed <= delivery.position {
-            // The events of the last row may not all be there.
-            delivery.position = if is_of_feed { in_feed - 1 } else { oldest.min(delivery.position) };
-        }
-        if !is_of_feed && top > delivery.position + delivery.shift {
-            tracing::warn!(
-                sink = self.address.name,
-                "the end of the stream is not of this database as it is; ids go on after it"
-            );
-            delivery.shift = top - delivery.position;
-        }
-        Ok(())
-    }
-
     /// Goes on with the oldest event that is kept.
     async fn skip(&self, delivery: &mut Delivery) -> Result<(), Error> {
         let oldest = self.store.feed_head().await?.compacted;
@@ -256,12 +206,30 @@ impl Relay {
         Ok(())
     }
 
+    /// Reads of which aggregates events are letters.
+    pub(super) async fn count_letters(&self, delivery: &mut Delivery) -> Result<(), Error> {
+        let name = &self.address.name;
+        delivery.waiting = self.store.letters_by_aggregate(name).await?;
+        metrics::sink(|sink| sink.kept(name, delivery.waiting.values().sum()));
+        Ok(())
+    }
+
     /// Writes how far the sink is. Returns whether this instance still delivers.
-    async fn write(&self, delivery: &mut Delivery, stops: bool) -> Result<bool, Error> {
+    pub(super) async fn write(&self, delivery: &mut Delivery, stops: bool) -> Result<bool, Error> {
+        self.write_with(delivery, stops, &Letters::default()).await
+    }
+
+    /// The same, together with changes of letters.
+    pub(super) async fn write_with(
+        &self,
+        delivery: &mut Delivery,
+        stops: bool,
+        letters: &Letters,
+    ) -> Result<bool, Error> {
         let Delivery { position, shift, fence, .. } = *delivery;
         let (name, now) = (&self.address.name, self.clock.now());
         let begin = Instant::now();
-        let progress = Progress { position, shift, problem: &delivery.problem, stops };
+        let progress = Progress { position, shift, problem: &delivery.problem, stops, letters };
         let is_ours = self.store.advance_sink(name, (fence, &delivery.epoch), &progress, now).await?;
         (delivery.beat, delivery.is_ahead) = (begin, false);
         let lag = (delivery.follower.last() - position).max(0);
@@ -270,8 +238,4 @@ impl Relay {
         metrics::sink(|sink| sink.lag(name, lag.unsigned_abs(), seconds));
         Ok(is_ours)
     }
-}
-
-fn database(error: &Error) -> Trouble {
-    Trouble::Broker(format!("the database cannot be used: {error}"))
 }

@@ -15,6 +15,7 @@ use sea_orm::{
 };
 
 use super::{
+    dead_letters::{self, Letter, LetterPlace},
     dialect,
     entities::sink,
     errors::Error,
@@ -58,6 +59,19 @@ pub struct Progress<'a> {
     pub problem: &'a str,
     /// Whether the instance stops, so that another one may begin at once.
     pub stops: bool,
+    /// What becomes of events that were refused or wait, together with the position.
+    pub letters: &'a Letters,
+}
+
+/// Changes of the letters of a sink.
+#[derive(Clone, Debug, Default)]
+pub struct Letters {
+    /// Events up to the position that were not delivered.
+    pub added: Vec<Letter>,
+    /// Letters that were delivered.
+    pub delivered: Vec<LetterPlace>,
+    /// Letters that were refused again, and why.
+    pub refused: Vec<(LetterPlace, String)>,
 }
 
 #[derive(FromQueryResult)]
@@ -152,7 +166,8 @@ impl Store {
             (sink::Column::SeenTime, Expr::value(now)),
         ];
         let found = Condition::all().add(sink::Column::Fence.eq(seen.fence)).add(sink::Column::Beat.eq(seen.beat));
-        Ok(self.update_sink(&seen.name, epoch, found, columns).await?.then_some(taken))
+        let letters = Letters::default();
+        Ok(self.update_sink(&seen.name, epoch, found, columns, (&letters, now)).await?.then_some(taken))
     }
 
     /// Writes how far a sink is. Returns whether this instance still delivers to it, in the database in which it has begun to.
@@ -179,7 +194,7 @@ impl Store {
         // A database that was set back within its epoch does not have the position.
         let is_in_feed = Expr::value(progress.position).lte(last_position());
         let found = Condition::all().add(sink::Column::Fence.eq(fence)).add(is_in_feed);
-        self.update_sink(name, epoch, found, columns).await
+        self.update_sink(name, epoch, found, columns, (progress.letters, now)).await
     }
 
     async fn update_sink(
@@ -188,6 +203,7 @@ impl Store {
         epoch: &str,
         found: Condition,
         columns: impl IntoIterator<Item = (sink::Column, Expr)> + Clone + Send + Sync,
+        (letters, now): (&Letters, DateTime<Utc>),
     ) -> Result<bool, Error> {
         self.run_transaction("advance_sink", async || {
             let tx = self.begin().await?;
@@ -198,8 +214,15 @@ impl Store {
             for (column, value) in columns.clone() {
                 update = update.col_expr(column, value);
             }
-            let updated = update.exec(&tx.inner).await?.rows_affected;
-            tx.commit(updated == 1).await
+            let is_ours = update.exec(&tx.inner).await?.rows_affected == 1;
+            if is_ours {
+                dead_letters::add(&tx, name, &letters.added, now).await?;
+                dead_letters::remove(&tx, name, &letters.delivered).await?;
+                for (place, why) in &letters.refused {
+                    dead_letters::refuse(&tx, name, *place, why).await?;
+                }
+            }
+            tx.commit(is_ours).await
         })
         .await
     }

@@ -11,6 +11,8 @@ pub struct SinkInstruments {
     published: Counter<u64>,
     retried: Counter<u64>,
     skipped: Counter<u64>,
+    dead: Counter<u64>,
+    kept: Gauge<u64>,
     lag: Gauge<u64>,
     lag_seconds: Gauge<f64>,
 }
@@ -26,6 +28,11 @@ impl SinkInstruments {
                 "boxoffice.sink.skipped",
                 "Commits whose events were deleted before they were delivered to a sink",
             ),
+            dead: count("boxoffice.sink.dead", "Events that the broker of a sink has refused, and that are dead letters"),
+            kept: meter
+                .u64_gauge("boxoffice.sink.letters")
+                .with_description("Dead letters of a sink, and events that wait behind them; 0 at an instance that does not deliver to it")
+                .build(),
             lag: meter.u64_gauge("boxoffice.sink.lag").with_description(lag).build(),
             lag_seconds: meter
                 .f64_gauge("boxoffice.sink.lag.age")
@@ -48,6 +55,22 @@ impl SinkInstruments {
     /// Counts commits whose events were deleted before they were delivered.
     pub fn skipped(&self, sink: &str, commits: u64) {
         self.skipped.add(commits, &label(sink));
+    }
+
+    /// Counts an event that has become a dead letter.
+    pub fn dead(&self, sink: &str) {
+        self.dead.add(1, &label(sink));
+    }
+
+    /// Notes how many letters a sink has.
+    pub fn kept(&self, sink: &str, letters: u64) {
+        self.kept.record(letters, &label(sink));
+    }
+
+    /// Notes that this instance does not deliver to the sink.
+    pub fn idle(&self, sink: &str) {
+        self.lag(sink, 0, 0.0);
+        self.kept(sink, 0);
     }
 
     /// Notes how far a sink is behind.

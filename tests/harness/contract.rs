@@ -4,10 +4,11 @@ use boxoffice::pb::{
     self,
     boxoffice::v1::{
         CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest, CreateAuditoriumRequest,
-        CreateShowtimeRequest, GetAuditoriumRequest, GetMovieRequest, GetReservationRequest, GetSeatMapRequest,
-        GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListReservationsRequest, ListShowtimesRequest,
-        ReservationState, ReserveSeatsRequest, Row, SearchMoviesRequest, Seat, ShowtimeState, SubscribeEventsRequest,
-        Tender, WatchSeatMapRequest, subscribe_events_request::Start,
+        CreateShowtimeRequest, DropDeadLettersRequest, GetAuditoriumRequest, GetMovieRequest, GetReservationRequest,
+        GetSeatMapRequest, GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListDeadLettersRequest,
+        ListReservationsRequest, ListShowtimesRequest, ReservationState, ReserveSeatsRequest, Row, SearchMoviesRequest,
+        Seat, ShowtimeState, SubscribeEventsRequest, Tender, WatchSeatMapRequest, drop_dead_letters_request,
+        subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
@@ -127,6 +128,15 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
             cinemas: vec!["Grand Palace".to_owned()],
         }
         .encode_to_vec(),
+        "ListDeadLettersRequest" => {
+            let (sink, page_token) = ("nats".to_owned(), String::new());
+            ListDeadLettersRequest { sink, dead_only: true, page_size: 1, page_token }.encode_to_vec()
+        }
+        // Both messages have the same fields.
+        "RedriveDeadLettersRequest" | "DropDeadLettersRequest" => {
+            let dead_letters = Some(drop_dead_letters_request::DeadLetters::AllOfSink("nats".to_owned()));
+            DropDeadLettersRequest { dead_letters }.encode_to_vec()
+        }
         "GetRulesRequest" | "GetEventFeedRequest" => Vec::new(),
         other => panic!("add a valid {other} here"),
     }

@@ -9,7 +9,7 @@ use std::{
 
 use boxoffice::pb::boxoffice::v1::{
     auditoriums_client::AuditoriumsClient, events_client::EventsClient, movies_client::MoviesClient,
-    reservations_client::ReservationsClient, showtimes_client::ShowtimesClient,
+    operations_client::OperationsClient, reservations_client::ReservationsClient, showtimes_client::ShowtimesClient,
 };
 use rustix::process::{Resource, Signal};
 use serde_json::Value;
@@ -196,6 +196,10 @@ impl Server {
 
     pub(crate) fn events(&self) -> EventsClient<Channel> {
         EventsClient::new(self.channel())
+    }
+
+    pub(crate) fn operations(&self) -> OperationsClient<Channel> {
+        OperationsClient::new(self.channel())
     }
 
     pub(crate) fn showtimes(&self) -> ShowtimesClient<Channel> {

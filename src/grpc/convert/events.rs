@@ -81,7 +81,7 @@ pub(crate) fn event_feed(feed: EventFeed) -> pb::GetEventFeedResponse {
     }
 }
 
-fn event_sink(EventSink { sink, is_running, lag, lag_time }: EventSink) -> pb::EventSink {
+fn event_sink(EventSink { sink, is_running, lag, lag_time, letters }: EventSink) -> pb::EventSink {
     let state = match (is_running, sink.problem.is_empty()) {
         (false, _) => pb::EventSinkState::Stopped,
         (true, false) => pb::EventSinkState::Paused,
@@ -94,5 +94,7 @@ fn event_sink(EventSink { sink, is_running, lag, lag_time }: EventSink) -> pb::E
         lag_time: lag_time.map(duration),
         state: state.into(),
         problem: if is_running { sink.problem } else { String::new() },
+        dead_letters: letters.dead.cast_signed(),
+        waiting_events: letters.waiting.cast_signed(),
     }
 }

@@ -11,7 +11,10 @@ use redis::{
     aio::MultiplexedConnection, cmd, io::tcp::TcpSettings,
 };
 
-use super::{address::Address, message::Message, trouble::Trouble};
+use super::{
+    message::{CONTENT_TYPE, Message},
+    trouble::Trouble,
+};
 
 /// The deadline for opening a connection: name lookup, TCP, TLS and handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -59,16 +62,16 @@ impl End {
         let Some(attributes) = &self.attributes else { return otherwise };
         let of = |wanted: &str| attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
         event.is_some_and(|event| {
-            let mut compared = event.attributes.iter().filter(|(name, _)| ["id", "subject", "time"].contains(name));
-            compared.all(|(name, value)| of(name) == Some(Value::BulkString(value.clone().into_bytes())))
+            let mut compared = event.attributes().filter(|(name, _)| ["id", "subject", "time"].contains(name));
+            compared.all(|(name, value)| of(name) == Some(Value::BulkString(value.as_bytes().to_vec())))
         })
     }
 }
 
 impl Connection {
     /// Connects, and checks that the server does not delete what is written.
-    pub(super) async fn open(address: &Address) -> Result<Self, Trouble> {
-        let info = address.url.as_str().into_connection_info().map_err(|error| trouble(&error))?;
+    pub(super) async fn open(url: &str, stream: &str, max_length: u64) -> Result<Self, Trouble> {
+        let info = url.into_connection_info().map_err(|error| trouble(&error))?;
         let client = Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)));
         let client = client.map_err(|error| trouble(&error))?;
         let config = AsyncConnectionConfig::new();
@@ -83,7 +86,7 @@ impl Connection {
                  a server with noeviction or a volatile policy, and not the one of the cache"
             )));
         }
-        Ok(Self { server: connection, stream: address.stream.clone(), max_length: address.max_length, top: (0, 0) })
+        Ok(Self { server: connection, stream: stream.to_owned(), max_length, top: (0, 0) })
     }
 
     /// The end of the stream, if there is a stream.
@@ -120,10 +123,11 @@ impl Connection {
                 continue;
             }
             wanted += 1;
-            call.arg(format!("{}-{}", id.0, id.1)).arg(2 * message.attributes.len() + 4);
-            for (name, value) in &message.attributes {
+            call.arg(format!("{}-{}", id.0, id.1)).arg(2 * message.attributes().count() + 6);
+            for (name, value) in message.attributes() {
                 call.arg(name).arg(value);
             }
+            call.arg("datacontenttype").arg(CONTENT_TYPE);
             // Grows when the stream goes on with another history of the database.
             call.arg("history").arg(shift).arg("data").arg(&message.data);
         }

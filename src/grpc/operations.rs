@@ -1,0 +1,51 @@
+//! `boxoffice.v1.Operations`
+
+use tonic::{Request, Response, Status};
+
+use super::{convert, services::Service};
+use crate::pb::boxoffice::v1::{self as pb, operations_server::Operations};
+
+#[tonic::async_trait]
+impl Operations for Service {
+    async fn list_dead_letters(
+        &self,
+        request: Request<pb::ListDeadLettersRequest>,
+    ) -> Result<Response<pb::ListDeadLettersResponse>, Status> {
+        self.read(
+            request,
+            convert::list_dead_letters,
+            |app, origin, (filter, page)| async move { app.dead_letters(&origin, filter, &page).await },
+            |(letters, next)| pb::ListDeadLettersResponse {
+                dead_letters: letters.into_iter().map(convert::dead_letter).collect(),
+                next_page_token: next,
+            },
+        )
+        .await
+    }
+
+    async fn redrive_dead_letters(
+        &self,
+        request: Request<pb::RedriveDeadLettersRequest>,
+    ) -> Result<Response<pb::RedriveDeadLettersResponse>, Status> {
+        self.read(
+            request,
+            convert::redrive_dead_letters,
+            |app, origin, letters| async move { app.redrive_dead_letters(&origin, letters).await },
+            |count| pb::RedriveDeadLettersResponse { count: count.cast_signed() },
+        )
+        .await
+    }
+
+    async fn drop_dead_letters(
+        &self,
+        request: Request<pb::DropDeadLettersRequest>,
+    ) -> Result<Response<pb::DropDeadLettersResponse>, Status> {
+        self.read(
+            request,
+            convert::drop_dead_letters,
+            |app, origin, letters| async move { app.drop_dead_letters(&origin, letters).await },
+            |count| pb::DropDeadLettersResponse { count: count.cast_signed() },
+        )
+        .await
+    }
+}

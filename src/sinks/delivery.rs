@@ -1,0 +1,83 @@
+//! The delivery to a sink by this instance.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use tokio::time::Instant;
+
+use super::{connection::Connection, message::Message};
+use crate::{
+    feed::{Follower, Row},
+    store::LetterPlace,
+};
+
+/// The most events that are delivered at once. A row has at least one.
+pub(super) const AT_ONCE: usize = 500;
+
+pub(super) struct Delivery {
+    pub(super) follower: Follower,
+    /// `None` until the broker was reached, and after trouble.
+    pub(super) connection: Option<Connection>,
+    /// What each write of the row names.
+    pub(super) fence: i64,
+    pub(super) epoch: String,
+    /// Every event up to here was delivered, or is a letter.
+    pub(super) position: i64,
+    pub(super) shift: i64,
+    /// Events after the position that were confirmed.
+    pub(super) confirmed: HashSet<LetterPlace>,
+    /// How often events after the position were refused.
+    pub(super) refusals: HashMap<LetterPlace, i32>,
+    /// The aggregates whose events wait behind a dead letter, and how many letters each has.
+    pub(super) waiting: HashMap<String, u64>,
+    pub(super) problem: String,
+    pub(super) troubles: u32,
+    /// Whether something of this is not in the row.
+    pub(super) is_ahead: bool,
+    /// When the row of the sink was written.
+    pub(super) beat: Instant,
+}
+
+impl Delivery {
+    pub(super) fn new(follower: Follower, fence: i64, epoch: String) -> Self {
+        Self {
+            follower,
+            connection: None,
+            fence,
+            epoch,
+            position: 0,
+            shift: 0,
+            confirmed: HashSet::new(),
+            refusals: HashMap::new(),
+            waiting: HashMap::new(),
+            problem: String::new(),
+            troubles: 0,
+            is_ahead: false,
+            beat: Instant::now(),
+        }
+    }
+
+    /// Notes that everything up to this position was delivered or is a letter.
+    pub(super) fn advance(&mut self, position: i64) {
+        if position != self.position {
+            (self.position, self.is_ahead) = (position, true);
+            self.confirmed.retain(|(of, _)| *of > position);
+            self.refusals.retain(|(of, _), _| *of > position);
+        }
+    }
+}
+
+/// The messages of rows, as many as there may be at once, and the position of the last of these rows.
+pub(super) fn messages(rows: VecDeque<Arc<Row>>) -> (Vec<Message>, Option<i64>) {
+    let (mut messages, mut last) = (Vec::new(), None);
+    for row in rows {
+        if messages.len() >= AT_ONCE {
+            break;
+        }
+        messages.extend(Message::of(&row));
+        last = Some(row.position);
+    }
+    (messages, last)
+}

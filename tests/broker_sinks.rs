@@ -1,0 +1,100 @@
+//! Events are delivered to NATS, RabbitMQ and Kafka, those of a showtime in their order, whatever fails.
+
+use boxoffice::pb::boxoffice::v1::EventSinkState;
+
+use crate::harness::{
+    Store, World,
+    brokers::Broker,
+    events::{assert_complete, delivered, sinks},
+    eventually,
+    redis_stream::{change, feed, in_state},
+    seats::{best, confirm, reserve, showtime},
+    world::Storage,
+};
+
+on_all_brokers!(
+    every_event_is_delivered_with_the_attributes_of_its_cloud_event,
+    while_a_broker_does_not_answer_its_sink_is_paused_and_nothing_is_lost,
+    after_a_kill_of_the_service_nothing_is_missing,
+);
+
+async fn every_event_is_delivered_with_the_attributes_of_its_cloud_event(broker: Broker) {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let world = World::with(store, |setup| setup.with("--sink", broker.url())).await;
+        let showtime = showtime(&world).await;
+        for customer in ["ada", "bob", "cem"] {
+            change(&world, &showtime, customer).await;
+        }
+        let held = reserve(&world, best(&showtime, "dan", 2)).await.expect("there are seats");
+        confirm(&world, &held).await.expect("the seats are held");
+        let events = feed(&world, 12).await;
+        assert_complete(&events);
+        delivered(&world).await;
+        let messages = broker.messages().await;
+        let own: Vec<_> =
+            messages.iter().filter(|message| message.event.aggregate_id == showtime.showtime_id).collect();
+        assert_eq!(own.len(), events.len());
+        for (message, event) in own.into_iter().zip(&events) {
+            assert_eq!(Some(&message.event), event.data.as_ref());
+            let header = |name: &str| message.header(&format!("{}{name}", broker.prefix()));
+            let of_feed = [&event.id, &event.source, &event.r#type, &event.subject].map(String::as_str);
+            assert_eq!(["id", "source", "type", "subject"].map(header), of_feed);
+            assert_eq!(header("specversion"), "1.0");
+            assert_eq!(header("partitionkey"), showtime.showtime_id);
+            assert_eq!(header("traceparent"), message.event.traceparent);
+            assert!(!header("time").is_empty());
+            assert_eq!(message.header("content-type"), "application/protobuf");
+            let key = match &broker {
+                Broker::Nats(_) => event.r#type.replace("boxoffice.v1", "boxoffice.events"),
+                Broker::RabbitMq(_) => event.r#type.clone(),
+                Broker::Kafka(_) => showtime.showtime_id.clone(),
+            };
+            assert_eq!(message.key, key);
+        }
+        let sink = in_state(&world, EventSinkState::Running).await;
+        assert_eq!((sink.name.as_str(), sink.problem.as_str()), (broker.name(), ""));
+        let metrics = world.metrics().await;
+        let label = format!("sink=\"{}\"", broker.name());
+        assert_eq!(metrics.sum("boxoffice_sink_published_total", &[&label]), Some(12.0));
+    }
+}
+
+async fn while_a_broker_does_not_answer_its_sink_is_paused_and_nothing_is_lost(mut broker: Broker) {
+    let world = World::with(Store::Sqlite, |setup| setup.with("--sink", broker.url())).await;
+    let showtime = showtime(&world).await;
+    delivered(&world).await;
+    // It accepts connections, and answers nothing.
+    broker.pause();
+    change(&world, &showtime, "ada").await;
+    let paused = in_state(&world, EventSinkState::Paused).await;
+    assert!(!paused.problem.is_empty());
+    broker.resume();
+    broker.has(&feed(&world, 4).await).await;
+    if matches!(broker, Broker::Kafka(_)) {
+        // This one forgets everything with its process.
+        return;
+    }
+    broker.kill();
+    change(&world, &showtime, "bob").await;
+    in_state(&world, EventSinkState::Paused).await;
+    broker.restart().await;
+    broker.has(&feed(&world, 7).await).await;
+    eventually("the sink is running", async || {
+        let sink = sinks(&world).await.remove(0);
+        (sink.lag == 0 && sink.problem.is_empty() && sink.dead_letters == 0).then_some(())
+    })
+    .await;
+}
+
+async fn after_a_kill_of_the_service_nothing_is_missing(broker: Broker) {
+    let storage = Storage::new(Store::Postgres).await;
+    let mut server = storage.setup().with("--sink", broker.url()).start().await;
+    let showtime = showtime(&server).await;
+    for customer in ["ada", "bob", "cem", "dan"] {
+        change(&server, &showtime, customer).await;
+        // In the middle of a delivery, or after it.
+        server.kill();
+        server = storage.setup().with("--sink", broker.url()).start().await;
+    }
+    broker.has(&feed(&server, 13).await).await;
+}

@@ -1,0 +1,184 @@
+//! Dead letters: an event that a broker refuses holds up its showtime alone, and is delivered in its place when it is redriven.
+
+use boxoffice::pb::boxoffice::v1::{
+    DeadLetter, DeadLetterState, DropDeadLettersRequest, FeedEvent, ListDeadLettersRequest, RedriveDeadLettersRequest,
+    Showtime, drop_dead_letters_request as drop, redrive_dead_letters_request as redrive,
+};
+use tonic::Code;
+
+use crate::harness::{
+    Server, Store, World, assert_not_found, assert_refused,
+    brokers::Delivered,
+    events::{delivered, sinks},
+    eventually,
+    nats::Nats,
+    rabbitmq::RabbitMq,
+    redis_stream::{change, feed},
+    seats::{best, reserve, showtime},
+};
+
+/// With these limits an event of a customer with a long name is too large, and no other.
+const SMALL_NATS: i32 = 900;
+const SMALL_RABBITMQ: usize = 370;
+
+on_both_stores!(
+    an_event_that_nats_refuses_holds_up_its_showtime_alone_until_it_is_redriven,
+    letters_outlive_a_kill_of_the_service,
+);
+
+async fn small_nats() -> Nats {
+    let nats = Nats::start("").await;
+    nats.make_stream("boxoffice.events.>", SMALL_NATS).await;
+    nats
+}
+
+/// Makes changes of two showtimes, of which one event is too large. Returns it, and all events.
+async fn changes(server: &Server, showtime: &Showtime, other: &Showtime) -> (String, Vec<FeedEvent>) {
+    change(server, showtime, "ada").await;
+    change(server, other, "bob").await;
+    let large = "l".repeat(128);
+    reserve(server, best(showtime, &large, 8)).await.expect("there are seats");
+    change(server, showtime, "cem").await;
+    change(server, other, "dan").await;
+    let events = feed(server, 15).await;
+    let is_large = |event: &&FeedEvent| event.subject != event.id && is_of(event, &large);
+    (events.iter().find(is_large).expect("the event is in the feed").id.clone(), events)
+}
+
+fn is_of(event: &FeedEvent, customer: &str) -> bool {
+    format!("{event:?}").contains(customer)
+}
+
+async fn letters(server: &Server, dead_only: bool) -> Vec<DeadLetter> {
+    let request = ListDeadLettersRequest { dead_only, ..Default::default() };
+    server.operations().list_dead_letters(request).await.expect("letters are listed").into_inner().dead_letters
+}
+
+async fn redrive_all(server: &Server, sink: &str) -> i64 {
+    let dead_letters = Some(redrive::DeadLetters::AllOfSink(sink.to_owned()));
+    let request = RedriveDeadLettersRequest { dead_letters };
+    server.operations().redrive_dead_letters(request).await.expect("letters are redriven").into_inner().count
+}
+
+fn ids<'a>(messages: &'a [Delivered], showtime: &Showtime) -> Vec<&'a str> {
+    let own = messages.iter().filter(|message| message.event.aggregate_id == showtime.showtime_id);
+    own.map(Delivered::id_of_event).collect()
+}
+
+fn of_showtime<'a>(events: &'a [FeedEvent], showtime: &Showtime) -> Vec<&'a str> {
+    let own = events.iter().filter(|event| event.id.starts_with(&showtime.showtime_id));
+    own.map(|event| event.id.as_str()).collect()
+}
+
+/// Waits until the large event is a dead letter, and everything else is delivered or waits behind it.
+async fn refused(server: &Server, large: &str, events: &[FeedEvent], showtime: &Showtime) -> Vec<DeadLetter> {
+    let letters = eventually("the event is a dead letter", async || {
+        let letters = letters(server, false).await;
+        (!letters.is_empty() && sinks(server).await[0].lag == 0).then_some(letters)
+    })
+    .await;
+    let own = of_showtime(events, showtime);
+    let at = own.iter().position(|id| *id == large).expect("the event is of this showtime");
+    assert_eq!(letters.iter().map(|letter| letter.event_id.as_str()).collect::<Vec<_>>(), own[at..]);
+    for (index, letter) in letters.iter().enumerate() {
+        let state = if index == 0 { DeadLetterState::Dead } else { DeadLetterState::Waiting };
+        assert_eq!((letter.state(), letter.reason.is_empty()), (state, index > 0), "{letter:?}");
+        assert_eq!(letter.attempts, if index == 0 { 3 } else { 0 });
+        let event = events.iter().find(|event| event.id == letter.event_id).expect("it is in the feed");
+        assert_eq!((&letter.data, &letter.r#type), (&event.data, &event.r#type));
+    }
+    let sink = sinks(server).await.remove(0);
+    assert_eq!((sink.dead_letters, sink.waiting_events), (1, letters.len() as i64 - 1));
+    assert_eq!(sink.problem, "");
+    letters
+}
+
+async fn gone(server: &Server) {
+    eventually("no letter is left", async || letters(server, false).await.is_empty().then_some(())).await;
+}
+
+async fn an_event_that_nats_refuses_holds_up_its_showtime_alone_until_it_is_redriven(world: World) {
+    let nats = small_nats().await;
+    world.stop().await;
+    let server = world.setup().clone().with("--sink", nats.url()).start().await;
+    let (showtime, other) = (showtime(&server).await, showtime(&server).await);
+    let (large, events) = changes(&server, &showtime, &other).await;
+    let kept = refused(&server, &large, &events, &showtime).await;
+    assert!(kept[0].reason.contains("larger than the stream BOXOFFICE takes"), "{}", kept[0].reason);
+    let messages = nats.messages().await;
+    assert_eq!(ids(&messages, &other), of_showtime(&events, &other));
+    assert_eq!(ids(&messages, &showtime).len() + kept.len(), of_showtime(&events, &showtime).len());
+    let metrics = server.metrics().await;
+    assert_eq!(metrics.sum("boxoffice_sink_dead_total", &["sink=\"nats\""]), Some(1.0));
+    assert_eq!(metrics.sum("boxoffice_sink_letters", &["sink=\"nats\""]), Some(kept.len() as f64));
+    // It is refused again, and nothing that waits is delivered.
+    assert_eq!(redrive_all(&server, "nats").await, 1);
+    eventually("it was refused again", async || (letters(&server, true).await.first()?.attempts == 4).then_some(()))
+        .await;
+    assert_eq!(nats.messages().await.len(), messages.len());
+    // Now it is small enough.
+    nats.make_stream("boxoffice.events.>", -1).await;
+    assert_eq!(redrive_all(&server, "nats").await, 1);
+    gone(&server).await;
+    change(&server, &showtime, "eve").await;
+    let events = feed(&server, 18).await;
+    delivered(&server).await;
+    let messages = nats.messages().await;
+    assert_eq!(ids(&messages, &showtime), of_showtime(&events, &showtime));
+    assert_eq!(ids(&messages, &other), of_showtime(&events, &other));
+}
+
+async fn letters_outlive_a_kill_of_the_service(world: World) {
+    let nats = small_nats().await;
+    world.stop().await;
+    let mut server = world.setup().clone().with("--sink", nats.url()).start().await;
+    let (showtime, other) = (showtime(&server).await, showtime(&server).await);
+    let (large, events) = changes(&server, &showtime, &other).await;
+    let kept = refused(&server, &large, &events, &showtime).await;
+    server.kill();
+    let server = world.setup().clone().with("--sink", nats.url()).start().await;
+    change(&server, &showtime, "eve").await;
+    change(&server, &other, "eve").await;
+    let waiting = eventually("the new events wait as well", async || {
+        let letters = letters(&server, false).await;
+        (letters.len() == kept.len() + 3).then_some(letters)
+    })
+    .await;
+    // An id names one letter.
+    let one = |id: &str| DropDeadLettersRequest { dead_letters: Some(drop::DeadLetters::DeadLetterId(id.to_owned())) };
+    let behind = server.operations().drop_dead_letters(one(&waiting[1].dead_letter_id)).await;
+    let waits = behind.expect_err("it waits, and is not dead");
+    assert_not_found(&waits, "DEAD_LETTER_NOT_FOUND", &waiting[1].dead_letter_id);
+    let malformed = server.operations().drop_dead_letters(one("17")).await.expect_err("that is no id");
+    assert_refused(&malformed, Code::InvalidArgument, "INVALID_REQUEST");
+    let dropped = server.operations().drop_dead_letters(one(&kept[0].dead_letter_id)).await;
+    assert_eq!(dropped.expect("the letter is dropped").into_inner().count, 1);
+    gone(&server).await;
+    let events: Vec<_> = feed(&server, 21).await.into_iter().filter(|event| event.id != large).collect();
+    delivered(&server).await;
+    let messages = nats.messages().await;
+    assert_eq!(ids(&messages, &showtime), of_showtime(&events, &showtime));
+    assert_eq!(ids(&messages, &other), of_showtime(&events, &other));
+}
+
+#[tokio::test]
+async fn an_event_that_rabbitmq_refuses_holds_up_its_showtime_alone() {
+    let broker = RabbitMq::start(&format!("max_message_size = {SMALL_RABBITMQ}")).await;
+    broker.bind("boxoffice.#").await;
+    let world = World::with(Store::Sqlite, |setup| setup.with("--sink", broker.url())).await;
+    let (showtime, other) = (showtime(&world).await, showtime(&world).await);
+    let (large, events) = changes(&world, &showtime, &other).await;
+    let kept = refused(&world, &large, &events, &showtime).await;
+    assert!(kept[0].reason.contains(&format!("at most {SMALL_RABBITMQ} bytes")), "{}", kept[0].reason);
+    let one = DropDeadLettersRequest { dead_letters: Some(drop::DeadLetters::AllOfSink("rabbitmq".to_owned())) };
+    assert_eq!(world.operations().drop_dead_letters(one).await.expect("it is dropped").into_inner().count, 1);
+    gone(&world).await;
+    // What was confirmed in the moment of the refusal may come twice.
+    let messages = broker.messages().await;
+    let taken = crate::harness::brokers::consumed(&messages);
+    for showtime in [&showtime, &other] {
+        let own: Vec<_> = taken.iter().filter(|id| id.starts_with(&showtime.showtime_id)).map(String::as_str).collect();
+        let wanted: Vec<_> = of_showtime(&events, showtime).into_iter().filter(|id| *id != large).collect();
+        assert_eq!(own, wanted);
+    }
+}

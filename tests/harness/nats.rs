@@ -1,0 +1,110 @@
+//! A private NATS server for a test. It can be killed, paused and restarted.
+
+use std::{fs, process::Command, time::Duration};
+
+use async_nats::jetstream::{self, consumer::pull, stream::Config};
+use futures_util::StreamExt as _;
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::{brokers::Delivered, postgres::free_port, process::Process, supervisor};
+
+pub(crate) struct Nats {
+    port: u16,
+    server: Process,
+    folder: TempDir,
+}
+
+impl Nats {
+    /// Starts a server with these lines in its configuration.
+    pub(crate) async fn start(config: &str) -> Self {
+        let folder = supervisor::folder("nats-");
+        // Another process may take the port before the server does. Then another port is tried.
+        for _ in 0..5 {
+            let port = free_port();
+            let server = spawn(port, &folder, config);
+            match server.console().search(ready).await {
+                Ok(()) => return Self { port, server, folder },
+                Err(_) if server.console().lines().iter().any(|line| line.contains("address already in use")) => {}
+                Err(why) => panic!("NATS {why} and is not ready:\n{}", server.console()),
+            }
+        }
+        panic!("NATS found no free port in five attempts")
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn pause(&self) {
+        self.server.signal(Signal::STOP);
+    }
+
+    pub(crate) fn resume(&self) {
+        self.server.signal(Signal::CONT);
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Starts the server again with its files and these lines in its configuration.
+    pub(crate) async fn restart(&mut self, config: &str) {
+        self.server.kill();
+        self.server = spawn(self.port, &self.folder, config);
+        self.server.console().find("that it is ready", ready).await;
+    }
+
+    async fn context(&self) -> jetstream::Context {
+        jetstream::new(async_nats::connect(self.url()).await.expect("NATS listens"))
+    }
+
+    /// Makes the stream of the events, or changes it: with this subject, and this limit of the bytes of a message.
+    pub(crate) async fn make_stream(&self, subject: &str, max_message_size: i32) {
+        let (name, subjects) = ("BOXOFFICE".to_owned(), vec![subject.to_owned()]);
+        let config = Config { name, subjects, max_message_size, ..Config::default() };
+        self.context().await.create_or_update_stream(config).await.expect("a stream");
+    }
+
+    pub(crate) async fn messages(&self) -> Vec<Delivered> {
+        let context = self.context().await;
+        let Ok(mut stream) = context.get_stream("BOXOFFICE").await else { return Vec::new() };
+        let count = stream.info().await.expect("a stream").state.messages;
+        if count == 0 {
+            return Vec::new();
+        }
+        let consumer = stream.create_consumer(pull::Config::default()).await.expect("a consumer");
+        let batch = consumer.fetch().max_messages(count as usize).expires(Duration::from_secs(5)).messages();
+        let mut batch = batch.await.expect("messages");
+        let mut messages = Vec::new();
+        while let Some(message) = batch.next().await {
+            let message = message.expect("a message");
+            let headers = message.headers.as_ref().expect("headers").iter();
+            let headers = headers.map(|(name, values)| (name.to_string().to_lowercase(), values[0].to_string()));
+            messages.push(Delivered::new(headers.collect(), message.subject.to_string(), &message.payload));
+        }
+        messages
+    }
+}
+
+fn ready(line: &str) -> Option<()> {
+    line.contains("Server is ready").then_some(())
+}
+
+fn spawn(port: u16, folder: &TempDir, config: &str) -> Process {
+    let found = Command::new("nats-server").arg("--version").output();
+    assert!(found.is_ok(), "no NATS server is installed: `apt-get install nats-server` (Debian)");
+    let file = folder.path().join("nats.conf");
+    fs::write(&file, config).expect("a configuration");
+    let mut command = Command::new("nats-server");
+    command.current_dir(folder).args([
+        "--addr",
+        "127.0.0.1",
+        "--port",
+        &port.to_string(),
+        "--jetstream",
+        "--store_dir",
+    ]);
+    command.arg(folder.path().join("data")).arg("--config").arg(file);
+    Process::spawn("NATS", command, Signal::KILL)
+}

@@ -1,0 +1,93 @@
+//! A broker that is not set up for events pauses its sink. No event is lost or passed over meanwhile.
+
+use boxoffice::pb::boxoffice::v1::EventSinkState;
+
+use crate::harness::{
+    Store, World,
+    brokers::Broker,
+    events::delivered,
+    kafka::Kafka,
+    nats::Nats,
+    rabbitmq::RabbitMq,
+    redis_stream::{change, feed, in_state},
+    seats::showtime,
+    world::Storage,
+};
+
+#[tokio::test]
+async fn an_exchange_without_a_queue_pauses_its_sink() {
+    let broker = RabbitMq::start("").await;
+    let world = World::with(Store::Sqlite, |setup| setup.with("--sink", broker.url())).await;
+    let showtime = showtime(&world).await;
+    let paused = in_state(&world, EventSinkState::Paused).await;
+    assert!(paused.problem.contains("no queue is bound to the exchange boxoffice.events"), "{}", paused.problem);
+    assert_eq!((paused.position, paused.dead_letters), (0, 0));
+    change(&world, &showtime, "ada").await;
+    broker.bind("boxoffice.#").await;
+    Broker::RabbitMq(broker).has(&feed(&world, 4).await).await;
+}
+
+#[tokio::test]
+async fn an_event_that_no_queue_takes_is_not_overtaken_by_the_next_one_of_its_showtime() {
+    let broker = RabbitMq::start("").await;
+    // Every second event could be delivered.
+    broker.bind("boxoffice.v1.ShowtimeCreated").await;
+    broker.bind("boxoffice.v1.ReservationCancelled").await;
+    broker.bind("boxoffice.v1.SeatsReleased").await;
+    let storage = Storage::new(Store::Sqlite).await;
+    let server = storage.setup().start().await;
+    let showtime = showtime(&server).await;
+    change(&server, &showtime, "ada").await;
+    server.stop().await;
+    // All of them wait when the sink is new, so that they are sent together.
+    let server = storage.setup().with("--sink", broker.url()).start().await;
+    in_state(&server, EventSinkState::Paused).await;
+    broker.bind("boxoffice.#").await;
+    let events = feed(&server, 4).await;
+    let messages = Broker::RabbitMq(broker).has(&events).await;
+    let ids: Vec<_> = messages.iter().map(|message| message.id_of_event()).collect();
+    let mut first = Vec::new();
+    for id in ids {
+        if !first.contains(&id) {
+            first.push(id);
+        }
+    }
+    assert_eq!(first, events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_exchange_of_another_kind_is_refused_at_the_start() {
+    let broker = RabbitMq::start("").await;
+    broker.make_exchange(lapin::ExchangeKind::Direct).await;
+    let storage = Storage::new(Store::Sqlite).await;
+    let (code, console) = storage.setup().with("--sink", broker.url()).failed_start().await;
+    assert_eq!(code, Some(1));
+    assert!(console.contains("--sink rabbitmq: the exchange boxoffice.events is there and is no durable"), "{console}");
+}
+
+#[tokio::test]
+async fn a_subject_that_no_stream_takes_pauses_its_sink() {
+    let broker = Nats::start("").await;
+    broker.make_stream("other.>", -1).await;
+    let world = World::with(Store::Sqlite, |setup| setup.with("--sink", broker.url())).await;
+    let showtime = showtime(&world).await;
+    let paused = in_state(&world, EventSinkState::Paused).await;
+    assert!(
+        paused.problem.contains("no stream takes the subject boxoffice.events.ShowtimeCreated"),
+        "{}",
+        paused.problem
+    );
+    change(&world, &showtime, "ada").await;
+    broker.make_stream("boxoffice.events.>", -1).await;
+    Broker::Nats(broker).has(&feed(&world, 4).await).await;
+}
+
+#[tokio::test]
+async fn a_topic_that_the_broker_makes_when_it_is_asked_for_is_used() {
+    let broker = Kafka::start().await;
+    let world = World::with(Store::Sqlite, |setup| setup.with("--sink", broker.url())).await;
+    let showtime = showtime(&world).await;
+    change(&world, &showtime, "ada").await;
+    delivered(&world).await;
+    Broker::Kafka(broker).has(&feed(&world, 4).await).await;
+}
