@@ -44,7 +44,7 @@ use std::ffi::OsString;
 use self::{declare::Section as _, sources::Settings};
 
 pub use choices::{LogFormat, Migrate, OrphanSeats, Sample};
-pub use command::{Command, Parsed, Stop};
+pub use command::{Command, DeadLetters, EventAction, Parsed, Stop};
 pub use options::{
     Cache, Cinema, Config, Database, DatabaseLocation, DemoConfig, DemoProvider, Exposure, Faults, Grpc, Http, Limits,
     Observability, Provider, Seats,
@@ -96,7 +96,7 @@ pub fn from(
             options.into_iter().filter(|option| option.key() != options::File::config.key()).collect();
         settings.load(&path, &in_file);
     }
-    let command = build::command(call.subcommand, settings).map_err(Stop::Wrong)?;
+    let command = build::command(call.subcommand, &call.words, settings).map_err(Stop::Wrong)?;
     Ok(Parsed { command, warnings })
 }
 

@@ -9,6 +9,7 @@ mod banner;
 pub mod coalesce;
 pub mod commands;
 mod drain;
+mod event_commands;
 mod failure;
 mod health;
 pub mod limits;

@@ -303,6 +303,28 @@ async fn healthcheck_names_a_server_that_does_not_answer() {
 }
 
 #[tokio::test]
+async fn events_says_what_it_cannot_do() {
+    for (arguments, why) in [
+        (&["events", "lags"][..], "events lags: is none of lag, dead-letters list"),
+        (
+            &["events", "dead-letters", "drop"],
+            "events dead-letters drop: needs either --id, for one dead letter, or --sink",
+        ),
+        (&["events", "dead-letters", "drop", "--id", "nats:1-0", "--sink", "nats"], "needs either --id"),
+    ] {
+        let output = binary().args(arguments).output().expect("the binary runs");
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(2) && printed.contains(why), "{printed}");
+    }
+    let address = format!("127.0.0.1:{}", crate::harness::postgres::free_port());
+    let printed = failure(binary().args(["events", "lag", "--address", &address]));
+    assert_eq!(printed, format!("boxoffice: {address} does not answer as a gRPC server\n"));
+    let world = World::start(Store::Sqlite).await;
+    let lag = binary().args(["events", "lag", "--address", world.address()]).output().expect("the binary runs");
+    assert_eq!(String::from_utf8_lossy(&lag.stdout), "the service has no sinks\n");
+}
+
+#[tokio::test]
 async fn descriptors_are_written_out_for_client_generation() {
     let folder = supervisor::folder("command-");
     let mut command = binary();
@@ -331,6 +353,7 @@ async fn help_names_every_subcommand_and_option() {
         "demo-provider",
         "check-config",
         "healthcheck",
+        "events",
         "descriptors",
         "--listen",
         "--admin-listen",

@@ -15,10 +15,11 @@ use crate::harness::{
     rabbitmq::RabbitMq,
     redis_stream::{change, feed},
     seats::{best, reserve, showtime},
+    server::binary,
 };
 
 /// With these limits an event of a customer with a long name is too large, and no other.
-const SMALL_NATS: i32 = 900;
+const SMALL_NATS: i32 = 955;
 const SMALL_RABBITMQ: usize = 370;
 
 on_both_stores!(
@@ -58,6 +59,15 @@ async fn redrive_all(server: &Server, sink: &str) -> i64 {
     let dead_letters = Some(redrive::DeadLetters::AllOfSink(sink.to_owned()));
     let request = RedriveDeadLettersRequest { dead_letters };
     server.operations().redrive_dead_letters(request).await.expect("letters are redriven").into_inner().count
+}
+
+/// What `boxoffice events` prints.
+fn events(server: &Server, arguments: &[&str]) -> String {
+    let mut command = binary();
+    let output = command.arg("events").args(arguments).args(["--address", server.address()]).output();
+    let output = output.expect("the binary runs");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn ids<'a>(messages: &'a [Delivered], showtime: &Showtime) -> Vec<&'a str> {
@@ -102,12 +112,12 @@ async fn an_event_that_nats_refuses_holds_up_its_showtime_alone_until_it_is_redr
     world.stop().await;
     let server = world.setup().clone().with("--sink", nats.url()).start().await;
     let (showtime, other) = (showtime(&server).await, showtime(&server).await);
-    let (large, events) = changes(&server, &showtime, &other).await;
-    let kept = refused(&server, &large, &events, &showtime).await;
+    let (large, all) = changes(&server, &showtime, &other).await;
+    let kept = refused(&server, &large, &all, &showtime).await;
     assert!(kept[0].reason.contains("larger than the stream BOXOFFICE takes"), "{}", kept[0].reason);
     let messages = nats.messages().await;
-    assert_eq!(ids(&messages, &other), of_showtime(&events, &other));
-    assert_eq!(ids(&messages, &showtime).len() + kept.len(), of_showtime(&events, &showtime).len());
+    assert_eq!(ids(&messages, &other), of_showtime(&all, &other));
+    assert_eq!(ids(&messages, &showtime).len() + kept.len(), of_showtime(&all, &showtime).len());
     let metrics = server.metrics().await;
     assert_eq!(metrics.sum("boxoffice_sink_dead_total", &["sink=\"nats\""]), Some(1.0));
     assert_eq!(metrics.sum("boxoffice_sink_letters", &["sink=\"nats\""]), Some(kept.len() as f64));
@@ -118,14 +128,25 @@ async fn an_event_that_nats_refuses_holds_up_its_showtime_alone_until_it_is_redr
     assert_eq!(nats.messages().await.len(), messages.len());
     // Now it is small enough.
     nats.make_stream("boxoffice.events.>", -1).await;
-    assert_eq!(redrive_all(&server, "nats").await, 1);
+    let printed = events(&server, &["lag"]);
+    let line = printed.lines().find(|line| line.starts_with("nats ")).expect("the sink is listed");
+    assert_eq!(line.split_whitespace().skip(6).collect::<Vec<_>>(), ["1", "3"], "{printed}");
+    let listed = events(&server, &["dead-letters", "list"]);
+    assert_eq!(listed.lines().count(), kept.len(), "{listed}");
+    for (line, letter) in listed.lines().zip(&kept) {
+        assert!(line.starts_with(&letter.dead_letter_id) && line.contains(&letter.event_id), "{line}");
+    }
+    let id = &kept[0].dead_letter_id;
+    let redriven = events(&server, &["dead-letters", "redrive", "--id", id]);
+    assert_eq!(redriven, "1 dead letters are sent again\n");
     gone(&server).await;
+    assert_eq!(events(&server, &["dead-letters", "drop", "--sink", "nats"]), "0 dead letters are dropped\n");
     change(&server, &showtime, "eve").await;
-    let events = feed(&server, 18).await;
+    let all = feed(&server, 18).await;
     delivered(&server).await;
     let messages = nats.messages().await;
-    assert_eq!(ids(&messages, &showtime), of_showtime(&events, &showtime));
-    assert_eq!(ids(&messages, &other), of_showtime(&events, &other));
+    assert_eq!(ids(&messages, &showtime), of_showtime(&all, &showtime));
+    assert_eq!(ids(&messages, &other), of_showtime(&all, &other));
 }
 
 async fn letters_outlive_a_kill_of_the_service(world: World) {

@@ -1,19 +1,24 @@
 //! From the sources to a command whose values are all right.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
     checks,
     cli::Subcommand,
-    command::Command,
+    command::{Command, DeadLetters, EventAction},
     declare::Section,
-    options::{Config, DemoConfig, Grpc, HealthcheckConfig, Output, Probe},
+    options::{Config, DemoConfig, EventsConfig, Grpc, HealthcheckConfig, OfEvents, Output, Probe},
     problem::Problem,
+    row::Row,
     sources::Settings,
 };
 
 /// What was asked for, or all that is wrong.
-pub(super) fn command(subcommand: Subcommand, mut settings: Settings) -> Result<Command, Vec<Problem>> {
+pub(super) fn command(
+    subcommand: Subcommand,
+    words: &[String],
+    mut settings: Settings,
+) -> Result<Command, Vec<Problem>> {
     let command = match subcommand {
         Subcommand::Serve => Command::Serve(service(&mut settings)),
         Subcommand::Migrate => Command::Migrate(service(&mut settings)),
@@ -27,6 +32,7 @@ pub(super) fn command(subcommand: Subcommand, mut settings: Settings) -> Result<
             Command::DemoProvider(config)
         }
         Subcommand::Healthcheck => healthcheck(&mut settings),
+        Subcommand::Events => events(words, &mut settings)?,
         Subcommand::Descriptors => Command::Descriptors { out: Output::read(&mut settings).out },
     };
     settings.conclude(command)
@@ -40,7 +46,39 @@ fn service(settings: &mut Settings) -> Config {
 
 fn healthcheck(settings: &mut Settings) -> Command {
     let HealthcheckConfig { probe, grpc } = HealthcheckConfig::read(settings);
-    let mut address = probe.address.unwrap_or(grpc.listen);
+    let options = [Probe::address, Grpc::listen];
+    Command::Healthcheck { address: callable(settings, &options, probe.address, &grpc), service: probe.service }
+}
+
+fn events(words: &[String], settings: &mut Settings) -> Result<Command, Vec<Problem>> {
+    let EventsConfig { asked, grpc } = EventsConfig::read(settings);
+    let address = callable(settings, &[OfEvents::address, Grpc::listen], asked.address, &grpc);
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let action = match words[..] {
+        ["lag"] => EventAction::Lag,
+        ["dead-letters", "list"] => EventAction::List { sink: asked.sink },
+        ["dead-letters", verb @ ("redrive" | "drop")] => {
+            let letters = match (asked.id, asked.sink) {
+                (Some(id), None) => DeadLetters::One(id),
+                (None, Some(sink)) => DeadLetters::OfSink(sink),
+                _ => {
+                    let why = "needs either --id, for one dead letter, or --sink, for all of a sink";
+                    return Err(vec![Problem::new(format!("events dead-letters {verb}"), why)]);
+                }
+            };
+            if verb == "redrive" { EventAction::Redrive(letters) } else { EventAction::Drop(letters) }
+        }
+        _ => {
+            let why = "is none of lag, dead-letters list, dead-letters redrive and dead-letters drop";
+            return Err(vec![Problem::new(format!("events {}", words.join(" ")), why)]);
+        }
+    };
+    Ok(Command::Events { address, action })
+}
+
+/// The address at which a service is called.
+fn callable(settings: &mut Settings, options: &[Row], given: Option<SocketAddr>, grpc: &Grpc) -> SocketAddr {
+    let mut address = given.unwrap_or(grpc.listen);
     // A service can listen on "every address", but a client cannot call it.
     if address.ip().is_unspecified() {
         address.set_ip(match address.ip() {
@@ -48,7 +86,6 @@ fn healthcheck(settings: &mut Settings) -> Command {
             IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
         });
     }
-    let options = [Probe::address, Grpc::listen];
-    settings.demand(&options, address.port() != 0, "must be given where --listen leaves the port open");
-    Command::Healthcheck { address, service: probe.service }
+    settings.demand(options, address.port() != 0, "must be given where --listen leaves the port open");
+    address
 }

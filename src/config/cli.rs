@@ -7,16 +7,21 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, parser::ValueS
 
 use super::{
     declare::Section as _,
-    options::{Config, DemoConfig, File, HealthcheckConfig, Output},
+    options::{Config, DemoConfig, EventsConfig, File, HealthcheckConfig, Output},
     row::Row,
     values::Form,
 };
+
+/// The argument of `events`.
+const ACTION: &str = "action";
 
 /// What stands on the command line.
 pub(super) struct Call {
     pub(super) subcommand: Subcommand,
     /// Texts of the flags by name of the option.
     pub(super) flags: BTreeMap<&'static str, String>,
+    /// What stands after the subcommand and is no flag.
+    pub(super) words: Vec<String>,
 }
 
 /// The subcommands.
@@ -27,12 +32,20 @@ pub(super) enum Subcommand {
     DemoProvider,
     CheckConfig,
     Healthcheck,
+    Events,
     Descriptors,
 }
 
 impl Subcommand {
-    const ALL: [Self; 6] =
-        [Self::Serve, Self::Migrate, Self::DemoProvider, Self::CheckConfig, Self::Healthcheck, Self::Descriptors];
+    const ALL: [Self; 7] = [
+        Self::Serve,
+        Self::Migrate,
+        Self::DemoProvider,
+        Self::CheckConfig,
+        Self::Healthcheck,
+        Self::Events,
+        Self::Descriptors,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -41,6 +54,7 @@ impl Subcommand {
             Self::DemoProvider => "demo-provider",
             Self::CheckConfig => "check-config",
             Self::Healthcheck => "healthcheck",
+            Self::Events => "events",
             Self::Descriptors => "descriptors",
         }
     }
@@ -52,6 +66,7 @@ impl Subcommand {
             Self::DemoProvider => "Run the demo movie provider alone, with options for its faults",
             Self::CheckConfig => "Print the effective configuration, secrets masked, or all that is wrong with it",
             Self::Healthcheck => "Ask a running service for its health: exit code 0 when it is serving",
+            Self::Events => "Show how far the sinks of a running service are; list, redrive or drop dead letters",
             Self::Descriptors => "Write the encoded descriptor set of the contracts, for generating clients",
         }
     }
@@ -67,6 +82,7 @@ impl Subcommand {
             Self::Serve | Self::Migrate | Self::CheckConfig => Config::rows(),
             Self::DemoProvider => DemoConfig::rows(),
             Self::Healthcheck => HealthcheckConfig::rows(),
+            Self::Events => EventsConfig::rows(),
             Self::Descriptors => Output::rows(),
         };
         if self.reads_file() {
@@ -105,8 +121,18 @@ pub(super) fn program() -> Command {
     Subcommand::ALL.into_iter().fold(program, |program, subcommand| {
         let command =
             Command::new(subcommand.name()).about(subcommand.about()).after_help(SOURCES).next_line_help(true);
-        program.subcommand(command.args(subcommand.rows().iter().map(argument)))
+        let command = command.args(subcommand.rows().iter().map(argument));
+        program.subcommand(if subcommand == Subcommand::Events { command.arg(action()) } else { command })
     })
+}
+
+/// What `events` does.
+fn action() -> Arg {
+    Arg::new(ACTION)
+        .value_name("ACTION")
+        .help("lag, dead-letters list, dead-letters redrive or dead-letters drop")
+        .num_args(1..=2)
+        .required(true)
 }
 
 fn argument(row: &Row) -> Arg {
@@ -130,7 +156,7 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Cl
     let matches = program.try_get_matches_from_mut(arguments)?;
     let mut flags = given(&matches, Subcommand::Serve);
     let Some((name, own)) = matches.subcommand() else {
-        return Ok(Call { subcommand: Subcommand::Serve, flags });
+        return Ok(Call { subcommand: Subcommand::Serve, flags, words: Vec::new() });
     };
     let named = Subcommand::ALL.into_iter().find(|subcommand| subcommand.name() == name);
     let subcommand = named.unwrap_or(Subcommand::Serve);
@@ -144,7 +170,9 @@ pub(super) fn parse(arguments: impl IntoIterator<Item = impl Into<OsString> + Cl
         return Err(program.error(ErrorKind::ArgumentConflict, message));
     }
     flags.extend(given(own, subcommand));
-    Ok(Call { subcommand, flags })
+    let words = own.try_get_many::<String>(ACTION).ok().flatten();
+    let words = words.map(|words| words.cloned().collect()).unwrap_or_default();
+    Ok(Call { subcommand, flags, words })
 }
 
 /// The flags on the command line, without clap's defaults.

@@ -30,11 +30,43 @@ pub enum Command {
         /// The service to ask about; none: the server as a whole.
         service: Option<String>,
     },
+    /// Look at the sinks of a running service, or repair them.
+    Events {
+        /// Where the service listens.
+        address: SocketAddr,
+        /// What is done.
+        action: EventAction,
+    },
     /// Write the encoded descriptors of the contracts.
     Descriptors {
         /// The file; none: standard output.
         out: Option<PathBuf>,
     },
+}
+
+/// What is done with the sinks of a running service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventAction {
+    /// Print how far each sink is.
+    Lag,
+    /// Print dead letters and what waits behind them, of all sinks or of one.
+    List {
+        /// The sink.
+        sink: Option<String>,
+    },
+    /// Let dead letters be sent again.
+    Redrive(DeadLetters),
+    /// Give dead letters up.
+    Drop(DeadLetters),
+}
+
+/// Which dead letters are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadLetters {
+    /// The one with this id.
+    One(String),
+    /// All of this sink.
+    OfSink(String),
 }
 
 /// What the program is asked to do, and what to print before.

@@ -60,6 +60,14 @@ sections! {
         observability: Observability,
     }
 
+    /// What `events` takes.
+    pub(super) struct EventsConfig {
+        /// What is asked.
+        asked: OfEvents,
+        /// Where the service listens, if `asked` gives no address.
+        grpc: Grpc,
+    }
+
     /// What `healthcheck` takes.
     pub(super) struct HealthcheckConfig {
         /// What is asked.
@@ -277,6 +285,16 @@ options! {
         address: Option<SocketAddr>,
         /// Service by its full name; none: the server as a whole.
         service: Option<String>,
+    }
+
+    /// What `events` looks at.
+    pub(super) struct OfEvents under "What is asked" for "events" {
+        /// Address of the service; none: the one in `--listen`.
+        address: Option<SocketAddr>,
+        /// Sink by its name.
+        sink: Option<String>,
+        /// Dead letter by its id, as in `nats:17-0`.
+        id: Option<String>,
     }
 
     /// Where `descriptors` writes.

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{failure::Failure, open_files::OpenFiles, options, serve, signals};
+use super::{event_commands, failure::Failure, open_files::OpenFiles, options, serve, signals};
 use crate::{
     clock::Clock,
     config::{Command, Config, DemoConfig, Observability},
@@ -39,6 +39,7 @@ pub fn run(command: Command) -> ExitCode {
         }
         Command::CheckConfig { config, report } => print(&checked(&config, report)),
         Command::Healthcheck { address, service } => healthcheck(address, service.unwrap_or_default()),
+        Command::Events { address, action } => event_commands::run(address, action),
         Command::Descriptors { out } => write_descriptors(out.as_deref()),
     };
     match done {

@@ -35,7 +35,8 @@ impl Relay {
         delivery: &mut Delivery,
         rows: VecDeque<Arc<Row>>,
     ) -> Result<(), Trouble> {
-        let (messages, _) = messages(rows);
+        let (mut messages, _) = messages(rows);
+        messages.iter_mut().for_each(|message| message.epoch = Some(Arc::clone(&delivery.epoch)));
         let sent: Vec<&Message> = messages
             .iter()
             .filter(|message| {
@@ -115,7 +116,9 @@ impl Relay {
         for letter in letters {
             let (position, index) = letter.place;
             let entry = Entry::decode(&letter.event).map_err(|error| Trouble::database(&error))?;
-            messages.push(Message::new(position, usize::try_from(index).unwrap_or_default(), &entry));
+            let mut message = Message::new(position, usize::try_from(index).unwrap_or_default(), &entry);
+            message.epoch = Some(Arc::clone(&delivery.epoch));
+            messages.push(message);
         }
         let outcome = each.deliver(&messages.iter().collect::<Vec<_>>()).await;
         let mut changes = Letters::default();

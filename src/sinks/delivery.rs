@@ -22,7 +22,7 @@ pub(super) struct Delivery {
     pub(super) connection: Option<Connection>,
     /// What each write of the row names.
     pub(super) fence: i64,
-    pub(super) epoch: String,
+    pub(super) epoch: Arc<str>,
     /// Every event up to here was delivered, or is a letter.
     pub(super) position: i64,
     pub(super) shift: i64,
@@ -46,7 +46,7 @@ impl Delivery {
             follower,
             connection: None,
             fence,
-            epoch,
+            epoch: epoch.into(),
             position: 0,
             shift: 0,
             confirmed: HashSet::new(),

@@ -1,5 +1,7 @@
 //! An event as a message of a broker: the attributes of a `CloudEvent`, and the event as its data.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 use prost::Message as _;
 
@@ -23,6 +25,8 @@ pub(super) struct Message {
     pub(super) event_type: String,
     /// When it happened.
     pub(super) time: DateTime<Utc>,
+    /// The epoch of the database, where a consumer cannot see it otherwise. With another one events may come again that are others.
+    pub(super) epoch: Option<Arc<str>>,
     /// The other attributes of the `CloudEvent` by their names.
     attributes: Vec<(&'static str, String)>,
     /// The event, as in `events.proto`.
@@ -59,6 +63,7 @@ impl Message {
             id: entry.id(),
             event_type: entry.event_type(),
             time: time.unwrap_or_default(),
+            epoch: None,
             attributes,
             data: event.encode_to_vec(),
         }
@@ -67,7 +72,8 @@ impl Message {
     /// The attributes of the `CloudEvent` by their names, without the content type.
     pub(super) fn attributes(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let own = [("id", self.id.as_str()), ("type", self.event_type.as_str())];
-        own.into_iter().chain(self.attributes.iter().map(|(name, value)| (*name, value.as_str())))
+        let own = own.into_iter().chain(self.epoch.as_deref().map(|epoch| ("epoch", epoch)));
+        own.chain(self.attributes.iter().map(|(name, value)| (*name, value.as_str())))
     }
 
     /// The name of the event, as in `ReservationConfirmed`.
