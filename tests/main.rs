@@ -21,6 +21,7 @@ mod consumers;
 mod contention;
 mod crashes;
 mod dead_letters;
+mod delivery;
 mod descriptors;
 mod event_order;
 mod event_retention;

@@ -2,7 +2,11 @@
 
 use std::{fs, process::Command, time::Duration};
 
-use async_nats::jetstream::{self, consumer::pull, stream::Config};
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, pull},
+    stream::Config,
+};
 use futures_util::StreamExt as _;
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -73,7 +77,9 @@ impl Nats {
         if count == 0 {
             return Vec::new();
         }
-        let consumer = stream.create_consumer(pull::Config::default()).await.expect("a consumer");
+        // Without acknowledgements there is no limit of those that are missing.
+        let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+        let consumer = stream.create_consumer(config).await.expect("a consumer");
         let batch = consumer.fetch().max_messages(count as usize).expires(Duration::from_secs(5)).messages();
         let mut batch = batch.await.expect("messages");
         let mut messages = Vec::new();

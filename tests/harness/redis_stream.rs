@@ -5,10 +5,10 @@ use boxoffice::pb::boxoffice::{
     v1::{EventSink, EventSinkState, FeedEvent, Showtime, SubscribeEventsRequest},
 };
 use prost::Message as _;
-use redis::{FromRedisValue as _, aio::MultiplexedConnection};
+use redis::{AsyncConnectionConfig, FromRedisValue as _, aio::MultiplexedConnection};
 
 use super::{
-    Redis, Server, World,
+    DEADLINE, Redis, Server, World,
     events::{next_event, sinks, subscribe},
     eventually,
     seats::{best, cancel, reserve},
@@ -39,7 +39,8 @@ impl Entry {
 
 pub(crate) async fn connect(redis: &Redis) -> MultiplexedConnection {
     let client = redis::Client::open(redis.url()).expect("a URL");
-    client.get_multiplexed_async_connection().await.expect("Redis listens")
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(DEADLINE));
+    client.get_multiplexed_async_connection_with_config(&config).await.expect("Redis listens")
 }
 
 /// The ids of all entries of the stream, and their fields.

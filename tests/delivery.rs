@@ -1,0 +1,260 @@
+//! Every event reaches every sink and every subscriber, those of a showtime in their order, while instances, the database and
+//! the brokers are killed. What consumers make of the events equals the database.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use boxoffice::pb::boxoffice::{
+    events::v1::{Event, event::Payload},
+    v1::{
+        EventSink, FeedEvent, GetEventFeedRequest, SubscribeEventsRequest, SubscribeEventsResponse,
+        events_client::EventsClient, subscribe_events_request::Start, subscribe_events_response::Message,
+    },
+};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
+use tokio::{task::JoinHandle, time::timeout};
+use tonic::Streaming;
+
+use crate::harness::{
+    DEADLINE, Postgres, Redis,
+    brokers::Broker,
+    eventually,
+    fleet::Fleet,
+    history::History,
+    load::{self, Load},
+    redis_stream,
+    server::Setup,
+    supervisor, within,
+    world::connect,
+};
+
+/// The seats of a reservation and its state, by its id.
+type Model = BTreeMap<String, (usize, &'static str)>;
+
+/// 10,000 random calls by 32 callers on three instances, which deliver to four brokers. Each of the instances, the database and
+/// each broker are killed and started again. The broker that keeps everything in memory is paused instead.
+#[tokio::test]
+async fn ten_thousand_random_calls_reach_every_sink_whatever_is_killed() {
+    let mut postgres = Postgres::start(supervisor::root().join("postgres-of-deliveries")).await;
+    let (mut nats, mut rabbitmq, kafka) =
+        tokio::join!(Box::pin(Broker::nats()), Box::pin(Broker::rabbitmq()), Box::pin(Broker::kafka()));
+    let mut redis = Redis::start().await;
+    let folder = supervisor::folder("deliveries-");
+    let sinks = [nats.url(), rabbitmq.url(), kafka.url(), redis.url()].join(",");
+    let setup = Setup::new(folder.path())
+        .with("--database-url", postgres.url())
+        .with("--sink", sinks)
+        .with("--watch-heartbeat", "1s");
+    let fleet = Arc::new(Fleet::start(3, load::options(setup)).await);
+    let history = Arc::new(History::default());
+    let showtimes = load::showtimes(&fleet).await;
+    let subscriber = Subscriber::start(Arc::clone(&fleet));
+    let (load, all) = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).start(10_000, 32);
+    let kills = async {
+        load.wait_for_calls(1_000).await;
+        nats.kill();
+        load.wait_for_calls(1_500).await;
+        nats.restart().await;
+        load.wait_for_calls(2_000).await;
+        fleet.kill(1);
+        load.wait_for_calls(2_500).await;
+        fleet.restart(1).await;
+        rabbitmq.kill();
+        load.wait_for_calls(3_500).await;
+        rabbitmq.restart().await;
+        for calls in [4_000, 8_000] {
+            load.wait_for_calls(calls).await;
+            postgres.crash().await;
+            load.pause();
+            postgres.restart().await;
+            load.resume();
+        }
+        redis.kill();
+        kafka.pause();
+        load.wait_for_calls(8_500).await;
+        redis.restart().await;
+        kafka.resume();
+        for at in [0, 2] {
+            fleet.kill(at);
+            load.wait_for_calls(9_000 + at * 100).await;
+            fleet.restart(at).await;
+        }
+        nats.kill();
+        rabbitmq.kill();
+        load.wait_for_calls(9_800).await;
+        nats.restart().await;
+        rabbitmq.restart().await;
+    };
+    tokio::join!(all, kills);
+    history.settle(fleet.channel(0)).await;
+    let connection = connect(postgres.url()).await;
+    let wanted = delivered(&fleet, &connection).await;
+    let events = subscriber.end(wanted.len()).await;
+    assert_eq!(
+        events.iter().map(|event| &event.id).collect::<Vec<_>>(),
+        wanted.iter().map(|event| &event.id).collect::<Vec<_>>()
+    );
+    let wanted: Vec<_> = wanted.into_iter().filter_map(|event| event.data).collect();
+    let rows = connection.query_all_raw(Statement::from_string(
+        DbBackend::Postgres,
+        "SELECT reservation_id::text AS id, seat_count::int4 AS seats, state FROM reservations",
+    ));
+    let stored: BTreeMap<String, (usize, String)> = rows
+        .await
+        .expect("reservations are read")
+        .into_iter()
+        .map(|row| {
+            let seats: i32 = row.try_get("", "seats").expect("seats");
+            (row.try_get("", "id").expect("an id"), (seats as usize, row.try_get("", "state").expect("a state")))
+        })
+        .collect();
+    assert!(stored.len() > 500, "{} reservations", stored.len());
+    let redis: Vec<_> = redis_stream::entries(&redis).await.into_iter().map(|entry| entry.event).collect();
+    let mut consumers = vec![("redis", redis)];
+    for broker in [&nats, &rabbitmq, &kafka] {
+        let messages = broker.messages().await;
+        consumers.push((broker.name(), messages.into_iter().map(|message| message.event).collect()));
+    }
+    for (name, events) in consumers {
+        let count = events.len();
+        let taken = taken(events);
+        let (taken_of, wanted_of) = (by_showtime(&taken), by_showtime(&wanted));
+        for (showtime, wanted) in wanted_of {
+            let taken = taken_of.get(showtime).map_or(&[][..], Vec::as_slice);
+            let same = taken.iter().zip(&wanted).take_while(|(taken, wanted)| taken == wanted).count();
+            assert!(
+                same == taken.len() && same == wanted.len(),
+                "{name} has {count} messages, and of {showtime} {} events instead of {}; after {same} come {:?} instead of {:?}",
+                taken.len(),
+                wanted.len(),
+                taken.get(same),
+                wanted.get(same)
+            );
+        }
+        let model: BTreeMap<_, _> =
+            model(&taken).into_iter().map(|(id, (seats, state))| (id, (seats, state.to_owned()))).collect();
+        assert_eq!(model, stored, "what a consumer of {name} makes of the events is not the database");
+    }
+}
+
+/// Waits until nothing is written any more and everything is delivered. Returns the whole feed.
+async fn delivered(fleet: &Fleet, connection: &DatabaseConnection) -> Vec<FeedEvent> {
+    let lapsing =
+        "SELECT 1 FROM reservations WHERE state = 'held' AND expire_time < now() + interval '1 minute' LIMIT 1";
+    let lapsing = || Statement::from_string(DbBackend::Postgres, lapsing);
+    eventually("all holds have lapsed that will", async || {
+        connection.query_one_raw(lapsing()).await.expect("reservations are read").is_none().then_some(())
+    })
+    .await;
+    // From now on every commit has its position.
+    let from_now = SubscribeEventsRequest { start: Some(Start::FromNow(true)), ..Default::default() };
+    EventsClient::new(fleet.channel(0)).subscribe_events(from_now).await.expect("a stream");
+    within(3 * DEADLINE, "everything is delivered", async || {
+        let feed = EventsClient::new(fleet.channel(0)).get_event_feed(GetEventFeedRequest {}).await.ok()?.into_inner();
+        let is_delivered = |sink: &EventSink| sink.lag == 0 && sink.dead_letters == 0 && sink.waiting_events == 0;
+        (feed.sinks.len() == 4 && feed.sinks.iter().all(is_delivered)).then_some(())
+    })
+    .await;
+    let request = SubscribeEventsRequest::default();
+    let stream = EventsClient::new(fleet.channel(0)).subscribe_events(request).await;
+    let mut stream = stream.expect("a stream").into_inner();
+    let mut events = Vec::new();
+    // A heartbeat comes when there is nothing more.
+    while let Message::Event(event) = message(&mut stream).await.expect("the stream goes on") {
+        events.push(event);
+    }
+    events
+}
+
+async fn message(stream: &mut Streaming<SubscribeEventsResponse>) -> Option<Message> {
+    timeout(DEADLINE, stream.message()).await.ok()?.ok()??.message
+}
+
+/// A subscriber that resumes after its last event at another instance whenever its stream ends.
+struct Subscriber {
+    events: Arc<Mutex<Vec<FeedEvent>>>,
+    task: JoinHandle<()>,
+}
+
+impl Subscriber {
+    fn start(fleet: Arc<Fleet>) -> Self {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let read = Arc::clone(&events);
+        let task = tokio::spawn(async move {
+            let mut token = None;
+            for at in 0.. {
+                let request =
+                    SubscribeEventsRequest { start: token.clone().map(Start::ResumeToken), ..Default::default() };
+                let mut client = EventsClient::new(fleet.channel(at));
+                let Ok(Ok(stream)) = timeout(DEADLINE, client.subscribe_events(request)).await else {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                };
+                let mut stream = stream.into_inner();
+                while let Some(message) = message(&mut stream).await {
+                    token = Some(match message {
+                        Message::Event(event) => {
+                            let token = event.resume_token.clone();
+                            read.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+                            token
+                        }
+                        Message::Heartbeat(heartbeat) => heartbeat.resume_token,
+                        Message::Draining(draining) => draining.resume_token,
+                    });
+                }
+            }
+        });
+        Self { events, task }
+    }
+
+    /// Waits until this many events have come. Returns all that have.
+    async fn end(self, count: usize) -> Vec<FeedEvent> {
+        let events = || self.events.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        eventually("the subscriber has every event", async || (events().len() >= count).then_some(())).await;
+        self.task.abort();
+        events()
+    }
+}
+
+/// The events that a consumer takes that drops what is not newer than the last event of its showtime.
+fn taken(events: Vec<Event>) -> Vec<Event> {
+    let mut last = HashMap::new();
+    let is_new = |event: &Event| {
+        let place = (event.revision, event.ordinal);
+        let is_new = last.get(&event.aggregate_id).is_none_or(|before| *before < place);
+        if is_new {
+            last.insert(event.aggregate_id.clone(), place);
+        }
+        is_new
+    };
+    events.into_iter().filter(is_new).collect()
+}
+
+fn by_showtime(events: &[Event]) -> BTreeMap<&str, Vec<(i64, i32)>> {
+    let mut by_showtime: BTreeMap<&str, Vec<(i64, i32)>> = BTreeMap::new();
+    for event in events {
+        by_showtime.entry(&event.aggregate_id).or_default().push((event.revision, event.ordinal));
+    }
+    by_showtime
+}
+
+fn model(events: &[Event]) -> Model {
+    let mut model = Model::new();
+    for event in events {
+        let ended = match event.payload.as_ref().expect("an event says what happened") {
+            Payload::ReservationCreated(made) => {
+                model.insert(made.reservation_id.clone(), (made.seats.len(), "held"));
+                continue;
+            }
+            Payload::ReservationConfirmed(sold) => (&sold.reservation_id, "confirmed"),
+            Payload::ReservationCancelled(cancelled) => (&cancelled.reservation_id, "cancelled"),
+            Payload::ReservationExpired(expired) => (&expired.reservation_id, "expired"),
+            _ => continue,
+        };
+        model.get_mut(ended.0).expect("it was created before").1 = ended.1;
+    }
+    model
+}
