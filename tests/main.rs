@@ -41,6 +41,7 @@ mod observability;
 mod open_files;
 mod outages;
 mod overlap;
+mod planted_deliveries;
 mod properties;
 mod provider;
 mod provider_access;

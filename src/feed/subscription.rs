@@ -9,7 +9,10 @@ use super::{
     filter::Filter,
     row::{Cursor, Row},
 };
-use crate::store::Error;
+use crate::store::{
+    Error,
+    planted::{self, Bug},
+};
 
 /// What a subscriber is sent.
 #[derive(Debug)]
@@ -110,6 +113,9 @@ impl Subscription {
 
     fn heartbeat(&mut self) -> Delivery {
         self.sent_at = Instant::now();
+        if planted::has(Bug::HeartbeatAhead) {
+            return Delivery::Heartbeat(Cursor::after(self.head.borrow().position));
+        }
         Delivery::Heartbeat(self.cursor)
     }
 

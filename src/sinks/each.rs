@@ -14,6 +14,7 @@ use super::{
     message::Message,
     trouble::{Failure, Trouble},
 };
+use crate::store::planted::{self, Bug};
 
 /// The most unconfirmed messages.
 const UNCONFIRMED: usize = 256;
@@ -41,7 +42,7 @@ where
     let mut free = VecDeque::new();
     for (index, message) in messages.iter().enumerate() {
         let queue = waiting.entry(message.aggregate.as_str()).or_default();
-        if queue.is_empty() {
+        if queue.is_empty() || planted::has(Bug::SeveralUnconfirmed) {
             free.push_back(message.aggregate.as_str());
         }
         queue.push_back(index);
@@ -62,7 +63,8 @@ where
             Ok(()) => {
                 outcome.verdicts.insert(index, Ok(()));
                 let aggregate = messages[index].aggregate.as_str();
-                if waiting.get(aggregate).is_some_and(|queue| !queue.is_empty()) {
+                let is_free = !planted::has(Bug::SeveralUnconfirmed);
+                if is_free && waiting.get(aggregate).is_some_and(|queue| !queue.is_empty()) {
                     free.push_back(aggregate);
                 }
             }

@@ -15,11 +15,30 @@ pub enum Bug {
     TimeBeforeLock,
     /// An answer is sent before its change is committed.
     AnswerBeforeCommit,
+    /// A pass over the outbox looks only for transactions that are later than all that it has seen.
+    LaterTransactionsOnly,
+    /// The head of the feed is moved without its lock.
+    HeadWithoutLock,
+    /// A heartbeat has the token of the end of the feed.
+    HeartbeatAhead,
+    /// The position of a sink is advanced before the broker confirms.
+    PositionBeforeConfirmation,
+    /// Several events of a showtime are unconfirmed at once.
+    SeveralUnconfirmed,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 3] = [Self::NoLock, Self::TimeBeforeLock, Self::AnswerBeforeCommit];
+    pub const ALL: [Self; 8] = [
+        Self::NoLock,
+        Self::TimeBeforeLock,
+        Self::AnswerBeforeCommit,
+        Self::LaterTransactionsOnly,
+        Self::HeadWithoutLock,
+        Self::HeartbeatAhead,
+        Self::PositionBeforeConfirmation,
+        Self::SeveralUnconfirmed,
+    ];
 
     /// The name that a test gives to the bug.
     #[must_use]
@@ -28,6 +47,11 @@ impl Bug {
             Self::NoLock => "no-lock",
             Self::TimeBeforeLock => "time-before-lock",
             Self::AnswerBeforeCommit => "answer-before-commit",
+            Self::LaterTransactionsOnly => "later-transactions-only",
+            Self::HeadWithoutLock => "head-without-lock",
+            Self::HeartbeatAhead => "heartbeat-ahead",
+            Self::PositionBeforeConfirmation => "position-before-confirmation",
+            Self::SeveralUnconfirmed => "several-unconfirmed",
         }
     }
 }

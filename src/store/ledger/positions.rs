@@ -9,7 +9,14 @@ use std::{sync::LazyLock, time::Duration};
 
 use sea_orm::{ConnectionTrait as _, DbBackend, FromQueryResult, Statement, sea_query::PostgresQueryBuilder};
 
-use crate::store::{deadline::bounded, dialect, errors::Error, handle::Store, transactions};
+use crate::store::{
+    deadline::bounded,
+    dialect,
+    errors::Error,
+    handle::Store,
+    planted::{self, Bug},
+    transactions,
+};
 
 /// A pass that gives positions may take as long as this number of statements. After an upgrade, or in a database that was
 /// restored, it looks at all rows.
@@ -79,7 +86,11 @@ impl Store {
             return tx.rollback(Pass::Busy).await;
         };
         let is_new = epoch != present;
-        let number = if is_new { NUMBER_ALL } else { NUMBER };
+        let number = match is_new {
+            true => NUMBER_ALL,
+            false if planted::has(Bug::LaterTransactionsOnly) => NUMBER_LATER,
+            false => NUMBER,
+        };
         let number = Statement::from_sql_and_values(tx.backend, number, [position.into()]);
         let numbered = bounded(limit, Numbered::find_by_statement(number).one(&tx.inner)).await?;
         if is_new {
@@ -140,13 +151,17 @@ pub(in crate::store) fn see() -> Statement {
 /// Locks the head, unless another transaction has locked it, and sets the time that the next statement may take.
 static LOCK: LazyLock<String> = LazyLock::new(|| {
     let present = epoch();
+    let lock = if planted::has(Bug::HeadWithoutLock) { "" } else { "FOR UPDATE SKIP LOCKED" };
     format!(
-        "SELECT position, epoch, ({present}) AS present, set_config('statement_timeout', $1, true) \
-         FROM feed_head FOR UPDATE SKIP LOCKED"
+        "SELECT position, epoch, ({present}) AS present, set_config('statement_timeout', $1, true) FROM feed_head {lock}"
     )
 });
 
 const NUMBER: &str = number!(fresh!());
+
+const NUMBER_LATER: &str = number!(
+    "SELECT aggregate, seq, create_time FROM outbox WHERE xid >= (SELECT pg_snapshot_xmax(seen) FROM feed_head)"
+);
 
 /// In a new epoch every row is looked at: a database that was dumped and restored counts its transactions anew.
 const NUMBER_ALL: &str = number!(
