@@ -108,7 +108,10 @@ async fn ten_thousand_random_calls_reach_every_sink_whatever_is_killed() {
         .into_iter()
         .map(|row| {
             let seats: i32 = row.try_get("", "seats").expect("seats");
-            (row.try_get("", "id").expect("an id"), (seats as usize, row.try_get("", "state").expect("a state")))
+            (
+                row.try_get("", "id").expect("an id"),
+                (seats.unsigned_abs() as usize, row.try_get("", "state").expect("a state")),
+            )
         })
         .collect();
     assert!(stored.len() > 500, "{} reservations", stored.len());

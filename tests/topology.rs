@@ -4,7 +4,7 @@ use boxoffice::pb::boxoffice::v1::EventSinkState;
 
 use crate::harness::{
     Store, World,
-    brokers::Broker,
+    brokers::{Broker, Delivered},
     events::delivered,
     kafka::Kafka,
     nats::Nats,
@@ -45,7 +45,7 @@ async fn an_event_that_no_queue_takes_is_not_overtaken_by_the_next_one_of_its_sh
     broker.bind("boxoffice.#").await;
     let events = feed(&server, 4).await;
     let messages = Broker::RabbitMq(broker).has(&events).await;
-    let ids: Vec<_> = messages.iter().map(|message| message.id_of_event()).collect();
+    let ids: Vec<_> = messages.iter().map(Delivered::id_of_event).collect();
     let mut first = Vec::new();
     for id in ids {
         if !first.contains(&id) {

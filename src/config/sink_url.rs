@@ -8,7 +8,7 @@ use super::secret::{MASK, SecretUrl};
 
 /// The most characters of the name of a sink.
 const LONGEST_NAME: usize = 40;
-/// The most characters of a stream, an exchange, a subject or a topic. It is RabbitMQ's and Kafka's.
+/// The most characters of a stream, an exchange, a subject or a topic. `RabbitMQ` and Kafka take no more.
 const LONGEST_TARGET: usize = 249;
 /// The events that a stream keeps, if its URL says nothing else.
 const MOST_KEPT: u64 = 1_000_000;
@@ -78,8 +78,11 @@ pub enum Sasl {
     ScramSha512,
 }
 
-/// The schemes, whether connections are encrypted with them, and the names of the parameters besides `name`.
-const KINDS: [(&[(&str, bool)], &str, &[&str]); 4] = [
+/// The schemes of a kind of broker and whether connections are encrypted with them, the name of the kind, and the parameters
+/// besides `name`.
+type Kind = (&'static [(&'static str, bool)], &'static str, &'static [&'static str]);
+
+const KINDS: [Kind; 4] = [
     (&[("redis", false), ("rediss", true)], "redis", &["stream", "max_length"]),
     (&[("amqp", false), ("amqps", true)], "rabbitmq", &["exchange", "ca_file"]),
     (&[("nats", false), ("tls", true)], "nats", &["stream", "subject", "max_messages", "credentials_file", "ca_file"]),
@@ -240,6 +243,6 @@ fn masked(url: &Url, hosts: &[String]) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return MASK.to_owned() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, after) = rest.split_at(end);
-    let others: String = hosts.iter().map(|host| format!(",{host}")).collect();
-    format!("{scheme}://{authority}{others}{after}")
+    let hosts: Vec<_> = std::iter::once(authority).chain(hosts.iter().map(String::as_str)).collect();
+    format!("{scheme}://{}{after}", hosts.join(","))
 }

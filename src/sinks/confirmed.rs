@@ -42,7 +42,9 @@ impl Relay {
         if planted::has(Bug::PositionBeforeConfirmation) {
             delivery.advance(last.unwrap_or(delivery.position));
         }
-        messages.iter_mut().for_each(|message| message.epoch = Some(Arc::clone(&delivery.epoch)));
+        for message in &mut messages {
+            message.epoch = Some(Arc::clone(&delivery.epoch));
+        }
         let sent: Vec<&Message> = messages
             .iter()
             .filter(|message| {
@@ -83,11 +85,7 @@ impl Relay {
 
     /// Writes letters together with the position that passes them.
     async fn keep(&self, delivery: &mut Delivery, position: i64, added: Vec<Letter>) -> Result<(), Trouble> {
-        if delivery.waiting.values().sum::<u64>() + added.len() as u64 > MOST_LETTERS {
-            return Err(Trouble::Broker(format!(
-                "{MOST_LETTERS} events wait behind dead letters: redrive or drop the dead letters"
-            )));
-        }
+        check_number(delivery.waiting.values().sum::<u64>() + added.len() as u64)?;
         let before = delivery.position;
         delivery.position = position;
         let letters = Letters { added, ..Letters::default() };
@@ -146,6 +144,14 @@ impl Relay {
     }
 }
 
+/// Fails if a sink would have so many letters.
+fn check_number(letters: u64) -> Result<(), Trouble> {
+    if letters <= MOST_LETTERS {
+        return Ok(());
+    }
+    Err(Trouble::Broker(format!("{MOST_LETTERS} events wait behind dead letters: redrive or drop the dead letters")))
+}
+
 fn place(message: &Message) -> LetterPlace {
     (message.position, i32::try_from(message.index).unwrap_or(i32::MAX))
 }
@@ -175,4 +181,16 @@ fn pass(delivery: &Delivery, messages: &[Message], refused: &[(LetterPlace, i32,
         }
     }
     (passed, letters)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_with_too_many_letters_takes_no_more() {
+        assert_eq!(check_number(MOST_LETTERS), Ok(()));
+        let refused = check_number(MOST_LETTERS + 1).unwrap_err();
+        assert!(refused.to_string().contains("redrive or drop"), "{refused}");
+    }
 }

@@ -13,7 +13,7 @@ pub(super) enum Connection {
     /// Takes messages as one sequence, of which it keeps a prefix.
     Redis(redis_stream::Connection),
     /// Confirms or refuses each message.
-    Each(Each),
+    Each(Box<Each>),
 }
 
 pub(super) enum Each {
@@ -29,15 +29,15 @@ impl Connection {
                 Self::Redis(redis_stream::Connection::open(&address.url, stream, *max_length).await?)
             }
             Broker::RabbitMq { exchange } => {
-                Self::Each(Each::RabbitMq(rabbitmq::Connection::open(address, exchange).await?))
+                Self::Each(Box::new(Each::RabbitMq(rabbitmq::Connection::open(address, exchange).await?)))
             }
             Broker::Nats { stream, subject, max_messages, credentials_file } => {
                 let credentials_file = credentials_file.as_ref();
                 let target = nats::Target { stream, subject, max_messages: *max_messages, credentials_file };
-                Self::Each(Each::Nats(nats::Connection::open(address, target).await?))
+                Self::Each(Box::new(Each::Nats(nats::Connection::open(address, target).await?)))
             }
             Broker::Kafka { topic, encrypted, sasl } => {
-                Self::Each(Each::Kafka(kafka::Connection::open(address, topic, *encrypted, *sasl).await?))
+                Self::Each(Box::new(Each::Kafka(kafka::Connection::open(address, topic, *encrypted, *sasl).await?)))
             }
         })
     }

@@ -31,7 +31,7 @@ const PERSISTENT: u8 = 2;
 
 pub(super) struct Connection {
     // Closed when it is dropped.
-    _connection: lapin::Connection,
+    _open: lapin::Connection,
     channel: Channel,
     exchange: String,
 }
@@ -67,7 +67,7 @@ impl Connection {
             }
             _ => failed(&error),
         })?;
-        Ok(Self { _connection: connection, channel, exchange: exchange.to_owned() })
+        Ok(Self { _open: connection, channel, exchange: exchange.to_owned() })
     }
 
     pub(super) async fn deliver(&self, messages: &[&Message]) -> Outcome {
