@@ -98,12 +98,26 @@ async fn ten_thousand_random_calls_reach_every_sink_whatever_is_killed() {
         wanted.iter().map(|event| &event.id).collect::<Vec<_>>()
     );
     let wanted: Vec<_> = wanted.into_iter().filter_map(|event| event.data).collect();
+    let stored = stored(&connection).await;
+    assert!(stored.len() > 500, "{} reservations", stored.len());
+    let redis: Vec<_> = redis_stream::entries(&redis).await.into_iter().map(|entry| entry.event).collect();
+    let mut consumers = vec![("redis", redis)];
+    for broker in [&nats, &rabbitmq, &kafka] {
+        let messages = broker.messages().await;
+        consumers.push((broker.name(), messages.into_iter().map(|message| message.event).collect()));
+    }
+    for (name, events) in consumers {
+        assert_same(name, events, &wanted, &stored);
+    }
+}
+
+/// The seats of each reservation and its state, as the database has them.
+async fn stored(connection: &DatabaseConnection) -> BTreeMap<String, (usize, String)> {
     let rows = connection.query_all_raw(Statement::from_string(
         DbBackend::Postgres,
         "SELECT reservation_id::text AS id, seat_count::int4 AS seats, state FROM reservations",
     ));
-    let stored: BTreeMap<String, (usize, String)> = rows
-        .await
+    rows.await
         .expect("reservations are read")
         .into_iter()
         .map(|row| {
@@ -113,34 +127,29 @@ async fn ten_thousand_random_calls_reach_every_sink_whatever_is_killed() {
                 (seats.unsigned_abs() as usize, row.try_get("", "state").expect("a state")),
             )
         })
-        .collect();
-    assert!(stored.len() > 500, "{} reservations", stored.len());
-    let redis: Vec<_> = redis_stream::entries(&redis).await.into_iter().map(|entry| entry.event).collect();
-    let mut consumers = vec![("redis", redis)];
-    for broker in [&nats, &rabbitmq, &kafka] {
-        let messages = broker.messages().await;
-        consumers.push((broker.name(), messages.into_iter().map(|message| message.event).collect()));
+        .collect()
+}
+
+/// Checks that a consumer of these messages has had every event of each showtime in its order, and has made the same of them.
+fn assert_same(name: &str, events: Vec<Event>, wanted: &[Event], stored: &BTreeMap<String, (usize, String)>) {
+    let count = events.len();
+    let taken = taken(events);
+    let (taken_of, wanted_of) = (by_showtime(&taken), by_showtime(wanted));
+    for (showtime, wanted) in wanted_of {
+        let taken = taken_of.get(showtime).map_or(&[][..], Vec::as_slice);
+        let same = taken.iter().zip(&wanted).take_while(|(taken, wanted)| taken == wanted).count();
+        assert!(
+            same == taken.len() && same == wanted.len(),
+            "{name} has {count} messages, and of {showtime} {} events instead of {}; after {same} come {:?} instead of {:?}",
+            taken.len(),
+            wanted.len(),
+            taken.get(same),
+            wanted.get(same)
+        );
     }
-    for (name, events) in consumers {
-        let count = events.len();
-        let taken = taken(events);
-        let (taken_of, wanted_of) = (by_showtime(&taken), by_showtime(&wanted));
-        for (showtime, wanted) in wanted_of {
-            let taken = taken_of.get(showtime).map_or(&[][..], Vec::as_slice);
-            let same = taken.iter().zip(&wanted).take_while(|(taken, wanted)| taken == wanted).count();
-            assert!(
-                same == taken.len() && same == wanted.len(),
-                "{name} has {count} messages, and of {showtime} {} events instead of {}; after {same} come {:?} instead of {:?}",
-                taken.len(),
-                wanted.len(),
-                taken.get(same),
-                wanted.get(same)
-            );
-        }
-        let model: BTreeMap<_, _> =
-            model(&taken).into_iter().map(|(id, (seats, state))| (id, (seats, state.to_owned()))).collect();
-        assert_eq!(model, stored, "what a consumer of {name} makes of the events is not the database");
-    }
+    let model: BTreeMap<_, _> =
+        model(&taken).into_iter().map(|(id, (seats, state))| (id, (seats, state.to_owned()))).collect();
+    assert_eq!(&model, stored, "what a consumer of {name} makes of the events is not the database");
 }
 
 /// Waits until nothing is written any more and everything is delivered. Returns the whole feed.
