@@ -20,6 +20,7 @@ mod wire;
 mod events {
     //! What receives the events.
 
+    pub(crate) mod brokers;
     pub(crate) mod subscribers;
 }
 
@@ -31,7 +32,10 @@ use contention::{
     load::{self, LoadResult, Workload},
     messages::SEATS_PER_ROW,
 };
-use events::subscribers::{self, Plan};
+use events::{
+    brokers::{self, Broker},
+    subscribers::{self, Plan},
+};
 use harness::{Store, world::Storage};
 use serde_json::json;
 use tests::harness;
@@ -56,6 +60,13 @@ const RESERVE: Key = ("ReserveSeats, nobody reads", IN_FLIGHT);
 const RESERVE_READ: Key = ("ReserveSeats, 1 subscriber", IN_FLIGHT);
 const RECEIVED: Key = ("1 subscriber, most events", IN_FLIGHT);
 const CATCH_UP: Key = ("catching up", 1);
+const DELIVERED: [(Key, &str); 4] = [
+    (("delivered to NATS", 1), "NATS"),
+    (("delivered to RabbitMQ", 1), "RabbitMQ"),
+    (("delivered to Kafka", 1), "Kafka"),
+    (("delivered to Redis", 1), "Redis"),
+];
+const USUAL: Key = ("the usual way to NATS", 1);
 const STEADY: [(Key, Store, usize); 3] = [
     (("steady, Postgres", 1), Store::Postgres, 1),
     (("steady, Postgres", 100), Store::Postgres, 100),
@@ -90,6 +101,16 @@ async fn measure(options: &Options) {
                 table.add(RESERVE_READ, bench.reserve(options.seconds));
                 table.add(RECEIVED, subscriber.finish());
             }
+            for (key, broker) in DELIVERED {
+                if options.selects(&key) {
+                    let bench = Bench::start(&program, Store::Postgres).await;
+                    let (delivered, usual) = Box::pin(bench.deliver(&program, broker)).await;
+                    table.add(key, delivered);
+                    if let Some(usual) = usual {
+                        table.add(USUAL, usual);
+                    }
+                }
+            }
             if options.selects(&CATCH_UP) {
                 let bench = Bench::start(&program, Store::Postgres).await;
                 table.add(CATCH_UP, Box::pin(bench.catch_up()).await);
@@ -106,6 +127,12 @@ fn report(table: &Table, options: &Options) {
         "events",
         &[
             Ratio::at_most("subscriber_p99_ms", of(STEADY[0].0, |outcome| outcome.p99), 50.0, 25.0),
+            Ratio::at_least(
+                "feed_vs_usual",
+                of(DELIVERED[0].0, |outcome| outcome.rate) / of(USUAL, |outcome| outcome.rate),
+                2.0,
+                5.0,
+            ),
             Ratio::at_least("catch_up_thousands", of(CATCH_UP, |outcome| outcome.rate / 1_000.0), 100.0, 200.0),
         ],
     );
@@ -185,17 +212,38 @@ impl Bench {
     /// Has a subscriber read a million events. Their ids and times are made up. They are stored in the order of their times, as
     /// events are.
     async fn catch_up(&self) -> Outcome {
+        self.make_events(BACKLOG).await;
+        self.subscribe(1, Some(BACKLOG)).start().finish()
+    }
+
+    /// Delivers events that are there to a broker, and to NATS in the usual way as well.
+    async fn deliver(self, program: &Program, broker: &str) -> (Outcome, Option<Outcome>) {
+        self.make_events(brokers::BACKLOG).await;
+        let Self { service, storage, .. } = self;
+        drop(service);
+        let (broker, connection) = (Broker::start(broker).await, storage.connect().await);
+        let usual = if let Broker::Nats(nats) = &broker {
+            brokers::prepare_usual(&connection).await;
+            Some(Box::pin(brokers::usual(&connection, &nats.url())).await)
+        } else {
+            None
+        };
+        let service = Service::start(program, storage.setup().with("--sink", broker.url())).await;
+        (brokers::delivered(service.channel.clone()).await, usual)
+    }
+
+    /// Writes so many commits with an event each, and waits until they have their positions.
+    async fn make_events(&self, count: u64) {
         let rows = format!(
             "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
              SELECT gen_random_uuid(), 1, 1, events, create_time + second * interval '1 second' \
-             FROM (SELECT * FROM outbox LIMIT 1000) o, generate_series(1, {BACKLOG} / 1000) second ORDER BY second"
+             FROM (SELECT * FROM outbox LIMIT 1000) o, generate_series(1, {count} / 1000) second ORDER BY second"
         );
         self.storage.sql(&rows).await.expect("the events are written");
-        let head = format!("SELECT 1 FROM feed_head WHERE position > {BACKLOG}");
+        let head = format!("SELECT 1 FROM feed_head WHERE position > {count}");
         while self.storage.sql(&head).await.expect("the feed is read").rows_affected() == 0 {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         self.storage.sql("VACUUM ANALYZE").await.expect("the tables are ready");
-        self.subscribe(1, Some(BACKLOG)).start().finish()
     }
 }
