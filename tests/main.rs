@@ -39,6 +39,7 @@ mod observability;
 mod open_files;
 mod outages;
 mod overlap;
+mod projector;
 mod properties;
 mod provider;
 mod provider_access;

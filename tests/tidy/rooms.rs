@@ -19,7 +19,7 @@ struct Room {
 
 const GRPC: [&str; 6] = ["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "tonic_web"];
 
-const ROOMS: [Room; 14] = [
+const ROOMS: [Room; 15] = [
     Room {
         name: "domain",
         may_name: &[],
@@ -61,7 +61,7 @@ const ROOMS: [Room; 14] = [
     },
     Room {
         name: "app",
-        may_name: &["domain", "store", "ledger", "feed", "upstream", "background", "clock", "telemetry"],
+        may_name: &["domain", "store", "ledger", "feed", "reports", "upstream", "background", "clock", "telemetry"],
         crates: Crates::Not(&["axum", "redis"]),
     },
     Room {
@@ -72,6 +72,11 @@ const ROOMS: [Room; 14] = [
     Room {
         name: "consumer",
         may_name: &["pb::boxoffice", "clock", "telemetry"],
+        crates: Crates::Not(&["axum", "redis"]),
+    },
+    Room {
+        name: "reports",
+        may_name: &["domain", "consumer", "clock", "telemetry", "pb::boxoffice::events", "pb::google"],
         crates: Crates::Not(&["axum", "redis"]),
     },
     Room {
@@ -161,7 +166,7 @@ fn forbidden_room(room: &Room, target: &[String], file: &str) -> Option<String> 
 
 fn forbidden_crate(room: Option<&Room>, home: &str, name: &str) -> Option<String> {
     let allowed = match (name, room.map(|room| &room.crates)) {
-        ("sea_orm" | "sea_query" | "sqlx", _) => home == "store",
+        ("sea_orm" | "sea_query" | "sqlx", _) => ["store", "reports"].contains(&home),
         (name, Some(_)) if GRPC.contains(&name) => GRPC_ROOMS.contains(&home),
         (name, Some(Crates::Only(list))) => list.contains(&name),
         (name, Some(Crates::Not(list))) => !list.contains(&name),
