@@ -10,6 +10,7 @@ pub mod layers;
 mod methods;
 mod movies;
 pub mod ready;
+mod reports;
 mod request_context;
 mod request_id;
 mod reservations;

@@ -49,6 +49,7 @@ mod redis;
 mod redis_history;
 mod redis_sink;
 mod replication;
+mod reports;
 mod reservation_lists;
 mod reservation_retries;
 mod reservations;

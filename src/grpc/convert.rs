@@ -7,6 +7,7 @@ mod auditoriums;
 mod common;
 mod events;
 mod movies;
+mod reports;
 mod reservations;
 mod seat_maps;
 mod showtimes;
@@ -15,6 +16,7 @@ mod values;
 pub(super) use auditoriums::{auditorium, auditorium_id, list_auditoriums, new_auditorium};
 pub(super) use events::{event_feed, feed_event, subscribe_events};
 pub(super) use movies::{movie, movie_id, search_movies};
+pub(super) use reports::{get_hold_conversion, get_occupancy, get_sales, hold_conversion, occupancy, sales};
 pub(super) use reservations::{
     confirm, list_reservations, reservation, reservation_ref, reserve, rules, seat, seats, validated,
 };

@@ -24,7 +24,9 @@ use crate::{
     app::App,
     pb::{
         self,
-        boxoffice::v1::{auditoriums_server, events_server, movies_server, reservations_server, showtimes_server},
+        boxoffice::v1::{
+            auditoriums_server, events_server, movies_server, reports_server, reservations_server, showtimes_server,
+        },
     },
 };
 
@@ -81,6 +83,7 @@ served! {
     auditoriums: auditoriums_server::AuditoriumsServer,
     events: events_server::EventsServer,
     movies: movies_server::MoviesServer,
+    reports: reports_server::ReportsServer,
     reservations: reservations_server::ReservationsServer,
     showtimes: showtimes_server::ShowtimesServer,
 }
