@@ -10,6 +10,7 @@ use crate::harness::{
     reporting::Reporting,
     sales::{Dice, cancel_showtime, lapse, schedule, sell},
     seats::{best, confirm, reserve, showtime},
+    server::binary,
     world::Storage,
 };
 
@@ -77,10 +78,11 @@ async fn of_two_projectors_one_stops_and_the_tables_are_right(world: World) {
 }
 
 async fn the_database_of_the_service_is_refused(world: World) {
-    let mut project = crate::harness::server::binary();
-    let url = match world.storage.is_postgres() {
-        true => world.storage.database().url(),
-        false => format!("sqlite://{}", world.storage.folder().join("data/boxoffice.db").display()),
+    let mut project = binary();
+    let url = if world.storage.is_postgres() {
+        world.storage.database().url()
+    } else {
+        format!("sqlite://{}", world.storage.folder().join("data/boxoffice.db").display())
     };
     project.args(["project", "--from", &format!("http://{}", world.address()), "--database-url", &url]);
     let output = project.output().expect("the program runs");
@@ -179,4 +181,37 @@ async fn a_projector_that_is_to_end_does_not_wait_for_a_service_that_is_not_ther
     let (code, printed) = reports.end("127.0.0.1:1", &["--once"]).await;
     assert_eq!(code, Some(1), "{printed}");
     assert!(printed.contains("connection refused"), "{printed}");
+}
+
+#[tokio::test]
+async fn a_projector_goes_on_when_its_database_can_be_used_again() {
+    let (world, reports) = (World::start(Store::Postgres).await, Reporting::new(Store::Postgres).await);
+    // The tables are there from here on.
+    reports.catch_up(world.address(), &[]).await;
+    let projector = reports.start(world.address(), &[]);
+    let caught_up = async || {
+        let feed = world.events().get_event_feed(GetEventFeedRequest {}).await.expect("the feed is read").into_inner();
+        let token = reports.rows("SELECT resume_token FROM projection").await[0]["resume_token"].clone();
+        (token == feed.newest_token).then_some(())
+    };
+    hold(&world, "ada").await;
+    eventually("the first sale is in the tables", caught_up).await;
+    reports.database().refuse_connections();
+    hold(&world, "bob").await;
+    projector.console().line(&["the projection is interrupted"]).await;
+    reports.database().accept_connections();
+    eventually("the second sale is in the tables", caught_up).await;
+    projector.signal(Signal::TERM);
+    assert_eq!(projector.exit().await.code(), Some(0), "{}", projector.console());
+}
+
+#[tokio::test]
+async fn a_reporting_database_that_cannot_be_reached_is_named_without_its_password() {
+    let mut project = binary();
+    project.args(["project", "--from", "http://127.0.0.1:1", "--database-url", "postgres://u:CANARY@127.0.0.1:1/x"]);
+    let output = project.output().expect("the program runs");
+    let printed = format!("{output:?}");
+    assert_eq!(output.status.code(), Some(1), "{printed}");
+    assert!(printed.contains("Postgres at 127.0.0.1:1: connection refused"), "{printed}");
+    assert!(!printed.contains("CANARY"), "{printed}");
 }

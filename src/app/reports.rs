@@ -76,14 +76,14 @@ impl App {
         &self,
         Seen { value: mut rows, state }: Seen<Vec<T>>,
         limit: usize,
-        list: &str,
+        name: &str,
         filter: &str,
         cursor: impl FnOnce(&T) -> Vec<u8>,
     ) -> ReportPage<T> {
         let more = rows.len() > limit;
         rows.truncate(limit);
         let next = match rows.last() {
-            Some(last) if more => self.0.pages.token(list, filter, &cursor(last)),
+            Some(last) if more => self.0.pages.token(name, filter, &cursor(last)),
             _ => String::new(),
         };
         ReportPage { rows, next, state }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait as _, ConnectionTrait as _, DatabaseTransaction, DbBackend, EntityTrait,
-    IdenStatic as _, IntoActiveModel, Iterable as _, PrimaryKeyToColumn as _, QueryFilter as _, Set,
+    IdenStatic as _, IntoActiveModel, Iterable as _, PrimaryKeyToColumn, QueryFilter as _, Set,
     sea_query::{Expr, OnConflict, Table},
 };
 
@@ -111,6 +111,7 @@ pub(super) async fn commit(database: &Database, cursor: &mut Cursor, batch: &Bat
                 match model.apply(event)? {
                     Applied::Now => done.now += 1,
                     Applied::Before => done.before += 1,
+                    Applied::Ignored => {}
                     Applied::LeftOut => {
                         done.left_out += 1;
                         since = since.or(Some(model::time(event, event.time.as_ref())?));
@@ -213,7 +214,7 @@ where
     A: ActiveModelTrait<Entity = E> + Send,
 {
     let rows: Vec<A> = rows.into_values().map(|row| row.into_active_model().reset_all()).collect();
-    let key = || E::PrimaryKey::iter().map(|key| key.into_column());
+    let key = || E::PrimaryKey::iter().map(PrimaryKeyToColumn::into_column);
     for rows in rows.chunks(AT_ONCE) {
         let mut conflict = OnConflict::columns(key());
         conflict.update_columns(E::Column::iter().filter(|column| !key().any(|key| key.as_str() == column.as_str())));

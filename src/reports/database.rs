@@ -6,13 +6,14 @@ use sea_orm::{
     AccessMode, ConnectOptions, Database as Orm, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel,
     SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
     sqlx::{
-        self,
+        self, ConnectOptions as _, Connection as _,
         postgres::PgConnectOptions,
         sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
     },
 };
 
 use super::error::Error;
+use crate::telemetry::cause;
 
 /// The part of the timeout that a statement may take. It is less than all of it, so that the server ends the statement before
 /// this process gives up on the connection.
@@ -85,6 +86,9 @@ impl Database {
     pub(super) async fn open(options: &Options, used: Use) -> Result<Self, Error> {
         options.check()?;
         let timeout = options.timeout;
+        if let (Use::Project, Location::Postgres(url)) = (used, &options.location) {
+            try_postgres(url, timeout).await?;
+        }
         let mut connect = match &options.location {
             Location::Postgres(url) => {
                 let settings = settings(timeout);
@@ -163,6 +167,24 @@ impl Database {
         // If closing fails, the server closes the connections.
         let _ = bounded(self.timeout, self.connection.close_by_ref()).await;
     }
+}
+
+/// Opens one connection outside any pool: a pool tries again until its timeout, and then reports only that.
+async fn try_postgres(url: &str, limit: Duration) -> Result<(), Error> {
+    let options = url.parse::<PgConnectOptions>().map_err(|error| Error::Url(error.to_string()))?;
+    let address = format!("{}:{}", options.get_host(), options.get_port());
+    let cause = match tokio::time::timeout(limit, options.connect()).await {
+        Ok(Ok(connection)) => {
+            // If closing fails, the server closes the connection; it was only a trial.
+            let _ = tokio::time::timeout(limit, connection.close()).await;
+            return Ok(());
+        }
+        Ok(Err(sqlx::Error::Io(error))) => cause::of_io(&error),
+        Ok(Err(sqlx::Error::Database(refusal))) => refusal.message().to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer within {limit:?}"),
+    };
+    Err(Error::Unreachable { address, cause })
 }
 
 /// The settings of every connection to Postgres.

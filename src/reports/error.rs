@@ -15,6 +15,14 @@ pub enum Error {
     /// The database refuses, or cannot be reached.
     #[error("the reporting database cannot be used")]
     Database(#[from] DbErr),
+    /// The Postgres server cannot be reached.
+    #[error("the reporting database, Postgres at {address}: {cause}")]
+    Unreachable {
+        /// The host and the port.
+        address: String,
+        /// The cause, in words.
+        cause: String,
+    },
     /// The database does not answer.
     #[error("the reporting database does not answer within {0:?}")]
     Late(Duration),

@@ -45,6 +45,8 @@ pub(super) enum Applied {
     Before,
     /// The creation of its showtime is missing.
     LeftOut,
+    /// It is about something that the tables do not have.
+    Ignored,
 }
 
 /// The rows that a batch of events changes.
@@ -83,7 +85,7 @@ impl Model {
     pub(super) fn apply(&mut self, event: &Event) -> Result<Applied, Error> {
         if !matches!(event.aggregate_type(), AggregateType::Unspecified | AggregateType::Showtime) {
             // Later releases have events about other things.
-            return Ok(Applied::LeftOut);
+            return Ok(Applied::Ignored);
         }
         let time = time(event, event.time.as_ref())?;
         let Some(showtime) = self.showtimes.get_mut(&event.showtime_id) else {

@@ -40,6 +40,11 @@ impl Reporting {
         }
     }
 
+    /// The database, which is on Postgres.
+    pub(crate) fn database(&self) -> &Database {
+        self.database.as_ref().expect("the reporting database is on Postgres")
+    }
+
     /// A projector for the service at this address.
     pub(crate) fn command(&self, address: &str, flags: &[&str]) -> Command {
         let mut command = binary();
@@ -118,7 +123,8 @@ impl Reporting {
         let lines = self.rows("SELECT * FROM sales ORDER BY reservation_id, seat_row, seat_number").await;
         for row in lines {
             let returned = if row["return_time"].is_null() { "" } else { " returned" };
-            let line = format!("; {} for {}{returned}", text(&row, "seat"), text(&row, "currency"));
+            let (seat, currency) = (text(&row, "seat"), text(&row, "currency"));
+            let line = format!("; {seat} for {} {currency}{returned}", row["price"]);
             said.entry(text(&row, "reservation_id")).or_default().push_str(&line);
         }
         said
@@ -174,11 +180,17 @@ fn of_reservation(reservation: &Reservation) -> String {
         ReservationState::Expired => "expired",
         state => panic!("{state:?}"),
     };
-    let mut text = format!("{outcome} {}", reservation.seat_count);
-    for seat in reservation.seats.iter().filter(|_| sold) {
-        let returned = if reservation.cancel_time.is_some() { " returned" } else { "" };
-        let currency = &reservation.total_price.as_ref().expect("a price").currency_code;
-        text += &format!("; {} for {currency}{returned}", name(seat));
+    let held = format!("{outcome} {}", reservation.seat_count);
+    if !sold {
+        return held;
     }
-    text
+    let returned = if reservation.cancel_time.is_some() { " returned" } else { "" };
+    let total = reservation.total_price.as_ref().expect("a price");
+    // The smallest unit of these prices is a cent or a yen.
+    let minor = if total.currency_code == "JPY" { 1 } else { 100 };
+    let price = total.units * minor + i64::from(total.nanos) * minor / 1_000_000_000;
+    let each = price / i64::from(reservation.seat_count);
+    let line = |seat| format!("{} for {each} {}{returned}", name(seat), total.currency_code);
+    let lines: Vec<_> = std::iter::once(held).chain(reservation.seats.iter().map(line)).collect();
+    lines.join("; ")
 }
