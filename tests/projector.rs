@@ -92,28 +92,48 @@ async fn the_database_of_the_service_is_refused(world: World) {
     assert!(!printed.contains("postgres@"), "{printed}");
 }
 
-/// Kills the projector again and again, and the service once, while seats are sold.
+/// Kills the projector again and again while it has much to do, and the service once.
 async fn nothing_is_lost_when_the_projector_or_the_service_is_killed(store: Store) {
     let (storage, reports) = (Storage::new(store).await, Reporting::new(store).await);
     let mut server = storage.setup().start().await;
     let proxy = Proxy::to(server.address()).await;
     let (showtimes, mut dice) = (schedule(&server).await, Dice::new(4));
-    for round in 0..4 {
-        let mut projector = reports.start(proxy.url(), &["--batch", "2"]);
-        projector.console().line(&["projecting"]).await;
-        sell(&server, &showtimes, &mut dice, 40).await;
-        if round == 2 {
+    // The tables are there from here on.
+    reports.catch_up(server.address(), &[]).await;
+    for round in 0..8 {
+        sell(&server, &showtimes, &mut dice, 80).await;
+        let newest = newest(&server).await;
+        let (before, _) = progress(&reports).await;
+        let mut projector = reports.start(proxy.url(), &["--batch", "1"]);
+        if round == 4 {
             server.kill();
             server = storage.setup().start().await;
             proxy.move_to(&format!("x@{}/x", server.address()));
-            sell(&server, &showtimes, &mut dice, 20).await;
         }
+        eventually("something is projected", async || {
+            let (count, token) = progress(&reports).await;
+            (count > before || token == newest).then_some(())
+        })
+        .await;
         projector.kill();
     }
     reports.assert_equals(&server, &showtimes).await;
     let grown = reports.dump().await;
     reports.catch_up(server.address(), &["--rebuild"]).await;
     assert_eq!(reports.dump().await, grown);
+}
+
+/// The number of events in the tables, and the token after the last one.
+async fn progress(reports: &Reporting) -> (i64, String) {
+    let rows = reports.rows("SELECT event_count, resume_token FROM projection").await;
+    let token = rows[0]["resume_token"].as_str().unwrap_or_default().to_owned();
+    (rows[0]["event_count"].as_i64().expect("a number"), token)
+}
+
+/// The token after the last event that the service has.
+async fn newest(server: &Server) -> String {
+    let feed = server.events().get_event_feed(GetEventFeedRequest {}).await.expect("the feed is read");
+    feed.into_inner().newest_token
 }
 
 #[tokio::test]
@@ -176,6 +196,26 @@ async fn a_projector_of_another_service_names_rebuild_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_projector_of_a_copied_database_names_rebuild_and_changes_nothing() {
+    let (storage, reports) = (Storage::new(Store::Postgres).await, Reporting::new(Store::Postgres).await);
+    let server = storage.setup().start().await;
+    hold(&server, "ada").await;
+    reports.catch_up(server.address(), &[]).await;
+    let before = reports.dump().await;
+    server.stop().await;
+    // A copy has the same events and the same key of tokens, and another epoch.
+    let copy = storage.database().copy();
+    let server = storage.setup().with("--database-url", copy.url()).start().await;
+    let (code, printed) = reports.end(server.address(), &[]).await;
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("EVENTS_UNKNOWN") && printed.contains("--rebuild"), "{printed}");
+    assert_eq!(reports.dump().await, before);
+    reports.catch_up(server.address(), &["--rebuild"]).await;
+    assert_eq!(reports.dump().await, before);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_projector_that_is_to_end_does_not_wait_for_a_service_that_is_not_there() {
     let reports = Reporting::new(Store::Sqlite).await;
     let (code, printed) = reports.end("127.0.0.1:1", &["--once"]).await;
@@ -189,11 +229,7 @@ async fn a_projector_goes_on_when_its_database_can_be_used_again() {
     // The tables are there from here on.
     reports.catch_up(world.address(), &[]).await;
     let projector = reports.start(world.address(), &[]);
-    let caught_up = async || {
-        let feed = world.events().get_event_feed(GetEventFeedRequest {}).await.expect("the feed is read").into_inner();
-        let token = reports.rows("SELECT resume_token FROM projection").await[0]["resume_token"].clone();
-        (token == feed.newest_token).then_some(())
-    };
+    let caught_up = async || (progress(&reports).await.1 == newest(&world).await).then_some(());
     hold(&world, "ada").await;
     eventually("the first sale is in the tables", caught_up).await;
     reports.database().refuse_connections();

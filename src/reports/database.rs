@@ -50,6 +50,16 @@ pub struct Options {
 }
 
 impl Options {
+    /// The files that the pool may have open at once.
+    #[must_use]
+    pub fn open_files(&self) -> u64 {
+        match &self.location {
+            Location::Postgres(_) => self.connections.into(),
+            // Each connection has the database, its log and a temporary file. All share the index of the log and the lock.
+            Location::Sqlite(_) => 3 * u64::from(self.connections) + 2,
+        }
+    }
+
     /// Checks that the URL can be parsed, without connecting.
     ///
     /// # Errors

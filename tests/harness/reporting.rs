@@ -10,7 +10,8 @@ use sea_orm::{ConnectionTrait as _, FromQueryResult as _, JsonValue, Statement};
 use tempfile::TempDir;
 
 use super::{
-    Database, Server, Store, eventually, process::Process, seats::name, server::binary, supervisor, world::connect,
+    DEADLINE, Database, Server, Store, process::Process, seats::name, server::binary, supervisor, within,
+    world::connect,
 };
 
 /// The tables that are made of events, with the columns of their keys.
@@ -99,13 +100,13 @@ impl Reporting {
     pub(crate) async fn assert_equals(&self, server: &Server, showtimes: &[Showtime]) {
         let mut difference = String::new();
         let what = "the tables equal what the service says";
-        let equal = eventually(what, async || {
+        let equal = within(2 * DEADLINE, what, async || {
             self.catch_up(server.address(), &[]).await;
             let (said, projected) = (said(server, showtimes).await, self.projected().await);
             difference = format!("{said:#?}\n{projected:#?}");
             (said == projected).then_some(())
         });
-        tokio::time::timeout(super::DEADLINE, equal).await.unwrap_or_else(|_| panic!("{difference}"));
+        tokio::time::timeout(DEADLINE, equal).await.unwrap_or_else(|_| panic!("{difference}"));
     }
 
     /// The tables, in the form of [`said`].
