@@ -10,6 +10,7 @@ mod movies;
 mod operations;
 mod origin;
 mod pages;
+mod reports;
 mod reservation_index;
 mod reservations;
 mod sample;
@@ -24,12 +25,13 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 pub use auditoriums::AuditoriumPage;
-pub use errors::{Error, FeedRefusal, Kind, Refused};
+pub use errors::{Error, FeedRefusal, Kind, Refused, ReportsRefusal};
 pub use events::{EventFeed, EventSink, EventStart, EventStream};
 pub use movies::MoviePage;
 pub use operations::{DeadLetter, DeadLetters};
 pub use origin::{Caller, Origin};
 pub use pages::PageRequest;
+pub use reports::ReportPage;
 pub use reservations::{ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve};
 pub use seat_maps::Ending;
 pub use showtime_pages::ShowtimePage;
@@ -40,11 +42,16 @@ pub use crate::feed::{
 };
 /// Seat maps as the ledger shows them.
 pub use crate::ledger::{Encoding, Frame, Snapshot, Watch, WatchMessage};
+/// Reports as the reporting database has them.
+pub use crate::reports::{
+    HoldCount, Occupancy, ReportDays, ReportFilter, ReportState, Sales, SalesGroup, Seen, hold_outcome,
+};
 /// The key under which the answer to a change is stored, so that a repeated request finds it.
 pub use crate::store::RequestKey;
 
 use crate::{
-    clock::Clock, domain::seating, feed::Feed, ledger::Ledger, store::Store, telemetry::panics, upstream::Movies,
+    clock::Clock, domain::seating, feed::Feed, ledger::Ledger, reports::Reader, store::Store, telemetry::panics,
+    upstream::Movies,
 };
 use pages::Pages;
 use reservation_index::ReservationIndex;
@@ -70,6 +77,7 @@ struct Inner {
     movies: Movies,
     ledger: Ledger,
     feed: Feed,
+    reports: Option<Reader>,
     clock: Clock,
     rules: Rules,
     pages: Pages,
@@ -91,7 +99,7 @@ pub struct Answer<T> {
 const PAGE_KEY: &str = "page_token_key";
 
 impl App {
-    /// Puts the parts together.
+    /// Puts the parts together. Without a reader there are no reports.
     ///
     /// # Errors
     /// The database cannot be read.
@@ -100,6 +108,7 @@ impl App {
         movies: Movies,
         ledger: Ledger,
         feed: Feed,
+        reports: Option<Reader>,
         clock: Clock,
         rules: Rules,
     ) -> Result<Self, Error> {
@@ -111,6 +120,7 @@ impl App {
             movies,
             ledger,
             feed,
+            reports,
             clock,
             rules,
             pages,

@@ -47,7 +47,7 @@ pub use choices::{LogFormat, Migrate, OrphanSeats, Sample};
 pub use command::{Command, DeadLetters, EventAction, Parsed, Stop};
 pub use options::{
     Cache, Cinema, Config, Database, DatabaseLocation, DemoConfig, DemoProvider, Exposure, Faults, Grpc, Http, Limits,
-    Observability, Provider, Seats,
+    Observability, ProjectConfig, Projector, Provider, Reports, Seats,
 };
 pub use problem::Problem;
 pub use secret::{Secret, SecretUrl};

@@ -11,6 +11,7 @@ mod methods;
 mod movies;
 mod operations;
 pub mod ready;
+mod reports;
 mod request_context;
 mod request_id;
 mod reservations;

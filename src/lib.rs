@@ -20,6 +20,8 @@
 //! | [`upstream`] | the movie provider, the cache of movies, and a demo provider | the database, showtimes |
 //! | [`app`] | the use cases | gRPC, SQL, Redis |
 //! | [`grpc`] | the services, conversions, statuses and layers of the contract | the database, the movie provider |
+//! | [`consumer`] | the stream of events from outside, as our own subcommands read it | the database, the rooms of the service |
+//! | [`reports`] | the reporting database: its tables, the projector that fills them, and what is read from them | gRPC, the service's database |
 //! | [`server`] | how the parts are made, started and stopped | business rules |
 //!
 //! Four more modules serve the rooms. [`clock`] is the only reader of time and randomness, [`telemetry`] has the log, the
@@ -71,11 +73,13 @@ pub mod app;
 pub mod background;
 pub mod clock;
 pub mod config;
+pub mod consumer;
 pub mod domain;
 pub mod feed;
 pub mod grpc;
 pub mod ledger;
 pub mod pb;
+pub mod reports;
 pub mod server;
 pub mod sinks;
 pub mod store;

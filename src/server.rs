@@ -34,6 +34,7 @@ use crate::{
     feed::Feed,
     grpc::{self, connections::Connections, layers},
     ledger::{Ledger, TimeSource},
+    reports::Reader,
     sinks,
     store::{self, Store},
     telemetry::{self, connection_errors, metrics},
@@ -121,7 +122,12 @@ async fn build(config: &Config, provider: &str, health: &Health) -> Result<(Stor
     let movies = Movies::new(&options::upstream(config, provider)?, Clock::System)?;
     let ledger = Ledger::start(store.clone(), TimeSource::Database(Clock::System), &options::ledger(config));
     let (feed, rules) = (Feed::new(store.clone()), options::rules(config));
-    let app = App::new(store.clone(), movies.clone(), ledger.clone(), feed.clone(), Clock::System, rules).await?;
+    let reports = match options::reports(config) {
+        Some(reports) => Some(Reader::open(&reports).await?),
+        None => None,
+    };
+    let app =
+        App::new(store.clone(), movies.clone(), ledger.clone(), feed.clone(), reports, Clock::System, rules).await?;
     health.watch(store.clone(), movies);
     Ok((store, ledger, feed, app))
 }

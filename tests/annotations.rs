@@ -15,12 +15,13 @@ use crate::harness::{
 };
 
 /// Fields without a rule of their own. A new field needs a rule or an entry here.
-const WITHOUT_RULE: [&str; 14] = [
+const WITHOUT_RULE: [&str; 15] = [
     "CancelShowtimeRequest.force",
     "ConfirmReservationRequest.tender",
     "CreateShowtimeRequest.price.currency_code",
     "CreateShowtimeRequest.price.nanos",
     "CreateShowtimeRequest.price.units",
+    "GetOccupancyRequest.include_cancelled",
     "GetSeatMapRequest.include_seats",
     "ListDeadLettersRequest.dead_only",
     "ListReservationsRequest.created_after",
@@ -294,6 +295,7 @@ fn values(rule: &str, bound: &Value, valid: &Value) -> Vec<(Value, &'static str)
         "int32.gte" => vec![(Value::I32(bound.as_i32().expect("a bound") - 1), "")],
         "int32.lte" => vec![(Value::I32(bound.as_i32().expect("a bound") + 1), "")],
         "enum.defined_only" => vec![(Value::EnumNumber(-1), ""), (Value::EnumNumber(i32::MAX), "")],
+        "enum.not_in" => vec![(Value::EnumNumber(0), "")],
         "int64.gte" => vec![(Value::I64(bound.as_i64().expect("a bound") - 1), "")],
         "repeated.min_items" => vec![(Value::List(items().into_iter().take(length() - 1).collect()), "")],
         "repeated.max_items" => vec![(Value::List(items().into_iter().cycle().take(length() + 1).collect()), "")],

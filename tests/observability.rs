@@ -13,11 +13,12 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::harness::{Server, Store, World, grpc_web, request_id};
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "boxoffice.v1.Auditoriums",
     "boxoffice.v1.Events",
     "boxoffice.v1.Movies",
     "boxoffice.v1.Operations",
+    "boxoffice.v1.Reports",
     "boxoffice.v1.Reservations",
     "boxoffice.v1.Showtimes",
 ];

@@ -161,7 +161,7 @@ async fn stack(world: &World) -> Stack {
     let feed = Feed::new(store.clone());
     let movies = Movies::new(&no_provider(), Clock::System).expect("a provider's address");
     let rules = Rules { hold_duration: Duration::from_mins(10), turnaround: Duration::ZERO, seating };
-    let app = App::new(store, movies, ledger, feed, Clock::System, rules).await.expect("the store is read");
+    let app = App::new(store, movies, ledger, feed, None, Clock::System, rules).await.expect("the store is read");
     let watching = Watching { heartbeat: TIMEOUT, shutdown: CancellationToken::new() };
     let health = tonic_health::server::health_reporter().1;
     let settings = layers::Settings { request_timeout: TIMEOUT, ..layers::Settings::default() };

@@ -12,7 +12,7 @@ use crate::{
         showtime::Showtime,
         violations::Violations,
     },
-    store, upstream,
+    reports, store, upstream,
 };
 
 /// The kind of a resource that was not found.
@@ -68,6 +68,17 @@ pub enum FeedRefusal {
     },
 }
 
+/// Why there is no report.
+#[derive(Debug, Error)]
+pub enum ReportsRefusal {
+    /// The server has no reporting database.
+    #[error("no reporting database is configured")]
+    NotConfigured,
+    /// The reporting database cannot be used.
+    #[error("the reporting database cannot be used")]
+    Unavailable(#[source] reports::Error),
+}
+
 /// A refusal, or a failure.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -116,6 +127,9 @@ pub enum Error {
     /// The feed of events has not what is asked for.
     #[error("events: {0}")]
     Feed(FeedRefusal),
+    /// There are no reports.
+    #[error(transparent)]
+    Reports(ReportsRefusal),
     /// The movie provider fails, and the cache has no answer that may be used.
     #[error("the movie provider is unavailable")]
     ProviderUnavailable {

@@ -7,7 +7,7 @@ use super::{
     cli::Subcommand,
     command::{Command, DeadLetters, EventAction},
     declare::Section,
-    options::{Config, DemoConfig, EventsConfig, Grpc, HealthcheckConfig, OfEvents, Output, Probe},
+    options::{Config, DemoConfig, EventsConfig, Grpc, HealthcheckConfig, OfEvents, Output, Probe, ProjectConfig},
     problem::Problem,
     row::Row,
     sources::Settings,
@@ -30,6 +30,11 @@ pub(super) fn command(
             let config = DemoConfig::read(&mut settings);
             checks::demo(&mut settings, &config);
             Command::DemoProvider(config)
+        }
+        Subcommand::Project => {
+            let config = ProjectConfig::read(&mut settings);
+            checks::project(&mut settings, &config);
+            Command::Project(config)
         }
         Subcommand::Healthcheck => healthcheck(&mut settings),
         Subcommand::Events => events(words, &mut settings)?,

@@ -15,7 +15,7 @@ use url::Url;
 use super::{
     options::{
         Cache, Config, Database, DatabaseLocation, DemoConfig, DemoProvider, Events, Exposure, Grpc, Http, Limits,
-        Observability, Provider,
+        Observability, ProjectConfig, Projector, Provider, Reports,
     },
     row::Row,
     secret::SecretUrl,
@@ -31,6 +31,11 @@ pub(super) fn service(settings: &mut Settings, config: &Config) {
     let same = listen.port() != 0 && Some(listen) == admin_listen;
     settings.demand(&[Http::admin_listen, Grpc::listen], !same, "is the address of --listen, too");
     database(settings, &config.database);
+    if let Some(url) = &config.reports.reports_url {
+        database_url(settings, Reports::reports_url, url);
+        let same = config.database.database_url.as_ref() == Some(url);
+        settings.demand(&[Reports::reports_url, Database::database_url], !same, "is the service's own database");
+    }
     redis(settings, &config.cache);
     provider(settings, &config.provider);
     sinks(settings, &config.events);
@@ -54,6 +59,23 @@ pub(super) fn demo(settings: &mut Settings, config: &DemoConfig) {
     observability(settings, &config.observability);
 }
 
+pub(super) fn project(settings: &mut Settings, config: &ProjectConfig) {
+    let Projector { from, from_ca_file, database_url: url, .. } = &config.projector;
+    settings.demand(&[Projector::from], from.is_some(), "must name the service, as in http://localhost:50051");
+    if let Some(from) = from {
+        endpoint(settings, Projector::from, from);
+    }
+    let encrypted = from.as_ref().is_some_and(|from| from.scheme() == "https");
+    let needless = "has a meaning only with a --from that begins with https://";
+    settings.demand(&[Projector::from_ca_file, Projector::from], encrypted || from_ca_file.is_none(), needless);
+    pem(settings, Projector::from_ca_file, from_ca_file.as_ref(), Pem::Authorities);
+    settings.demand(&[Projector::database_url], url.is_some(), "must name the reporting database");
+    if let Some(url) = url {
+        database_url(settings, Projector::database_url, url);
+    }
+    observability(settings, &config.observability);
+}
+
 /// There is no authentication yet, so an address that other machines can reach needs a second option that allows it.
 fn exposed(settings: &mut Settings, exposure: &Exposure, option: Row, address: Option<SocketAddr>) {
     let Some(address) = address else { return };
@@ -69,16 +91,22 @@ fn exposed(settings: &mut Settings, exposure: &Exposure, option: Row, address: O
 
 fn database(settings: &mut Settings, database: &Database) {
     settings.demand(&[Database::data_dir], !database.data_dir.is_file(), "is a file, not a folder");
-    let Some(url) = &database.database_url else { return };
-    if let DatabaseLocation::Sqlite(path) = database.location() {
+    if let Some(url) = &database.database_url {
+        database_url(settings, Database::database_url, url);
+    }
+}
+
+/// The URL of a database is that of a Postgres server or of an SQLite file.
+fn database_url(settings: &mut Settings, option: Row, url: &SecretUrl) {
+    if let DatabaseLocation::Sqlite(path) = DatabaseLocation::of(url) {
         let text = url.expose();
         let plain = !text.contains(['?', '#']) && path.file_name().is_some() && !text.ends_with(":memory:");
         let reason = "must name a file, as in sqlite:///var/lib/boxoffice/boxoffice.db";
-        settings.demand(&[Database::database_url], plain, reason);
-        settings.demand(&[Database::database_url], !path.is_dir(), "names a folder, not a file");
+        settings.demand(&[option], plain, reason);
+        settings.demand(&[option], !path.is_dir(), "names a folder, not a file");
     } else {
         let known = ["postgres", "postgresql"].contains(&url.scheme());
-        settings.demand(&[Database::database_url], known, "must begin with postgres:// or sqlite://");
+        settings.demand(&[option], known, "must begin with postgres:// or sqlite://");
     }
 }
 

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, parser::ValueS
 
 use super::{
     declare::Section as _,
-    options::{Config, DemoConfig, EventsConfig, File, HealthcheckConfig, Output},
+    options::{Config, DemoConfig, EventsConfig, File, HealthcheckConfig, Output, ProjectConfig},
     row::Row,
     values::Form,
 };
@@ -30,6 +30,7 @@ pub(super) enum Subcommand {
     Serve,
     Migrate,
     DemoProvider,
+    Project,
     CheckConfig,
     Healthcheck,
     Events,
@@ -37,10 +38,11 @@ pub(super) enum Subcommand {
 }
 
 impl Subcommand {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Serve,
         Self::Migrate,
         Self::DemoProvider,
+        Self::Project,
         Self::CheckConfig,
         Self::Healthcheck,
         Self::Events,
@@ -52,6 +54,7 @@ impl Subcommand {
             Self::Serve => "serve",
             Self::Migrate => "migrate",
             Self::DemoProvider => "demo-provider",
+            Self::Project => "project",
             Self::CheckConfig => "check-config",
             Self::Healthcheck => "healthcheck",
             Self::Events => "events",
@@ -64,6 +67,7 @@ impl Subcommand {
             Self::Serve => "Run the service (the default without a subcommand)",
             Self::Migrate => "Bring the database's schema up to date, and exit",
             Self::DemoProvider => "Run the demo movie provider alone, with options for its faults",
+            Self::Project => "Fill a reporting database from the events of a service",
             Self::CheckConfig => "Print the effective configuration, secrets masked, or all that is wrong with it",
             Self::Healthcheck => "Ask a running service for its health: exit code 0 when it is serving",
             Self::Events => "Show how far the sinks of a running service are; list, redrive or drop dead letters",
@@ -81,6 +85,7 @@ impl Subcommand {
         let mut rows = match self {
             Self::Serve | Self::Migrate | Self::CheckConfig => Config::rows(),
             Self::DemoProvider => DemoConfig::rows(),
+            Self::Project => ProjectConfig::rows(),
             Self::Healthcheck => HealthcheckConfig::rows(),
             Self::Events => EventsConfig::rows(),
             Self::Descriptors => Output::rows(),

@@ -3,7 +3,7 @@
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use super::{
-    options::{Config, DemoConfig},
+    options::{Config, DemoConfig, ProjectConfig},
     problem::Problem,
 };
 
@@ -16,6 +16,8 @@ pub enum Command {
     Migrate(Config),
     /// Run the demo provider alone.
     DemoProvider(DemoConfig),
+    /// Fill a reporting database.
+    Project(ProjectConfig),
     /// Print the configuration, in which nothing is wrong.
     CheckConfig {
         /// The configuration.

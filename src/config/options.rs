@@ -42,6 +42,8 @@ sections! {
         seats: Seats,
         /// The feed of events.
         events: Events,
+        /// The reporting database.
+        reports: Reports,
         /// What is refused, and how long the service waits.
         limits: Limits,
         /// Logs and traces.
@@ -66,6 +68,14 @@ sections! {
         asked: OfEvents,
         /// Where the service listens, if `asked` gives no address.
         grpc: Grpc,
+    }
+
+    /// What `project` takes.
+    pub struct ProjectConfig {
+        /// The service, and the reporting database.
+        projector: Projector,
+        /// Logs and traces.
+        observability: Observability,
     }
 
     /// What `healthcheck` takes.
@@ -208,6 +218,16 @@ options! {
         sink: Sinks,
     }
 
+    /// The reporting database, from which reports are read.
+    pub struct Reports under "Reports" {
+        /// `postgres://user:password@host/name` or `sqlite:///path/to/file`, which `boxoffice project` fills; none: no reports.
+        reports_url: Option<SecretUrl>,
+        /// Most connections to it.
+        reports_connections: u32 = 4 in 1..=100,
+        /// Longest wait for a report.
+        reports_timeout: Duration = "3s" in MILLISECOND..=HOUR,
+    }
+
     /// What is refused, and how long the service waits.
     pub struct Limits under "Limits" {
         /// Deadline of a request whose caller states none.
@@ -279,6 +299,28 @@ options! {
         black_hole: bool = false,
     }
 
+    /// The service whose events are projected, and the database with the tables.
+    pub struct Projector under "Projection" for "project" {
+        /// The service, `http://` or `https://`.
+        from: Option<SecretUrl>,
+        /// PEM file with the authorities that sign the service's certificate; none: those that browsers trust.
+        from_ca_file: Option<PathBuf>,
+        /// Longest wait for a connection to the service.
+        from_timeout: Duration = "5s" in MILLISECOND..=MINUTE,
+        /// Silence after which the stream of events is opened anew; longer than the service's `--watch-heartbeat`.
+        silence_timeout: Duration = "1m" in SECOND..=DAY,
+        /// The reporting database, `postgres://user:password@host/name` or `sqlite:///path/to/file`; never that of the service.
+        database_url: Option<SecretUrl>,
+        /// Longest wait for the reporting database.
+        database_timeout: Duration = "30s" in MILLISECOND..=HOUR,
+        /// Most events of one transaction.
+        batch: usize = 500 in 1..=10_000,
+        /// Empty the tables first, and read everything that is kept.
+        rebuild: bool = false,
+        /// End when everything is in the tables that was in the feed at the start.
+        once: bool = false,
+    }
+
     /// What a health check asks.
     pub(super) struct Probe under "What is asked" for "healthcheck" {
         /// Address of the service; none: the one in `--listen`.
@@ -313,17 +355,23 @@ pub enum DatabaseLocation {
     Postgres(SecretUrl),
 }
 
+impl DatabaseLocation {
+    /// The database that a URL names.
+    #[must_use]
+    pub fn of(url: &SecretUrl) -> Self {
+        match url.expose().strip_prefix("sqlite:") {
+            Some(path) => Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()),
+            None => Self::Postgres(url.clone()),
+        }
+    }
+}
+
 impl Database {
     /// The database of `database_url`; without one, the SQLite file in the data folder.
     #[must_use]
     pub fn location(&self) -> DatabaseLocation {
-        let Some(url) = &self.database_url else {
-            return DatabaseLocation::Sqlite(self.data_dir.join("boxoffice.db"));
-        };
-        match url.expose().strip_prefix("sqlite:") {
-            Some(path) => DatabaseLocation::Sqlite(path.strip_prefix("//").unwrap_or(path).into()),
-            None => DatabaseLocation::Postgres(url.clone()),
-        }
+        let file = || DatabaseLocation::Sqlite(self.data_dir.join("boxoffice.db"));
+        self.database_url.as_ref().map_or_else(file, DatabaseLocation::of)
     }
 }
 

@@ -211,6 +211,20 @@ fn the_health_check_asks_where_the_service_listens() {
 }
 
 #[test]
+fn a_projector_needs_a_service_and_a_database_that_is_not_the_services() {
+    // The database of the service is not taken for its own.
+    let text = refusal("project", &[("BOXOFFICE_DATABASE_URL", "postgres://db/boxoffice")]);
+    assert!(text.contains("--from") && text.contains("--database-url"), "{text}");
+    let text = refusal("project --from http://a/b --database-url mysql://db/reports --from-ca-file ca.pem", &[]);
+    assert!(["--from:", "--database-url:", "--from-ca-file:"].iter().all(|flag| text.contains(flag)), "{text}");
+    let line = "project --from http://localhost:50051 --database-url sqlite://reports.db --rebuild";
+    let Command::Project(config) = call(line, &[]).unwrap().command else { panic!("another command") };
+    assert!(config.projector.rebuild && !config.projector.once);
+    let same = [("BOXOFFICE_DATABASE_URL", "postgres://db/x"), ("BOXOFFICE_REPORTS_URL", "postgres://db/x")];
+    assert!(refusal("", &same).contains("--reports-url"));
+}
+
+#[test]
 fn secrets_are_never_shown() {
     let environment = [
         ("BOXOFFICE_DATABASE_URL", "postgres://clerk:CANARY@db/boxoffice?sslmode=require&password=CANARY"),

@@ -8,6 +8,7 @@ mod common;
 mod events;
 mod movies;
 mod operations;
+mod reports;
 mod reservations;
 mod seat_maps;
 mod showtimes;
@@ -17,6 +18,7 @@ pub(super) use auditoriums::{auditorium, auditorium_id, list_auditoriums, new_au
 pub(super) use events::{event_feed, feed_event, subscribe_events};
 pub(super) use movies::{movie, movie_id, search_movies};
 pub(super) use operations::{dead_letter, drop_dead_letters, list_dead_letters, redrive_dead_letters};
+pub(super) use reports::{get_hold_conversion, get_occupancy, get_sales, hold_conversion, occupancy, sales};
 pub(super) use reservations::{
     confirm, list_reservations, reservation, reservation_ref, reserve, rules, seat, seats, validated,
 };

@@ -25,7 +25,8 @@ use crate::{
     pb::{
         self,
         boxoffice::v1::{
-            auditoriums_server, events_server, movies_server, operations_server, reservations_server, showtimes_server,
+            auditoriums_server, events_server, movies_server, operations_server, reports_server, reservations_server,
+            showtimes_server,
         },
     },
 };
@@ -84,6 +85,7 @@ served! {
     events: events_server::EventsServer,
     movies: movies_server::MoviesServer,
     operations: operations_server::OperationsServer,
+    reports: reports_server::ReportsServer,
     reservations: reservations_server::ReservationsServer,
     showtimes: showtimes_server::ShowtimesServer,
 }

@@ -16,7 +16,7 @@ use tonic_types::StatusExt as _;
 use self::details::{BoundedMessage, error_info, field_violations, rfc3339, unavailable};
 use super::request_context::RequestContext;
 use crate::{
-    app::{Error, FeedRefusal, Kind},
+    app::{Error, FeedRefusal, Kind, ReportsRefusal},
     domain::{showtime::Showtime, violations::Violations},
 };
 
@@ -24,6 +24,8 @@ use crate::{
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 /// When to try again after the database was overloaded.
 const BUSY_RETRY: Duration = Duration::from_millis(100);
+/// When to try again after the reporting database was unavailable.
+const REPORTS_RETRY: Duration = Duration::from_secs(5);
 /// When to try again after the limit of watchers was reached.
 const WATCH_RETRY: Duration = Duration::from_secs(5);
 
@@ -51,6 +53,21 @@ fn of_feed(refusal: &FeedRefusal) -> Status {
             let message =
                 "the resume_token is of another database, or of events that were undone; read from the oldest_token";
             out_of_range("EVENTS_UNKNOWN", message, oldest)
+        }
+    }
+}
+
+/// The status of a request for a report that was refused like this.
+fn of_reports(refusal: &ReportsRefusal) -> Status {
+    match refusal {
+        ReportsRefusal::NotConfigured => {
+            let message = "this server has no reporting database; --reports-url names one";
+            Status::with_error_details(Code::FailedPrecondition, message, error_info("REPORTS_NOT_CONFIGURED", []))
+        }
+        ReportsRefusal::Unavailable(error) => {
+            tracing::warn!(error = error as &dyn StdError, "report refused: the reporting database cannot be used");
+            let message = "the reporting database cannot be used; try again later";
+            unavailable("REPORTS_UNAVAILABLE", message, REPORTS_RETRY)
         }
     }
 }
@@ -87,6 +104,7 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
             Status::with_error_details(Code::ResourceExhausted, message, details)
         }
         Error::Feed(refusal) => of_feed(refusal),
+        Error::Reports(refusal) => of_reports(refusal),
         Error::WatchLimit { most } => {
             let mut details = error_info("WATCH_LIMIT", [("limit", most.to_string())]);
             let message = format!("this server allows {most} watchers from one address; end one, or share one");

@@ -10,8 +10,8 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use super::{event_commands, failure::Failure, open_files::OpenFiles, options, serve, signals};
 use crate::{
     clock::Clock,
-    config::{Command, Config, DemoConfig, Observability},
-    pb,
+    config::{Command, Config, DemoConfig, Observability, ProjectConfig},
+    pb, reports,
     store::Store,
     telemetry::{self, cause},
     upstream::{self, demo},
@@ -23,10 +23,8 @@ const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(3);
 /// Runs a command, and returns the exit code.
 #[must_use]
 pub fn run(command: Command) -> ExitCode {
-    if let Command::Serve(config) | Command::Migrate(config) | Command::CheckConfig { config, .. } = &command
-        && let Err(error) = options::store(config).check()
-    {
-        eprintln!("boxoffice cannot start: 1 value is wrong\n  --database-url: {error}");
+    if let Some(wrong) = wrong_url(&command) {
+        eprintln!("boxoffice cannot start: 1 value is wrong\n  {wrong}");
         return ExitCode::from(2);
     }
     let done = match command {
@@ -37,6 +35,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::DemoProvider(config) => {
             with_runtime(&config.observability.clone(), async |_| demo_provider(config).await)
         }
+        Command::Project(config) => with_runtime(&config.observability.clone(), async |_| project(config).await),
         Command::CheckConfig { config, report } => print(&checked(&config, report)),
         Command::Healthcheck { address, service } => healthcheck(address, service.unwrap_or_default()),
         Command::Events { address, action } => event_commands::run(address, action),
@@ -56,6 +55,28 @@ pub fn run(command: Command) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The URL of a database that its driver cannot parse, and why.
+fn wrong_url(command: &Command) -> Option<String> {
+    let (option, refused) = match command {
+        Command::Serve(config) | Command::Migrate(config) | Command::CheckConfig { config, .. } => {
+            let reports = options::reports(config).and_then(|reports| reports.check().err());
+            match options::store(config).check() {
+                Err(error) => ("database-url", error.to_string()),
+                Ok(()) => ("reports-url", reports?.to_string()),
+            }
+        }
+        Command::Project(config) => {
+            let projection = options::projection(&config.projector).ok().flatten()?;
+            ("database-url", projection.database.check().err()?.to_string())
+        }
+        Command::DemoProvider(_)
+        | Command::Healthcheck { .. }
+        | Command::Events { .. }
+        | Command::Descriptors { .. } => return None,
+    };
+    Some(format!("--{option}: {refused}"))
 }
 
 /// Runs work on a runtime and with telemetry, which is flushed after the runtime has ended.
@@ -113,6 +134,19 @@ async fn demo_provider(config: DemoConfig) -> Result<(), Failure> {
     signals::cancel_on_signal(shutdown.clone())?;
     telemetry::print(&format!("demo provider on {scheme}://{address}"));
     Ok(demo::serve(listener, options, shutdown).await?)
+}
+
+/// Fills a reporting database.
+async fn project(config: ProjectConfig) -> Result<(), Failure> {
+    let ProjectConfig { projector, .. } = config;
+    // The configuration has demanded both.
+    let Some(projection) = options::projection(&projector)? else { return Ok(()) };
+    let shutdown = CancellationToken::new();
+    signals::cancel_on_signal(shutdown.clone())?;
+    if let Some((from, url)) = projector.from.as_ref().zip(projector.database_url.as_ref()) {
+        telemetry::print(&format!("projecting the events of {from} into {url}"));
+    }
+    Ok(Box::pin(reports::project(projection, Clock::System, shutdown)).await?)
 }
 
 /// Asks a running service for its health. Succeeds only if it is serving.

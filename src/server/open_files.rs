@@ -104,7 +104,8 @@ fn reserve(config: &Config) -> u64 {
     };
     let redis = config.cache.redis_url.as_ref().map_or(0, |_| REDIS);
     let collector = config.observability.otlp_endpoint.as_ref().map_or(0, |_| COLLECTOR);
-    PROCESS + PROVIDER + admin + options::store(config).open_files() + writers + redis + collector
+    let reports = options::reports(config).map_or(0, |reports| reports.open_files());
+    PROCESS + PROVIDER + admin + options::store(config).open_files() + writers + redis + collector + reports
 }
 
 #[cfg(test)]
@@ -148,6 +149,8 @@ mod tests {
         assert_eq!(reserve(&config("")), alone + 64);
         assert_eq!(reserve(&config("--admin-listen off --redis-url redis://localhost")), alone + REDIS);
         assert_eq!(reserve(&config("--admin-listen off --otlp-endpoint http://localhost:4317")), alone + COLLECTOR);
+        let reports = "--admin-listen off --reports-url postgres://localhost/reports --reports-connections 7";
+        assert_eq!(reserve(&config(reports)), alone + 7);
         let postgres = "--admin-listen off --database-url postgres://localhost/boxoffice";
         let many = format!("{postgres} --database-connections 116 --ledger-writers 5");
         assert_eq!(reserve(&config(&many)), reserve(&config(postgres)) + 100 + 3);

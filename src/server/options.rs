@@ -9,11 +9,13 @@ use crate::{
     app::Rules,
     config::{
         self, Cache, Config, Cors, Database, DatabaseLocation, Hosts, LogFormat, Migrate, Observability, OrphanSeats,
+        Projector, SecretUrl,
     },
+    consumer,
     domain::seating::{self, OrphanRule},
     feed,
     grpc::{connections, layers},
-    ledger,
+    ledger, reports,
     server::limits,
     sinks, store,
     telemetry::{self, cause},
@@ -122,6 +124,38 @@ fn broker(broker: &config::Broker) -> sinks::Broker {
             };
             sinks::Broker::Kafka { topic, encrypted, sasl }
         }
+    }
+}
+
+/// The reporting database; none: there are no reports.
+pub(super) fn reports(config: &Config) -> Option<reports::Options> {
+    let config::Reports { reports_url, reports_connections, reports_timeout } = &config.reports;
+    let location = location(reports_url.as_ref()?);
+    Some(reports::Options { location, connections: *reports_connections, timeout: *reports_timeout })
+}
+
+/// What the projector does. `None`: it is not said where the service or the database is.
+pub(super) fn projection(config: &Projector) -> Result<Option<reports::Projection>, String> {
+    let read = |file: &PathBuf| {
+        std::fs::read(file).map_err(|error| format!("--from-ca-file {}: {}", file.display(), cause::of_io(&error)))
+    };
+    let ca_pem = config.from_ca_file.as_ref().map(read).transpose()?;
+    let Some((from, url)) = config.from.as_ref().zip(config.database_url.as_ref()) else { return Ok(None) };
+    let (timeout, silence) = (config.from_timeout, config.silence_timeout);
+    Ok(Some(reports::Projection {
+        // One writes, and one is free when the first one is broken.
+        database: reports::Options { location: location(url), connections: 2, timeout: config.database_timeout },
+        service: consumer::Options { url: from.expose().to_owned(), ca_pem, timeout, silence },
+        batch: config.batch,
+        rebuild: config.rebuild,
+        once: config.once,
+    }))
+}
+
+fn location(url: &SecretUrl) -> reports::Location {
+    match DatabaseLocation::of(url) {
+        DatabaseLocation::Sqlite(path) => reports::Location::Sqlite(path),
+        DatabaseLocation::Postgres(url) => reports::Location::Postgres(url.expose().to_owned()),
     }
 }
 

@@ -4,10 +4,11 @@ use boxoffice::pb::{
     self,
     boxoffice::v1::{
         CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest, CreateAuditoriumRequest,
-        CreateShowtimeRequest, DropDeadLettersRequest, GetAuditoriumRequest, GetMovieRequest, GetReservationRequest,
-        GetSeatMapRequest, GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListDeadLettersRequest,
-        ListReservationsRequest, ListShowtimesRequest, ReservationState, ReserveSeatsRequest, Row, SearchMoviesRequest,
-        Seat, ShowtimeState, SubscribeEventsRequest, Tender, WatchSeatMapRequest, drop_dead_letters_request,
+        CreateShowtimeRequest, DropDeadLettersRequest, GetAuditoriumRequest, GetHoldConversionRequest, GetMovieRequest,
+        GetOccupancyRequest, GetReservationRequest, GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, Layout,
+        ListAuditoriumsRequest, ListDeadLettersRequest, ListReservationsRequest, ListShowtimesRequest, ReportDay,
+        ReservationState, ReserveSeatsRequest, Row, SalesGrouping, SearchMoviesRequest, Seat, ShowtimeState,
+        SubscribeEventsRequest, Tender, WatchSeatMapRequest, drop_dead_letters_request,
         subscribe_events_request::Start,
     },
 };
@@ -75,9 +76,38 @@ pub(crate) fn good_request(descriptor: &MessageDescriptor) -> DynamicMessage {
             CancelShowtimeRequest { showtime_id: id(), request_id: id(), force: false, expected_revision: 1 }
                 .encode_to_vec()
         }
+        "GetOccupancyRequest" | "GetSalesRequest" | "GetHoldConversionRequest" => {
+            good_request_for_reports(descriptor.name())
+        }
         name => good_request_for_seats(name),
     };
     DynamicMessage::decode(descriptor.clone(), &*bytes).expect("what was encoded decodes")
+}
+
+fn good_request_for_reports(name: &str) -> Vec<u8> {
+    let (from_date, to_date) = ("2027-02-27".to_owned(), "2027-02-28".to_owned());
+    let (cinema, movie_id) = ("Grand".to_owned(), INCEPTION.to_owned());
+    let (day, page_token) = (ReportDay::Showing.into(), String::new());
+    match name {
+        "GetOccupancyRequest" => GetOccupancyRequest {
+            showtime_id: request_id(),
+            auditorium_id: request_id(),
+            cinema,
+            movie_id,
+            from_date,
+            to_date,
+            include_cancelled: true,
+            page_size: 1,
+            page_token,
+        }
+        .encode_to_vec(),
+        "GetSalesRequest" => {
+            let group_by = SalesGrouping::Movie.into();
+            GetSalesRequest { group_by, day, from_date, to_date, cinema, movie_id, page_size: 1, page_token }
+                .encode_to_vec()
+        }
+        _ => GetHoldConversionRequest { day, from_date, to_date, cinema, movie_id }.encode_to_vec(),
+    }
 }
 
 fn good_request_for_seats(name: &str) -> Vec<u8> {

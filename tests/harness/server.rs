@@ -9,7 +9,8 @@ use std::{
 
 use boxoffice::pb::boxoffice::v1::{
     auditoriums_client::AuditoriumsClient, events_client::EventsClient, movies_client::MoviesClient,
-    operations_client::OperationsClient, reservations_client::ReservationsClient, showtimes_client::ShowtimesClient,
+    operations_client::OperationsClient, reports_client::ReportsClient, reservations_client::ReservationsClient,
+    showtimes_client::ShowtimesClient,
 };
 use rustix::process::{Resource, Signal};
 use serde_json::Value;
@@ -188,6 +189,10 @@ impl Server {
 
     pub(crate) fn movies(&self) -> MoviesClient<Channel> {
         MoviesClient::new(self.channel())
+    }
+
+    pub(crate) fn reports(&self) -> ReportsClient<Channel> {
+        ReportsClient::new(self.channel())
     }
 
     pub(crate) fn reservations(&self) -> ReservationsClient<Channel> {

@@ -19,7 +19,7 @@ struct Room {
 
 const GRPC: [&str; 6] = ["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "tonic_web"];
 
-const ROOMS: [Room; 13] = [
+const ROOMS: [Room; 15] = [
     Room {
         name: "domain",
         may_name: &[],
@@ -61,13 +61,23 @@ const ROOMS: [Room; 13] = [
     },
     Room {
         name: "app",
-        may_name: &["domain", "store", "ledger", "feed", "upstream", "background", "clock", "telemetry"],
+        may_name: &["domain", "store", "ledger", "feed", "reports", "upstream", "background", "clock", "telemetry"],
         crates: Crates::Not(&["axum", "redis"]),
     },
     Room {
         name: "grpc",
         may_name: &["app", "domain", "pb::boxoffice", "pb::google", "pb::DESCRIPTORS", "clock", "telemetry"],
         crates: Crates::Not(&["redis"]),
+    },
+    Room {
+        name: "consumer",
+        may_name: &["pb::boxoffice", "clock", "telemetry"],
+        crates: Crates::Not(&["axum", "redis"]),
+    },
+    Room {
+        name: "reports",
+        may_name: &["domain", "consumer", "clock", "telemetry", "pb::boxoffice::events", "pb::google"],
+        crates: Crates::Not(&["axum", "redis"]),
     },
     Room {
         name: "config",
@@ -87,7 +97,7 @@ const ROOMS: [Room; 13] = [
 const UNRESTRICTED: [&str; 3] = ["server", "main", "lib"];
 
 /// The rooms that may name the crates of gRPC.
-const GRPC_ROOMS: [&str; 4] = ["grpc", "upstream", "telemetry", "pb"];
+const GRPC_ROOMS: [&str; 5] = ["grpc", "consumer", "upstream", "telemetry", "pb"];
 
 /// Further paths that the files with this prefix may name.
 const FURTHER: [(&str, &[&str]); 2] = [
@@ -156,7 +166,7 @@ fn forbidden_room(room: &Room, target: &[String], file: &str) -> Option<String> 
 
 fn forbidden_crate(room: Option<&Room>, home: &str, name: &str) -> Option<String> {
     let allowed = match (name, room.map(|room| &room.crates)) {
-        ("sea_orm" | "sea_query" | "sqlx", _) => home == "store",
+        ("sea_orm" | "sea_query" | "sqlx", _) => ["store", "reports"].contains(&home),
         (name, Some(_)) if GRPC.contains(&name) => GRPC_ROOMS.contains(&home),
         (name, Some(Crates::Only(list))) => list.contains(&name),
         (name, Some(Crates::Not(list))) => !list.contains(&name),
