@@ -122,17 +122,13 @@ async fn measure(options: &Options) {
 
 fn report(table: &Table, options: &Options) {
     let of = |key, field: fn(&Outcome) -> f64| median(table.of(key).iter().map(field).collect());
+    let rate = |key| of(key, |outcome| outcome.rate);
     let results = table.print();
     let ratios = table::print_ratios(
         "events",
         &[
             Ratio::at_most("subscriber_p99_ms", of(STEADY[0].0, |outcome| outcome.p99), 50.0, 25.0),
-            Ratio::at_least(
-                "feed_vs_usual",
-                of(DELIVERED[0].0, |outcome| outcome.rate) / of(USUAL, |outcome| outcome.rate),
-                2.0,
-                5.0,
-            ),
+            Ratio::at_least("feed_vs_usual", rate(DELIVERED[0].0) / rate(USUAL), 2.0, 5.0),
             Ratio::at_least("catch_up_thousands", of(CATCH_UP, |outcome| outcome.rate / 1_000.0), 100.0, 200.0),
         ],
     );
