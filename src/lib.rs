@@ -20,6 +20,7 @@
 //! | [`upstream`] | the movie provider, the cache of movies, and a demo provider | the database, showtimes |
 //! | [`app`] | the use cases | gRPC, SQL, Redis |
 //! | [`grpc`] | the services, conversions, statuses and layers of the contract | the database, the movie provider |
+//! | [`consumer`] | the stream of events from outside, as our own subcommands read it | the database, the rooms of the service |
 //! | [`server`] | how the parts are made, started and stopped | business rules |
 //!
 //! Four more modules serve the rooms. [`clock`] is the only reader of time and randomness, [`telemetry`] has the log, the
@@ -71,6 +72,7 @@ pub mod app;
 pub mod background;
 pub mod clock;
 pub mod config;
+pub mod consumer;
 pub mod domain;
 pub mod feed;
 pub mod grpc;

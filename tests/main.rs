@@ -20,6 +20,7 @@ mod consumers;
 mod contention;
 mod crashes;
 mod descriptors;
+mod event_consumer;
 mod event_order;
 mod event_retention;
 mod events;

@@ -19,7 +19,7 @@ struct Room {
 
 const GRPC: [&str; 6] = ["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "tonic_web"];
 
-const ROOMS: [Room; 13] = [
+const ROOMS: [Room; 14] = [
     Room {
         name: "domain",
         may_name: &[],
@@ -70,6 +70,11 @@ const ROOMS: [Room; 13] = [
         crates: Crates::Not(&["redis"]),
     },
     Room {
+        name: "consumer",
+        may_name: &["pb::boxoffice", "clock", "telemetry"],
+        crates: Crates::Not(&["axum", "redis"]),
+    },
+    Room {
         name: "config",
         may_name: &["telemetry::cause"],
         // redis and rustls parse the options that are passed on to them, so that a value that they refuse is reported with
@@ -87,7 +92,7 @@ const ROOMS: [Room; 13] = [
 const UNRESTRICTED: [&str; 3] = ["server", "main", "lib"];
 
 /// The rooms that may name the crates of gRPC.
-const GRPC_ROOMS: [&str; 4] = ["grpc", "upstream", "telemetry", "pb"];
+const GRPC_ROOMS: [&str; 5] = ["grpc", "consumer", "upstream", "telemetry", "pb"];
 
 /// Further paths that the files with this prefix may name.
 const FURTHER: [(&str, &[&str]); 2] = [
