@@ -46,12 +46,12 @@ pub use choices::{LogFormat, Migrate, OrphanSeats, Sample};
 pub use command::{Command, Parsed, Stop};
 pub use options::{
     Cache, Cinema, Config, Database, DatabaseLocation, DemoConfig, DemoProvider, Exposure, Faults, Grpc, Http, Limits,
-    Observability, Provider, Seats,
+    Observability, Provider, Seats, Webhooks, WebhooksConfig,
 };
 pub use problem::Problem;
 pub use secret::{Secret, SecretUrl};
 pub use sinks::{Sink, Sinks};
-pub use values::{Cors, Hosts, Listen};
+pub use values::{Cors, EndpointNames, Hosts, Listen, Pauses};
 
 /// Reads the command line and the environment of the process. It ends the process after `--help`, and if something is wrong.
 #[must_use]

@@ -21,6 +21,7 @@
 //! | [`app`] | the use cases | gRPC, SQL, Redis |
 //! | [`grpc`] | the services, conversions, statuses and layers of the contract | the database, the movie provider |
 //! | [`consumer`] | the stream of events from outside, as our own subcommands read it | the database, the rooms of the service |
+//! | [`webhooks`] | the delivery of events to HTTP endpoints, as a program of its own | the database of the service, its rooms |
 //! | [`server`] | how the parts are made, started and stopped | business rules |
 //!
 //! Four more modules serve the rooms. [`clock`] is the only reader of time and randomness, [`telemetry`] has the log, the
@@ -83,3 +84,4 @@ pub mod sinks;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;
+pub mod webhooks;

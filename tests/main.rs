@@ -63,4 +63,5 @@ mod standby;
 mod tidy;
 mod traces;
 mod watching;
+mod webhooks;
 mod wire;

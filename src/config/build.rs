@@ -7,7 +7,7 @@ use super::{
     cli::Subcommand,
     command::Command,
     declare::Section,
-    options::{Config, DemoConfig, Grpc, HealthcheckConfig, Output, Probe},
+    options::{Config, DemoConfig, Grpc, HealthcheckConfig, Output, Probe, WebhooksConfig},
     problem::Problem,
     sources::Settings,
 };
@@ -25,6 +25,11 @@ pub(super) fn command(subcommand: Subcommand, mut settings: Settings) -> Result<
             let config = DemoConfig::read(&mut settings);
             checks::demo(&mut settings, &config);
             Command::DemoProvider(config)
+        }
+        Subcommand::Webhooks => {
+            let config = WebhooksConfig::read(&mut settings);
+            checks::webhooks(&mut settings, &config);
+            Command::Webhooks(config)
         }
         Subcommand::Healthcheck => healthcheck(&mut settings),
         Subcommand::Descriptors => Command::Descriptors { out: Output::read(&mut settings).out },

@@ -15,7 +15,7 @@ use url::Url;
 use super::{
     options::{
         Cache, Config, Database, DatabaseLocation, DemoConfig, DemoProvider, Exposure, Grpc, Http, Limits,
-        Observability, Provider,
+        Observability, Provider, Webhooks, WebhooksConfig,
     },
     row::Row,
     secret::SecretUrl,
@@ -65,18 +65,41 @@ fn exposed(settings: &mut Settings, exposure: &Exposure, option: Row, address: O
     );
 }
 
+pub(super) fn webhooks(settings: &mut Settings, config: &WebhooksConfig) {
+    let webhooks = &config.webhooks;
+    endpoint(settings, Webhooks::from, &webhooks.from);
+    let (insecure, file) = (webhooks.from.scheme() == "http", webhooks.from_ca_file.as_ref());
+    settings.demand(
+        &[Webhooks::from_ca_file, Webhooks::from],
+        !insecure || file.is_none(),
+        "has a meaning only with a --from that begins with https://",
+    );
+    pem(settings, Webhooks::from_ca_file, file, Pem::Authorities);
+    let given = webhooks.endpoints.is_some() || webhooks.list;
+    settings.demand(&[Webhooks::endpoints], given, "must name a file with the endpoints");
+    let (folder, url) = (Webhooks::data_dir, Webhooks::database_url);
+    settings.demand(&[folder], !webhooks.data_dir.is_file(), "is a file, not a folder");
+    location(settings, url, webhooks.database_url.as_ref(), &webhooks.location());
+    observability(settings, &config.observability);
+}
+
 fn database(settings: &mut Settings, database: &Database) {
     settings.demand(&[Database::data_dir], !database.data_dir.is_file(), "is a file, not a folder");
-    let Some(url) = &database.database_url else { return };
-    if let DatabaseLocation::Sqlite(path) = database.location() {
+    location(settings, Database::database_url, database.database_url.as_ref(), &database.location());
+}
+
+/// The URL of a database names an SQLite file or a Postgres server.
+fn location(settings: &mut Settings, option: Row, url: Option<&SecretUrl>, location: &DatabaseLocation) {
+    let Some(url) = url else { return };
+    if let DatabaseLocation::Sqlite(path) = location {
         let text = url.expose();
         let plain = !text.contains(['?', '#']) && path.file_name().is_some() && !text.ends_with(":memory:");
         let reason = "must name a file, as in sqlite:///var/lib/boxoffice/boxoffice.db";
-        settings.demand(&[Database::database_url], plain, reason);
-        settings.demand(&[Database::database_url], !path.is_dir(), "names a folder, not a file");
+        settings.demand(&[option], plain, reason);
+        settings.demand(&[option], !path.is_dir(), "names a folder, not a file");
     } else {
         let known = ["postgres", "postgresql"].contains(&url.scheme());
-        settings.demand(&[Database::database_url], known, "must begin with postgres:// or sqlite://");
+        settings.demand(&[option], known, "must begin with postgres:// or sqlite://");
     }
 }
 

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, parser::ValueS
 
 use super::{
     declare::Section as _,
-    options::{Config, DemoConfig, File, HealthcheckConfig, Output},
+    options::{Config, DemoConfig, File, HealthcheckConfig, Output, WebhooksConfig},
     row::Row,
     values::Form,
 };
@@ -25,20 +25,29 @@ pub(super) enum Subcommand {
     Serve,
     Migrate,
     DemoProvider,
+    Webhooks,
     CheckConfig,
     Healthcheck,
     Descriptors,
 }
 
 impl Subcommand {
-    const ALL: [Self; 6] =
-        [Self::Serve, Self::Migrate, Self::DemoProvider, Self::CheckConfig, Self::Healthcheck, Self::Descriptors];
+    const ALL: [Self; 7] = [
+        Self::Serve,
+        Self::Migrate,
+        Self::DemoProvider,
+        Self::Webhooks,
+        Self::CheckConfig,
+        Self::Healthcheck,
+        Self::Descriptors,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Serve => "serve",
             Self::Migrate => "migrate",
             Self::DemoProvider => "demo-provider",
+            Self::Webhooks => "webhooks",
             Self::CheckConfig => "check-config",
             Self::Healthcheck => "healthcheck",
             Self::Descriptors => "descriptors",
@@ -50,6 +59,7 @@ impl Subcommand {
             Self::Serve => "Run the service (the default without a subcommand)",
             Self::Migrate => "Bring the database's schema up to date, and exit",
             Self::DemoProvider => "Run the demo movie provider alone, with options for its faults",
+            Self::Webhooks => "Deliver the events of a running service to HTTP endpoints, as signed webhooks",
             Self::CheckConfig => "Print the effective configuration, secrets masked, or all that is wrong with it",
             Self::Healthcheck => "Ask a running service for its health: exit code 0 when it is serving",
             Self::Descriptors => "Write the encoded descriptor set of the contracts, for generating clients",
@@ -66,6 +76,7 @@ impl Subcommand {
         let mut rows = match self {
             Self::Serve | Self::Migrate | Self::CheckConfig => Config::rows(),
             Self::DemoProvider => DemoConfig::rows(),
+            Self::Webhooks => WebhooksConfig::rows(),
             Self::Healthcheck => HealthcheckConfig::rows(),
             Self::Descriptors => Output::rows(),
         };

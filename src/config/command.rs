@@ -3,7 +3,7 @@
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use super::{
-    options::{Config, DemoConfig},
+    options::{Config, DemoConfig, WebhooksConfig},
     problem::Problem,
 };
 
@@ -16,6 +16,8 @@ pub enum Command {
     Migrate(Config),
     /// Run the demo provider alone.
     DemoProvider(DemoConfig),
+    /// Deliver events to HTTP endpoints.
+    Webhooks(WebhooksConfig),
     /// Print the configuration, in which nothing is wrong.
     CheckConfig {
         /// The configuration.

@@ -9,7 +9,7 @@ use super::{
     secret::{Secret, SecretUrl},
     sinks::Sinks,
     sources::Settings,
-    values::{Cors, Hosts, Listen, Value},
+    values::{Cors, EndpointNames, Hosts, Listen, Pauses, Value},
 };
 
 const ZERO: Duration = Duration::ZERO;
@@ -56,6 +56,14 @@ sections! {
         exposure: Exposure,
         /// How it misbehaves.
         faults: Faults,
+        /// Logs and traces.
+        observability: Observability,
+    }
+
+    /// What `webhooks` takes.
+    pub struct WebhooksConfig {
+        /// What is delivered, and where to.
+        webhooks: Webhooks,
         /// Logs and traces.
         observability: Observability,
     }
@@ -271,6 +279,35 @@ options! {
         black_hole: bool = false,
     }
 
+    /// What is delivered, and where to.
+    pub struct Webhooks under "Webhooks" for "webhooks" {
+        /// `http://` or `https://` URL of the service whose events are delivered.
+        from: SecretUrl = "http://127.0.0.1:50051",
+        /// PEM file with the authority that signed the service's certificate; none: those that the web trusts.
+        from_ca_file: Option<PathBuf>,
+        /// TOML file with the endpoints, which `docs/webhooks.md` describes.
+        endpoints: Option<PathBuf>,
+        /// Folder for the file of the state; created if it is missing.
+        data_dir: PathBuf = "./boxoffice-data",
+        /// Database of the state, `postgres://user:password@host/name` or `sqlite:///path/to/file`; none: the SQLite file
+        /// `webhooks.db` in the data folder.
+        database_url: Option<SecretUrl>,
+        /// Pauses between the attempts of a delivery, with commas; after the last one it is given up.
+        retry_schedule: Pauses = "5s,5m,30m,2h,5h,10h,14h,20h,24h",
+        /// Longest time of one attempt.
+        attempt_timeout: Duration = "15s" in TENTH..=MINUTE,
+        /// Most deliveries that wait for one endpoint; while there are more, the service keeps its events.
+        max_waiting: usize = 10_000 in 1..=1_000_000,
+        /// End when everything that was in the feed at the start was delivered, or waits for its next attempt.
+        once: bool = false,
+        /// Endpoint to which events are delivered again, although it has answered 410; several with commas, or given repeatedly.
+        enable: EndpointNames,
+        /// Endpoint to which deliveries that were given up are attempted again; several with commas, or given repeatedly.
+        redeliver: EndpointNames,
+        /// Print the state of the endpoints and the deliveries that were given up last, as lines of JSON, and end.
+        list: bool = false,
+    }
+
     /// What a health check asks.
     pub(super) struct Probe under "What is asked" for "healthcheck" {
         /// Address of the service; none: the one in `--listen`.
@@ -295,17 +332,30 @@ pub enum DatabaseLocation {
     Postgres(SecretUrl),
 }
 
+impl DatabaseLocation {
+    /// The database of the URL; without one, this file.
+    fn new(url: Option<&SecretUrl>, file: impl FnOnce() -> PathBuf) -> Self {
+        let Some(url) = url else { return Self::Sqlite(file()) };
+        match url.expose().strip_prefix("sqlite:") {
+            Some(path) => Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()),
+            None => Self::Postgres(url.clone()),
+        }
+    }
+}
+
 impl Database {
     /// The database of `database_url`; without one, the SQLite file in the data folder.
     #[must_use]
     pub fn location(&self) -> DatabaseLocation {
-        let Some(url) = &self.database_url else {
-            return DatabaseLocation::Sqlite(self.data_dir.join("boxoffice.db"));
-        };
-        match url.expose().strip_prefix("sqlite:") {
-            Some(path) => DatabaseLocation::Sqlite(path.strip_prefix("//").unwrap_or(path).into()),
-            None => DatabaseLocation::Postgres(url.clone()),
-        }
+        DatabaseLocation::new(self.database_url.as_ref(), || self.data_dir.join("boxoffice.db"))
+    }
+}
+
+impl Webhooks {
+    /// The database of `database_url`; without one, the SQLite file in the data folder.
+    #[must_use]
+    pub fn location(&self) -> DatabaseLocation {
+        DatabaseLocation::new(self.database_url.as_ref(), || self.data_dir.join("webhooks.db"))
     }
 }
 

@@ -10,11 +10,12 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use super::{failure::Failure, open_files::OpenFiles, options, serve, signals};
 use crate::{
     clock::Clock,
-    config::{Command, Config, DemoConfig, Observability},
+    config::{Command, Config, DemoConfig, Observability, Webhooks},
     pb,
     store::Store,
     telemetry::{self, cause},
     upstream::{self, demo},
+    webhooks,
 };
 
 /// Longest wait for the answer to a health check.
@@ -29,6 +30,13 @@ pub fn run(command: Command) -> ExitCode {
         eprintln!("boxoffice cannot start: 1 value is wrong\n  --database-url: {error}");
         return ExitCode::from(2);
     }
+    let endpoints = match &command {
+        Command::Webhooks(config) => match endpoints(&config.webhooks) {
+            Ok(endpoints) => endpoints,
+            Err(problems) => return problems,
+        },
+        _ => Vec::new(),
+    };
     let done = match command {
         Command::Serve(config) => {
             with_runtime(&config.observability.clone(), async |guard| serve(&config, guard).await)
@@ -36,6 +44,10 @@ pub fn run(command: Command) -> ExitCode {
         Command::Migrate(config) => with_runtime(&config.observability.clone(), async |_| migrate(&config).await),
         Command::DemoProvider(config) => {
             with_runtime(&config.observability.clone(), async |_| demo_provider(config).await)
+        }
+        Command::Webhooks(config) if config.webhooks.list => list_webhooks(&config.webhooks),
+        Command::Webhooks(config) => {
+            with_runtime(&config.observability, async |_| deliver_webhooks(endpoints, &config.webhooks).await)
         }
         Command::CheckConfig { config, report } => print(&checked(&config, report)),
         Command::Healthcheck { address, service } => healthcheck(address, service.unwrap_or_default()),
@@ -112,6 +124,29 @@ async fn demo_provider(config: DemoConfig) -> Result<(), Failure> {
     signals::cancel_on_signal(shutdown.clone())?;
     telemetry::print(&format!("demo provider on {scheme}://{address}"));
     Ok(demo::serve(listener, options, shutdown).await?)
+}
+
+/// The endpoints of webhooks, or the exit code if the file is wrong.
+fn endpoints(config: &Webhooks) -> Result<Vec<webhooks::Endpoint>, ExitCode> {
+    let Some(file) = config.endpoints.as_ref().filter(|_| !config.list) else { return Ok(Vec::new()) };
+    webhooks::read_endpoints(file).map_err(|problems| {
+        let noun = if problems.len() == 1 { "value is" } else { "values are" };
+        eprintln!("boxoffice cannot start: {} {noun} wrong\n  {}", problems.len(), problems.join("\n  "));
+        ExitCode::from(2)
+    })
+}
+
+async fn deliver_webhooks(endpoints: Vec<webhooks::Endpoint>, config: &Webhooks) -> Result<(), Failure> {
+    let shutdown = CancellationToken::new();
+    signals::cancel_on_signal(shutdown.clone())?;
+    let count = endpoints.len();
+    telemetry::print(&format!("delivering the events of {} to {count} endpoints", config.from));
+    webhooks::run(endpoints, options::webhooks(config)?, Clock::System, shutdown).await
+}
+
+fn list_webhooks(config: &Webhooks) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    print(&runtime.block_on(webhooks::list(&options::webhooks_database(config)))?)
 }
 
 /// Asks a running service for its health. Succeeds only if it is serving.
