@@ -14,6 +14,7 @@ mod client;
 mod courier;
 mod endpoints;
 mod message;
+mod options;
 mod queue;
 mod reader;
 mod schedule;
@@ -27,13 +28,11 @@ use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use self::{courier::Courier, store::Store};
-use crate::{clock::Clock, consumer};
+use crate::clock::Clock;
 
 pub use endpoints::Endpoint;
+pub use options::{Failure, Options};
 pub use store::Database;
-
-/// Why nothing is delivered, in words.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// How often the process says that it works.
 const BEAT: Duration = Duration::from_secs(2);
@@ -42,27 +41,6 @@ const FORGET_EVERY: Duration = Duration::from_hours(1);
 const KEPT_FAILED: TimeDelta = TimeDelta::days(30);
 /// The most deliveries that were given up and are listed.
 const MOST_LISTED: u64 = 1_000;
-
-/// How webhooks are delivered.
-#[derive(Clone)]
-pub struct Options {
-    /// The service whose events are delivered.
-    pub consumer: consumer::Options,
-    /// Where the state is.
-    pub database: Database,
-    /// Whether to end when everything that was in the feed at the start was delivered, or waits for its next attempt.
-    pub once: bool,
-    /// The most deliveries that wait for one endpoint.
-    pub max_waiting: usize,
-    /// The pauses between the attempts of a delivery.
-    pub retry_schedule: Vec<Duration>,
-    /// The longest time of an attempt.
-    pub attempt_timeout: Duration,
-    /// The endpoints that are enabled again.
-    pub enable: Vec<String>,
-    /// The endpoints to which deliveries are attempted again that were given up.
-    pub redeliver: Vec<String>,
-}
 
 /// Delivers until the shutdown.
 ///

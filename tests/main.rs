@@ -63,5 +63,7 @@ mod standby;
 mod tidy;
 mod traces;
 mod watching;
+mod webhook_endpoints;
+mod webhook_receivers;
 mod webhooks;
 mod wire;

@@ -1,15 +1,15 @@
 //! Events are delivered to HTTP endpoints, signed, at least once, and those of a showtime in their order.
 
-use boxoffice::pb::boxoffice::v1::{FeedEvent, Showtime};
+use boxoffice::pb::boxoffice::v1::{FeedEvent, Showtime, SubscribeEventsRequest};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Database, Server, Store, World,
+    Server, Store, World,
     events::{next_event, subscribe},
     eventually,
     seats::{best, cancel, confirm, reserve, showtime},
-    webhooks::{Receiver, Request, SECRET, Webhooks},
+    webhooks::{Receiver, Request, Webhooks},
 };
 
 on_both_stores!(
@@ -31,7 +31,7 @@ async fn sell(server: &Server, showtime: &Showtime, customer: &str) {
 
 /// Every event of the feed, of which there are so many.
 async fn feed(server: &Server, count: usize) -> Vec<FeedEvent> {
-    let mut events = subscribe(server, Default::default()).await.expect("the feed is read");
+    let mut events = subscribe(server, SubscribeEventsRequest::default()).await.expect("the feed is read");
     let mut read = Vec::new();
     while read.len() < count {
         read.push(next_event(&mut events).await);
@@ -85,9 +85,9 @@ async fn an_event_that_is_refused_until_it_is_given_up_delays_its_showtime_alone
     let (one, two) = (showtime(&world).await, showtime(&world).await);
     let receiver = Receiver::start().await;
     let refused = one.showtime_id.clone();
-    receiver.answer(move |request| match request.is_of(&refused) && request.is("ReservationCreated") {
-        true => (500, None),
-        false => (204, None),
+    receiver.answer(move |request| {
+        let is_refused = request.is_of(&refused) && request.is("ReservationCreated");
+        if is_refused { (500, None) } else { (204, None) }
     });
     for at in [&one, &two] {
         sell(&world, at, "ada").await;
@@ -179,4 +179,17 @@ async fn events_survive_a_kill_at_any_moment_and_keep_their_order(world: World) 
         assert!(requests.iter().filter(same).all(|other| other.id == request.id && other.body == request.body));
     }
     assert_eq!(webhooks.counts("crm"), [events.len() as u64, 0, 0]);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_begins_now_gets_what_comes_after_it_was_first_seen() {
+    let world = World::start(Store::Sqlite).await;
+    showtime(&world).await;
+    let receiver = Receiver::start().await;
+    let webhooks = Webhooks::of(&world, Store::Sqlite).await;
+    webhooks.local("crm", &receiver, "begin = 'now'");
+    webhooks.once(&[]).await;
+    let showtime = showtime(&world).await;
+    webhooks.once(&[]).await;
+    assert_eq!(receiver.event_ids(), [format!("{}/1/0", showtime.showtime_id)]);
 }

@@ -40,7 +40,7 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !SPECIAL_V4.iter().any(within)
 }
 
-/// Of IPv6 only 2000::/3 is given out. Parts of that are documentation, or have an IPv4 address in them.
+/// Of IPv6 only `2000::/3` is given out. Parts of that are documentation, or have an IPv4 address in them.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let parts = address.segments();
     // NAT64: a network without IPv4 reaches the IPv4 address in the last 32 bits in this way.

@@ -13,9 +13,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Failure, Options,
     client::{Attempt, Client, Content},
     endpoints::Endpoint,
+    options::{Failure, Options},
     queue::{Queue, Waiting},
     reader::{Read, Reader},
     schedule::Schedule,
@@ -178,7 +178,9 @@ impl Courier {
         let mut bodies = match bodies {
             Ok(bodies) => bodies,
             Err(error) => {
-                due.into_iter().for_each(|waiting| state.queue.put_back(waiting));
+                for waiting in due {
+                    state.queue.put_back(waiting);
+                }
                 return state.written(Err(error)).await.map(|_| ());
             }
         };
@@ -202,6 +204,10 @@ impl Courier {
     /// Waits for what is under way, which is not long, and writes what came of it.
     async fn drain(mut self) -> Result<(), Failure> {
         let state = &mut self.state;
+        let under_way = state.in_flight.len();
+        if under_way > 0 {
+            tracing::info!(endpoint = &*state.name, under_way, "finishing the deliveries that are under way");
+        }
         while let Some(done) = state.in_flight.join_next().await {
             state.settle(done).await?;
         }
@@ -273,25 +279,13 @@ impl State {
                 if let Some(asked) = retry_after {
                     self.paused_until = self.paused_until.max(after(now, asked));
                 }
-                match self.schedule.pause(attempts, retry_after, self.clock.fraction()) {
-                    Some(pause) => {
-                        tracing::info!(
-                            endpoint,
-                            number = waiting.number,
-                            attempts,
-                            answer,
-                            "not delivered; attempted again"
-                        );
-                        Outcome::Again {
-                            waiting: Waiting { attempts, next_time: after(now, pause), ..waiting },
-                            answer,
-                        }
-                    }
-                    None => {
-                        tracing::error!(endpoint, number = waiting.number, attempts, answer, "a delivery is given up");
-                        Outcome::Failed { waiting: Waiting { attempts, next_time: now, ..waiting }, answer }
-                    }
-                }
+                let number = waiting.number;
+                let Some(pause) = self.schedule.pause(attempts, retry_after, self.clock.fraction()) else {
+                    tracing::error!(endpoint, number, attempts, answer, "a delivery is given up");
+                    return Outcome::Failed { waiting: Waiting { attempts, next_time: now, ..waiting }, answer };
+                };
+                tracing::info!(endpoint, number, attempts, answer, "not delivered; attempted again");
+                Outcome::Again { waiting: Waiting { attempts, next_time: after(now, pause), ..waiting }, answer }
             }
         }
     }

@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Failure, Options,
     endpoints::{Begin, Endpoint},
     message::Messages,
+    options::{Failure, Options},
     store::NewDelivery,
 };
 use crate::{

@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+    prelude::BASE64_STANDARD,
+};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
@@ -11,6 +15,12 @@ const PREFIX: &str = "whsec_";
 /// The fewest and the most bytes of a secret.
 const BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
+/// Reads base64 with padding or without.
+const READ: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
 /// A secret that an endpoint shares. It is never printed.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(Vec<u8>);
@@ -18,14 +28,16 @@ pub(super) struct Secret(Vec<u8>);
 impl Secret {
     /// Reads `whsec_` and base64, if that is a secret of 24 to 64 bytes.
     pub(super) fn read(text: &str) -> Option<Self> {
-        let bytes = BASE64_STANDARD.decode(text.strip_prefix(PREFIX)?).ok()?;
+        let bytes = READ.decode(text.strip_prefix(PREFIX)?).ok()?;
         BYTES.contains(&bytes.len()).then_some(Self(bytes))
     }
 
     fn sign(&self, content: &[&[u8]]) -> String {
         // HMAC takes keys of any length, so there is always one.
         let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return String::new() };
-        content.iter().for_each(|part| mac.update(part));
+        for part in content {
+            mac.update(part);
+        }
         format!("v1,{}", BASE64_STANDARD.encode(mac.finalize().into_bytes()))
     }
 }
@@ -73,6 +85,7 @@ mod tests {
     fn a_secret_has_24_to_64_bytes() {
         let of = |bytes: usize| Secret::read(&format!("whsec_{}", BASE64_STANDARD.encode(vec![7; bytes])));
         assert_eq!([23, 24, 64, 65].map(|bytes| of(bytes).is_some()), [false, true, true, false]);
+        assert!(Secret::read("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMA").is_some(), "without padding");
         assert!(Secret::read("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").is_none(), "without its prefix");
         assert!(Secret::read("whsec_%%%").is_none());
     }

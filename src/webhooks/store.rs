@@ -4,6 +4,7 @@
 //! lets a beat grow, another one takes over when it has seen the same beat for a while, and every write names the fence with which
 //! the process has begun. A process that was taken for dead changes nothing any more.
 
+mod connect;
 mod deliveries;
 mod endpoints;
 mod entities;
@@ -13,7 +14,7 @@ mod open;
 mod process;
 mod report;
 
+pub use connect::Database;
 pub(super) use deliveries::{NewDelivery, Outcome};
 pub(super) use error::Error;
-pub use open::Database;
 pub(super) use open::Store;

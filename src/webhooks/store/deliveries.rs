@@ -8,13 +8,14 @@ use sea_orm::{
 };
 
 use super::{
+    connect::bounded,
     endpoints::{note_disabled, note_token},
     entities::{
         delivery::{self, Column},
         endpoint,
     },
     error::Error,
-    open::{Store, bounded},
+    open::Store,
 };
 use crate::webhooks::queue::Waiting;
 
@@ -31,7 +32,7 @@ pub(crate) struct NewDelivery {
 
 /// What is sent.
 #[derive(Clone, Debug, FromQueryResult)]
-pub(crate) struct Body {
+pub(crate) struct Stored {
     pub(crate) number: i64,
     pub(crate) webhook_id: String,
     pub(crate) body: String,
@@ -137,14 +138,14 @@ impl Store {
     }
 
     /// The bodies of these deliveries. One that is not waiting has none.
-    pub(crate) async fn bodies(&self, name: &str, numbers: &[i64]) -> Result<Vec<Body>, Error> {
+    pub(crate) async fn bodies(&self, name: &str, numbers: &[i64]) -> Result<Vec<Stored>, Error> {
         let bodies = delivery::Entity::find()
             .select_only()
             .columns([Column::Number, Column::WebhookId, Column::Body])
             .filter(Column::Endpoint.eq(name))
             .filter(Column::Number.is_in(numbers.iter().copied()))
             .filter(Column::FailedTime.is_null())
-            .into_model::<Body>();
+            .into_model::<Stored>();
         bounded(bodies.all(&self.0.connection)).await
     }
 

@@ -7,9 +7,10 @@ use sea_orm::{
 };
 
 use super::{
+    connect::bounded,
     entities::endpoint::{self, Column},
     error::Error,
-    open::{Store, bounded},
+    open::Store,
 };
 
 /// What is stored of an endpoint.

@@ -9,9 +9,9 @@ use sea_orm::{
 use tokio::time::sleep;
 
 use super::{
+    connect::{begin, bounded},
     entities::{delivery, endpoint, migration, process},
     error::Error,
-    open::{begin, bounded},
 };
 
 /// The newest migration.
@@ -48,9 +48,8 @@ async fn apply(connection: &DatabaseConnection) -> Result<(), Error> {
         // First, so that of two processes the second one waits here, and then fails.
         let applied = migration::ActiveModel { version: Set(version) };
         migration::Entity::insert(applied).exec_without_returning(&tx).await?;
-        match version {
-            1 => first(&tx).await?,
-            _ => {}
+        if version == 1 {
+            first(&tx).await?;
         }
         tx.commit().await?;
     }

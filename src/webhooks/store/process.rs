@@ -9,9 +9,9 @@ use sea_orm::{
 use tokio::time::{Instant, sleep};
 
 use super::{
+    connect::{bounded, is_exclusive},
     entities::process::{self, Column},
     error::Error,
-    open::{Store, bounded, is_exclusive},
 };
 
 /// The id of the row.
@@ -40,8 +40,14 @@ pub(super) async fn take(connection: &DatabaseConnection, owner: &str) -> Result
                 .filter(Column::Id.eq(ROW))
                 .filter(Column::Fence.eq(row.fence))
                 .filter(Column::Beat.eq(row.beat));
-            if bounded(taken.exec(connection)).await?.rows_affected == 1 {
-                return Ok(row.fence + 1);
+            match bounded(taken.exec(connection)).await {
+                Ok(taken) if taken.rows_affected == 1 => return Ok(row.fence + 1),
+                Ok(_) => {}
+                // The other process may stand still with the row locked, until the server ends its transaction.
+                Err(error) if error.passes() => {
+                    tracing::debug!(%error, "the database of webhooks is not taken over yet");
+                }
+                Err(error) => return Err(error),
             }
         } else if seen.is_none() {
             tracing::info!("another process delivers webhooks from this database; this one waits until it has stopped");
@@ -60,19 +66,12 @@ pub(super) async fn confirm(connection: &impl ConnectionTrait, fence: i64) -> Re
     if confirmed.exec(connection).await?.rows_affected == 1 { Ok(()) } else { Err(Error::Fenced) }
 }
 
-impl Store {
-    /// Says that this process works.
-    pub(crate) async fn beat(&self) -> Result<(), Error> {
-        bounded(confirm(&self.0.connection, self.0.fence)).await
-    }
-
-    /// Says that this process has stopped, so that another one need not wait.
-    pub(crate) async fn release(&self) -> Result<(), Error> {
-        let released = process::Entity::update_many()
-            .col_expr(Column::Owner, Expr::value(""))
-            .filter(Column::Id.eq(ROW))
-            .filter(Column::Fence.eq(self.0.fence));
-        bounded(released.exec(&self.0.connection)).await?;
-        Ok(())
-    }
+/// Says that the process with this fence has stopped.
+pub(super) async fn release(connection: &DatabaseConnection, fence: i64) -> Result<(), Error> {
+    let released = process::Entity::update_many()
+        .col_expr(Column::Owner, Expr::value(""))
+        .filter(Column::Id.eq(ROW))
+        .filter(Column::Fence.eq(fence));
+    bounded(released.exec(connection)).await?;
+    Ok(())
 }

@@ -8,12 +8,13 @@ use sea_orm::{
 use serde::Serialize;
 
 use super::{
+    connect::bounded,
     entities::{
         delivery::{self, Column},
         endpoint,
     },
     error::Error,
-    open::{Store, bounded},
+    open::Store,
 };
 
 /// The state of an endpoint.
