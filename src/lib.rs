@@ -70,6 +70,7 @@
 //! `docs/ARCHITECTURE.md` follows a request through all of this, has the glossary, and says what is deliberately absent.
 
 pub mod app;
+pub mod asyncapi;
 pub mod background;
 pub mod clock;
 pub mod config;

@@ -6,6 +6,7 @@
 mod harness;
 
 mod annotations;
+mod asyncapi;
 mod attacks;
 mod auditoriums;
 mod between_instances;

@@ -32,7 +32,10 @@ pub(super) fn command(subcommand: Subcommand, mut settings: Settings) -> Result<
             Command::Webhooks(config)
         }
         Subcommand::Healthcheck => healthcheck(&mut settings),
-        Subcommand::Descriptors => Command::Descriptors { out: Output::read(&mut settings).out },
+        Subcommand::Descriptors => {
+            let Output { out, asyncapi } = Output::read(&mut settings);
+            Command::Descriptors { out, asyncapi }
+        }
     };
     settings.conclude(command)
 }

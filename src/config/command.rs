@@ -36,6 +36,8 @@ pub enum Command {
     Descriptors {
         /// The file; none: standard output.
         out: Option<PathBuf>,
+        /// Write the `AsyncAPI` document instead.
+        asyncapi: bool,
     },
 }
 

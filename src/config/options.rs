@@ -320,6 +320,8 @@ options! {
     pub(super) struct Output under "Output" for "descriptors" {
         /// File to write; none: standard output.
         out: Option<PathBuf>,
+        /// Write the description of all events and channels instead, as an `AsyncAPI` document in JSON.
+        asyncapi: bool = false,
     }
 }
 

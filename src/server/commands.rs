@@ -9,6 +9,7 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use super::{failure::Failure, open_files::OpenFiles, options, serve, signals};
 use crate::{
+    asyncapi,
     clock::Clock,
     config::{Command, Config, DemoConfig, Observability, Webhooks},
     pb,
@@ -51,7 +52,10 @@ pub fn run(command: Command) -> ExitCode {
         }
         Command::CheckConfig { config, report } => print(&checked(&config, report)),
         Command::Healthcheck { address, service } => healthcheck(address, service.unwrap_or_default()),
-        Command::Descriptors { out } => write_descriptors(out.as_deref()),
+        Command::Descriptors { out, asyncapi: false } => write(out.as_deref(), pb::DESCRIPTORS),
+        Command::Descriptors { out, asyncapi: true } => {
+            asyncapi::document().map_err(Failure::from).and_then(|text| write(out.as_deref(), text.as_bytes()))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -185,13 +189,14 @@ fn checked(config: &Config, report: String) -> String {
     }
 }
 
-fn write_descriptors(out: Option<&Path>) -> Result<(), Failure> {
+/// Writes to the file of `--out`, or to standard output.
+fn write(out: Option<&Path>, content: &[u8]) -> Result<(), Failure> {
     match out {
         Some(file) => {
             let unwritable = |error| format!("--out {}: {}", file.display(), cause::of_io(&error));
-            Ok(std::fs::write(file, pb::DESCRIPTORS).map_err(unwritable)?)
+            Ok(std::fs::write(file, content).map_err(unwritable)?)
         }
-        None => Ok(std::io::stdout().write_all(pb::DESCRIPTORS)?),
+        None => Ok(std::io::stdout().write_all(content)?),
     }
 }
 

@@ -19,7 +19,7 @@ struct Room {
 
 const GRPC: [&str; 6] = ["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "tonic_web"];
 
-const ROOMS: [Room; 15] = [
+const ROOMS: [Room; 16] = [
     Room {
         name: "domain",
         may_name: &[],
@@ -79,6 +79,7 @@ const ROOMS: [Room; 15] = [
         may_name: &["consumer", "pb::boxoffice", "pb::DESCRIPTORS", "clock", "telemetry"],
         crates: Crates::Not(&["axum", "redis"]),
     },
+    Room { name: "asyncapi", may_name: &["pb::DESCRIPTORS"], crates: Crates::Only(&["prost_reflect", "serde_json"]) },
     Room {
         name: "config",
         may_name: &["telemetry::cause"],
