@@ -47,13 +47,13 @@ pub use choices::{LogFormat, Migrate, OrphanSeats, Sample};
 pub use command::{Command, DeadLetters, EventAction, Parsed, Stop};
 pub use options::{
     Cache, Cinema, Config, Database, DatabaseLocation, DemoConfig, DemoProvider, Exposure, Faults, Grpc, Http, Limits,
-    Observability, ProjectConfig, Projector, Provider, Reports, Seats,
+    Observability, ProjectConfig, Projector, Provider, Reports, Seats, Webhooks, WebhooksConfig,
 };
 pub use problem::Problem;
 pub use secret::{Secret, SecretUrl};
 pub use sink_url::{Broker, Sasl, Sink};
 pub use sinks::Sinks;
-pub use values::{Cors, Hosts, Listen};
+pub use values::{Cors, EndpointNames, Hosts, Listen, Pauses};
 
 /// Reads the command line and the environment of the process. It ends the process after `--help`, and if something is wrong.
 #[must_use]

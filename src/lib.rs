@@ -22,6 +22,7 @@
 //! | [`grpc`] | the services, conversions, statuses and layers of the contract | the database, the movie provider |
 //! | [`consumer`] | the stream of events from outside, as our own subcommands read it | the database, the rooms of the service |
 //! | [`reports`] | the reporting database: its tables, the projector that fills them, and what is read from them | gRPC, the service's database |
+//! | [`webhooks`] | the delivery of events to HTTP endpoints, as a program of its own | the database of the service, its rooms |
 //! | [`server`] | how the parts are made, started and stopped | business rules |
 //!
 //! Four more modules serve the rooms. [`clock`] is the only reader of time and randomness, [`telemetry`] has the log, the
@@ -70,6 +71,7 @@
 //! `docs/ARCHITECTURE.md` follows a request through all of this, has the glossary, and says what is deliberately absent.
 
 pub mod app;
+pub mod asyncapi;
 pub mod background;
 pub mod clock;
 pub mod config;
@@ -85,3 +87,4 @@ pub mod sinks;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;
+pub mod webhooks;

@@ -39,6 +39,7 @@ pub(crate) mod seats;
 pub(crate) mod server;
 pub(crate) mod supervisor;
 pub(crate) mod watching;
+pub(crate) mod webhooks;
 
 use std::time::Duration;
 

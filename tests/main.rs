@@ -6,6 +6,7 @@
 mod harness;
 
 mod annotations;
+mod asyncapi;
 mod attacks;
 mod auditoriums;
 mod between_instances;
@@ -70,4 +71,7 @@ mod tidy;
 mod topology;
 mod traces;
 mod watching;
+mod webhook_endpoints;
+mod webhook_receivers;
+mod webhooks;
 mod wire;

@@ -7,7 +7,10 @@ use super::{
     cli::Subcommand,
     command::{Command, DeadLetters, EventAction},
     declare::Section,
-    options::{Config, DemoConfig, EventsConfig, Grpc, HealthcheckConfig, OfEvents, Output, Probe, ProjectConfig},
+    options::{
+        Config, DemoConfig, EventsConfig, Grpc, HealthcheckConfig, OfEvents, Output, Probe, ProjectConfig,
+        WebhooksConfig,
+    },
     problem::Problem,
     row::Row,
     sources::Settings,
@@ -36,9 +39,17 @@ pub(super) fn command(
             checks::project(&mut settings, &config);
             Command::Project(config)
         }
+        Subcommand::Webhooks => {
+            let config = WebhooksConfig::read(&mut settings);
+            checks::webhooks(&mut settings, &config);
+            Command::Webhooks(config)
+        }
         Subcommand::Healthcheck => healthcheck(&mut settings),
         Subcommand::Events => events(words, &mut settings)?,
-        Subcommand::Descriptors => Command::Descriptors { out: Output::read(&mut settings).out },
+        Subcommand::Descriptors => {
+            let Output { out, asyncapi } = Output::read(&mut settings);
+            Command::Descriptors { out, asyncapi }
+        }
     };
     settings.conclude(command)
 }

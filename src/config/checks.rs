@@ -15,7 +15,7 @@ use url::Url;
 use super::{
     options::{
         Cache, Config, Database, DatabaseLocation, DemoConfig, DemoProvider, Events, Exposure, Grpc, Http, Limits,
-        Observability, ProjectConfig, Projector, Provider, Reports,
+        Observability, ProjectConfig, Projector, Provider, Reports, Webhooks, WebhooksConfig,
     },
     row::Row,
     secret::SecretUrl,
@@ -87,6 +87,26 @@ fn exposed(settings: &mut Settings, exposure: &Exposure, option: Row, address: O
              --trusted-network if everybody who can reach it may do everything"
         ),
     );
+}
+
+pub(super) fn webhooks(settings: &mut Settings, config: &WebhooksConfig) {
+    let webhooks = &config.webhooks;
+    endpoint(settings, Webhooks::from, &webhooks.from);
+    let (insecure, file) = (webhooks.from.scheme() == "http", webhooks.from_ca_file.as_ref());
+    settings.demand(
+        &[Webhooks::from_ca_file, Webhooks::from],
+        !insecure || file.is_none(),
+        "has a meaning only with a --from that begins with https://",
+    );
+    pem(settings, Webhooks::from_ca_file, file, Pem::Authorities);
+    let given = webhooks.endpoints.is_some() || webhooks.list;
+    settings.demand(&[Webhooks::endpoints], given, "must name a file with the endpoints");
+    let (folder, url) = (Webhooks::data_dir, Webhooks::database_url);
+    settings.demand(&[folder], !webhooks.data_dir.is_file(), "is a file, not a folder");
+    if let Some(given) = &webhooks.database_url {
+        database_url(settings, url, given);
+    }
+    observability(settings, &config.observability);
 }
 
 fn database(settings: &mut Settings, database: &Database) {

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, parser::ValueS
 
 use super::{
     declare::Section as _,
-    options::{Config, DemoConfig, EventsConfig, File, HealthcheckConfig, Output, ProjectConfig},
+    options::{Config, DemoConfig, EventsConfig, File, HealthcheckConfig, Output, ProjectConfig, WebhooksConfig},
     row::Row,
     values::Form,
 };
@@ -31,6 +31,7 @@ pub(super) enum Subcommand {
     Migrate,
     DemoProvider,
     Project,
+    Webhooks,
     CheckConfig,
     Healthcheck,
     Events,
@@ -38,11 +39,12 @@ pub(super) enum Subcommand {
 }
 
 impl Subcommand {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Serve,
         Self::Migrate,
         Self::DemoProvider,
         Self::Project,
+        Self::Webhooks,
         Self::CheckConfig,
         Self::Healthcheck,
         Self::Events,
@@ -55,6 +57,7 @@ impl Subcommand {
             Self::Migrate => "migrate",
             Self::DemoProvider => "demo-provider",
             Self::Project => "project",
+            Self::Webhooks => "webhooks",
             Self::CheckConfig => "check-config",
             Self::Healthcheck => "healthcheck",
             Self::Events => "events",
@@ -68,6 +71,7 @@ impl Subcommand {
             Self::Migrate => "Bring the database's schema up to date, and exit",
             Self::DemoProvider => "Run the demo movie provider alone, with options for its faults",
             Self::Project => "Fill a reporting database from the events of a service",
+            Self::Webhooks => "Deliver the events of a running service to HTTP endpoints, as signed webhooks",
             Self::CheckConfig => "Print the effective configuration, secrets masked, or all that is wrong with it",
             Self::Healthcheck => "Ask a running service for its health: exit code 0 when it is serving",
             Self::Events => "Show how far the sinks of a running service are; list, redrive or drop dead letters",
@@ -86,6 +90,7 @@ impl Subcommand {
             Self::Serve | Self::Migrate | Self::CheckConfig => Config::rows(),
             Self::DemoProvider => DemoConfig::rows(),
             Self::Project => ProjectConfig::rows(),
+            Self::Webhooks => WebhooksConfig::rows(),
             Self::Healthcheck => HealthcheckConfig::rows(),
             Self::Events => EventsConfig::rows(),
             Self::Descriptors => Output::rows(),

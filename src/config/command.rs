@@ -3,7 +3,7 @@
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use super::{
-    options::{Config, DemoConfig, ProjectConfig},
+    options::{Config, DemoConfig, ProjectConfig, WebhooksConfig},
     problem::Problem,
 };
 
@@ -18,6 +18,8 @@ pub enum Command {
     DemoProvider(DemoConfig),
     /// Fill a reporting database.
     Project(ProjectConfig),
+    /// Deliver events to HTTP endpoints.
+    Webhooks(WebhooksConfig),
     /// Print the configuration, in which nothing is wrong.
     CheckConfig {
         /// The configuration.
@@ -43,6 +45,8 @@ pub enum Command {
     Descriptors {
         /// The file; none: standard output.
         out: Option<PathBuf>,
+        /// Write the `AsyncAPI` document instead.
+        asyncapi: bool,
     },
 }
 

@@ -9,7 +9,7 @@ use super::{
     secret::{Secret, SecretUrl},
     sinks::Sinks,
     sources::Settings,
-    values::{Cors, Hosts, Listen, Value},
+    values::{Cors, EndpointNames, Hosts, Listen, Pauses, Value},
 };
 
 const ZERO: Duration = Duration::ZERO;
@@ -74,6 +74,14 @@ sections! {
     pub struct ProjectConfig {
         /// The service, and the reporting database.
         projector: Projector,
+        /// Logs and traces.
+        observability: Observability,
+    }
+
+    /// What `webhooks` takes.
+    pub struct WebhooksConfig {
+        /// What is delivered, and where to.
+        webhooks: Webhooks,
         /// Logs and traces.
         observability: Observability,
     }
@@ -321,6 +329,35 @@ options! {
         once: bool = false,
     }
 
+    /// What is delivered, and where to.
+    pub struct Webhooks under "Webhooks" for "webhooks" {
+        /// `http://` or `https://` URL of the service whose events are delivered.
+        from: SecretUrl = "http://127.0.0.1:50051",
+        /// PEM file with the authority that signed the service's certificate; none: those that the web trusts.
+        from_ca_file: Option<PathBuf>,
+        /// TOML file with the endpoints, which `docs/webhooks.md` describes.
+        endpoints: Option<PathBuf>,
+        /// Folder for the file of the state; created if it is missing.
+        data_dir: PathBuf = "./boxoffice-data",
+        /// Database of the state, `postgres://user:password@host/name` or `sqlite:///path/to/file`; none: the SQLite file
+        /// `webhooks.db` in the data folder.
+        database_url: Option<SecretUrl>,
+        /// Pauses between the attempts of a delivery, with commas; after the last one it is given up.
+        retry_schedule: Pauses = "5s,5m,30m,2h,5h,10h,14h,20h,24h",
+        /// Longest time of one attempt.
+        attempt_timeout: Duration = "15s" in TENTH..=MINUTE,
+        /// Most deliveries that wait for one endpoint; while there are more, the service keeps its events.
+        max_waiting: usize = 10_000 in 1..=1_000_000,
+        /// End when everything that was in the feed at the start was delivered, or waits for its next attempt.
+        once: bool = false,
+        /// Endpoint to which events are delivered again, although it has answered 410; several with commas, or given repeatedly.
+        enable: EndpointNames,
+        /// Endpoint to which deliveries that were given up are attempted again; several with commas, or given repeatedly.
+        redeliver: EndpointNames,
+        /// Print the state of the endpoints and the deliveries that were given up last, as lines of JSON, and end.
+        list: bool = false,
+    }
+
     /// What a health check asks.
     pub(super) struct Probe under "What is asked" for "healthcheck" {
         /// Address of the service; none: the one in `--listen`.
@@ -343,6 +380,8 @@ options! {
     pub(super) struct Output under "Output" for "descriptors" {
         /// File to write; none: standard output.
         out: Option<PathBuf>,
+        /// Write the description of all events and channels instead, as an `AsyncAPI` document in JSON.
+        asyncapi: bool = false,
     }
 }
 
@@ -371,6 +410,15 @@ impl Database {
     #[must_use]
     pub fn location(&self) -> DatabaseLocation {
         let file = || DatabaseLocation::Sqlite(self.data_dir.join("boxoffice.db"));
+        self.database_url.as_ref().map_or_else(file, DatabaseLocation::of)
+    }
+}
+
+impl Webhooks {
+    /// The database of `database_url`; without one, the SQLite file in the data folder.
+    #[must_use]
+    pub fn location(&self) -> DatabaseLocation {
+        let file = || DatabaseLocation::Sqlite(self.data_dir.join("webhooks.db"));
         self.database_url.as_ref().map_or_else(file, DatabaseLocation::of)
     }
 }

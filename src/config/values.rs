@@ -275,3 +275,41 @@ fn host(text: &str) -> Result<String, String> {
         Err(format!("\"{text}\" is not a host such as tickets.example or tickets.example:8443, nor \"*\" alone"))
     }
 }
+
+/// Pauses between attempts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pauses(pub Vec<Duration>);
+
+/// The most pauses, and the longest.
+const MOST_PAUSES: usize = 50;
+const LONGEST_PAUSE: Duration = Duration::from_hours(30 * 24);
+
+impl Value for Pauses {
+    type Bounds = ();
+    const FORM: Form = Form::List;
+    const PLACEHOLDER: &'static str = "DURATIONS";
+
+    fn read(text: &str, (): &()) -> Result<Self, String> {
+        let words: Vec<_> = text.split(',').map(str::trim).filter(|word| !word.is_empty()).collect();
+        if words.len() > MOST_PAUSES {
+            return Err(format!("has {} pauses, and {MOST_PAUSES} are allowed", words.len()));
+        }
+        let bounds = Duration::ZERO..=LONGEST_PAUSE;
+        words.into_iter().map(|word| Duration::read(word, &bounds)).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Names of endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointNames(pub Vec<String>);
+
+impl Value for EndpointNames {
+    type Bounds = ();
+    const FORM: Form = Form::List;
+    const PLACEHOLDER: &'static str = "NAME";
+
+    fn read(text: &str, (): &()) -> Result<Self, String> {
+        let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+        Ok(Self(words.map(str::to_owned).collect()))
+    }
+}

@@ -136,10 +136,13 @@ impl Consumer {
     ///
     /// # Errors
     /// The cause, in words.
-    pub async fn ends(&self) -> Result<Ends, String> {
-        let ends = connection::ends(self.endpoint.clone(), self.timeout).await.map_err(|status| cause(&status))?;
-        let is_compacted = ends.compacted_position > 0;
-        Ok(Ends { oldest: ends.oldest_token, newest: ends.newest_token, is_compacted })
+    pub fn ends(&self) -> impl Future<Output = Result<Ends, String>> + Send + use<> {
+        let ends = connection::ends(self.endpoint.clone(), self.timeout);
+        async {
+            let ends = ends.await.map_err(|status| cause(&status))?;
+            let is_compacted = ends.compacted_position > 0;
+            Ok(Ends { oldest: ends.oldest_token, newest: ends.newest_token, is_compacted })
+        }
     }
 
     /// What a message is to the caller. `None`: nothing.

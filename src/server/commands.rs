@@ -9,12 +9,14 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 
 use super::{event_commands, failure::Failure, open_files::OpenFiles, options, serve, signals};
 use crate::{
+    asyncapi,
     clock::Clock,
-    config::{Command, Config, DemoConfig, Observability, ProjectConfig},
+    config::{Command, Config, DemoConfig, Observability, ProjectConfig, Webhooks},
     pb, reports,
     store::Store,
     telemetry::{self, cause},
     upstream::{self, demo},
+    webhooks,
 };
 
 /// Longest wait for the answer to a health check.
@@ -27,6 +29,13 @@ pub fn run(command: Command) -> ExitCode {
         eprintln!("boxoffice cannot start: 1 value is wrong\n  {wrong}");
         return ExitCode::from(2);
     }
+    let endpoints = match &command {
+        Command::Webhooks(config) => match endpoints(&config.webhooks) {
+            Ok(endpoints) => endpoints,
+            Err(problems) => return problems,
+        },
+        _ => Vec::new(),
+    };
     let done = match command {
         Command::Serve(config) => {
             with_runtime(&config.observability.clone(), async |guard| serve(&config, guard).await)
@@ -36,10 +45,17 @@ pub fn run(command: Command) -> ExitCode {
             with_runtime(&config.observability.clone(), async |_| demo_provider(config).await)
         }
         Command::Project(config) => with_runtime(&config.observability.clone(), async |_| project(config).await),
+        Command::Webhooks(config) if config.webhooks.list => list_webhooks(&config.webhooks),
+        Command::Webhooks(config) => {
+            with_runtime(&config.observability, async |_| deliver_webhooks(endpoints, &config.webhooks).await)
+        }
         Command::CheckConfig { config, report } => print(&checked(&config, report)),
         Command::Healthcheck { address, service } => healthcheck(address, service.unwrap_or_default()),
         Command::Events { address, action } => event_commands::run(address, action),
-        Command::Descriptors { out } => write_descriptors(out.as_deref()),
+        Command::Descriptors { out, asyncapi: false } => write(out.as_deref(), pb::DESCRIPTORS),
+        Command::Descriptors { out, asyncapi: true } => {
+            asyncapi::document().map_err(Failure::from).and_then(|text| write(out.as_deref(), text.as_bytes()))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -74,6 +90,7 @@ fn wrong_url(command: &Command) -> Option<String> {
         Command::DemoProvider(_)
         | Command::Healthcheck { .. }
         | Command::Events { .. }
+        | Command::Webhooks(_)
         | Command::Descriptors { .. } => return None,
     };
     Some(format!("--{option}: {refused}"))
@@ -149,6 +166,29 @@ async fn project(config: ProjectConfig) -> Result<(), Failure> {
     Ok(Box::pin(reports::project(projection, Clock::System, shutdown)).await?)
 }
 
+/// The endpoints of webhooks, or the exit code if the file is wrong.
+fn endpoints(config: &Webhooks) -> Result<Vec<webhooks::Endpoint>, ExitCode> {
+    let Some(file) = config.endpoints.as_ref().filter(|_| !config.list) else { return Ok(Vec::new()) };
+    webhooks::read_endpoints(file).map_err(|problems| {
+        let noun = if problems.len() == 1 { "value is" } else { "values are" };
+        eprintln!("boxoffice cannot start: {} {noun} wrong\n  {}", problems.len(), problems.join("\n  "));
+        ExitCode::from(2)
+    })
+}
+
+async fn deliver_webhooks(endpoints: Vec<webhooks::Endpoint>, config: &Webhooks) -> Result<(), Failure> {
+    let shutdown = CancellationToken::new();
+    signals::cancel_on_signal(shutdown.clone())?;
+    let count = endpoints.len();
+    telemetry::print(&format!("delivering the events of {} to {count} endpoints", config.from));
+    webhooks::run(endpoints, options::webhooks(config)?, Clock::System, shutdown).await
+}
+
+fn list_webhooks(config: &Webhooks) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    print(&runtime.block_on(webhooks::list(&options::webhooks_database(config)))?)
+}
+
 /// Asks a running service for its health. Succeeds only if it is serving.
 fn healthcheck(address: SocketAddr, service: String) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -185,13 +225,14 @@ fn checked(config: &Config, report: String) -> String {
     }
 }
 
-fn write_descriptors(out: Option<&Path>) -> Result<(), Failure> {
+/// Writes to the file of `--out`, or to standard output.
+fn write(out: Option<&Path>, content: &[u8]) -> Result<(), Failure> {
     match out {
         Some(file) => {
             let unwritable = |error| format!("--out {}: {}", file.display(), cause::of_io(&error));
-            Ok(std::fs::write(file, pb::DESCRIPTORS).map_err(unwritable)?)
+            Ok(std::fs::write(file, content).map_err(unwritable)?)
         }
-        None => Ok(std::io::stdout().write_all(pb::DESCRIPTORS)?),
+        None => Ok(std::io::stdout().write_all(content)?),
     }
 }
 

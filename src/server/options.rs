@@ -9,7 +9,7 @@ use crate::{
     app::Rules,
     config::{
         self, Cache, Config, Cors, Database, DatabaseLocation, Hosts, LogFormat, Migrate, Observability, OrphanSeats,
-        Projector, SecretUrl,
+        Projector, SecretUrl, Webhooks,
     },
     consumer,
     domain::seating::{self, OrphanRule},
@@ -19,7 +19,7 @@ use crate::{
     server::limits,
     sinks, store,
     telemetry::{self, cause},
-    upstream,
+    upstream, webhooks,
 };
 
 pub(super) fn store(config: &Config) -> store::Options {
@@ -61,6 +61,41 @@ pub(super) fn upstream(config: &Config, url: &str) -> Result<upstream::Options, 
         stale: provider.provider_stale,
         absent: provider.provider_absent,
     })
+}
+
+/// The longest time until the service answers a subscriber, and the longest silence after that. Between two heartbeats of the service
+/// there is an hour at most, and ten seconds as a rule; a broken connection is found by its pings.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(10);
+const LONGEST_SILENCE: Duration = Duration::from_mins(61);
+
+/// Fails if the file of `--from-ca-file` cannot be read.
+pub(super) fn webhooks(config: &Webhooks) -> Result<webhooks::Options, String> {
+    let read = |file: &PathBuf| {
+        let unreadable = |error| format!("--from-ca-file {}: {}", file.display(), cause::of_io(&error));
+        std::fs::read(file).map_err(unreadable)
+    };
+    Ok(webhooks::Options {
+        consumer: consumer::Options {
+            url: config.from.expose().to_owned(),
+            ca_pem: config.from_ca_file.as_ref().map(read).transpose()?,
+            timeout: SUBSCRIBE_TIMEOUT,
+            silence: LONGEST_SILENCE,
+        },
+        database: webhooks_database(config),
+        once: config.once,
+        max_waiting: config.max_waiting,
+        retry_schedule: config.retry_schedule.0.clone(),
+        attempt_timeout: config.attempt_timeout,
+        enable: config.enable.0.clone(),
+        redeliver: config.redeliver.0.clone(),
+    })
+}
+
+pub(super) fn webhooks_database(config: &Webhooks) -> webhooks::Database {
+    match config.location() {
+        DatabaseLocation::Sqlite(path) => webhooks::Database::Sqlite(path),
+        DatabaseLocation::Postgres(url) => webhooks::Database::Postgres(url.expose().to_owned()),
+    }
 }
 
 pub(super) fn rules(config: &Config) -> Rules {

@@ -22,7 +22,12 @@ pub(crate) struct Clients {
 
 impl Clients {
     pub(crate) fn buf(&self) -> PathBuf {
-        self.node.join("node_modules/.bin/buf")
+        self.program("buf")
+    }
+
+    /// A program of the Node packages.
+    pub(crate) fn program(&self, name: &str) -> PathBuf {
+        self.node.join("node_modules/.bin").join(name)
     }
 
     /// Copies a program of `tests/clients/node` into the folder with its packages, because Node looks for packages beside the

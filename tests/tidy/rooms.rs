@@ -19,7 +19,7 @@ struct Room {
 
 const GRPC: [&str; 6] = ["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "tonic_web"];
 
-const ROOMS: [Room; 15] = [
+const ROOMS: [Room; 17] = [
     Room {
         name: "domain",
         may_name: &[],
@@ -80,6 +80,12 @@ const ROOMS: [Room; 15] = [
         crates: Crates::Not(&["axum", "redis"]),
     },
     Room {
+        name: "webhooks",
+        may_name: &["consumer", "pb::boxoffice", "pb::DESCRIPTORS", "clock", "telemetry"],
+        crates: Crates::Not(&["axum", "redis"]),
+    },
+    Room { name: "asyncapi", may_name: &["pb::DESCRIPTORS"], crates: Crates::Only(&["prost_reflect", "serde_json"]) },
+    Room {
         name: "config",
         may_name: &["telemetry::cause"],
         // redis and rustls parse the options that are passed on to them, so that a value that they refuse is reported with
@@ -95,6 +101,9 @@ const ROOMS: [Room; 15] = [
 
 /// The modules that put everything together and may name every room.
 const UNRESTRICTED: [&str; 3] = ["server", "main", "lib"];
+
+/// The rooms that may name the crates of the database. Each has a database of its own.
+const DATABASE_ROOMS: [&str; 3] = ["store", "reports", "webhooks"];
 
 /// The rooms that may name the crates of gRPC.
 const GRPC_ROOMS: [&str; 5] = ["grpc", "consumer", "upstream", "telemetry", "pb"];
@@ -166,7 +175,7 @@ fn forbidden_room(room: &Room, target: &[String], file: &str) -> Option<String> 
 
 fn forbidden_crate(room: Option<&Room>, home: &str, name: &str) -> Option<String> {
     let allowed = match (name, room.map(|room| &room.crates)) {
-        ("sea_orm" | "sea_query" | "sqlx", _) => ["store", "reports"].contains(&home),
+        ("sea_orm" | "sea_query" | "sqlx", _) => DATABASE_ROOMS.contains(&home),
         (name, Some(_)) if GRPC.contains(&name) => GRPC_ROOMS.contains(&home),
         (name, Some(Crates::Only(list))) => list.contains(&name),
         (name, Some(Crates::Not(list))) => !list.contains(&name),
