@@ -63,6 +63,9 @@ const ATTRIBUTES: [(&str, &str); 8] = [
     ("traceparent", "The trace of the request that caused the change. Left out if no request did."),
 ];
 
+/// What the attribute epoch says.
+const EPOCH: &str = "The epoch of the database. When it changes, events may come again that are others.";
+
 /// A way on which events leave.
 struct Channel {
     key: &'static str,
@@ -90,7 +93,10 @@ const CHANNELS: [Channel; 6] = [
         description: "A Redis stream. The attributes are fields of an entry, and the event is its field data.",
         content_type: "application/protobuf",
         prefix: Some(""),
-        further: &[("history", "Grows when the stream goes on with another history of the database.")],
+        further: &[
+            ("datacontenttype", "The content type of the data."),
+            ("history", "Grows when the stream goes on with another history of the database."),
+        ],
     },
     Channel {
         key: "rabbitmq",
@@ -98,7 +104,7 @@ const CHANNELS: [Channel; 6] = [
         description: "The topic exchange boxoffice.events of RabbitMQ. The address is the routing key.",
         content_type: "application/protobuf",
         prefix: Some("cloudEvents_"),
-        further: &[],
+        further: &[("cloudEvents_epoch", EPOCH)],
     },
     Channel {
         key: "nats",
@@ -106,15 +112,19 @@ const CHANNELS: [Channel; 6] = [
         description: "The stream BOXOFFICE of NATS JetStream. The address is the subject.",
         content_type: "application/protobuf",
         prefix: Some("ce-"),
-        further: &[("Nats-Msg-Id", "The id of the event, by which the stream drops what comes twice.")],
+        further: &[
+            ("ce-epoch", EPOCH),
+            ("content-type", "The content type of the data."),
+            ("Nats-Msg-Id", "The id of the event and its time, by which the stream drops what comes twice."),
+        ],
     },
     Channel {
         key: "kafka",
         address: "boxoffice.events",
-        description: "A topic of Kafka.",
+        description: "A topic of Kafka. The key of a record is the id of the aggregate.",
         content_type: "application/protobuf",
         prefix: Some("ce_"),
-        further: &[],
+        further: &[("ce_epoch", EPOCH), ("content-type", "The content type of the data.")],
     },
     Channel {
         key: "webhooks",
