@@ -13,9 +13,10 @@ use rustls::{
 use url::Url;
 
 use super::{
+    location::DatabaseLocation,
     options::{
-        Cache, Config, Database, DatabaseLocation, DemoConfig, DemoProvider, Events, Exposure, Grpc, Http, Limits,
-        Observability, ProjectConfig, Projector, Provider, Reports, Webhooks, WebhooksConfig,
+        Cache, Config, Database, DemoConfig, DemoProvider, Events, Exposure, Grpc, Http, Limits, Observability,
+        ProjectConfig, Projector, Provider, Reports, Webhooks, WebhooksConfig,
     },
     row::Row,
     secret::SecretUrl,
