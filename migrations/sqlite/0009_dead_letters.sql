@@ -13,3 +13,4 @@ CREATE TABLE dead_letters (
     PRIMARY KEY (sink, position, "index")
 ) STRICT;
 CREATE INDEX dead_letters_by_aggregate ON dead_letters (sink, aggregate, position, "index");
+CREATE INDEX dead_letters_dead ON dead_letters (sink, aggregate, position, "index") WHERE dead;

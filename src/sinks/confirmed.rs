@@ -68,7 +68,8 @@ impl Relay {
             }
         }
         metrics::sink(|sink| sink.published(&self.address.name, published));
-        let (position, letters) = pass(delivery, &messages, &refused);
+        let room = MOST_LETTERS.saturating_sub(delivery.waiting.values().sum());
+        let Passed { position, letters, is_full } = pass(delivery, &messages, &refused, room);
         if letters.is_empty() {
             delivery.advance(position);
         } else {
@@ -76,6 +77,11 @@ impl Relay {
         }
         if let Some(trouble) = outcome.trouble {
             return Err(trouble);
+        }
+        if is_full {
+            return Err(Trouble::Broker(format!(
+                "{MOST_LETTERS} events wait behind dead letters: redrive or drop the dead letters"
+            )));
         }
         match refused.into_iter().find(|((of, _), ..)| *of > delivery.position) {
             Some((_, _, why)) => Err(Trouble::Broker(why)),
@@ -85,15 +91,8 @@ impl Relay {
 
     /// Writes letters together with the position that passes them.
     async fn keep(&self, delivery: &mut Delivery, position: i64, added: Vec<Letter>) -> Result<(), Trouble> {
-        check_number(delivery.waiting.values().sum::<u64>() + added.len() as u64)?;
-        let before = delivery.position;
-        delivery.position = position;
         let letters = Letters { added, ..Letters::default() };
-        let written = self.write_with(delivery, false, &letters).await;
-        delivery.position = before;
-        if !written.map_err(|error| Trouble::database(&error))? {
-            return Err(Trouble::Broker("another instance delivers events now".to_owned()));
-        }
+        self.write_letters(delivery, position, &letters).await?;
         delivery.advance(position);
         for letter in letters.added {
             if let Some(why) = letter.refused {
@@ -108,6 +107,18 @@ impl Relay {
             *delivery.waiting.entry(letter.aggregate).or_default() += 1;
         }
         metrics::sink(|sink| sink.kept(&self.address.name, delivery.waiting.values().sum()));
+        Ok(())
+    }
+
+    /// Writes changes of letters with a position. If it is not known whether they are written, everything is read anew.
+    async fn write_letters(&self, delivery: &mut Delivery, position: i64, letters: &Letters) -> Result<(), Trouble> {
+        // It stays so if this is dropped in the middle.
+        delivery.is_uncertain = true;
+        let written = self.write_with(delivery, position, false, letters).await;
+        if !written.map_err(|error| Trouble::database(&error))? {
+            return Err(Trouble::Broker("another instance delivers events now".to_owned()));
+        }
+        delivery.is_uncertain = false;
         Ok(())
     }
 
@@ -134,36 +145,47 @@ impl Relay {
         }
         metrics::sink(|sink| sink.published(name, changes.delivered.len()));
         if !changes.delivered.is_empty() || !changes.refused.is_empty() {
-            let written = self.write_with(delivery, false, &changes).await;
-            if !written.map_err(|error| Trouble::database(&error))? {
-                return Err(Trouble::Broker("another instance delivers events now".to_owned()));
-            }
+            self.write_letters(delivery, delivery.position, &changes).await?;
         }
         self.count_letters(delivery).await.map_err(|error| Trouble::database(&error))?;
         outcome.trouble.map_or(Ok(()), Err)
     }
 }
 
-/// Fails if a sink would have so many letters.
-fn check_number(letters: u64) -> Result<(), Trouble> {
-    if letters <= MOST_LETTERS {
-        return Ok(());
-    }
-    Err(Trouble::Broker(format!("{MOST_LETTERS} events wait behind dead letters: redrive or drop the dead letters")))
-}
-
 fn place(message: &Message) -> LetterPlace {
     (message.position, i32::try_from(message.index).unwrap_or(i32::MAX))
 }
 
-/// The position up to which everything is delivered or will be a letter, and these letters.
-fn pass(delivery: &Delivery, messages: &[Message], refused: &[(LetterPlace, i32, String)]) -> (i64, Vec<Letter>) {
+/// What is passed of messages.
+#[derive(Debug, Default)]
+struct Passed {
+    /// Everything up to this position is delivered or will be a letter.
+    position: i64,
+    letters: Vec<Letter>,
+    /// Whether there is no room for the letters of the next row.
+    is_full: bool,
+}
+
+fn pass(delivery: &Delivery, messages: &[Message], refused: &[(LetterPlace, i32, String)], room: u64) -> Passed {
+    let is_waiting = |message: &Message| delivery.waiting.contains_key(&message.aggregate);
+    let is_confirmed = |message: &Message| delivery.confirmed.contains(&place(message));
+    pass_messages(delivery.position, messages, refused, room, is_waiting, is_confirmed)
+}
+
+fn pass_messages(
+    position: i64,
+    messages: &[Message],
+    refused: &[(LetterPlace, i32, String)],
+    room: u64,
+    is_waiting: impl Fn(&Message) -> bool,
+    is_confirmed: impl Fn(&Message) -> bool,
+) -> Passed {
     let mut blocked: HashSet<&str> = HashSet::new();
-    let (mut passed, mut letters, mut of_row) = (delivery.position, Vec::new(), Vec::new());
+    let mut passed = Passed { position, ..Passed::default() };
+    let mut of_row = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         let dead = refused.iter().find(|(of, attempts, _)| *of == place(message) && *attempts >= ATTEMPTS);
-        let waits = delivery.waiting.contains_key(&message.aggregate) || blocked.contains(message.aggregate.as_str());
-        if dead.is_some() || waits {
+        if dead.is_some() || is_waiting(message) || blocked.contains(message.aggregate.as_str()) {
             blocked.insert(&message.aggregate);
             of_row.push(Letter {
                 place: place(message),
@@ -172,25 +194,54 @@ fn pass(delivery: &Delivery, messages: &[Message], refused: &[(LetterPlace, i32,
                 refused: dead.map(|(_, _, why)| why.clone()),
                 attempts: dead.map_or(0, |(_, attempts, _)| *attempts),
             });
-        } else if !delivery.confirmed.contains(&place(message)) {
+        } else if !is_confirmed(message) {
             break;
         }
         if messages.get(index + 1).is_none_or(|next| next.position != message.position) {
-            passed = message.position;
-            letters.append(&mut of_row);
+            if (passed.letters.len() + of_row.len()) as u64 > room {
+                passed.is_full = true;
+                break;
+            }
+            passed.position = message.position;
+            passed.letters.append(&mut of_row);
         }
     }
-    (passed, letters)
+    passed
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Messages of one event each, of these aggregates.
+    fn messages(aggregates: &[&str]) -> Vec<Message> {
+        let message = |(at, aggregate): (usize, &&str)| {
+            // The field aggregate_id, a text of this length.
+            let event = [&[7 << 3 | 2, aggregate.len() as u8][..], aggregate.as_bytes()].concat();
+            let entry = Entry::decode(&event).unwrap();
+            Message::new(at as i64 + 1, 0, &entry)
+        };
+        aggregates.iter().enumerate().map(message).collect()
+    }
+
     #[test]
     fn a_sink_with_too_many_letters_takes_no_more() {
-        assert_eq!(check_number(MOST_LETTERS), Ok(()));
-        let refused = check_number(MOST_LETTERS + 1).unwrap_err();
-        assert!(refused.to_string().contains("redrive or drop"), "{refused}");
+        let messages = messages(&["a", "b", "a", "b", "a"]);
+        let pass = |room| pass_messages(0, &messages, &[], room, |message| message.aggregate == "a", |_| true);
+        let passed = pass(2);
+        // What comes before the third letter is passed.
+        assert_eq!((passed.position, passed.letters.len(), passed.is_full), (4, 2, true));
+        assert_eq!((pass(3).position, pass(3).is_full), (5, false));
+    }
+
+    #[test]
+    fn nothing_is_passed_that_is_neither_confirmed_nor_a_letter() {
+        let messages = messages(&["a", "b", "c", "b"]);
+        let refused = [((2, 0), ATTEMPTS, "too large".to_owned())];
+        let passed = pass_messages(0, &messages, &refused, 9, |_| false, |message| message.aggregate == "a");
+        assert_eq!((passed.position, passed.letters.len()), (2, 1));
+        let passed = pass_messages(0, &messages, &refused, 9, |_| false, |message| message.aggregate != "b");
+        let kept: Vec<_> = passed.letters.iter().map(|letter| (letter.place, letter.refused.is_some())).collect();
+        assert_eq!((passed.position, kept), (4, vec![((2, 0), true), ((4, 0), false)]));
     }
 }

@@ -44,6 +44,14 @@ impl Connection {
 }
 
 impl Each {
+    /// Whether the connection can be used after trouble.
+    pub(super) fn works(&self) -> bool {
+        match self {
+            Self::RabbitMq(connection) => connection.works(),
+            Self::Nats(_) | Self::Kafka(_) => false,
+        }
+    }
+
     /// Delivers messages, at most one unconfirmed for each aggregate unless they are confirmed together.
     pub(super) async fn deliver(&mut self, messages: &[&Message]) -> Outcome {
         match self {

@@ -34,6 +34,8 @@ pub(super) struct Delivery {
     pub(super) waiting: HashMap<String, u64>,
     pub(super) problem: String,
     pub(super) troubles: u32,
+    /// Whether letters were written, and it is not known whether the database has them.
+    pub(super) is_uncertain: bool,
     /// Whether something of this is not in the row.
     pub(super) is_ahead: bool,
     /// When the row of the sink was written.
@@ -54,6 +56,7 @@ impl Delivery {
             waiting: HashMap::new(),
             problem: String::new(),
             troubles: 0,
+            is_uncertain: false,
             is_ahead: false,
             beat: Instant::now(),
         }

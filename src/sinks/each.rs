@@ -50,7 +50,7 @@ where
     let mut outcome = Outcome::default();
     let mut unconfirmed = FuturesUnordered::new();
     loop {
-        while unconfirmed.len() < UNCONFIRMED && begin.elapsed() < SENDING {
+        while outcome.trouble.is_none() && unconfirmed.len() < UNCONFIRMED && begin.elapsed() < SENDING {
             let Some(index) = free.pop_front().and_then(|aggregate| waiting.get_mut(aggregate)?.pop_front()) else {
                 break;
             };
@@ -72,9 +72,9 @@ where
             Err(Failure::Refused(why)) => {
                 outcome.verdicts.insert(index, Err(why));
             }
+            // Nothing more is sent. What is confirmed meanwhile need not be sent again.
             Err(Failure::Trouble(trouble)) => {
-                outcome.trouble = Some(trouble);
-                return outcome;
+                outcome.trouble.get_or_insert(trouble);
             }
         }
     }

@@ -42,7 +42,7 @@ pub(super) struct Connection {
     topic: String,
     partitions: Vec<i32>,
     /// Those that were needed already.
-    clients: BTreeMap<i32, Arc<PartitionClient>>,
+    clients: BTreeMap<i32, PartitionClient>,
 }
 
 impl Connection {
@@ -95,15 +95,17 @@ impl Connection {
         for (index, message) in messages.iter().enumerate() {
             by_partition.entry(self.partition(&message.aggregate)).or_default().push(index);
         }
-        for partition in by_partition.keys() {
-            if let Err(trouble) = self.know(*partition).await {
-                outcome.trouble = Some(trouble);
-                return outcome;
-            }
+        let begin = Instant::now();
+        if let Some(trouble) = self.connect_to(by_partition.keys().copied()).await
+            && !by_partition.keys().any(|partition| self.clients.contains_key(partition))
+        {
+            outcome.trouble = Some(trouble);
+            return outcome;
         }
+        // What is for another partition is delivered next time.
         let produced = by_partition.iter().filter_map(|(partition, indices)| {
             let client = self.clients.get(partition)?;
-            Some(produce(client, messages, indices))
+            Some(produce(client, messages, indices, begin))
         });
         for of_partition in join_all(produced).await {
             outcome.verdicts.extend(of_partition.verdicts);
@@ -112,13 +114,24 @@ impl Connection {
         outcome
     }
 
-    async fn know(&mut self, partition: i32) -> Result<(), Trouble> {
-        if !self.clients.contains_key(&partition) {
+    /// Connects to the leaders of these partitions, all at once. Returns why one of them is not connected.
+    async fn connect_to(&mut self, partitions: impl Iterator<Item = i32>) -> Option<Trouble> {
+        let missing: Vec<_> = partitions.filter(|partition| !self.clients.contains_key(partition)).collect();
+        let connected = join_all(missing.into_iter().map(async |partition| {
             let client = self.client.partition_client(&self.topic, partition, UnknownTopicHandling::Error);
-            let client = timeout(CONFIRMATION, client).await.map_err(|_| Trouble::late(KIND, CONFIRMATION))?;
-            self.clients.insert(partition, Arc::new(client.map_err(|error| failed(&error))?));
+            (partition, timeout(CONFIRMATION, client).await)
+        }));
+        let mut trouble = None;
+        for (partition, client) in connected.await {
+            match client {
+                Ok(Ok(client)) => {
+                    self.clients.insert(partition, client);
+                }
+                Ok(Err(error)) => trouble = Some(failed(&error)),
+                Err(_) => trouble = Some(Trouble::late(KIND, CONFIRMATION)),
+            }
         }
-        Ok(())
+        trouble
     }
 
     fn partition(&self, key: &str) -> i32 {
@@ -128,9 +141,8 @@ impl Connection {
 }
 
 /// Produces these messages of a partition, batch after batch.
-async fn produce(client: &PartitionClient, messages: &[&Message], indices: &[usize]) -> Outcome {
+async fn produce(client: &PartitionClient, messages: &[&Message], indices: &[usize], begin: Instant) -> Outcome {
     let mut outcome = Outcome::default();
-    let begin = Instant::now();
     let mut rest = indices;
     // Of these no further event is sent, because one was refused.
     let mut refused: Vec<&str> = Vec::new();

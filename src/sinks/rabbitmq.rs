@@ -4,7 +4,11 @@
 //! is trouble with the topology, not with the message, and so is a negative confirmation: a queue is full or has failed. Only
 //! a message that is too large is refused. For that the broker closes the channel and tells its limit.
 
-use std::time::Duration;
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use lapin::{
     BasicProperties, Channel, Confirmation, ConnectionProperties, ErrorKind, ExchangeKind,
@@ -30,8 +34,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 const PERSISTENT: u8 = 2;
 
 pub(super) struct Connection {
-    // Closed when it is dropped.
-    _open: lapin::Connection,
+    open: lapin::Connection,
     channel: Channel,
     exchange: String,
 }
@@ -67,11 +70,19 @@ impl Connection {
             }
             _ => failed(&error),
         })?;
-        Ok(Self { _open: connection, channel, exchange: exchange.to_owned() })
+        Ok(Self { open: connection, channel, exchange: exchange.to_owned() })
     }
 
     pub(super) async fn deliver(&self, messages: &[&Message]) -> Outcome {
-        let mut outcome = each::publish(messages, KIND, |message| self.publish(message)).await;
+        if self.open.status().blocked() {
+            let trouble = trouble("the broker takes no messages: its memory or its disk is full");
+            return Outcome { trouble: Some(trouble), ..Outcome::default() };
+        }
+        let returned = Mutex::default();
+        let mut outcome = each::publish(messages, KIND, |message| self.publish(message, &returned)).await;
+        // The library may give a returned message to the confirmation of another one, and then the returned one is taken for confirmed.
+        let returned = returned.into_inner().unwrap_or_else(PoisonError::into_inner);
+        outcome.verdicts.retain(|index, verdict| verdict.is_err() || !returned.contains(&messages[*index].event_type));
         // The channel was closed because of one message, and the broker does not say of which.
         let limit = outcome.trouble.as_ref().and_then(|trouble| match trouble {
             Trouble::Broker(why) => size_limit(why),
@@ -86,7 +97,13 @@ impl Connection {
         outcome
     }
 
-    async fn publish(&self, message: &Message) -> Result<(), Failure> {
+    /// Whether the connection can be used after trouble. What the broker does not take must not cost a connection for each attempt.
+    pub(super) fn works(&self) -> bool {
+        self.open.status().connected() && self.channel.status().connected()
+    }
+
+    /// Publishes a message. The types of those that come back are noted.
+    async fn publish(&self, message: &Message, returned: &Mutex<HashSet<String>>) -> Result<(), Failure> {
         let mut headers = FieldTable::default();
         for (name, value) in message.attributes() {
             headers.insert(format!("cloudEvents_{name}").into(), AMQPValue::LongString(value.into()));
@@ -102,11 +119,16 @@ impl Connection {
         let (exchange, key) = (self.exchange.as_str().into(), message.event_type.as_str().into());
         let published = self.channel.basic_publish(exchange, key, options, &message.data, properties).await;
         let confirmed = published.map_err(|error| Failure::Trouble(failed(&error)))?.await;
-        match confirmed.map_err(|error| Failure::Trouble(failed(&error)))? {
+        let confirmed = confirmed.map_err(|error| Failure::Trouble(failed(&error)))?;
+        if let Confirmation::Ack(Some(message)) | Confirmation::Nack(Some(message)) = &confirmed {
+            let mut returned = returned.lock().unwrap_or_else(PoisonError::into_inner);
+            returned.insert(message.delivery.routing_key.to_string());
+        }
+        match confirmed {
             Confirmation::Ack(None) => Ok(()),
-            Confirmation::Ack(Some(_)) => Err(Failure::Trouble(trouble(&format!(
+            Confirmation::Ack(Some(came_back)) => Err(Failure::Trouble(trouble(&format!(
                 "no queue is bound to the exchange {} for {}",
-                self.exchange, message.event_type
+                self.exchange, came_back.delivery.routing_key
             )))),
             Confirmation::Nack(_) => Err(Failure::Trouble(trouble(&format!(
                 "a queue did not take {}: it is full, or has failed",

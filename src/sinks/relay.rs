@@ -113,6 +113,10 @@ impl Relay {
                 Some(Found::Compacted) => self.skip(&mut delivery).await?,
                 Some(Found::Rows(rows)) => self.attempt(&mut delivery, Next::Rows(rows), shutdown).await,
             }
+            if delivery.is_uncertain {
+                // Only the database knows what it has. The sink is taken and read anew.
+                return Ok(());
+            }
             if Instant::now() >= due && !self.write(&mut delivery, false).await? {
                 tracing::warn!(
                     sink = self.address.name,
@@ -127,9 +131,12 @@ impl Relay {
     async fn attempt(&self, delivery: &mut Delivery, next: Next, shutdown: &CancellationToken) {
         let sent = timeout(LONGEST_SEND, Box::pin(self.send(delivery, next))).await;
         match sent.unwrap_or_else(|_| Err(Trouble::late(self.address.broker.kind(), LONGEST_SEND))) {
-            Ok(()) => {
+            // A connection alone delivers nothing.
+            Ok(false) => {}
+            Ok(true) => {
                 if !std::mem::take(&mut delivery.problem).is_empty() {
                     tracing::info!(sink = self.address.name, "events are delivered again");
+                    delivery.is_ahead = true;
                 }
                 delivery.troubles = 0;
             }
@@ -140,38 +147,44 @@ impl Relay {
                     tracing::warn!(sink = self.address.name, problem, "events are not delivered");
                 }
                 delivery.problem = problem;
-                self.pause(delivery, shutdown).await;
+                if !delivery.is_uncertain {
+                    self.pause(delivery, shutdown).await;
+                }
             }
         }
     }
 
-    /// Connects if that is needed, or delivers. The connection is dropped with any trouble.
-    async fn send(&self, delivery: &mut Delivery, next: Next) -> Result<(), Trouble> {
+    /// Connects if that is needed, or delivers, and returns whether it has delivered. With trouble the connection is dropped, unless
+    /// it still works.
+    async fn send(&self, delivery: &mut Delivery, next: Next) -> Result<bool, Trouble> {
         let Some(connection) = delivery.connection.take() else {
             let mut connection = Connection::open(&self.address).await?;
             if let Connection::Redis(redis) = &mut connection {
                 self.align(redis, delivery).await?;
             }
             delivery.connection = Some(connection);
-            return Ok(());
+            return Ok(false);
         };
-        let connection = match connection {
+        let (connection, sent) = match connection {
             Connection::Redis(mut redis) => {
                 if let Next::Rows(rows) = next {
                     self.send_in_sequence(&mut redis, delivery, rows).await?;
                 }
-                Connection::Redis(redis)
+                (Connection::Redis(redis), Ok(()))
             }
             Connection::Each(mut each) => {
-                match next {
-                    Next::Rows(rows) => self.send_each(&mut each, delivery, rows).await?,
-                    Next::Letters => self.send_letters(&mut each, delivery).await?,
+                let sent = match next {
+                    Next::Rows(rows) => self.send_each(&mut each, delivery, rows).await,
+                    Next::Letters => self.send_letters(&mut each, delivery).await,
+                };
+                if sent.is_err() && !each.works() {
+                    return sent.map(|()| true);
                 }
-                Connection::Each(each)
+                (Connection::Each(each), sent)
             }
         };
         delivery.connection = Some(connection);
-        Ok(())
+        sent.map(|()| true)
     }
 
     /// Waits after trouble, and lets the beat go on.
@@ -216,24 +229,26 @@ impl Relay {
 
     /// Writes how far the sink is. Returns whether this instance still delivers.
     pub(super) async fn write(&self, delivery: &mut Delivery, stops: bool) -> Result<bool, Error> {
-        self.write_with(delivery, stops, &Letters::default()).await
+        self.write_with(delivery, delivery.position, stops, &Letters::default()).await
     }
 
-    /// The same, together with changes of letters.
+    /// The same for this position, together with changes of letters.
     pub(super) async fn write_with(
         &self,
         delivery: &mut Delivery,
+        position: i64,
         stops: bool,
         letters: &Letters,
     ) -> Result<bool, Error> {
-        let Delivery { position, shift, fence, .. } = *delivery;
+        let Delivery { shift, fence, .. } = *delivery;
         let (name, now) = (&self.address.name, self.clock.now());
         let begin = Instant::now();
         let progress = Progress { position, shift, problem: &delivery.problem, stops, letters };
         let is_ours = self.store.advance_sink(name, (fence, &delivery.epoch), &progress, now).await?;
         (delivery.beat, delivery.is_ahead) = (begin, false);
         let lag = (delivery.follower.last() - position).max(0);
-        let waiting = if lag == 0 { None } else { self.store.written_after(position).await? };
+        // What was written is written, whether or not this can be read.
+        let waiting = if lag == 0 { None } else { self.store.written_after(position).await.ok().flatten() };
         let seconds = waiting.map_or(0.0, |since| (now - since).to_std().unwrap_or_default().as_secs_f64());
         metrics::sink(|sink| sink.lag(name, lag.unsigned_abs(), seconds));
         Ok(is_ours)

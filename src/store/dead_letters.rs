@@ -138,7 +138,8 @@ impl Store {
                 .from_as(letter, before.clone())
                 .and_where(dead(dead_letter::Column::Sink).eq(sink))
                 .and_where(dead(dead_letter::Column::Aggregate).eq(own(dead_letter::Column::Aggregate)))
-                .and_where(dead(dead_letter::Column::Dead).eq(true))
+                // As the partial index has it.
+                .and_where(dead(dead_letter::Column::Dead))
                 .and_where(
                     dead(dead_letter::Column::Position).lt(own(dead_letter::Column::Position)).or(dead(
                         dead_letter::Column::Position,
