@@ -2,7 +2,8 @@
 //!
 //! The key of a record is its aggregate, from which the partition follows as with Java's client. A partition takes a batch whole
 //! or not at all, and has one batch in flight, so the events of an aggregate arrive in their order. The client does not number its
-//! batches, so one that was given up may arrive twice.
+//! batches, so one that was given up may arrive twice. It also sends a batch again that the broker has stored and slowed down because of a
+//! quota.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
