@@ -45,12 +45,7 @@ impl Relay {
         for message in &mut messages {
             message.epoch = Some(Arc::clone(&delivery.epoch));
         }
-        let sent: Vec<&Message> = messages
-            .iter()
-            .filter(|message| {
-                !delivery.waiting.contains_key(&message.aggregate) && !delivery.confirmed.contains(&place(message))
-            })
-            .collect();
+        let sent = to_send(delivery, &messages);
         let outcome = each.deliver(&sent).await;
         let (mut refused, mut published) = (Vec::new(), 0);
         for (index, verdict) in outcome.verdicts {
@@ -150,6 +145,19 @@ impl Relay {
         self.count_letters(delivery).await.map_err(|error| Trouble::database(&error))?;
         outcome.trouble.map_or(Ok(()), Err)
     }
+}
+
+/// The messages that are sent now. Those of aggregates with a refusal come when all others are confirmed: a refusal may cost
+/// the others their confirmations, because a broker closes the connection for it.
+fn to_send<'a>(delivery: &Delivery, messages: &'a [Message]) -> Vec<&'a Message> {
+    let is_open = |message: &&Message| {
+        !delivery.waiting.contains_key(&message.aggregate) && !delivery.confirmed.contains(&place(message))
+    };
+    let open: Vec<_> = messages.iter().filter(is_open).collect();
+    let is_refused = |message: &&&Message| delivery.refusals.contains_key(&place(message));
+    let refused: HashSet<_> = open.iter().filter(is_refused).map(|message| message.aggregate.as_str()).collect();
+    let others: Vec<_> = open.iter().copied().filter(|message| !refused.contains(message.aggregate.as_str())).collect();
+    if others.is_empty() { open } else { others }
 }
 
 fn place(message: &Message) -> LetterPlace {
