@@ -139,7 +139,7 @@ impl Subscription {
                 return Ok(Some(Delivery::Event { row, index }));
             }
             if self.sent_at.elapsed() >= self.heartbeat {
-                return Ok(Some(Delivery::Heartbeat(self.cursor)));
+                return Ok(Some(self.heartbeat()));
             }
         }
         Ok(None)
