@@ -3,13 +3,17 @@
 //! A [`Task`] has a period and takes no input: each run reads what there is to do, so a run that was missed, repeated or cut
 //! off costs nothing but time. A [`Nudge`] starts the next run early. A failure is logged when it begins and when it is over,
 //! not once for each run. After a panic, which is logged, the task goes on. [`supervise`] is for a loop that never pauses by
-//! itself: it starts the loop again after a panic.
+//! itself: it starts the loop again after a panic. [`Backoff`] has the pauses of what is attempted until it succeeds.
 //!
 //! Deliberately absent: a registry of tasks, and spawning. The caller spawns the future, on a tracker if the end of the
 //! process has to wait for it.
 
+mod backoff;
+
 #[cfg(test)]
 mod tests;
+
+pub use backoff::Backoff;
 
 use std::{error::Error, pin::pin, sync::Arc, time::Duration};
 

@@ -47,7 +47,7 @@ const FLUSH_SPANS: Duration = Duration::from_secs(2);
 const FLUSH_LINES: Duration = Duration::from_secs(1);
 
 /// The HTTP/2 library warns of each connection that an attacker breaks, without the peer. `connection_errors` logs the same
-/// by the second and with the peer.
+/// by the second and with the peer. The libraries of brokers log each attempt; a sink logs when trouble begins and ends.
 const SILENCED: &str = "h2=off,async_nats=off,lapin=off,rskafka=off";
 
 static CONSOLE: OnceLock<Console> = OnceLock::new();

@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::usage::{self, Memory};
-use crate::harness::{postgres::free_port, server::Setup, supervisor};
+use crate::harness::{process::free_port, server::Setup, supervisor};
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const HEALTH_CHECK_PERIOD: Duration = Duration::from_millis(2);

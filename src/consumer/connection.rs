@@ -1,6 +1,6 @@
 //! The connection to the service: one for each stream, so that a stream that is opened again can reach another instance.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use tokio::time::timeout;
 use tonic::{
@@ -9,9 +9,12 @@ use tonic::{
 };
 
 use super::options::{Options, SetupError, Start};
-use crate::pb::boxoffice::v1::{
-    GetEventFeedRequest, GetEventFeedResponse, SubscribeEventsRequest, SubscribeEventsResponse,
-    events_client::EventsClient, subscribe_events_request::Start as Place,
+use crate::{
+    pb::boxoffice::v1::{
+        GetEventFeedRequest, GetEventFeedResponse, SubscribeEventsRequest, SubscribeEventsResponse,
+        events_client::EventsClient, subscribe_events_request::Start as Place,
+    },
+    telemetry::cause::innermost,
 };
 
 /// The interval of pings. They are also sent while the connection is idle, to detect a service that vanished.
@@ -89,22 +92,10 @@ async fn feed(client: &mut EventsClient<Channel>) -> Result<GetEventFeedResponse
 
 async fn connect(endpoint: &Endpoint) -> Result<EventsClient<Channel>, Status> {
     let channel = endpoint.connect().await;
-    Ok(EventsClient::new(channel.map_err(|error| Status::unavailable(cause(&error)))?))
+    Ok(EventsClient::new(channel.map_err(|error| Status::unavailable(innermost(&error)))?))
 }
 
 async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     let late = |_| Err(Status::deadline_exceeded(format!("no answer within {limit:?}")));
     timeout(limit, call).await.unwrap_or_else(late)
-}
-
-/// The innermost cause. The outer ones say "transport error" only.
-pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    match innermost.downcast_ref() {
-        Some(error) => crate::telemetry::cause::of_io(error),
-        None => innermost.to_string(),
-    }
 }

@@ -70,7 +70,10 @@ mod tests {
         assert_eq!(unknown, Some(Ended::Unknown { oldest: oldest() }));
         let malformed = Ended::read(&refusal(Code::InvalidArgument, "TOKEN_MALFORMED"));
         assert_eq!(malformed, Some(Ended::TokenMalformed));
-        assert!(matches!(Ended::read(&Status::unimplemented("")), Some(Ended::Refused { .. })));
+        for code in [Code::InvalidArgument, Code::PermissionDenied, Code::Unauthenticated, Code::Unimplemented] {
+            let refused = Ended::Refused { code, message: "m".to_owned() };
+            assert_eq!(Ended::read(&Status::new(code, "m")), Some(refused));
+        }
         for passes in [refusal(Code::Unavailable, "STORE_UNAVAILABLE"), Status::resource_exhausted("")] {
             assert_eq!(Ended::read(&passes), None);
         }

@@ -12,12 +12,12 @@ use super::{
     options::{Options, SetupError, Start},
 };
 use crate::{
+    background::Backoff,
     clock::Clock,
     pb::boxoffice::v1::{FeedEvent, SubscribeEventsResponse, subscribe_events_response::Message},
+    telemetry::cause::innermost,
 };
 
-/// The most of the first pause after trouble, and of the longest. The most doubles with each pause.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
 /// The longest pause that the service may ask for.
 const LONGEST_HINT: Duration = Duration::from_mins(1);
 
@@ -60,8 +60,8 @@ pub struct Consumer {
     /// Where the next stream begins.
     start: Start,
     state: State,
-    /// How often in a row there was trouble, and what it was the last time.
-    troubles: u32,
+    backoff: Backoff,
+    /// What interrupts the stream at present.
     trouble: Option<String>,
 }
 
@@ -78,7 +78,7 @@ impl Consumer {
             clock,
             start,
             state: State::Paused(Instant::now()),
-            troubles: 0,
+            backoff: Backoff::default(),
             trouble: None,
         })
     }
@@ -150,7 +150,7 @@ impl Consumer {
         if self.trouble.take().is_some() {
             tracing::info!("the stream of events works again");
         }
-        self.troubles = 0;
+        self.backoff.reset();
         let (token, delivery) = match message.message? {
             Message::Event(event) => (event.resume_token.clone(), Delivery::Event(Box::new(event))),
             Message::Heartbeat(heartbeat) => {
@@ -158,7 +158,7 @@ impl Consumer {
             }
             Message::Draining(draining) => {
                 tracing::info!("the service shuts down; the stream of events is opened again");
-                self.state = State::Paused(Instant::now() + self.pause(Duration::ZERO));
+                self.state = State::Paused(Instant::now() + self.backoff.pause(self.clock.fraction()));
                 (draining.resume_token.clone(), Delivery::Heartbeat(draining.resume_token))
             }
         };
@@ -170,7 +170,7 @@ impl Consumer {
     fn interrupted(&mut self, status: &Status) -> Result<(), Ended> {
         // Also if the caller goes on after this has ended.
         let hint = status.get_details_retry_info().and_then(|retry| retry.retry_delay).unwrap_or_default();
-        let pause = self.pause(hint.min(LONGEST_HINT));
+        let pause = hint.min(LONGEST_HINT) + self.backoff.pause(self.clock.fraction());
         self.state = State::Paused(Instant::now() + pause);
         if let Some(ended) = Ended::read(status) {
             return Err(ended);
@@ -182,19 +182,12 @@ impl Consumer {
         self.trouble = Some(cause);
         Ok(())
     }
-
-    /// The next pause, with full jitter, after the one that the service asks for.
-    fn pause(&mut self, hint: Duration) -> Duration {
-        let most = PAUSES.0.saturating_mul(1 << self.troubles.min(20)).min(PAUSES.1);
-        self.troubles = self.troubles.saturating_add(1);
-        hint + most.mul_f64(self.clock.fraction())
-    }
 }
 
 /// A status in words. Its message may hide the cause.
 fn cause(status: &Status) -> String {
     match std::error::Error::source(status) {
-        Some(source) => format!("{:?}: {}", status.code(), connection::cause(source)),
+        Some(source) => format!("{:?}: {}", status.code(), innermost(source)),
         None => format!("{:?}: {}", status.code(), status.message()),
     }
 }

@@ -14,14 +14,13 @@ use super::{
     error::Error,
 };
 use crate::{
+    background::Backoff,
     clock::Clock,
     consumer::{self, Consumer, Delivery, Start},
 };
 
 /// How long a batch waits for another event.
 const LINGER: Duration = Duration::from_millis(10);
-/// The most of the first pause after trouble, and of the longest. The most doubles with each pause.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
 
 /// What the projector does.
 #[derive(Clone, Debug)]
@@ -65,7 +64,7 @@ pub async fn project(projection: Projection, clock: Clock, shutdown: Cancellatio
 
 impl Projector {
     async fn run(&mut self, shutdown: &CancellationToken) -> Result<(), Error> {
-        let mut troubles = 0;
+        let mut backoff = Backoff::default();
         loop {
             let from = self.cursor.version;
             let ended = tokio::select! {
@@ -76,9 +75,10 @@ impl Projector {
             if !error.passes() || self.projection.once {
                 return Err(error);
             }
-            troubles = if self.cursor.version == from { troubles + 1 } else { 1 };
-            let most = PAUSES.0.saturating_mul(1 << troubles.min(20)).min(PAUSES.1);
-            let pause = most.mul_f64(self.clock.fraction());
+            if self.cursor.version != from {
+                backoff.reset();
+            }
+            let pause = backoff.pause(self.clock.fraction());
             tracing::warn!(error = &error as &dyn std::error::Error, ?pause, "the projection is interrupted");
             tokio::select! {
                 () = sleep(pause) => {}

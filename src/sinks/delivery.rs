@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{connection::Connection, message::Message};
 use crate::{
+    background::Backoff,
     feed::{Follower, Row},
     store::LetterPlace,
 };
@@ -33,7 +34,7 @@ pub(super) struct Delivery {
     /// The aggregates whose events wait behind a dead letter, and how many letters each has.
     pub(super) waiting: HashMap<String, u64>,
     pub(super) problem: String,
-    pub(super) troubles: u32,
+    pub(super) backoff: Backoff,
     /// Whether letters were written, and it is not known whether the database has them.
     pub(super) is_uncertain: bool,
     /// Whether something of this is not in the row.
@@ -55,7 +56,7 @@ impl Delivery {
             refusals: HashMap::new(),
             waiting: HashMap::new(),
             problem: String::new(),
-            troubles: 0,
+            backoff: Backoff::default(),
             is_uncertain: false,
             is_ahead: false,
             beat: Instant::now(),

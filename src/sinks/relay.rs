@@ -20,8 +20,6 @@ const BEAT: Duration = Duration::from_secs(2);
 const LONGEST_SEND: Duration = Duration::from_secs(6);
 /// How often the others look.
 const LOOK: Duration = Duration::from_secs(1);
-/// The most of the first pause after trouble, and of the longest. The most doubles with each pause.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(15));
 /// How soon the row of the sink is written after a delivery. If the instance ends before, the broker has the events already.
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
 /// The pause when the feed seems to begin later than it does, before it is looked at again.
@@ -138,7 +136,7 @@ impl Relay {
                     tracing::info!(sink = self.address.name, "events are delivered again");
                     delivery.is_ahead = true;
                 }
-                delivery.troubles = 0;
+                delivery.backoff.reset();
             }
             Err(trouble) => {
                 metrics::sink(|sink| sink.retried(&self.address.name));
@@ -189,10 +187,7 @@ impl Relay {
 
     /// Waits after trouble, and lets the beat go on.
     async fn pause(&self, delivery: &mut Delivery, shutdown: &CancellationToken) {
-        let (first, longest) = PAUSES;
-        let most = first.saturating_mul(1 << delivery.troubles.min(16)).min(longest);
-        delivery.troubles += 1;
-        let end = Instant::now() + most.mul_f64(self.clock.fraction());
+        let end = Instant::now() + delivery.backoff.pause(self.clock.fraction());
         // The row says why meanwhile. Whether that is written is known by the next write, too.
         while Instant::now() < end && !shutdown.is_cancelled() {
             if self.write(delivery, false).await.is_ok_and(|is_ours| !is_ours) {
@@ -212,7 +207,7 @@ impl Relay {
             let commits = oldest - delivery.position;
             tracing::error!(sink = self.address.name, commits, "events were deleted before they were delivered");
             metrics::sink(|sink| sink.skipped(&self.address.name, commits.unsigned_abs()));
-            (delivery.position, delivery.is_ahead) = (oldest, true);
+            delivery.advance(oldest);
         } else {
             sleep(STALE_PAUSE).await;
         }

@@ -3,7 +3,7 @@
 //! The name of the endpoint is looked up for each attempt, and the address that is connected to is the one that was checked. So a name
 //! that leads to another address later cannot lead into the network of this machine. Redirects are not followed, and no proxy is used.
 
-use std::{error::Error, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -173,11 +173,12 @@ where
 {
     let mut client = http1::Builder::new();
     client.max_buf_size(LONGEST_HEADERS);
-    let (mut sender, connection) = client.handshake(TokioIo::new(stream)).await.map_err(|error| reason(&error))?;
+    let (mut sender, connection) =
+        client.handshake(TokioIo::new(stream)).await.map_err(|error| cause::innermost(&error))?;
     // The connection ends with this set, whatever becomes of the request.
     let mut driver = JoinSet::new();
     driver.spawn(connection);
-    let answer = sender.send_request(request).await.map_err(|error| reason(&error))?;
+    let answer = sender.send_request(request).await.map_err(|error| cause::innermost(&error))?;
     let (parts, mut body) = answer.into_parts();
     let mut read = 0;
     while read < LONGEST_ANSWER && !body.is_end_stream() {
@@ -188,15 +189,6 @@ where
         }
     }
     Ok((parts.status, parts.headers))
-}
-
-/// The innermost cause.
-fn reason(error: &(dyn Error + 'static)) -> String {
-    let mut inner = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.downcast_ref().map_or_else(|| inner.to_string(), cause::of_io)
 }
 
 fn judge(status: StatusCode, headers: &HeaderMap, now: DateTime<Utc>) -> Attempt {

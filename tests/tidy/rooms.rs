@@ -71,12 +71,12 @@ const ROOMS: [Room; 17] = [
     },
     Room {
         name: "consumer",
-        may_name: &["pb::boxoffice", "clock", "telemetry"],
+        may_name: &["pb::boxoffice", "background", "clock", "telemetry"],
         crates: Crates::Not(&["axum", "redis"]),
     },
     Room {
         name: "reports",
-        may_name: &["domain", "consumer", "clock", "telemetry", "pb::boxoffice::events", "pb::google"],
+        may_name: &["domain", "consumer", "background", "clock", "telemetry", "pb::boxoffice::events", "pb::google"],
         crates: Crates::Not(&["axum", "redis"]),
     },
     Room {
