@@ -5,9 +5,8 @@ use boxoffice::pb::boxoffice::v1::EventSinkState;
 use crate::harness::{
     Store, World,
     brokers::Broker,
-    events::{assert_complete, delivered, sinks},
+    events::{assert_complete, change, delivered, feed, in_state, sinks},
     eventually,
-    redis_stream::{change, feed, in_state},
     seats::{best, confirm, reserve, showtime},
     world::Storage,
 };

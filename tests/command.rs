@@ -316,7 +316,7 @@ async fn events_says_what_it_cannot_do() {
         let printed = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.code() == Some(2) && printed.contains(why), "{printed}");
     }
-    let address = format!("127.0.0.1:{}", crate::harness::postgres::free_port());
+    let address = format!("127.0.0.1:{}", crate::harness::process::free_port());
     let printed = failure(binary().args(["events", "lag", "--address", &address]));
     assert_eq!(printed, format!("boxoffice: {address} does not answer as a gRPC server\n"));
     let world = World::start(Store::Sqlite).await;

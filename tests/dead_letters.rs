@@ -1,21 +1,26 @@
 //! Dead letters: an event that a broker refuses holds up its showtime alone, and is delivered in its place when it is redriven.
 
-use boxoffice::pb::boxoffice::v1::{
-    DeadLetter, DeadLetterState, DropDeadLettersRequest, FeedEvent, ListDeadLettersRequest, RedriveDeadLettersRequest,
-    Showtime, drop_dead_letters_request as drop, redrive_dead_letters_request as redrive,
+use boxoffice::pb::boxoffice::{
+    events::v1::event::Payload,
+    v1::{
+        DeadLetter, DeadLetterState, DropDeadLettersRequest, FeedEvent, ListDeadLettersRequest,
+        RedriveDeadLettersRequest, Showtime, drop_dead_letters_request as drop,
+        redrive_dead_letters_request as redrive,
+    },
 };
+use sea_orm::ConnectionTrait as _;
 use tonic::Code;
 
 use crate::harness::{
     Server, Store, World, assert_not_found, assert_refused,
-    brokers::Delivered,
-    events::{delivered, sinks},
+    brokers::{Delivered, consumed},
+    events::{change, delivered, feed, sinks},
     eventually,
     nats::Nats,
     rabbitmq::RabbitMq,
-    redis_stream::{change, feed},
     seats::{best, reserve, showtime},
     server::binary,
+    world::Storage,
 };
 
 /// With these limits an event of a customer with a long name is too large, and no other.
@@ -34,20 +39,20 @@ async fn small_nats() -> Nats {
 }
 
 /// Makes changes of two showtimes, of which one event is too large. Returns it, and all events.
-async fn changes(server: &Server, showtime: &Showtime, other: &Showtime) -> (String, Vec<FeedEvent>) {
+/// Before them the feed has so many.
+async fn changes(server: &Server, showtime: &Showtime, other: &Showtime, before: usize) -> (String, Vec<FeedEvent>) {
     change(server, showtime, "ada").await;
     change(server, other, "bob").await;
     let large = "l".repeat(128);
     reserve(server, best(showtime, &large, 8)).await.expect("there are seats");
     change(server, showtime, "cem").await;
     change(server, other, "dan").await;
-    let events = feed(server, 15).await;
-    let is_large = |event: &&FeedEvent| event.subject != event.id && is_of(event, &large);
+    let events = feed(server, before + 13).await;
+    let is_large = |event: &&FeedEvent| {
+        let payload = event.data.as_ref().and_then(|data| data.payload.as_ref());
+        matches!(payload, Some(Payload::ReservationCreated(made)) if made.customer_id == large)
+    };
     (events.iter().find(is_large).expect("the event is in the feed").id.clone(), events)
-}
-
-fn is_of(event: &FeedEvent, customer: &str) -> bool {
-    format!("{event:?}").contains(customer)
 }
 
 async fn letters(server: &Server, dead_only: bool) -> Vec<DeadLetter> {
@@ -75,6 +80,11 @@ fn ids<'a>(messages: &'a [Delivered], showtime: &Showtime) -> Vec<&'a str> {
     own.map(Delivered::id_of_event).collect()
 }
 
+/// The events of a showtime that a consumer takes that drops what comes again.
+fn consumed_of(messages: &[Delivered], showtime: &Showtime) -> Vec<String> {
+    consumed(messages).into_iter().filter(|id| id.starts_with(&showtime.showtime_id)).collect()
+}
+
 fn of_showtime<'a>(events: &'a [FeedEvent], showtime: &Showtime) -> Vec<&'a str> {
     let own = events.iter().filter(|event| event.id.starts_with(&showtime.showtime_id));
     own.map(|event| event.id.as_str()).collect()
@@ -83,8 +93,9 @@ fn of_showtime<'a>(events: &'a [FeedEvent], showtime: &Showtime) -> Vec<&'a str>
 /// Waits until the large event is a dead letter, and everything else is delivered or waits behind it.
 async fn refused(server: &Server, large: &str, events: &[FeedEvent], showtime: &Showtime) -> Vec<DeadLetter> {
     let letters = eventually("the event is a dead letter", async || {
-        let letters = letters(server, false).await;
+        // The sink is read first: once it has passed everything, all letters are written.
         let sink = sinks(server).await.remove(0);
+        let letters = letters(server, false).await;
         (!letters.is_empty() && sink.lag == 0 && sink.problem.is_empty()).then_some(letters)
     })
     .await;
@@ -113,7 +124,7 @@ async fn an_event_that_nats_refuses_holds_up_its_showtime_alone_until_it_is_redr
     world.stop().await;
     let server = world.setup().clone().with("--sink", nats.url()).start().await;
     let (showtime, other) = (showtime(&server).await, showtime(&server).await);
-    let (large, all) = changes(&server, &showtime, &other).await;
+    let (large, all) = changes(&server, &showtime, &other, 2).await;
     let kept = refused(&server, &large, &all, &showtime).await;
     assert!(kept[0].reason.contains("larger than the stream BOXOFFICE takes"), "{}", kept[0].reason);
     let messages = nats.messages().await;
@@ -156,7 +167,7 @@ async fn letters_outlive_a_kill_of_the_service(world: World) {
     world.stop().await;
     let mut server = world.setup().clone().with("--sink", nats.url()).start().await;
     let (showtime, other) = (showtime(&server).await, showtime(&server).await);
-    let (large, events) = changes(&server, &showtime, &other).await;
+    let (large, events) = changes(&server, &showtime, &other, 2).await;
     let kept = refused(&server, &large, &events, &showtime).await;
     server.kill();
     let server = world.setup().clone().with("--sink", nats.url()).start().await;
@@ -185,23 +196,64 @@ async fn letters_outlive_a_kill_of_the_service(world: World) {
 }
 
 #[tokio::test]
+async fn letters_whose_writing_was_cut_off_are_neither_lost_nor_overtaken() {
+    let (storage, nats) = (Storage::new(Store::Postgres).await, small_nats().await);
+    // A delivery is given up before a statement is.
+    let setup = storage.setup().with("--sink", nats.url()).with("--database-timeout", "20s");
+    let server = setup.start().await;
+    let (showtime, other) = (showtime(&server).await, showtime(&server).await);
+    delivered(&server).await;
+    // Letters can be read, and cannot be written.
+    let blocking = storage.connect().await;
+    blocking.execute_unprepared("BEGIN").await.expect("a transaction begins");
+    blocking.execute_unprepared("LOCK TABLE dead_letters IN SHARE MODE").await.expect("the table is locked");
+    let (large, all) = changes(&server, &showtime, &other, 2).await;
+    let retried = async || server.metrics().await.sum("boxoffice_sink_retried_total", &[]).unwrap_or_default();
+    let waits = "SELECT 1 FROM pg_locks WHERE relation = 'dead_letters'::regclass AND NOT granted";
+    eventually("letters are being written", async || {
+        let waiting = blocking.execute_unprepared(waits).await.expect("locks are read");
+        (waiting.rows_affected() > 0).then_some(())
+    })
+    .await;
+    let before = retried().await;
+    eventually("the writing was cut off", async || (retried().await > before).then_some(())).await;
+    blocking.execute_unprepared("ROLLBACK").await.expect("the table is let go");
+    refused(&server, &large, &all, &showtime).await;
+    nats.make_stream("boxoffice.events.>", -1).await;
+    assert_eq!(redrive_all(&server, "nats").await, 1);
+    gone(&server).await;
+    delivered(&server).await;
+    let messages = nats.messages().await;
+    for showtime in [&showtime, &other] {
+        assert_eq!(consumed_of(&messages, showtime), of_showtime(&all, showtime));
+    }
+}
+
+#[tokio::test]
 async fn an_event_that_rabbitmq_refuses_holds_up_its_showtime_alone() {
     let broker = RabbitMq::start(&format!("max_message_size = {SMALL_RABBITMQ}")).await;
     broker.bind("boxoffice.#").await;
-    let world = World::with(Store::Sqlite, |setup| setup.with("--sink", broker.url())).await;
-    let (showtime, other) = (showtime(&world).await, showtime(&world).await);
-    let (large, events) = changes(&world, &showtime, &other).await;
-    let kept = refused(&world, &large, &events, &showtime).await;
+    let world = World::start(Store::Sqlite).await;
+    let (first, other) = (showtime(&world).await, showtime(&world).await);
+    for _ in 0..12 {
+        let busy = showtime(&world).await;
+        for _ in 0..3 {
+            change(&world, &busy, "eve").await;
+        }
+    }
+    let (large, events) = changes(&world, &first, &other, 2 + 12 * 10).await;
+    // They are sent together, and the refusal closes the channel before those beside it are confirmed.
+    world.stop().await;
+    let server = world.setup().clone().with("--sink", broker.url()).start().await;
+    let kept = refused(&server, &large, &events, &first).await;
     assert!(kept[0].reason.contains(&format!("at most {SMALL_RABBITMQ} bytes")), "{}", kept[0].reason);
     let one = DropDeadLettersRequest { dead_letters: Some(drop::DeadLetters::AllOfSink("rabbitmq".to_owned())) };
-    assert_eq!(world.operations().drop_dead_letters(one).await.expect("it is dropped").into_inner().count, 1);
-    gone(&world).await;
+    assert_eq!(server.operations().drop_dead_letters(one).await.expect("it is dropped").into_inner().count, 1);
+    gone(&server).await;
     // What was confirmed in the moment of the refusal may come twice.
     let messages = broker.messages().await;
-    let taken = crate::harness::brokers::consumed(&messages);
-    for showtime in [&showtime, &other] {
-        let own: Vec<_> = taken.iter().filter(|id| id.starts_with(&showtime.showtime_id)).map(String::as_str).collect();
+    for showtime in [&first, &other] {
         let wanted: Vec<_> = of_showtime(&events, showtime).into_iter().filter(|id| *id != large).collect();
-        assert_eq!(own, wanted);
+        assert_eq!(consumed_of(&messages, showtime), wanted);
     }
 }

@@ -1,11 +1,7 @@
 //! Every event reaches every sink and every subscriber, those of a showtime in their order, while instances, the database and
 //! the brokers are killed. What consumers make of the events equals the database.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, convert::Infallible, pin::pin, sync::Arc};
 
 use boxoffice::pb::boxoffice::{
     events::v1::{Event, event::Payload},
@@ -15,12 +11,12 @@ use boxoffice::pb::boxoffice::{
     },
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::time::timeout;
 use tonic::Streaming;
 
 use crate::harness::{
     DEADLINE, Postgres, Redis,
-    brokers::Broker,
+    brokers::{Broker, taken},
     eventually,
     fleet::Fleet,
     history::History,
@@ -34,15 +30,68 @@ use crate::harness::{
 /// The seats of a reservation and its state, by its id.
 type Model = BTreeMap<String, (usize, &'static str)>;
 
+/// What the instances use.
+struct Servers {
+    postgres: Postgres,
+    nats: Broker,
+    rabbitmq: Broker,
+    kafka: Broker,
+    redis: Redis,
+}
+
+impl Servers {
+    async fn start() -> Self {
+        let (nats, rabbitmq, kafka) =
+            tokio::join!(Box::pin(Broker::nats()), Box::pin(Broker::rabbitmq()), Box::pin(Broker::kafka()));
+        let postgres = Postgres::start(supervisor::root().join("postgres-of-deliveries")).await;
+        Self { postgres, nats, rabbitmq, kafka, redis: Redis::start().await }
+    }
+
+    /// Kills each of them and each instance, and starts it again, while calls are made.
+    async fn kill_in_turn(&mut self, load: &Load, fleet: &Fleet) {
+        load.wait_for_calls(1_000).await;
+        self.nats.kill();
+        load.wait_for_calls(1_500).await;
+        self.nats.restart().await;
+        load.wait_for_calls(2_000).await;
+        fleet.kill(1);
+        load.wait_for_calls(2_500).await;
+        fleet.restart(1).await;
+        self.rabbitmq.kill();
+        load.wait_for_calls(3_500).await;
+        self.rabbitmq.restart().await;
+        for calls in [4_000, 8_000] {
+            load.wait_for_calls(calls).await;
+            self.postgres.crash().await;
+            load.pause();
+            self.postgres.restart().await;
+            load.resume();
+        }
+        self.redis.kill();
+        self.kafka.pause();
+        load.wait_for_calls(8_500).await;
+        self.redis.restart().await;
+        self.kafka.resume();
+        for at in [0, 2] {
+            fleet.kill(at);
+            load.wait_for_calls(9_000 + at * 100).await;
+            fleet.restart(at).await;
+        }
+        self.nats.kill();
+        self.rabbitmq.kill();
+        load.wait_for_calls(9_800).await;
+        self.nats.restart().await;
+        self.rabbitmq.restart().await;
+    }
+}
+
 /// 10,000 random calls by 32 callers on three instances, which deliver to four brokers. Each of the instances, the database and
 /// each broker are killed and started again. The broker that keeps everything in memory is paused instead.
 #[tokio::test]
 async fn ten_thousand_random_calls_reach_every_sink_whatever_is_killed() {
-    let mut postgres = Postgres::start(supervisor::root().join("postgres-of-deliveries")).await;
-    let (mut nats, mut rabbitmq, kafka) =
-        tokio::join!(Box::pin(Broker::nats()), Box::pin(Broker::rabbitmq()), Box::pin(Broker::kafka()));
-    let mut redis = Redis::start().await;
+    let mut servers = Servers::start().await;
     let folder = supervisor::folder("deliveries-");
+    let Servers { postgres, nats, rabbitmq, kafka, redis } = &servers;
     let sinks = [nats.url(), rabbitmq.url(), kafka.url(), redis.url()].join(",");
     let setup = Setup::new(folder.path())
         .with("--database-url", postgres.url())
@@ -51,58 +100,33 @@ async fn ten_thousand_random_calls_reach_every_sink_whatever_is_killed() {
     let fleet = Arc::new(Fleet::start(3, load::options(setup)).await);
     let history = Arc::new(History::default());
     let showtimes = load::showtimes(&fleet).await;
-    let subscriber = Subscriber::start(Arc::clone(&fleet));
+    let read_events = RefCell::default();
+    let mut subscriber = pin!(read(&fleet, &read_events));
     let (load, all) = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).start(10_000, 32);
-    let kills = async {
-        load.wait_for_calls(1_000).await;
-        nats.kill();
-        load.wait_for_calls(1_500).await;
-        nats.restart().await;
-        load.wait_for_calls(2_000).await;
-        fleet.kill(1);
-        load.wait_for_calls(2_500).await;
-        fleet.restart(1).await;
-        rabbitmq.kill();
-        load.wait_for_calls(3_500).await;
-        rabbitmq.restart().await;
-        for calls in [4_000, 8_000] {
-            load.wait_for_calls(calls).await;
-            postgres.crash().await;
-            load.pause();
-            postgres.restart().await;
-            load.resume();
-        }
-        redis.kill();
-        kafka.pause();
-        load.wait_for_calls(8_500).await;
-        redis.restart().await;
-        kafka.resume();
-        for at in [0, 2] {
-            fleet.kill(at);
-            load.wait_for_calls(9_000 + at * 100).await;
-            fleet.restart(at).await;
-        }
-        nats.kill();
-        rabbitmq.kill();
-        load.wait_for_calls(9_800).await;
-        nats.restart().await;
-        rabbitmq.restart().await;
-    };
-    tokio::join!(all, kills);
+    tokio::select! {
+        never = &mut subscriber => match never {},
+        _ = async { tokio::join!(all, servers.kill_in_turn(&load, &fleet)) } => {}
+    }
     history.settle(fleet.channel(0)).await;
+    let Servers { postgres, nats, rabbitmq, kafka, redis } = &servers;
     let connection = connect(postgres.url()).await;
     let wanted = delivered(&fleet, &connection).await;
-    let events = subscriber.end(wanted.len()).await;
+    tokio::select! {
+        never = &mut subscriber => match never {},
+        () = eventually("the subscriber has every event", async || {
+            (read_events.borrow().len() >= wanted.len()).then_some(())
+        }) => {}
+    }
     assert_eq!(
-        events.iter().map(|event| &event.id).collect::<Vec<_>>(),
+        read_events.borrow().iter().map(|event| &event.id).collect::<Vec<_>>(),
         wanted.iter().map(|event| &event.id).collect::<Vec<_>>()
     );
     let wanted: Vec<_> = wanted.into_iter().filter_map(|event| event.data).collect();
     let stored = stored(&connection).await;
     assert!(stored.len() > 500, "{} reservations", stored.len());
-    let redis: Vec<_> = redis_stream::entries(&redis).await.into_iter().map(|entry| entry.event).collect();
+    let redis: Vec<_> = redis_stream::entries(redis).await.into_iter().map(|entry| entry.event).collect();
     assert_same("redis", redis, &wanted, &stored);
-    for broker in [&nats, &rabbitmq, &kafka] {
+    for broker in [nats, rabbitmq, kafka] {
         let events = broker.messages().await.into_iter().map(|message| message.event).collect();
         assert_same(broker.name(), events, &wanted, &stored);
     }
@@ -182,64 +206,31 @@ async fn message(stream: &mut Streaming<SubscribeEventsResponse>) -> Option<Mess
     timeout(DEADLINE, stream.message()).await.ok()?.ok()??.message
 }
 
-/// A subscriber that resumes after its last event at another instance whenever its stream ends.
-struct Subscriber {
-    events: Arc<Mutex<Vec<FeedEvent>>>,
-    task: JoinHandle<()>,
-}
-
-impl Subscriber {
-    fn start(fleet: Arc<Fleet>) -> Self {
-        let events = Arc::new(Mutex::new(Vec::new()));
-        let read = Arc::clone(&events);
-        let task = tokio::spawn(async move {
-            let mut token = None;
-            for at in 0.. {
-                let request =
-                    SubscribeEventsRequest { start: token.clone().map(Start::ResumeToken), ..Default::default() };
-                let mut client = EventsClient::new(fleet.channel(at));
-                let Ok(Ok(stream)) = timeout(DEADLINE, client.subscribe_events(request)).await else {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                };
-                let mut stream = stream.into_inner();
-                while let Some(message) = message(&mut stream).await {
-                    token = Some(match message {
-                        Message::Event(event) => {
-                            let token = event.resume_token.clone();
-                            read.lock().unwrap_or_else(PoisonError::into_inner).push(event);
-                            token
-                        }
-                        Message::Heartbeat(heartbeat) => heartbeat.resume_token,
-                        Message::Draining(draining) => draining.resume_token,
-                    });
-                }
-            }
+/// Reads all events, and resumes after the last one at another instance whenever a stream ends.
+async fn read(fleet: &Fleet, events: &RefCell<Vec<FeedEvent>>) -> Infallible {
+    let (mut at, mut token) = (0, None);
+    loop {
+        // Without a database no instance has a stream.
+        let stream = eventually("a stream begins", async || {
+            at += 1;
+            let start = token.clone().map(Start::ResumeToken);
+            let request = SubscribeEventsRequest { start, ..Default::default() };
+            let mut client = EventsClient::new(fleet.channel(at));
+            timeout(DEADLINE, client.subscribe_events(request)).await.ok()?.ok()
         });
-        Self { events, task }
-    }
-
-    /// Waits until this many events have come. Returns all that have.
-    async fn end(self, count: usize) -> Vec<FeedEvent> {
-        let events = || self.events.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        eventually("the subscriber has every event", async || (events().len() >= count).then_some(())).await;
-        self.task.abort();
-        events()
-    }
-}
-
-/// The events that a consumer takes that drops what is not newer than the last event of its showtime.
-fn taken(events: Vec<Event>) -> Vec<Event> {
-    let mut last = HashMap::new();
-    let is_new = |event: &Event| {
-        let place = (event.revision, event.ordinal);
-        let is_new = last.get(&event.aggregate_id).is_none_or(|before| *before < place);
-        if is_new {
-            last.insert(event.aggregate_id.clone(), place);
+        let mut stream = stream.await.into_inner();
+        while let Some(message) = message(&mut stream).await {
+            token = Some(match message {
+                Message::Event(event) => {
+                    let token = event.resume_token.clone();
+                    events.borrow_mut().push(event);
+                    token
+                }
+                Message::Heartbeat(heartbeat) => heartbeat.resume_token,
+                Message::Draining(draining) => draining.resume_token,
+            });
         }
-        is_new
-    };
-    events.into_iter().filter(is_new).collect()
+    }
 }
 
 fn by_showtime(events: &[Event]) -> BTreeMap<&str, Vec<(i64, i32)>> {

@@ -11,7 +11,7 @@ use tonic::Code;
 
 use crate::harness::{
     Postgres, Server, Store, assert_refused,
-    events::{after, assert_complete, ids, next, next_event, subscribe, until},
+    events::{after, assert_complete, ids, insert_row, next, next_event, subscribe, until},
     eventually,
     seats::{best, cancel, reserve, showtime, these},
     server::Setup,
@@ -66,14 +66,6 @@ async fn instances_deliver_the_same_events_in_the_same_order_under_load() {
         (SELECT 1 FROM feed f WHERE f.aggregate = o.aggregate AND f.seq = o.seq)";
     let missing = storage.sql(rows).await.expect("the rows are read").rows_affected();
     assert_eq!(missing, 0, "rows without a position");
-}
-
-/// A row of another showtime with a copy of some event. The feed orders rows, and does not read them.
-fn insert_row(aggregate: u128) -> String {
-    format!(
-        "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
-         SELECT '{aggregate:032x}', 1, 1, events, create_time FROM outbox LIMIT 1"
-    )
 }
 
 #[tokio::test]

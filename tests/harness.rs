@@ -1,4 +1,5 @@
-//! Everything that tests share: the real binary, private Postgres and Redis servers, clients, and checks of their answers.
+//! Everything that tests share: the real binary, private servers of Postgres, Redis and the brokers, clients, and checks of their
+//! answers.
 //!
 //! Every process that a test starts listens on loopback on a free port, has its files in one temporary folder, and is stopped
 //! when the test process ends, however that ends (see [`supervisor`]). Nothing here is a mock.

@@ -11,7 +11,7 @@ use tonic::transport::Endpoint;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::harness::{
-    Provider, Server, Store, World, create_auditorium, eventually, http, in_hours, new_showtime, postgres::free_port,
+    Provider, Server, Store, World, create_auditorium, eventually, http, in_hours, new_showtime, process::free_port,
     proxy::Proxy, requests::INCEPTION, seats, server::Setup, supervisor, world::Storage,
 };
 

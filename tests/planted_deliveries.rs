@@ -1,6 +1,9 @@
 //! The tests of deliveries are tested themselves: each finds the bug that is planted for it, and nothing without one.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use boxoffice::pb::boxoffice::v1::{EventSinkState, SubscribeEventsRequest, subscribe_events_response::Message};
 use futures_util::future::join_all;
@@ -10,9 +13,8 @@ use tokio::time::timeout;
 use crate::harness::{
     Server, Store,
     brokers::{Broker, consumed},
-    events::{after, delivered, subscribe, until},
+    events::{after, change, delivered, feed, in_state, insert_row, subscribe, until},
     rabbitmq::RabbitMq,
-    redis_stream::{change, feed, in_state},
     seats::{best, cancel, reserve, showtime, these},
     server::Setup,
     world::{Storage, connect},
@@ -29,26 +31,22 @@ async fn assert_found<F: Future<Output = bool>>(bug: &str, store: Store, goes_wr
 #[tokio::test]
 async fn a_pass_that_looks_only_for_later_transactions_is_found() {
     let storage = Storage::new(Store::Postgres).await;
-    for (bug, missing) in [(Some("later-transactions-only"), 1), (None, 0)] {
+    for (bug, missing) in [(Some("later-transactions-only"), 1_u64), (None, 0)] {
         let setup = bug.map_or(storage.setup(), |bug| storage.setup().with_bug(bug));
         let server = setup.start().await;
         let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
         let first = showtime(&server).await;
         let early = connect(storage.database().url()).await;
         early.execute_unprepared("BEGIN").await.expect("a transaction begins");
-        let aggregate = format!("{:032x}", missing + 1);
-        let row = format!(
-            "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
-             SELECT '{aggregate}', 1, 1, events, create_time FROM outbox LIMIT 1"
-        );
-        early.execute_unprepared(&row).await.expect("a row is written");
+        let aggregate = u128::from(missing) + 1;
+        early.execute_unprepared(&insert_row(aggregate)).await.expect("a row is written");
         let held = reserve(&server, these(&first, "ada", "A1")).await.expect("the seat is free");
         until(&mut events, &first.showtime_id, held.revision, "ReservationCreated").await;
         early.execute_unprepared("COMMIT").await.expect("the transaction commits");
         let cancelled = cancel(&server, &held).await.expect("the seat is held");
         until(&mut events, &first.showtime_id, cancelled.revision, "SeatsReleased").await;
         let without = format!(
-            "SELECT 1 FROM outbox o WHERE aggregate = '{aggregate}' AND NOT EXISTS \
+            "SELECT 1 FROM outbox o WHERE aggregate = '{aggregate:032x}' AND NOT EXISTS \
              (SELECT 1 FROM feed f WHERE f.aggregate = o.aggregate AND f.seq = o.seq)"
         );
         let found = storage.sql(&without).await.expect("the rows are read").rows_affected();
@@ -90,44 +88,56 @@ async fn a_head_that_is_moved_without_its_lock_is_found() {
 async fn a_heartbeat_that_is_ahead_of_an_event_is_found() {
     Box::pin(assert_found("heartbeat-ahead", Store::Sqlite, async |setup, has_bug| {
         let server = setup.with("--watch-heartbeat", "100ms").start().await;
-        let showtime = showtime(&server).await;
-        let subscribers = (0..40).map(async |_| resumes_at_heartbeats(&server).await);
+        let seldom = showtime(&server).await;
+        let others = join_all((0..4).map(async |_: usize| showtime(&server).await)).await;
+        let missed = AtomicBool::new(false);
+        let subscribers = (0..40).map(async |_| resumes_at_heartbeats(&server, &seldom.showtime_id, &missed).await);
         let changes = async {
-            // Until one of the subscribers would have missed something, or for as many changes as show it with the bug.
-            for _ in 0..if has_bug { 600 } else { 150 } {
-                change(&server, &showtime, "ada").await;
-            }
-            let last = reserve(&server, best(&showtime, "last", 1)).await.expect("there are seats");
-            cancel(&server, &last).await.expect("the seat is held");
+            // Until a subscriber has missed something, or for as many changes as show it with the bug.
+            let rounds = if has_bug { 2_000 } else { 200 };
+            join_all(others.iter().enumerate().map(async |(at, showtime)| {
+                for round in 0..rounds {
+                    if missed.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    change(&server, showtime, "ada").await;
+                    if round % 20 == at * 5 {
+                        change(&server, &seldom, &format!("bob {at}")).await;
+                    }
+                }
+            }))
+            .await;
             server.stop().await;
         };
-        let (missed, ()) = tokio::join!(join_all(subscribers), changes);
-        missed.into_iter().any(|missed| missed)
+        tokio::join!(join_all(subscribers), changes);
+        missed.into_inner()
     }))
     .await;
 }
 
-/// Reads until the server ends, and begins anew with the token of each heartbeat. Returns whether an event was missed.
-async fn resumes_at_heartbeats(server: &Server) -> bool {
+/// Reads a showtime's events until the server ends, and begins anew with the token of each heartbeat.
+async fn resumes_at_heartbeats(server: &Server, showtime: &str, missed: &AtomicBool) {
+    let request = |from| SubscribeEventsRequest { showtime_ids: vec![showtime.to_owned()], ..from };
     let mut last = 0;
-    let mut events = subscribe(server, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    let first = subscribe(server, request(SubscribeEventsRequest::default())).await;
+    let mut events = first.expect("the feed is read");
     while let Ok(Ok(Some(message))) = timeout(Duration::from_secs(20), events.message()).await {
         match message.message.expect("the message is something") {
             Message::Event(event) => {
                 let revision = event.data.expect("an event has data").revision;
                 if revision > last + 1 {
-                    return true;
+                    missed.store(true, Ordering::Relaxed);
+                    return;
                 }
                 last = last.max(revision);
             }
-            Message::Heartbeat(heartbeat) => match subscribe(server, after(&heartbeat.resume_token)).await {
+            Message::Heartbeat(heartbeat) => match subscribe(server, request(after(&heartbeat.resume_token))).await {
                 Ok(resumed) => events = resumed,
-                Err(_) => return false,
+                Err(_) => return,
             },
-            Message::Draining(_) => return false,
+            Message::Draining(_) => return,
         }
     }
-    false
 }
 
 #[tokio::test]

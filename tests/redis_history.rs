@@ -2,9 +2,9 @@
 
 use crate::harness::{
     Redis, Store, World,
-    events::delivered,
+    events::{change, delivered, feed},
     eventually,
-    redis_stream::{change, entries, feed, fields, has, start, with_sink},
+    redis_stream::{entries, fields, has, start, with_sink},
     seats::showtime,
     world::Storage,
 };

@@ -5,9 +5,9 @@ use rustix::process::Signal;
 
 use crate::harness::{
     Redis, Store, World,
-    events::{assert_complete, delivered, sinks},
+    events::{assert_complete, change, delivered, feed, in_state, sinks},
     eventually,
-    redis_stream::{change, entries, feed, has, in_state, start, with_sink},
+    redis_stream::{entries, has, start, with_sink},
     seats::{best, confirm, reserve, showtime},
     world::Storage,
 };

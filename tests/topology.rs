@@ -5,11 +5,11 @@ use boxoffice::pb::boxoffice::v1::EventSinkState;
 use crate::harness::{
     Store, World,
     brokers::{Broker, Delivered},
-    events::delivered,
+    events::{change, delivered, feed, in_state, sinks},
+    eventually,
     kafka::Kafka,
     nats::Nats,
     rabbitmq::RabbitMq,
-    redis_stream::{change, feed, in_state},
     seats::showtime,
     world::Storage,
 };
@@ -53,6 +53,66 @@ async fn an_event_that_no_queue_takes_is_not_overtaken_by_the_next_one_of_its_sh
         }
     }
     assert_eq!(first, events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_is_confirmed_beside_an_event_that_no_queue_takes_is_sent_once_and_the_sink_stays_paused() {
+    let broker = RabbitMq::start("").await;
+    broker.bind("boxoffice.v1.ShowtimeCreated").await;
+    let storage = Storage::new(Store::Sqlite).await;
+    let with_sink = || storage.setup().with("--sink", broker.url());
+    let server = with_sink().start().await;
+    let first = showtime(&server).await;
+    delivered(&server).await;
+    server.stop().await;
+    let server = storage.setup().start().await;
+    // No queue takes the events of this change. They are sent together with those of other showtimes.
+    change(&server, &first, "ada").await;
+    for _ in 0..5 {
+        showtime(&server).await;
+    }
+    server.stop().await;
+    let server = with_sink().start().await;
+    in_state(&server, EventSinkState::Paused).await;
+    eventually("the event was attempted several times", async || {
+        let sink = sinks(&server).await.remove(0);
+        assert_eq!((sink.state(), sink.problem.is_empty()), (EventSinkState::Paused, false), "{sink:?}");
+        let retried = server.metrics().await.sum("boxoffice_sink_retried_total", &[])?;
+        (retried >= 6.0).then_some(())
+    })
+    .await;
+    let messages = broker.messages().await;
+    let mut ids: Vec<_> = messages.iter().map(Delivered::id_of_event).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!((ids.len(), messages.len()), (6, 6));
+    broker.bind("boxoffice.#").await;
+    Broker::RabbitMq(broker).has(&feed(&server, 9).await).await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_full_pauses_its_sink_and_makes_no_dead_letters() {
+    let broker = RabbitMq::start("").await;
+    broker.bind("boxoffice.#").await;
+    broker.bind_small_queue(1).await;
+    let world = World::with(Store::Sqlite, |setup| setup.with("--sink", broker.url())).await;
+    let showtime = showtime(&world).await;
+    change(&world, &showtime, "ada").await;
+    let paused = eventually("the queue is full", async || {
+        let sink = sinks(&world).await.remove(0);
+        sink.problem.contains("it is full, or has failed").then_some(sink)
+    })
+    .await;
+    assert_eq!((paused.state(), paused.position), (EventSinkState::Paused, 1));
+    eventually("the event was attempted several times", async || {
+        let retried = world.metrics().await.sum("boxoffice_sink_retried_total", &[])?;
+        (retried >= 5.0).then_some(())
+    })
+    .await;
+    broker.remove_small_queue().await;
+    delivered(&world).await;
+    assert_eq!(sinks(&world).await[0].dead_letters, 0);
+    Broker::RabbitMq(broker).has(&feed(&world, 4).await).await;
 }
 
 #[tokio::test]

@@ -21,8 +21,8 @@ use tower::{BoxError, ServiceExt as _};
 
 use crate::harness::{
     Provider, Server, Store, World, assert_not_found, assert_refused, assert_violates, attacker::Attacker,
-    create_auditorium, eventually, grpc_web, http, new_auditorium, postgres::free_port, raw,
-    refusals::assert_retryable, request_id, requests::INCEPTION, server::Setup, supervisor,
+    create_auditorium, eventually, grpc_web, http, new_auditorium, process::free_port, raw, refusals::assert_retryable,
+    request_id, requests::INCEPTION, server::Setup, supervisor,
 };
 
 const LIST: &str = "/boxoffice.v1.Auditoriums/ListAuditoriums";

@@ -1,5 +1,7 @@
 //! Brokers of each kind behind one interface, and what was delivered to them.
 
+use std::collections::HashMap;
+
 use boxoffice::pb::boxoffice::{events::v1::Event, v1::FeedEvent};
 use prost::Message as _;
 
@@ -52,11 +54,6 @@ impl Delivered {
     pub(crate) fn id_of_event(&self) -> &str {
         let id = self.headers.iter().find(|(name, _)| ["ce-id", "cloudevents_id"].contains(&name.as_str()));
         id.map_or("", |(_, value)| value)
-    }
-
-    fn id(&self) -> String {
-        let Event { aggregate_id, revision, ordinal, .. } = &self.event;
-        format!("{aggregate_id}/{revision}/{ordinal}")
     }
 }
 
@@ -175,16 +172,22 @@ impl Broker {
     }
 }
 
-/// The ids of the events that a consumer takes that drops what is not newer than the last event of its showtime.
-pub(crate) fn consumed(messages: &[Delivered]) -> Vec<String> {
-    let mut last = std::collections::HashMap::new();
-    let mut taken = Vec::new();
-    for message in messages {
-        let place = (message.event.revision, message.event.ordinal);
-        if last.get(&message.event.aggregate_id).is_none_or(|before| *before < place) {
-            last.insert(message.event.aggregate_id.clone(), place);
-            taken.push(message.id());
+/// The events that a consumer takes that drops what is not newer than the last event of its showtime.
+pub(crate) fn taken(events: impl IntoIterator<Item = Event>) -> Vec<Event> {
+    let mut last = HashMap::new();
+    let is_new = |event: &Event| {
+        let place = (event.revision, event.ordinal);
+        let is_new = last.get(&event.aggregate_id).is_none_or(|before| *before < place);
+        if is_new {
+            last.insert(event.aggregate_id.clone(), place);
         }
-    }
-    taken
+        is_new
+    };
+    events.into_iter().filter(is_new).collect()
+}
+
+/// The ids of what such a consumer takes of messages.
+pub(crate) fn consumed(messages: &[Delivered]) -> Vec<String> {
+    let id = |event: Event| format!("{}/{}/{}", event.aggregate_id, event.revision, event.ordinal);
+    taken(messages.iter().map(|message| message.event.clone())).into_iter().map(id).collect()
 }

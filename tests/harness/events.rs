@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 
 use boxoffice::pb::boxoffice::v1::{
-    EventSink, FeedEvent, GetEventFeedRequest, SubscribeEventsRequest, SubscribeEventsResponse,
-    subscribe_events_request::Start, subscribe_events_response::Message,
+    EventSink, EventSinkState, FeedEvent, GetEventFeedRequest, Showtime, SubscribeEventsRequest,
+    SubscribeEventsResponse, subscribe_events_request::Start, subscribe_events_response::Message,
 };
 use tonic::{Status, Streaming};
 
-use super::{DEADLINE, Server, eventually};
+use super::{
+    DEADLINE, Server, eventually,
+    seats::{best, cancel, reserve},
+};
 
 pub(crate) type Events = Streaming<SubscribeEventsResponse>;
 
@@ -81,4 +84,34 @@ pub(crate) fn assert_complete(events: &[FeedEvent]) {
         assert!(follows, "{} follows revision {revision}, ordinal {ordinal}", event.id);
         last.insert(&data.showtime_id, (data.revision, data.ordinal));
     }
+}
+
+/// Waits until the sink is in this state.
+pub(crate) async fn in_state(server: &Server, state: EventSinkState) -> EventSink {
+    eventually("the sink is in its state", async || sinks(server).await.into_iter().find(|sink| sink.state() == state))
+        .await
+}
+
+/// The first events of the feed.
+pub(crate) async fn feed(server: &Server, count: usize) -> Vec<FeedEvent> {
+    let mut events = subscribe(server, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    let mut read = Vec::new();
+    for _ in 0..count {
+        read.push(next_event(&mut events).await);
+    }
+    read
+}
+
+/// Reserves a seat for this customer, and cancels the reservation: two commits with three events.
+pub(crate) async fn change(server: &Server, showtime: &Showtime, customer: &str) {
+    let held = reserve(server, best(showtime, customer, 1)).await.expect("there are seats");
+    cancel(server, &held).await.expect("the seat is held");
+}
+
+/// A statement that writes a row of another showtime with a copy of some event. The feed orders rows, and does not read them.
+pub(crate) fn insert_row(aggregate: u128) -> String {
+    format!(
+        "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
+         SELECT '{aggregate:032x}', 1, 1, events, create_time FROM outbox LIMIT 1"
+    )
 }

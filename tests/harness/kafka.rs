@@ -5,7 +5,11 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use rskafka::client::{Client, ClientBuilder, partition::UnknownTopicHandling};
 use rustix::process::Signal;
 
-use super::{brokers::Delivered, clients::installed, postgres::free_port, process::Process};
+use super::{
+    brokers::Delivered,
+    clients::installed,
+    process::{Process, on_a_free_port},
+};
 
 const TOPIC: &str = "boxoffice.events";
 const PARTITIONS: i32 = 3;
@@ -17,17 +21,8 @@ pub(crate) struct Kafka {
 
 impl Kafka {
     pub(crate) async fn start() -> Self {
-        // Another process may take the port before the server does. Then another port is tried.
-        for _ in 0..5 {
-            let port = free_port();
-            let server = spawn(port);
-            match server.console().search(ready).await {
-                Ok(()) => return Self { port, server },
-                Err(_) if server.console().lines().iter().any(|line| line.contains("in use")) => {}
-                Err(why) => panic!("the broker {why} and is not ready:\n{}", server.console()),
-            }
-        }
-        panic!("the broker found no free port in five attempts")
+        let (port, server) = on_a_free_port("the broker", "in use", ready, spawn).await;
+        Self { port, server }
     }
 
     pub(crate) fn url(&self) -> String {

@@ -11,7 +11,11 @@ use futures_util::StreamExt as _;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{brokers::Delivered, postgres::free_port, process::Process, supervisor};
+use super::{
+    brokers::Delivered,
+    process::{Process, on_a_free_port},
+    supervisor,
+};
 
 pub(crate) struct Nats {
     port: u16,
@@ -23,17 +27,9 @@ impl Nats {
     /// Starts a server with these lines in its configuration.
     pub(crate) async fn start(config: &str) -> Self {
         let folder = supervisor::folder("nats-");
-        // Another process may take the port before the server does. Then another port is tried.
-        for _ in 0..5 {
-            let port = free_port();
-            let server = spawn(port, &folder, config);
-            match server.console().search(ready).await {
-                Ok(()) => return Self { port, server, folder },
-                Err(_) if server.console().lines().iter().any(|line| line.contains("address already in use")) => {}
-                Err(why) => panic!("NATS {why} and is not ready:\n{}", server.console()),
-            }
-        }
-        panic!("NATS found no free port in five attempts")
+        let start = |port| spawn(port, &folder, config);
+        let (port, server) = on_a_free_port("NATS", "address already in use", ready, start).await;
+        Self { port, server, folder }
     }
 
     pub(crate) fn url(&self) -> String {

@@ -5,7 +5,6 @@
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::{fs::chown, process::CommandExt as _},
     path::{Path, PathBuf},
     process::Command,
@@ -15,7 +14,11 @@ use std::{
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use tokio::sync::OnceCell;
 
-use super::{eventually, process::Process, supervisor};
+use super::{
+    eventually,
+    process::{Process, on_a_free_port},
+    supervisor,
+};
 
 /// The oldest major version that the tests accept.
 const OLDEST: u32 = 15;
@@ -118,17 +121,9 @@ impl Postgres {
     }
 
     async fn on_a_free_port(binaries: PathBuf, folder: PathBuf) -> Self {
-        // Another process may take the port before the server does. Then another port is tried.
-        for _ in 0..5 {
-            let port = free_port();
-            let server = spawn(&binaries, &folder, port);
-            match server.console().search(ready).await {
-                Ok(()) => return Self { binaries, folder, port, server },
-                Err(_) if server.console().lines().iter().any(|line| line.contains("Address already in use")) => {}
-                Err(why) => panic!("Postgres {why} and is not ready:\n{}", server.console()),
-            }
-        }
-        panic!("Postgres found no free port in five attempts")
+        let start = |port| spawn(&binaries, &folder, port);
+        let (port, server) = on_a_free_port("Postgres", "Address already in use", ready, start).await;
+        Self { binaries, folder, port, server }
     }
 
     /// The value for `--database-url`, for the database that every server has.
@@ -246,12 +241,6 @@ fn unprivileged() -> Option<(u32, u32)> {
     };
     let found = ["postgres", "nobody"].iter().find_map(|user| Some((number("-u", user)?, number("-g", user)?)));
     geteuid().is_root().then(|| found.expect("a user `postgres` or `nobody` to run Postgres as"))
-}
-
-/// A port that no process listens on at the moment.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("a bound socket has an address").port()
 }
 
 fn run(command: &mut Command) {

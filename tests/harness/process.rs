@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{BufRead as _, BufReader, Read},
+    net::TcpListener,
     os::unix::process::CommandExt as _,
     process::{Command, ExitStatus, Stdio},
     thread::{self, JoinHandle},
@@ -12,6 +13,32 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, pr
 use tokio::{sync::watch, time::timeout};
 
 use super::{DEADLINE, supervisor};
+
+/// A port that no process listens on at the moment.
+pub(crate) fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket has an address").port()
+}
+
+/// Starts a server on a free port and waits until it is ready. Another process may take the port before the server does, which then
+/// says `taken`. Then another port is tried.
+pub(crate) async fn on_a_free_port(
+    name: &str,
+    taken: &str,
+    ready: impl Fn(&str) -> Option<()>,
+    mut spawn: impl FnMut(u16) -> Process,
+) -> (u16, Process) {
+    for _ in 0..5 {
+        let port = free_port();
+        let server = spawn(port);
+        match server.console().search(&ready).await {
+            Ok(()) => return (port, server),
+            Err(_) if server.console().lines().iter().any(|line| line.contains(taken)) => {}
+            Err(why) => panic!("{name} {why} and is not ready:\n{}", server.console()),
+        }
+    }
+    panic!("{name} found no free port in five attempts")
+}
 
 /// A running child. Dropping it kills it.
 pub(crate) struct Process {

@@ -4,18 +4,26 @@ use std::{fs, path::Path, process::Command};
 
 use lapin::{
     Channel, Connection, ConnectionProperties,
-    options::{BasicGetOptions, BasicNackOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions},
+    options::{
+        BasicGetOptions, BasicNackOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
+        QueueDeleteOptions,
+    },
     types::{AMQPValue, FieldTable},
 };
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{brokers::Delivered, postgres::free_port, process::Process, supervisor};
+use super::{
+    brokers::Delivered,
+    process::{Process, free_port, on_a_free_port},
+    supervisor,
+};
 
 /// Debian's command runs the server as a user of its own. This is the server itself.
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /// The queue from which the test reads.
 const QUEUE: &str = "test";
+const SMALL_QUEUE: &str = "small";
 
 pub(crate) struct RabbitMq {
     port: u16,
@@ -30,19 +38,16 @@ impl RabbitMq {
     /// Starts a server with these lines in its configuration.
     pub(crate) async fn start(config: &str) -> Self {
         let folder = supervisor::folder("rabbitmq-");
-        // Another process may take a port before the server does. Then other ports are tried.
-        for _ in 0..5 {
-            let (port, ports) = (free_port(), (free_port(), free_port()));
+        let mut others = None;
+        let start = |port| {
+            let ports = (free_port(), free_port());
             write_config(folder.path(), port, config);
-            let names = names(ports.0);
-            let server = spawn(ports, folder.path());
-            match server.console().search(ready).await {
-                Ok(()) => return Self { port, server, names, ports, folder },
-                Err(_) if server.console().lines().iter().any(|line| line.contains("eaddrinuse")) => {}
-                Err(why) => panic!("RabbitMQ {why} and is not ready:\n{}", server.console()),
-            }
-        }
-        panic!("RabbitMQ found no free port in five attempts")
+            others = Some((names(ports.0), ports));
+            spawn(ports, folder.path())
+        };
+        let (port, server) = on_a_free_port("RabbitMQ", "eaddrinuse", ready, start).await;
+        let (names, ports) = others.expect("it was started");
+        Self { port, server, names, ports, folder }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -89,6 +94,25 @@ impl RabbitMq {
         channel.queue_declare(QUEUE.into(), durable, none.clone()).await.expect("a queue");
         let options = QueueBindOptions::default();
         channel.queue_bind(QUEUE.into(), exchange.into(), keys.into(), options, none).await.expect("a binding");
+    }
+
+    /// Binds a queue that refuses what does not fit into it.
+    pub(crate) async fn bind_small_queue(&self, most: i64) {
+        let (_connection, channel) = self.channel().await;
+        let mut limits = FieldTable::default();
+        limits.insert("x-max-length".into(), AMQPValue::LongLongInt(most));
+        limits.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
+        channel.queue_declare(SMALL_QUEUE.into(), durable, limits).await.expect("a queue");
+        let (exchange, options) = ("boxoffice.events", QueueBindOptions::default());
+        let bound = channel.queue_bind(SMALL_QUEUE.into(), exchange.into(), "#".into(), options, FieldTable::default());
+        bound.await.expect("a binding");
+    }
+
+    /// Removes that queue.
+    pub(crate) async fn remove_small_queue(&self) {
+        let (_connection, channel) = self.channel().await;
+        channel.queue_delete(SMALL_QUEUE.into(), QueueDeleteOptions::default()).await.expect("the queue is there");
     }
 
     /// Makes the exchange with this kind.

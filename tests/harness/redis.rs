@@ -5,7 +5,10 @@ use std::process::Command;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use super::{postgres::free_port, process::Process, supervisor};
+use super::{
+    process::{Process, on_a_free_port},
+    supervisor,
+};
 
 pub(crate) struct Redis {
     port: u16,
@@ -16,17 +19,9 @@ pub(crate) struct Redis {
 impl Redis {
     pub(crate) async fn start() -> Self {
         let folder = supervisor::folder("redis-");
-        // Another process may take the port before the server does. Then another port is tried.
-        for _ in 0..5 {
-            let port = free_port();
-            let server = spawn(port, &folder);
-            match server.console().search(ready).await {
-                Ok(()) => return Self { port, server, folder },
-                Err(_) if server.console().lines().iter().any(|line| line.contains("Address already in use")) => {}
-                Err(why) => panic!("Redis {why} and is not ready:\n{}", server.console()),
-            }
-        }
-        panic!("Redis found no free port in five attempts")
+        let start = |port| spawn(port, &folder);
+        let (port, server) = on_a_free_port("Redis", "Address already in use", ready, start).await;
+        Self { port, server, folder }
     }
 
     /// Returns the value for `--redis-url`.

@@ -1,19 +1,10 @@
 //! Events in a Redis stream.
 
-use boxoffice::pb::boxoffice::{
-    events::v1::Event,
-    v1::{EventSink, EventSinkState, FeedEvent, Showtime, SubscribeEventsRequest},
-};
+use boxoffice::pb::boxoffice::{events::v1::Event, v1::FeedEvent};
 use prost::Message as _;
 use redis::{AsyncConnectionConfig, FromRedisValue as _, aio::MultiplexedConnection};
 
-use super::{
-    DEADLINE, Redis, Server, World,
-    events::{next_event, sinks, subscribe},
-    eventually,
-    seats::{best, cancel, reserve},
-    server::Setup,
-};
+use super::{DEADLINE, Redis, Server, World, eventually, server::Setup};
 
 pub(crate) fn with_sink(setup: Setup, redis: &Redis) -> Setup {
     setup.with("--sink", redis.url())
@@ -66,22 +57,6 @@ pub(crate) async fn entries(redis: &Redis) -> Vec<Entry> {
         .collect()
 }
 
-/// Waits until the sink is in this state.
-pub(crate) async fn in_state(server: &Server, state: EventSinkState) -> EventSink {
-    eventually("the sink is in its state", async || sinks(server).await.into_iter().find(|sink| sink.state() == state))
-        .await
-}
-
-/// The first events of the feed.
-pub(crate) async fn feed(server: &Server, count: usize) -> Vec<FeedEvent> {
-    let mut events = subscribe(server, SubscribeEventsRequest::default()).await.expect("the feed is read");
-    let mut read = Vec::new();
-    for _ in 0..count {
-        read.push(next_event(&mut events).await);
-    }
-    read
-}
-
 /// Waits until the stream has these events and no others.
 pub(crate) async fn has(redis: &Redis, events: &[FeedEvent]) -> Vec<Entry> {
     let entries = eventually("the stream has every event", async || {
@@ -92,10 +67,4 @@ pub(crate) async fn has(redis: &Redis, events: &[FeedEvent]) -> Vec<Entry> {
     let ids: Vec<_> = entries.iter().map(|entry| entry.attribute("id")).collect();
     assert_eq!(ids, events.iter().map(|event| event.id.as_str()).collect::<Vec<_>>());
     entries
-}
-
-/// Reserves a seat for this customer, and cancels the reservation: two commits with three events.
-pub(crate) async fn change(server: &Server, showtime: &Showtime, customer: &str) {
-    let held = reserve(server, best(showtime, customer, 1)).await.expect("there are seats");
-    cancel(server, &held).await.expect("the seat is held");
 }
