@@ -1,13 +1,14 @@
 //! The feed of events: every event of every showtime in one order, from which any number of subscribers read.
 //!
 //! A row of the outbox has a position (see `store/feed.rs`), and several events. The last rows are in memory, where all
-//! subscribers share them. A subscriber that is further behind reads pages from the database. So a slow subscriber costs one
-//! page of memory, and loses nothing.
+//! subscribers share them. A subscriber that is further behind reads pages from the database, the next one while it works on
+//! one. So a slow subscriber costs two pages of memory, and loses nothing.
 //!
 //! Deliberately absent: what a subscriber has taken. It has a cursor, and resumes from it at any instance.
 
 mod filter;
 mod follower;
+mod pages;
 mod retention;
 mod ring;
 mod row;
@@ -50,6 +51,8 @@ const EPOCH_ATTEMPTS: u32 = 200;
 const RETRY: Duration = Duration::from_secs(1);
 /// Rows that are read at once.
 const PAGE: usize = 500;
+/// The same for a sink. There are few of them, and each waits at the end of a page until everything is confirmed.
+const SINK_PAGE: usize = 4 * PAGE;
 /// Most rows that are read into memory when subscribers come after a while.
 const MOST_READ: i64 = 4 * PAGE as i64;
 /// Most subscribers of a process.
@@ -140,7 +143,7 @@ impl Feed {
             if self.ring().head() == position {
                 return Ok(());
             }
-            let rows = self.page_after(from).await?;
+            let rows = self.page_after(from, PAGE).await?;
             if rows.is_empty() {
                 // They were deleted meanwhile.
                 self.ring().restart(position);
@@ -150,18 +153,14 @@ impl Feed {
         }
     }
 
-    async fn page_after(&self, position: i64) -> Result<VecDeque<Arc<Row>>, Error> {
-        let rows = self.0.store.feed_after(position, PAGE as u64).await?;
+    async fn page_after(&self, position: i64, most: usize) -> Result<VecDeque<Arc<Row>>, Error> {
+        let rows = self.0.store.feed_after(position, most as u64).await?;
         rows.into_iter().map(|row| Row::read(row).map(Arc::new)).collect()
     }
 
-    /// The rows after this position, or some of them.
-    async fn after(&self, position: i64) -> Result<VecDeque<Arc<Row>>, Error> {
-        let in_memory = self.ring().after(position, PAGE);
-        match in_memory {
-            Some(rows) => Ok(rows),
-            None => self.page_after(position).await,
-        }
+    /// The rows after this position, or some of them. `None`: they are not in memory.
+    fn in_memory(&self, position: i64, most: usize) -> Option<VecDeque<Arc<Row>>> {
+        self.ring().after(position, most)
     }
 
     /// Where the feed begins and ends, in the present epoch. A pass begins an epoch, and is waited for.

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{Feed, Head, Place, row::Row};
+use super::{Feed, Head, Place, SINK_PAGE, pages::Pages, row::Row};
 use crate::store::Error;
 
 /// What a sink finds after its place in the feed.
@@ -20,7 +20,7 @@ pub enum Found {
 
 /// Reads the feed for a sink. It counts as a subscriber until it is dropped.
 pub struct Follower {
-    feed: Feed,
+    pages: Pages,
     _place: Place,
     head: watch::Receiver<Head>,
     /// As the head said when the follower began.
@@ -33,7 +33,7 @@ impl Follower {
     pub(super) fn new(feed: Feed, place: Place) -> Self {
         let head = feed.0.head.subscribe();
         let Head { set_back, epoch, .. } = head.borrow().clone();
-        Self { feed, _place: place, head, set_back, epoch }
+        Self { pages: Pages::new(feed, SINK_PAGE), _place: place, head, set_back, epoch }
     }
 
     /// Waits for rows after this position. If the wait is dropped nothing is lost.
@@ -50,7 +50,7 @@ impl Follower {
             if set_back != self.set_back || epoch != self.epoch {
                 return Ok(Found::Unknown);
             }
-            let rows = self.feed.after(position).await?;
+            let rows = self.pages.after(position).await?;
             match rows.front() {
                 Some(row) if row.position != position + 1 => return Ok(Found::Compacted),
                 Some(_) => return Ok(Found::Rows(rows)),

@@ -5,12 +5,13 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Feed, Head, Place,
+    Feed, Head, PAGE, Place,
     filter::Filter,
+    pages::Pages,
     row::{Cursor, Row},
 };
 use crate::store::{
-    Error,
+    Error, Store,
     planted::{self, Bug},
 };
 
@@ -34,7 +35,8 @@ pub enum Delivery {
 
 /// One subscriber of the feed. It is not one any more when this is dropped.
 pub struct Subscription {
-    feed: Feed,
+    store: Store,
+    pages: Pages,
     _place: Place,
     epoch: String,
     filter: Filter,
@@ -60,7 +62,9 @@ impl Subscription {
         let head = feed.0.head.subscribe();
         let set_back = head.borrow().set_back;
         let rows = VecDeque::new();
-        Self { feed, _place: place, epoch, filter, heartbeat, cursor, rows, head, set_back, sent_at: Instant::now() }
+        let store = feed.0.store.clone();
+        let (pages, sent_at) = (Pages::new(feed, PAGE), Instant::now());
+        Self { store, pages, _place: place, epoch, filter, heartbeat, cursor, rows, head, set_back, sent_at }
     }
 
     /// Everything before this was delivered.
@@ -93,7 +97,7 @@ impl Subscription {
                 }
                 head.position
             };
-            self.rows = self.feed.after(self.cursor.after).await?;
+            self.rows = self.pages.after(self.cursor.after).await?;
             if !self.rows.is_empty() {
                 continue;
             }
@@ -127,7 +131,7 @@ impl Subscription {
             }
             let index = self.cursor.sent as usize;
             let wanted = match row.entries.get(index) {
-                Some(entry) => self.filter.wants(&row, entry, &self.feed.0.store).await?,
+                Some(entry) => self.filter.wants(&row, entry, &self.store).await?,
                 None => false,
             };
             // Nothing is awaited from here on, so that an event is either sent or still to be sent.

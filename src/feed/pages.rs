@@ -1,0 +1,64 @@
+//! A subscriber's reading of the feed, row after row.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use tokio::task::JoinHandle;
+
+use super::{Feed, row::Row};
+use crate::store::Error;
+
+/// Reads the feed for one subscriber. While it works on a page from the database, the next one is being read.
+pub(super) struct Pages {
+    feed: Feed,
+    /// The most rows of a page.
+    most: usize,
+    ahead: Option<Ahead>,
+}
+
+/// The page after a position, which is being read or was.
+struct Ahead {
+    after: i64,
+    page: JoinHandle<Result<VecDeque<Arc<Row>>, Error>>,
+}
+
+impl Pages {
+    pub(super) fn new(feed: Feed, most: usize) -> Self {
+        Self { feed, most, ahead: None }
+    }
+
+    /// The rows after this position, or some of them. If the wait is dropped nothing is lost.
+    pub(super) async fn after(&mut self, position: i64) -> Result<VecDeque<Arc<Row>>, Error> {
+        if let Some(rows) = self.feed.in_memory(position, self.most) {
+            self.ahead = None;
+            return Ok(rows);
+        }
+        self.ahead.take_if(|ahead| ahead.after != position);
+        let read = match &mut self.ahead {
+            Some(ahead) => (&mut ahead.page).await.ok().and_then(Result::ok),
+            None => None,
+        };
+        self.ahead = None;
+        // What could not be read earlier may be read now.
+        let rows = match read {
+            Some(rows) => rows,
+            None => self.feed.page_after(position, self.most).await?,
+        };
+        if let Some(last) = rows.back().filter(|_| rows.len() == self.most) {
+            self.ahead = Some(Ahead::begin(&self.feed, last.position, self.most));
+        }
+        Ok(rows)
+    }
+}
+
+impl Ahead {
+    fn begin(feed: &Feed, after: i64, most: usize) -> Self {
+        let feed = feed.clone();
+        Self { after, page: tokio::spawn(async move { feed.page_after(after, most).await }) }
+    }
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.page.abort();
+    }
+}
