@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     connection::Each,
-    delivery::{AT_ONCE, Delivery, messages},
+    delivery::{Delivery, messages},
     message::Message,
     relay::Relay,
     trouble::Trouble,
@@ -27,6 +27,8 @@ use crate::{
 
 /// After so many refusals an event is a dead letter.
 const ATTEMPTS: i32 = 3;
+/// The most letters that are delivered at once.
+const LETTERS_AT_ONCE: u64 = 500;
 /// The most letters of a sink. With more of them it is paused.
 const MOST_LETTERS: u64 = 10_000;
 
@@ -121,7 +123,7 @@ impl Relay {
     pub(super) async fn send_letters(&self, each: &mut Each, delivery: &mut Delivery) -> Result<(), Trouble> {
         let name = &self.address.name;
         let letters =
-            self.store.letters_to_send(name, AT_ONCE as u64).await.map_err(|error| Trouble::database(&error))?;
+            self.store.letters_to_send(name, LETTERS_AT_ONCE).await.map_err(|error| Trouble::database(&error))?;
         let mut messages = Vec::with_capacity(letters.len());
         for letter in letters {
             let (position, index) = letter.place;
@@ -198,7 +200,7 @@ fn pass_messages(
             of_row.push(Letter {
                 place: place(message),
                 aggregate: message.aggregate.clone(),
-                event: message.data.clone(),
+                event: message.data.to_vec(),
                 refused: dead.map(|(_, _, why)| why.clone()),
                 attempts: dead.map_or(0, |(_, attempts, _)| *attempts),
             });

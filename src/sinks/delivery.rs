@@ -14,8 +14,8 @@ use crate::{
     store::LetterPlace,
 };
 
-/// The most events that are delivered at once. A row has at least one.
-pub(super) const AT_ONCE: usize = 500;
+/// With so many events no further row is added to a delivery. It is more than the rows that are read together usually have.
+const AT_ONCE: usize = 5_000;
 
 pub(super) struct Delivery {
     pub(super) follower: Follower,

@@ -17,7 +17,7 @@ use super::{
 use crate::store::planted::{self, Bug};
 
 /// The most unconfirmed messages.
-const UNCONFIRMED: usize = 256;
+const UNCONFIRMED: usize = 512;
 /// How long further messages are sent. Those that are left are sent next time, after the row of the sink was written.
 const SENDING: Duration = Duration::from_secs(3);
 /// The deadline of a confirmation.
@@ -32,50 +32,86 @@ pub(super) struct Outcome {
     pub(super) trouble: Option<Trouble>,
 }
 
-/// Publishes messages, and goes on with the next one of an aggregate when one is confirmed.
+/// In which order messages are published: the next one of an aggregate when the one before is confirmed.
+pub(super) struct Order<'a> {
+    messages: &'a [&'a Message],
+    /// The messages of each aggregate that were not sent.
+    waiting: HashMap<&'a str, VecDeque<usize>>,
+    /// The aggregates of which a message may be sent.
+    free: VecDeque<&'a str>,
+}
+
+impl<'a> Order<'a> {
+    pub(super) fn new(messages: &'a [&'a Message]) -> Self {
+        let mut waiting: HashMap<&str, VecDeque<usize>> = HashMap::with_capacity(messages.len());
+        let mut free = VecDeque::with_capacity(messages.len());
+        for (index, message) in messages.iter().enumerate() {
+            let queue = waiting.entry(message.aggregate.as_str()).or_default();
+            if queue.is_empty() || planted::has(Bug::SeveralUnconfirmed) {
+                free.push_back(message.aggregate.as_str());
+            }
+            queue.push_back(index);
+        }
+        Self { messages, waiting, free }
+    }
+
+    /// The index of the message that is sent next.
+    pub(super) fn next(&mut self) -> Option<usize> {
+        let aggregate = self.free.pop_front()?;
+        self.waiting.get_mut(aggregate)?.pop_front()
+    }
+
+    /// Lets the next message of the aggregate be sent.
+    pub(super) fn confirmed(&mut self, index: usize) {
+        let aggregate = self.messages[index].aggregate.as_str();
+        let is_free = !planted::has(Bug::SeveralUnconfirmed);
+        if is_free && self.waiting.get(aggregate).is_some_and(|queue| !queue.is_empty()) {
+            self.free.push_back(aggregate);
+        }
+    }
+}
+
+impl Outcome {
+    /// Whether another message may be sent while so many are unconfirmed.
+    pub(super) fn goes_on(&self, begin: Instant, unconfirmed: usize) -> bool {
+        self.trouble.is_none() && unconfirmed < UNCONFIRMED && begin.elapsed() < SENDING
+    }
+
+    /// Notes what is known of a message.
+    pub(super) fn note(&mut self, index: usize, confirmed: Result<(), Failure>, order: &mut Order<'_>) {
+        match confirmed {
+            Ok(()) => {
+                self.verdicts.insert(index, Ok(()));
+                order.confirmed(index);
+            }
+            // The others of its aggregate wait.
+            Err(Failure::Refused(why)) => {
+                self.verdicts.insert(index, Err(why));
+            }
+            // Nothing more is sent. What is confirmed meanwhile need not be sent again.
+            Err(Failure::Trouble(trouble)) => {
+                self.trouble.get_or_insert(trouble);
+            }
+        }
+    }
+}
+
+/// Publishes messages, with a future for each.
 pub(super) async fn publish<'a, F>(messages: &[&'a Message], kind: &str, publish: impl Fn(&'a Message) -> F) -> Outcome
 where
     F: Future<Output = Result<(), Failure>>,
 {
-    let begin = Instant::now();
-    let mut waiting: HashMap<&str, VecDeque<usize>> = HashMap::new();
-    let mut free = VecDeque::new();
-    for (index, message) in messages.iter().enumerate() {
-        let queue = waiting.entry(message.aggregate.as_str()).or_default();
-        if queue.is_empty() || planted::has(Bug::SeveralUnconfirmed) {
-            free.push_back(message.aggregate.as_str());
-        }
-        queue.push_back(index);
-    }
-    let mut outcome = Outcome::default();
+    let (begin, mut order, mut outcome) = (Instant::now(), Order::new(messages), Outcome::default());
     let mut unconfirmed = FuturesUnordered::new();
     loop {
-        while outcome.trouble.is_none() && unconfirmed.len() < UNCONFIRMED && begin.elapsed() < SENDING {
-            let Some(index) = free.pop_front().and_then(|aggregate| waiting.get_mut(aggregate)?.pop_front()) else {
-                break;
-            };
+        while outcome.goes_on(begin, unconfirmed.len()) {
+            let Some(index) = order.next() else { break };
             let confirmed = publish(messages[index]);
             let deadline = Instant::now() + CONFIRMATION;
             unconfirmed.push(async move { (index, timeout_at(deadline, confirmed).await) });
         }
         let Some((index, confirmed)) = unconfirmed.next().await else { return outcome };
-        match confirmed.unwrap_or_else(|_| Err(Failure::Trouble(Trouble::late(kind, CONFIRMATION)))) {
-            Ok(()) => {
-                outcome.verdicts.insert(index, Ok(()));
-                let aggregate = messages[index].aggregate.as_str();
-                let is_free = !planted::has(Bug::SeveralUnconfirmed);
-                if is_free && waiting.get(aggregate).is_some_and(|queue| !queue.is_empty()) {
-                    free.push_back(aggregate);
-                }
-            }
-            // The others of its aggregate wait.
-            Err(Failure::Refused(why)) => {
-                outcome.verdicts.insert(index, Err(why));
-            }
-            // Nothing more is sent. What is confirmed meanwhile need not be sent again.
-            Err(Failure::Trouble(trouble)) => {
-                outcome.trouble.get_or_insert(trouble);
-            }
-        }
+        let late = |_| Err(Failure::Trouble(Trouble::late(kind, CONFIRMATION)));
+        outcome.note(index, confirmed.unwrap_or_else(late), &mut order);
     }
 }

@@ -193,7 +193,7 @@ fn record(message: &Message) -> Record {
     let content_type = ("content-type".to_owned(), CONTENT_TYPE.as_bytes().to_vec());
     Record {
         key: Some(message.aggregate.clone().into_bytes()),
-        value: Some(message.data.clone()),
+        value: Some(message.data.to_vec()),
         headers: attributes.chain([content_type]).collect(),
         timestamp: message.time,
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
 use prost::Message as _;
 
@@ -27,10 +28,13 @@ pub(super) struct Message {
     pub(super) time: DateTime<Utc>,
     /// The epoch of the database, where a consumer cannot see it otherwise. With another one events may come again that are others.
     pub(super) epoch: Option<Arc<str>>,
-    /// The other attributes of the `CloudEvent` by their names.
-    attributes: Vec<(&'static str, String)>,
+    source: String,
+    subject: String,
+    /// The time as text; empty if there is none.
+    time_text: String,
+    traceparent: String,
     /// The event, as in `events.proto`.
-    pub(super) data: Vec<u8>,
+    pub(super) data: Bytes,
 }
 
 impl Message {
@@ -44,18 +48,6 @@ impl Message {
         let event = &entry.event;
         let time = event.time.as_ref();
         let time = time.and_then(|time| DateTime::from_timestamp(time.seconds, time.nanos.cast_unsigned()));
-        let mut attributes = vec![
-            ("specversion", "1.0".to_owned()),
-            ("source", entry.source()),
-            ("subject", entry.subject().to_owned()),
-            ("partitionkey", event.aggregate_id.clone()),
-        ];
-        if let Some(time) = time {
-            attributes.push(("time", DateTime::<Utc>::to_rfc3339_opts(&time, SecondsFormat::Micros, true)));
-        }
-        if !event.traceparent.is_empty() {
-            attributes.push(("traceparent", event.traceparent.clone()));
-        }
         Self {
             position,
             index,
@@ -64,16 +56,30 @@ impl Message {
             event_type: entry.event_type(),
             time: time.unwrap_or_default(),
             epoch: None,
-            attributes,
-            data: event.encode_to_vec(),
+            source: entry.source(),
+            subject: entry.subject().to_owned(),
+            time_text: time.map_or_else(String::new, |time| time.to_rfc3339_opts(SecondsFormat::Micros, true)),
+            traceparent: event.traceparent.clone(),
+            data: event.encode_to_vec().into(),
         }
     }
 
     /// The attributes of the `CloudEvent` by their names, without the content type.
     pub(super) fn attributes(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let own = [("id", self.id.as_str()), ("type", self.event_type.as_str())];
-        let own = own.into_iter().chain(self.epoch.as_deref().map(|epoch| ("epoch", epoch)));
-        own.chain(self.attributes.iter().map(|(name, value)| (*name, value.as_str())))
+        let always = [
+            ("id", self.id.as_str()),
+            ("type", &self.event_type),
+            ("specversion", "1.0"),
+            ("source", &self.source),
+            ("subject", &self.subject),
+            ("partitionkey", &self.aggregate),
+        ];
+        let sometimes = [
+            ("epoch", self.epoch.as_deref().unwrap_or_default()),
+            ("time", &self.time_text),
+            ("traceparent", &self.traceparent),
+        ];
+        always.into_iter().chain(sometimes.into_iter().filter(|(_, value)| !value.is_empty()))
     }
 
     /// The name of the event, as in `ReservationConfirmed`.

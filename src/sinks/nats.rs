@@ -3,20 +3,24 @@
 //! A message has the id of its event, with which `JetStream` drops what comes again within its window, and names the stream that must
 //! take it. A subject that is bound to no stream has no responder, and that is trouble: events would be lost.
 
+use std::{path::PathBuf, time::Duration};
+
 use async_nats::{
-    Client, ConnectOptions, HeaderMap,
+    Client, ConnectOptions, HeaderMap, HeaderName, StatusCode, Subscriber,
+    client::PublishErrorKind,
+    header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID},
     jetstream::{
-        self, Context, ErrorCode,
-        context::{PublishError, PublishErrorKind},
-        message::PublishMessage,
+        self, ErrorCode,
         stream::{Config, StorageType},
     },
 };
-use std::{error::Error as _, path::PathBuf, time::Duration};
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout};
 
 use super::{
     address::Address,
-    each::{self, CONFIRMATION, Outcome},
+    each::{CONFIRMATION, Order, Outcome},
     message::{CONTENT_TYPE, Message},
     trouble::{Failure, Trouble},
 };
@@ -35,16 +39,28 @@ pub(super) struct Target<'a> {
 }
 
 pub(super) struct Connection {
-    context: Context,
+    client: Client,
     stream: String,
     subject: String,
+    /// The subject of answers, without the number of the message.
+    inbox: String,
+    answers: Subscriber,
+    /// How many messages were sent.
+    sent: usize,
+}
+
+/// What a stream says of a message: where it is stored, or why it is not.
+#[derive(Deserialize)]
+struct Answer {
+    stream: Option<String>,
+    error: Option<jetstream::Error>,
 }
 
 impl Connection {
     /// Connects, and makes the stream if it is missing.
     pub(super) async fn open(address: &Address, target: Target<'_>) -> Result<Self, Trouble> {
         let client = connect(address, target.credentials_file).await?;
-        let context = jetstream::context::ContextBuilder::new().timeout(CONFIRMATION).build(client);
+        let context = jetstream::context::ContextBuilder::new().timeout(CONFIRMATION).build(client.clone());
         let subjects = vec![format!("{}.>", target.subject)];
         let config = Config {
             name: target.stream.to_owned(),
@@ -57,48 +73,116 @@ impl Connection {
         // A stream that is there stays as it is.
         let made = context.get_or_create_stream(config).await;
         made.map_err(|error| trouble(&format!("the stream {} cannot be used: {error}", target.stream)))?;
-        Ok(Self { context, stream: target.stream.to_owned(), subject: target.subject.to_owned() })
+        let inbox = client.new_inbox();
+        let subscribed = client.subscribe(format!("{inbox}.*")).await;
+        let answers = subscribed.map_err(|error| trouble(&error.to_string()))?;
+        let (stream, subject) = (target.stream.to_owned(), target.subject.to_owned());
+        Ok(Self { client, stream, subject, inbox, answers, sent: 0 })
     }
 
-    pub(super) async fn deliver(&self, messages: &[&Message]) -> Outcome {
-        each::publish(messages, KIND, |message| self.publish(message)).await
+    /// Publishes messages, and reads the answers to them as they come. One subscription takes all answers: a request of the
+    /// library for each message takes twice as long.
+    pub(super) async fn deliver(&mut self, messages: &[&Message]) -> Outcome {
+        let (begin, mut order, mut outcome) = (Instant::now(), Order::new(messages), Outcome::default());
+        let (first, mut sent) = (self.sent, Vec::with_capacity(messages.len()));
+        let mut unconfirmed = 0;
+        loop {
+            while outcome.goes_on(begin, unconfirmed) {
+                let Some(index) = order.next() else { break };
+                match self.send(messages[index]).await {
+                    Ok(()) => {
+                        sent.push(Some(index));
+                        unconfirmed += 1;
+                    }
+                    Err(failure) => outcome.note(index, Err(failure), &mut order),
+                }
+            }
+            if unconfirmed == 0 {
+                return outcome;
+            }
+            // All that have come, so that what they let go on is sent together.
+            let Ok(mut answer) = timeout(CONFIRMATION, self.answers.next()).await else {
+                outcome.trouble.get_or_insert(Trouble::late(KIND, CONFIRMATION));
+                return outcome;
+            };
+            loop {
+                let Some(message) = answer else {
+                    outcome.trouble.get_or_insert(trouble("the connection is closed"));
+                    return outcome;
+                };
+                // An answer may be to a message of an earlier delivery.
+                let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<usize>().ok());
+                let of = number.and_then(|number| sent.get_mut(number.checked_sub(first)?)?.take());
+                if let Some(index) = of {
+                    unconfirmed -= 1;
+                    outcome.note(index, self.confirmed(&message, messages[index]), &mut order);
+                }
+                match self.answers.next().now_or_never() {
+                    Some(next) => answer = next,
+                    None => break,
+                }
+            }
+        }
     }
 
-    async fn publish(&self, message: &Message) -> Result<(), Failure> {
+    async fn send(&mut self, message: &Message) -> Result<(), Failure> {
         let mut headers = HeaderMap::new();
         for (name, value) in message.attributes() {
-            headers.insert(format!("ce-{name}"), value);
+            headers.insert(header(name), value);
         }
-        headers.insert("content-type", CONTENT_TYPE);
-        let publish = PublishMessage::build().headers(headers).payload(message.data.clone().into());
-        let publish = publish.message_id(message.unique_id()).expected_stream(&self.stream);
-        let subject = format!("{}.{}", self.subject, message.name());
-        let sent = self
-            .context
-            .send_publish(subject.clone(), publish)
-            .await
-            .map_err(|error| self.failure(&error, &subject))?;
-        sent.await.map(|_| ()).map_err(|error| self.failure(&error, &subject))
+        headers.insert(HeaderName::from_static("content-type"), CONTENT_TYPE);
+        headers.insert(NATS_MESSAGE_ID, message.unique_id());
+        headers.insert(NATS_EXPECTED_STREAM, self.stream.as_str());
+        let (reply, data) = (format!("{}.{}", self.inbox, self.sent), message.data.clone());
+        let sent = self.client.publish_with_reply_and_headers(self.subject_of(message), reply, headers, data).await;
+        sent.map_err(|error| match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => Failure::Refused(format!("NATS: {error}")),
+            _ => Failure::Trouble(trouble(&error.to_string())),
+        })?;
+        self.sent += 1;
+        Ok(())
     }
 
-    fn failure(&self, error: &PublishError, subject: &str) -> Failure {
-        match error.kind() {
-            PublishErrorKind::MaxPayloadExceeded => Failure::Refused(format!("NATS: {error}")),
-            PublishErrorKind::StreamNotFound => {
-                Failure::Trouble(trouble(&format!("no stream takes the subject {subject}")))
-            }
-            _ => {
-                let answer = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
-                if answer.is_some_and(|answer| answer.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM) {
-                    return Failure::Refused(format!(
-                        "NATS: the message is larger than the stream {} takes",
-                        self.stream
-                    ));
-                }
-                Failure::Trouble(trouble(&error.to_string()))
-            }
+    fn subject_of(&self, message: &Message) -> String {
+        format!("{}.{}", self.subject, message.name())
+    }
+
+    /// What an answer says of a message.
+    fn confirmed(&self, answer: &async_nats::Message, message: &Message) -> Result<(), Failure> {
+        if answer.status == Some(StatusCode::NO_RESPONDERS) {
+            let subject = self.subject_of(message);
+            return Err(Failure::Trouble(trouble(&format!("no stream takes the subject {subject}"))));
+        }
+        match serde_json::from_slice(&answer.payload) {
+            Ok(Answer { error: None, stream: Some(_) }) => Ok(()),
+            Ok(Answer { error: Some(error), .. }) => Err(self.failure(&error)),
+            Ok(Answer { error: None, stream: None }) => Err(Failure::Trouble(trouble("an answer says nothing"))),
+            Err(error) => Err(Failure::Trouble(trouble(&format!("an answer cannot be read: {error}")))),
         }
     }
+
+    fn failure(&self, error: &jetstream::Error) -> Failure {
+        if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM {
+            return Failure::Refused(format!("NATS: the message is larger than the stream {} takes", self.stream));
+        }
+        Failure::Trouble(trouble(&error.to_string()))
+    }
+}
+
+/// The header of an attribute of a `CloudEvent`.
+fn header(attribute: &'static str) -> HeaderName {
+    HeaderName::from_static(match attribute {
+        "id" => "ce-id",
+        "type" => "ce-type",
+        "specversion" => "ce-specversion",
+        "source" => "ce-source",
+        "subject" => "ce-subject",
+        "partitionkey" => "ce-partitionkey",
+        "epoch" => "ce-epoch",
+        "time" => "ce-time",
+        "traceparent" => "ce-traceparent",
+        other => other,
+    })
 }
 
 async fn connect(address: &Address, credentials_file: Option<&PathBuf>) -> Result<Client, Trouble> {

@@ -129,7 +129,7 @@ impl Connection {
             }
             call.arg("datacontenttype").arg(CONTENT_TYPE);
             // Grows when the stream goes on with another history of the database.
-            call.arg("history").arg(shift).arg("data").arg(&message.data);
+            call.arg("history").arg(shift).arg("data").arg(message.data.as_ref());
         }
         let (written, why): (usize, String) = ask(&mut self.server, &call).await?;
         if written < wanted { Err(Trouble::Broker(format!("Redis refuses events: {why}"))) } else { Ok(written) }

@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{feed::Row, telemetry::metrics};
 
+/// The most events that are written in one call. The server does nothing else meanwhile.
+const AT_ONCE: usize = 500;
+
 impl Relay {
     /// Delivers rows to a Redis stream.
     pub(super) async fn send_in_sequence(
@@ -20,8 +23,10 @@ impl Relay {
         rows: VecDeque<Arc<Row>>,
     ) -> Result<(), Trouble> {
         let (messages, last) = messages(rows);
-        let written = connection.write(&messages, delivery.shift).await?;
-        metrics::sink(|sink| sink.published(&self.address.name, written));
+        for messages in messages.chunks(AT_ONCE) {
+            let written = connection.write(messages, delivery.shift).await?;
+            metrics::sink(|sink| sink.published(&self.address.name, written));
+        }
         delivery.advance(last.unwrap_or(delivery.position));
         Ok(())
     }
