@@ -87,10 +87,7 @@ async fn a_subscriber_that_falls_behind_the_deletion_is_told_and_misses_nothing_
         showtime
     }))
     .await;
-    let small_window = Endpoint::from_shared(format!("http://{}", world.address())).expect("an address");
-    let small_window = small_window.initial_stream_window_size(4_096).connect().await.expect("the server listens");
-    let slow = EventsClient::new(small_window).subscribe_events(SubscribeEventsRequest::default()).await;
-    let slow = slow.expect("the feed is read").into_inner();
+    let slow = with_small_window(&world).await;
     // Another instance deletes what this one is about to deliver.
     let other = storage.setup().with("--event-retention", "1s").start().await;
     deleted_to(&other, 8 * 151).await;
@@ -100,6 +97,39 @@ async fn a_subscriber_that_falls_behind_the_deletion_is_told_and_misses_nothing_
     assert_refused(&status, Code::OutOfRange, "EVENTS_COMPACTED");
     assert!(!read.is_empty(), "what was read before is delivered");
     assert_complete(&read);
+}
+
+#[tokio::test]
+async fn a_slow_subscriber_misses_nothing_while_more_is_committed_than_is_kept_in_memory() {
+    let storage = Storage::new(Store::Postgres).await;
+    let server = storage.setup().start().await;
+    showtime(&server).await;
+    let insert = async |rows: i64, last: i64| {
+        let insert = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
+                      SELECT gen_random_uuid(), 1, 1, events, create_time FROM outbox, generate_series(1, 3000)";
+        storage.sql(&format!("{insert} LIMIT {rows}")).await.expect("rows are written");
+        let head = format!("SELECT 1 FROM feed_head WHERE position = {last}");
+        eventually("they have positions", async || {
+            (storage.sql(&head).await.expect("the head is read").rows_affected() == 1).then_some(())
+        })
+        .await;
+    };
+    // One page. What comes after it is read ahead, while there is nothing.
+    insert(499, 500).await;
+    let mut slow = with_small_window(&server).await;
+    next_event(&mut slow).await;
+    insert(2_500, 3_000).await;
+    for _ in 1..3_000 {
+        next_event(&mut slow).await;
+    }
+}
+
+/// A subscriber from the oldest event, to whom little is sent before it reads.
+async fn with_small_window(server: &Server) -> Events {
+    let small_window = Endpoint::from_shared(format!("http://{}", server.address())).expect("an address");
+    let small_window = small_window.initial_stream_window_size(4_096).connect().await.expect("the server listens");
+    let slow = EventsClient::new(small_window).subscribe_events(SubscribeEventsRequest::default()).await;
+    slow.expect("the feed is read").into_inner()
 }
 
 async fn events_of_more_commits_than_the_cap_are_deleted_before_their_time(world: World) {

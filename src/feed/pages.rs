@@ -38,10 +38,10 @@ impl Pages {
             None => None,
         };
         self.ahead = None;
-        // What could not be read earlier may be read now.
+        // What was not there earlier, or could not be read, may be there now.
         let rows = match read {
-            Some(rows) => rows,
-            None => self.feed.page_after(position, self.most).await?,
+            Some(rows) if !rows.is_empty() => rows,
+            _ => self.feed.page_after(position, self.most).await?,
         };
         if let Some(last) = rows.back().filter(|_| rows.len() == self.most) {
             self.ahead = Some(Ahead::begin(&self.feed, last.position, self.most));
