@@ -57,6 +57,8 @@ const SINK_PAGE: usize = 4 * PAGE;
 const MOST_READ: i64 = 4 * PAGE as i64;
 /// Most subscribers of a process.
 pub const MAX_SUBSCRIBERS: usize = 1_000;
+/// Most sinks of a process. They take no place of a subscriber, and subscribers take none of theirs.
+const MAX_SINKS: usize = 100;
 
 /// The feed of a process. Cheap to clone.
 #[derive(Clone)]
@@ -67,6 +69,7 @@ struct Inner {
     head: watch::Sender<Head>,
     ring: Mutex<Ring>,
     subscribers: Arc<Semaphore>,
+    sinks: Arc<Semaphore>,
     subscribed: Notify,
 }
 
@@ -86,7 +89,8 @@ impl Feed {
     pub fn new(store: Store) -> Self {
         let (head, _) = watch::channel(Head::default());
         let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
-        Self(Arc::new(Inner { store, head, ring: Mutex::default(), subscribers, subscribed: Notify::new() }))
+        let (sinks, subscribed) = (Arc::new(Semaphore::new(MAX_SINKS)), Notify::new());
+        Self(Arc::new(Inner { store, head, ring: Mutex::default(), subscribers, sinks, subscribed }))
     }
 
     /// Gives positions to events, and reads them for the subscribers, until the shutdown.
@@ -220,25 +224,27 @@ impl Feed {
         filter: Filter,
         heartbeat: Duration,
     ) -> Option<Subscription> {
-        Some(Subscription::new(self.clone(), self.place()?, epoch, cursor, filter, heartbeat))
+        let place = self.place(&self.0.subscribers)?;
+        Some(Subscription::new(self.clone(), place, epoch, cursor, filter, heartbeat))
     }
 
-    /// Begins to read for a sink. `None`: there are too many subscribers.
+    /// Begins to read for a sink. `None`: there are too many.
     #[must_use]
     pub fn follow(&self) -> Option<Follower> {
-        Some(Follower::new(self.clone(), self.place()?))
+        Some(Follower::new(self.clone(), self.place(&self.0.sinks)?))
     }
 
-    /// A place among the subscribers. Passes come faster while there are any.
-    fn place(&self) -> Option<Place> {
-        let place = Arc::clone(&self.0.subscribers).try_acquire_owned().ok()?;
+    /// A place among those who read. Passes come faster while there are any.
+    fn place(&self, places: &Arc<Semaphore>) -> Option<Place> {
+        let place = Arc::clone(places).try_acquire_owned().ok()?;
         self.0.subscribed.notify_waiters();
         self.0.store.events_written().send();
         Some(place)
     }
 
     fn is_read(&self) -> bool {
-        self.0.subscribers.available_permits() < MAX_SUBSCRIBERS
+        let Inner { subscribers, sinks, .. } = &*self.0;
+        subscribers.available_permits() < MAX_SUBSCRIBERS || sinks.available_permits() < MAX_SINKS
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -246,5 +252,5 @@ impl Feed {
     }
 }
 
-/// A subscriber's place among those of the process.
+/// A place among those who read in this process.
 type Place = OwnedSemaphorePermit;

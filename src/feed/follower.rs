@@ -18,7 +18,7 @@ pub enum Found {
     Unknown,
 }
 
-/// Reads the feed for a sink. It counts as a subscriber until it is dropped.
+/// Reads the feed for a sink. Passes come faster until it is dropped.
 pub struct Follower {
     pages: Pages,
     _place: Place,
