@@ -39,6 +39,9 @@ impl Feed {
         let (shortest, longest) = PERIODS;
         let period = (kept.time / PERIOD_SHARE).clamp(shortest, longest);
         let task = Task::new("deletion of old events", period).shutdown(shutdown);
+        // Shown from the beginning, so that an alert sees the first increase.
+        metrics::events_deleted("old", 0);
+        metrics::events_deleted("cap", 0);
         task.run(async move || {
             let time = TimeDelta::from_std(kept.time).unwrap_or(TimeDelta::MAX);
             let now = clock.now();

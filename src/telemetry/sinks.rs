@@ -42,6 +42,13 @@ impl SinkInstruments {
         }
     }
 
+    /// Shows the counts of a sink from the beginning. An increase from nothing at all is not seen by an alert.
+    pub fn begin(&self, sink: &str) {
+        for count in [&self.published, &self.retried, &self.skipped, &self.dead] {
+            count.add(0, &label(sink));
+        }
+    }
+
     /// Counts events that were confirmed.
     pub fn published(&self, sink: &str, events: usize) {
         self.published.add(events as u64, &label(sink));
