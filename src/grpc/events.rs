@@ -57,7 +57,8 @@ fn messages(
     context: Extensions,
 ) -> impl Stream<Item = Result<Ready, Status>> + Send {
     let context = Arc::new(context);
-    stream::unfold(Some(events), move |events| {
+    // It is moved with every message, so it is small.
+    stream::unfold(Some(Box::new(events)), move |events| {
         let (shutdown, context) = (shutdown.clone(), Arc::clone(&context));
         async move {
             let mut events = events?;

@@ -33,41 +33,35 @@ pub(super) struct Outcome {
 }
 
 /// In which order messages are published: the next one of an aggregate when the one before is confirmed.
-pub(super) struct Order<'a> {
-    messages: &'a [&'a Message],
-    /// The messages of each aggregate that were not sent.
-    waiting: HashMap<&'a str, VecDeque<usize>>,
-    /// The aggregates of which a message may be sent.
-    free: VecDeque<&'a str>,
+pub(super) struct Order {
+    /// The messages that may be sent.
+    free: VecDeque<usize>,
+    /// For each message, the next one of its aggregate.
+    following: Vec<Option<usize>>,
 }
 
-impl<'a> Order<'a> {
-    pub(super) fn new(messages: &'a [&'a Message]) -> Self {
-        let mut waiting: HashMap<&str, VecDeque<usize>> = HashMap::with_capacity(messages.len());
-        let mut free = VecDeque::with_capacity(messages.len());
+impl Order {
+    pub(super) fn new(messages: &[&Message]) -> Self {
+        let mut last_of = HashMap::with_capacity(messages.len());
+        let mut order = Self { free: VecDeque::with_capacity(messages.len()), following: vec![None; messages.len()] };
         for (index, message) in messages.iter().enumerate() {
-            let queue = waiting.entry(message.aggregate.as_str()).or_default();
-            if queue.is_empty() || planted::has(Bug::SeveralUnconfirmed) {
-                free.push_back(message.aggregate.as_str());
+            let before = last_of.insert(message.aggregate.as_str(), index);
+            match before.filter(|_| !planted::has(Bug::SeveralUnconfirmed)) {
+                Some(before) => order.following[before] = Some(index),
+                None => order.free.push_back(index),
             }
-            queue.push_back(index);
         }
-        Self { messages, waiting, free }
+        order
     }
 
     /// The index of the message that is sent next.
     pub(super) fn next(&mut self) -> Option<usize> {
-        let aggregate = self.free.pop_front()?;
-        self.waiting.get_mut(aggregate)?.pop_front()
+        self.free.pop_front()
     }
 
     /// Lets the next message of the aggregate be sent.
     pub(super) fn confirmed(&mut self, index: usize) {
-        let aggregate = self.messages[index].aggregate.as_str();
-        let is_free = !planted::has(Bug::SeveralUnconfirmed);
-        if is_free && self.waiting.get(aggregate).is_some_and(|queue| !queue.is_empty()) {
-            self.free.push_back(aggregate);
-        }
+        self.free.extend(self.following[index]);
     }
 }
 
@@ -78,7 +72,7 @@ impl Outcome {
     }
 
     /// Notes what is known of a message.
-    pub(super) fn note(&mut self, index: usize, confirmed: Result<(), Failure>, order: &mut Order<'_>) {
+    pub(super) fn note(&mut self, index: usize, confirmed: Result<(), Failure>, order: &mut Order) {
         match confirmed {
             Ok(()) => {
                 self.verdicts.insert(index, Ok(()));

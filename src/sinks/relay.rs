@@ -22,6 +22,8 @@ const LONGEST_SEND: Duration = Duration::from_secs(6);
 const LOOK: Duration = Duration::from_secs(1);
 /// How soon the row of the sink is written after a delivery. If the instance ends before, the broker has the events already.
 const WRITE_PAUSE: Duration = Duration::from_millis(100);
+/// The same while there is more to deliver, which waits for the write.
+const WRITE_PAUSE_BUSY: Duration = Duration::from_millis(500);
 /// The pause when the feed seems to begin later than it does, before it is looked at again.
 const STALE_PAUSE: Duration = Duration::from_millis(50);
 
@@ -54,6 +56,7 @@ impl Relay {
 
     pub(super) async fn run(self, shutdown: CancellationToken) {
         let task = Task::new("delivery of events to a sink", LOOK).shutdown(shutdown.clone());
+        metrics::sink(|sink| sink.begin(&self.address.name));
         let mut seen = None;
         task.run(async move || {
             let Some(free) = self.look(&mut seen).await? else { return Ok::<_, Error>(NextRun::Period) };
@@ -93,18 +96,20 @@ impl Relay {
         loop {
             let due = delivery.beat + if delivery.is_ahead { WRITE_PAUSE } else { BEAT };
             let found = tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {
                     self.write(&mut delivery, true).await?;
                     return Ok(());
                 }
-                () = sleep_until(due) => None,
                 () = sleep_until(letters_due), if !delivery.waiting.is_empty() => {
                     self.attempt(&mut delivery, Next::Letters, shutdown).await;
                     letters_due = Instant::now() + LOOK;
                     None
                 }
                 found = delivery.follower.after(delivery.position) => Some(found?),
+                () = sleep_until(due) => None,
             };
+            let due = if found.is_some() && delivery.is_ahead { delivery.beat + WRITE_PAUSE_BUSY } else { due };
             match found {
                 None => {}
                 Some(Found::Unknown) => return Ok(()),
