@@ -88,6 +88,29 @@ async fn a_commit_of_an_early_transaction_is_delivered_after_later_ones() {
 }
 
 #[tokio::test]
+async fn transactions_that_are_rolled_back_or_open_in_another_database_delay_nothing() {
+    let (storage, other) = (Storage::new(Store::Postgres).await, Storage::new(Store::Postgres).await);
+    let elsewhere = connect(other.database().url()).await;
+    for begin in ["BEGIN", "SELECT pg_current_xact_id()"] {
+        elsewhere.execute_unprepared(begin).await.expect("a transaction has a number");
+    }
+    let server = storage.setup().start().await;
+    let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    let showtime = showtime(&server).await;
+    let undone = connect(storage.database().url()).await;
+    undone.execute_unprepared("BEGIN").await.expect("a transaction begins");
+    undone.execute_unprepared(&insert_row(1)).await.expect("a row is written");
+    let held = reserve(&server, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    until(&mut events, &showtime.showtime_id, held.revision, "ReservationCreated").await;
+    undone.execute_unprepared("ROLLBACK").await.expect("the row is gone");
+    let cancelled = cancel(&server, &held).await.expect("the seat is held");
+    until(&mut events, &showtime.showtime_id, cancelled.revision, "SeatsReleased").await;
+    let dense = "SELECT 1 FROM feed HAVING max(position) = 3 AND count(*) = 3";
+    assert_eq!(storage.sql(dense).await.expect("the feed is read").rows_affected(), 1);
+    elsewhere.execute_unprepared("ROLLBACK").await.expect("the transaction ends");
+}
+
+#[tokio::test]
 async fn an_instance_that_stops_with_the_head_in_its_hand_only_delays_events() {
     let storage = Storage::new(Store::Postgres).await;
     let server = storage.setup().start().await;
