@@ -14,7 +14,7 @@ use crate::{
     store::LetterPlace,
 };
 
-/// With so many events no further row is added to a delivery. It is more than the rows that are read together usually have.
+/// With so many events no further row is added to a delivery. A page of rows rarely has so many.
 const AT_ONCE: usize = 5_000;
 
 pub(super) struct Delivery {

@@ -17,7 +17,7 @@ use super::{
 use crate::store::planted::{self, Bug};
 
 /// The most unconfirmed messages.
-const UNCONFIRMED: usize = 512;
+pub(super) const UNCONFIRMED: usize = 512;
 /// How long further messages are sent. Those that are left are sent next time, after the row of the sink was written.
 const SENDING: Duration = Duration::from_secs(3);
 /// The deadline of a confirmation.

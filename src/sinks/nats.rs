@@ -8,19 +8,19 @@ use std::{path::PathBuf, time::Duration};
 use async_nats::{
     Client, ConnectOptions, HeaderMap, HeaderName, StatusCode, Subscriber,
     client::PublishErrorKind,
-    header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID},
+    header::{IntoHeaderName as _, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID},
     jetstream::{
         self, ErrorCode,
         stream::{Config, StorageType},
     },
 };
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     address::Address,
-    each::{CONFIRMATION, Order, Outcome},
+    each::{CONFIRMATION, Order, Outcome, UNCONFIRMED},
     message::{CONTENT_TYPE, Message},
     trouble::{Failure, Trouble},
 };
@@ -84,15 +84,16 @@ impl Connection {
     /// library for each message takes twice as long.
     pub(super) async fn deliver(&mut self, messages: &[&Message]) -> Outcome {
         let (begin, mut order, mut outcome) = (Instant::now(), Order::new(messages), Outcome::default());
-        let (first, mut sent) = (self.sent, Vec::with_capacity(messages.len()));
-        let mut unconfirmed = 0;
+        // Of each message that was sent in this delivery, its index until there is an answer.
+        let (first, mut unanswered, mut unconfirmed) = (self.sent, Vec::with_capacity(messages.len()), 0);
+        let mut sent_at = begin;
         loop {
             while outcome.goes_on(begin, unconfirmed) {
                 let Some(index) = order.next() else { break };
                 match self.send(messages[index]).await {
                     Ok(()) => {
-                        sent.push(Some(index));
-                        unconfirmed += 1;
+                        unanswered.push(Some(index));
+                        (unconfirmed, sent_at) = (unconfirmed + 1, Instant::now());
                     }
                     Err(failure) => outcome.note(index, Err(failure), &mut order),
                 }
@@ -101,25 +102,25 @@ impl Connection {
                 return outcome;
             }
             // All that have come, so that what they let go on is sent together.
-            let Ok(mut answer) = timeout(CONFIRMATION, self.answers.next()).await else {
-                outcome.trouble.get_or_insert(Trouble::late(KIND, CONFIRMATION));
-                return outcome;
+            let mut come = self.answers.by_ref().ready_chunks(UNCONFIRMED);
+            let answers = match timeout_at(sent_at + CONFIRMATION, come.next()).await {
+                Ok(answers) => answers.ok_or_else(|| trouble("the connection is closed")),
+                Err(_) => Err(Trouble::late(KIND, CONFIRMATION)),
             };
-            loop {
-                let Some(message) = answer else {
-                    outcome.trouble.get_or_insert(trouble("the connection is closed"));
+            let answers = match answers {
+                Ok(answers) => answers,
+                Err(trouble) => {
+                    outcome.trouble.get_or_insert(trouble);
                     return outcome;
-                };
-                // An answer may be to a message of an earlier delivery.
-                let number = message.subject.rsplit('.').next().and_then(|number| number.parse::<usize>().ok());
-                let of = number.and_then(|number| sent.get_mut(number.checked_sub(first)?)?.take());
-                if let Some(index) = of {
-                    unconfirmed -= 1;
-                    outcome.note(index, self.confirmed(&message, messages[index]), &mut order);
                 }
-                match self.answers.next().now_or_never() {
-                    Some(next) => answer = next,
-                    None => break,
+            };
+            for answer in answers {
+                // An answer may be to a message of an earlier delivery.
+                let number = answer.subject.rsplit('.').next().and_then(|number| number.parse::<usize>().ok());
+                let index = number.and_then(|number| unanswered.get_mut(number.checked_sub(first)?)?.take());
+                if let Some(index) = index {
+                    unconfirmed -= 1;
+                    outcome.note(index, self.confirmed(&answer, messages[index]), &mut order);
                 }
             }
         }
@@ -169,7 +170,7 @@ impl Connection {
     }
 }
 
-/// The header of an attribute of a `CloudEvent`.
+/// The header of an attribute of a `CloudEvent`. Those of every message need no new text.
 fn header(attribute: &'static str) -> HeaderName {
     HeaderName::from_static(match attribute {
         "id" => "ce-id",
@@ -181,7 +182,7 @@ fn header(attribute: &'static str) -> HeaderName {
         "epoch" => "ce-epoch",
         "time" => "ce-time",
         "traceparent" => "ce-traceparent",
-        other => other,
+        other => return format!("ce-{other}").into_header_name(),
     })
 }
 
