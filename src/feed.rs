@@ -57,8 +57,6 @@ const SINK_PAGE: usize = 4 * PAGE;
 const MOST_READ: i64 = 4 * PAGE as i64;
 /// Most subscribers of a process.
 pub const MAX_SUBSCRIBERS: usize = 1_000;
-/// Most sinks of a process. They take no place of a subscriber, and subscribers take none of theirs.
-const MAX_SINKS: usize = 100;
 
 /// The feed of a process. Cheap to clone.
 #[derive(Clone)]
@@ -69,7 +67,8 @@ struct Inner {
     head: watch::Sender<Head>,
     ring: Mutex<Ring>,
     subscribers: Arc<Semaphore>,
-    sinks: Arc<Semaphore>,
+    /// Held by each sink that reads. Sinks take no place of a subscriber, and subscribers take none of theirs.
+    sinks: Arc<()>,
     subscribed: Notify,
 }
 
@@ -89,8 +88,8 @@ impl Feed {
     pub fn new(store: Store) -> Self {
         let (head, _) = watch::channel(Head::default());
         let subscribers = Arc::new(Semaphore::new(MAX_SUBSCRIBERS));
-        let (sinks, subscribed) = (Arc::new(Semaphore::new(MAX_SINKS)), Notify::new());
-        Self(Arc::new(Inner { store, head, ring: Mutex::default(), subscribers, sinks, subscribed }))
+        let (ring, sinks, subscribed) = (Mutex::default(), Arc::new(()), Notify::new());
+        Self(Arc::new(Inner { store, head, ring, subscribers, sinks, subscribed }))
     }
 
     /// Gives positions to events, and reads them for the subscribers, until the shutdown.
@@ -224,27 +223,27 @@ impl Feed {
         filter: Filter,
         heartbeat: Duration,
     ) -> Option<Subscription> {
-        let place = self.place(&self.0.subscribers)?;
+        let place = Arc::clone(&self.0.subscribers).try_acquire_owned().ok()?;
+        self.hurry();
         Some(Subscription::new(self.clone(), place, epoch, cursor, filter, heartbeat))
     }
 
-    /// Begins to read for a sink. `None`: there are too many.
+    /// Begins to read for a sink.
     #[must_use]
-    pub fn follow(&self) -> Option<Follower> {
-        Some(Follower::new(self.clone(), self.place(&self.0.sinks)?))
+    pub fn follow(&self) -> Follower {
+        let follower = Follower::new(self.clone(), Arc::clone(&self.0.sinks));
+        self.hurry();
+        follower
     }
 
-    /// A place among those who read. Passes come faster while there are any.
-    fn place(&self, places: &Arc<Semaphore>) -> Option<Place> {
-        let place = Arc::clone(places).try_acquire_owned().ok()?;
+    /// Begins the next pass at once. Passes come faster while somebody reads.
+    fn hurry(&self) {
         self.0.subscribed.notify_waiters();
         self.0.store.events_written().send();
-        Some(place)
     }
 
     fn is_read(&self) -> bool {
-        let Inner { subscribers, sinks, .. } = &*self.0;
-        subscribers.available_permits() < MAX_SUBSCRIBERS || sinks.available_permits() < MAX_SINKS
+        self.0.subscribers.available_permits() < MAX_SUBSCRIBERS || Arc::strong_count(&self.0.sinks) > 1
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
@@ -252,5 +251,5 @@ impl Feed {
     }
 }
 
-/// A place among those who read in this process.
+/// A subscriber's place among those of the process.
 type Place = OwnedSemaphorePermit;

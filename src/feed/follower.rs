@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tokio::sync::watch;
 
-use super::{Feed, Head, Place, SINK_PAGE, pages::Pages, row::Row};
+use super::{Feed, Head, SINK_PAGE, pages::Pages, row::Row};
 use crate::store::Error;
 
 /// What a sink finds after its place in the feed.
@@ -21,7 +21,7 @@ pub enum Found {
 /// Reads the feed for a sink. Passes come faster until it is dropped.
 pub struct Follower {
     pages: Pages,
-    _place: Place,
+    _reads: Arc<()>,
     head: watch::Receiver<Head>,
     /// As the head said when the follower began.
     set_back: u64,
@@ -30,10 +30,10 @@ pub struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(feed: Feed, place: Place) -> Self {
+    pub(super) fn new(feed: Feed, reads: Arc<()>) -> Self {
         let head = feed.0.head.subscribe();
         let Head { set_back, epoch, .. } = head.borrow().clone();
-        Self { pages: Pages::new(feed, SINK_PAGE), _place: place, head, set_back, epoch }
+        Self { pages: Pages::new(feed, SINK_PAGE), _reads: reads, head, set_back, epoch }
     }
 
     /// Waits for rows after this position. If the wait is dropped nothing is lost.

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use tokio::task::JoinHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{Feed, row::Row};
 use crate::store::Error;
@@ -18,7 +18,7 @@ pub(super) struct Pages {
 /// The page after a position, which is being read or was.
 struct Ahead {
     after: i64,
-    page: JoinHandle<Result<VecDeque<Arc<Row>>, Error>>,
+    page: AbortOnDropHandle<Result<VecDeque<Arc<Row>>, Error>>,
 }
 
 impl Pages {
@@ -53,12 +53,6 @@ impl Pages {
 impl Ahead {
     fn begin(feed: &Feed, after: i64, most: usize) -> Self {
         let feed = feed.clone();
-        Self { after, page: tokio::spawn(async move { feed.page_after(after, most).await }) }
-    }
-}
-
-impl Drop for Ahead {
-    fn drop(&mut self) {
-        self.page.abort();
+        Self { after, page: AbortOnDropHandle::new(tokio::spawn(async move { feed.page_after(after, most).await })) }
     }
 }

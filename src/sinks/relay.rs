@@ -60,13 +60,11 @@ impl Relay {
         let mut seen = None;
         task.run(async move || {
             let Some(free) = self.look(&mut seen).await? else { return Ok::<_, Error>(NextRun::Period) };
-            // Before the sink is taken: an instance that has no place for it must not keep others from it.
-            let Some(follower) = self.feed.follow() else { return Ok(NextRun::Period) };
             let epoch = self.feed.head().await?.epoch;
             let taken = self.store.take_sink(&free, &self.owner, &epoch, self.clock.now()).await?;
             let Some(Sink { fence, position, shift, .. }) = taken else { return Ok(NextRun::Period) };
             tracing::info!(sink = self.address.name, position, "delivering events");
-            let mut delivery = Delivery::new(follower, fence, epoch);
+            let mut delivery = Delivery::new(self.feed.follow(), fence, epoch);
             (delivery.position, delivery.shift) = (position, shift);
             self.count_letters(&mut delivery).await?;
             let delivered = Box::pin(self.deliver(delivery, &shutdown)).await;
@@ -109,6 +107,7 @@ impl Relay {
                 found = delivery.follower.after(delivery.position) => Some(found?),
                 () = sleep_until(due) => None,
             };
+            // Not before the page that was found is delivered.
             let due = if found.is_some() && delivery.is_ahead { delivery.beat + WRITE_PAUSE_BUSY } else { due };
             match found {
                 None => {}
