@@ -198,7 +198,7 @@ async fn at_the_end_of_a_hold_its_seats_are_sold_or_free_and_never_both() {
         async move {
             let held = history.call(fleet.channel(at), id, first).await.expect_reservation();
             let left = expiry(&held) - Clock::System.now();
-            // From 30 ms before the end to 30 ms after it.
+            // From 30 ms before the end to 30 ms after it. Nothing is waited for: whenever the calls come, one of the two is true.
             let offset = TimeDelta::milliseconds(2 * i64::try_from(at).expect("small") - 30);
             tokio::time::sleep((left + offset).to_std().unwrap_or_default()).await;
             let confirm = history.call(fleet.channel(at + 1), id, Operation::confirm(&held.reservation_id));

@@ -114,7 +114,7 @@ mod tests {
         let _guard = tracing::subscriber::set_default(subscriber);
         let others = async {
             tracing::info!(target: TARGET, "relation already exists, skipping");
-            tracing::error!(target: "sqlx::query", "slow");
+            tracing::error!(target: "sqlx::pool", "slow");
         };
         assert_eq!(with_warning(others).await, ((), None));
         let worse = async { tracing::error!(target: TARGET, "worse") };
