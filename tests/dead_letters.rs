@@ -204,9 +204,7 @@ async fn letters_whose_writing_was_cut_off_are_neither_lost_nor_overtaken() {
     let (showtime, other) = (showtime(&server).await, showtime(&server).await);
     delivered(&server).await;
     // Letters can be read, and cannot be written.
-    let blocking = storage.connect().await;
-    blocking.execute_unprepared("BEGIN").await.expect("a transaction begins");
-    blocking.execute_unprepared("LOCK TABLE dead_letters IN SHARE MODE").await.expect("the table is locked");
+    let blocking = storage.transaction("LOCK TABLE dead_letters IN SHARE MODE").await;
     let (large, all) = changes(&server, &showtime, &other, 2).await;
     let retried = async || server.metrics().await.sum("boxoffice_sink_retried_total", &[]).unwrap_or_default();
     let waits = "SELECT 1 FROM pg_locks WHERE relation = 'dead_letters'::regclass AND NOT granted";

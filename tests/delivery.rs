@@ -17,6 +17,7 @@ use tonic::Streaming;
 use crate::harness::{
     DEADLINE, Postgres, Redis,
     brokers::{Broker, taken},
+    events::assert_complete,
     eventually,
     fleet::Fleet,
     history::History,
@@ -121,6 +122,7 @@ async fn ten_thousand_random_calls_reach_every_sink_whatever_is_killed() {
         read_events.borrow().iter().map(|event| &event.id).collect::<Vec<_>>(),
         wanted.iter().map(|event| &event.id).collect::<Vec<_>>()
     );
+    assert_complete(&wanted);
     let wanted: Vec<_> = wanted.into_iter().filter_map(|event| event.data).collect();
     let stored = stored(&connection).await;
     assert!(stored.len() > 500, "{} reservations", stored.len());

@@ -74,9 +74,7 @@ async fn a_commit_of_an_early_transaction_is_delivered_after_later_ones() {
     let server = storage.setup().start().await;
     let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
     let first = showtime(&server).await;
-    let early = connect(storage.database().url()).await;
-    early.execute_unprepared("BEGIN").await.expect("a transaction begins");
-    early.execute_unprepared(&insert_row(1)).await.expect("a row is written");
+    let early = storage.transaction(&insert_row(1)).await;
     // Many transactions begin and commit after it, and get their positions.
     let held = reserve(&server, these(&first, "ada", "A1")).await.expect("the seat is free");
     until(&mut events, &first.showtime_id, held.revision, "ReservationCreated").await;
@@ -90,16 +88,11 @@ async fn a_commit_of_an_early_transaction_is_delivered_after_later_ones() {
 #[tokio::test]
 async fn transactions_that_are_rolled_back_or_open_in_another_database_delay_nothing() {
     let (storage, other) = (Storage::new(Store::Postgres).await, Storage::new(Store::Postgres).await);
-    let elsewhere = connect(other.database().url()).await;
-    for begin in ["BEGIN", "SELECT pg_current_xact_id()"] {
-        elsewhere.execute_unprepared(begin).await.expect("a transaction has a number");
-    }
+    let elsewhere = other.transaction("SELECT pg_current_xact_id()").await;
     let server = storage.setup().start().await;
     let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
     let showtime = showtime(&server).await;
-    let undone = connect(storage.database().url()).await;
-    undone.execute_unprepared("BEGIN").await.expect("a transaction begins");
-    undone.execute_unprepared(&insert_row(1)).await.expect("a row is written");
+    let undone = storage.transaction(&insert_row(1)).await;
     let held = reserve(&server, these(&showtime, "ada", "A1")).await.expect("the seat is free");
     until(&mut events, &showtime.showtime_id, held.revision, "ReservationCreated").await;
     undone.execute_unprepared("ROLLBACK").await.expect("the row is gone");
@@ -115,9 +108,7 @@ async fn an_instance_that_stops_with_the_head_in_its_hand_only_delays_events() {
     let storage = Storage::new(Store::Postgres).await;
     let server = storage.setup().start().await;
     let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
-    let stopped = connect(storage.database().url()).await;
-    stopped.execute_unprepared("BEGIN").await.expect("a transaction begins");
-    stopped.execute_unprepared("SELECT * FROM feed_head FOR UPDATE").await.expect("the head is locked");
+    let stopped = storage.transaction("SELECT * FROM feed_head FOR UPDATE").await;
     let showtime = showtime(&server).await;
     let held = reserve(&server, these(&showtime, "ada", "A1")).await.expect("sales go on");
     let waited = tokio::time::timeout(Duration::from_millis(300), events.message()).await;

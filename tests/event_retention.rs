@@ -77,7 +77,7 @@ async fn read_to_the_end(mut events: Events) -> (Vec<FeedEvent>, Status) {
 async fn a_subscriber_that_falls_behind_the_deletion_is_told_and_misses_nothing_before() {
     let storage = Storage::new(Store::Postgres).await;
     let world = storage.setup().start().await;
-    // More than is read at once, and than the connection takes without its client.
+    // More than two pages, and than the connection takes without its client.
     let showtimes = join_all((0..8).map(async |caller: usize| {
         let showtime = showtime(&world).await;
         for round in 0..75 {
@@ -87,6 +87,8 @@ async fn a_subscriber_that_falls_behind_the_deletion_is_told_and_misses_nothing_
         showtime
     }))
     .await;
+    // While nobody reads they are not kept in memory.
+    eventually("all commits have positions", async || (feed(&world).await.position == 8 * 151).then_some(())).await;
     let slow = with_small_window(&world).await;
     // Another instance deletes what this one is about to deliver.
     let other = storage.setup().with("--event-retention", "1s").start().await;

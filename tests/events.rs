@@ -3,7 +3,7 @@
 use boxoffice::pb::boxoffice::{
     events::v1::{AggregateType, SeatsReleasedReason, event::Payload},
     v1::{
-        CancelReservationRequest, CancelShowtimeRequest, GetEventFeedRequest, SubscribeEventsRequest,
+        CancelReservationRequest, CancelShowtimeRequest, EventSinkState, GetEventFeedRequest, SubscribeEventsRequest,
         subscribe_events_request::Start, subscribe_events_response::Message,
     },
 };
@@ -11,8 +11,8 @@ use futures_util::future::join_all;
 use tonic::{Code, Request};
 
 use crate::harness::{
-    Server, World, assert_refused, assert_violates,
-    events::{after, assert_complete, ids, next, next_event, subscribe, until},
+    Redis, Server, World, assert_refused, assert_violates,
+    events::{after, assert_complete, ids, in_state, next, next_event, subscribe, until},
     eventually,
     seats::{best, cancel, confirm, extend, reserve, showtime, these},
 };
@@ -26,7 +26,7 @@ on_both_stores!(
     a_slow_subscriber_gets_everything,
     a_token_that_was_changed_is_refused,
     a_bad_filter_is_refused_by_name,
-    a_subscriber_beyond_the_limit_is_refused,
+    a_subscriber_beyond_the_limit_is_refused_and_a_sink_takes_no_place,
 );
 on_both_stores!(
     with |setup| setup.with("--watch-heartbeat", "200ms");
@@ -225,7 +225,11 @@ async fn a_bad_filter_is_refused_by_name(world: World) {
     assert_violates(&refused, &["resume_token", "cinemas", "types[1]", "showtime_ids[0]"]);
 }
 
-async fn a_subscriber_beyond_the_limit_is_refused(world: World) {
+async fn a_subscriber_beyond_the_limit_is_refused_and_a_sink_takes_no_place(world: World) {
+    let redis = Redis::start().await;
+    world.stop().await;
+    let world = world.setup().clone().with("--sink", redis.url()).start().await;
+    in_state(&world, EventSinkState::Running).await;
     let mut channels = Vec::new();
     for _ in 0..4 {
         channels.push(world.events());

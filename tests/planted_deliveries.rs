@@ -17,7 +17,7 @@ use crate::harness::{
     rabbitmq::RabbitMq,
     seats::{best, cancel, reserve, showtime, these},
     server::Setup,
-    world::{Storage, connect},
+    world::Storage,
 };
 
 /// Fails unless the scenario goes wrong with the bug, and well without it.
@@ -36,10 +36,8 @@ async fn a_pass_that_looks_only_for_later_transactions_is_found() {
         let server = setup.start().await;
         let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
         let first = showtime(&server).await;
-        let early = connect(storage.database().url()).await;
-        early.execute_unprepared("BEGIN").await.expect("a transaction begins");
         let aggregate = u128::from(missing) + 1;
-        early.execute_unprepared(&insert_row(aggregate)).await.expect("a row is written");
+        let early = storage.transaction(&insert_row(aggregate)).await;
         let held = reserve(&server, these(&first, "ada", "A1")).await.expect("the seat is free");
         until(&mut events, &first.showtime_id, held.revision, "ReservationCreated").await;
         early.execute_unprepared("COMMIT").await.expect("the transaction commits");

@@ -3,10 +3,9 @@
 use boxoffice::pb::boxoffice::v1::EventSinkState;
 
 use crate::harness::{
-    Store, World,
+    Server, Store, World,
     brokers::{Broker, Delivered},
-    events::{change, delivered, feed, in_state, sinks},
-    eventually,
+    events::{attempted, change, delivered, feed, in_state, sinks},
     kafka::Kafka,
     nats::Nats,
     rabbitmq::RabbitMq,
@@ -27,20 +26,25 @@ async fn an_exchange_without_a_queue_pauses_its_sink() {
     Broker::RabbitMq(broker).has(&feed(&world, 4).await).await;
 }
 
-#[tokio::test]
-async fn an_event_that_no_queue_takes_is_not_overtaken_by_the_next_one_of_its_showtime() {
-    let broker = RabbitMq::start("").await;
-    // Every second event could be delivered.
-    broker.bind("boxoffice.v1.ShowtimeCreated").await;
-    broker.bind("boxoffice.v1.ReservationCancelled").await;
-    broker.bind("boxoffice.v1.SeatsReleased").await;
+/// Makes four events of a showtime, and then starts a server that delivers them together. The test's queue takes all of them but
+/// the second one.
+async fn without_the_second_event(broker: &RabbitMq) -> (Storage, Server) {
+    for kind in ["ShowtimeCreated", "ReservationCancelled", "SeatsReleased"] {
+        broker.bind(&format!("boxoffice.v1.{kind}")).await;
+    }
     let storage = Storage::new(Store::Sqlite).await;
     let server = storage.setup().start().await;
     let showtime = showtime(&server).await;
     change(&server, &showtime, "ada").await;
     server.stop().await;
-    // All of them wait when the sink is new, so that they are sent together.
     let server = storage.setup().with("--sink", broker.url()).start().await;
+    (storage, server)
+}
+
+#[tokio::test]
+async fn an_event_that_no_queue_takes_is_not_overtaken_by_the_next_one_of_its_showtime() {
+    let broker = RabbitMq::start("").await;
+    let (_storage, server) = without_the_second_event(&broker).await;
     in_state(&server, EventSinkState::Paused).await;
     broker.bind("boxoffice.#").await;
     let events = feed(&server, 4).await;
@@ -74,13 +78,9 @@ async fn what_is_confirmed_beside_an_event_that_no_queue_takes_is_sent_once_and_
     server.stop().await;
     let server = with_sink().start().await;
     in_state(&server, EventSinkState::Paused).await;
-    eventually("the event was attempted several times", async || {
-        let sink = sinks(&server).await.remove(0);
-        assert_eq!((sink.state(), sink.problem.is_empty()), (EventSinkState::Paused, false), "{sink:?}");
-        let retried = server.metrics().await.sum("boxoffice_sink_retried_total", &[])?;
-        (retried >= 6.0).then_some(())
-    })
-    .await;
+    attempted(&server, 6.0).await;
+    let sink = sinks(&server).await.remove(0);
+    assert_eq!((sink.state(), sink.problem.is_empty()), (EventSinkState::Paused, false), "{sink:?}");
     let messages = broker.messages().await;
     let mut ids: Vec<_> = messages.iter().map(Delivered::id_of_event).collect();
     ids.sort_unstable();
@@ -91,28 +91,19 @@ async fn what_is_confirmed_beside_an_event_that_no_queue_takes_is_sent_once_and_
 }
 
 #[tokio::test]
-async fn a_queue_that_is_full_pauses_its_sink_and_makes_no_dead_letters() {
+async fn a_queue_that_is_full_pauses_its_sink_and_its_event_is_neither_overtaken_nor_a_dead_letter() {
     let broker = RabbitMq::start("").await;
+    broker.bind_full_queue("boxoffice.v1.ReservationCreated").await;
+    let (_storage, server) = without_the_second_event(&broker).await;
+    attempted(&server, 6.0).await;
+    let paused = in_state(&server, EventSinkState::Paused).await;
+    assert!(paused.problem.contains("it is full, or has failed"), "{}", paused.problem);
+    assert_eq!(paused.position, 1);
+    broker.remove_full_queue().await;
     broker.bind("boxoffice.#").await;
-    broker.bind_small_queue(1).await;
-    let world = World::with(Store::Sqlite, |setup| setup.with("--sink", broker.url())).await;
-    let showtime = showtime(&world).await;
-    change(&world, &showtime, "ada").await;
-    let paused = eventually("the queue is full", async || {
-        let sink = sinks(&world).await.remove(0);
-        sink.problem.contains("it is full, or has failed").then_some(sink)
-    })
-    .await;
-    assert_eq!((paused.state(), paused.position), (EventSinkState::Paused, 1));
-    eventually("the event was attempted several times", async || {
-        let retried = world.metrics().await.sum("boxoffice_sink_retried_total", &[])?;
-        (retried >= 5.0).then_some(())
-    })
-    .await;
-    broker.remove_small_queue().await;
-    delivered(&world).await;
-    assert_eq!(sinks(&world).await[0].dead_letters, 0);
-    Broker::RabbitMq(broker).has(&feed(&world, 4).await).await;
+    delivered(&server).await;
+    assert_eq!(sinks(&server).await[0].dead_letters, 0);
+    Broker::RabbitMq(broker).has(&feed(&server, 4).await).await;
 }
 
 #[tokio::test]

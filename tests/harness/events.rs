@@ -88,6 +88,15 @@ pub(crate) fn assert_complete(events: &[FeedEvent]) {
     }
 }
 
+/// Waits until deliveries to sinks were attempted so often without success.
+pub(crate) async fn attempted(server: &Server, times: f64) {
+    eventually("events were attempted several times", async || {
+        let retried = server.metrics().await.sum("boxoffice_sink_retried_total", &[])?;
+        (retried >= times).then_some(())
+    })
+    .await;
+}
+
 /// Waits until the sink is in this state.
 pub(crate) async fn in_state(server: &Server, state: EventSinkState) -> EventSink {
     eventually("the sink is in its state", async || sinks(server).await.into_iter().find(|sink| sink.state() == state))

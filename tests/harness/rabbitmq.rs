@@ -23,7 +23,7 @@ use super::{
 const SERVER: &str = "/usr/lib/rabbitmq/bin/rabbitmq-server";
 /// The queue from which the test reads.
 const QUEUE: &str = "test";
-const SMALL_QUEUE: &str = "small";
+const FULL_QUEUE: &str = "full";
 
 pub(crate) struct RabbitMq {
     port: u16,
@@ -83,6 +83,18 @@ impl RabbitMq {
 
     /// Binds the queue from which the test reads to these routing keys of the exchange. Both are made if they are missing.
     pub(crate) async fn bind(&self, keys: &str) {
+        self.bind_queue(QUEUE, FieldTable::default(), keys).await;
+    }
+
+    /// The same for a queue that is full. It refuses what comes.
+    pub(crate) async fn bind_full_queue(&self, keys: &str) {
+        let mut limits = FieldTable::default();
+        limits.insert("x-max-length".into(), AMQPValue::LongLongInt(0));
+        limits.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        self.bind_queue(FULL_QUEUE, limits, keys).await;
+    }
+
+    async fn bind_queue(&self, queue: &str, limits: FieldTable, keys: &str) {
         let (_connection, channel) = self.channel().await;
         let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
         let (exchange, none) = ("boxoffice.events", FieldTable::default());
@@ -91,28 +103,15 @@ impl RabbitMq {
             .await
             .expect("an exchange");
         let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-        channel.queue_declare(QUEUE.into(), durable, none.clone()).await.expect("a queue");
+        channel.queue_declare(queue.into(), durable, limits).await.expect("a queue");
         let options = QueueBindOptions::default();
-        channel.queue_bind(QUEUE.into(), exchange.into(), keys.into(), options, none).await.expect("a binding");
-    }
-
-    /// Binds a queue that refuses what does not fit into it.
-    pub(crate) async fn bind_small_queue(&self, most: i64) {
-        let (_connection, channel) = self.channel().await;
-        let mut limits = FieldTable::default();
-        limits.insert("x-max-length".into(), AMQPValue::LongLongInt(most));
-        limits.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
-        let durable = QueueDeclareOptions { durable: true, ..Default::default() };
-        channel.queue_declare(SMALL_QUEUE.into(), durable, limits).await.expect("a queue");
-        let (exchange, options) = ("boxoffice.events", QueueBindOptions::default());
-        let bound = channel.queue_bind(SMALL_QUEUE.into(), exchange.into(), "#".into(), options, FieldTable::default());
-        bound.await.expect("a binding");
+        channel.queue_bind(queue.into(), exchange.into(), keys.into(), options, none).await.expect("a binding");
     }
 
     /// Removes that queue.
-    pub(crate) async fn remove_small_queue(&self) {
+    pub(crate) async fn remove_full_queue(&self) {
         let (_connection, channel) = self.channel().await;
-        channel.queue_delete(SMALL_QUEUE.into(), QueueDeleteOptions::default()).await.expect("the queue is there");
+        channel.queue_delete(FULL_QUEUE.into(), QueueDeleteOptions::default()).await.expect("the queue is there");
     }
 
     /// Makes the exchange with this kind.

@@ -76,6 +76,15 @@ impl Storage {
         result
     }
 
+    /// A transaction in which this statement has run. It is open until it is ended on the connection.
+    pub(crate) async fn transaction(&self, statement: &str) -> DatabaseConnection {
+        let connection = self.connect().await;
+        for statement in ["BEGIN", statement] {
+            connection.execute_unprepared(statement).await.expect("the statement runs in a transaction");
+        }
+        connection
+    }
+
     pub(crate) fn is_postgres(&self) -> bool {
         self.database.is_some()
     }
