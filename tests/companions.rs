@@ -188,6 +188,7 @@ impl Fixture {
             decide_time: self.plan.facts.create_time,
             cancel_time: None,
             events: vec![],
+            event_count: 0,
         };
         let mut writes = LedgerWrites::default();
         writes.advances.push(step);

@@ -90,8 +90,8 @@ async fn with_many_rows(store: Store) -> (World, String) {
     let claims = "INSERT INTO seat_claims SELECT showtime_id, first_seat, reservation_id FROM reservations";
     let standings = "INSERT INTO standings SELECT showtime_id, 10, 2, NULL, NULL FROM showtimes \
          WHERE showtime_id NOT IN (SELECT showtime_id FROM standings)";
-    let outbox = "INSERT INTO outbox SELECT s.showtime_id, 2, 2, o.events, o.create_time, NULL, 0 \
-         FROM showtimes s, (SELECT * FROM outbox LIMIT 1) o";
+    let outbox = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
+         SELECT s.showtime_id, 2, 2, o.events, o.create_time FROM showtimes s, (SELECT * FROM outbox LIMIT 1) o";
     let lapses = format!("UPDATE standings SET next_lapse = {} WHERE showtime_id < {}", minute("1"), id("1000500"));
     for statement in
         [&*auditoriums, &*showtimes, standings, outbox, positions(store), &*reservations, claims, &*lapses, "ANALYZE"]
@@ -190,9 +190,8 @@ fn feed(backend: DbBackend) -> Vec<(String, Statement)> {
     let named = |name: &str, statement| (name.to_owned(), statement);
     let mut found = vec![named("the feed", statements::feed(backend, 7_000, 500))];
     found.push(named("the oldest events", statements::oldest_events(backend, 7_000)));
-    if backend == DbBackend::Postgres {
-        found.push(named("events without a position", statements::unnumbered_events()));
-    }
+    found.push(named("the number of events", statements::events_after(backend, 7_000)));
+    found.extend((backend == DbBackend::Postgres).then(|| named("no position", statements::unnumbered_events())));
     found
 }
 

@@ -65,9 +65,11 @@ async fn while_redis_is_down_a_sink_is_paused_and_nothing_is_lost(world: World) 
     let paused = in_state(&server, EventSinkState::Paused).await;
     assert!(paused.problem.starts_with("Redis"), "{}", paused.problem);
     assert_eq!(paused.position, 1);
-    eventually("both commits have positions", async || {
+    // Two commits have three events.
+    eventually("the sink lags by three events", async || {
         let sink = sinks(&server).await.remove(0);
-        (sink.lag == 2 && sink.lag_time.is_some()).then_some(())
+        let measured = server.metrics().await.sum("boxoffice_sink_lag", &["sink=\"redis\""]);
+        (sink.lag == 3 && sink.lag_time.is_some() && measured == Some(3.0)).then_some(())
     })
     .await;
     // What was in the memory of Redis is lost with it, and is delivered again.
@@ -137,6 +139,7 @@ async fn events_beyond_the_cap_are_given_up_and_counted(world: World) {
     // What the server had in memory it would still deliver.
     server.kill();
     let server = setup.start().await;
+    assert_eq!(sinks(&server).await[0].lag, 5, "deleted events are not waited for");
     redis.restart().await;
     eventually("the sink is complete", async || (sinks(&server).await[0].lag == 0).then_some(())).await;
     let ids: Vec<_> = entries(&redis).await.into_iter().map(|entry| entry.id).collect();

@@ -49,8 +49,8 @@ pub struct EventSink {
     pub sink: Sink,
     /// Whether an instance delivers to it.
     pub is_running: bool,
-    /// The number of positions that are not delivered.
-    pub lag: i64,
+    /// The number of events that are not delivered.
+    pub lag: u64,
     /// The age of the first of them.
     pub lag_time: Option<Duration>,
     /// How many events were refused, and how many wait behind those.
@@ -147,21 +147,25 @@ impl App {
             newest: tokens.write(self.end(&head).await?),
             position: head.position,
             compacted: head.compacted,
-            sinks: self.event_sinks(head.position).await?,
+            sinks: self.event_sinks().await?,
         })
     }
 
-    async fn event_sinks(&self, position: i64) -> Result<Vec<EventSink>, Error> {
+    async fn event_sinks(&self) -> Result<Vec<EventSink>, Error> {
         let now = self.0.clock.now();
         let mut sinks = Vec::new();
         let counts = self.0.store.letter_counts().await?;
         for sink in self.0.store.sinks().await? {
-            let lag = (position - sink.position).max(0);
-            let waiting = if lag == 0 { None } else { self.0.store.written_after(sink.position).await? };
-            let lag_time = waiting.map(|since| (now - since).to_std().unwrap_or_default());
+            let undelivered = self.0.store.undelivered(sink.position).await?;
             let is_running = !sink.owner.is_empty() && (now - sink.seen_time).to_std().unwrap_or_default() < ABANDONED;
             let letters = counts.get(&sink.name).copied().unwrap_or_default();
-            sinks.push(EventSink { sink, is_running, lag, lag_time, letters });
+            sinks.push(EventSink {
+                sink,
+                is_running,
+                lag: undelivered.events,
+                lag_time: undelivered.age(now),
+                letters,
+            });
         }
         Ok(sinks)
     }

@@ -78,10 +78,12 @@ impl<'a> BatchDecision<'a> {
                 decide_time: now,
                 cancel_time: None,
                 events: Vec::new(),
+                event_count: 0,
             });
             writes.advances.len() - 1
         });
-        outbox::add_changes(&mut writes.advances[advance].events, plan, revision, now, request.trace, changes);
+        let row = &mut writes.advances[advance];
+        row.event_count += outbox::add_changes(&mut row.events, plan, revision, now, request.trace, changes);
         deltas[advance].revision = revision;
         writes.companions.extend_from_slice(&request.companions);
         for change in changes {

@@ -10,7 +10,7 @@ use crate::{
     background::{NextRun, Task},
     clock::Clock,
     feed::{Feed, Found, Row},
-    store::{ABANDONED, Error, Letters, Progress, Sink, Store},
+    store::{ABANDONED, Error, Letters, Progress, Sink, Store, Undelivered},
     telemetry::metrics,
 };
 
@@ -245,11 +245,14 @@ impl Relay {
         let progress = Progress { position, shift, problem: &delivery.problem, stops, letters };
         let is_ours = self.store.advance_sink(name, (fence, &delivery.epoch), &progress, now).await?;
         (delivery.beat, delivery.is_ahead) = (begin, false);
-        let lag = (delivery.follower.last() - position).max(0);
-        // What was written is written, whether or not this can be read.
-        let waiting = if lag == 0 { None } else { self.store.written_after(position).await.ok().flatten() };
-        let seconds = waiting.map_or(0.0, |since| (now - since).to_std().unwrap_or_default().as_secs_f64());
-        metrics::sink(|sink| sink.lag(name, lag.unsigned_abs(), seconds));
+        let undelivered = if delivery.follower.last() > position {
+            // What was written is written, whether or not this can be read.
+            self.store.undelivered(position).await.unwrap_or_default()
+        } else {
+            Undelivered::default()
+        };
+        let seconds = undelivered.age(now).unwrap_or_default().as_secs_f64();
+        metrics::sink(|sink| sink.lag(name, undelivered.events, seconds));
         Ok(is_ours)
     }
 }

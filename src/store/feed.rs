@@ -9,7 +9,7 @@ use sea_orm::{
     ColumnTrait as _, DbBackend, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, Select,
     prelude::Uuid,
-    sea_query::{Expr, Func, JoinType, Query, SelectStatement},
+    sea_query::{Expr, ExprTrait as _, Func, JoinType, Order, Query, SelectStatement},
 };
 
 use super::{
@@ -111,6 +111,12 @@ pub(super) fn after(position: i64, limit: u64) -> Select<feed::Entity> {
         .limit(limit)
 }
 
+/// The query for the number of events after a position.
+pub(super) fn count_after(position: i64) -> Select<feed_head::Entity> {
+    let events = events_to(i64::MAX).sub(events_to(position));
+    feed_head::Entity::find_by_id(1_i16).select_only().expr_as(events, "events")
+}
+
 /// The query for the head.
 fn head(backend: DbBackend) -> Select<feed_head::Entity> {
     let epoch = Expr::col((feed_head::Entity, feed_head::Column::Epoch));
@@ -127,6 +133,24 @@ pub(super) fn last_position() -> Expr {
     let last = Query::select().expr(Func::max(Expr::col(feed::Column::Position))).from(feed::Entity).take();
     let compacted = Query::select().column(feed_head::Column::Compacted).from(feed_head::Entity).take();
     Func::coalesce([subquery(last), subquery(compacted)]).into()
+}
+
+/// How many events all commits up to this position have.
+fn events_to(position: impl Into<Expr>) -> Expr {
+    let counted = Func::coalesce([feed::Column::EventsTo, feed::Column::Position].map(Expr::col));
+    let last = Query::select()
+        .expr(counted)
+        .from(feed::Entity)
+        .and_where(Expr::col(feed::Column::Position).lte(position.into()))
+        .order_by(feed::Column::Position, Order::Desc)
+        .limit(1)
+        .take();
+    let deleted = Query::select()
+        .column(feed_head::Column::CompactedEvents)
+        .from(feed_head::Entity)
+        .and_where(Expr::col(feed_head::Column::Id).eq(1))
+        .take();
+    Func::coalesce([subquery(last), subquery(deleted)]).into()
 }
 
 fn subquery(select: SelectStatement) -> Expr {

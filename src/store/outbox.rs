@@ -28,7 +28,7 @@ use crate::{
 
 pub use replay::{delta, replay};
 
-/// Adds the changes of one revision of a showtime to the row of its commit.
+/// Adds the changes of one revision of a showtime to the row of its commit. Returns the number of public events.
 pub fn add_changes(
     row: &mut Vec<u8>,
     plan: &ShowtimePlan,
@@ -36,7 +36,7 @@ pub fn add_changes(
     now: DateTime<Utc>,
     trace: Option<TraceParent>,
     changes: &[Change],
-) {
+) -> i32 {
     replay::add_step(row, revision, now, changes);
     let mut events = PublicEvents {
         row,
@@ -94,6 +94,7 @@ pub fn add_changes(
             }
         }
     }
+    events.ordinal
 }
 
 /// Writes the row of a new showtime, in the transaction that schedules it.
@@ -121,6 +122,7 @@ pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime, trace: Option
         local_date: facts.local_date.to_string(),
         auditorium_name: facts.auditorium.name.clone(),
     }));
+    let event_count = events.ordinal;
     let insert = outbox::Entity::insert(outbox::ActiveModel {
         aggregate: Set(facts.showtime_id.0),
         seq: Set(standing.revision),
@@ -129,6 +131,7 @@ pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime, trace: Option
         create_time: Set(facts.create_time),
         publish_time: NotSet,
         attempts: NotSet,
+        event_count: Set(event_count),
     });
     insert.exec_without_returning(&tx.inner).await?;
     Ok(())

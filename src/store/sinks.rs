@@ -19,7 +19,7 @@ use super::{
     dialect,
     entities::sink,
     errors::Error,
-    feed::{last_position, oldest},
+    feed::{count_after, last_position, oldest},
     handle::Store,
     timing::read_named,
 };
@@ -74,9 +74,31 @@ pub struct Letters {
     pub refused: Vec<(LetterPlace, String)>,
 }
 
+/// What a sink has not delivered yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Undelivered {
+    /// The number of events.
+    pub events: u64,
+    /// When the first of them was committed, if there is one.
+    pub since: Option<DateTime<Utc>>,
+}
+
+impl Undelivered {
+    /// How old the first of them is.
+    #[must_use]
+    pub fn age(&self, now: DateTime<Utc>) -> Option<Duration> {
+        Some((now - self.since?).to_std().unwrap_or_default())
+    }
+}
+
 #[derive(FromQueryResult)]
 struct Written {
     create_time: DateTime<Utc>,
+}
+
+#[derive(FromQueryResult)]
+struct Counted {
+    events: i64,
 }
 
 impl Store {
@@ -227,15 +249,21 @@ impl Store {
         .await
     }
 
-    /// When the first commit after this position was written, if there is one.
+    /// What a sink that is at this position has not delivered.
     ///
     /// # Errors
     /// The database cannot be used.
-    pub async fn written_after(&self, position: i64) -> Result<Option<DateTime<Utc>>, Error> {
-        read_named("get_event_time", async {
+    pub async fn undelivered(&self, position: i64) -> Result<Undelivered, Error> {
+        read_named("get_undelivered", async {
             let pooled = self.0.reads.acquire().await?;
-            let written = oldest(position).limit(1).into_model::<Written>();
-            Ok(pooled.read(written.one(pooled.connection)).await?.map(|written| written.create_time))
+            let first = oldest(position).limit(1).into_model::<Written>();
+            let Some(Written { create_time }) = pooled.read(first.one(pooled.connection)).await? else {
+                return Ok(Undelivered::default());
+            };
+            let counted = count_after(position).into_model::<Counted>();
+            let events = pooled.read(counted.one(pooled.connection)).await?.map_or(0, |counted| counted.events);
+            // Of positions that a program of the release before gave, the number of events is not known.
+            Ok(Undelivered { events: Ord::max(events.unsigned_abs(), 1), since: Some(create_time) })
         })
         .await
     }

@@ -31,6 +31,12 @@ pub fn oldest_events(backend: DbBackend, compacted: i64) -> Statement {
     feed::oldest(compacted).build(backend)
 }
 
+/// The number of events after a position.
+#[must_use]
+pub fn events_after(backend: DbBackend, position: i64) -> Statement {
+    feed::count_after(position).build(backend)
+}
+
 /// Whether a row of the outbox has no position. Only Postgres has such rows.
 #[must_use]
 pub fn unnumbered_events() -> Statement {

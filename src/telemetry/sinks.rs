@@ -20,7 +20,7 @@ pub struct SinkInstruments {
 impl SinkInstruments {
     pub(super) fn new(meter: &Meter) -> Self {
         let count = |name: &'static str, what: &'static str| meter.u64_counter(name).with_description(what).build();
-        let lag = "Commits whose events were not delivered to a sink yet; 0 at an instance that does not deliver to it";
+        let lag = "Events that were not delivered to a sink yet; 0 at an instance that does not deliver to it";
         Self {
             published: count("boxoffice.sink.published", "Events that the broker of a sink has confirmed"),
             retried: count("boxoffice.sink.retried", "Failed attempts to deliver events to a sink"),
@@ -81,8 +81,8 @@ impl SinkInstruments {
     }
 
     /// Notes how far a sink is behind.
-    pub fn lag(&self, sink: &str, commits: u64, seconds: f64) {
-        self.lag.record(commits, &label(sink));
+    pub fn lag(&self, sink: &str, events: u64, seconds: f64) {
+        self.lag.record(events, &label(sink));
         self.lag_seconds.record(seconds, &label(sink));
     }
 }

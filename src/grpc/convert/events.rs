@@ -90,7 +90,7 @@ fn event_sink(EventSink { sink, is_running, lag, lag_time, letters }: EventSink)
     pb::EventSink {
         name: sink.name,
         position: sink.position,
-        lag,
+        lag: lag.cast_signed(),
         lag_time: lag_time.map(duration),
         state: state.into(),
         problem: if is_running { sink.problem } else { String::new() },

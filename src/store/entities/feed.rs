@@ -11,6 +11,8 @@ pub struct Model {
     pub position: i64,
     pub aggregate: Uuid,
     pub seq: i64,
+    /// How many events all commits up to this position have. `None`: one for each is assumed.
+    pub events_to: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

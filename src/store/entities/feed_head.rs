@@ -11,6 +11,8 @@ pub struct Model {
     pub id: i16,
     /// Rows of the feed up to this position were deleted.
     pub compacted: i64,
+    /// How many events their commits had.
+    pub compacted_events: i64,
     /// Differs between databases.
     pub epoch: String,
 }

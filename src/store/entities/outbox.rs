@@ -19,6 +19,8 @@ pub struct Model {
     pub create_time: ChronoDateTimeUtc,
     pub publish_time: Option<ChronoDateTimeUtc>,
     pub attempts: i32,
+    /// How many public events there are.
+    pub event_count: i32,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -9,6 +9,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query},
 };
 
+use super::events_to;
 use crate::store::{
     entities::{feed, feed_head, outbox, sink},
     errors::Error,
@@ -98,6 +99,7 @@ impl Store {
             return tx.rollback(Some(deleted)).await;
         }
         feed_head::Entity::update_many()
+            .col_expr(feed_head::Column::CompactedEvents, events_to(to))
             .col_expr(feed_head::Column::Compacted, Expr::value(to))
             .exec(&tx.inner)
             .await?;

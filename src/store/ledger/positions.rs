@@ -117,9 +117,11 @@ fn epoch() -> String {
 /// those that were under way.
 macro_rules! fresh {
     () => {
-        "SELECT aggregate, seq, create_time FROM outbox WHERE xid >= (SELECT pg_snapshot_xmax(seen) FROM feed_head) \
+        "SELECT aggregate, seq, create_time, event_count FROM outbox \
+             WHERE xid >= (SELECT pg_snapshot_xmax(seen) FROM feed_head) \
          UNION ALL \
-         SELECT aggregate, seq, create_time FROM outbox WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(seen) FROM feed_head))"
+         SELECT aggregate, seq, create_time, event_count FROM outbox \
+             WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(seen) FROM feed_head))"
     };
 }
 
@@ -128,10 +130,14 @@ macro_rules! fresh {
 macro_rules! number {
     ($rows:expr) => {
         concat!(
-            "WITH fresh AS (SELECT aggregate, seq, row_number() OVER (ORDER BY create_time, aggregate, seq) AS ordinal FROM (",
+            "WITH fresh AS (SELECT aggregate, seq, row_number() OVER so_far AS ordinal, sum(event_count) OVER so_far AS events \
+             FROM (",
             $rows,
-            ") AS found), given AS (INSERT INTO feed (position, aggregate, seq) SELECT $1 + ordinal, aggregate, seq FROM fresh \
-             RETURNING position) \
+            ") AS found WINDOW so_far AS (ORDER BY create_time, aggregate, seq ROWS UNBOUNDED PRECEDING)), \
+             before AS (SELECT coalesce((SELECT coalesce(events_to, position) FROM feed ORDER BY position DESC LIMIT 1), \
+             (SELECT compacted_events FROM feed_head)) AS events), \
+             given AS (INSERT INTO feed (position, aggregate, seq, events_to) \
+             SELECT $1 + ordinal, aggregate, seq, (SELECT events FROM before) + events FROM fresh RETURNING position) \
              UPDATE feed_head SET position = coalesce((SELECT max(position) FROM given), position), \
              seen = pg_current_snapshot() RETURNING position"
         )
@@ -160,12 +166,13 @@ static LOCK: LazyLock<String> = LazyLock::new(|| {
 const NUMBER: &str = number!(fresh!());
 
 const NUMBER_LATER: &str = number!(
-    "SELECT aggregate, seq, create_time FROM outbox WHERE xid >= (SELECT pg_snapshot_xmax(seen) FROM feed_head)"
+    "SELECT aggregate, seq, create_time, event_count FROM outbox \
+     WHERE xid >= (SELECT pg_snapshot_xmax(seen) FROM feed_head)"
 );
 
 /// In a new epoch every row is looked at: a database that was dumped and restored counts its transactions anew.
 const NUMBER_ALL: &str = number!(
-    "SELECT aggregate, seq, create_time FROM outbox o \
+    "SELECT aggregate, seq, create_time, event_count FROM outbox o \
      WHERE NOT EXISTS (SELECT 1 FROM feed f WHERE f.aggregate = o.aggregate AND f.seq = o.seq)"
 );
 

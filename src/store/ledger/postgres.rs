@@ -259,9 +259,10 @@ fn advances(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let lapse = sql.column(advances, |advance| advance.next_lapse)?;
     let time = sql.column(advances, |advance| advance.decide_time)?;
     let events = sql.column(advances, |advance| &*advance.events)?;
+    let event_count = sql.column(advances, |advance| advance.event_count)?;
     sql.with(format_args!(
-        "happened AS (INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
-            SELECT {id}, {first}, {revision}, {events}, {time})"
+        "happened AS (INSERT INTO outbox (aggregate, seq, last_seq, events, create_time, event_count) \
+            SELECT {id}, {first}, {revision}, {events}, {time}, {event_count})"
     ));
     sql.add(format_args!(
         " UPDATE standings s SET revision = n.revision, available_count = n.available_count, \

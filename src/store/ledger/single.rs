@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{domain::reservation::Reservation, store::request_key::RequestKey};
 
-/// The statement. If the locked row has another revision after all, the statement divides by zero and fails, and the COMMIT in
+/// The statement. A row of the outbox has one event unless it says otherwise. If the locked row has another revision after all, the statement divides by zero and fails, and the COMMIT in
 /// the same message is skipped.
 pub(super) const PREPARE: &str = "PREPARE reserve (uuid, uuid, bytea, smallint, smallint, bigint, timestamptz, timestamptz, \
         bigint, uuid, bytea, bytea, bigint, integer, timestamptz, bytea) AS \

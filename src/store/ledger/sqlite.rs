@@ -66,8 +66,9 @@ const MAKE: &str = "INSERT INTO reservations (reservation_id, showtime_id, custo
     FROM json_each($1)";
 const CLAIM: &str = "INSERT INTO seat_claims (showtime_id, seat, reservation_id) \
     SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each($1)";
-const OUTBOX: &str = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
-    SELECT unhex(value ->> 0), (value ->> 1) + 1, value ->> 2, unhex(value ->> 6), value ->> 5 FROM json_each($1)";
+const OUTBOX: &str = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time, event_count) \
+    SELECT unhex(value ->> 0), (value ->> 1) + 1, value ->> 2, unhex(value ->> 6), value ->> 5, value ->> 7 \
+    FROM json_each($1)";
 const ADVANCE: &str = "UPDATE standings SET revision = n.revision, available_count = n.available_count, \
         next_lapse = n.next_lapse, decide_time = n.decide_time \
     FROM (SELECT unhex(value ->> 0) AS showtime_id, value ->> 1 AS before, value ->> 2 AS revision, \
@@ -176,7 +177,8 @@ fn advance(advance: &ShowtimeAdvance) -> Json {
         advance.available_count,
         advance.next_lapse.map(text),
         text(advance.decide_time),
-        hex(&advance.events)
+        hex(&advance.events),
+        advance.event_count
     ])
 }
 

@@ -69,6 +69,8 @@ pub struct ShowtimeAdvance {
     pub cancel_time: Option<DateTime<Utc>>,
     /// The row of the outbox: public events in field 1, steps for other instances in field 2.
     pub events: Vec<u8>,
+    /// The number of public events in it.
+    pub event_count: i32,
 }
 
 impl LedgerWrites {
