@@ -10,19 +10,23 @@ use boxoffice::pb::boxoffice::{
         events_client::EventsClient, subscribe_events_request::Start, subscribe_events_response::Message,
     },
 };
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, JsonValue, Statement};
+use serde_json::json;
 use tokio::time::timeout;
 use tonic::Streaming;
 
 use crate::harness::{
-    DEADLINE, Postgres, Redis,
+    DEADLINE, Postgres, Redis, Store,
     brokers::{Broker, taken},
     events::assert_complete,
     eventually,
     fleet::Fleet,
     history::History,
     load::{self, Load},
+    process::Process,
+    proxy::Proxy,
     redis_stream,
+    reporting::Reporting,
     server::Setup,
     supervisor, within,
     world::connect,
@@ -49,7 +53,7 @@ impl Servers {
     }
 
     /// Kills each of them and each instance, and starts it again, while calls are made.
-    async fn kill_in_turn(&mut self, load: &Load, fleet: &Fleet) {
+    async fn kill_in_turn(&mut self, load: &Load, fleet: &Fleet, projector: &mut Projector) {
         load.wait_for_calls(1_000).await;
         self.nats.kill();
         load.wait_for_calls(1_500).await;
@@ -68,6 +72,7 @@ impl Servers {
             self.postgres.restart().await;
             load.resume();
         }
+        projector.restart();
         self.redis.kill();
         self.kafka.pause();
         load.wait_for_calls(8_500).await;
@@ -78,6 +83,7 @@ impl Servers {
             load.wait_for_calls(9_000 + at * 100).await;
             fleet.restart(at).await;
         }
+        projector.follow(fleet);
         self.nats.kill();
         self.rabbitmq.kill();
         load.wait_for_calls(9_800).await;
@@ -86,8 +92,45 @@ impl Servers {
     }
 }
 
+/// A projector of the first instance, with its reporting database.
+struct Projector {
+    reports: Reporting,
+    proxy: Proxy,
+    process: Process,
+}
+
+impl Projector {
+    async fn start(fleet: &Fleet) -> Self {
+        let (reports, proxy) = (Reporting::new(Store::Postgres).await, Proxy::to(&fleet.address(0)).await);
+        let process = reports.start(proxy.url(), &[]);
+        Self { reports, proxy, process }
+    }
+
+    fn restart(&mut self) {
+        self.process.kill();
+        self.process = self.reports.start(self.proxy.url(), &[]);
+    }
+
+    /// Lets it find the instance where it was started again.
+    fn follow(&self, fleet: &Fleet) {
+        self.proxy.move_to(&format!("x@{}/x", fleet.address(0)));
+    }
+
+    /// The seats of each reservation and its state, as the tables have them.
+    async fn projected(&self) -> Option<BTreeMap<String, (usize, String)>> {
+        let rows = "SELECT reservation_id, seats, outcome, EXISTS (SELECT 1 FROM sales s \
+            WHERE s.reservation_id = h.reservation_id AND s.return_time IS NOT NULL) AS returned FROM holds h";
+        let of = |row: JsonValue| {
+            let state = if row["returned"] == true { &json!("cancelled") } else { &row["outcome"] };
+            let seats = usize::try_from(row["seats"].as_u64()?).ok()?;
+            Some((row["reservation_id"].as_str()?.to_owned(), (seats, state.as_str()?.to_owned())))
+        };
+        self.reports.rows(rows).await.into_iter().map(of).collect()
+    }
+}
+
 /// 10,000 random calls by 32 callers on three instances, which deliver to four brokers. Each of the instances, the database and
-/// each broker are killed and started again. The broker that keeps everything in memory is paused instead.
+/// each broker are killed and started again, and so is a projector. The broker that keeps everything in memory is paused instead.
 #[tokio::test]
 async fn ten_thousand_random_calls_reach_every_sink_whatever_is_killed() {
     let mut servers = Servers::start().await;
@@ -101,12 +144,13 @@ async fn ten_thousand_random_calls_reach_every_sink_whatever_is_killed() {
     let fleet = Arc::new(Fleet::start(3, load::options(setup)).await);
     let history = Arc::new(History::default());
     let showtimes = load::showtimes(&fleet).await;
+    let mut projector = Projector::start(&fleet).await;
     let read_events = RefCell::default();
     let mut subscriber = pin!(read(&fleet, &read_events));
     let (load, all) = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).start(10_000, 32);
     tokio::select! {
         never = &mut subscriber => match never {},
-        _ = async { tokio::join!(all, servers.kill_in_turn(&load, &fleet)) } => {}
+        _ = async { tokio::join!(all, servers.kill_in_turn(&load, &fleet, &mut projector)) } => {}
     }
     history.settle(fleet.channel(0)).await;
     let Servers { postgres, nats, rabbitmq, kafka, redis } = &servers;
@@ -126,6 +170,10 @@ async fn ten_thousand_random_calls_reach_every_sink_whatever_is_killed() {
     let wanted: Vec<_> = wanted.into_iter().filter_map(|event| event.data).collect();
     let stored = stored(&connection).await;
     assert!(stored.len() > 500, "{} reservations", stored.len());
+    within(DEADLINE, "the reporting database equals the database", async || {
+        (projector.projected().await.as_ref() == Some(&stored)).then_some(())
+    })
+    .await;
     let redis: Vec<_> = redis_stream::entries(redis).await.into_iter().map(|entry| entry.event).collect();
     assert_same("redis", redis, &wanted, &stored);
     for broker in [nats, rabbitmq, kafka] {

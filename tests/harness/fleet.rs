@@ -43,6 +43,11 @@ impl Fleet {
         found.expect("a server runs")
     }
 
+    /// The address of this server, which runs.
+    pub(crate) fn address(&self, at: usize) -> String {
+        self.member(at, |member| member.server.as_ref().expect("the server runs").address().to_owned())
+    }
+
     /// A channel to each server that runs.
     pub(crate) fn channels(&self) -> Vec<Channel> {
         (0..self.0.len())
