@@ -107,7 +107,8 @@ fn with_user(url: &str, user: Option<&str>, password: Option<&str>) -> Result<St
     }
     let mut encoded = Url::parse("amqp://host").map_err(|error| error.to_string())?;
     // The library leaves a percent sign as it is, and what follows it would be decoded.
-    let (user, password) = (user.unwrap_or_default().replace('%', "%25"), password.map(|text| text.replace('%', "%25")));
+    let (user, password) =
+        (user.unwrap_or_default().replace('%', "%25"), password.map(|text| text.replace('%', "%25")));
     let set = encoded.set_username(&user).and_then(|()| encoded.set_password(password.as_deref()));
     set.map_err(|()| "has a username or a password that cannot be in a URL")?;
     let encoded = encoded.as_str().trim_start_matches("amqp://").trim_end_matches("host").replace(',', "%2C");
