@@ -39,7 +39,6 @@ async fn only_what_is_lost_is_sent_again(lost: Lost) {
         events.iter().map(|event| event.id.clone()).partition(|id| showtime_of(id) == first);
     proxy.lose(&of_first[1], lost);
     let server = storage.setup().with("--sink", proxy.url()).start().await;
-    server.console().line(&["events are not delivered", "NATS does not answer"]).await;
     delivered(&server).await;
     let sent = proxy.sent();
     let (before, after) = sent.split_at(10.min(sent.len()));
@@ -52,6 +51,7 @@ async fn only_what_is_lost_is_sent_again(lost: Lost) {
     let messages = Broker::Nats(nats).has(&events).await;
     // NATS drops what comes again.
     assert_eq!(messages.len(), events.len());
+    server.console().line(&["events are not delivered", "NATS does not answer"]).await;
     let sink = in_state(&server, EventSinkState::Running).await;
     assert_eq!((sink.lag, sink.dead_letters, sink.problem.as_str()), (0, 0, ""));
     assert_eq!(server.metrics().await.sum("boxoffice_sink_published_total", &[]), Some(12.0));

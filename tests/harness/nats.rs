@@ -25,7 +25,7 @@ pub(crate) struct Nats {
     server: Process,
     folder: TempDir,
     /// How the test itself connects.
-    options: ConnectOptions,
+    options: Box<ConnectOptions>,
 }
 
 impl Nats {
@@ -34,12 +34,12 @@ impl Nats {
         let folder = supervisor::folder("nats-");
         let start = |port| spawn(port, &folder, config);
         let (port, server) = on_a_free_port("NATS", "address already in use", ready, start).await;
-        Self { port, server, folder, options: ConnectOptions::new() }
+        Self { port, server, folder, options: Box::default() }
     }
 
     /// Lets the test itself connect with these options.
     pub(crate) fn with_options(self, change: impl FnOnce(ConnectOptions) -> ConnectOptions) -> Self {
-        Self { options: change(self.options), ..self }
+        Self { options: Box::new(change(*self.options)), ..self }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -71,7 +71,7 @@ impl Nats {
 
     async fn context(&self) -> jetstream::Context {
         let address = format!("localhost:{}", self.port);
-        jetstream::new(self.options.clone().connect(address).await.expect("NATS listens"))
+        jetstream::new((*self.options).clone().connect(address).await.expect("NATS listens"))
     }
 
     /// Makes the stream of the events, or changes it: with this subject, and this limit of the bytes of a message.
