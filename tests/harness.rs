@@ -10,6 +10,7 @@ pub(crate) mod world;
 pub(crate) mod attacker;
 #[macro_use]
 pub(crate) mod brokers;
+pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod contract;
 pub(crate) mod convergence;
@@ -24,6 +25,7 @@ pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod model;
 pub(crate) mod nats;
+pub(crate) mod nats_proxy;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod provider;

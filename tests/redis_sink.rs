@@ -19,6 +19,7 @@ on_both_stores!(
     events_that_a_sink_has_not_delivered_are_kept_beyond_their_time,
     events_beyond_the_cap_are_given_up_and_counted,
     after_a_long_stop_nothing_is_deleted_that_was_not_delivered,
+    a_server_whose_memory_is_full_pauses_its_sink,
 );
 
 async fn events_are_in_the_stream_once_in_the_order_of_the_feed(world: World) {
@@ -213,10 +214,10 @@ async fn an_instance_that_was_taken_for_dead_writes_nothing_when_it_wakes_up() {
     has(&redis, &events).await;
 }
 
-#[tokio::test]
-async fn a_server_whose_memory_is_full_pauses_its_sink() {
-    let (storage, redis) = (Storage::new(Store::Sqlite).await, Redis::start().await);
-    let server = with_sink(storage.setup(), &redis).start().await;
+async fn a_server_whose_memory_is_full_pauses_its_sink(world: World) {
+    let redis = Redis::start().await;
+    world.stop().await;
+    let server = start(&world, &redis).await;
     let showtime = showtime(&server).await;
     has(&redis, &feed(&server, 1).await).await;
     redis.run(&["CONFIG", "SET", "maxmemory", "1"]);

@@ -106,7 +106,10 @@ fn with_user(url: &str, user: Option<&str>, password: Option<&str>) -> Result<St
         return Err("has a user in the url, and username or password beside it".to_owned());
     }
     let mut encoded = Url::parse("amqp://host").map_err(|error| error.to_string())?;
-    let set = encoded.set_username(user.unwrap_or_default()).and_then(|()| encoded.set_password(password));
+    // The library leaves a percent sign as it is, and what follows it would be decoded.
+    let (user, password) =
+        (user.unwrap_or_default().replace('%', "%25"), password.map(|text| text.replace('%', "%25")));
+    let set = encoded.set_username(&user).and_then(|()| encoded.set_password(password.as_deref()));
     set.map_err(|()| "has a username or a password that cannot be in a URL")?;
     let encoded = encoded.as_str().trim_start_matches("amqp://").trim_end_matches("host").replace(',', "%2C");
     Ok(format!("{scheme}://{encoded}{rest}"))
@@ -160,12 +163,12 @@ mod tests {
     #[test]
     fn a_table_of_the_file_is_a_sink() {
         let sinks = of_file(
-            "[[sinks]]\nurl = 'amqps://host/%2f'\nexchange = 'seats'\nusername = 'ada'\npassword = 'a,b/c'\n\
+            "[[sinks]]\nurl = 'amqps://host/%2f'\nexchange = 'seats'\nusername = 'ada%'\npassword = 'a,b/c%41'\n\
              [[sinks]]\nurl = 'nats'\nsubject = 'cinema'\nmax_messages = 5\nname = 'second'",
         )
         .unwrap();
         assert_eq!(sinks[0].broker, Broker::RabbitMq { exchange: "seats".into() });
-        assert_eq!(sinks[0].url.expose(), "amqps://ada:a%2Cb%2Fc@host/%2f");
+        assert_eq!(sinks[0].url.expose(), "amqps://ada%25:a%2Cb%2Fc%2541@host/%2f");
         assert_eq!(sinks[1].name, "second");
         let Broker::Nats { subject, max_messages, .. } = &sinks[1].broker else { panic!("{sinks:?}") };
         assert_eq!((subject.as_str(), *max_messages), ("cinema", 5));

@@ -4,7 +4,7 @@
 //! and wakes up cannot write older events after newer ones: Redis refuses them. Events are written in one script, which ends
 //! with the first that is refused, so no event is written before one that precedes it.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo as _, RedisError, Value,
@@ -15,6 +15,7 @@ use super::{
     message::{CONTENT_TYPE, Message},
     trouble::Trouble,
 };
+use crate::telemetry::cause;
 
 /// The deadline for opening a connection: name lookup, TCP, TLS and handshake.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -151,8 +152,12 @@ async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, RedisEr
     }
 }
 
-/// The error without what the server quotes in it.
+/// The error without what the server quotes in it. One of the network or of TLS is told with its cause.
 fn trouble(error: &RedisError) -> Trouble {
-    let code = error.code().map(|code| format!(" ({code})")).unwrap_or_default();
-    Trouble::Broker(format!("Redis: {}{code}", error.category()))
+    let why = match error.code() {
+        Some(code) => format!(" ({code})"),
+        None if error.is_io_error() => format!(": {}", cause::of_io(&io::Error::other(error.to_string()))),
+        None => String::new(),
+    };
+    Trouble::Broker(format!("Redis: {}{why}", error.category()))
 }

@@ -2,10 +2,13 @@
 
 use std::{fs, process::Command, time::Duration};
 
-use async_nats::jetstream::{
-    self,
-    consumer::{AckPolicy, pull},
-    stream::Config,
+use async_nats::{
+    ConnectOptions,
+    jetstream::{
+        self,
+        consumer::{AckPolicy, pull},
+        stream::Config,
+    },
 };
 use futures_util::StreamExt as _;
 use rustix::process::Signal;
@@ -21,6 +24,8 @@ pub(crate) struct Nats {
     port: u16,
     server: Process,
     folder: TempDir,
+    /// How the test itself connects.
+    options: Box<ConnectOptions>,
 }
 
 impl Nats {
@@ -29,7 +34,16 @@ impl Nats {
         let folder = supervisor::folder("nats-");
         let start = |port| spawn(port, &folder, config);
         let (port, server) = on_a_free_port("NATS", "address already in use", ready, start).await;
-        Self { port, server, folder }
+        Self { port, server, folder, options: Box::default() }
+    }
+
+    /// Lets the test itself connect with these options.
+    pub(crate) fn with_options(self, change: impl FnOnce(ConnectOptions) -> ConnectOptions) -> Self {
+        Self { options: Box::new(change(*self.options)), ..self }
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(crate) fn url(&self) -> String {
@@ -56,7 +70,8 @@ impl Nats {
     }
 
     async fn context(&self) -> jetstream::Context {
-        jetstream::new(async_nats::connect(self.url()).await.expect("NATS listens"))
+        let address = format!("localhost:{}", self.port);
+        jetstream::new((*self.options).clone().connect(address).await.expect("NATS listens"))
     }
 
     /// Makes the stream of the events, or changes it: with this subject, and this limit of the bytes of a message.

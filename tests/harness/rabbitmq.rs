@@ -32,6 +32,8 @@ pub(crate) struct RabbitMq {
     names: Process,
     ports: (u16, u16),
     folder: TempDir,
+    /// The user and the password of the test itself, with `:` between and `@` after them.
+    user: String,
 }
 
 impl RabbitMq {
@@ -47,7 +49,12 @@ impl RabbitMq {
         };
         let (port, server) = on_a_free_port("RabbitMQ", "eaddrinuse", ready, start).await;
         let (names, ports) = others.expect("it was started");
-        Self { port, server, names, ports, folder }
+        Self { port, server, names, ports, folder, user: String::new() }
+    }
+
+    /// Lets the test itself connect as this user. Both are percent-encoded.
+    pub(crate) fn with_user(self, user: &str, password: &str) -> Self {
+        Self { user: format!("{user}:{password}@"), ..self }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -75,8 +82,8 @@ impl RabbitMq {
     }
 
     async fn channel(&self) -> (Connection, Channel) {
-        let connection =
-            Connection::connect(&self.url(), ConnectionProperties::default()).await.expect("RabbitMQ listens");
+        let url = self.url().replace("://", &format!("://{}", self.user));
+        let connection = Connection::connect(&url, ConnectionProperties::default()).await.expect("RabbitMQ listens");
         let channel = connection.create_channel().await.expect("a channel");
         (connection, channel)
     }

@@ -18,6 +18,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::health_client::HealthClient;
 
 use super::{
+    eventually,
     http::{self, Reply},
     metrics::Metrics,
     process::{Console, Process},
@@ -271,6 +272,12 @@ impl Server {
 
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.signal(signal);
+    }
+
+    /// Pauses the process as SIGSTOP does, and waits until it stands still. SIGCONT wakes it up.
+    pub(crate) async fn pause(&self) {
+        self.signal(Signal::STOP);
+        eventually("the server stands still", async || self.process.is_stopped().then_some(())).await;
     }
 
     /// Waits until the server has ended. Returns its exit code, or `None` if it was killed.
