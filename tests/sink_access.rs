@@ -108,17 +108,21 @@ fn encrypted(scheme: &str, host: &str, port: u16, authority: Option<&Path>) -> V
 }
 
 /// The server has a certificate for `localhost`.
-async fn assert_verifies(broker: Broker, scheme: &str, port: u16, certificates: &Certificates) {
-    let storage = four_events().await;
+async fn assert_refuses_others(storage: &Storage, scheme: &str, port: u16, certificates: &Certificates) {
     let (authority, another) = (certificates.authority(), certificates.another_authority());
     for (host, authority) in
         [("localhost", Some(another.as_path())), ("localhost", None), ("127.0.0.1", Some(authority.as_path()))]
     {
         let sink = encrypted(scheme, host, port, authority);
-        assert_paused(&storage, &sink.iter().map(String::as_str).collect::<Vec<_>>(), "certificate").await;
+        assert_paused(storage, &sink.iter().map(String::as_str).collect::<Vec<_>>(), "certificate").await;
     }
+}
+
+async fn assert_verifies(broker: Broker, scheme: &str, port: u16, certificates: &Certificates) {
+    let storage = four_events().await;
+    assert_refuses_others(&storage, scheme, port, certificates).await;
     assert!(broker.messages().await.is_empty());
-    let sink = encrypted(scheme, "localhost", port, Some(&authority));
+    let sink = encrypted(scheme, "localhost", port, Some(&certificates.authority()));
     assert_delivers(&storage, &sink.iter().map(String::as_str).collect::<Vec<_>>(), &broker).await;
 }
 
@@ -149,9 +153,8 @@ async fn a_rabbitmq_server_is_trusted_if_the_authority_of_the_sink_has_signed_it
     assert_verifies(Broker::RabbitMq(rabbitmq), "amqps", port, &certificates).await;
 }
 
-/// A sink in Redis has no authority of its own: those count that the web trusts.
 #[tokio::test]
-async fn a_redis_server_whose_certificate_nobody_knows_is_refused() {
+async fn a_redis_server_is_trusted_if_the_authority_of_the_sink_has_signed_its_certificate_for_its_name() {
     let (storage, redis, certificates, port) =
         (four_events().await, Redis::start().await, Certificates::new(), free_port());
     let (certificate, key) = (certificates.server(), certificates.key());
@@ -160,7 +163,10 @@ async fn a_redis_server_whose_certificate_nobody_knows_is_refused() {
     let settings = ["tls-cert-file", &certificate, "tls-key-file", &key, "tls-auth-clients", "no"];
     let done = redis.run(&[&["CONFIG", "SET"][..], &settings, &["tls-port", &port_text]].concat());
     assert_eq!(done.trim(), "OK");
-    let sink = encrypted("rediss", "localhost", port, None);
-    assert_paused(&storage, &[&sink[0]], "certificate").await;
+    assert_refuses_others(&storage, "rediss", port, &certificates).await;
     assert!(redis_stream::entries(&redis).await.is_empty());
+    let sink = encrypted("rediss", "localhost", port, Some(&certificates.authority()));
+    let server = with_sink(&storage, &sink.iter().map(String::as_str).collect::<Vec<_>>()).start().await;
+    delivered(&server).await;
+    redis_stream::has(&redis, &feed(&server, 4).await).await;
 }

@@ -53,7 +53,7 @@ class Store:
     def check_history(self, history):
         """Ends when the events are of another history of the database than those that were counted."""
         if self.place("history", history) != history:
-            sys.exit("the database was set back, and has events again that were counted: count anew")
+            sys.exit("the database was set back, and has events again that were counted: count anew as docs/events.md says")
         self.keep_place("history", history)
 
     def count(self, event):

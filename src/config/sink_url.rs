@@ -83,7 +83,7 @@ pub enum Sasl {
 type Kind = (&'static [(&'static str, bool)], &'static str, &'static [&'static str]);
 
 const KINDS: [Kind; 4] = [
-    (&[("redis", false), ("rediss", true)], "redis", &["stream", "max_length"]),
+    (&[("redis", false), ("rediss", true)], "redis", &["stream", "max_length", "ca_file"]),
     (&[("amqp", false), ("amqps", true)], "rabbitmq", &["exchange", "ca_file"]),
     (&[("nats", false), ("tls", true)], "nats", &["stream", "subject", "max_messages", "credentials_file", "ca_file"]),
     (&[("kafka", false), ("kafka+ssl", true)], "kafka", &["topic", "sasl", "ca_file"]),
@@ -126,7 +126,7 @@ pub(super) fn sink(text: &str) -> Result<Sink, String> {
     }
     let ca_file = given.path("ca_file");
     if ca_file.is_some() && !encrypted {
-        return Err("has a ca_file without encryption: it needs amqps://, tls:// or kafka+ssl://".to_owned());
+        return Err("has a ca_file without encryption: it needs rediss://, amqps://, tls:// or kafka+ssl://".to_owned());
     }
     let masked = masked(&url, &hosts);
     url.set_query(None);

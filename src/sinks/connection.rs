@@ -26,7 +26,7 @@ impl Connection {
     pub(super) async fn open(address: &Address) -> Result<Self, Trouble> {
         Ok(match &address.broker {
             Broker::Redis { stream, max_length } => {
-                Self::Redis(redis_stream::Connection::open(&address.url, stream, *max_length).await?)
+                Self::Redis(redis_stream::Connection::open(address, stream, *max_length).await?)
             }
             Broker::RabbitMq { exchange } => {
                 Self::Each(Box::new(Each::RabbitMq(rabbitmq::Connection::open(address, exchange).await?)))

@@ -7,11 +7,12 @@
 use std::{io, time::Duration};
 
 use redis::{
-    AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo as _, RedisError, Value,
+    AsyncConnectionConfig, Client, FromRedisValue, IntoConnectionInfo as _, RedisError, TlsCertificates, Value,
     aio::MultiplexedConnection, cmd, io::tcp::TcpSettings,
 };
 
 use super::{
+    address::Address,
     message::{CONTENT_TYPE, Message},
     trouble::Trouble,
 };
@@ -71,9 +72,18 @@ impl End {
 
 impl Connection {
     /// Connects, and checks that the server does not delete what is written.
-    pub(super) async fn open(url: &str, stream: &str, max_length: u64) -> Result<Self, Trouble> {
-        let info = url.into_connection_info().map_err(|error| trouble(&error))?;
-        let client = Client::open(info.set_tcp_settings(TcpSettings::default().set_nodelay(true)));
+    pub(super) async fn open(address: &Address, stream: &str, max_length: u64) -> Result<Self, Trouble> {
+        let info = address.url.as_str().into_connection_info().map_err(|error| trouble(&error))?;
+        let info = info.set_tcp_settings(TcpSettings::default().set_nodelay(true));
+        let client = match &address.ca_file {
+            Some(file) => {
+                let read = tokio::fs::read(file).await;
+                let read =
+                    read.map_err(|error| Trouble::Broker(format!("Redis: the ca_file cannot be read: {error}")))?;
+                Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(read) })
+            }
+            None => Client::open(info),
+        };
         let client = client.map_err(|error| trouble(&error))?;
         let config = AsyncConnectionConfig::new();
         let config = config.set_connection_timeout(Some(CONNECT_TIMEOUT)).set_response_timeout(Some(TIMEOUT));

@@ -7,6 +7,7 @@ use std::{
     os::unix::process::CommandExt as _,
     process::{Command, ExitStatus, Stdio},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
@@ -20,6 +21,9 @@ pub(crate) fn free_port() -> u16 {
     listener.local_addr().expect("a bound socket has an address").port()
 }
 
+/// How long a server may take to start. RabbitMQ needs most of a minute on a busy machine.
+pub(crate) const START: Duration = Duration::from_secs(90);
+
 /// Starts a server on a free port and waits until it is ready. Another process may take the port before the server does, which then
 /// says `taken`. Then another port is tried.
 pub(crate) async fn on_a_free_port(
@@ -31,7 +35,7 @@ pub(crate) async fn on_a_free_port(
     for _ in 0..5 {
         let port = free_port();
         let server = spawn(port);
-        match server.console().search(&ready).await {
+        match server.console().search_within(START, &ready).await {
             Ok(()) => return (port, server),
             Err(_) if server.console().lines().iter().any(|line| line.contains(taken)) => {}
             Err(why) => panic!("{name} {why} and is not ready:\n{}", server.console()),
@@ -206,7 +210,16 @@ impl Console {
     }
 
     /// Waits like [`Console::find`], but returns an error if there is no such line.
-    pub(crate) async fn search<T>(&self, mut find: impl FnMut(&str) -> Option<T>) -> Result<T, &'static str> {
+    pub(crate) async fn search<T>(&self, find: impl FnMut(&str) -> Option<T>) -> Result<T, &'static str> {
+        self.search_within(DEADLINE, find).await
+    }
+
+    /// Waits like [`Console::search`], for as long as this.
+    pub(crate) async fn search_within<T>(
+        &self,
+        limit: Duration,
+        mut find: impl FnMut(&str) -> Option<T>,
+    ) -> Result<T, &'static str> {
         let mut lines = self.lines.subscribe();
         let (mut found, mut seen) = (None, 0);
         let search = lines.wait_for(|lines| {
@@ -214,7 +227,7 @@ impl Console {
             seen = lines.printed.len();
             found.is_some() || lines.open == 0
         });
-        if timeout(DEADLINE, search).await.is_err() {
+        if timeout(limit, search).await.is_err() {
             return Err("runs");
         }
         found.ok_or("has ended")

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::{
     brokers::Delivered,
-    process::{Process, free_port, on_a_free_port},
+    process::{Process, START, free_port, on_a_free_port},
     supervisor,
 };
 
@@ -78,7 +78,8 @@ impl RabbitMq {
         self.kill();
         self.names = names(self.ports.0);
         self.server = spawn(self.ports, self.folder.path());
-        self.server.console().find("that it is ready", ready).await;
+        let started = self.server.console().search_within(START, ready).await;
+        started.unwrap_or_else(|why| panic!("RabbitMQ {why} and is not ready:\n{}", self.server.console()));
     }
 
     async fn channel(&self) -> (Connection, Channel) {
