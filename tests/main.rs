@@ -54,6 +54,7 @@ mod redis;
 mod redis_history;
 mod redis_sink;
 mod replication;
+mod report_plans;
 mod reports;
 mod reservation_lists;
 mod reservation_retries;
