@@ -25,6 +25,7 @@ mod dead_letters;
 mod delivery;
 mod descriptors;
 mod event_consumer;
+mod event_instances;
 mod event_order;
 mod event_retention;
 mod events;
