@@ -183,6 +183,41 @@ async fn a_token_of_a_postgres_that_was_restored_is_unknown_and_nothing_is_hidde
 }
 
 #[tokio::test]
+async fn a_token_is_unknown_after_a_dump_was_restored_elsewhere_and_nothing_is_hidden() {
+    let storage = Storage::new(Store::Postgres).await;
+    let server = storage.setup().start().await;
+    let showtime = showtime(&server).await;
+    // The new cluster counts from a lower number, so the numbers of what was restored are still to come there.
+    let burn = "DO $$ BEGIN FOR i IN 1..10000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$";
+    storage.sql(burn).await.expect("numbers are used up");
+    let held = reserve(&server, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
+    let read = until(&mut events, &showtime.showtime_id, held.revision, "ReservationCreated").await;
+    // The last commit has no position yet when the dump is made.
+    let busy = storage.transaction("SELECT * FROM feed_head FOR UPDATE").await;
+    reserve(&server, these(&showtime, "bob", "A2")).await.expect("the seat is free");
+    server.stop().await;
+    busy.execute_unprepared("ROLLBACK").await.expect("the head is let go");
+    let (folder, file) = (supervisor::folder("restored-"), storage.folder().join("dump.sql"));
+    storage.database().dump(&file);
+    let postgres = Postgres::start(supervisor::root().join("postgres-restored")).await;
+    postgres.restore(&file);
+    let connection = connect(postgres.url()).await;
+    let to_come = "SELECT 1 FROM outbox WHERE xid > pg_snapshot_xmax(pg_current_snapshot())";
+    let to_come = connection.execute_unprepared(to_come).await.expect("the rows are read").rows_affected();
+    assert!(to_come > 0, "no number is still to come");
+    connection.close().await.expect("a connection closes");
+    let server = Setup::new(folder.path()).with("--database-url", postgres.url()).start().await;
+    for event in &read {
+        let refused =
+            subscribe(&server, after(&event.resume_token)).await.expect_err("the token is of another cluster");
+        assert_refused(&refused, Code::OutOfRange, "EVENTS_UNKNOWN");
+    }
+    assert_begun_anew(&server, &read[0].resume_token, &showtime.showtime_id, &held).await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_is_unknown_after_a_standby_was_promoted_and_nothing_is_hidden() {
     let folder = supervisor::folder("promotion-");
     let primary = Postgres::start(supervisor::root().join("postgres-before")).await;

@@ -11,7 +11,9 @@ use tonic::{Code, Request};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus};
 use tonic_reflection::pb::{v1, v1alpha};
 
-use crate::harness::{Server, Store, World, grpc_web, request_id};
+use crate::harness::{
+    Redis, Server, Store, World, events::delivered, eventually, grpc_web, request_id, seats::showtime,
+};
 
 const SERVICES: [&str; 7] = [
     "boxoffice.v1.Auditoriums",
@@ -22,6 +24,8 @@ const SERVICES: [&str; 7] = [
     "boxoffice.v1.Reservations",
     "boxoffice.v1.Showtimes",
 ];
+/// What is written in expressions of the alert rules besides metrics and labels.
+const WORDS: [&str; 6] = ["and", "by", "increase", "max", "rate", "sum"];
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
 #[tokio::test]
@@ -187,4 +191,44 @@ async fn unknown_methods_share_one_series() {
     }
     let page = world.admin("/metrics").await.text();
     assert!(!page.contains("Service7") && !page.contains("Method7"), "{page}");
+}
+
+/// The metrics in an expression of an alert rule, each with the labels that it must have. A word that is none of [`WORDS`] is taken
+/// for a metric.
+fn metrics_of(expression: &str) -> Vec<(String, Vec<String>)> {
+    let words: Vec<_> = expression.split([' ', '(', ')']).filter(|word| !word.is_empty()).collect();
+    let is_word = |word: &str| word.starts_with(|c: char| c.is_ascii_alphabetic());
+    let after_by = |at: usize| at > 0 && words[at - 1] == "by";
+    let grouped = words.iter().enumerate().filter(|(at, _)| after_by(*at)).map(|(_, label)| format!("{label}=\""));
+    let grouped: Vec<_> = grouped.collect();
+    let metrics =
+        words.iter().enumerate().filter(|(at, word)| is_word(word) && !WORDS.contains(word) && !after_by(*at));
+    let metric = |word: &str| {
+        let (name, rest) = word.split_once(['[', '{']).unwrap_or((word, ""));
+        let asked = rest.split_once('}').map_or("", |(asked, _)| asked).split(',');
+        let asked = asked.filter(|label| !label.is_empty()).map(str::to_owned);
+        (name.to_owned(), grouped.iter().cloned().chain(asked).collect())
+    };
+    metrics.map(|(_, word)| metric(word)).collect()
+}
+
+#[tokio::test]
+async fn every_metric_of_the_alert_rules_is_shown_by_a_server_with_a_sink() {
+    let redis = Redis::start().await;
+    let world = World::with(Store::Sqlite, |setup| setup.with("--sink", redis.url())).await;
+    showtime(&world).await;
+    delivered(&world).await;
+    let rules = include_str!("../deploy/alerts.yaml");
+    let lines = |key: &'static str| rules.lines().filter_map(move |line| line.trim().strip_prefix(key));
+    let expressions: Vec<_> = lines("expr: ").collect();
+    assert!(!expressions.is_empty() && expressions.len() == lines("- alert: ").count(), "{expressions:?}");
+    for expression in expressions {
+        let metrics = metrics_of(expression);
+        assert!(!metrics.is_empty(), "{expression} has no metric");
+        for (name, labels) in metrics {
+            let labels: Vec<_> = labels.iter().map(String::as_str).collect();
+            let shown = async || world.metrics().await.sum(&name, &labels);
+            eventually(&format!("{name} with {labels:?} is shown"), shown).await;
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Events are delivered to HTTP endpoints, signed, at least once, and those of a showtime in their order.
 
-use boxoffice::pb::boxoffice::v1::{FeedEvent, Showtime, SubscribeEventsRequest};
+use boxoffice::pb::boxoffice::v1::{FeedEvent, GetEventFeedRequest, Showtime, SubscribeEventsRequest};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -17,6 +17,10 @@ on_both_stores!(
     an_event_that_is_refused_until_it_is_given_up_delays_its_showtime_alone,
     an_endpoint_that_is_gone_is_disabled_and_goes_on_when_it_is_enabled,
     events_survive_a_kill_at_any_moment_and_keep_their_order,
+);
+on_both_stores!(
+    with |setup| setup.with("--event-cap", "3").with("--event-retention", "1m");
+    an_endpoint_whose_next_event_was_deleted_is_named_and_goes_on_with_the_oldest_one,
 );
 
 /// The kind of database in which a test keeps its state: the same as that of the server.
@@ -140,6 +144,41 @@ async fn an_endpoint_that_is_gone_is_disabled_and_goes_on_when_it_is_enabled(wor
     webhooks.once(&["--enable", "crm"]).await;
     assert_eq!(receiver.event_ids(), other.event_ids());
     assert_eq!(webhooks.list()[0]["disabled_time"], Value::Null);
+}
+
+async fn an_endpoint_whose_next_event_was_deleted_is_named_and_goes_on_with_the_oldest_one(world: World) {
+    const DELETED: &str = "events were deleted before they were queued; the oldest one that is kept is next";
+    let showtime = showtime(&world).await;
+    let (receiver, other) = (Receiver::start().await, Receiver::start().await);
+    let webhooks = Webhooks::of(&world, store(&world)).await;
+    webhooks.local("crm", &receiver, "");
+    webhooks.once(&[]).await;
+    // The process is away for more commits than are kept.
+    for customer in ["ada", "bob", "cem"] {
+        sell(&world, &showtime, customer).await;
+    }
+    eventually("the next event is deleted", async || {
+        let feed = world.events().get_event_feed(GetEventFeedRequest {}).await.expect("the feed is read");
+        (feed.into_inner().compacted_position == 4).then_some(())
+    })
+    .await;
+    // One that is new has missed nothing, and is not named.
+    webhooks.local("other", &other, "");
+    let process = webhooks.spawn(&[]);
+    receiver.received(4).await;
+    other.received(3).await;
+    sell(&world, &showtime, "dan").await;
+    receiver.received(6).await;
+    other.received(5).await;
+    process.signal(Signal::TERM);
+    assert_eq!(process.exit().await.code(), Some(0), "{}", process.console());
+    let console = process.console().lines();
+    let named: Vec<_> = console.iter().filter(|line| line.contains(DELETED)).collect();
+    assert!(named.len() == 1 && named[0].contains("crm"), "{console:?}");
+    let id = |revision: i32| format!("{}/{revision}/0", showtime.showtime_id);
+    assert_eq!(ids(&receiver.requests()), [1, 5, 6, 7, 8, 9].map(id));
+    assert_eq!(ids(&other.requests()), [5, 6, 7, 8, 9].map(id));
+    assert_eq!((webhooks.counts("crm"), webhooks.counts("other")), ([6, 0, 0], [5, 0, 0]));
 }
 
 async fn events_survive_a_kill_at_any_moment_and_keep_their_order(world: World) {

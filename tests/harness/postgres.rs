@@ -60,6 +60,11 @@ impl Database {
         Self { name, postgres: self.postgres }
     }
 
+    /// Writes the database to a file, as for a backup.
+    pub(crate) fn dump(&self, file: &Path) {
+        self.postgres.tool("pg_dump", &["--file", file.to_str().expect("a readable path"), &self.name]);
+    }
+
     /// The value for `--database-url`.
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{}", self.postgres.port, self.name)
@@ -129,6 +134,13 @@ impl Postgres {
     /// The value for `--database-url`, for the database that every server has.
     pub(crate) fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Restores a dump into the database that every server has.
+    pub(crate) fn restore(&self, file: &Path) {
+        let file = file.to_str().expect("a readable path");
+        let options = ["--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=postgres", "--file", file];
+        self.tool("psql", &options);
     }
 
     /// Ends the server and its children as a power cut would.
@@ -208,7 +220,7 @@ fn binaries() -> PathBuf {
         .collect();
     found.extend(on_path());
     found.retain(|(version, folder)| {
-        let complete = ["initdb", "postgres", "pg_basebackup", "createdb", "dropdb", "psql"]
+        let complete = ["initdb", "postgres", "pg_basebackup", "pg_dump", "createdb", "dropdb", "psql"]
             .iter()
             .all(|tool| folder.join(tool).exists());
         *version >= OLDEST && complete

@@ -1,9 +1,10 @@
 //! How full showtimes are.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use sea_orm::{
     ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
+    sea_query::{Expr, ExprTrait as _},
 };
 
 use super::{
@@ -63,15 +64,23 @@ pub(super) async fn page(
     if !filter.include_cancelled {
         query = query.filter(showtime::Column::CancelTime.is_null());
     }
+    query = query.filter(starts(filter));
     if let Some(OccupancyCursor { start_time, showtime_id }) = after {
-        let same = Condition::all()
-            .add(showtime::Column::StartTime.eq(*start_time))
-            .add(showtime::Column::ShowtimeId.gt(showtime_id));
-        query = query.filter(Condition::any().add(showtime::Column::StartTime.gt(*start_time)).add(same));
+        let last = Expr::tuple([Expr::value(*start_time), Expr::value(&**showtime_id)]);
+        let this = [showtime::Column::StartTime, showtime::Column::ShowtimeId].map(Expr::col);
+        query = query.filter(Expr::tuple(this).gt(last));
     }
     let query = query.order_by_asc(showtime::Column::StartTime).order_by_asc(showtime::Column::ShowtimeId);
     let found = query.limit(limit).all(tx).await?;
     Ok(found.into_iter().map(occupancy).collect())
+}
+
+/// The condition on the start that follows from the first day. Rows are read in the order of their start, and without it all those
+/// before that day would be read as well. No time zone is a day away from UTC.
+fn starts(filter: &ReportFilter) -> Condition {
+    let day_before = filter.from.and_then(|from| from.pred_opt());
+    let first = day_before.map(|day| day.and_time(NaiveTime::MIN).and_utc());
+    Condition::all().add_option(first.map(|first| showtime::Column::StartTime.gte(first)))
 }
 
 fn occupancy(row: showtime::Model) -> Occupancy {
