@@ -1,5 +1,5 @@
-//! Brokers that ask for a password, and encrypted ones. Whom the service does not know, or what does not know the service, pauses
-//! the sink.
+//! Brokers that ask for a password, and encrypted ones. A broker that refuses the password, or whose certificate is not trusted,
+//! pauses the sink.
 
 use std::{fs, path::Path};
 

@@ -76,6 +76,14 @@ pub(crate) async fn delivered(channel: Channel) -> Outcome {
     }
 }
 
+/// Checks that NATS has stored every event of the backlog, and has dropped none as one that came before.
+pub(crate) async fn assert_stored(nats: &str) {
+    let context = jetstream::new(async_nats::connect(nats).await.expect("NATS listens"));
+    let mut stream = context.get_stream("BOXOFFICE").await.expect("the stream of the service");
+    let stored = stream.info().await.expect("its state").state.messages;
+    assert!(stored >= BACKLOG, "{stored} messages");
+}
+
 #[derive(FromQueryResult)]
 struct Unpublished {
     id: i64,

@@ -3,8 +3,7 @@
 -- Rows that exist count as one event, and so do those that a program of the release before writes.
 ALTER TABLE outbox ADD COLUMN event_count integer NOT NULL DEFAULT 1;
 
--- The events of all commits up to this position. NULL where a program of the release before gave the position: then it is
--- taken for one event for each commit.
+-- The events of all commits up to this position. NULL in rows that exist: there it is taken for one event for each commit.
 ALTER TABLE feed ADD COLUMN events_to bigint;
 
 -- The same for the position up to which rows were deleted.

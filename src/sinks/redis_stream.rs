@@ -162,7 +162,7 @@ async fn within<T>(limit: Duration, call: impl Future<Output = Result<T, RedisEr
     }
 }
 
-/// The error without what the server quotes in it. One of the network or of TLS is told with its cause.
+/// The error without what the server quotes in it. An error of the network or of TLS has its cause.
 fn trouble(error: &RedisError) -> Trouble {
     let why = match error.code() {
         Some(code) => format!(" ({code})"),

@@ -246,13 +246,15 @@ impl Relay {
         let is_ours = self.store.advance_sink(name, (fence, &delivery.epoch), &progress, now).await?;
         (delivery.beat, delivery.is_ahead) = (begin, false);
         let undelivered = if delivery.follower.last() > position {
-            // What was written is written, whether or not this can be read.
-            self.store.undelivered(position).await.unwrap_or_default()
+            self.store.undelivered(position).await
         } else {
-            Undelivered::default()
+            Ok(Undelivered::default())
         };
-        let seconds = undelivered.age(now).unwrap_or_default().as_secs_f64();
-        metrics::sink(|sink| sink.lag(name, undelivered.events, seconds));
+        // What was written is written, whether or not this can be read.
+        if let Ok(undelivered) = undelivered {
+            let seconds = undelivered.age(now).unwrap_or_default().as_secs_f64();
+            metrics::sink(|sink| sink.lag(name, undelivered.events, seconds));
+        }
         Ok(is_ours)
     }
 }

@@ -262,8 +262,8 @@ impl Store {
             };
             let counted = count_after(position).into_model::<Counted>();
             let events = pooled.read(counted.one(pooled.connection)).await?.map_or(0, |counted| counted.events);
-            // Of positions that a program of the release before gave, the number of events is not known.
-            Ok(Undelivered { events: Ord::max(events.unsigned_abs(), 1), since: Some(create_time) })
+            // A commit may have no public event, and waits nevertheless.
+            Ok(Undelivered { events: Ord::max(events, 1).unsigned_abs(), since: Some(create_time) })
         })
         .await
     }

@@ -1,6 +1,6 @@
 //! How full showtimes are.
 
-use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
+use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use sea_orm::{
     ColumnTrait as _, Condition, DatabaseTransaction, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
@@ -75,12 +75,15 @@ pub(super) async fn page(
     Ok(found.into_iter().map(occupancy).collect())
 }
 
-/// The condition on the start that follows from the first day. Rows are read in the order of their start, and without it all those
-/// before that day would be read as well. No time zone is a day away from UTC.
+/// The condition on the start that follows from the days. Rows are read in the order of their start, and without it all those before
+/// the first day and after the last one would be read as well. No time zone is a day away from UTC.
 fn starts(filter: &ReportFilter) -> Condition {
-    let day_before = filter.from.and_then(|from| from.pred_opt());
-    let first = day_before.map(|day| day.and_time(NaiveTime::MIN).and_utc());
-    Condition::all().add_option(first.map(|first| showtime::Column::StartTime.gte(first)))
+    let midnight = |day: NaiveDate| day.and_time(NaiveTime::MIN).and_utc();
+    let day_before = filter.from.and_then(|from| from.checked_sub_days(Days::new(1))).map(midnight);
+    let two_days_after = filter.to.and_then(|to| to.checked_add_days(Days::new(2))).map(midnight);
+    Condition::all()
+        .add_option(day_before.map(|first| showtime::Column::StartTime.gte(first)))
+        .add_option(two_days_after.map(|end| showtime::Column::StartTime.lt(end)))
 }
 
 fn occupancy(row: showtime::Model) -> Occupancy {

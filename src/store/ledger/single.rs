@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{domain::reservation::Reservation, store::request_key::RequestKey};
 
-/// The statement. A row of the outbox has one event unless it says otherwise. If the locked row has another revision after all, the statement divides by zero and fails, and the COMMIT in
-/// the same message is skipped.
+/// The statement. If the locked row has another revision after all, the statement divides by zero and fails, and the COMMIT in
+/// the same message is skipped. The row of the outbox has one event, which is the default of `event_count`.
 pub(super) const PREPARE: &str = "PREPARE reserve (uuid, uuid, bytea, smallint, smallint, bigint, timestamptz, timestamptz, \
         bigint, uuid, bytea, bytea, bigint, integer, timestamptz, bytea) AS \
     WITH made AS (INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, \
