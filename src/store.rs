@@ -65,4 +65,4 @@ pub use requests::SAMPLE_CALLER;
 pub use reservations::{ReservationAt, ReservationCursor};
 pub use seat_maps::{ReadMap, Revisions};
 pub use showtimes::{Cursor, Schedule, ShowtimeScheduled};
-pub use sinks::{ABANDONED, Letters, Progress, Sink, Undelivered};
+pub use sinks::{ABANDONED, Letters, Progress, Sink};

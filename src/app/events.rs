@@ -147,16 +147,16 @@ impl App {
             newest: tokens.write(self.end(&head).await?),
             position: head.position,
             compacted: head.compacted,
-            sinks: self.event_sinks().await?,
+            sinks: self.event_sinks(head.position).await?,
         })
     }
 
-    async fn event_sinks(&self) -> Result<Vec<EventSink>, Error> {
+    async fn event_sinks(&self, last: i64) -> Result<Vec<EventSink>, Error> {
         let now = self.0.clock.now();
         let mut sinks = Vec::new();
         let counts = self.0.store.letter_counts().await?;
         for sink in self.0.store.sinks().await? {
-            let undelivered = self.0.store.undelivered(sink.position).await?;
+            let undelivered = self.0.store.undelivered(sink.position, last).await?;
             let is_running = !sink.owner.is_empty() && (now - sink.seen_time).to_std().unwrap_or_default() < ABANDONED;
             let letters = counts.get(&sink.name).copied().unwrap_or_default();
             sinks.push(EventSink {

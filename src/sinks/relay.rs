@@ -10,7 +10,7 @@ use crate::{
     background::{NextRun, Task},
     clock::Clock,
     feed::{Feed, Found, Row},
-    store::{ABANDONED, Error, Letters, Progress, Sink, Store, Undelivered},
+    store::{ABANDONED, Error, Letters, Progress, Sink, Store},
     telemetry::metrics,
 };
 
@@ -245,13 +245,8 @@ impl Relay {
         let progress = Progress { position, shift, problem: &delivery.problem, stops, letters };
         let is_ours = self.store.advance_sink(name, (fence, &delivery.epoch), &progress, now).await?;
         (delivery.beat, delivery.is_ahead) = (begin, false);
-        let undelivered = if delivery.follower.last() > position {
-            self.store.undelivered(position).await
-        } else {
-            Ok(Undelivered::default())
-        };
         // What was written is written, whether or not this can be read.
-        if let Ok(undelivered) = undelivered {
+        if let Ok(undelivered) = self.store.undelivered(position, delivery.follower.last()).await {
             let seconds = undelivered.age(now).unwrap_or_default().as_secs_f64();
             metrics::sink(|sink| sink.lag(name, undelivered.events, seconds));
         }

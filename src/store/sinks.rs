@@ -249,11 +249,14 @@ impl Store {
         .await
     }
 
-    /// What a sink that is at this position has not delivered.
+    /// What a sink that is at this position has not delivered, where the feed ends at `last`.
     ///
     /// # Errors
     /// The database cannot be used.
-    pub async fn undelivered(&self, position: i64) -> Result<Undelivered, Error> {
+    pub async fn undelivered(&self, position: i64, last: i64) -> Result<Undelivered, Error> {
+        if last <= position {
+            return Ok(Undelivered::default());
+        }
         read_named("get_undelivered", async {
             let pooled = self.0.reads.acquire().await?;
             let first = oldest(position).limit(1).into_model::<Written>();
