@@ -158,7 +158,7 @@ impl Fixture {
         let database = if world.storage.is_postgres() {
             Database::Postgres(world.storage.database().url())
         } else {
-            Database::Sqlite(world.storage.folder().join("data/boxoffice.db"))
+            Database::Sqlite(world.storage.file())
         };
         let options = store::Options {
             database,

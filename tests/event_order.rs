@@ -11,7 +11,7 @@ use tonic::Code;
 
 use crate::harness::{
     Postgres, Server, Store, assert_refused,
-    events::{after, assert_complete, ids, insert_row, next, next_event, subscribe, until},
+    events::{after, assert_complete, insert_row, next, next_event, read_alike, subscribe, subscribe_at_each, until},
     eventually,
     seats::{best, cancel, reserve, showtime, these},
     server::Setup,
@@ -39,10 +39,7 @@ async fn instances_deliver_the_same_events_in_the_same_order_under_load() {
     let storage = Storage::new(Store::Postgres).await;
     let servers = [storage.setup().start().await, storage.setup().start().await, storage.setup().start().await];
     let showtimes = join_all((0..4).map(async |at: usize| showtime(&servers[at % 3]).await)).await;
-    let mut streams = Vec::new();
-    for server in &servers {
-        streams.push(subscribe(server, SubscribeEventsRequest::default()).await.expect("the feed is read"));
-    }
+    let streams = subscribe_at_each(&servers).await;
     join_all((0..48).map(async |caller: usize| {
         let (server, showtime) = (&servers[caller % 3], &showtimes[caller % 4]);
         for round in 0..5 {
@@ -52,16 +49,7 @@ async fn instances_deliver_the_same_events_in_the_same_order_under_load() {
         }
     }))
     .await;
-    let last = showtime(&servers[0]).await;
-    let mut read = Vec::new();
-    for stream in &mut streams {
-        read.push(until(stream, &last.showtime_id, 1, "ShowtimeCreated").await);
-    }
-    // What was committed before the last showtime has a position before it, unless a pass saw both.
-    for events in &read {
-        assert_complete(events);
-        assert_eq!(ids(events), ids(&read[0]));
-    }
+    read_alike(streams, &showtime(&servers[0]).await).await;
     let rows = "SELECT 1 FROM outbox o WHERE NOT EXISTS \
         (SELECT 1 FROM feed f WHERE f.aggregate = o.aggregate AND f.seq = o.seq)";
     let missing = storage.sql(rows).await.expect("the rows are read").rows_affected();
@@ -123,9 +111,7 @@ async fn a_token_of_a_database_that_was_set_back_is_unknown() {
     let server = storage.setup().start().await;
     let showtime = showtime(&server).await;
     server.stop().await;
-    let database = storage.folder().join("data/boxoffice.db");
-    let copy = storage.folder().join("copy.db");
-    std::fs::copy(&database, &copy).expect("the file is copied");
+    storage.back_up();
     let tokens = async |customer: &str, seats: i32| {
         let server = storage.setup().start().await;
         let mut events = subscribe(&server, SubscribeEventsRequest::default()).await.expect("the feed is read");
@@ -145,7 +131,7 @@ async fn a_token_of_a_database_that_was_set_back_is_unknown() {
         .into_inner()
         .newest_token;
     server.stop().await;
-    std::fs::copy(&copy, &database).expect("the file is set back");
+    storage.set_back();
     let (server, second) = tokens("bob", 4).await;
     subscribe(&server, after(&first[0])).await.expect("this event is in both histories");
     for token in first[1..].iter().chain([&newest]) {

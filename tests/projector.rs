@@ -79,11 +79,7 @@ async fn of_two_projectors_one_stops_and_the_tables_are_right(world: World) {
 
 async fn the_database_of_the_service_is_refused(world: World) {
     let mut project = binary();
-    let url = if world.storage.is_postgres() {
-        world.storage.database().url()
-    } else {
-        format!("sqlite://{}", world.storage.folder().join("data/boxoffice.db").display())
-    };
+    let url = world.storage.url();
     project.args(["project", "--from", &format!("http://{}", world.address()), "--database-url", &url]);
     let output = project.output().expect("the program runs");
     let printed = String::from_utf8_lossy(&output.stderr);

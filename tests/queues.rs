@@ -143,7 +143,7 @@ async fn at_once<T>(mut call: Call<T>) -> Result<T, Status> {
 
 /// The service on the data of this world, whose own server has stopped: the layers, the services, the ledger and the store.
 async fn stack(world: &World) -> Stack {
-    let database = Database::Sqlite(world.storage.folder().join("data/boxoffice.db"));
+    let database = Database::Sqlite(world.storage.file());
     let options =
         store::Options { database, connections: 2, timeout: TIMEOUT, migrate: false, cached_showtimes: 1_000 };
     let store = Store::open(&options).await.expect("the server has stopped");

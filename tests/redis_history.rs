@@ -102,14 +102,12 @@ async fn after_a_database_was_set_back_all_events_of_its_new_history_are_in_the_
     let showtime = showtime(&server).await;
     delivered(&server).await;
     server.stop().await;
-    let database = storage.folder().join("data/boxoffice.db");
-    let copy = storage.folder().join("copy.db");
-    std::fs::copy(&database, &copy).expect("the file is copied");
+    storage.back_up();
     let server = with_sink(storage.setup(), &redis).start().await;
     change(&server, &showtime, "ada").await;
     let before = has(&redis, &feed(&server, 4).await).await;
     server.stop().await;
-    std::fs::copy(&copy, &database).expect("the file is set back");
+    storage.set_back();
     // The same revisions at the same positions, and all of them before a sink looks.
     let server = storage.setup().start().await;
     change(&server, &showtime, "bob").await;

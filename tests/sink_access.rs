@@ -102,9 +102,9 @@ async fn a_redis_sink_without_its_password_is_paused_and_no_password_is_printed(
 }
 
 /// The lines of a sink at a port of this machine, which may trust an authority.
-fn encrypted(scheme: &str, host: &str, port: u16, authority: Option<&Path>) -> Vec<String> {
-    let authority = authority.map(|file| format!("ca_file = '{}'", file.display()));
-    [format!("url = '{scheme}://{host}:{port}'")].into_iter().chain(authority).collect()
+fn encrypted(scheme: &str, host: &str, port: u16, authority: Option<&Path>) -> String {
+    let authority = authority.map_or_else(String::new, |file| format!("\nca_file = '{}'", file.display()));
+    format!("url = '{scheme}://{host}:{port}'{authority}")
 }
 
 /// The server has a certificate for `localhost`.
@@ -114,7 +114,7 @@ async fn assert_refuses_others(storage: &Storage, scheme: &str, port: u16, certi
         [("localhost", Some(another.as_path())), ("localhost", None), ("127.0.0.1", Some(authority.as_path()))]
     {
         let sink = encrypted(scheme, host, port, authority);
-        assert_paused(storage, &sink.iter().map(String::as_str).collect::<Vec<_>>(), "certificate").await;
+        assert_paused(storage, &[&sink], "certificate").await;
     }
 }
 
@@ -123,7 +123,7 @@ async fn assert_verifies(broker: Broker, scheme: &str, port: u16, certificates: 
     assert_refuses_others(&storage, scheme, port, certificates).await;
     assert!(broker.messages().await.is_empty());
     let sink = encrypted(scheme, "localhost", port, Some(&certificates.authority()));
-    assert_delivers(&storage, &sink.iter().map(String::as_str).collect::<Vec<_>>(), &broker).await;
+    assert_delivers(&storage, &[&sink], &broker).await;
 }
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn a_redis_server_is_trusted_if_the_authority_of_the_sink_has_signed_its_c
     assert_refuses_others(&storage, "rediss", port, &certificates).await;
     assert!(redis_stream::entries(&redis).await.is_empty());
     let sink = encrypted("rediss", "localhost", port, Some(&certificates.authority()));
-    let server = with_sink(&storage, &sink.iter().map(String::as_str).collect::<Vec<_>>()).start().await;
+    let server = with_sink(&storage, &[&sink]).start().await;
     delivered(&server).await;
     redis_stream::has(&redis, &feed(&server, 4).await).await;
 }

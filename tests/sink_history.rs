@@ -44,15 +44,13 @@ async fn after_a_file_was_set_back_events_are_delivered_that_have_the_ids_of_oth
     let showtime = showtime(&server).await;
     delivered(&server).await;
     server.stop().await;
-    let database = storage.folder().join("data/boxoffice.db");
-    let copy = storage.folder().join("copy.db");
-    std::fs::copy(&database, &copy).expect("the file is copied");
+    storage.back_up();
     let server = with_sink().start().await;
     change(&server, &showtime, "ada").await;
     let undone = feed(&server, 4).await;
     delivered(&server).await;
     server.stop().await;
-    std::fs::copy(&copy, &database).expect("the file is set back");
+    storage.set_back();
     // The same revisions at the same positions, and all of them before a sink looks.
     let server = storage.setup().start().await;
     change(&server, &showtime, "bob").await;

@@ -19,6 +19,27 @@ pub(crate) async fn subscribe(server: &Server, request: SubscribeEventsRequest) 
     Ok(server.events().subscribe_events(request).await?.into_inner())
 }
 
+/// Subscribes at each of these servers, from the oldest event on.
+pub(crate) async fn subscribe_at_each(servers: &[Server]) -> Vec<Events> {
+    let mut streams = Vec::new();
+    for server in servers {
+        streams.push(subscribe(server, SubscribeEventsRequest::default()).await.expect("the feed is read"));
+    }
+    streams
+}
+
+/// Reads each stream up to the creation of this showtime, which was committed after everything else, and checks that all have the same
+/// events, each showtime's complete and in order. Returns them.
+pub(crate) async fn read_alike(streams: Vec<Events>, last: &Showtime) -> Vec<FeedEvent> {
+    let mut first: Option<Vec<FeedEvent>> = None;
+    for mut stream in streams {
+        let read = until(&mut stream, &last.showtime_id, 1, "ShowtimeCreated").await;
+        assert_complete(&read);
+        assert_eq!(ids(&read), ids(first.get_or_insert_with(|| read.clone())));
+    }
+    first.expect("there is a stream")
+}
+
 pub(crate) fn after(token: &str) -> SubscribeEventsRequest {
     SubscribeEventsRequest { start: Some(Start::ResumeToken(token.to_owned())), ..Default::default() }
 }

@@ -1,6 +1,10 @@
 //! A server with storage of its own, for one test.
 
-use std::{ops::Deref, path::Path};
+use std::{
+    fs,
+    ops::Deref,
+    path::{Path, PathBuf},
+};
 
 use sea_orm::{ConnectOptions, ConnectionTrait as _, DatabaseConnection, DbErr, ExecResult};
 use tempfile::TempDir;
@@ -61,11 +65,35 @@ impl Storage {
 
     /// Opens a connection of the test to the database.
     pub(crate) async fn connect(&self) -> DatabaseConnection {
-        let url = match &self.database {
+        connect(self.url()).await
+    }
+
+    /// The URL of the database.
+    pub(crate) fn url(&self) -> String {
+        match &self.database {
             Some(database) => database.url(),
-            None => format!("sqlite://{}", self.folder.path().join("data/boxoffice.db").display()),
-        };
-        connect(url).await
+            None => format!("sqlite://{}", self.file().display()),
+        }
+    }
+
+    /// The file of the database, which is on `SQLite`.
+    pub(crate) fn file(&self) -> PathBuf {
+        assert!(!self.is_postgres(), "the storage is on SQLite");
+        self.folder.path().join("data/boxoffice.db")
+    }
+
+    /// Copies the file of the database, as for a backup. No server may run.
+    pub(crate) fn back_up(&self) {
+        fs::copy(self.file(), self.copy()).expect("the file is copied");
+    }
+
+    /// Copies the backup back. No server may run.
+    pub(crate) fn set_back(&self) {
+        fs::copy(self.copy(), self.file()).expect("the file is set back");
+    }
+
+    fn copy(&self) -> PathBuf {
+        self.folder.path().join("copy.db")
     }
 
     /// Runs a statement on a connection of the test.
