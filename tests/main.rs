@@ -37,6 +37,7 @@ mod lifecycle;
 mod limits;
 mod listing;
 mod lost_answers;
+mod many_events;
 mod many_watchers;
 mod memory_limit;
 mod model;

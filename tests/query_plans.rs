@@ -103,10 +103,10 @@ async fn with_many_rows(store: Store) -> (World, String) {
 
 /// Gives positions to all rows of the outbox. On `SQLite` a trigger has done so.
 fn positions(store: Store) -> &'static str {
-    let rows = "WITH given AS (INSERT INTO feed (position, aggregate, seq) \
-            SELECT (SELECT position FROM feed_head) + row_number() OVER (), aggregate, seq FROM outbox \
-            WHERE (aggregate, seq) NOT IN (SELECT aggregate, seq FROM feed) RETURNING position) \
-         UPDATE feed_head SET position = (SELECT max(position) FROM given), seen = pg_current_snapshot()";
+    let rows = "WITH given AS (INSERT INTO feed_blocks SELECT min(p), max(p), array_agg(aggregate), array_agg(seq), array_agg(1), max(p) \
+             FROM (SELECT (SELECT position FROM feed_head) + row_number() OVER () AS p, aggregate, seq FROM outbox \
+             WHERE (aggregate, seq) NOT IN (SELECT aggregate, seq FROM feed)) AS fresh GROUP BY p / 100 RETURNING last) \
+         UPDATE feed_head SET position = (SELECT max(last) FROM given), seen = pg_current_snapshot()";
     if store == Store::Postgres { rows } else { "SELECT 1" }
 }
 
@@ -189,7 +189,7 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
 fn feed(backend: DbBackend) -> Vec<(String, Statement)> {
     let named = |name: &str, statement| (name.to_owned(), statement);
     let mut found = vec![named("the feed", statements::feed(backend, 7_000, 500))];
-    found.push(named("the oldest events", statements::oldest_events(backend, 7_000)));
+    found.push(named("the oldest events", statements::oldest_events(backend, 7_000, 500)));
     found.push(named("the number of events", statements::events_after(backend, 7_000)));
     found.extend((backend == DbBackend::Postgres).then(|| named("no position", statements::unnumbered_events())));
     found

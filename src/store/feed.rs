@@ -1,13 +1,13 @@
 //! The feed: one order for the rows of the outbox of all showtimes.
 //!
 //! On SQLite a trigger gives a row its position, in the transaction that writes it. On Postgres a pass does, after the commit
-//! (`ledger/positions.rs`).
+//! (`ledger/positions.rs`), and the positions are in blocks (`ledger/blocks.rs`).
 
 mod retention;
 
 use sea_orm::{
     ColumnTrait as _, DbBackend, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select,
+    QuerySelect as _, QueryTrait as _, Select, Statement,
     prelude::Uuid,
     sea_query::{Expr, ExprTrait as _, Func, JoinType, Order, Query, SelectStatement},
 };
@@ -17,12 +17,14 @@ use super::{
     entities::{feed, feed_head, outbox},
     errors::Error,
     handle::Store,
-    ledger::positions::{Pass, no_head},
+    ledger::{
+        blocks,
+        positions::{Pass, no_head},
+    },
     timing::read_named,
 };
 use crate::background::Nudge;
 
-pub(super) use retention::oldest;
 pub use retention::{Deleted, Retention};
 
 /// A row of the outbox that has a position: the events of one commit of one showtime.
@@ -84,7 +86,8 @@ impl Store {
     pub async fn feed_after(&self, position: i64, limit: u64) -> Result<Vec<FeedRow>, Error> {
         read_named("get_feed", async {
             let pooled = self.0.reads.acquire().await?;
-            pooled.read(after(position, limit).into_model::<FeedRow>().all(pooled.connection)).await
+            let rows = FeedRow::find_by_statement(after(pooled.backend(), position, limit));
+            pooled.read(rows.all(pooled.connection)).await
         })
         .await
     }
@@ -96,25 +99,64 @@ impl Store {
     }
 }
 
-/// The query for the rows after a position.
-pub(super) fn after(position: i64, limit: u64) -> Select<feed::Entity> {
+/// The statement that reads the rows after a position.
+pub(super) fn after(backend: DbBackend, position: i64, limit: u64) -> Statement {
+    if backend == DbBackend::Postgres {
+        return blocks::after(position, limit);
+    }
+    with_outbox(position, limit)
+        .columns([feed::Column::Position, feed::Column::Aggregate, feed::Column::Seq])
+        .column(outbox::Column::Events)
+        .build(backend)
+}
+
+/// The statement that reads when the oldest rows after a position were written.
+pub(super) fn oldest(backend: DbBackend, position: i64, limit: u64) -> Statement {
+    if backend == DbBackend::Postgres {
+        return blocks::oldest(position, limit);
+    }
+    with_outbox(position, limit).column(feed::Column::Position).column(outbox::Column::CreateTime).build(backend)
+}
+
+/// The statement that counts the events after a position.
+pub(super) fn count_after(backend: DbBackend, position: i64) -> Statement {
+    if backend == DbBackend::Postgres {
+        return blocks::count_after(position);
+    }
+    let events = events_to(i64::MAX).sub(events_to(position));
+    feed_head::Entity::find_by_id(1_i16).select_only().expr_as(events, "events").build(backend)
+}
+
+/// The statements that delete the rows up to a position, and note that they are deleted.
+fn delete(backend: DbBackend, to: i64) -> [Statement; 3] {
+    if backend == DbBackend::Postgres {
+        return blocks::delete(to);
+    }
+    let note = feed_head::Entity::update_many()
+        .col_expr(feed_head::Column::CompactedEvents, events_to(to))
+        .col_expr(feed_head::Column::Compacted, Expr::value(to));
+    let rows = Query::select()
+        .columns([feed::Column::Aggregate, feed::Column::Seq])
+        .from(feed::Entity)
+        .and_where(feed::Column::Position.lte(to))
+        .take();
+    let of_outbox = Expr::tuple([outbox::Column::Aggregate, outbox::Column::Seq].map(Expr::col));
+    let rows = outbox::Entity::delete_many().filter(of_outbox.in_subquery(rows));
+    let positions = feed::Entity::delete_many().filter(feed::Column::Position.lte(to));
+    [note.build(backend), rows.build(backend), positions.build(backend)]
+}
+
+/// Rows of the feed with theirs of the outbox, on SQLite.
+fn with_outbox(after: i64, limit: u64) -> Select<feed::Entity> {
     let relation = feed::Entity::belongs_to(outbox::Entity)
         .from((feed::Column::Aggregate, feed::Column::Seq))
         .to((outbox::Column::Aggregate, outbox::Column::Seq));
     feed::Entity::find()
         .select_only()
-        .columns([feed::Column::Position, feed::Column::Aggregate, feed::Column::Seq])
-        .column(outbox::Column::Events)
         .join(JoinType::InnerJoin, relation.into())
-        .filter(feed::Column::Position.gt(position))
+        .filter(feed::Column::Position.gt(after))
         .order_by_asc(feed::Column::Position)
         .limit(limit)
-}
-
-/// The query for the number of events after a position.
-pub(super) fn count_after(position: i64) -> Select<feed_head::Entity> {
-    let events = events_to(i64::MAX).sub(events_to(position));
-    feed_head::Entity::find_by_id(1_i16).select_only().expr_as(events, "events")
 }
 
 /// The query for the head.
@@ -123,19 +165,21 @@ fn head(backend: DbBackend) -> Select<feed_head::Entity> {
     feed_head::Entity::find()
         .select_only()
         .columns([feed_head::Column::Compacted, feed_head::Column::Epoch])
-        .expr_as(last_position(), "position")
+        .expr_as(last_position(backend), "position")
         .expr_as(dialect::epoch(backend).map_or(epoch, subquery), "present")
 }
 
-/// The last position. Rows that were deleted were the last ones at their time, so it is that of the last row or the one up to
-/// which they were deleted.
-pub(super) fn last_position() -> Expr {
+/// The last position. On SQLite it is that of the last row, or if there is none the one up to which they were deleted.
+pub(super) fn last_position(backend: DbBackend) -> Expr {
+    if backend == DbBackend::Postgres {
+        return subquery(Query::select().column("position").from(feed_head::Entity).take());
+    }
     let last = Query::select().expr(Func::max(Expr::col(feed::Column::Position))).from(feed::Entity).take();
     let compacted = Query::select().column(feed_head::Column::Compacted).from(feed_head::Entity).take();
     Func::coalesce([subquery(last), subquery(compacted)]).into()
 }
 
-/// How many events all commits up to this position have.
+/// How many events all commits up to this position have, on SQLite.
 fn events_to(position: impl Into<Expr>) -> Expr {
     let counted = Func::coalesce([feed::Column::EventsTo, feed::Column::Position].map(Expr::col));
     let last = Query::select()

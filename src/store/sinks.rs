@@ -10,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Set,
+    Set,
     sea_query::{Expr, OnConflict},
 };
 
@@ -214,7 +214,7 @@ impl Store {
             columns.push((sink::Column::Owner, Expr::value("")));
         }
         // A database that was set back within its epoch does not have the position.
-        let is_in_feed = Expr::value(progress.position).lte(last_position());
+        let is_in_feed = Expr::value(progress.position).lte(last_position(self.0.writes.backend()));
         let found = Condition::all().add(sink::Column::Fence.eq(fence)).add(is_in_feed);
         self.update_sink(name, epoch, found, columns, (progress.letters, now)).await
     }
@@ -259,11 +259,11 @@ impl Store {
         }
         read_named("get_undelivered", async {
             let pooled = self.0.reads.acquire().await?;
-            let first = oldest(position).limit(1).into_model::<Written>();
+            let first = Written::find_by_statement(oldest(pooled.backend(), position, 1));
             let Some(Written { create_time }) = pooled.read(first.one(pooled.connection)).await? else {
                 return Ok(Undelivered::default());
             };
-            let counted = count_after(position).into_model::<Counted>();
+            let counted = Counted::find_by_statement(count_after(pooled.backend(), position));
             let events = pooled.read(counted.one(pooled.connection)).await?.map_or(0, |counted| counted.events);
             // A commit may have no public event, and waits nevertheless.
             Ok(Undelivered { events: Ord::max(events, 1).unsigned_abs(), since: Some(create_time) })

@@ -22,25 +22,31 @@ pub use super::ledger::since::statement as events_since;
 /// Rows of the feed.
 #[must_use]
 pub fn feed(backend: DbBackend, after: i64, limit: u64) -> Statement {
-    feed::after(after, limit).build(backend)
+    feed::after(backend, after, limit)
 }
 
 /// The oldest rows of the feed, which may be old enough to be deleted.
 #[must_use]
-pub fn oldest_events(backend: DbBackend, compacted: i64) -> Statement {
-    feed::oldest(compacted).build(backend)
+pub fn oldest_events(backend: DbBackend, compacted: i64, limit: u64) -> Statement {
+    feed::oldest(backend, compacted, limit)
 }
 
 /// The number of events after a position.
 #[must_use]
 pub fn events_after(backend: DbBackend, position: i64) -> Statement {
-    feed::count_after(position).build(backend)
+    feed::count_after(backend, position)
 }
 
 /// Whether a row of the outbox has no position. Only Postgres has such rows.
 #[must_use]
 pub fn unnumbered_events() -> Statement {
     super::ledger::positions::see()
+}
+
+/// What gives positions to rows of the outbox that have none, in a known epoch and in a new one.
+#[must_use]
+pub fn numbering() -> [Statement; 3] {
+    super::ledger::positions::numbering()
 }
 
 /// A page of auditoriums.

@@ -1,4 +1,5 @@
-//! `feed`: one order for the rows of the outbox of all aggregates. A row of the outbox that has a position can be delivered.
+//! `feed`: one order for the rows of the outbox of all aggregates, on SQLite. A row of the outbox that has a position can be
+//! delivered. On Postgres this is a view without `events_to`, of what `ledger/blocks.rs` reads.
 
 use sea_orm::entity::prelude::*;
 

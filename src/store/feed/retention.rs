@@ -4,14 +4,14 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, FromQueryResult, JoinType, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    Select,
-    sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query},
+    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+    sea_query::{LockBehavior, LockType},
 };
 
-use super::events_to;
+use super::{FeedHead, delete, head, oldest};
 use crate::store::{
-    entities::{feed, feed_head, outbox, sink},
+    entities::{feed_head, sink},
     errors::Error,
     handle::Store,
 };
@@ -68,15 +68,14 @@ impl Store {
         Retention { after, sinks_after, most }: Retention,
     ) -> Result<Option<Deleted>, Error> {
         let tx = self.begin().await?;
-        let head = feed_head::Entity::find().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
-        let Some(feed_head::Model { compacted, .. }) = head.one(&tx.inner).await? else {
+        let locked = feed_head::Entity::find().lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+        let Some(feed_head::Model { compacted, .. }) = locked.one(&tx.inner).await? else {
             return tx.rollback(None).await;
         };
-        let last = feed::Entity::find().order_by_desc(feed::Column::Position).one(&tx.inner).await?;
-        let Some(feed::Model { position: last, .. }) = last else {
-            return tx.rollback(Some(Deleted::default())).await;
+        let Some(FeedHead { position: last, .. }) = head(tx.backend).into_model().one(&tx.inner).await? else {
+            return tx.rollback(None).await;
         };
-        let oldest = oldest(compacted).into_model::<Oldest>().all(&tx.inner).await?;
+        let oldest = Oldest::find_by_statement(oldest(tx.backend, compacted, DELETED_AT_ONCE)).all(&tx.inner).await?;
         let delivered = sink::Entity::find()
             .filter(sink::Column::SeenTime.gt(sinks_after))
             .order_by_asc(sink::Column::Position)
@@ -98,34 +97,9 @@ impl Store {
         if deleted.is_empty() {
             return tx.rollback(Some(deleted)).await;
         }
-        feed_head::Entity::update_many()
-            .col_expr(feed_head::Column::CompactedEvents, events_to(to))
-            .col_expr(feed_head::Column::Compacted, Expr::value(to))
-            .exec(&tx.inner)
-            .await?;
-        let rows = Query::select()
-            .columns([feed::Column::Aggregate, feed::Column::Seq])
-            .from(feed::Entity)
-            .and_where(feed::Column::Position.lte(to))
-            .take();
-        let of_outbox = Expr::tuple([outbox::Column::Aggregate, outbox::Column::Seq].map(Expr::col));
-        outbox::Entity::delete_many().filter(of_outbox.in_subquery(rows)).exec(&tx.inner).await?;
-        feed::Entity::delete_many().filter(feed::Column::Position.lte(to)).exec(&tx.inner).await?;
+        for statement in delete(tx.backend, to) {
+            tx.inner.execute_raw(statement).await?;
+        }
         tx.commit(Some(deleted)).await
     }
-}
-
-/// The query for the oldest rows after a position.
-pub(in crate::store) fn oldest(compacted: i64) -> Select<feed::Entity> {
-    let relation = feed::Entity::belongs_to(outbox::Entity)
-        .from((feed::Column::Aggregate, feed::Column::Seq))
-        .to((outbox::Column::Aggregate, outbox::Column::Seq));
-    feed::Entity::find()
-        .select_only()
-        .column(feed::Column::Position)
-        .column(outbox::Column::CreateTime)
-        .join(JoinType::InnerJoin, relation.into())
-        .filter(feed::Column::Position.gt(compacted))
-        .order_by_asc(feed::Column::Position)
-        .limit(DELETED_AT_ONCE)
 }

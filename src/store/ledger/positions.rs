@@ -9,6 +9,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use sea_orm::{ConnectionTrait as _, DbBackend, FromQueryResult, Statement, sea_query::PostgresQueryBuilder};
 
+use super::blocks::all_events;
 use crate::store::{
     deadline::bounded,
     dialect,
@@ -125,20 +126,39 @@ macro_rules! fresh {
     };
 }
 
+/// The most positions of a block.
+macro_rules! block {
+    () => {
+        "1000"
+    };
+}
+
 /// Gives positions to these rows, in an order in which each showtime's are in theirs, and leaves the snapshot in which the
-/// statement has seen them.
+/// statement has seen them. The rows are sorted once: an aggregate takes those of a sorted subquery in that order.
 macro_rules! number {
     ($rows:expr) => {
         concat!(
-            "WITH fresh AS (SELECT aggregate, seq, row_number() OVER so_far AS ordinal, sum(event_count) OVER so_far AS events \
-             FROM (",
+            "WITH fresh AS (SELECT array_agg(aggregate) AS aggregates, array_agg(seq) AS seqs, \
+             array_agg(event_count) AS events, count(*) AS total \
+             FROM (SELECT aggregate, seq, event_count FROM (",
             $rows,
-            ") AS found WINDOW so_far AS (ORDER BY create_time, aggregate, seq ROWS UNBOUNDED PRECEDING)), \
-             before AS (SELECT coalesce((SELECT coalesce(events_to, position) FROM feed ORDER BY position DESC LIMIT 1), \
-             (SELECT compacted_events FROM feed_head)) AS events), \
-             given AS (INSERT INTO feed (position, aggregate, seq, events_to) \
-             SELECT $1 + ordinal, aggregate, seq, (SELECT events FROM before) + events FROM fresh RETURNING position) \
-             UPDATE feed_head SET position = coalesce((SELECT max(position) FROM given), position), \
+            ") AS found ORDER BY create_time, aggregate, seq) AS sorted), \
+             parts AS (SELECT before, least(before + ",
+            block!(),
+            ", total) AS last, aggregates[before + 1 : before + ",
+            block!(),
+            "] AS aggregates, seqs[before + 1 : before + ",
+            block!(),
+            "] AS seqs, events[before + 1 : before + ",
+            block!(),
+            "] AS events FROM fresh, generate_series(0, total::integer - 1, ",
+            block!(),
+            ") AS before), \
+             given AS (INSERT INTO feed_blocks (first, last, aggregates, seqs, events, events_to) \
+             SELECT $1 + before + 1, $1 + last, aggregates, seqs, events, ",
+            all_events!(),
+            " + sum((SELECT sum(count) FROM unnest(events) AS count)) OVER (ORDER BY before) FROM parts RETURNING last) \
+             UPDATE feed_head SET position = coalesce((SELECT max(last) FROM given), position), \
              seen = pg_current_snapshot() RETURNING position"
         )
     };
@@ -154,12 +174,21 @@ pub(in crate::store) fn see() -> Statement {
     Statement::from_string(DbBackend::Postgres, SEE.as_str())
 }
 
-/// Locks the head, unless another transaction has locked it, and sets the time that the next statement may take.
+/// The statements of a pass, after the lock: those that give positions in a known epoch and in a new one, and that which forgets
+/// transactions.
+pub(in crate::store) fn numbering() -> [Statement; 3] {
+    let number = |sql| Statement::from_sql_and_values(DbBackend::Postgres, sql, [0.into()]);
+    [number(NUMBER), number(NUMBER_ALL), Statement::from_string(DbBackend::Postgres, FORGET_TRANSACTIONS)]
+}
+
+/// Locks the head, unless another transaction has locked it, and sets the time that the next statement may take. Statements that look
+/// at all rows join them by hashing (see `pools`).
 static LOCK: LazyLock<String> = LazyLock::new(|| {
     let present = epoch();
     let lock = if planted::has(Bug::HeadWithoutLock) { "" } else { "FOR UPDATE SKIP LOCKED" };
     format!(
-        "SELECT position, epoch, ({present}) AS present, set_config('statement_timeout', $1, true) FROM feed_head {lock}"
+        "SELECT position, epoch, ({present}) AS present, set_config('statement_timeout', $1, true), \
+         set_config('enable_hashjoin', 'on', true) FROM feed_head {lock}"
     )
 });
 
