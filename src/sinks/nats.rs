@@ -131,7 +131,7 @@ impl Connection {
         for (name, value) in message.attributes() {
             headers.insert(header(name), value);
         }
-        headers.insert(HeaderName::from_static("content-type"), CONTENT_TYPE);
+        headers.insert(const { HeaderName::from_static("content-type") }, CONTENT_TYPE);
         headers.insert(NATS_MESSAGE_ID, message.unique_id());
         headers.insert(NATS_EXPECTED_STREAM, self.stream.as_str());
         let (reply, data) = (format!("{}.{}", self.inbox, self.sent), message.data.clone());
@@ -170,20 +170,18 @@ impl Connection {
     }
 }
 
-/// The header of an attribute of a `CloudEvent`. Those of every message need no new text.
+/// The header of an attribute of a `CloudEvent`. Those of every message are made at compile time: the library compares a name with all that
+/// it knows.
 fn header(attribute: &'static str) -> HeaderName {
-    HeaderName::from_static(match attribute {
-        "id" => "ce-id",
-        "type" => "ce-type",
-        "specversion" => "ce-specversion",
-        "source" => "ce-source",
-        "subject" => "ce-subject",
-        "partitionkey" => "ce-partitionkey",
-        "epoch" => "ce-epoch",
-        "time" => "ce-time",
-        "traceparent" => "ce-traceparent",
-        other => return format!("ce-{other}").into_header_name(),
-    })
+    macro_rules! known {
+        ($($name:literal),+ $(,)?) => {
+            match attribute {
+                $($name => const { HeaderName::from_static(concat!("ce-", $name)) },)+
+                other => format!("ce-{other}").into_header_name(),
+            }
+        };
+    }
+    known!("id", "type", "specversion", "source", "subject", "partitionkey", "epoch", "time", "traceparent")
 }
 
 async fn connect(address: &Address, credentials_file: Option<&PathBuf>) -> Result<Client, Trouble> {

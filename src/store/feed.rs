@@ -87,7 +87,9 @@ impl Store {
         read_named("get_feed", async {
             let pooled = self.0.reads.acquire().await?;
             let rows = FeedRow::find_by_statement(after(pooled.backend(), position, limit));
-            pooled.read(rows.all(pooled.connection)).await
+            let mut rows = pooled.read(rows.all(pooled.connection)).await?;
+            rows.sort_unstable_by_key(|row| row.position);
+            Ok(rows)
         })
         .await
     }
@@ -99,7 +101,7 @@ impl Store {
     }
 }
 
-/// The statement that reads the rows after a position.
+/// The statement that reads the rows after a position, in any order.
 pub(super) fn after(backend: DbBackend, position: i64, limit: u64) -> Statement {
     if backend == DbBackend::Postgres {
         return blocks::after(position, limit);
@@ -110,7 +112,7 @@ pub(super) fn after(backend: DbBackend, position: i64, limit: u64) -> Statement 
         .build(backend)
 }
 
-/// The statement that reads when the oldest rows after a position were written.
+/// The statement that reads when the oldest rows after a position were written, in any order.
 pub(super) fn oldest(backend: DbBackend, position: i64, limit: u64) -> Statement {
     if backend == DbBackend::Postgres {
         return blocks::oldest(position, limit);

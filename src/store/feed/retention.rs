@@ -75,7 +75,9 @@ impl Store {
         let Some(FeedHead { position: last, .. }) = head(tx.backend).into_model().one(&tx.inner).await? else {
             return tx.rollback(None).await;
         };
-        let oldest = Oldest::find_by_statement(oldest(tx.backend, compacted, DELETED_AT_ONCE)).all(&tx.inner).await?;
+        let mut oldest =
+            Oldest::find_by_statement(oldest(tx.backend, compacted, DELETED_AT_ONCE)).all(&tx.inner).await?;
+        oldest.sort_unstable_by_key(|row| row.position);
         let delivered = sink::Entity::find()
             .filter(sink::Column::SeenTime.gt(sinks_after))
             .order_by_asc(sink::Column::Position)

@@ -14,8 +14,8 @@ macro_rules! all_events {
 }
 pub(super) use all_events;
 
-/// The rows of the outbox at the next positions after `$1`, at most `$2`, in their order. Each is read by its key, whatever is known of how many
-/// there are: LIMIT and OFFSET keep Postgres from joining otherwise.
+/// The rows of the outbox at the next positions after `$1`, at most `$2`. They come in any order, since a sort would copy them. Each is
+/// read by its key, however many Postgres expects: LIMIT keeps it from joining otherwise.
 macro_rules! page {
     ($column:literal) => {
         concat!(
@@ -30,8 +30,7 @@ macro_rules! page {
              WHERE first >= (SELECT coalesce(max(first), 0) FROM feed_blocks WHERE first <= (SELECT before FROM page) + 1) \
              AND first <= (SELECT before FROM page) + $2 \
              AND first + ordinal - 1 > (SELECT before FROM page) \
-             AND first + ordinal - 1 <= (SELECT before FROM page) + $2 \
-             ORDER BY first, ordinal"
+             AND first + ordinal - 1 <= (SELECT before FROM page) + $2"
         )
     };
 }
@@ -64,7 +63,8 @@ pub(in crate::store) fn count_after(position: i64) -> Statement {
     of_position(concat!("SELECT ", all_events!(), " - ", events_to!(), " AS events"), position)
 }
 
-/// Notes in the head that the rows up to a position are deleted, and deletes them, with the blocks that end there.
+/// Notes in the head that the rows up to a position are deleted, and deletes them, with the blocks that end there. Rows are found by their keys:
+/// OFFSET keeps Postgres from joining otherwise.
 pub(in crate::store) fn delete(to: i64) -> [Statement; 3] {
     let note = concat!("UPDATE feed_head SET compacted = $1, compacted_events = ", events_to!());
     [note, DELETE_ROWS, DELETE_BLOCKS].map(|sql| of_position(sql, to))
