@@ -1,6 +1,10 @@
 //! The feed of a database with many events, whose new epoch is begun by looking at all of them.
 
-use boxoffice::pb::boxoffice::v1::{SubscribeEventsRequest, subscribe_events_request::Start};
+use boxoffice::{
+    pb::boxoffice::v1::{SubscribeEventsRequest, subscribe_events_request::Start},
+    store::{PLANNING, statements},
+};
+use sea_orm::{ConnectionTrait as _, Statement};
 
 use crate::harness::{
     Store,
@@ -41,4 +45,24 @@ async fn a_new_epoch_of_a_database_with_many_events_begins_in_time() {
     assert_eq!(storage.sql(counted).await.expect("the feed is read").rows_affected(), 1, "events are counted");
     let twice = "SELECT 1 FROM feed GROUP BY aggregate, seq HAVING count(*) > 1";
     assert_eq!(storage.sql(twice).await.expect("the feed is read").rows_affected(), 0, "a row has two positions");
+}
+
+#[tokio::test]
+async fn a_pass_over_many_events_joins_by_hashing_and_copies_none_of_their_arrays_twice() {
+    let storage = Storage::new(Store::Postgres).await;
+    storage.setup().start().await.stop().await;
+    let connection = storage.connect().await;
+    for (setting, value) in PLANNING.into_iter().chain([("enable_hashjoin", "on")]) {
+        connection.execute_unprepared(&format!("SET {setting} = {value}")).await.expect("a setting");
+    }
+    let [number, number_all, forget] = statements::numbering();
+    for (statement, part) in
+        [(&number, "CTE parts"), (&number_all, "CTE parts"), (&number_all, "Hash Anti Join"), (&forget, "Hash Join")]
+    {
+        let explain = Statement { sql: format!("EXPLAIN {}", statement.sql), ..statement.clone() };
+        let rows = connection.query_all_raw(explain).await.expect("the statement is right");
+        let plan: Vec<String> = rows.iter().map(|row| row.try_get("", "QUERY PLAN").expect("a line")).collect();
+        assert!(plan.iter().any(|line| line.contains(part)), "{part}: {plan:#?}");
+    }
+    connection.close().await.expect("a connection closes");
 }

@@ -134,7 +134,8 @@ macro_rules! block {
 }
 
 /// Gives positions to these rows, in an order in which each showtime's are in theirs, and leaves the snapshot in which the
-/// statement has seen them. The rows are sorted once: an aggregate takes those of a sorted subquery in that order.
+/// statement has seen them. The rows are sorted once: an aggregate takes those of a sorted subquery in that order. The parts are
+/// materialized, since what comes after would copy the whole arrays for each of them.
 macro_rules! number {
     ($rows:expr) => {
         concat!(
@@ -143,7 +144,7 @@ macro_rules! number {
              FROM (SELECT aggregate, seq, event_count FROM (",
             $rows,
             ") AS found ORDER BY create_time, aggregate, seq) AS sorted), \
-             parts AS (SELECT before, least(before + ",
+             parts AS MATERIALIZED (SELECT before, least(before + ",
             block!(),
             ", total) AS last, aggregates[before + 1 : before + ",
             block!(),
