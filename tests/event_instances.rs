@@ -26,9 +26,9 @@ async fn has_rows(storage: &Storage, what: &str, query: &str, rows: u64) {
 
 #[tokio::test]
 async fn an_instance_that_is_stopped_with_the_head_loses_it_and_goes_on_when_it_wakes_up() {
-    const WAITING: &str = "SELECT 1 FROM pg_locks WHERE relation = 'feed_blocks'::regclass AND NOT granted";
+    const WAITING: &str = "SELECT 1 FROM pg_locks WHERE relation = 'feed_segments'::regclass AND NOT granted";
     const IDLE: &str = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() \
-                        AND state = 'idle in transaction' AND query LIKE '%INSERT INTO feed_blocks%'";
+                        AND state = 'idle in transaction' AND query LIKE '%INSERT INTO feed_segments%'";
     let storage = Storage::new(Store::Postgres).await;
     let start = async || storage.setup().with("--database-timeout", "2s").start().await;
     let stopped = start().await;
@@ -37,7 +37,7 @@ async fn an_instance_that_is_stopped_with_the_head_loses_it_and_goes_on_when_it_
     let id = &*showtime.showtime_id;
     let mut read_of_stopped = until(&mut of_stopped, id, 1, "ShowtimeCreated").await;
     // The instance takes the head, and waits to write positions. There is no other instance that could have the head.
-    let lock = storage.transaction("LOCK TABLE feed_blocks IN EXCLUSIVE MODE").await;
+    let lock = storage.transaction("LOCK TABLE feed_segments IN EXCLUSIVE MODE").await;
     let held = reserve(&stopped, these(&showtime, "ada", "A1")).await.expect("the seat is free");
     has_rows(&storage, "positions are waited for", WAITING, 1).await;
     stopped.signal(Signal::STOP);

@@ -103,7 +103,7 @@ async fn with_many_rows(store: Store) -> (World, String) {
 
 /// Gives positions to all rows of the outbox. On `SQLite` a trigger has done so.
 fn positions(store: Store) -> &'static str {
-    let rows = "WITH given AS (INSERT INTO feed_blocks SELECT min(p), max(p), array_agg(aggregate), array_agg(seq), array_agg(1), max(p) \
+    let rows = "WITH given AS (INSERT INTO feed_segments SELECT min(p), max(p), array_agg(aggregate), array_agg(seq), array_agg(1), max(p) \
              FROM (SELECT (SELECT position FROM feed_head) + row_number() OVER () AS p, aggregate, seq FROM outbox \
              WHERE (aggregate, seq) NOT IN (SELECT aggregate, seq FROM feed)) AS fresh GROUP BY p / 100 RETURNING last) \
          UPDATE feed_head SET position = (SELECT max(last) FROM given), seen = pg_current_snapshot()";

@@ -226,7 +226,7 @@ async fn showtimes_of_the_release_before_have_a_cinema() {
                 ("DROP TRIGGER showtimes_fill_cinema; DROP TRIGGER outbox_is_fed; DROP TABLE feed;", "randomblob(16)")
             }
             Store::Postgres => (
-                "DROP FUNCTION showtimes_fill_cinema CASCADE; ALTER TABLE outbox DROP COLUMN xid; DROP VIEW feed; DROP TABLE feed_blocks;",
+                "DROP FUNCTION showtimes_fill_cinema CASCADE; ALTER TABLE outbox DROP COLUMN xid; DROP VIEW feed; DROP TABLE feed_segments;",
                 "gen_random_uuid()",
             ),
         };
@@ -257,7 +257,7 @@ async fn showtimes_of_the_release_before_have_a_cinema() {
         server.stop().await;
         let counted = match store {
             Store::Sqlite => "SELECT max(coalesce(events_to, position)) AS found FROM feed",
-            Store::Postgres => "SELECT events_to AS found FROM feed_blocks ORDER BY first DESC LIMIT 1",
+            Store::Postgres => "SELECT events_to AS found FROM feed_segments ORDER BY first DESC LIMIT 1",
         };
         assert_eq!(number(&world, counted).await, 2);
     }

@@ -80,7 +80,7 @@ impl Row {
     }
 }
 
-/// A digest of a row: FNV-1a, of eight bytes in each step, since every reader computes it for each row.
+/// A digest of a row, after FNV-1a. A step takes eight bytes, since every reader computes it for each row.
 fn mark(bytes: &[u8]) -> u32 {
     let (words, rest) = bytes.as_chunks::<8>();
     let mut last = [0; 8];

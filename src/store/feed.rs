@@ -1,7 +1,7 @@
 //! The feed: one order for the rows of the outbox of all showtimes.
 //!
 //! On SQLite a trigger gives a row its position, in the transaction that writes it. On Postgres a pass does, after the commit
-//! (`ledger/positions.rs`), and the positions are in blocks (`ledger/blocks.rs`).
+//! (`ledger/positions.rs`), and the positions are in segments (`ledger/segments.rs`).
 
 mod retention;
 
@@ -18,8 +18,8 @@ use super::{
     errors::Error,
     handle::Store,
     ledger::{
-        blocks,
         positions::{Pass, no_head},
+        segments,
     },
     timing::read_named,
 };
@@ -86,8 +86,8 @@ impl Store {
     pub async fn feed_after(&self, position: i64, limit: u64) -> Result<Vec<FeedRow>, Error> {
         read_named("get_feed", async {
             let pooled = self.0.reads.acquire().await?;
-            let rows = FeedRow::find_by_statement(after(pooled.backend(), position, limit));
-            let mut rows = pooled.read(rows.all(pooled.connection)).await?;
+            let page = after(pooled.backend(), position, limit);
+            let mut rows: Vec<FeedRow> = pooled.read(segments::read(pooled.connection, page)).await?;
             rows.sort_unstable_by_key(|row| row.position);
             Ok(rows)
         })
@@ -104,7 +104,7 @@ impl Store {
 /// The statement that reads the rows after a position, in any order.
 pub(super) fn after(backend: DbBackend, position: i64, limit: u64) -> Statement {
     if backend == DbBackend::Postgres {
-        return blocks::after(position, limit);
+        return segments::after(position, limit);
     }
     with_outbox(position, limit)
         .columns([feed::Column::Position, feed::Column::Aggregate, feed::Column::Seq])
@@ -115,7 +115,7 @@ pub(super) fn after(backend: DbBackend, position: i64, limit: u64) -> Statement 
 /// The statement that reads when the oldest rows after a position were written, in any order.
 pub(super) fn oldest(backend: DbBackend, position: i64, limit: u64) -> Statement {
     if backend == DbBackend::Postgres {
-        return blocks::oldest(position, limit);
+        return segments::oldest(position, limit);
     }
     with_outbox(position, limit).column(feed::Column::Position).column(outbox::Column::CreateTime).build(backend)
 }
@@ -123,7 +123,7 @@ pub(super) fn oldest(backend: DbBackend, position: i64, limit: u64) -> Statement
 /// The statement that counts the events after a position.
 pub(super) fn count_after(backend: DbBackend, position: i64) -> Statement {
     if backend == DbBackend::Postgres {
-        return blocks::count_after(position);
+        return segments::count_after(position);
     }
     let events = events_to(i64::MAX).sub(events_to(position));
     feed_head::Entity::find_by_id(1_i16).select_only().expr_as(events, "events").build(backend)
@@ -132,7 +132,7 @@ pub(super) fn count_after(backend: DbBackend, position: i64) -> Statement {
 /// The statements that delete the rows up to a position, and note that they are deleted.
 fn delete(backend: DbBackend, to: i64) -> [Statement; 3] {
     if backend == DbBackend::Postgres {
-        return blocks::delete(to);
+        return segments::delete(to);
     }
     let note = feed_head::Entity::update_many()
         .col_expr(feed_head::Column::CompactedEvents, events_to(to))
@@ -171,7 +171,8 @@ fn head(backend: DbBackend) -> Select<feed_head::Entity> {
         .expr_as(dialect::epoch(backend).map_or(epoch, subquery), "present")
 }
 
-/// The last position. On SQLite it is that of the last row, or if there is none the one up to which they were deleted.
+/// The last position. On Postgres the head has it. On SQLite it is that of the last row, or if there is none the one up to which they were
+/// deleted.
 pub(super) fn last_position(backend: DbBackend) -> Expr {
     if backend == DbBackend::Postgres {
         return subquery(Query::select().column("position").from(feed_head::Entity).take());

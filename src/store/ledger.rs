@@ -8,9 +8,9 @@
 //! reservation, or the delivery of every event, waits for, and the form of each was measured: `docs/adr/0008-the-ledgers-own-connections.md` has
 //! the figures. Everything else in the store goes through entities and the query builder.
 
-pub(super) mod blocks;
 pub(super) mod pool;
 pub(super) mod positions;
+pub(super) mod segments;
 pub(super) mod since;
 
 mod answers;

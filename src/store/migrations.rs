@@ -60,7 +60,7 @@ const MIGRATIONS: [Migration; 11] = [
     migration!(8, "0008_sinks"),
     migration!(9, "0009_dead_letters"),
     migration!(10, "0010_event_counts"),
-    migration!(11, "0011_feed_blocks"),
+    migration!(11, "0011_feed_segments"),
 ];
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -21,6 +21,7 @@ use super::{
     errors::Error,
     feed::{count_after, last_position, oldest},
     handle::Store,
+    ledger::segments,
     timing::read_named,
 };
 
@@ -259,12 +260,14 @@ impl Store {
         }
         read_named("get_undelivered", async {
             let pooled = self.0.reads.acquire().await?;
-            let first = Written::find_by_statement(oldest(pooled.backend(), position, 1));
-            let Some(Written { create_time }) = pooled.read(first.one(pooled.connection)).await? else {
+            let first = oldest(pooled.backend(), position, 1);
+            let first: Vec<Written> = pooled.read(segments::read(pooled.connection, first)).await?;
+            let Some(Written { create_time }) = first.into_iter().next() else {
                 return Ok(Undelivered::default());
             };
-            let counted = Counted::find_by_statement(count_after(pooled.backend(), position));
-            let events = pooled.read(counted.one(pooled.connection)).await?.map_or(0, |counted| counted.events);
+            let count = count_after(pooled.backend(), position);
+            let counted: Vec<Counted> = pooled.read(segments::read(pooled.connection, count)).await?;
+            let events = counted.first().map_or(0, |counted| counted.events);
             // A commit may have no public event, and waits nevertheless.
             Ok(Undelivered { events: Ord::max(events, 1).unsigned_abs(), since: Some(create_time) })
         })

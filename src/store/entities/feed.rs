@@ -1,5 +1,5 @@
 //! `feed`: one order for the rows of the outbox of all aggregates, on SQLite. A row of the outbox that has a position can be
-//! delivered. On Postgres this is a view without `events_to`, of what `ledger/blocks.rs` reads.
+//! delivered. On Postgres this is a view of `feed_segments`, without `events_to`.
 
 use sea_orm::entity::prelude::*;
 

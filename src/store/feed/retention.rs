@@ -4,8 +4,7 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    ColumnTrait as _, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     sea_query::{LockBehavior, LockType},
 };
 
@@ -14,6 +13,7 @@ use crate::store::{
     entities::{feed_head, sink},
     errors::Error,
     handle::Store,
+    ledger::segments,
 };
 
 /// Rows that are deleted in one transaction.
@@ -75,8 +75,8 @@ impl Store {
         let Some(FeedHead { position: last, .. }) = head(tx.backend).into_model().one(&tx.inner).await? else {
             return tx.rollback(None).await;
         };
-        let mut oldest =
-            Oldest::find_by_statement(oldest(tx.backend, compacted, DELETED_AT_ONCE)).all(&tx.inner).await?;
+        let of_head = oldest(tx.backend, compacted, DELETED_AT_ONCE);
+        let mut oldest: Vec<Oldest> = segments::read(&tx.inner, of_head).await?;
         oldest.sort_unstable_by_key(|row| row.position);
         let delivered = sink::Entity::find()
             .filter(sink::Column::SeenTime.gt(sinks_after))
@@ -99,9 +99,7 @@ impl Store {
         if deleted.is_empty() {
             return tx.rollback(Some(deleted)).await;
         }
-        for statement in delete(tx.backend, to) {
-            tx.inner.execute_raw(statement).await?;
-        }
+        segments::execute(&tx.inner, delete(tx.backend, to)).await?;
         tx.commit(Some(deleted)).await
     }
 }

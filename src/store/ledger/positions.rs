@@ -9,7 +9,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use sea_orm::{ConnectionTrait as _, DbBackend, FromQueryResult, Statement, sea_query::PostgresQueryBuilder};
 
-use super::blocks::all_events;
+use super::segments::all_events;
 use crate::store::{
     deadline::bounded,
     dialect,
@@ -126,16 +126,16 @@ macro_rules! fresh {
     };
 }
 
-/// The most positions of a block.
-macro_rules! block {
+/// The most positions of a segment.
+macro_rules! segment {
     () => {
         "1000"
     };
 }
 
 /// Gives positions to these rows, in an order in which each showtime's are in theirs, and leaves the snapshot in which the
-/// statement has seen them. The rows are sorted once: an aggregate takes those of a sorted subquery in that order. The parts are
-/// materialized, since what comes after would copy the whole arrays for each of them.
+/// statement has seen them. The rows are sorted once: Postgres builds arrays in the order of a sorted subquery. The parts are materialized,
+/// because the sort by which they are counted would otherwise copy the whole arrays for each part.
 macro_rules! number {
     ($rows:expr) => {
         concat!(
@@ -145,17 +145,17 @@ macro_rules! number {
             $rows,
             ") AS found ORDER BY create_time, aggregate, seq) AS sorted), \
              parts AS MATERIALIZED (SELECT before, least(before + ",
-            block!(),
+            segment!(),
             ", total) AS last, aggregates[before + 1 : before + ",
-            block!(),
+            segment!(),
             "] AS aggregates, seqs[before + 1 : before + ",
-            block!(),
+            segment!(),
             "] AS seqs, events[before + 1 : before + ",
-            block!(),
+            segment!(),
             "] AS events FROM fresh, generate_series(0, total::integer - 1, ",
-            block!(),
+            segment!(),
             ") AS before), \
-             given AS (INSERT INTO feed_blocks (first, last, aggregates, seqs, events, events_to) \
+             given AS (INSERT INTO feed_segments (first, last, aggregates, seqs, events, events_to) \
              SELECT $1 + before + 1, $1 + last, aggregates, seqs, events, ",
             all_events!(),
             " + sum((SELECT sum(count) FROM unnest(events) AS count)) OVER (ORDER BY before) FROM parts RETURNING last) \
