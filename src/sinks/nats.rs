@@ -170,8 +170,8 @@ impl Connection {
     }
 }
 
-/// The header of an attribute of a `CloudEvent`. Those of every message are made at compile time: the library compares a name with all that
-/// it knows.
+/// The header of an attribute of a `CloudEvent`. Those of every message are made at compile time: the library compares each name
+/// with all that it knows.
 fn header(attribute: &'static str) -> HeaderName {
     macro_rules! known {
         ($($name:literal),+ $(,)?) => {

@@ -130,7 +130,7 @@ pub(super) fn count_after(backend: DbBackend, position: i64) -> Statement {
 }
 
 /// The statements that delete the rows up to a position, and note that they are deleted.
-fn delete(backend: DbBackend, to: i64) -> [Statement; 3] {
+pub(super) fn delete(backend: DbBackend, to: i64) -> [Statement; 3] {
     if backend == DbBackend::Postgres {
         return segments::delete(to);
     }
@@ -171,8 +171,8 @@ fn head(backend: DbBackend) -> Select<feed_head::Entity> {
         .expr_as(dialect::epoch(backend).map_or(epoch, subquery), "present")
 }
 
-/// The last position. On Postgres the head has it. On SQLite it is that of the last row, or if there is none the one up to which they were
-/// deleted.
+/// The last position. On Postgres the head has it. On SQLite it is that of the last row, or if there is none the one up to which
+/// rows were deleted.
 pub(super) fn last_position(backend: DbBackend) -> Expr {
     if backend == DbBackend::Postgres {
         return subquery(Query::select().column("position").from(feed_head::Entity).take());

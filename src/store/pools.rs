@@ -276,8 +276,10 @@ async fn open_postgres(url: &str, options: &Options) -> Result<Pool, Error> {
 
 /// The settings of Postgres's planner. A plan is made once for each connection, often while the tables are still empty, and
 /// then reused. Every query here has an index that ends in the query's order. What looks cheaper than the index while a table
-/// is empty is ruinous when it is full, so everything else is switched off; a pass over the feed allows hashing for itself. So are parallel workers: such a plan does not know
+/// is empty is ruinous when it is full, so everything else is switched off. So are parallel workers: such a plan does not know
 /// that a page is short, and starts processes to read it.
+///
+/// A pass that gives positions to events allows joins by hashing for itself, since it may look at all rows (`ledger/positions.rs`).
 pub const PLANNING: [(&str, &str); 8] = [
     ("plan_cache_mode", "force_generic_plan"),
     ("jit", "off"),

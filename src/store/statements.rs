@@ -49,6 +49,12 @@ pub fn numbering() -> [Statement; 3] {
     super::ledger::positions::numbering()
 }
 
+/// What deletes the events up to a position.
+#[must_use]
+pub fn deletion(backend: DbBackend, to: i64) -> [Statement; 3] {
+    feed::delete(backend, to)
+}
+
 /// A page of auditoriums.
 #[must_use]
 pub fn auditoriums(backend: DbBackend, cinema: Option<&str>, after: Option<AuditoriumId>, limit: u64) -> Statement {

@@ -134,8 +134,8 @@ macro_rules! segment {
 }
 
 /// Gives positions to these rows, in an order in which each showtime's are in theirs, and leaves the snapshot in which the
-/// statement has seen them. The rows are sorted once: Postgres builds arrays in the order of a sorted subquery. The parts are materialized,
-/// because the sort by which they are counted would otherwise copy the whole arrays for each part.
+/// statement has seen them. The rows are sorted once: Postgres builds arrays in the order of a sorted subquery. The parts are
+/// materialized, because the sort by which they are counted would otherwise copy the whole arrays for each part.
 macro_rules! number {
     ($rows:expr) => {
         concat!(

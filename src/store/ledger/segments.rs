@@ -32,8 +32,8 @@ pub(in crate::store) async fn execute(
     Ok(())
 }
 
-/// The rows of the outbox at the next positions after `$1`, at most `$2`. They come in any order, since a sort would copy them. Each is
-/// read by its key, however many Postgres expects: LIMIT keeps it from joining otherwise.
+/// The rows of the outbox at the next positions after `$1`, at most `$2`. They come in any order, since a sort would copy them. Each
+/// is read by its key, however many Postgres expects: LIMIT keeps it from joining otherwise.
 macro_rules! page {
     ($column:literal) => {
         concat!(
@@ -93,8 +93,8 @@ pub(in crate::store) fn count_after(position: i64) -> Statement {
     of_position(count, position)
 }
 
-/// Notes in the head that the rows up to a position are deleted, and deletes them, with the segments that end there or before. Rows are
-/// found by their keys: OFFSET keeps Postgres from joining otherwise.
+/// Notes in the head that the rows up to a position are deleted, and deletes them, with the segments that end there or before. Rows
+/// are found by their keys: OFFSET keeps Postgres from joining otherwise.
 pub(in crate::store) fn delete(to: i64) -> [Statement; 3] {
     let note = concat!("UPDATE feed_head SET compacted = $1, compacted_events = ", events_to!("$1"));
     [note, DELETE_ROWS, DELETE_SEGMENTS].map(|sql| of_position(sql, to))
