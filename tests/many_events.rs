@@ -111,9 +111,9 @@ async fn positions_that_were_rows_become_segments_with_the_same_order_and_count(
              FROM feed f, outbox; \
          DELETE FROM outbox WHERE seq = 1";
     storage.sql(rows).await.expect("the rows are written");
-    let head =
+    let compacted =
         "UPDATE feed_head SET position = 3000, compacted = 300, compacted_events = 300, seen = pg_current_snapshot()";
-    storage.sql(head).await.expect("the head is written");
+    storage.sql(compacted).await.expect("the head is written");
     let server = storage.setup().start().await;
     let has = async |what: &str, query: &str, rows: u64| {
         assert_eq!(storage.sql(query).await.expect("the query is right").rows_affected(), rows, "{what}");
