@@ -113,7 +113,8 @@ impl Load {
         self.paused.send_replace(false);
     }
 
-    /// Locks the row of a random showtime every [`CALLS_BETWEEN_LOCKS`] calls, until all calls have ended.
+    /// Locks the row of a random showtime every [`CALLS_BETWEEN_LOCKS`] calls, until all calls have ended. A lock lasts until a
+    /// server has come to it, however slow the machine is, unless so many calls end without that.
     pub(crate) async fn lock_showtimes(&self, connection: &DatabaseConnection) {
         let mut random = Random::new(u64::MAX);
         loop {
@@ -124,6 +125,10 @@ impl Load {
             let (showtime, _) = &self.showtimes[random.below(self.showtimes.len())];
             let until = database_time(connection).await + LOCK_DURATION;
             let lock = self.history.lock(connection, &showtime.showtime_id).await;
+            tokio::select! {
+                () = lock.wait_for_waiter() => {}
+                () = self.wait_for_calls(calls + CALLS_BETWEEN_LOCKS) => {}
+            }
             lock.wait_until_after(until).await;
             lock.release().await;
             self.wait_for_calls(calls + CALLS_BETWEEN_LOCKS).await;
