@@ -34,6 +34,7 @@ use crate::{
     store::{Error, FeedHead, Pass, Store},
 };
 use ring::Ring;
+use row::Page;
 
 /// The time between two passes, if nothing is written here. Other instances write as well.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -49,10 +50,14 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const EPOCH_ATTEMPTS: u32 = 200;
 /// The time until the next attempt, when the database cannot be used.
 const RETRY: Duration = Duration::from_secs(1);
-/// Rows that are read at once.
+/// Rows that are read at once for subscribers.
 const PAGE: usize = 500;
-/// The same for a sink. There are few of them, and each waits at the end of a page until everything is confirmed.
-const SINK_PAGE: usize = 4 * PAGE;
+/// The same for a sink. There are few of them, and each waits at the end of its rows until everything is confirmed.
+const SINK_PAGE: usize = 5_000;
+/// With so many events no further rows are read at once.
+const MOST_EVENTS: usize = 10_000;
+/// The most rows of one statement, which has a deadline.
+const ROWS_OF_A_STATEMENT: usize = 1_000;
 /// Most rows that are read into memory when subscribers come after a while.
 const MOST_READ: i64 = 4 * PAGE as i64;
 /// Most subscribers of a process.
@@ -153,6 +158,26 @@ impl Feed {
                 return Ok(());
             }
             self.ring().extend(rows);
+        }
+    }
+
+    /// The rows after this position, at most so many, and not many more than have [`MOST_EVENTS`].
+    async fn rows_after(&self, position: i64, most: usize) -> Result<Page, Error> {
+        let (mut rows, mut events) = (VecDeque::<Arc<Row>>::new(), 0);
+        loop {
+            let last = rows.back().map_or(position, |row| row.position);
+            let wanted = ROWS_OF_A_STATEMENT.min(most - rows.len());
+            let found = self.page_after(last, wanted).await?;
+            if !rows.is_empty() && found.front().is_some_and(|row| row.position != last + 1) {
+                // What comes next was deleted meanwhile, which the next read finds.
+                return Ok(Page { rows, goes_on: false });
+            }
+            let is_full = found.len() == wanted;
+            events += found.iter().map(|row| row.entries.len()).sum::<usize>();
+            rows.extend(found);
+            if !is_full || rows.len() == most || events >= MOST_EVENTS {
+                return Ok(Page { rows, goes_on: is_full });
+            }
         }
     }
 

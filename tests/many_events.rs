@@ -7,9 +7,10 @@ use boxoffice::{
 use sea_orm::{ConnectionTrait as _, DbBackend, Statement};
 
 use crate::harness::{
-    Store,
+    Redis, Store,
     events::{after, next_event, sinks, subscribe},
     eventually,
+    redis_stream::{fields, with_sink},
     seats::{reserve, showtime, these},
     world::Storage,
 };
@@ -71,6 +72,29 @@ async fn what_is_kept_of_a_large_pass_is_delivered_and_counted() {
     let all = sinks(&server).await;
     let old = all.iter().find(|sink| sink.name == "old").expect("it was added");
     assert_eq!((old.position, old.lag), (5_652 - KEPT, lag));
+}
+
+/// More commits than a page has, with more events than are delivered at once.
+#[tokio::test]
+async fn a_sink_has_the_events_of_many_commits_in_their_order() {
+    const COMMITS: i64 = 6_000;
+    let (storage, redis) = (Storage::new(Store::Postgres).await, Redis::start().await);
+    let server = storage.setup().start().await;
+    showtime(&server).await;
+    write_copies(&storage, COMMITS).await;
+    server.stop().await;
+    // A message that follows another one adds its events.
+    storage.sql("UPDATE outbox SET events = events || events || events").await.expect("commits have three events");
+    let server = with_sink(storage.setup(), &redis).start().await;
+    let all = 3 * (COMMITS + 1);
+    eventually("all events are in the stream", async || {
+        (redis.run(&["XLEN", "boxoffice:events"]).trim() == all.to_string()).then_some(())
+    })
+    .await;
+    let ids: Vec<_> = fields(&redis).await.into_iter().map(|(id, _)| id).collect();
+    let expected = (1..=COMMITS + 1).flat_map(|position| (0..3).map(move |index| format!("{position}-{index}")));
+    assert!(ids.into_iter().eq(expected), "an event is missing, or its place is another one");
+    drop(server);
 }
 
 #[tokio::test]

@@ -67,26 +67,26 @@ impl Entry {
         format!("/showtimes/{}", self.event.showtime_id)
     }
 
-    /// The type of the event.
+    /// The type of the event; the namespace alone for one of a kind that this program does not know.
     #[must_use]
-    pub fn event_type(&self) -> String {
-        format!("{NAMESPACE}{}", self.kind())
+    pub fn event_type(&self) -> &'static str {
+        match self.event.payload {
+            Some(Payload::ShowtimeCreated(_)) => "boxoffice.v1.ShowtimeCreated",
+            Some(Payload::ShowtimeCancelled(_)) => "boxoffice.v1.ShowtimeCancelled",
+            Some(Payload::ReservationCreated(_)) => "boxoffice.v1.ReservationCreated",
+            Some(Payload::ReservationExtended(_)) => "boxoffice.v1.ReservationExtended",
+            Some(Payload::ReservationConfirmed(_)) => "boxoffice.v1.ReservationConfirmed",
+            Some(Payload::ReservationCancelled(_)) => "boxoffice.v1.ReservationCancelled",
+            Some(Payload::ReservationExpired(_)) => "boxoffice.v1.ReservationExpired",
+            Some(Payload::SeatsReleased(_)) => "boxoffice.v1.SeatsReleased",
+            None => NAMESPACE,
+        }
     }
 
     /// The name of the event's kind; empty for one that this program does not know.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        match self.event.payload {
-            Some(Payload::ShowtimeCreated(_)) => "ShowtimeCreated",
-            Some(Payload::ShowtimeCancelled(_)) => "ShowtimeCancelled",
-            Some(Payload::ReservationCreated(_)) => "ReservationCreated",
-            Some(Payload::ReservationExtended(_)) => "ReservationExtended",
-            Some(Payload::ReservationConfirmed(_)) => "ReservationConfirmed",
-            Some(Payload::ReservationCancelled(_)) => "ReservationCancelled",
-            Some(Payload::ReservationExpired(_)) => "ReservationExpired",
-            Some(Payload::SeatsReleased(_)) => "SeatsReleased",
-            None => "",
-        }
+        self.event_type().strip_prefix(NAMESPACE).unwrap_or_default()
     }
 
     /// What the event is about: the id of the reservation, or else of the showtime.

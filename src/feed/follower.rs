@@ -1,6 +1,6 @@
 //! A sink's reading of the feed: whole rows, in order.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -11,7 +11,7 @@ use crate::store::Error;
 #[derive(Debug)]
 pub enum Found {
     /// The next rows.
-    Rows(VecDeque<Arc<Row>>),
+    Rows(Vec<Arc<Row>>),
     /// What comes next was deleted.
     Compacted,
     /// The database was set back to an earlier time, or is another one. The place is to be read anew.
@@ -53,7 +53,7 @@ impl Follower {
             let rows = self.pages.after(position).await?;
             match rows.front() {
                 Some(row) if row.position != position + 1 => return Ok(Found::Compacted),
-                Some(_) => return Ok(Found::Rows(rows)),
+                Some(_) => return Ok(Found::Rows(rows.into())),
                 None if last > position => return Ok(Found::Compacted),
                 None => {}
             }

@@ -1,13 +1,16 @@
-//! A subscriber's reading of the feed, row after row.
+//! The reading of the feed for a subscriber or a sink.
 
 use std::{collections::VecDeque, sync::Arc};
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Feed, row::Row};
+use super::{
+    Feed,
+    row::{Page, Row},
+};
 use crate::store::Error;
 
-/// Reads the feed for one subscriber. While it works on a page from the database, the next one is being read.
+/// Reads the feed for one subscriber or sink. While it works on a page from the database, the next one is being read.
 pub(super) struct Pages {
     feed: Feed,
     /// The most rows of a page.
@@ -18,7 +21,7 @@ pub(super) struct Pages {
 /// The page after a position, which is being read or was.
 struct Ahead {
     after: i64,
-    page: AbortOnDropHandle<Result<VecDeque<Arc<Row>>, Error>>,
+    page: AbortOnDropHandle<Result<Page, Error>>,
 }
 
 impl Pages {
@@ -39,11 +42,11 @@ impl Pages {
         };
         self.ahead = None;
         // What was not there earlier, or could not be read, may be there now.
-        let rows = match read {
-            Some(rows) if !rows.is_empty() => rows,
-            _ => self.feed.page_after(position, self.most).await?,
+        let Page { rows, goes_on } = match read {
+            Some(page) if !page.rows.is_empty() => page,
+            _ => self.feed.rows_after(position, self.most).await?,
         };
-        if let Some(last) = rows.back().filter(|_| rows.len() == self.most) {
+        if let Some(last) = rows.back().filter(|_| goes_on) {
             self.ahead = Some(Ahead::begin(&self.feed, last.position, self.most));
         }
         Ok(rows)
@@ -53,6 +56,6 @@ impl Pages {
 impl Ahead {
     fn begin(feed: &Feed, after: i64, most: usize) -> Self {
         let feed = feed.clone();
-        Self { after, page: AbortOnDropHandle::new(tokio::spawn(async move { feed.page_after(after, most).await })) }
+        Self { after, page: AbortOnDropHandle::new(tokio::spawn(async move { feed.rows_after(after, most).await })) }
     }
 }

@@ -1,9 +1,12 @@
 //! A row of the feed, read once for all subscribers, and the place of a subscriber in the feed.
 
-use std::{collections::BTreeMap, sync::OnceLock};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
-use prost::Message as _;
+use prost::{DecodeError, Message};
 
 use crate::{
     domain::ids::ShowtimeId,
@@ -26,12 +29,30 @@ pub struct Row {
     pub(super) bytes: usize,
 }
 
+/// Rows that follow each other.
+pub(super) struct Page {
+    pub(super) rows: VecDeque<Arc<Row>>,
+    /// Whether there may be more after them.
+    pub(super) goes_on: bool,
+}
+
 /// An event, and its message to subscribers once it was encoded.
 #[derive(Debug)]
 pub struct Entry {
     /// The event.
     pub event: pb::Event,
+    /// The event as it was read: a part of the row's bytes.
+    stored: Bytes,
+    /// Whether fields were added to the event when it was read. A letter has them in its bytes.
+    has_added: bool,
     encoded: OnceLock<Bytes>,
+}
+
+/// The events of a row, each as it is stored. What the row has for other instances is in a field that this does not have.
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+struct StoredEvents {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    events: Vec<Bytes>,
 }
 
 impl Entry {
@@ -45,7 +66,35 @@ impl Entry {
             key: String::new(),
             why: error.to_string(),
         })?;
-        Ok(Self { event, encoded: OnceLock::new() })
+        let stored = Bytes::copy_from_slice(bytes);
+        Ok(Self { event, stored, has_added: false, encoded: OnceLock::new() })
+    }
+
+    /// The event, as in `events.proto`.
+    #[must_use]
+    pub fn data(&self) -> Vec<u8> {
+        // The fields of a message may be in any order.
+        [&self.stored[..], &self.added().encode_to_vec()].concat()
+    }
+
+    /// The length of the data.
+    #[must_use]
+    pub fn data_len(&self) -> usize {
+        self.stored.len() + self.added().encoded_len()
+    }
+
+    /// The fields that were added, as an event that has nothing else.
+    fn added(&self) -> pb::Event {
+        if !self.has_added {
+            return pb::Event::default();
+        }
+        let pb::Event { aggregate_type, revision_events, .. } = self.event;
+        pb::Event {
+            aggregate_type,
+            aggregate_id: self.event.aggregate_id.clone(),
+            revision_events,
+            ..Default::default()
+        }
     }
 
     /// The message to subscribers. It is the same for all, and encoded for the first.
@@ -57,14 +106,19 @@ impl Entry {
 impl Row {
     pub(super) fn read(row: FeedRow) -> Result<Self, Error> {
         let FeedRow { position, aggregate, seq, events } = row;
-        // The steps for other instances are skipped: they are in a field that the message does not have.
-        let read = pb::Events::decode(events.as_slice()).map_err(|error| Error::Unreadable {
+        let (bytes, mark) = (events.len(), mark(&events));
+        let read = || {
+            let stored = StoredEvents::decode(Bytes::from(events))?.events;
+            let decoded = stored.into_iter().map(|stored| Ok((pb::Event::decode(&stored[..])?, stored)));
+            decoded.collect::<Result<Vec<_>, DecodeError>>()
+        };
+        let read = read().map_err(|error| Error::Unreadable {
             table: "outbox",
             key: format!("{aggregate}/{seq}"),
             why: error.to_string(),
         })?;
         let mut events_of = BTreeMap::<i64, i32>::new();
-        for event in &read.events {
+        for (event, _) in &read {
             *events_of.entry(event.revision).or_default() += 1;
         }
         let delivered = |event: pb::Event| pb::Event {
@@ -73,10 +127,10 @@ impl Row {
             revision_events: events_of.get(&event.revision).copied().unwrap_or_default(),
             ..event
         };
-        let entry = |event| Entry { event: delivered(event), encoded: OnceLock::new() };
-        let entries = read.events.into_iter().map(entry).collect();
-        let (showtime_id, mark) = (ShowtimeId(aggregate), mark(&events));
-        Ok(Self { position, showtime_id, entries, mark, bytes: events.len() })
+        let entry =
+            |(event, stored)| Entry { event: delivered(event), stored, has_added: true, encoded: OnceLock::new() };
+        let entries = read.into_iter().map(entry).collect();
+        Ok(Self { position, showtime_id: ShowtimeId(aggregate), entries, mark, bytes })
     }
 }
 
@@ -132,6 +186,45 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pb::boxoffice::events::v1::event::Payload;
+
+    /// The field 15 with the number 1.
+    const UNKNOWN: [u8; 2] = [15 << 3, 1];
+
+    /// The row of these events, as it is stored, with what it has for other instances.
+    fn row(events: Vec<pb::Event>) -> Row {
+        let mut stored = vec![2 << 3 | 2, 3, 1, 2, 3];
+        for event in events {
+            // With a field that only a later version knows.
+            let event = [event.encode_to_vec(), UNKNOWN.to_vec()].concat();
+            stored.extend([1 << 3 | 2, u8::try_from(event.len()).unwrap()]);
+            stored.extend(event);
+        }
+        Row::read(FeedRow { position: 7, aggregate: uuid::Uuid::from_u128(8), seq: 4, events: stored }).unwrap()
+    }
+
+    #[test]
+    fn the_data_of_an_event_is_the_event_as_it_is_delivered() {
+        let event = |revision, ordinal| pb::Event {
+            showtime_id: "a".to_owned(),
+            revision,
+            ordinal,
+            traceparent: "b".to_owned(),
+            payload: Some(Payload::ShowtimeCancelled(pb::ShowtimeCancelled { confirmed_count: 3 })),
+            ..pb::Event::default()
+        };
+        let row = row(vec![event(4, 0), event(4, 1), event(5, 0)]);
+        for (entry, count) in row.entries.iter().zip([2, 2, 1]) {
+            let read = pb::Event::decode(&*entry.data()).unwrap();
+            assert_eq!((&read, read.revision_events), (&entry.event, count));
+            assert_eq!((read.aggregate_id.as_str(), read.traceparent.as_str()), ("a", "b"));
+            assert_eq!(entry.data().len(), entry.data_len());
+            assert!(entry.data().windows(2).any(|bytes| bytes == UNKNOWN), "consumers may know it");
+            // As a letter it has everything already.
+            let letter = Entry::decode(&entry.data()).unwrap();
+            assert_eq!((&letter.event, letter.data()), (&entry.event, entry.data()));
+        }
+    }
 
     #[test]
     fn the_mark_of_a_row_depends_on_each_byte_and_on_the_length() {

@@ -4,10 +4,7 @@
 //! that wait behind it, and those of other aggregates are delivered. Letters are written together with the position that passes
 //! them, so none is lost, and none is delivered before the one that it waits for.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     connection::Each,
@@ -38,20 +35,18 @@ impl Relay {
         &self,
         each: &mut Each,
         delivery: &mut Delivery,
-        rows: VecDeque<Arc<Row>>,
+        rows: &[Arc<Row>],
     ) -> Result<(), Trouble> {
-        let (mut messages, last) = messages(rows);
+        let epoch = Arc::clone(&delivery.epoch);
+        let messages = messages(rows, Some(&epoch));
         if planted::has(Bug::PositionBeforeConfirmation) {
-            delivery.advance(last.unwrap_or(delivery.position));
-        }
-        for message in &mut messages {
-            message.epoch = Some(Arc::clone(&delivery.epoch));
+            delivery.advance(rows.last().map_or(delivery.position, |row| row.position));
         }
         let sent = to_send(delivery, &messages);
         let outcome = each.deliver(&sent).await;
         let (mut refused, mut published) = (Vec::new(), 0);
         for (index, verdict) in outcome.verdicts {
-            let message = sent[index];
+            let message = &sent[index];
             match verdict {
                 Ok(()) => {
                     delivery.confirmed.insert(place(message));
@@ -124,15 +119,15 @@ impl Relay {
         let name = &self.address.name;
         let letters =
             self.store.letters_to_send(name, LETTERS_AT_ONCE).await.map_err(|error| Trouble::database(&error))?;
-        let mut messages = Vec::with_capacity(letters.len());
-        for letter in letters {
+        let entries: Result<Vec<_>, _> = letters.iter().map(|letter| Entry::decode(&letter.event)).collect();
+        let entries = entries.map_err(|error| Trouble::database(&error))?;
+        let epoch = Some(&*delivery.epoch);
+        let message = |(letter, entry): (&Letter, _)| {
             let (position, index) = letter.place;
-            let entry = Entry::decode(&letter.event).map_err(|error| Trouble::database(&error))?;
-            let mut message = Message::new(position, usize::try_from(index).unwrap_or_default(), &entry);
-            message.epoch = Some(Arc::clone(&delivery.epoch));
-            messages.push(message);
-        }
-        let outcome = each.deliver(&messages.iter().collect::<Vec<_>>()).await;
+            Message { position, index: usize::try_from(index).unwrap_or_default(), epoch, entry }
+        };
+        let messages: Vec<_> = letters.iter().zip(&entries).map(message).collect();
+        let outcome = each.deliver(&messages).await;
         let mut changes = Letters::default();
         for (index, verdict) in outcome.verdicts {
             match verdict {
@@ -151,18 +146,18 @@ impl Relay {
 
 /// The messages that are sent now. Those of aggregates with a refusal come when all others are confirmed: a refusal may cost
 /// the others their confirmations, because a broker closes the connection for it.
-fn to_send<'a>(delivery: &Delivery, messages: &'a [Message]) -> Vec<&'a Message> {
-    let is_open = |message: &&Message| {
-        !delivery.waiting.contains_key(&message.aggregate) && !delivery.confirmed.contains(&place(message))
+fn to_send<'a>(delivery: &Delivery, messages: &[Message<'a>]) -> Vec<Message<'a>> {
+    let is_open = |message: &&Message<'_>| {
+        !delivery.waiting.contains_key(message.aggregate()) && !delivery.confirmed.contains(&place(message))
     };
-    let open: Vec<_> = messages.iter().filter(is_open).collect();
-    let is_refused = |message: &&&Message| delivery.refusals.contains_key(&place(message));
-    let refused: HashSet<_> = open.iter().filter(is_refused).map(|message| message.aggregate.as_str()).collect();
-    let others: Vec<_> = open.iter().copied().filter(|message| !refused.contains(message.aggregate.as_str())).collect();
+    let open: Vec<_> = messages.iter().filter(is_open).copied().collect();
+    let is_refused = |message: &&Message<'_>| delivery.refusals.contains_key(&place(message));
+    let refused: HashSet<_> = open.iter().filter(is_refused).map(Message::aggregate).collect();
+    let others: Vec<_> = open.iter().copied().filter(|message| !refused.contains(message.aggregate())).collect();
     if others.is_empty() { open } else { others }
 }
 
-fn place(message: &Message) -> LetterPlace {
+fn place(message: &Message<'_>) -> LetterPlace {
     (message.position, i32::try_from(message.index).unwrap_or(i32::MAX))
 }
 
@@ -176,31 +171,31 @@ struct Passed {
     is_full: bool,
 }
 
-fn pass(delivery: &Delivery, messages: &[Message], refused: &[(LetterPlace, i32, String)], room: u64) -> Passed {
-    let is_waiting = |message: &Message| delivery.waiting.contains_key(&message.aggregate);
-    let is_confirmed = |message: &Message| delivery.confirmed.contains(&place(message));
+fn pass(delivery: &Delivery, messages: &[Message<'_>], refused: &[(LetterPlace, i32, String)], room: u64) -> Passed {
+    let is_waiting = |message: &Message<'_>| delivery.waiting.contains_key(message.aggregate());
+    let is_confirmed = |message: &Message<'_>| delivery.confirmed.contains(&place(message));
     pass_messages(delivery.position, messages, refused, room, is_waiting, is_confirmed)
 }
 
 fn pass_messages(
     position: i64,
-    messages: &[Message],
+    messages: &[Message<'_>],
     refused: &[(LetterPlace, i32, String)],
     room: u64,
-    is_waiting: impl Fn(&Message) -> bool,
-    is_confirmed: impl Fn(&Message) -> bool,
+    is_waiting: impl Fn(&Message<'_>) -> bool,
+    is_confirmed: impl Fn(&Message<'_>) -> bool,
 ) -> Passed {
     let mut blocked: HashSet<&str> = HashSet::new();
     let mut passed = Passed { position, ..Passed::default() };
     let mut of_row = Vec::new();
     for (index, message) in messages.iter().enumerate() {
         let dead = refused.iter().find(|(of, attempts, _)| *of == place(message) && *attempts >= ATTEMPTS);
-        if dead.is_some() || is_waiting(message) || blocked.contains(message.aggregate.as_str()) {
-            blocked.insert(&message.aggregate);
+        if dead.is_some() || is_waiting(message) || blocked.contains(message.aggregate()) {
+            blocked.insert(message.aggregate());
             of_row.push(Letter {
                 place: place(message),
-                aggregate: message.aggregate.clone(),
-                event: message.data.to_vec(),
+                aggregate: message.aggregate().to_owned(),
+                event: message.data(),
                 refused: dead.map(|(_, _, why)| why.clone()),
                 attempts: dead.map_or(0, |(_, attempts, _)| *attempts),
             });
@@ -223,21 +218,24 @@ fn pass_messages(
 mod tests {
     use super::*;
 
-    /// Messages of one event each, of these aggregates.
-    fn messages(aggregates: &[&str]) -> Vec<Message> {
-        let message = |(at, aggregate): (usize, &&str)| {
-            // The field aggregate_id, a text of this length.
-            let event = [&[7 << 3 | 2, aggregate.len() as u8][..], aggregate.as_bytes()].concat();
-            let entry = Entry::decode(&event).unwrap();
-            Message::new(at as i64 + 1, 0, &entry)
-        };
-        aggregates.iter().enumerate().map(message).collect()
+    /// Events of these aggregates.
+    fn entries(aggregates: &[&str]) -> Vec<Entry> {
+        // The field aggregate_id, a text of this length.
+        let event = |of: &&str| [&[7 << 3 | 2, of.len() as u8][..], of.as_bytes()].concat();
+        aggregates.iter().map(|aggregate| Entry::decode(&event(aggregate)).unwrap()).collect()
+    }
+
+    /// Messages of one event each.
+    fn messages(entries: &[Entry]) -> Vec<Message<'_>> {
+        let message = |(at, entry)| Message { position: at as i64 + 1, index: 0, epoch: None, entry };
+        entries.iter().enumerate().map(message).collect()
     }
 
     #[test]
     fn a_sink_with_too_many_letters_takes_no_more() {
-        let messages = messages(&["a", "b", "a", "b", "a"]);
-        let pass = |room| pass_messages(0, &messages, &[], room, |message| message.aggregate == "a", |_| true);
+        let entries = entries(&["a", "b", "a", "b", "a"]);
+        let messages = messages(&entries);
+        let pass = |room| pass_messages(0, &messages, &[], room, |message| message.aggregate() == "a", |_| true);
         let passed = pass(2);
         // What comes before the third letter is passed.
         assert_eq!((passed.position, passed.letters.len(), passed.is_full), (4, 2, true));
@@ -246,11 +244,12 @@ mod tests {
 
     #[test]
     fn nothing_is_passed_that_is_neither_confirmed_nor_a_letter() {
-        let messages = messages(&["a", "b", "c", "b"]);
+        let entries = entries(&["a", "b", "c", "b"]);
+        let messages = messages(&entries);
         let refused = [((2, 0), ATTEMPTS, "too large".to_owned())];
-        let passed = pass_messages(0, &messages, &refused, 9, |_| false, |message| message.aggregate == "a");
+        let passed = pass_messages(0, &messages, &refused, 9, |_| false, |message| message.aggregate() == "a");
         assert_eq!((passed.position, passed.letters.len()), (2, 1));
-        let passed = pass_messages(0, &messages, &refused, 9, |_| false, |message| message.aggregate != "b");
+        let passed = pass_messages(0, &messages, &refused, 9, |_| false, |message| message.aggregate() != "b");
         let kept: Vec<_> = passed.letters.iter().map(|letter| (letter.place, letter.refused.is_some())).collect();
         assert_eq!((passed.position, kept), (4, vec![((2, 0), true), ((4, 0), false)]));
     }

@@ -53,7 +53,7 @@ impl Each {
     }
 
     /// Delivers messages, at most one unconfirmed for each aggregate unless they are confirmed together.
-    pub(super) async fn deliver(&mut self, messages: &[&Message]) -> Outcome {
+    pub(super) async fn deliver(&mut self, messages: &[Message<'_>]) -> Outcome {
         match self {
             Self::RabbitMq(connection) => connection.deliver(messages).await,
             Self::Nats(connection) => connection.deliver(messages).await,

@@ -1,7 +1,7 @@
 //! The delivery to a sink by this instance.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::Arc,
 };
 
@@ -13,9 +13,6 @@ use crate::{
     feed::{Follower, Row},
     store::LetterPlace,
 };
-
-/// With so many events no further row is added to a delivery. A page of rows rarely has so many.
-const AT_ONCE: usize = 5_000;
 
 pub(super) struct Delivery {
     pub(super) follower: Follower,
@@ -73,15 +70,7 @@ impl Delivery {
     }
 }
 
-/// The messages of rows, as many as there may be at once, and the position of the last of these rows.
-pub(super) fn messages(rows: VecDeque<Arc<Row>>) -> (Vec<Message>, Option<i64>) {
-    let (mut messages, mut last) = (Vec::new(), None);
-    for row in rows {
-        if messages.len() >= AT_ONCE {
-            break;
-        }
-        messages.extend(Message::of(&row));
-        last = Some(row.position);
-    }
-    (messages, last)
+/// The messages of rows.
+pub(super) fn messages<'a>(rows: &'a [Arc<Row>], epoch: Option<&'a str>) -> Vec<Message<'a>> {
+    rows.iter().flat_map(|row| Message::of(row, epoch)).collect()
 }

@@ -19,7 +19,7 @@ use crate::store::planted::{self, Bug};
 /// The most unconfirmed messages.
 pub(super) const UNCONFIRMED: usize = 512;
 /// How long further messages are sent. Those that are left are sent next time, after the row of the sink was written.
-const SENDING: Duration = Duration::from_secs(3);
+pub(super) const SENDING: Duration = Duration::from_secs(3);
 /// The deadline of a confirmation.
 pub(super) const CONFIRMATION: Duration = Duration::from_millis(2_500);
 
@@ -41,11 +41,11 @@ pub(super) struct Order {
 }
 
 impl Order {
-    pub(super) fn new(messages: &[&Message]) -> Self {
+    pub(super) fn new(messages: &[Message<'_>]) -> Self {
         let mut last_of = HashMap::with_capacity(messages.len());
         let mut order = Self { free: VecDeque::with_capacity(messages.len()), following: vec![None; messages.len()] };
         for (index, message) in messages.iter().enumerate() {
-            let before = last_of.insert(message.aggregate.as_str(), index);
+            let before = last_of.insert(message.aggregate(), index);
             match before.filter(|_| !planted::has(Bug::SeveralUnconfirmed)) {
                 Some(before) => order.following[before] = Some(index),
                 None => order.free.push_back(index),
@@ -91,7 +91,11 @@ impl Outcome {
 }
 
 /// Publishes messages, with a future for each.
-pub(super) async fn publish<'a, F>(messages: &[&'a Message], kind: &str, publish: impl Fn(&'a Message) -> F) -> Outcome
+pub(super) async fn publish<'a, F>(
+    messages: &'a [Message<'a>],
+    kind: &str,
+    publish: impl Fn(&'a Message<'a>) -> F,
+) -> Outcome
 where
     F: Future<Output = Result<(), Failure>>,
 {
@@ -100,7 +104,7 @@ where
     loop {
         while outcome.goes_on(begin, unconfirmed.len()) {
             let Some(index) = order.next() else { break };
-            let confirmed = publish(messages[index]);
+            let confirmed = publish(&messages[index]);
             let deadline = Instant::now() + CONFIRMATION;
             unconfirmed.push(async move { (index, timeout_at(deadline, confirmed).await) });
         }

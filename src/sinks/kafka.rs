@@ -90,11 +90,11 @@ impl Connection {
         })
     }
 
-    pub(super) async fn deliver(&mut self, messages: &[&Message]) -> Outcome {
+    pub(super) async fn deliver(&mut self, messages: &[Message<'_>]) -> Outcome {
         let mut outcome = Outcome::default();
         let mut by_partition: BTreeMap<i32, Vec<usize>> = BTreeMap::new();
         for (index, message) in messages.iter().enumerate() {
-            by_partition.entry(self.partition(&message.aggregate)).or_default().push(index);
+            by_partition.entry(self.partition(message.aggregate())).or_default().push(index);
         }
         let begin = Instant::now();
         if let Some(trouble) = self.connect_to(by_partition.keys().copied()).await
@@ -142,7 +142,7 @@ impl Connection {
 }
 
 /// Produces these messages of a partition, batch after batch.
-async fn produce(client: &PartitionClient, messages: &[&Message], indices: &[usize], begin: Instant) -> Outcome {
+async fn produce(client: &PartitionClient, messages: &[Message<'_>], indices: &[usize], begin: Instant) -> Outcome {
     let mut outcome = Outcome::default();
     let mut rest = indices;
     // Of these no further event is sent, because one was refused.
@@ -150,8 +150,8 @@ async fn produce(client: &PartitionClient, messages: &[&Message], indices: &[usi
     let mut alone = false;
     while let Some((batch, after)) = next_batch(messages, rest, alone).filter(|_| begin.elapsed() < SENDING) {
         let sent: Vec<usize> =
-            batch.iter().copied().filter(|index| !refused.contains(&messages[*index].aggregate.as_str())).collect();
-        let records: Vec<_> = sent.iter().map(|index| record(messages[*index])).collect();
+            batch.iter().copied().filter(|index| !refused.contains(&messages[*index].aggregate())).collect();
+        let records: Vec<_> = sent.iter().map(|index| record(&messages[*index])).collect();
         let produced = timeout(CONFIRMATION, client.produce(records, Compression::NoCompression)).await;
         match produced.map_or_else(
             |_| Err(Failure::Trouble(Trouble::late(KIND, CONFIRMATION))),
@@ -168,7 +168,7 @@ async fn produce(client: &PartitionClient, messages: &[&Message], indices: &[usi
                 continue;
             }
             Err(Failure::Refused(why)) => {
-                refused.extend(sent.iter().map(|index| messages[*index].aggregate.as_str()));
+                refused.extend(sent.iter().map(|index| messages[*index].aggregate()));
                 outcome.verdicts.extend(sent.into_iter().map(|index| (index, Err(why.clone()))));
             }
         }
@@ -178,24 +178,24 @@ async fn produce(client: &PartitionClient, messages: &[&Message], indices: &[usi
 }
 
 /// The next messages, together about as large as a batch may be, and those after them.
-fn next_batch<'i>(messages: &[&Message], rest: &'i [usize], alone: bool) -> Option<(&'i [usize], &'i [usize])> {
+fn next_batch<'i>(messages: &[Message<'_>], rest: &'i [usize], alone: bool) -> Option<(&'i [usize], &'i [usize])> {
     let mut bytes = 0;
     let fitting = rest.iter().take_while(|index| {
-        bytes += messages[**index].data.len() + 1_000;
+        bytes += messages[**index].data_len() + 1_000;
         bytes <= BATCH_BYTES
     });
     let most = if alone { 1 } else { fitting.count().max(1) };
     (!rest.is_empty()).then(|| rest.split_at(most.min(rest.len())))
 }
 
-fn record(message: &Message) -> Record {
-    let attributes = message.attributes().map(|(name, value)| (format!("ce_{name}"), value.as_bytes().to_vec()));
+fn record(message: &Message<'_>) -> Record {
+    let attributes = message.attributes().map(|(name, value)| (format!("ce_{name}"), value.into_owned().into_bytes()));
     let content_type = ("content-type".to_owned(), CONTENT_TYPE.as_bytes().to_vec());
     Record {
-        key: Some(message.aggregate.clone().into_bytes()),
-        value: Some(message.data.to_vec()),
+        key: Some(message.aggregate().as_bytes().to_vec()),
+        value: Some(message.data()),
         headers: attributes.chain([content_type]).collect(),
-        timestamp: message.time,
+        timestamp: message.time().unwrap_or_default(),
     }
 }
 

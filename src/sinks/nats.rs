@@ -82,7 +82,7 @@ impl Connection {
 
     /// Publishes messages, and reads the answers to them as they come. One subscription takes all answers: a request of the
     /// library for each message takes twice as long.
-    pub(super) async fn deliver(&mut self, messages: &[&Message]) -> Outcome {
+    pub(super) async fn deliver(&mut self, messages: &[Message<'_>]) -> Outcome {
         let (begin, mut order, mut outcome) = (Instant::now(), Order::new(messages), Outcome::default());
         // Of each message that was sent in this delivery, its index until there is an answer.
         let (first, mut unanswered, mut unconfirmed) = (self.sent, Vec::with_capacity(messages.len()), 0);
@@ -90,7 +90,7 @@ impl Connection {
         loop {
             while outcome.goes_on(begin, unconfirmed) {
                 let Some(index) = order.next() else { break };
-                match self.send(messages[index]).await {
+                match self.send(&messages[index]).await {
                     Ok(()) => {
                         unanswered.push(Some(index));
                         (unconfirmed, sent_at) = (unconfirmed + 1, Instant::now());
@@ -120,21 +120,21 @@ impl Connection {
                 let index = number.and_then(|number| unanswered.get_mut(number.checked_sub(first)?)?.take());
                 if let Some(index) = index {
                     unconfirmed -= 1;
-                    outcome.note(index, self.confirmed(&answer, messages[index]), &mut order);
+                    outcome.note(index, self.confirmed(&answer, &messages[index]), &mut order);
                 }
             }
         }
     }
 
-    async fn send(&mut self, message: &Message) -> Result<(), Failure> {
+    async fn send(&mut self, message: &Message<'_>) -> Result<(), Failure> {
         let mut headers = HeaderMap::new();
         for (name, value) in message.attributes() {
-            headers.insert(header(name), value);
+            headers.insert(header(name), value.into_owned());
         }
         headers.insert(const { HeaderName::from_static("content-type") }, CONTENT_TYPE);
         headers.insert(NATS_MESSAGE_ID, message.unique_id());
         headers.insert(NATS_EXPECTED_STREAM, self.stream.as_str());
-        let (reply, data) = (format!("{}.{}", self.inbox, self.sent), message.data.clone());
+        let (reply, data) = (format!("{}.{}", self.inbox, self.sent), message.data().into());
         let sent = self.client.publish_with_reply_and_headers(self.subject_of(message), reply, headers, data).await;
         sent.map_err(|error| match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => Failure::Refused(format!("NATS: {error}")),
@@ -144,12 +144,12 @@ impl Connection {
         Ok(())
     }
 
-    fn subject_of(&self, message: &Message) -> String {
+    fn subject_of(&self, message: &Message<'_>) -> String {
         format!("{}.{}", self.subject, message.name())
     }
 
     /// What an answer says of a message.
-    fn confirmed(&self, answer: &async_nats::Message, message: &Message) -> Result<(), Failure> {
+    fn confirmed(&self, answer: &async_nats::Message, message: &Message<'_>) -> Result<(), Failure> {
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
             let subject = self.subject_of(message);
             return Err(Failure::Trouble(trouble(&format!("no stream takes the subject {subject}"))));

@@ -73,7 +73,7 @@ impl Connection {
         Ok(Self { open: connection, channel, exchange: exchange.to_owned() })
     }
 
-    pub(super) async fn deliver(&self, messages: &[&Message]) -> Outcome {
+    pub(super) async fn deliver(&self, messages: &[Message<'_>]) -> Outcome {
         if self.open.status().blocked() {
             let trouble = trouble("the broker takes no messages: its memory or its disk is full");
             return Outcome { trouble: Some(trouble), ..Outcome::default() };
@@ -82,15 +82,15 @@ impl Connection {
         let mut outcome = each::publish(messages, KIND, |message| self.publish(message, &returned)).await;
         // The library may give a returned message to the confirmation of another one, and then the returned one is taken for confirmed.
         let returned = returned.into_inner().unwrap_or_else(PoisonError::into_inner);
-        outcome.verdicts.retain(|index, verdict| verdict.is_err() || !returned.contains(&messages[*index].event_type));
+        outcome.verdicts.retain(|index, verdict| verdict.is_err() || !returned.contains(messages[*index].event_type()));
         // The channel was closed because of one message, and the broker does not say of which.
         let limit = outcome.trouble.as_ref().and_then(|trouble| match trouble {
             Trouble::Broker(why) => size_limit(why),
             Trouble::Setup(_) => None,
         });
         if let Some(limit) = limit {
-            for (index, message) in messages.iter().enumerate().filter(|(_, message)| message.data.len() > limit) {
-                let why = format!("RabbitMQ takes at most {limit} bytes, and the event has {}", message.data.len());
+            for (index, message) in messages.iter().enumerate().filter(|(_, message)| message.data_len() > limit) {
+                let why = format!("RabbitMQ takes at most {limit} bytes, and the event has {}", message.data_len());
                 outcome.verdicts.insert(index, Err(why));
             }
         }
@@ -103,21 +103,21 @@ impl Connection {
     }
 
     /// Publishes a message. The types of those that come back are noted.
-    async fn publish(&self, message: &Message, returned: &Mutex<HashSet<String>>) -> Result<(), Failure> {
+    async fn publish(&self, message: &Message<'_>, returned: &Mutex<HashSet<String>>) -> Result<(), Failure> {
         let mut headers = FieldTable::default();
         for (name, value) in message.attributes() {
-            headers.insert(format!("cloudEvents_{name}").into(), AMQPValue::LongString(value.into()));
+            headers.insert(format!("cloudEvents_{name}").into(), AMQPValue::LongString(value.as_bytes().into()));
         }
         let properties = BasicProperties::default()
             .with_delivery_mode(PERSISTENT)
             .with_content_type(CONTENT_TYPE.into())
-            .with_message_id(message.id.as_str().into())
-            .with_type(message.event_type.as_str().into())
-            .with_timestamp(u64::try_from(message.time.timestamp()).unwrap_or_default())
+            .with_message_id(message.entry.id().into())
+            .with_type(message.event_type().into())
+            .with_timestamp(u64::try_from(message.time().unwrap_or_default().timestamp()).unwrap_or_default())
             .with_headers(headers);
         let options = BasicPublishOptions { mandatory: true, ..Default::default() };
-        let (exchange, key) = (self.exchange.as_str().into(), message.event_type.as_str().into());
-        let published = self.channel.basic_publish(exchange, key, options, &message.data, properties).await;
+        let (exchange, key) = (self.exchange.as_str().into(), message.event_type().into());
+        let published = self.channel.basic_publish(exchange, key, options, &message.data(), properties).await;
         let confirmed = published.map_err(|error| Failure::Trouble(failed(&error)))?.await;
         let confirmed = confirmed.map_err(|error| Failure::Trouble(failed(&error)))?;
         if let Confirmation::Ack(Some(message)) | Confirmation::Nack(Some(message)) = &confirmed {
@@ -132,7 +132,7 @@ impl Connection {
             )))),
             Confirmation::Nack(_) => Err(Failure::Trouble(trouble(&format!(
                 "a queue did not take {}: it is full, or has failed",
-                message.event_type
+                message.event_type()
             )))),
             Confirmation::NotRequested => Err(Failure::Trouble(trouble("the channel does not confirm messages"))),
         }

@@ -41,7 +41,7 @@ pub(super) struct Connection {
     server: MultiplexedConnection,
     stream: String,
     max_length: u64,
-    /// The highest id that the stream has had when its end was read. Events up to it were written before.
+    /// The highest id that the stream is known to have had. Events up to it were written before.
     top: EntryId,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct End {
 impl End {
     /// Whether the last entry is this event. Events of two histories may have the same id, and then differ in their time. What was
     /// deleted is taken for `otherwise`.
-    pub(super) fn is(&self, event: Option<&Message>, otherwise: bool) -> bool {
+    pub(super) fn is(&self, event: Option<Message<'_>>, otherwise: bool) -> bool {
         let Some(attributes) = &self.attributes else { return otherwise };
         let of = |wanted: &str| attributes.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.clone());
         event.is_some_and(|event| {
@@ -124,7 +124,7 @@ impl Connection {
 
     /// Writes the messages, those that are there already excepted. `shift` is added to their positions. Returns how many were
     /// written.
-    pub(super) async fn write(&mut self, messages: &[Message], shift: i64) -> Result<usize, Trouble> {
+    pub(super) async fn write(&mut self, messages: &[Message<'_>], shift: i64) -> Result<usize, Trouble> {
         let mut call = cmd("EVAL");
         call.arg(WRITE).arg(1).arg(&self.stream).arg(self.max_length);
         let mut wanted = 0;
@@ -134,16 +134,23 @@ impl Connection {
                 continue;
             }
             wanted += 1;
-            call.arg(format!("{}-{}", id.0, id.1)).arg(2 * message.attributes().count() + 6);
-            for (name, value) in message.attributes() {
-                call.arg(name).arg(value);
+            let attributes: Vec<_> = message.attributes().collect();
+            call.arg(format!("{}-{}", id.0, id.1)).arg(2 * attributes.len() + 6);
+            for (name, value) in attributes {
+                call.arg(name).arg(value.as_ref());
             }
             call.arg("datacontenttype").arg(CONTENT_TYPE);
             // Grows when the stream goes on with another history of the database.
-            call.arg("history").arg(shift).arg("data").arg(message.data.as_ref());
+            call.arg("history").arg(shift).arg("data").arg(message.data());
         }
         let (written, why): (usize, String) = ask(&mut self.server, &call).await?;
-        if written < wanted { Err(Trouble::Broker(format!("Redis refuses events: {why}"))) } else { Ok(written) }
+        if written < wanted {
+            return Err(Trouble::Broker(format!("Redis refuses events: {why}")));
+        }
+        if let Some(last) = messages.last() {
+            self.top = self.top.max((last.position + shift, last.index));
+        }
+        Ok(written)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Delivers to one sink, while this instance is the one that does.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,7 @@ struct Seen {
 /// What is delivered.
 enum Next {
     /// Rows of the feed.
-    Rows(VecDeque<Arc<Row>>),
+    Rows(Vec<Arc<Row>>),
     /// Dead letters that an operator lets be sent again, and what waited behind them.
     Letters,
 }
@@ -107,7 +107,7 @@ impl Relay {
                 found = delivery.follower.after(delivery.position) => Some(found?),
                 () = sleep_until(due) => None,
             };
-            // Not before the page that was found is delivered.
+            // Not before the rows that were found are delivered.
             let due = if found.is_some() && delivery.is_ahead { delivery.beat + WRITE_PAUSE_BUSY } else { due };
             match found {
                 None => {}
@@ -170,13 +170,13 @@ impl Relay {
         let (connection, sent) = match connection {
             Connection::Redis(mut redis) => {
                 if let Next::Rows(rows) = next {
-                    self.send_in_sequence(&mut redis, delivery, rows).await?;
+                    self.send_in_sequence(&mut redis, delivery, &rows).await?;
                 }
                 (Connection::Redis(redis), Ok(()))
             }
             Connection::Each(mut each) => {
                 let sent = match next {
-                    Next::Rows(rows) => self.send_each(&mut each, delivery, rows).await,
+                    Next::Rows(rows) => self.send_each(&mut each, delivery, &rows).await,
                     Next::Letters => self.send_letters(&mut each, delivery).await,
                 };
                 if sent.is_err() && !each.works() {

@@ -1,9 +1,12 @@
 //! Delivery to a Redis stream, which takes events as one sequence and keeps a prefix of what is sent.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
+
+use tokio::time::Instant;
 
 use super::{
     delivery::{Delivery, messages},
+    each::SENDING,
     message::Message,
     redis_stream::Connection,
     relay::Relay,
@@ -20,14 +23,19 @@ impl Relay {
         &self,
         connection: &mut Connection,
         delivery: &mut Delivery,
-        rows: VecDeque<Arc<Row>>,
+        rows: &[Arc<Row>],
     ) -> Result<(), Trouble> {
-        let (messages, last) = messages(rows);
-        for messages in messages.chunks(AT_ONCE) {
-            let written = connection.write(messages, delivery.shift).await?;
+        let (begin, messages) = (Instant::now(), messages(rows, None));
+        let mut rest = messages.as_slice();
+        while !rest.is_empty() && begin.elapsed() < SENDING {
+            let (next, after) = rest.split_at(AT_ONCE.min(rest.len()));
+            let written = connection.write(next, delivery.shift).await?;
             metrics::sink(|sink| sink.published(&self.address.name, written));
+            rest = after;
         }
-        delivery.advance(last.unwrap_or(delivery.position));
+        // Positions have no gaps. What is written of the row that comes next is not written again.
+        let last = rows.last().map_or(delivery.position, |row| row.position);
+        delivery.advance(rest.first().map_or(last, |message| message.position - 1));
         Ok(())
     }
 
@@ -57,9 +65,9 @@ impl Relay {
         let (top, index) = end.top;
         let in_feed = top - delivery.shift;
         let row = self.feed.row(in_feed).await.map_err(|error| Trouble::database(&error))?;
-        let event = row.as_ref().and_then(|row| Message::of(row).nth(index));
+        let event = row.as_ref().and_then(|row| Message::of(row, None).nth(index));
         // A consumer may delete what it has read.
-        let is_of_feed = end.is(event.as_ref(), in_feed <= delivery.position);
+        let is_of_feed = end.is(event, in_feed <= delivery.position);
         if in_feed <= delivery.position {
             // The events of the last row may not all be there.
             delivery.position = if is_of_feed { in_feed - 1 } else { oldest.min(delivery.position) };

@@ -63,7 +63,7 @@ pub(crate) fn feed_event(entry: &Entry, resume_token: String) -> pb::FeedEvent {
     pb::FeedEvent {
         id: entry.id(),
         source: entry.source(),
-        r#type: entry.event_type(),
+        r#type: entry.event_type().to_owned(),
         subject: entry.subject().to_owned(),
         time: event.time,
         data: Some(event.clone()),

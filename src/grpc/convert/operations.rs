@@ -64,7 +64,7 @@ pub(crate) fn dead_letter(letter: DeadLetter) -> pb::DeadLetter {
         attempts: stored.letter.attempts,
         create_time: Some(timestamp(stored.write_time)),
         event_id: entry.id(),
-        r#type: entry.event_type(),
+        r#type: entry.event_type().to_owned(),
         data: Some(entry.event),
     }
 }
