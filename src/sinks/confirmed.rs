@@ -44,22 +44,19 @@ impl Relay {
         }
         let sent = to_send(delivery, &messages);
         let outcome = each.deliver(&sent).await;
-        let (mut refused, mut published) = (Vec::new(), 0);
-        for (index, verdict) in outcome.verdicts {
-            let message = &sent[index];
-            match verdict {
-                Ok(()) => {
-                    delivery.confirmed.insert(place(message));
-                    published += 1;
-                }
-                Err(why) => {
-                    let attempts = delivery.refusals.entry(place(message)).or_default();
-                    *attempts += 1;
-                    refused.push((place(message), *attempts, why));
-                }
-            }
+        metrics::sink(|sink| sink.published(&self.address.name, outcome.confirmed.len()));
+        if outcome.confirmed.len() == messages.len() {
+            // As it is almost always. Nothing waits, since what waits is not sent.
+            delivery.advance(rows.last().map_or(delivery.position, |row| row.position));
+            return outcome.trouble.map_or(Ok(()), Err);
         }
-        metrics::sink(|sink| sink.published(&self.address.name, published));
+        delivery.confirmed.extend(outcome.confirmed.iter().map(|index| place(&sent[*index])));
+        let mut refused = Vec::with_capacity(outcome.refused.len());
+        for (index, why) in outcome.refused {
+            let attempts = delivery.refusals.entry(place(&sent[index])).or_default();
+            *attempts += 1;
+            refused.push((place(&sent[index]), *attempts, why));
+        }
         let room = MOST_LETTERS.saturating_sub(delivery.waiting.values().sum());
         let Passed { position, letters, is_full } = pass(delivery, &messages, &refused, room);
         if letters.is_empty() {
@@ -128,13 +125,11 @@ impl Relay {
         };
         let messages: Vec<_> = letters.iter().zip(&entries).map(message).collect();
         let outcome = each.deliver(&messages).await;
-        let mut changes = Letters::default();
-        for (index, verdict) in outcome.verdicts {
-            match verdict {
-                Ok(()) => changes.delivered.push(place(&messages[index])),
-                Err(why) => changes.refused.push((place(&messages[index]), why)),
-            }
-        }
+        let changes = Letters {
+            delivered: outcome.confirmed.iter().map(|index| place(&messages[*index])).collect(),
+            refused: outcome.refused.into_iter().map(|(index, why)| (place(&messages[index]), why)).collect(),
+            ..Letters::default()
+        };
         metrics::sink(|sink| sink.published(name, changes.delivered.len()));
         if !changes.delivered.is_empty() || !changes.refused.is_empty() {
             self.write_letters(delivery, delivery.position, &changes).await?;

@@ -23,11 +23,12 @@ pub(super) const SENDING: Duration = Duration::from_secs(3);
 /// The deadline of a confirmation.
 pub(super) const CONFIRMATION: Duration = Duration::from_millis(2_500);
 
-/// What became of messages.
+/// What became of messages, by their indices. Of what is missing nothing is known, or it was not sent.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    /// Of each message, by its index: whether it was confirmed or refused. What is missing was not sent, or nothing is known.
-    pub(super) verdicts: HashMap<usize, Result<(), String>>,
+    pub(super) confirmed: Vec<usize>,
+    /// With the reasons.
+    pub(super) refused: Vec<(usize, String)>,
     /// Why the delivery ended early.
     pub(super) trouble: Option<Trouble>,
 }
@@ -75,13 +76,11 @@ impl Outcome {
     pub(super) fn note(&mut self, index: usize, confirmed: Result<(), Failure>, order: &mut Order) {
         match confirmed {
             Ok(()) => {
-                self.verdicts.insert(index, Ok(()));
+                self.confirmed.push(index);
                 order.confirmed(index);
             }
             // The others of its aggregate wait.
-            Err(Failure::Refused(why)) => {
-                self.verdicts.insert(index, Err(why));
-            }
+            Err(Failure::Refused(why)) => self.refused.push((index, why)),
             // Nothing more is sent. What is confirmed meanwhile need not be sent again.
             Err(Failure::Trouble(trouble)) => {
                 self.trouble.get_or_insert(trouble);

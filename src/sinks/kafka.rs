@@ -109,7 +109,8 @@ impl Connection {
             Some(produce(client, messages, indices, begin))
         });
         for of_partition in join_all(produced).await {
-            outcome.verdicts.extend(of_partition.verdicts);
+            outcome.confirmed.extend(of_partition.confirmed);
+            outcome.refused.extend(of_partition.refused);
             outcome.trouble = outcome.trouble.or(of_partition.trouble);
         }
         outcome
@@ -157,7 +158,7 @@ async fn produce(client: &PartitionClient, messages: &[Message<'_>], indices: &[
             |_| Err(Failure::Trouble(Trouble::late(KIND, CONFIRMATION))),
             |answer| answer.map(|_| ()).map_err(|error| failure(&error)),
         ) {
-            Ok(()) => outcome.verdicts.extend(sent.into_iter().map(|index| (index, Ok(())))),
+            Ok(()) => outcome.confirmed.extend(sent),
             Err(Failure::Trouble(trouble)) => {
                 outcome.trouble = Some(trouble);
                 return outcome;
@@ -169,7 +170,7 @@ async fn produce(client: &PartitionClient, messages: &[Message<'_>], indices: &[
             }
             Err(Failure::Refused(why)) => {
                 refused.extend(sent.iter().map(|index| messages[*index].aggregate()));
-                outcome.verdicts.extend(sent.into_iter().map(|index| (index, Err(why.clone()))));
+                outcome.refused.extend(sent.into_iter().map(|index| (index, why.clone())));
             }
         }
         rest = after;

@@ -82,7 +82,7 @@ impl Connection {
         let mut outcome = each::publish(messages, KIND, |message| self.publish(message, &returned)).await;
         // The library may give a returned message to the confirmation of another one, and then the returned one is taken for confirmed.
         let returned = returned.into_inner().unwrap_or_else(PoisonError::into_inner);
-        outcome.verdicts.retain(|index, verdict| verdict.is_err() || !returned.contains(messages[*index].event_type()));
+        outcome.confirmed.retain(|index| !returned.contains(messages[*index].event_type()));
         // The channel was closed because of one message, and the broker does not say of which.
         let limit = outcome.trouble.as_ref().and_then(|trouble| match trouble {
             Trouble::Broker(why) => size_limit(why),
@@ -91,7 +91,7 @@ impl Connection {
         if let Some(limit) = limit {
             for (index, message) in messages.iter().enumerate().filter(|(_, message)| message.data_len() > limit) {
                 let why = format!("RabbitMQ takes at most {limit} bytes, and the event has {}", message.data_len());
-                outcome.verdicts.insert(index, Err(why));
+                outcome.refused.push((index, why));
             }
         }
         outcome

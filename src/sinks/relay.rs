@@ -176,7 +176,12 @@ impl Relay {
             }
             Connection::Each(mut each) => {
                 let sent = match next {
-                    Next::Rows(rows) => self.send_each(&mut each, delivery, &rows).await,
+                    Next::Rows(rows) => {
+                        let sent = self.send_each(&mut each, delivery, &rows).await;
+                        // That takes a while, in which the next rows can be sent.
+                        tokio::spawn(async move { drop(rows) });
+                        sent
+                    }
                     Next::Letters => self.send_letters(&mut each, delivery).await,
                 };
                 if sent.is_err() && !each.works() {
