@@ -226,7 +226,8 @@ impl Bench {
             None
         };
         let service = Service::start(program, storage.setup().with("--sink", broker.url())).await;
-        let delivered = brokers::delivered(service.channel.clone()).await;
+        let delivered = brokers::delivered(&connection).await;
+        drop(service);
         if let Broker::Nats(nats) = &broker {
             brokers::assert_stored(&nats.url()).await;
         }

@@ -4,10 +4,8 @@
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, message::PublishMessage};
-use boxoffice::pb::boxoffice::v1::{GetEventFeedRequest, events_client::EventsClient};
 use futures_util::future::join_all;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, FromQueryResult, Statement, TransactionTrait as _};
-use tonic::transport::Channel;
 
 use crate::{
     harness::{Redis, kafka::Kafka, nats::Nats, rabbitmq::RabbitMq},
@@ -57,20 +55,27 @@ impl Broker {
     }
 }
 
-/// Waits until the service has delivered the backlog, and returns the rate after the first events.
-pub(crate) async fn delivered(channel: Channel) -> Outcome {
+#[derive(FromQueryResult)]
+struct Progress {
+    position: i64,
+    last: i64,
+    problem: String,
+}
+
+/// Waits until the service has delivered the backlog, and returns the rate after the first events. One row of the database is looked
+/// at: `GetEventFeed` reads several, and so often that delivery would be slower.
+pub(crate) async fn delivered(connection: &DatabaseConnection) -> Outcome {
+    let look = "SELECT position, problem, (SELECT position FROM feed_head) AS last FROM sinks";
     let mut first: Option<(Instant, i64)> = None;
     loop {
-        let feed = EventsClient::new(channel.clone()).get_event_feed(GetEventFeedRequest {}).await;
-        let Some(sink) = feed.expect("the feed is read").into_inner().sinks.pop() else {
-            tokio::time::sleep(LOOK).await;
-            continue;
-        };
-        assert_eq!(sink.problem, "", "the sink works");
-        match first {
-            None if sink.position > 0 => first = Some((Instant::now(), sink.position)),
-            Some((begin, from)) if sink.lag == 0 => return outcome((sink.position - from) as f64, begin),
-            _ => {}
+        let look = Progress::find_by_statement(Statement::from_string(DbBackend::Postgres, look));
+        if let Some(Progress { position, last, problem }) = look.one(connection).await.expect("the row is read") {
+            assert_eq!(problem, "", "the sink works");
+            match first {
+                None if position > 0 => first = Some((Instant::now(), position)),
+                Some((begin, from)) if position == last => return outcome((position - from) as f64, begin),
+                _ => {}
+            }
         }
         tokio::time::sleep(LOOK).await;
     }
