@@ -39,15 +39,16 @@ impl Relay {
     ) -> Result<(), Trouble> {
         let epoch = Arc::clone(&delivery.epoch);
         let messages = messages(rows, Some(&epoch));
+        let last = rows.last().map_or(delivery.position, |row| row.position);
         if planted::has(Bug::PositionBeforeConfirmation) {
-            delivery.advance(rows.last().map_or(delivery.position, |row| row.position));
+            delivery.advance(last);
         }
         let sent = to_send(delivery, &messages);
         let outcome = each.deliver(&sent).await;
         metrics::sink(|sink| sink.published(&self.address.name, outcome.confirmed.len()));
         if outcome.confirmed.len() == messages.len() {
             // As it is almost always. Nothing waits, since what waits is not sent.
-            delivery.advance(rows.last().map_or(delivery.position, |row| row.position));
+            delivery.advance(last);
             return outcome.trouble.map_or(Ok(()), Err);
         }
         delivery.confirmed.extend(outcome.confirmed.iter().map(|index| place(&sent[*index])));

@@ -178,7 +178,7 @@ impl Relay {
                 let sent = match next {
                     Next::Rows(rows) => {
                         let sent = self.send_each(&mut each, delivery, &rows).await;
-                        // That takes a while, in which the next rows can be sent.
+                        // To free them takes a while, in which the next rows can be sent.
                         tokio::spawn(async move { drop(rows) });
                         sent
                     }
