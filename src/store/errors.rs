@@ -152,10 +152,11 @@ fn classify(error: &DbErr) -> Class {
         DbErr::Conn(runtime) | DbErr::Exec(runtime) | DbErr::Query(runtime) => runtime,
         _ => return Class::Broken,
     };
-    let error = match (runtime, error) {
-        (RuntimeErr::SqlxError(error), _) => error,
+    let connects = matches!(error, DbErr::Conn(_));
+    let error = match runtime {
+        RuntimeErr::SqlxError(error) => error,
         // The pool is closed.
-        (_, DbErr::Conn(_)) => return Class::Unavailable,
+        _ if connects => return Class::Unavailable,
         _ => return Class::Broken,
     };
     match error.as_ref() {
@@ -163,7 +164,11 @@ fn classify(error: &DbErr) -> Class {
             let refusal = refusal.as_ref();
             let code = refusal.code().unwrap_or_default().into_owned();
             if refusal.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
-                classify_postgres(&code, refusal.constraint())
+                match classify_postgres(&code, refusal.constraint()) {
+                    // A refusal of a connection, as with ALLOW_CONNECTIONS false, concerns no statement of this program.
+                    Class::Broken if connects => Class::Unavailable,
+                    class => class,
+                }
             } else {
                 classify_sqlite(&code, refusal.message())
             }
