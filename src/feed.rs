@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: what a subscriber has taken. It has a cursor, and resumes from it at any instance.
 
+mod entry;
 mod filter;
 mod follower;
 mod pages;
@@ -23,10 +24,11 @@ use std::{
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use filter::{Filter, KINDS, NAMESPACE};
+pub use entry::{Entry, KINDS, NAMESPACE};
+pub use filter::Filter;
 pub use follower::{Follower, Found};
 pub use retention::Kept;
-pub use row::{Cursor, Entry, Row};
+pub use row::{Cursor, Row};
 pub use subscription::{Delivery, Subscription};
 
 use crate::{
@@ -53,9 +55,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Rows that are read at once for subscribers.
 const PAGE: usize = 500;
 /// The same for a sink. There are few of them, and each waits at the end of its rows until everything is confirmed.
-const SINK_PAGE: usize = 5_000;
+const SINK_PAGE: usize = 10_000;
 /// With so many events no further rows are read at once.
-const MOST_EVENTS: usize = 10_000;
+const MOST_EVENTS: usize = 20_000;
 /// The most rows of one statement, which has a deadline.
 const ROWS_OF_A_STATEMENT: usize = 1_000;
 /// Most rows that are read into memory when subscribers come after a while.

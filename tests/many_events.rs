@@ -77,7 +77,7 @@ async fn what_is_kept_of_a_large_pass_is_delivered_and_counted() {
 /// More commits than a page has, with more events than are delivered at once.
 #[tokio::test]
 async fn a_sink_has_the_events_of_many_commits_in_their_order() {
-    const COMMITS: i64 = 6_000;
+    const COMMITS: i64 = 12_000;
     let (storage, redis) = (Storage::new(Store::Postgres).await, Redis::start().await);
     let server = storage.setup().start().await;
     showtime(&server).await;

@@ -11,6 +11,7 @@ use crate::harness::{
 
 on_both_stores!(
     what_redis_has_lost_of_its_end_is_delivered_again,
+    what_redis_has_lost_is_delivered_again_while_nothing_happens,
     after_entries_of_another_history_events_are_written_all_the_same,
     an_event_is_not_taken_for_another_one_with_its_id,
     entries_that_consumers_delete_are_not_delivered_again,
@@ -40,6 +41,25 @@ async fn what_redis_has_lost_of_its_end_is_delivered_again(world: World) {
     let server = start(&world, &redis).await;
     change(&server, &showtime, "cem").await;
     has(&redis, &feed(&server, 10).await).await;
+}
+
+async fn what_redis_has_lost_is_delivered_again_while_nothing_happens(world: World) {
+    let mut redis = Redis::start().await;
+    world.stop().await;
+    let server = start(&world, &redis).await;
+    change(&server, &showtime(&server).await, "ada").await;
+    let events = feed(&server, 4).await;
+    has(&redis, &events).await;
+    delivered(&server).await;
+    // It keeps everything in memory, and begins with nothing.
+    redis.restart().await;
+    has(&redis, &events).await;
+    delivered(&server).await;
+    // The connection stays, and the stream is gone.
+    redis.run(&["DEL", "boxoffice:events"]);
+    has(&redis, &events).await;
+    change(&server, &showtime(&server).await, "bob").await;
+    has(&redis, &feed(&server, 8).await).await;
 }
 
 async fn after_entries_of_another_history_events_are_written_all_the_same(world: World) {

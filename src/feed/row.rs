@@ -1,16 +1,13 @@
 //! A row of the feed, read once for all subscribers, and the place of a subscriber in the feed.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::{Arc, OnceLock},
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use prost::{DecodeError, Message};
 
+use super::entry::{Entry, Envelope};
 use crate::{
     domain::ids::ShowtimeId,
-    pb::boxoffice::events::v1::{self as pb},
     store::{Error, FeedRow},
 };
 
@@ -36,71 +33,11 @@ pub(super) struct Page {
     pub(super) goes_on: bool,
 }
 
-/// An event, and its message to subscribers once it was encoded.
-#[derive(Debug)]
-pub struct Entry {
-    /// The event.
-    pub event: pb::Event,
-    /// The event as it was read: a part of the row's bytes.
-    stored: Bytes,
-    /// Whether fields were added to the event when it was read. A letter has them in its bytes.
-    has_added: bool,
-    encoded: OnceLock<Bytes>,
-}
-
 /// The events of a row, each as it is stored. What the row has for other instances is in a field that this does not have.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
 struct StoredEvents {
     #[prost(bytes = "bytes", repeated, tag = "1")]
     events: Vec<Bytes>,
-}
-
-impl Entry {
-    /// Reads an event that was stored by itself.
-    ///
-    /// # Errors
-    /// These bytes are no event.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
-        let event = pb::Event::decode(bytes).map_err(|error| Error::Unreadable {
-            table: "dead_letters",
-            key: String::new(),
-            why: error.to_string(),
-        })?;
-        let stored = Bytes::copy_from_slice(bytes);
-        Ok(Self { event, stored, has_added: false, encoded: OnceLock::new() })
-    }
-
-    /// The event, as in `events.proto`.
-    #[must_use]
-    pub fn data(&self) -> Vec<u8> {
-        // The fields of a message may be in any order.
-        [&self.stored[..], &self.added().encode_to_vec()].concat()
-    }
-
-    /// The length of the data.
-    #[must_use]
-    pub fn data_len(&self) -> usize {
-        self.stored.len() + self.added().encoded_len()
-    }
-
-    /// The fields that were added, as an event that has nothing else.
-    fn added(&self) -> pb::Event {
-        if !self.has_added {
-            return pb::Event::default();
-        }
-        let pb::Event { aggregate_type, revision_events, .. } = self.event;
-        pb::Event {
-            aggregate_type,
-            aggregate_id: self.event.aggregate_id.clone(),
-            revision_events,
-            ..Default::default()
-        }
-    }
-
-    /// The message to subscribers. It is the same for all, and encoded for the first.
-    pub fn encoded(&self, encode: impl FnOnce(&pb::Event) -> Bytes) -> Bytes {
-        self.encoded.get_or_init(|| encode(&self.event)).clone()
-    }
 }
 
 impl Row {
@@ -109,27 +46,23 @@ impl Row {
         let (bytes, mark) = (events.len(), mark(&events));
         let read = || {
             let stored = StoredEvents::decode(Bytes::from(events))?.events;
-            let decoded = stored.into_iter().map(|stored| Ok((pb::Event::decode(&stored[..])?, stored)));
-            decoded.collect::<Result<Vec<_>, DecodeError>>()
+            let read = stored.into_iter().map(|stored| Ok((Envelope::decode(&stored[..])?, stored)));
+            read.collect::<Result<Vec<_>, DecodeError>>()
         };
         let read = read().map_err(|error| Error::Unreadable {
             table: "outbox",
             key: format!("{aggregate}/{seq}"),
             why: error.to_string(),
         })?;
-        let mut events_of = BTreeMap::<i64, i32>::new();
-        for (event, _) in &read {
-            *events_of.entry(event.revision).or_default() += 1;
-        }
-        let delivered = |event: pb::Event| pb::Event {
-            aggregate_type: pb::AggregateType::Showtime.into(),
-            aggregate_id: event.showtime_id.clone(),
-            revision_events: events_of.get(&event.revision).copied().unwrap_or_default(),
-            ..event
-        };
-        let entry =
-            |(event, stored)| Entry { event: delivered(event), stored, has_added: true, encoded: OnceLock::new() };
-        let entries = read.into_iter().map(entry).collect();
+        // The events of a revision follow each other, and have the same fields added.
+        let revisions = read.chunk_by(|(event, _), (next, _)| event.revision == next.revision);
+        let added = revisions.flat_map(|events| {
+            let added = events.first().map(|(event, _)| event.added(events.len())).unwrap_or_default();
+            std::iter::repeat_n(added, events.len())
+        });
+        let added: Vec<_> = added.collect();
+        let entry = |((envelope, stored), added)| Entry::new(envelope, stored, added);
+        let entries = read.into_iter().zip(added).map(entry).collect();
         Ok(Self { position, showtime_id: ShowtimeId(aggregate), entries, mark, bytes })
     }
 }
@@ -186,7 +119,7 @@ impl Cursor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pb::boxoffice::events::v1::event::Payload;
+    use crate::pb::boxoffice::events::v1::{self as pb, event::Payload};
 
     /// The field 15 with the number 1.
     const UNKNOWN: [u8; 2] = [15 << 3, 1];
@@ -213,16 +146,19 @@ mod tests {
             payload: Some(Payload::ShowtimeCancelled(pb::ShowtimeCancelled { confirmed_count: 3 })),
             ..pb::Event::default()
         };
-        let row = row(vec![event(4, 0), event(4, 1), event(5, 0)]);
-        for (entry, count) in row.entries.iter().zip([2, 2, 1]) {
-            let read = pb::Event::decode(&*entry.data()).unwrap();
-            assert_eq!((&read, read.revision_events), (&entry.event, count));
-            assert_eq!((read.aggregate_id.as_str(), read.traceparent.as_str()), ("a", "b"));
+        let events = [event(4, 0), event(4, 1), event(5, 0)];
+        for (entry, (event, revision_events)) in
+            row(events.to_vec()).entries.iter().zip(events.into_iter().zip([2, 2, 1]))
+        {
+            let (aggregate_type, aggregate_id) = (pb::AggregateType::Showtime.into(), "a".to_owned());
+            let delivered = pb::Event { aggregate_type, aggregate_id, revision_events, ..event };
+            assert_eq!(pb::Event::decode(&*entry.data()).unwrap(), delivered);
+            assert_eq!((entry.aggregate(), entry.traceparent(), entry.kind()), ("a", "b", "ShowtimeCancelled"));
             assert_eq!(entry.data().len(), entry.data_len());
             assert!(entry.data().windows(2).any(|bytes| bytes == UNKNOWN), "consumers may know it");
             // As a letter it has everything already.
             let letter = Entry::decode(&entry.data()).unwrap();
-            assert_eq!((&letter.event, letter.data()), (&entry.event, entry.data()));
+            assert_eq!((letter.id(), letter.aggregate(), letter.data()), (entry.id(), entry.aggregate(), entry.data()));
         }
     }
 

@@ -83,7 +83,7 @@ fn message(events: &EventStream, delivery: &Delivery) -> Bytes {
         Delivery::Event { row, index } => row.entries.get(*index).map_or_else(Bytes::new, |entry| {
             // The token is of the place in the feed, and so the same for all subscribers.
             let token = || events.token(Cursor::past(row, *index));
-            entry.encoded(|_| encode(Message::Event(convert::feed_event(entry, token()))))
+            entry.encoded(|| convert::feed_event(entry, token()))
         }),
         Delivery::Heartbeat(cursor) => {
             encode(Message::Heartbeat(pb::FeedHeartbeat { resume_token: events.token(*cursor) }))

@@ -30,12 +30,12 @@ impl<'a> Message<'a> {
 
     /// What the event is of. Its events are delivered in their order.
     pub(super) fn aggregate(&self) -> &'a str {
-        &self.entry.event.aggregate_id
+        self.entry.aggregate()
     }
 
     /// When it happened.
     pub(super) fn time(&self) -> Option<DateTime<Utc>> {
-        let time = self.entry.event.time.as_ref()?;
+        let time = self.entry.time()?;
         DateTime::from_timestamp(time.seconds, time.nanos.cast_unsigned())
     }
 
@@ -63,7 +63,7 @@ impl<'a> Message<'a> {
         let sometimes = [
             ("epoch", self.epoch.unwrap_or_default().into()),
             ("time", time.unwrap_or_default().into()),
-            ("traceparent", self.entry.event.traceparent.as_str().into()),
+            ("traceparent", self.entry.traceparent().into()),
         ];
         always.into_iter().chain(sometimes.into_iter().filter(|(_, value): &(_, Cow<'_, str>)| !value.is_empty()))
     }

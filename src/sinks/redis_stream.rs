@@ -103,6 +103,7 @@ impl Connection {
     /// The end of the stream, if there is a stream.
     pub(super) async fn end(&mut self) -> Result<Option<End>, Trouble> {
         if !ask::<bool>(&mut self.server, cmd("EXISTS").arg(&self.stream)).await? {
+            self.top = (0, 0);
             return Ok(None);
         }
         let found: Vec<(String, Value)> = ask(&mut self.server, cmd("XINFO").arg("STREAM").arg(&self.stream)).await?;
@@ -120,6 +121,12 @@ impl Connection {
         self.top = (position.parse().map_err(|_| foreign())?, index.parse().map_err(|_| foreign())?);
         let attributes = last.filter(|(id, _)| *id == top).map(|(_, fields)| fields);
         Ok(Some(End { top: self.top, attributes }))
+    }
+
+    /// Whether the stream does not have what was written last. The server may have ended and begun anew meanwhile.
+    pub(super) async fn has_lost(&mut self) -> Result<bool, Trouble> {
+        let written = self.top;
+        Ok(self.end().await?.is_none_or(|end| end.top < written))
     }
 
     /// Writes the messages, those that are there already excepted. `shift` is added to their positions. Returns how many were

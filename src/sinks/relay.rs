@@ -5,7 +5,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{address::Address, connection::Connection, delivery::Delivery, trouble::Trouble};
+use super::{
+    address::{Address, Broker},
+    connection::Connection,
+    delivery::Delivery,
+    trouble::Trouble,
+};
 use crate::{
     background::{NextRun, Task},
     clock::Clock,
@@ -47,6 +52,8 @@ enum Next {
     Rows(Vec<Arc<Row>>),
     /// Dead letters that an operator lets be sent again, and what waited behind them.
     Letters,
+    /// What the broker has lost, if it has.
+    Lost,
 }
 
 impl Relay {
@@ -105,7 +112,12 @@ impl Relay {
                     None
                 }
                 found = delivery.follower.after(delivery.position) => Some(found?),
-                () = sleep_until(due) => None,
+                () = sleep_until(due) => {
+                    if !delivery.is_ahead && self.may_lose(&delivery) {
+                        self.attempt(&mut delivery, Next::Lost, shutdown).await;
+                    }
+                    None
+                }
             };
             // Not before the rows that were found are delivered.
             let due = if found.is_some() && delivery.is_ahead { delivery.beat + WRITE_PAUSE_BUSY } else { due };
@@ -127,6 +139,13 @@ impl Relay {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the broker may lose what it has confirmed, and so is looked at while there is nothing to deliver. Redis writes its file
+    /// later. A sink that was not used yet has no connection.
+    fn may_lose(&self, delivery: &Delivery) -> bool {
+        let was_used = delivery.connection.is_some() || !delivery.problem.is_empty();
+        was_used && matches!(self.address.broker, Broker::Redis { .. })
     }
 
     /// Delivers what comes next, or notes why it was not delivered and waits a while.
@@ -169,8 +188,10 @@ impl Relay {
         };
         let (connection, sent) = match connection {
             Connection::Redis(mut redis) => {
-                if let Next::Rows(rows) = next {
-                    self.send_in_sequence(&mut redis, delivery, &rows).await?;
+                match next {
+                    Next::Rows(rows) => self.send_in_sequence(&mut redis, delivery, &rows).await?,
+                    Next::Lost if redis.has_lost().await? => self.align(&mut redis, delivery).await?,
+                    Next::Lost | Next::Letters => {}
                 }
                 (Connection::Redis(redis), Ok(()))
             }
@@ -183,6 +204,7 @@ impl Relay {
                         sent
                     }
                     Next::Letters => self.send_letters(&mut each, delivery).await,
+                    Next::Lost => Ok(()),
                 };
                 if sent.is_err() && !each.works() {
                     return sent.map(|()| true);

@@ -2,6 +2,10 @@
 
 use std::collections::HashSet;
 
+use bytes::Bytes;
+use prost::Message as _;
+use prost_types::Timestamp;
+
 use super::{
     common::{at_most, finish},
     values::duration,
@@ -18,6 +22,32 @@ const MOST_NAMES: usize = 100;
 const MOST_SHOWTIMES: usize = 1_000;
 /// The most characters of a cinema's name.
 const LONGEST_CINEMA: usize = 100;
+
+/// `SubscribeEventsResponse` with an event.
+#[derive(Clone, PartialEq, prost::Message)]
+struct SubscribedEvent {
+    #[prost(message, optional, tag = "1")]
+    event: Option<StoredFeedEvent>,
+}
+
+/// `FeedEvent`, with its data as it is stored. A message and its bytes are encoded the same.
+#[derive(Clone, PartialEq, prost::Message)]
+struct StoredFeedEvent {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(string, tag = "2")]
+    source: String,
+    #[prost(string, tag = "3")]
+    r#type: String,
+    #[prost(string, tag = "4")]
+    subject: String,
+    #[prost(message, optional, tag = "5")]
+    time: Option<Timestamp>,
+    #[prost(bytes = "vec", tag = "6")]
+    data: Vec<u8>,
+    #[prost(string, tag = "7")]
+    resume_token: String,
+}
 
 pub(crate) fn subscribe_events(request: pb::SubscribeEventsRequest) -> Result<(EventStart, EventFilter), Violations> {
     let mut violations = Violations::new();
@@ -58,17 +88,18 @@ pub(crate) fn subscribe_events(request: pb::SubscribeEventsRequest) -> Result<(E
     finish(violations, Some((start, filter)))
 }
 
-pub(crate) fn feed_event(entry: &Entry, resume_token: String) -> pb::FeedEvent {
-    let event = &entry.event;
-    pb::FeedEvent {
+/// The message to subscribers, as its bytes.
+pub(crate) fn feed_event(entry: &Entry, resume_token: String) -> Bytes {
+    let event = StoredFeedEvent {
         id: entry.id(),
         source: entry.source(),
         r#type: entry.event_type().to_owned(),
         subject: entry.subject().to_owned(),
-        time: event.time,
-        data: Some(event.clone()),
+        time: entry.time(),
+        data: entry.data(),
         resume_token,
-    }
+    };
+    SubscribedEvent { event: Some(event) }.encode_to_vec().into()
 }
 
 pub(crate) fn event_feed(feed: EventFeed) -> pb::GetEventFeedResponse {
@@ -96,5 +127,29 @@ fn event_sink(EventSink { sink, is_running, lag, lag_time, letters }: EventSink)
         problem: if is_running { sink.problem } else { String::new() },
         dead_letters: letters.dead.cast_signed(),
         waiting_events: letters.waiting.cast_signed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb::boxoffice::events::v1::Event;
+
+    #[test]
+    fn an_event_is_the_message_of_the_contract() {
+        let time = Some(Timestamp { seconds: 5, nanos: 6 });
+        let data = Event { showtime_id: "a".to_owned(), revision: 3, ordinal: 2, time, ..Event::default() };
+        let entry = Entry::decode(&data.encode_to_vec()).unwrap();
+        let read = pb::SubscribeEventsResponse::decode(feed_event(&entry, "t".to_owned())).unwrap();
+        let event = pb::FeedEvent {
+            id: "a/3/2".to_owned(),
+            source: "/showtimes/a".to_owned(),
+            r#type: NAMESPACE.to_owned(),
+            subject: "a".to_owned(),
+            time,
+            data: Some(data),
+            resume_token: "t".to_owned(),
+        };
+        assert_eq!(read.message, Some(pb::subscribe_events_response::Message::Event(event)));
     }
 }

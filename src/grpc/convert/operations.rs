@@ -1,5 +1,7 @@
 //! Dead letters and what operators ask for.
 
+use prost::Message as _;
+
 use super::{
     common::{at_most, finish},
     values::timestamp,
@@ -7,7 +9,10 @@ use super::{
 use crate::{
     app::{DeadLetter, DeadLetters, PageRequest},
     domain::violations::Violations,
-    pb::boxoffice::v1::{self as pb, drop_dead_letters_request, redrive_dead_letters_request},
+    pb::boxoffice::{
+        events::v1::Event,
+        v1::{self as pb, drop_dead_letters_request, redrive_dead_letters_request},
+    },
 };
 
 /// The most characters of the name of a sink, and of the id of a letter.
@@ -65,6 +70,6 @@ pub(crate) fn dead_letter(letter: DeadLetter) -> pb::DeadLetter {
         create_time: Some(timestamp(stored.write_time)),
         event_id: entry.id(),
         r#type: entry.event_type().to_owned(),
-        data: Some(entry.event),
+        data: Event::decode(&*entry.data()).ok(),
     }
 }

@@ -1,0 +1,265 @@
+//! An event of the feed. The bytes that are stored are what is delivered, so the payload, which is the largest part, is only read for
+//! its kind and its subject.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use prost::{DecodeError, Message};
+use prost_types::Timestamp;
+
+use crate::{pb::boxoffice::events::v1::AggregateType, store::Error};
+
+/// The names of all kinds of events.
+pub const KINDS: [&str; 8] = [
+    "ShowtimeCreated",
+    "ShowtimeCancelled",
+    "ReservationCreated",
+    "ReservationExtended",
+    "ReservationConfirmed",
+    "ReservationCancelled",
+    "ReservationExpired",
+    "SeatsReleased",
+];
+
+/// What stands before the kind in the type of an event.
+pub const NAMESPACE: &str = "boxoffice.v1.";
+
+/// An event, and its message to subscribers once it was encoded.
+#[derive(Debug)]
+pub struct Entry {
+    envelope: Envelope,
+    /// The event as it was read: a part of the row's bytes.
+    stored: Bytes,
+    /// The fields that were added to the event when it was read. A letter has them in its bytes.
+    added: Bytes,
+    encoded: OnceLock<Bytes>,
+}
+
+/// `Event`, without what is only passed on.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Envelope {
+    #[prost(string, tag = "1")]
+    showtime_id: String,
+    #[prost(int64, tag = "2")]
+    pub(super) revision: i64,
+    #[prost(int32, tag = "3")]
+    ordinal: i32,
+    #[prost(message, optional, tag = "4")]
+    time: Option<Timestamp>,
+    #[prost(string, tag = "7")]
+    aggregate_id: String,
+    #[prost(string, tag = "9")]
+    traceparent: String,
+    #[prost(oneof = "Payload", tags = "16, 17, 18, 19, 20, 21, 22, 23")]
+    payload: Option<Payload>,
+}
+
+/// The payload of `Event`, with what tells its subject.
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum Payload {
+    #[prost(message, tag = "16")]
+    ShowtimeCreated(OfShowtime),
+    #[prost(message, tag = "17")]
+    ShowtimeCancelled(OfShowtime),
+    #[prost(message, tag = "18")]
+    ReservationCreated(OfReservation),
+    #[prost(message, tag = "19")]
+    ReservationConfirmed(OfReservation),
+    #[prost(message, tag = "20")]
+    ReservationCancelled(OfReservation),
+    #[prost(message, tag = "21")]
+    ReservationExpired(OfReservation),
+    #[prost(message, tag = "22")]
+    SeatsReleased(OfReservation),
+    #[prost(message, tag = "23")]
+    ReservationExtended(OfReservation),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct OfShowtime {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct OfReservation {
+    #[prost(string, tag = "1")]
+    reservation_id: String,
+}
+
+/// The fields of `Event` that are not stored, since the row has them.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Added {
+    #[prost(enumeration = "AggregateType", tag = "6")]
+    aggregate_type: i32,
+    #[prost(string, tag = "7")]
+    aggregate_id: String,
+    #[prost(int32, tag = "8")]
+    revision_events: i32,
+}
+
+impl Envelope {
+    /// The fields that are added to each event of a revision of a showtime that has so many.
+    pub(super) fn added(&self, revision_events: usize) -> Bytes {
+        let added = Added {
+            aggregate_type: AggregateType::Showtime.into(),
+            aggregate_id: self.showtime_id.clone(),
+            revision_events: i32::try_from(revision_events).unwrap_or(i32::MAX),
+        };
+        added.encode_to_vec().into()
+    }
+}
+
+impl Entry {
+    pub(super) fn new(envelope: Envelope, stored: Bytes, added: Bytes) -> Self {
+        Self { envelope, stored, added, encoded: OnceLock::new() }
+    }
+
+    /// Reads an event that was stored by itself.
+    ///
+    /// # Errors
+    /// These bytes are no event.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Error> {
+        let unreadable = |error: DecodeError| Error::Unreadable {
+            table: "dead_letters",
+            key: String::new(),
+            why: error.to_string(),
+        };
+        let envelope = Envelope::decode(bytes).map_err(unreadable)?;
+        Ok(Self::new(envelope, Bytes::copy_from_slice(bytes), Bytes::new()))
+    }
+
+    /// The event, as in `events.proto`.
+    #[must_use]
+    pub fn data(&self) -> Vec<u8> {
+        // The fields of a message may be in any order.
+        [&self.stored[..], &self.added[..]].concat()
+    }
+
+    /// The length of the data.
+    #[must_use]
+    pub fn data_len(&self) -> usize {
+        self.stored.len() + self.added.len()
+    }
+
+    /// The message to subscribers. It is the same for all, and encoded for the first.
+    pub fn encoded(&self, encode: impl FnOnce() -> Bytes) -> Bytes {
+        self.encoded.get_or_init(encode).clone()
+    }
+
+    /// The id of the event: the showtime, the revision, and the position among the events of the revision.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let Envelope { showtime_id, revision, ordinal, .. } = &self.envelope;
+        format!("{showtime_id}/{revision}/{ordinal}")
+    }
+
+    /// The showtime as a source of events.
+    #[must_use]
+    pub fn source(&self) -> String {
+        format!("/showtimes/{}", self.envelope.showtime_id)
+    }
+
+    /// What the event is of.
+    #[must_use]
+    pub fn aggregate(&self) -> &str {
+        let Envelope { showtime_id, aggregate_id, .. } = &self.envelope;
+        // The row's showtime, where it is added.
+        if aggregate_id.is_empty() { showtime_id } else { aggregate_id }
+    }
+
+    /// When it happened.
+    #[must_use]
+    pub fn time(&self) -> Option<Timestamp> {
+        self.envelope.time
+    }
+
+    /// The trace of the request that caused it; empty if none did.
+    #[must_use]
+    pub fn traceparent(&self) -> &str {
+        &self.envelope.traceparent
+    }
+
+    /// The type of the event; the namespace alone for one of a kind that this program does not know.
+    #[must_use]
+    pub fn event_type(&self) -> &'static str {
+        match self.envelope.payload {
+            Some(Payload::ShowtimeCreated(_)) => "boxoffice.v1.ShowtimeCreated",
+            Some(Payload::ShowtimeCancelled(_)) => "boxoffice.v1.ShowtimeCancelled",
+            Some(Payload::ReservationCreated(_)) => "boxoffice.v1.ReservationCreated",
+            Some(Payload::ReservationExtended(_)) => "boxoffice.v1.ReservationExtended",
+            Some(Payload::ReservationConfirmed(_)) => "boxoffice.v1.ReservationConfirmed",
+            Some(Payload::ReservationCancelled(_)) => "boxoffice.v1.ReservationCancelled",
+            Some(Payload::ReservationExpired(_)) => "boxoffice.v1.ReservationExpired",
+            Some(Payload::SeatsReleased(_)) => "boxoffice.v1.SeatsReleased",
+            None => NAMESPACE,
+        }
+    }
+
+    /// The name of the event's kind; empty for one that this program does not know.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.event_type().strip_prefix(NAMESPACE).unwrap_or_default()
+    }
+
+    /// What the event is about: the id of the reservation, or else of the showtime.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        match &self.envelope.payload {
+            Some(
+                Payload::ReservationCreated(of)
+                | Payload::ReservationExtended(of)
+                | Payload::ReservationConfirmed(of)
+                | Payload::ReservationCancelled(of)
+                | Payload::ReservationExpired(of)
+                | Payload::SeatsReleased(of),
+            ) => &of.reservation_id,
+            Some(Payload::ShowtimeCreated(_) | Payload::ShowtimeCancelled(_)) | None => &self.envelope.showtime_id,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb::boxoffice::events::v1::{self as pb, event::Payload as Stored};
+
+    fn entry(payload: Option<Stored>) -> Entry {
+        let event = pb::Event { showtime_id: "a".to_owned(), payload, ..pb::Event::default() };
+        Entry::decode(&event.encode_to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_kind_and_the_subject_are_those_of_the_payload() {
+        let reservation_id = || "b".to_owned();
+        let payloads = [
+            Stored::ShowtimeCreated(pb::ShowtimeCreated { auditorium_id: "c".to_owned(), ..Default::default() }),
+            Stored::ShowtimeCancelled(pb::ShowtimeCancelled { confirmed_count: 7 }),
+            Stored::ReservationCreated(pb::ReservationCreated {
+                reservation_id: reservation_id(),
+                ..Default::default()
+            }),
+            Stored::ReservationExtended(pb::ReservationExtended {
+                reservation_id: reservation_id(),
+                ..Default::default()
+            }),
+            Stored::ReservationConfirmed(pb::ReservationConfirmed {
+                reservation_id: reservation_id(),
+                ..Default::default()
+            }),
+            Stored::ReservationCancelled(pb::ReservationCancelled {
+                reservation_id: reservation_id(),
+                ..Default::default()
+            }),
+            Stored::ReservationExpired(pb::ReservationExpired {
+                reservation_id: reservation_id(),
+                ..Default::default()
+            }),
+            Stored::SeatsReleased(pb::SeatsReleased { reservation_id: reservation_id(), ..Default::default() }),
+        ];
+        for (payload, kind) in payloads.into_iter().zip(KINDS) {
+            let entry = entry(Some(payload));
+            let subject = if kind.starts_with("Showtime") { "a" } else { "b" };
+            assert_eq!((entry.kind(), entry.subject()), (kind, subject));
+            assert_eq!(entry.event_type(), format!("{NAMESPACE}{kind}"));
+        }
+        assert_eq!((entry(None).kind(), entry(None).subject()), ("", "a"));
+    }
+}
