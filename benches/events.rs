@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use boxoffice::pb::boxoffice::v1::{ReserveSeatsRequest, Seat, reservations_client::ReservationsClient};
 use contention::{
-    deployment::{schedule, seed},
+    deployment::{Prices, schedule, seed},
     load::{self, LoadResult, Workload},
     messages::SEATS_PER_ROW,
 };
@@ -151,7 +151,7 @@ impl Bench {
     async fn start(program: &Program, store: Store) -> Self {
         let storage = Storage::new(store).await;
         let service = Service::start(program, storage.setup()).await;
-        let showtimes = schedule(&service, AUDITORIUMS, SHOWTIMES).await;
+        let showtimes = schedule(&service, AUDITORIUMS, SHOWTIMES, Prices::One).await;
         Self { service, storage, showtimes, used: 0 }
     }
 

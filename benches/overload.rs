@@ -34,7 +34,7 @@ mod overload {
 
 use std::time::Duration;
 
-use contention::deployment::{schedule, seed};
+use contention::deployment::{Prices, schedule, seed};
 use harness::{Store, world::Storage};
 use overload::{
     load::{self, pin},
@@ -86,7 +86,7 @@ async fn measure_round(program: &Program, seconds: f64) -> Figures {
     pin(SERVICE_CORE);
     let service = Service::start(program, storage.setup()).await;
     pin(LOAD_CORE);
-    let showtimes = schedule(&service, AUDITORIUMS, SHOWTIMES).await;
+    let showtimes = schedule(&service, AUDITORIUMS, SHOWTIMES, Prices::One).await;
     let plan = |first, phases| Plan {
         address: service.address.clone(),
         showtimes: showtimes.clone(),

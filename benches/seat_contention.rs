@@ -21,7 +21,7 @@ mod contention;
 mod wire;
 
 use contention::{
-    deployment::{self, Deployment, SHOWTIMES},
+    deployment::{self, Deployment, Prices, SHOWTIMES},
     load::{self, Workload},
     messages, past,
     usual::{self, Way},
@@ -63,6 +63,10 @@ enum Place {
     Postgres,
     /// Three processes on one database.
     ThreeProcesses,
+    /// With showtimes apart from those of other turns.
+    OnePrice,
+    /// With price lists of three ticket types.
+    PriceLists,
     /// With ten past reservations in the database.
     TenPast,
     /// With a million past reservations in the database.
@@ -71,7 +75,7 @@ enum Place {
 }
 
 /// In the order of their turns. Contestants that are compared are neighbours.
-const CONTESTANTS: [(Key, Contestant); 32] = [
+const CONTESTANTS: [(Key, Contestant); 38] = [
     (("usual way", 1), Contestant::Usual(Way::Transaction)),
     // With one call in flight the figures vary most from turn to turn, so these take three turns in a round.
     (("one statement", 1), Contestant::Usual(Way::Statement)),
@@ -104,6 +108,13 @@ const CONTESTANTS: [(Key, Contestant); 32] = [
     ((TEN_PAST, 256), Contestant::Service(Place::TenPast, Workload::Reserve)),
     ((TEN_PAST, 256), Contestant::Service(Place::TenPast, Workload::Reserve)),
     ((MILLION_PAST, 256), Contestant::Service(Place::MillionPast, Workload::Reserve)),
+    // In the same way.
+    ((ONE_PRICE, 256), Contestant::Service(Place::OnePrice, Workload::Reserve)),
+    ((THREE_TYPES, 256), Contestant::Service(Place::PriceLists, Workload::ReserveTypes)),
+    ((THREE_TYPES, 256), Contestant::Service(Place::PriceLists, Workload::ReserveTypes)),
+    ((ONE_PRICE, 256), Contestant::Service(Place::OnePrice, Workload::Reserve)),
+    ((ONE_PRICE, 256), Contestant::Service(Place::OnePrice, Workload::Reserve)),
+    ((THREE_TYPES, 256), Contestant::Service(Place::PriceLists, Workload::ReserveTypes)),
     ((USUAL_SQLITE, 1), Contestant::UsualSqlite),
     ((RESERVE_SQLITE, 256), Contestant::Service(Place::Sqlite, Workload::Reserve)),
 ];
@@ -111,6 +122,8 @@ const SAME_SEATS: &str = "same seats";
 const ECHO_REFUSALS: &str = "echo, as refusals";
 const TEN_PAST: &str = "reserve, 10 past";
 const MILLION_PAST: &str = "reserve, 1,000,000 past";
+const ONE_PRICE: &str = "reserve, one price";
+const THREE_TYPES: &str = "reserve, three ticket types";
 const USUAL_SQLITE: &str = "usual way, SQLite";
 const RESERVE_SQLITE: &str = "reserve, SQLite";
 
@@ -175,6 +188,7 @@ fn ratios(table: &Table) -> Vec<Ratio> {
         at_least("reserve_vs_statement", reserve, statement, 1.4, 2.5),
         at_least("refusals_vs_echo", (SAME_SEATS, 500), (ECHO_REFUSALS, 500), 0.5, 0.8),
         at_least("million_vs_empty", (MILLION_PAST, 256), (TEN_PAST, 256), 0.9, 0.97),
+        at_least("types_vs_price", (THREE_TYPES, 256), (ONE_PRICE, 256), 0.95, 1.0),
         at_least("sqlite_reserve_vs_usual", (RESERVE_SQLITE, 256), (USUAL_SQLITE, 1), 4.0, 8.0),
         Ratio::at_most("single_vs_statement_plus_echo", single(table), 2.0, 1.5),
     ]
@@ -262,15 +276,18 @@ impl Runner {
             return at;
         }
         let (store, processes) = match place {
-            Place::Postgres | Place::TenPast | Place::MillionPast => (Store::Postgres, 1),
+            Place::Postgres | Place::OnePrice | Place::PriceLists | Place::TenPast | Place::MillionPast => {
+                (Store::Postgres, 1)
+            }
             Place::ThreeProcesses => (Store::Postgres, 3),
             Place::Sqlite => (Store::Sqlite, 1),
         };
-        let mut deployment = Deployment::start(&self.programs[program], store, processes).await;
+        let prices = if place == Place::PriceLists { Prices::List } else { Prices::One };
+        let mut deployment = Deployment::start(&self.programs[program], store, processes, prices).await;
         match place {
             Place::TenPast => past::write(&deployment.storage, 10).await,
             Place::MillionPast => past::write(&deployment.storage, 1_000_000).await,
-            Place::Postgres | Place::ThreeProcesses | Place::Sqlite => {}
+            Place::Postgres | Place::ThreeProcesses | Place::OnePrice | Place::PriceLists | Place::Sqlite => {}
         }
         // A service that has run for a while has seen every showtime.
         deployment.load(Workload::Reserve, 256, WARM_UP);

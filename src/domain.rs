@@ -8,6 +8,7 @@ pub mod ids;
 pub mod layout;
 pub mod money;
 pub mod movie;
+pub mod prices;
 pub mod reservation;
 pub mod seat_index;
 pub mod seat_map;

@@ -9,18 +9,30 @@ use tonic_types::StatusExt as _;
 
 use crate::harness::{
     Server, Store, World,
-    contract::{good_request, methods, path, pool},
+    contract::{good_request, good_request_with, methods, path, pool},
     raw,
     refusals::violations,
 };
 
 /// Fields without a rule of their own. A new field needs a rule or an entry here.
-const WITHOUT_RULE: [&str; 15] = [
+const WITHOUT_RULE: [&str; 27] = [
     "CancelShowtimeRequest.force",
     "ConfirmReservationRequest.tender",
+    "CreateShowtimeRequest.price",
     "CreateShowtimeRequest.price.currency_code",
     "CreateShowtimeRequest.price.nanos",
     "CreateShowtimeRequest.price.units",
+    "CreateShowtimeRequest.price_list",
+    "CreateShowtimeRequest.price_list.fee",
+    "CreateShowtimeRequest.price_list.fee.currency_code",
+    "CreateShowtimeRequest.price_list.fee.nanos",
+    "CreateShowtimeRequest.price_list.fee.units",
+    "CreateShowtimeRequest.price_list.supplements[0].amount.currency_code",
+    "CreateShowtimeRequest.price_list.supplements[0].amount.nanos",
+    "CreateShowtimeRequest.price_list.supplements[0].amount.units",
+    "CreateShowtimeRequest.price_list.ticket_types[0].price.currency_code",
+    "CreateShowtimeRequest.price_list.ticket_types[0].price.nanos",
+    "CreateShowtimeRequest.price_list.ticket_types[0].price.units",
     "GetOccupancyRequest.include_cancelled",
     "GetSeatMapRequest.include_seats",
     "ListDeadLettersRequest.dead_only",
@@ -109,6 +121,8 @@ async fn the_conversions_enforce_every_annotation_by_field() {
             }
         }
         for site in sites(&pool, &method.input(), &[]) {
+            let field = site.steps.first().map_or(&site.field, |(field, _)| field);
+            let request = good_request_with(&method.input(), field.name());
             for Breach { rule, value, below } in breaches(&site, &request) {
                 let mut changed = request.clone();
                 site.replace(&mut changed, value);
@@ -175,7 +189,8 @@ fn with_all(request: &DynamicMessage, fields: &[FieldDescriptor], set: bool) -> 
         if !set {
             changed.clear_field(field);
         } else if !changed.has_field(field) {
-            changed.set_field(field, Value::I32(1));
+            let any = if field.kind() == Kind::Int32 { Value::I32(1) } else { Value::default_value_for_field(field) };
+            changed.set_field(field, any);
         }
     }
     changed
@@ -286,7 +301,8 @@ fn values(rule: &str, bound: &Value, valid: &Value) -> Vec<(Value, &'static str)
         "string.pattern" => match bound.as_str().expect("a pattern") {
             "^[A-Za-z0-9_-]{1,64}$" => vec![text("a b"), text("ñ"), text(&"a".repeat(65)), text("a\n")],
             "^[A-Z]{1,4}$" => vec![text("a"), text("1"), text("A1"), text("ABCDE"), text("A-"), text("A\n")],
-            "^[sac_.]+$" => vec![text("sxs"), text("s\n"), text("S")],
+            "^[sacp_.]+$" => vec![text("sxs"), text("s\n"), text("S")],
+            "^[a-z][a-z0-9_-]{0,19}$" => vec![text("A"), text("1a"), text("a b"), text(&"a".repeat(21)), text("a\n")],
             "^[0-9]{4}-[0-9]{2}-[0-9]{2}$" => {
                 vec![text("2027-2-28"), text("28-02-2027"), text("2027-02-28T"), text("x")]
             }

@@ -13,7 +13,7 @@ const GET_SHOWTIME: &str = "/boxoffice.v1.Showtimes/GetShowtime";
 const LIST_SHOWTIMES: &str = "/boxoffice.v1.Showtimes/ListShowtimes";
 const WATCH: &str = "/boxoffice.v1.Showtimes/WatchSeatMap";
 /// Showtimes of one page, whose answer has nearly 64 KiB.
-const PAGE: i32 = 145;
+const PAGE: i32 = 128;
 /// The growth of the memory, in MiB, that an attack may cause.
 const MAX_GROWTH: u64 = 64;
 /// The calls of an honest client during an attack.

@@ -204,6 +204,7 @@ impl Fixture {
             reservation_id: ReservationId(Clock::System.new_id()),
             customer_id: CustomerId::parse("ada").expect("a name"),
             choice: Choice::Best(1),
+            tickets: Vec::new(),
         };
         let made = seating.decide(&command, &rules, now).expect("all seats are free").reservation;
         let made = made.expect("it is in the decision");
@@ -231,6 +232,7 @@ impl Fixture {
             reservation_id: ReservationId(Clock::System.new_id()),
             customer_id: CustomerId::parse("ada").expect("a name"),
             choice: Choice::Seats(vec![SeatName { row, number }]),
+            tickets: Vec::new(),
         };
         Request { companions: vec![companion], ..Request::new(self.id(), command) }
     }

@@ -47,6 +47,7 @@ mod open_files;
 mod outages;
 mod overlap;
 mod planted_deliveries;
+mod prices;
 mod projector;
 mod properties;
 mod provider;

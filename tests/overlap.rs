@@ -50,7 +50,7 @@ async fn the_database_refuses_an_overlap_by_itself(world: World) {
         format!(
             "INSERT INTO showtimes SELECT {id}, auditorium_id, movie_id, movie, start_time, end_time, free_again, \
              local_date, currency, price_minor, hold_us, create_time, '{state}', \
-             CASE '{state}' WHEN 'cancelled' THEN create_time END, cinema FROM showtimes"
+             CASE '{state}' WHEN 'cancelled' THEN create_time END, cinema, price_list FROM showtimes"
         )
     };
     let refused = world.storage.sql(&copy("scheduled")).await.expect_err("the slot is taken").to_string();

@@ -65,7 +65,7 @@ async fn with_many_rows(store: Store) -> (World, String) {
              SELECT i + 1, (i + 1) / {AUDITORIUMS} * 60 FROM n WHERE i < {SHOWTIMES} - 1) \
          INSERT INTO showtimes SELECT {}, {}, 'tt' || (i % 50), movie, {}, {}, {}, {date}, currency, price_minor, hold_us, \
          create_time, CASE i % 10 WHEN 0 THEN 'cancelled' ELSE 'scheduled' END, \
-         CASE i % 10 WHEN 0 THEN create_time END, 'Cinema ' || (i % {AUDITORIUMS} / 10) FROM n, showtimes",
+         CASE i % 10 WHEN 0 THEN create_time END, 'Cinema ' || (i % {AUDITORIUMS} / 10), NULL FROM n, showtimes",
         id(&format!("{FIRST} + i")),
         id(&format!("i % {AUDITORIUMS}")),
         minute("m"),

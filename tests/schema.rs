@@ -231,7 +231,8 @@ async fn showtimes_of_the_release_before_have_a_cinema() {
             ),
         };
         let undo = format!(
-            "{undo} ALTER TABLE outbox DROP COLUMN event_count; DROP TABLE dead_letters; DROP TABLE sinks; DROP TABLE feed_head; DROP INDEX showtimes_by_cinema; ALTER TABLE showtimes DROP COLUMN cinema; \
+            "{undo} ALTER TABLE showtimes DROP COLUMN price_list; ALTER TABLE reservations DROP COLUMN lines; \
+             ALTER TABLE outbox DROP COLUMN event_count; DROP TABLE dead_letters; DROP TABLE sinks; DROP TABLE feed_head; DROP INDEX showtimes_by_cinema; ALTER TABLE showtimes DROP COLUMN cinema; \
              DROP TABLE schema_compatibility; DELETE FROM schema_migrations WHERE version >= 6"
         );
         world.storage.sql(&undo).await.expect("the migration is undone");

@@ -88,12 +88,13 @@ async fn every_violation_is_named_in_one_answer(world: World) {
         price: Some(euros(-1, 0)),
         hold_duration: Some(seconds(0)),
         request_id: "no".to_owned(),
+        price_list: None,
     };
     let status = create(&world, invalid).await.expect_err("the request is invalid");
     let paths = ["movie_id", "auditorium_id", "start_time", "duration", "price*", "hold_duration", "request_id"];
     assert_violates(&status, &paths);
     let status = create(&world, CreateShowtimeRequest::default()).await.expect_err("the request is empty");
-    assert_violates(&status, &["movie_id", "auditorium_id", "start_time", "duration", "price"]);
+    assert_violates(&status, &["movie_id", "auditorium_id", "start_time", "duration", "price", "price_list"]);
 }
 
 /// Each request has one impossible time.

@@ -1,7 +1,8 @@
 //! A deployment: a database of its own, service processes on it, and thousands of showtimes with free seats.
 
 use boxoffice::pb::boxoffice::v1::{
-    CreateAuditoriumRequest, Layout, Row, auditoriums_client::AuditoriumsClient, showtimes_client::ShowtimesClient,
+    CreateAuditoriumRequest, Layout, PriceList, Row, SeatKind, Supplement, auditoriums_client::AuditoriumsClient,
+    showtimes_client::ShowtimesClient,
 };
 use futures_util::{StreamExt as _, stream};
 
@@ -10,7 +11,11 @@ use super::{
     messages::{ROWS, SEATS_PER_ROW},
 };
 use crate::{
-    harness::{Store, in_hours, new_auditorium, new_showtime, requests::seconds, world::Storage},
+    harness::{
+        Store, euros, in_hours, new_auditorium, new_showtime,
+        requests::{seconds, ticket_type},
+        world::Storage,
+    },
     wire::{
         service::{Program, Service},
         tally::Outcome,
@@ -37,15 +42,24 @@ pub(crate) struct Deployment {
     seed: u64,
 }
 
+/// What seats cost.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Prices {
+    /// One price.
+    One,
+    /// A list of three ticket types.
+    List,
+}
+
 impl Deployment {
     /// Starts services on a new database and schedules showtimes whose holds last longer than the bench.
-    pub(crate) async fn start(program: &Program, store: Store, processes: usize) -> Self {
+    pub(crate) async fn start(program: &Program, store: Store, processes: usize, prices: Prices) -> Self {
         let storage = Storage::new(store).await;
         let mut services = Vec::new();
         for _ in 0..processes {
             services.push(Service::start(program, storage.setup()).await);
         }
-        let mut showtimes = schedule(&services[0], AUDITORIUMS, SHOWTIMES + CONTENDED).await;
+        let mut showtimes = schedule(&services[0], AUDITORIUMS, SHOWTIMES + CONTENDED, prices).await;
         let contended = showtimes.split_off(SHOWTIMES);
         Self { services, storage, showtimes, contended, used: 0, seed: seed() }
     }
@@ -56,7 +70,9 @@ impl Deployment {
         let showtimes = match workload {
             Workload::OneShowtime => vec![self.contended[0].clone()],
             Workload::SameSeats => self.contended[1..].to_vec(),
-            Workload::Reserve | Workload::ReserveWithoutId | Workload::ReserveAndConfirm => self.showtimes.clone(),
+            Workload::Reserve | Workload::ReserveWithoutId | Workload::ReserveTypes | Workload::ReserveAndConfirm => {
+                self.showtimes.clone()
+            }
         };
         let addresses = self.services.iter().map(|service| service.address.clone()).collect();
         let first = if workload.is_contended() { 0 } else { self.used };
@@ -67,9 +83,25 @@ impl Deployment {
             // Each of its callers cancels what it has reserved.
             Workload::OneShowtime => {}
             Workload::SameSeats => drop(self.contended.drain(1..=used)),
-            Workload::Reserve | Workload::ReserveWithoutId | Workload::ReserveAndConfirm => self.used = used,
+            Workload::Reserve | Workload::ReserveWithoutId | Workload::ReserveTypes | Workload::ReserveAndConfirm => {
+                self.used = used;
+            }
         }
         outcome
+    }
+}
+
+/// A list of three ticket types with a supplement, a fee and a tax.
+fn three_types() -> PriceList {
+    PriceList {
+        ticket_types: vec![
+            ticket_type("adult", "Adult", euros(12, 0)),
+            ticket_type("child", "Child up to 12", euros(8, 0)),
+            ticket_type("senior", "Senior from 65", euros(9, 500_000_000)),
+        ],
+        supplements: vec![Supplement { kind: SeatKind::Premium.into(), amount: Some(euros(3, 0)) }],
+        fee: Some(euros(0, 750_000_000)),
+        tax_basis_points: 2_100,
     }
 }
 
@@ -79,7 +111,7 @@ pub(crate) fn seed() -> u64 {
 }
 
 /// Schedules showtimes in new auditoriums. Their holds last longer than a bench.
-pub(crate) async fn schedule(service: &Service, auditoriums: usize, showtimes: usize) -> Vec<String> {
+pub(crate) async fn schedule(service: &Service, auditoriums: usize, showtimes: usize, prices: Prices) -> Vec<String> {
     let auditoriums = (0..auditoriums).map(|number| {
         let mut client = AuditoriumsClient::new(service.channel.clone());
         async move {
@@ -92,6 +124,9 @@ pub(crate) async fn schedule(service: &Service, auditoriums: usize, showtimes: u
         let start = in_hours(24 + 4 * (number / auditoriums.len()) as i64);
         let mut new = new_showtime(&auditoriums[number % auditoriums.len()], start);
         new.hold_duration = Some(seconds(12 * 3_600));
+        if prices == Prices::List {
+            (new.price, new.price_list) = (None, Some(three_types()));
+        }
         let mut client = ShowtimesClient::new(service.channel.clone());
         async move {
             let created = client.create_showtime(new).await.expect("a showtime").into_inner();

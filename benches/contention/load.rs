@@ -31,6 +31,8 @@ pub(crate) enum Workload {
     Reserve,
     /// The same, without a request id.
     ReserveWithoutId,
+    /// The same with a request id, and the first seat as one ticket type and the others as another one.
+    ReserveTypes,
     /// The same, and then a confirmation. The two calls count as one answer.
     ReserveAndConfirm,
     /// All callers use one showtime. Each has four neighbouring seats of its own, of which it reserves one to four and cancels
@@ -159,7 +161,9 @@ struct ReservationCaller {
 impl Caller for ReservationCaller {
     async fn call(&mut self) -> Option<Answer> {
         let bytes = match self.shared.workload {
-            Workload::Reserve | Workload::ReserveWithoutId => self.reserve_anywhere().await?.len(),
+            Workload::Reserve | Workload::ReserveWithoutId | Workload::ReserveTypes => {
+                self.reserve_anywhere().await?.len()
+            }
             Workload::ReserveAndConfirm => {
                 let held = messages::reservation_id(self.reserve_anywhere().await?);
                 self.confirm_or_cancel(&held, true).await
@@ -186,7 +190,7 @@ impl Caller for ReservationCaller {
                     && self.enter_contest().await.is_some()
                 {}
             }
-            Workload::Reserve | Workload::ReserveWithoutId | Workload::ReserveAndConfirm => {}
+            Workload::Reserve | Workload::ReserveWithoutId | Workload::ReserveTypes | Workload::ReserveAndConfirm => {}
         }
     }
 }
@@ -234,7 +238,14 @@ impl ReservationCaller {
         debug_assert!(block.first % SEATS_PER_ROW + block.count <= SEATS_PER_ROW, "seats of one row");
         let request_id = (self.shared.workload != Workload::ReserveWithoutId).then(|| self.random.uuid());
         let customer = messages::customer(&mut self.random);
-        let message = messages::reserve(&self.shared.showtimes[showtime], block.seats(), &customer, request_id);
+        let tickets = [("adult", 1), ("child", block.count as u8 - 1)];
+        let tickets = match self.shared.workload {
+            Workload::ReserveTypes if block.count > 1 => &tickets[..],
+            Workload::ReserveTypes => &tickets[..1],
+            _ => &[],
+        };
+        let showtime_id = &self.shared.showtimes[showtime];
+        let message = messages::reserve(showtime_id, block.seats(), &customer, request_id, tickets);
         self.client.unary(&self.reserve, message).await
     }
 

@@ -93,20 +93,27 @@ pub(crate) fn customer(random: &mut Random) -> String {
     format!("customer-{:012x}", random.next() >> 16)
 }
 
-/// A `ReserveSeatsRequest` for seats by the letter of their row and their number, which must be below 128.
+/// A `ReserveSeatsRequest` for seats by the letter of their row and their number, which must be below 128, and for tickets by their
+/// codes and counts.
 pub(crate) fn reserve(
     showtime_id: &str,
     seats: impl Iterator<Item = (u8, u8)>,
     customer_id: &str,
     request_id: Option<Uuid>,
+    tickets: &[(&str, u8)],
 ) -> Bytes {
-    let mut message = message_buffer(160);
+    let mut message = message_buffer(192);
     write_text(&mut message, 1, showtime_id);
     for (row, number) in seats {
         message.put_slice(&[2 << 3 | 2, 5, 1 << 3 | 2, 1, row, 2 << 3, number]);
     }
     write_text(&mut message, 4, customer_id);
     write_request_id(&mut message, 5, request_id);
+    for (code, count) in tickets {
+        message.put_slice(&[7 << 3 | 2, code.len() as u8 + 4]);
+        write_text(&mut message, 1, code);
+        message.put_slice(&[2 << 3, *count]);
+    }
     prefixed(message)
 }
 

@@ -137,7 +137,7 @@ impl Connection<'_> {
         let at = self.random.below(showtimes.len());
         let block = self.shared.seats.take(at, 1).expect("enough seats for the load");
         let customer = messages::customer(self.random);
-        let message = messages::reserve(&showtimes[at], block.seats(), &customer, Some(self.random.uuid()));
+        let message = messages::reserve(&showtimes[at], block.seats(), &customer, Some(self.random.uuid()), &[]);
         self.call(false, &message);
     }
 

@@ -165,7 +165,7 @@ impl Caller {
             let customer = messages::customer(&mut self.random);
             let seats = deployment::seats_of(self.number).into_iter();
             let request_id = Some(self.random.uuid());
-            (&self.reserve, messages::reserve(&self.plan.showtime, seats, &customer, request_id))
+            (&self.reserve, messages::reserve(&self.plan.showtime, seats, &customer, request_id, &[]))
         };
         let answer = self.client.unary(method, message).await.unwrap_or_else(|status| panic!("{status:?}"));
         let bytes = answer.len();

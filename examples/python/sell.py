@@ -1,4 +1,4 @@
-"""Schedules a showtime, sells two of its best seats, and reads why another customer cannot have them.
+"""Schedules a showtime with two ticket types, sells two of its best seats, and reads why another customer cannot have them.
 
     python sell.py [ADDRESS]
 
@@ -11,7 +11,7 @@ import uuid
 from datetime import datetime, timedelta, timezone
 
 import grpc
-from boxoffice.v1 import auditoriums_pb2, auditoriums_pb2_grpc, reservations_pb2, reservations_pb2_grpc
+from boxoffice.v1 import auditoriums_pb2, auditoriums_pb2_grpc, prices_pb2, reservations_pb2, reservations_pb2_grpc
 from boxoffice.v1 import showtimes_pb2, showtimes_pb2_grpc
 from google.type import money_pb2
 from grpc_status import rpc_status
@@ -30,7 +30,14 @@ def main(address):
             # Random, because the showtimes of two runs must not overlap.
             start_time=datetime.now(timezone.utc) + timedelta(days=random.uniform(30, 395)),
             duration=timedelta(minutes=148),
-            price=money_pb2.Money(currency_code="EUR", units=12, nanos=500_000_000),
+            price_list=prices_pb2.PriceList(
+                ticket_types=[
+                    prices_pb2.TicketType(code="adult", name="Adult", price=euros(12, 500_000_000)),
+                    prices_pb2.TicketType(code="child", name="Child up to 12", price=euros(8)),
+                ],
+                fee=euros(0, 750_000_000),
+                tax_basis_points=1_000,
+            ),
         )
         showtime = showtimes.CreateShowtime(request, timeout=5).showtime
         print(f"scheduled {showtime.movie.title} on {showtime.local_date}, {showtime.available_count} seats free")
@@ -44,10 +51,16 @@ def main(address):
 
 def sell(reservations, showtime_id):
     request = reservations_pb2.ReserveSeatsRequest(
-        showtime_id=showtime_id, seat_count=2, customer_id="ada", request_id=str(uuid.uuid4())
+        showtime_id=showtime_id,
+        seat_count=2,
+        ticket_types=[prices_pb2.TicketCount(code="adult", count=1), prices_pb2.TicketCount(code="child", count=1)],
+        customer_id="ada",
+        request_id=str(uuid.uuid4()),
     )
     held = reservations.ReserveSeats(request, timeout=5).reservation
-    print(f"held {names(held.seats)} for {held.time_left.seconds} seconds, {held.total_price.units} EUR")
+    print(f"held {names(held.seats)} for {held.time_left.seconds} seconds, {amount(held.total_price)}")
+    for line in held.lines:
+        print(f"  {names([line.seat])} {line.ticket_type}: {amount(line.total)}")
 
     request = reservations_pb2.ReserveSeatsRequest(
         showtime_id=showtime_id, seats=held.seats, customer_id="bob", request_id=str(uuid.uuid4())
@@ -63,6 +76,14 @@ def sell(reservations, showtime_id):
     )
     sold = reservations.ConfirmReservation(request, timeout=5).reservation
     print(f"now {reservations_pb2.ReservationState.Name(sold.state)}")
+
+
+def euros(units, nanos=0):
+    return money_pb2.Money(currency_code="EUR", units=units, nanos=nanos)
+
+
+def amount(money):
+    return f"{money.units}.{money.nanos // 10_000_000:02} {money.currency_code}"
 
 
 def names(seats):

@@ -23,9 +23,12 @@ const names = (seats: Seat[]) => seats.map((seat) => `${seat.row}${seat.number}`
 
 // Holds two neighbouring seats of the first showtime that has them.
 async function hold(listed: Showtime[]) {
-  for (const { showtimeId } of listed) {
+  for (const { showtimeId, priceList } of listed) {
+    // One seat is sold as the first ticket type, and one as the second, if there is one.
+    const [first, second] = priceList?.ticketTypes ?? [];
+    const ticketTypes = first && second ? [first, second].map(({ code }) => ({ code, count: 1 })) : [];
     // The request id makes it safe to repeat the call.
-    const request = { showtimeId, seatCount: 2, customerId, requestId: crypto.randomUUID() };
+    const request = { showtimeId, seatCount: 2, ticketTypes, customerId, requestId: crypto.randomUUID() };
     try {
       return await reservations.reserveSeats(request);
     } catch (thrown) {
@@ -43,6 +46,10 @@ for (const each of listed) {
 
 const { reservation: held } = await hold(listed);
 console.log(`held ${names(held?.seats ?? [])} for ${held?.timeLeft?.seconds} seconds`);
+for (const { seat, ticketType, total } of held?.lines ?? []) {
+  const cents = String((total?.nanos ?? 0) / 10_000_000).padStart(2, "0");
+  console.log(`  ${names(seat ? [seat] : [])} ${ticketType}: ${total?.units}.${cents} ${total?.currencyCode}`);
+}
 
 try {
   await reservations.reserveSeats({ showtimeId: held?.showtimeId, seats: held?.seats, customerId: "bob" });

@@ -10,6 +10,7 @@ use super::{Answer, App, Error, Origin, PageRequest, Refused};
 use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
+        prices::TicketCount,
         reservation::{CustomerId, Filter, Phase, Reservation, State, Tender},
         seating::{Choice, Command, Refusal, ShowtimePlan},
     },
@@ -26,6 +27,8 @@ pub struct Reserve {
     pub customer_id: CustomerId,
     /// The seats.
     pub choice: Choice,
+    /// The tickets, from left to right.
+    pub tickets: Vec<TicketCount>,
     /// Whether the request is only checked, and nothing is held.
     pub validate_only: bool,
 }
@@ -79,9 +82,9 @@ impl App {
     /// # Errors
     /// The showtime does not exist, the rules refuse the seats, or the store fails.
     pub async fn reserve(&self, origin: &Origin, wanted: Reserve) -> Result<Answer<ReservationChange>, Error> {
-        let Reserve { showtime_id, customer_id, choice, validate_only } = wanted;
+        let Reserve { showtime_id, customer_id, choice, tickets, validate_only } = wanted;
         let reservation_id = ReservationId(self.0.clock.new_id());
-        let command = Command::Reserve { reservation_id, customer_id, choice };
+        let command = Command::Reserve { reservation_id, customer_id, choice, tickets };
         let request = Request { validate_only, ..origin.command(showtime_id, command) };
         let reply = self.decide(request).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
         let mut answer = changed(reply, None)?;

@@ -13,10 +13,12 @@ use super::{App, Caller, Error, Origin};
 use crate::domain::{
     auditorium::{Auditorium, NewAuditorium},
     ids::RequestId,
-    layout::LayoutRow,
-    money::Money,
+    layout::{LayoutRow, SeatKind},
+    money::Currency,
     movie::MovieId,
+    prices::{PriceList, TicketType},
     showtime::NewShowtime,
+    violations::Violations,
 };
 
 /// The setting that is set when the sample is complete.
@@ -56,7 +58,8 @@ impl App {
     }
 
     async fn sample_auditorium(&self, name: &str, rows: u8, seats: usize) -> Result<Auditorium, Error> {
-        let rows = (0..rows).map(|row| LayoutRow { label: label(row), places: cells(row, seats), numbers: Vec::new() });
+        let rows =
+            (0..rows).map(|row| LayoutRow { label: label(row), places: cells(row, rows, seats), numbers: Vec::new() });
         let new = NewAuditorium::check(name.to_owned(), CINEMA.to_owned(), TIME_ZONE, Some(rows.collect()))?;
         Ok(self.create_auditorium(&sample_origin("CreateAuditorium", name), new).await?.value)
     }
@@ -76,7 +79,7 @@ impl App {
             auditorium_id: screen.auditorium_id,
             start_time: start,
             duration: Duration::from_secs(minutes * 60),
-            price: Money::price("EUR", cents / 100, (cents % 100) as i32 * 10_000_000)?,
+            prices: prices(cents)?,
             hold_duration: None,
         };
         let name = format!("{} {days} {hour}:{minute}", screen.name);
@@ -88,16 +91,40 @@ impl App {
     }
 }
 
+/// The price list of a showtime whose adults pay this much, in cents: less for children and seniors, more for premium seats, and all of
+/// it with a tax of 10 %.
+fn prices(adult: i64) -> Result<PriceList, Violations> {
+    let ticket_type =
+        |code: &str, name: &str, minor| TicketType { code: code.to_owned(), name: name.to_owned(), minor };
+    let list = PriceList {
+        currency: Currency::parse("EUR").ok_or_else(|| Violations::one("currency", "is not known"))?,
+        ticket_types: vec![
+            ticket_type("adult", "Adult", adult),
+            ticket_type("child", "Child up to 12", adult - 300),
+            ticket_type("senior", "Senior from 65", adult - 200),
+        ],
+        supplements: vec![(SeatKind::Premium, 250)],
+        fee: 0,
+        tax_basis_points: 1_000,
+    };
+    list.check().map(|()| list)
+}
+
 /// The label of a row: A to Z, then AA, AB and so on.
 fn label(row: u8) -> String {
     let letter = char::from(b'A' + row % 26);
     if row < 26 { letter.to_string() } else { format!("A{letter}") }
 }
 
-/// The cells of a row with two aisles. The first row has an accessible seat and its companion seat at each end.
-fn cells(row: u8, seats: usize) -> String {
+/// The cells of one of so many rows, with two aisles. The first row has an accessible seat and its companion seat at each end, and the
+/// last two have premium seats.
+fn cells(row: u8, rows: u8, seats: usize) -> String {
     let side = seats / 4;
-    let kinds = if row == 0 { format!("ac{}ca", "s".repeat(seats - 4)) } else { "s".repeat(seats) };
+    let kinds = match row {
+        0 => format!("ac{}ca", "s".repeat(seats - 4)),
+        _ if row + 2 >= rows => "p".repeat(seats),
+        _ => "s".repeat(seats),
+    };
     format!("{}_{}_{}", &kinds[..side], &kinds[side..seats - side], &kinds[seats - side..])
 }
 

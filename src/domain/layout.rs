@@ -38,6 +38,8 @@ pub enum SeatKind {
     Accessible,
     /// A seat for the companion of somebody in an accessible seat.
     Companion,
+    /// A better seat, such as a recliner.
+    Premium,
 }
 
 /// One cell of a row.
@@ -173,6 +175,7 @@ fn read_cells(row: &LayoutRow) -> Result<Vec<LayoutCell>, Violations> {
             's' => SeatKind::Standard,
             'a' => SeatKind::Accessible,
             'c' => SeatKind::Companion,
+            'p' => SeatKind::Premium,
             '_' => {
                 cells.push(LayoutCell::Aisle);
                 continue;
@@ -182,7 +185,7 @@ fn read_cells(row: &LayoutRow) -> Result<Vec<LayoutCell>, Violations> {
                 cells.push(LayoutCell::Missing);
                 continue;
             }
-            _ => return Err(Violations::one("places", "must be made of s, a, c, _ and . only")),
+            _ => return Err(Violations::one("places", "must be made of s, a, c, p, _ and . only")),
         };
         counted += 1;
         seats += 1;

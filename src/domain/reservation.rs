@@ -15,7 +15,8 @@ use chrono::{DateTime, Utc};
 
 use super::{
     ids::{ReservationId, ShowtimeId},
-    money::Money,
+    money::{Currency, Money},
+    prices::Lines,
     seat_index::Block,
 };
 
@@ -78,8 +79,10 @@ pub struct Reservation {
     pub customer_id: CustomerId,
     /// The seats.
     pub block: Block,
-    /// The price of all seats, fixed when they were held.
-    pub total: Money,
+    /// The currency of its lines.
+    pub currency: Currency,
+    /// What each seat costs, fixed when they were held.
+    pub lines: Lines,
     /// When the seats were held.
     pub create_time: DateTime<Utc>,
     /// When the hold was to lapse before any extension.
@@ -104,8 +107,10 @@ pub struct Record {
     pub customer_id: CustomerId,
     /// See [`Reservation::block`].
     pub block: Block,
-    /// See [`Reservation::total`].
-    pub total: Money,
+    /// See [`Reservation::currency`].
+    pub currency: Currency,
+    /// See [`Reservation::lines`].
+    pub lines: Lines,
     /// See [`Reservation::create_time`].
     pub create_time: DateTime<Utc>,
     /// See [`Reservation::first_expire_time`].
@@ -129,7 +134,8 @@ impl Reservation {
             showtime_id,
             customer_id,
             block,
-            total,
+            currency,
+            lines,
             create_time,
             first_expire_time,
             expire_time,
@@ -142,7 +148,8 @@ impl Reservation {
             showtime_id,
             customer_id,
             block,
-            total,
+            currency,
+            lines,
             create_time,
             first_expire_time,
             first_revision,
@@ -150,6 +157,12 @@ impl Reservation {
             state,
             revision,
         }
+    }
+
+    /// The price of all seats together.
+    #[must_use]
+    pub fn total(&self) -> Money {
+        Money { currency: self.currency, minor: self.lines.total() }
     }
 
     /// The state as it was last recorded.

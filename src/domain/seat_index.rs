@@ -105,6 +105,10 @@ pub enum BadKind {
     NotContiguous,
     /// There are more seats than one reservation may have.
     TooMany,
+    /// A ticket type is not in the showtime's price list.
+    TicketTypeUnknown,
+    /// There are not as many tickets as seats.
+    TicketTypesDiffer,
 }
 
 /// The position of a seat in the auditorium.
@@ -201,6 +205,12 @@ impl SeatIndex {
     #[must_use]
     pub fn name(&self, seat: u16) -> SeatName {
         self.position(seat).name
+    }
+
+    /// The kinds of the seats of a block.
+    #[must_use]
+    pub fn kinds(&self, block: Block) -> impl ExactSizeIterator<Item = SeatKind> + '_ {
+        block.seats().map(|seat| self.position(seat).kind)
     }
 
     /// The names of the seats of a block.

@@ -21,6 +21,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     ids::ReservationId,
+    prices::TicketCount,
     reservation::{CustomerId, Reservation, State, Tender},
     seat_index::{SeatIndex, SeatName},
     showtime,
@@ -72,6 +73,8 @@ pub enum Command {
         customer_id: CustomerId,
         /// The seats.
         choice: Choice,
+        /// The tickets, from left to right. Empty: all seats are of the first ticket type.
+        tickets: Vec<TicketCount>,
     },
     /// Sells the seats of a hold.
     Confirm {
@@ -114,6 +117,17 @@ pub enum Choice {
     Seats(Vec<SeatName>),
     /// This many of the best seats, at least one.
     Best(u16),
+}
+
+impl Choice {
+    /// The number of seats.
+    #[must_use]
+    pub fn count(&self) -> u16 {
+        match self {
+            Self::Seats(names) => names.len() as u16,
+            Self::Best(count) => *count,
+        }
+    }
 }
 
 /// One change of a showtime. It has the reservation as it is after the change.

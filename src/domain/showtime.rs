@@ -10,8 +10,8 @@ use chrono::{DateTime, NaiveDate, SubsecRound as _, TimeDelta, Utc};
 use super::{
     auditorium::Auditorium,
     ids::{AuditoriumId, ShowtimeId},
-    money::Money,
     movie::{Movie, MovieId, Sourced},
+    prices::PriceList,
     violations::Violations,
 };
 
@@ -35,8 +35,8 @@ pub struct NewShowtime {
     pub start_time: DateTime<Utc>,
     /// How long the showtime lasts.
     pub duration: Duration,
-    /// The price of one seat.
-    pub price: Money,
+    /// What seats cost.
+    pub prices: PriceList,
     /// How long a hold lasts. `None`: as long as the deployment's holds do.
     pub hold_duration: Option<Duration>,
 }
@@ -111,8 +111,8 @@ pub struct Facts {
     pub end_time: DateTime<Utc>,
     /// The date of the start in the auditorium's time zone.
     pub local_date: NaiveDate,
-    /// The price of one seat.
-    pub price: Money,
+    /// What seats cost.
+    pub prices: PriceList,
     /// How long a hold lasts.
     pub hold_duration: Duration,
     /// When the showtime was scheduled.

@@ -8,6 +8,7 @@ mod common;
 mod events;
 mod movies;
 mod operations;
+mod prices;
 mod reports;
 mod reservations;
 mod seat_maps;

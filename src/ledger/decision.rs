@@ -8,11 +8,15 @@ use super::request::{Outcome, Request};
 use crate::{
     domain::{
         ids::ShowtimeId,
+        prices::TicketCount,
         seat_map::Delta,
         seating::{Change, Choice, Command, Decision, Refusal, Rules, Seating, ShowtimePlan},
     },
     store::{Error, LedgerWrites, LockedShowtime, ShowtimeAdvance, outbox},
 };
+
+/// What a request wants to hold.
+type Wanted<'a> = (ShowtimeId, &'a Choice, &'a [TicketCount]);
 
 /// The decisions of one batch.
 #[derive(Default)]
@@ -25,7 +29,7 @@ pub(super) struct BatchDecision<'a> {
     /// Accepted requests that changed nothing: the showtime, and the revision in the answer. They acknowledge earlier commits.
     pub(super) unchanged: Vec<(ShowtimeId, i64)>,
     /// The last refusal of each choice of seats, with its revision, for other requests for the same seats.
-    refusals: HashMap<(ShowtimeId, &'a Choice), (i64, Arc<Refusal>)>,
+    refusals: HashMap<Wanted<'a>, (i64, Arc<Refusal>)>,
 }
 
 impl<'a> BatchDecision<'a> {
@@ -37,11 +41,11 @@ impl<'a> BatchDecision<'a> {
         rules: &Rules,
         now: DateTime<Utc>,
     ) -> Result<Decision, Arc<Refusal>> {
-        let Command::Reserve { choice, .. } = command else {
+        let Command::Reserve { choice, tickets, .. } = command else {
             return seating.decide(command, rules, now).map_err(Arc::new);
         };
         let (id, revision) = (seating.plan().facts.showtime_id, seating.revision());
-        if let Some((at, refusal)) = self.refusals.get(&(id, choice))
+        if let Some((at, refusal)) = self.refusals.get(&(id, choice, tickets))
             && *at == revision
         {
             return Err(Arc::clone(refusal));
@@ -50,7 +54,7 @@ impl<'a> BatchDecision<'a> {
             let depends_on_seats_alone = matches!(refusal, Refusal::Unavailable(_) | Refusal::LeavesOrphan(_));
             let refusal = Arc::new(refusal);
             if depends_on_seats_alone {
-                self.refusals.insert((id, choice), (revision, Arc::clone(&refusal)));
+                self.refusals.insert((id, choice, tickets), (revision, Arc::clone(&refusal)));
             }
             refusal
         })

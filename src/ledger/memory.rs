@@ -25,6 +25,8 @@ const SHOWTIME_BYTES: usize = 1_024;
 const SEAT_BYTES: usize = 2;
 /// Estimated bytes of a reservation with its index entries, its customer's name and what the allocator loses between them.
 const RESERVATION_BYTES: usize = 500;
+/// Estimated bytes of the line of a seat, where lines are not plain.
+const LINE_BYTES: usize = 64;
 /// Shortest time between two eviction log lines.
 const EVICTION_LOG_INTERVAL: Duration = Duration::from_mins(1);
 
@@ -121,7 +123,9 @@ impl Memory {
             let bytes = entry.seating.as_mut().map_or(0, |seating| {
                 seating.evict_ended();
                 let seats = usize::from(seating.plan().seat_index.seat_count());
-                seats * SEAT_BYTES + seating.live_count() * RESERVATION_BYTES
+                let claimed = seats.saturating_sub(usize::try_from(seating.unclaimed_count()).unwrap_or_default());
+                let lines = if seating.plan().facts.prices.is_plain() { 0 } else { claimed };
+                seats * SEAT_BYTES + seating.live_count() * RESERVATION_BYTES + lines * LINE_BYTES
             });
             let bytes = bytes + SHOWTIME_BYTES;
             self.bytes = self.bytes + bytes - entry.bytes;

@@ -150,7 +150,13 @@ impl Model {
         showtime.sold_seats += seats;
         let (zone, showing_date) = (showtime.time_zone.clone(), showtime.local_date);
         let (total, currency) = minor(event, confirmed.total_price.as_ref())?;
-        for (Seat { row, number }, price) in confirmed.seats.iter().zip(shares(total, confirmed.seats.len())) {
+        let lines = confirmed.lines.iter().map(|line| minor(event, line.total.as_ref()).map(|(price, _)| price));
+        let mut prices: Vec<_> = lines.collect::<Result<_, _>>()?;
+        if prices.is_empty() {
+            // Events of releases up to 0.2 have no lines.
+            prices = shares(total, confirmed.seats.len()).collect();
+        }
+        for (Seat { row, number }, price) in confirmed.seats.iter().zip(prices) {
             let line = sale::Model {
                 reservation_id: confirmed.reservation_id.clone(),
                 seat: format!("{row}{number}"),

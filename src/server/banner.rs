@@ -99,8 +99,15 @@ async fn reserve_call(app: &App) -> Option<String> {
     let some = PageRequest { size: 20, token: String::new() };
     let page = app.showtimes(&Caller::service().into(), &coming, &some).await.ok()?;
     let showtime = page.showtimes.iter().find(|showtime| showtime.standing.available_count > 1)?;
+    let tickets = match &showtime.facts.prices.ticket_types[..] {
+        [first, second, ..] => {
+            let of = |code| format!(r#"{{"code": "{code}", "count": 1}}"#);
+            format!(r#""ticket_types": [{}, {}], "#, of(&first.code), of(&second.code))
+        }
+        _ => String::new(),
+    };
     Some(format!(
-        r#"{{"showtime_id": "{}", "seat_count": 2, "customer_id": "ada", "request_id": "{}"}}"#,
+        r#"{{"showtime_id": "{}", "seat_count": 2, {tickets}"customer_id": "ada", "request_id": "{}"}}"#,
         showtime.facts.showtime_id,
         app.clock().new_id()
     ))

@@ -156,8 +156,8 @@ fn classify(error: &DbErr) -> Class {
     let error = match runtime {
         RuntimeErr::SqlxError(error) => error,
         // The pool is closed.
-        _ if connects => return Class::Unavailable,
-        _ => return Class::Broken,
+        RuntimeErr::Internal(_) if connects => return Class::Unavailable,
+        RuntimeErr::Internal(_) => return Class::Broken,
     };
     match error.as_ref() {
         sqlx::Error::Database(refusal) => {

@@ -49,7 +49,7 @@ macro_rules! migration {
 }
 
 /// Every migration, in order. New ones are appended.
-const MIGRATIONS: [Migration; 11] = [
+const MIGRATIONS: [Migration; 12] = [
     migration!(1, "0001_ground_floor"),
     migration!(2, "0002_reservations"),
     migration!(3, "0003_standings"),
@@ -61,6 +61,7 @@ const MIGRATIONS: [Migration; 11] = [
     migration!(9, "0009_dead_letters"),
     migration!(10, "0010_event_counts"),
     migration!(11, "0011_feed_segments"),
+    migration!(12, "0012_prices"),
 ];
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -14,6 +14,7 @@ use crate::{
     domain::{
         ids::ShowtimeId,
         money::Money,
+        prices::Line,
         reservation::{Reservation, Tender},
         seat_index::{Block, SeatIndex},
         seating::{Change, ShowtimePlan},
@@ -53,15 +54,16 @@ pub fn add_changes(
                 reservation_id: made.reservation_id.to_string(),
                 customer_id: made.customer_id.to_string(),
                 seats: seats(seat_index, made.block),
-                total_price: Some(money(made.total)),
+                total_price: Some(money(made.total())),
                 expire_time: Some(timestamp(made.expire_time())),
             })),
             Change::Confirmed(sold) => events.add(Payload::ReservationConfirmed(pb::ReservationConfirmed {
                 reservation_id: sold.reservation_id.to_string(),
                 customer_id: sold.customer_id.to_string(),
                 seats: seats(seat_index, sold.block),
-                total_price: Some(money(sold.total)),
+                total_price: Some(money(sold.total())),
                 tender: tender(sold),
+                lines: lines(plan, sold),
             })),
             Change::Extended(held) => events.add(Payload::ReservationExtended(pb::ReservationExtended {
                 reservation_id: held.reservation_id.to_string(),
@@ -74,7 +76,7 @@ pub fn add_changes(
                     customer_id: ended.customer_id.to_string(),
                     was_confirmed: ended.sale().is_some(),
                     seats: seats(seat_index, ended.block),
-                    total_price: Some(money(ended.total)),
+                    total_price: Some(money(ended.total())),
                 }));
                 events.add(released(seat_index, ended, pb::SeatsReleasedReason::Cancelled));
             }
@@ -84,7 +86,7 @@ pub fn add_changes(
                     customer_id: ended.customer_id.to_string(),
                     expire_time: Some(timestamp(ended.expire_time())),
                     seats: seats(seat_index, ended.block),
-                    total_price: Some(money(ended.total)),
+                    total_price: Some(money(ended.total())),
                 }));
                 events.add(released(seat_index, ended, pb::SeatsReleasedReason::Lapsed));
             }
@@ -115,7 +117,7 @@ pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime, trace: Option
         movie_title: facts.movie.value.title.clone(),
         start_time: Some(timestamp(facts.start_time)),
         end_time: Some(timestamp(facts.end_time)),
-        price: Some(money(facts.price)),
+        price: Some(money(facts.prices.price())),
         seat_count: facts.auditorium.seat_count,
         cinema: facts.auditorium.cinema.clone(),
         time_zone: facts.auditorium.time_zone.name().to_owned(),
@@ -179,6 +181,22 @@ fn tender(sold: &Reservation) -> Option<pb::Tender> {
 
 fn seats(seat_index: &SeatIndex, block: Block) -> Vec<pb::Seat> {
     seat_index.names(block).map(|name| pb::Seat { row: name.row.to_string(), number: name.number }).collect()
+}
+
+/// What each seat was sold for.
+fn lines(plan: &ShowtimePlan, sold: &Reservation) -> Vec<pb::Line> {
+    let prices = &plan.facts.prices;
+    let amount = |minor| (minor != 0).then(|| money(prices.money(minor)));
+    let line = |(seat, line): (pb::Seat, Line)| pb::Line {
+        seat: Some(seat),
+        ticket_type: prices.code(line.ticket_type).to_owned(),
+        price: Some(money(prices.money(line.price))),
+        supplement: amount(line.supplement),
+        fee: amount(line.fee),
+        tax: amount(line.tax),
+        total: Some(money(prices.money(line.total()))),
+    };
+    seats(&plan.seat_index, sold.block).into_iter().zip(sold.lines.iter()).map(line).collect()
 }
 
 fn money(money: Money) -> PbMoney {

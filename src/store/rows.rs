@@ -5,5 +5,6 @@
 //! are added to, and not renamed.
 
 pub(super) mod auditorium;
+pub(super) mod prices;
 pub(super) mod reservation;
 pub(super) mod showtime;

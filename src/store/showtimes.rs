@@ -25,6 +25,7 @@ use super::{
     requests::{self, IdClaim},
     rows::{
         auditorium::AuditoriumRow,
+        prices::stored_list,
         showtime::{ShowtimeRow, StandingRow},
     },
     timing::read_named,
@@ -282,11 +283,13 @@ async fn overlapping(connection: &impl ConnectionTrait, schedule: &Schedule<'_>)
 }
 
 fn new_row(schedule: &Schedule<'_>, auditorium: AuditoriumRow) -> Result<ShowtimeRow, Error> {
-    let movie = serde_json::to_value(schedule.movie).map_err(|error| Error::Unreadable {
+    let unreadable = |error: serde_json::Error| Error::Unreadable {
         table: "showtimes",
         key: schedule.showtime_id.to_string(),
         why: error.to_string(),
-    })?;
+    };
+    let movie = serde_json::to_value(schedule.movie).map_err(unreadable)?;
+    let prices = &schedule.new.prices;
     let Standing { available_count, revision, .. } = Standing::initial(auditorium.seat_count);
     let local_date = auditorium.clone().auditorium()?.local_date(schedule.slot.start);
     Ok(ShowtimeRow {
@@ -296,8 +299,9 @@ fn new_row(schedule: &Schedule<'_>, auditorium: AuditoriumRow) -> Result<Showtim
         start_time: schedule.slot.start,
         end_time: schedule.slot.end,
         local_date,
-        currency: schedule.new.price.currency.code().to_owned(),
-        price_minor: schedule.new.price.minor,
+        currency: prices.currency.code().to_owned(),
+        price_minor: prices.price().minor,
+        price_list: stored_list(prices).map_err(unreadable)?,
         hold_us: schedule.hold_duration.as_micros() as i64,
         create_time: schedule.now,
         state: "scheduled".to_owned(),
@@ -325,6 +329,7 @@ async fn insert(tx: &Tx, schedule: &Schedule<'_>, row: &ShowtimeRow) -> Result<(
         local_date: Set(row.local_date),
         currency: Set(row.currency.clone()),
         price_minor: Set(row.price_minor),
+        price_list: Set(row.price_list.clone()),
         hold_us: Set(row.hold_us),
         create_time: Set(row.create_time),
         state: Set(row.state.clone()),

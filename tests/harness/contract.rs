@@ -6,16 +6,18 @@ use boxoffice::pb::{
         CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest, CreateAuditoriumRequest,
         CreateShowtimeRequest, DropDeadLettersRequest, GetAuditoriumRequest, GetHoldConversionRequest, GetMovieRequest,
         GetOccupancyRequest, GetReservationRequest, GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, Layout,
-        ListAuditoriumsRequest, ListDeadLettersRequest, ListReservationsRequest, ListShowtimesRequest, ReportDay,
-        ReservationState, ReserveSeatsRequest, Row, SalesGrouping, SearchMoviesRequest, Seat, ShowtimeState,
-        SubscribeEventsRequest, Tender, WatchSeatMapRequest, drop_dead_letters_request,
+        ListAuditoriumsRequest, ListDeadLettersRequest, ListReservationsRequest, ListShowtimesRequest, PriceList,
+        ReportDay, ReservationState, ReserveSeatsRequest, Row, SalesGrouping, SearchMoviesRequest, Seat, SeatKind,
+        ShowtimeState, SubscribeEventsRequest, Supplement, Tender, WatchSeatMapRequest, drop_dead_letters_request,
         subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 
-use super::requests::{INCEPTION, in_hours, new_auditorium, new_showtime, request_id, seconds, timestamp};
+use super::requests::{
+    INCEPTION, euros, in_hours, new_auditorium, new_showtime, request_id, seconds, tickets, timestamp, two_types,
+};
 
 pub(crate) fn pool() -> DescriptorPool {
     DescriptorPool::decode(pb::DESCRIPTORS).expect("the descriptors are valid")
@@ -110,6 +112,19 @@ fn good_request_for_reports(name: &str) -> Vec<u8> {
     }
 }
 
+/// A valid request with this field, where a request has it or another one.
+pub(crate) fn good_request_with(descriptor: &MessageDescriptor, field: &str) -> DynamicMessage {
+    let mut request = good_request(descriptor);
+    if (descriptor.name(), field) == ("CreateShowtimeRequest", "price_list") {
+        let supplements = vec![Supplement { kind: SeatKind::Premium.into(), amount: Some(euros(2, 0)) }];
+        let list = PriceList { supplements, fee: Some(euros(1, 0)), tax_basis_points: 700, ..two_types() };
+        let list = CreateShowtimeRequest { price_list: Some(list), ..CreateShowtimeRequest::default() };
+        request.clear_field_by_name("price");
+        request.merge(&list.encode_to_vec()[..]).expect("it is of this type");
+    }
+    request
+}
+
 fn good_request_for_seats(name: &str) -> Vec<u8> {
     let id = request_id;
     match name {
@@ -118,7 +133,9 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
             let seats = [1, 2].map(|number| Seat { row: "A".to_owned(), number }).to_vec();
             let (showtime_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
             let validate_only = true;
-            ReserveSeatsRequest { showtime_id, seats, seat_count: 0, customer_id, request_id, validate_only }
+            let ticket_types = tickets("adult 1 child 1");
+            let seat_count = 0;
+            ReserveSeatsRequest { showtime_id, seats, seat_count, customer_id, request_id, validate_only, ticket_types }
                 .encode_to_vec()
         }
         "ConfirmReservationRequest" => {

@@ -83,11 +83,22 @@ impl Fleet {
 
 /// Schedules a showtime in an auditorium of its own, with holds of this many seconds.
 pub(crate) async fn schedule(channel: Channel, layout: Layout, hold_seconds: i64) -> (Showtime, Auditorium) {
+    schedule_with(channel, layout, hold_seconds, |request| request).await
+}
+
+/// The same; `change` may change the rest of the request.
+pub(crate) async fn schedule_with(
+    channel: Channel,
+    layout: Layout,
+    hold_seconds: i64,
+    change: impl FnOnce(CreateShowtimeRequest) -> CreateShowtimeRequest,
+) -> (Showtime, Auditorium) {
     let request = CreateAuditoriumRequest { layout: Some(layout), ..new_auditorium() };
     let auditorium = AuditoriumsClient::new(channel.clone()).create_auditorium(request).await;
     let auditorium = auditorium.expect("an auditorium is created").into_inner().auditorium.expect("the auditorium");
     let hold_duration = Some(seconds(hold_seconds));
-    let request = CreateShowtimeRequest { hold_duration, ..new_showtime(&auditorium.auditorium_id, in_hours(0)) };
+    let request = new_showtime(&auditorium.auditorium_id, in_hours(0));
+    let request = change(CreateShowtimeRequest { hold_duration, ..request });
     let showtime = ShowtimesClient::new(channel).create_showtime(request).await;
     (showtime.expect("the slot is free").into_inner().showtime.expect("the showtime"), auditorium)
 }

@@ -8,15 +8,16 @@ use std::{
     },
 };
 
-use boxoffice::pb::boxoffice::v1::{Auditorium, Showtime};
+use boxoffice::pb::boxoffice::v1::{Auditorium, CreateShowtimeRequest, Showtime, TicketCount};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use sea_orm::DatabaseConnection;
 use tokio::sync::watch;
 
 use super::{
-    fleet::{Fleet, rows, schedule},
+    fleet::{Fleet, rows, schedule_with},
     history::{History, Operation, Outcome, database_time},
+    requests::two_types,
     server::Setup,
 };
 
@@ -46,11 +47,17 @@ impl Random {
     }
 }
 
-/// Schedules showtimes with long and with short holds, in large auditoriums and in small ones that fill up.
+/// Schedules showtimes with long and with short holds, in large auditoriums and in small ones that fill up. The first one has two
+/// ticket types.
 pub(crate) async fn showtimes(fleet: &Fleet) -> Vec<(Showtime, Auditorium)> {
     let mut showtimes = Vec::new();
     for (count, seats, hold) in [(12, 30, 1), (12, 30, 600), (6, 20, 2), (12, 30, 2), (2, 10, 1), (2, 10, 600)] {
-        showtimes.push(schedule(fleet.channel(0), rows(count, seats), hold).await);
+        let price_list = showtimes.is_empty().then(two_types);
+        let with_list = |request: CreateShowtimeRequest| match price_list {
+            Some(_) => CreateShowtimeRequest { price: None, price_list, ..request },
+            None => request,
+        };
+        showtimes.push(schedule_with(fleet.channel(0), rows(count, seats), hold, with_list).await);
     }
     showtimes
 }
@@ -183,6 +190,20 @@ impl Load {
     }
 
     fn reserve(&self, random: &mut Random) -> (usize, Operation) {
+        let (at, operation) = self.reserve_alike(random);
+        let Operation::Reserve(mut request) = operation else { return (at, operation) };
+        let count = i32::try_from(request.seats.len()).expect("few seats").max(request.seat_count);
+        let children = i32::try_from(random.below(5)).expect("a small number").min(count);
+        if at == 0 && children > 0 {
+            let counts = [("child", children), ("adult", count - children)];
+            let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+            request.ticket_types = counts.map(|(code, count)| TicketCount { code: code.to_owned(), count }).collect();
+        }
+        (at, Operation::Reserve(request))
+    }
+
+    /// A request for seats of the first ticket type.
+    fn reserve_alike(&self, random: &mut Random) -> (usize, Operation) {
         // More than half of the reservations are for the first showtime.
         let at = random.below(self.showtimes.len()) * random.below(2);
         let (showtime, auditorium) = &self.showtimes[at];

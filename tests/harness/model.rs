@@ -3,6 +3,7 @@
 //! It shares the types of the domain (commands, refusals, reservations) and none of its rules. The rules are written here a
 //! second time, as plainly as possible and without regard to speed, so that both can be compared.
 
+mod prices;
 mod seat_plan;
 
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use boxoffice::domain::{
     ids::ReservationId,
     layout::Layout,
-    money::Money,
+    prices::TicketCount,
     reservation::{CustomerId, Phase, Record, Reservation, Sale, State, Tender},
     seat_index::{BadChoice, BadKind, Block, SeatName},
     seating::{Choice, Command, Obstacle, OrphanRule, Refusal, Rules, Unavailable},
@@ -103,8 +104,8 @@ impl Model {
 
     fn outcome(&mut self, command: &Command, now: DateTime<Utc>) -> Result<Option<Reservation>, Refusal> {
         match command {
-            Command::Reserve { reservation_id, customer_id, choice } => {
-                self.reserve(*reservation_id, customer_id, choice, now).map(Some)
+            Command::Reserve { reservation_id, customer_id, choice, tickets } => {
+                self.reserve(*reservation_id, customer_id, choice, tickets, now).map(Some)
             }
             Command::Confirm { reservation_id, customer_id, tender } => {
                 let at = self.find(*reservation_id, customer_id.as_ref())?;
@@ -151,9 +152,12 @@ impl Model {
         reservation_id: ReservationId,
         customer_id: &CustomerId,
         choice: &Choice,
+        tickets: &[TicketCount],
         now: DateTime<Utc>,
     ) -> Result<Reservation, Refusal> {
         self.must_be_on_sale(now)?;
+        let wanted = self.wanted(choice)?;
+        let types = prices::types(&self.facts.prices, tickets, wanted).map_err(bad)?;
         let block = match choice {
             Choice::Seats(names) => self.named(names, now)?,
             Choice::Best(count) => self.best(*count, now)?,
@@ -173,10 +177,8 @@ impl Model {
             showtime_id: self.facts.showtime_id,
             customer_id: customer_id.clone(),
             block,
-            total: Money {
-                currency: self.facts.price.currency,
-                minor: (0..block.count).map(|_| self.facts.price.minor).sum(),
-            },
+            currency: self.facts.prices.currency,
+            lines: prices::lines(&self.facts.prices, &types, block.seats().map(|seat| self.seat_plan.kind(seat))),
             create_time: now,
             first_expire_time: expire_time,
             expire_time,
@@ -188,11 +190,20 @@ impl Model {
         Ok(Reservation::restore(record))
     }
 
+    /// The number of seats of a choice that is valid, whether or not seats are free.
+    fn wanted(&self, choice: &Choice) -> Result<usize, Refusal> {
+        let wanted = match choice {
+            Choice::Seats(names) => {
+                self.seat_plan.block(names).map_err(bad)?;
+                names.len()
+            }
+            Choice::Best(count) => usize::from(*count),
+        };
+        if wanted > usize::from(self.rules.max_seats) { Err(bad(BadKind::TooMany)) } else { Ok(wanted) }
+    }
+
     fn named(&self, names: &[SeatName], now: DateTime<Utc>) -> Result<Block, Refusal> {
         let block = self.seat_plan.block(names).map_err(bad)?;
-        if names.len() > usize::from(self.rules.max_seats) {
-            return Err(bad(BadKind::TooMany));
-        }
         let mut obstacles = Vec::new();
         for seat in block.seats() {
             match self.live(now).find(|it| it.block.seats().contains(&seat)) {
@@ -238,9 +249,6 @@ impl Model {
     }
 
     fn best(&self, count: u16, now: DateTime<Utc>) -> Result<Block, Refusal> {
-        if count > self.rules.max_seats {
-            return Err(bad(BadKind::TooMany));
-        }
         let free = self.free(now);
         let blocks = self.seat_plan.free_blocks(&free, count);
         let none = Refusal::Unavailable(Unavailable { seats: Vec::new(), offers: Vec::new() });

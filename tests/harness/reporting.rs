@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, process::Command};
 
 use boxoffice::pb::boxoffice::v1::{
-    GetShowtimeRequest, ListReservationsRequest, Reservation, ReservationState, Showtime, ShowtimeState,
+    GetShowtimeRequest, Line, ListReservationsRequest, Reservation, ReservationState, Showtime, ShowtimeState,
 };
 use rustix::process::Signal;
 use sea_orm::{ConnectionTrait as _, FromQueryResult as _, JsonValue, Statement};
@@ -186,12 +186,13 @@ fn of_reservation(reservation: &Reservation) -> String {
         return held;
     }
     let returned = if reservation.cancel_time.is_some() { " returned" } else { "" };
-    let total = reservation.total_price.as_ref().expect("a price");
-    // The smallest unit of these prices is a cent or a yen.
-    let minor = if total.currency_code == "JPY" { 1 } else { 100 };
-    let price = total.units * minor + i64::from(total.nanos) * minor / 1_000_000_000;
-    let each = price / i64::from(reservation.seat_count);
-    let line = |seat| format!("{} for {each} {}{returned}", name(seat), total.currency_code);
-    let lines: Vec<_> = std::iter::once(held).chain(reservation.seats.iter().map(line)).collect();
+    let line = |line: &Line| {
+        let total = line.total.as_ref().expect("a price");
+        // The smallest unit of these prices is a cent or a yen.
+        let minor = if total.currency_code == "JPY" { 1 } else { 100 };
+        let price = total.units * minor + i64::from(total.nanos) * minor / 1_000_000_000;
+        format!("{} for {price} {}{returned}", name(line.seat.as_ref().expect("a seat")), total.currency_code)
+    };
+    let lines: Vec<_> = std::iter::once(held).chain(reservation.lines.iter().map(line)).collect();
     lines.join("; ")
 }

@@ -4,8 +4,8 @@ use boxoffice::{
     clock::Clock,
     pb::{
         boxoffice::v1::{
-            Auditorium, CreateAuditoriumRequest, CreateShowtimeRequest, Layout, Row, Showtime,
-            auditoriums_client::AuditoriumsClient,
+            Auditorium, CreateAuditoriumRequest, CreateShowtimeRequest, Layout, PriceList, Row, Showtime, TicketCount,
+            TicketType, auditoriums_client::AuditoriumsClient,
         },
         google::r#type::Money,
     },
@@ -53,7 +53,30 @@ pub(crate) fn new_showtime(auditorium_id: &str, start: DateTime<Utc>) -> CreateS
         price: Some(euros(9, 500_000_000)),
         hold_duration: None,
         request_id: String::new(),
+        price_list: None,
     }
+}
+
+/// The price list of a showtime for adults at €9.50 and children at €6.
+pub(crate) fn two_types() -> PriceList {
+    PriceList {
+        ticket_types: vec![
+            ticket_type("adult", "Adult", euros(9, 500_000_000)),
+            ticket_type("child", "Child up to 12", euros(6, 0)),
+        ],
+        ..PriceList::default()
+    }
+}
+
+pub(crate) fn ticket_type(code: &str, name: &str, price: Money) -> TicketType {
+    TicketType { code: code.to_owned(), name: name.to_owned(), price: Some(price) }
+}
+
+/// Tickets like "child 2 adult 1".
+pub(crate) fn tickets(text: &str) -> Vec<TicketCount> {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let count = |pair: &[&str]| TicketCount { code: pair[0].to_owned(), count: pair[1].parse().expect("a number") };
+    words.chunks(2).map(count).collect()
 }
 
 pub(crate) fn euros(units: i64, nanos: i32) -> Money {

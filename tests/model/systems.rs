@@ -305,7 +305,7 @@ async fn schedule(store: &Store, run: u128, Scenario { auditorium, facts, .. }: 
         auditorium_id,
         start_time: facts.start_time,
         duration: (facts.end_time - facts.start_time).to_std().expect("a span"),
-        price: facts.price,
+        prices: facts.prices.clone(),
         hold_duration: Some(facts.hold_duration),
     };
     let schedule = Schedule {

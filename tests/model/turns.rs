@@ -5,9 +5,10 @@ use std::time::Duration;
 use boxoffice::domain::{
     auditorium::{Auditorium, NewAuditorium},
     ids::{AuditoriumId, ReservationId, ShowtimeId},
-    layout::{Layout, LayoutRow},
-    money::Money,
+    layout::{Layout, LayoutRow, SeatKind},
+    money::{Currency, Money},
     movie::{Movie, MovieId, Source, Sourced},
+    prices::{PriceList, TicketCount, TicketType},
     reservation::{CustomerId, State, Tender},
     seat_index::{RowLabel, SeatName},
     seating::{Choice, Command, OrphanRule, Rules},
@@ -114,19 +115,57 @@ impl ReferenceStateMachine for ShowtimeMachine {
 
 fn scenarios() -> impl Strategy<Value = Scenario> {
     // Mostly plain seats, at least one in a row.
-    let rows = vec("[s]{0,4}[s_]{0,2}[sac_.]{0,3}s", 1..4);
+    let rows = vec("[s]{0,4}[sp_]{0,2}[sacp_.]{0,3}s", 1..4);
     let limits = (select(vec![1, 3, 4, 5]), select(vec![2, 5, 8, 20]));
     let hold = select(vec![30, 60, 300, 600]).prop_map(Duration::from_secs);
     let spans = (select(vec![0, 300]), select(vec![0, 1, 60, 60, 7200]));
     let orphan_rule = prop_oneof![Just(OrphanRule::Allow), Just(OrphanRule::Refuse)];
-    (rows, limits, hold, spans, orphan_rule).prop_map(
-        |(rows, (max_seats, max_customer_seats), hold_duration, (closing, extension), orphan_rule)| {
+    (rows, limits, hold, spans, orphan_rule, price_lists()).prop_map(
+        |(rows, (max_seats, max_customer_seats), hold_duration, (closing, extension), orphan_rule, prices)| {
             let (closing, extension) = (Duration::from_secs(closing), Duration::from_secs(extension));
             let rules = Rules { max_seats, max_customer_seats, closing, extension, orphan_rule };
             let auditorium = auditorium(rows);
-            Scenario { facts: facts(&auditorium, hold_duration), auditorium, rules }
+            Scenario { facts: facts(&auditorium, hold_duration, prices), auditorium, rules }
         },
     )
+}
+
+/// One price, or types, supplements, a fee and a tax, in currencies of 0, 2 and 3 decimal places.
+fn price_lists() -> impl Strategy<Value = PriceList> {
+    let currency = select(vec!["JPY", "EUR", "KWD"]).prop_map(|code| Currency::parse(code).expect("a currency"));
+    let amounts = (0..5_000_i64, 0..3_000_i64, 0..500_i64, 0..100_i64);
+    let list = (currency.clone(), amounts, select(vec![0, 700, 2_100, 10_000]), any::<bool>());
+    let list = list.prop_map(|(currency, (adult, child, premium, fee), tax_basis_points, has_supplement)| {
+        let of = |code: &str, minor| TicketType { code: code.to_owned(), name: code.to_owned(), minor };
+        PriceList {
+            currency,
+            ticket_types: vec![of("adult", adult), of("child", child)],
+            supplements: if has_supplement { vec![(SeatKind::Premium, premium)] } else { Vec::new() },
+            fee,
+            tax_basis_points,
+        }
+    });
+    prop_oneof![
+        1 => (currency, 0..5_000_i64).prop_map(|(currency, minor)| PriceList::plain(Money { currency, minor })),
+        2 => list,
+    ]
+}
+
+/// Tickets for a choice: none, as many as seats, or sometimes others.
+fn tickets(choice: &Choice, has_types: bool) -> BoxedStrategy<Vec<TicketCount>> {
+    let seats = match choice {
+        Choice::Seats(names) => names.len() as u16,
+        Choice::Best(count) => *count,
+    };
+    let first = if has_types { "adult" } else { "standard" };
+    let of = |code: &str, count| TicketCount { code: code.to_owned(), count };
+    let split = (0..=seats).prop_map(move |adults| {
+        let counts = [of(first, adults), of(if has_types { "child" } else { first }, seats - adults)];
+        counts.into_iter().filter(|ticket| ticket.count > 0).collect()
+    });
+    let any = vec((select(vec!["adult", "child", "standard", "senior"]), 1..4_u16), 1..3);
+    let any = any.prop_map(move |counts| counts.into_iter().map(|(code, count)| of(code, count)).collect());
+    prop_oneof![5 => Just(Vec::new()), 5 => split, 1 => any].boxed()
 }
 
 fn auditorium(rows: Vec<String>) -> NewAuditorium {
@@ -140,7 +179,7 @@ fn auditorium(rows: Vec<String>) -> NewAuditorium {
     }
 }
 
-fn facts(auditorium: &NewAuditorium, hold_duration: Duration) -> Facts {
+fn facts(auditorium: &NewAuditorium, hold_duration: Duration, prices: PriceList) -> Facts {
     let movie = Movie {
         movie_id: MovieId::parse("tt1375666").expect("an id"),
         title: "Inception".to_owned(),
@@ -168,7 +207,7 @@ fn facts(auditorium: &NewAuditorium, hold_duration: Duration) -> Facts {
         start_time: opening() + START,
         end_time: opening() + END,
         local_date: (opening() + START).date_naive(),
-        price: Money::price("EUR", 9, 500_000_000).expect("a price"),
+        prices,
         hold_duration,
         create_time: opening(),
         encoded: Encoded::default(),
@@ -202,10 +241,13 @@ fn times(progress: &Progress) -> BoxedStrategy<DateTime<Utc>> {
 fn commands(progress: &Progress) -> BoxedStrategy<Command> {
     let existing: Vec<_> = progress.model.reservations().iter().map(|it| it.reservation_id).collect();
     let next = ReservationId(Uuid::from_u128(progress.request_count + 1));
-    let reserve = (customers(), choices(&progress.model)).prop_map(move |(customer_id, choice)| Command::Reserve {
+    let has_types = progress.scenario.facts.prices.ticket_types.len() > 1;
+    let choices = choices(&progress.model).prop_flat_map(move |choice| (tickets(&choice, has_types), Just(choice)));
+    let reserve = (customers(), choices).prop_map(move |(customer_id, (tickets, choice))| Command::Reserve {
         reservation_id: next,
         customer_id,
         choice,
+        tickets,
     });
     let unknown = ReservationId(Uuid::from_u128(u128::from(u32::MAX)));
     // Most commands are about the latest reservations.

@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::{
-    Block, CustomerId, DateTime, Hold, Money, NoLongerHeld, Phase, Reservation, ReservationId, Sale, ShowtimeId, State,
-    Tender, Utc,
+    Block, Currency, CustomerId, DateTime, Hold, Lines, NoLongerHeld, Phase, Reservation, ReservationId, Sale,
+    ShowtimeId, State, Tender, Utc,
 };
 
 fn flaws(method: &str, transaction_id: &str) -> Vec<String> {
@@ -83,7 +83,8 @@ fn hold() -> Reservation {
         showtime_id: ShowtimeId(Uuid::from_u128(2)),
         customer_id: CustomerId::parse("ann").unwrap(),
         block: Block { first: 0, count: 2 },
-        total: Money::price("EUR", 19, 0).unwrap(),
+        currency: Currency::parse("EUR").unwrap(),
+        lines: Lines::plain(2, 1_900),
         create_time: at(),
         expire_time: at() + TimeDelta::minutes(10),
     };

@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use super::{CustomerId, Phase, Reservation, Sale, State, Tender};
 use crate::domain::{
     ids::{ReservationId, ShowtimeId},
-    money::Money,
+    money::Currency,
+    prices::Lines,
     seat_index::Block,
 };
 
@@ -23,8 +24,10 @@ pub struct Hold {
     pub customer_id: CustomerId,
     /// The seats.
     pub block: Block,
-    /// The price of all seats.
-    pub total: Money,
+    /// The currency of the lines.
+    pub currency: Currency,
+    /// What each seat costs.
+    pub lines: Lines,
     /// When the hold was decided.
     pub create_time: DateTime<Utc>,
     /// When the hold lapses.
@@ -50,13 +53,14 @@ impl Reservation {
     /// A new hold, made by this revision of its showtime.
     #[must_use]
     pub fn hold(hold: Hold, revision: i64) -> Self {
-        let Hold { reservation_id, showtime_id, customer_id, block, total, create_time, expire_time } = hold;
+        let Hold { reservation_id, showtime_id, customer_id, block, currency, lines, create_time, expire_time } = hold;
         Self {
             reservation_id,
             showtime_id,
             customer_id,
             block,
-            total,
+            currency,
+            lines,
             create_time,
             first_expire_time: expire_time,
             first_revision: revision,

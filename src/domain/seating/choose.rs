@@ -157,7 +157,7 @@ fn kinds(seat_index: &SeatIndex, block: Block) -> Kinds {
     let mut kinds = [0, 0];
     for seat in block.seats() {
         match seat_index.position(seat).kind {
-            SeatKind::Standard => {}
+            SeatKind::Standard | SeatKind::Premium => {}
             SeatKind::Accessible => kinds[0] += 1,
             SeatKind::Companion => kinds[1] += 1,
         }

@@ -9,9 +9,9 @@ use super::{
 };
 use crate::domain::{
     ids::ReservationId,
-    money::Money,
+    prices::TicketCount,
     reservation::{CustomerId, Hold, NoLongerHeld, Phase, Reservation, State, Tender},
-    seat_index::{BadChoice, Block, SeatName},
+    seat_index::{BadChoice, Block},
     showtime,
 };
 
@@ -25,8 +25,8 @@ impl Seating {
     /// The command is refused and changes nothing.
     pub fn decide(&self, command: &Command, rules: &Rules, now: DateTime<Utc>) -> Result<Decision, Refusal> {
         match command {
-            Command::Reserve { reservation_id, customer_id, choice } => {
-                self.reserve(*reservation_id, customer_id, choice, rules, now)
+            Command::Reserve { reservation_id, customer_id, choice, tickets } => {
+                self.reserve(*reservation_id, customer_id, (choice, tickets), rules, now)
             }
             Command::Confirm { reservation_id, customer_id, tender } => {
                 let reservation = self.named(*reservation_id, customer_id.as_ref())?;
@@ -70,32 +70,42 @@ impl Seating {
         &self,
         reservation_id: ReservationId,
         customer_id: &CustomerId,
-        choice: &Choice,
+        (choice, tickets): (&Choice, &[TicketCount]),
         rules: &Rules,
         now: DateTime<Utc>,
     ) -> Result<Decision, Refusal> {
         self.check_on_sale(rules, now)?;
-        let block = match choice {
-            Choice::Seats(names) => self.named_block(names, rules, now)?,
+        let prices = &self.plan.facts.prices;
+        // Whether the choice is valid is checked before whether seats are free.
+        let named = match choice {
+            Choice::Seats(names) => {
+                Some(self.plan.seat_index.block(names, rules.max_seats).map_err(Refusal::BadChoice)?)
+            }
             Choice::Best(count) if *count > rules.max_seats => {
                 return Err(Refusal::BadChoice(BadChoice::too_many(rules.max_seats)));
             }
-            Choice::Best(count) => {
-                let none_free = || Refusal::Unavailable(Unavailable { seats: Vec::new(), offers: Vec::new() });
-                Free::of(self, now).best(*count).ok_or_else(none_free)?
-            }
+            Choice::Best(_) => None,
+        };
+        prices.check_tickets(tickets, choice.count()).map_err(Refusal::BadChoice)?;
+        let block = if let Some(block) = named {
+            self.free_block(block, rules, now)?
+        } else {
+            let none_free = || Refusal::Unavailable(Unavailable { seats: Vec::new(), offers: Vec::new() });
+            Free::of(self, now).best(choice.count()).ok_or_else(none_free)?
         };
         let (has, until) = self.customer_seats(customer_id, now);
         if has + block.count > rules.max_customer_seats {
             return Err(Refusal::CustomerLimit { has, most: rules.max_customer_seats, until });
         }
+        let lines = prices.lines(tickets, self.plan.seat_index.kinds(block));
         let revision = self.revision + 1;
         let hold = Hold {
             reservation_id,
             showtime_id: self.plan.facts.showtime_id,
             customer_id: customer_id.clone(),
             block,
-            total: Money { minor: self.plan.facts.price.minor * i64::from(block.count), ..self.plan.facts.price },
+            currency: prices.currency,
+            lines,
             create_time: now,
             expire_time: self.lapse(now, self.plan.facts.hold_duration, rules),
         };
@@ -105,9 +115,8 @@ impl Seating {
         Ok(Decision { changes, reservation: Some(reservation) })
     }
 
-    /// The block of the named seats, if all of them are free and the orphan rule allows it.
-    fn named_block(&self, names: &[SeatName], rules: &Rules, now: DateTime<Utc>) -> Result<Block, Refusal> {
-        let block = self.plan.seat_index.block(names, rules.max_seats).map_err(Refusal::BadChoice)?;
+    /// The block, if all of its seats are free and the orphan rule allows it.
+    fn free_block(&self, block: Block, rules: &Rules, now: DateTime<Utc>) -> Result<Block, Refusal> {
         let obstacle = |seat| {
             let live = self.live_at(seat).filter(|live| !live.lapsed(now))?;
             Some((seat, live.until.map_or(Obstacle::Sold, |until| Obstacle::Held { until })))

@@ -18,6 +18,7 @@ use crate::domain::{
     layout::{Layout, LayoutRow},
     money::Money,
     movie::{Movie, MovieId, Source, Sourced},
+    prices::PriceList,
     reservation::{CustomerId, Phase, Reservation, Tender},
     seat_index::{Block, RowLabel, SeatIndex, SeatName},
     showtime::{Encoded, Facts, State},
@@ -75,7 +76,7 @@ pub(crate) fn plan(rows: &[&str]) -> Arc<ShowtimePlan> {
         start_time,
         end_time: start_time + TimeDelta::hours(2),
         local_date: start_time.date_naive(),
-        price: Money::price("EUR", 9, 500_000_000).unwrap(),
+        prices: PriceList::plain(Money::price("EUR", 9, 500_000_000).unwrap()),
         hold_duration: HOLD,
         create_time: opening(),
         encoded: Encoded::default(),
@@ -161,7 +162,8 @@ impl Stage {
     fn choose(&mut self, who: &str, choice: Choice) -> Result<Arc<Reservation>, Refusal> {
         self.last_id += 1;
         let reservation_id = ReservationId(Uuid::from_u128(self.last_id));
-        self.named(&Command::Reserve { reservation_id, customer_id: customer(who), choice })
+        let customer_id = customer(who);
+        self.named(&Command::Reserve { reservation_id, customer_id, choice, tickets: Vec::new() })
     }
 
     fn reserve(&mut self, who: &str, labels: &str) -> Result<Arc<Reservation>, Refusal> {

@@ -6,6 +6,7 @@ use super::{
     auditoriums::auditorium,
     common::{finish, page},
     movies::movie,
+    prices::{lines, tickets},
     values::{duration, money, optional, time, timestamp},
 };
 use crate::{
@@ -32,13 +33,12 @@ pub(crate) fn reserve(request: &pb::ReserveSeatsRequest) -> Result<Reserve, Viol
     let showtime_id = violations.take("showtime_id", ShowtimeId::parse(&request.showtime_id));
     let choice = violations.take("", choice(&request.seats, request.seat_count));
     let customer_id = violations.take("customer_id", CustomerId::parse(&request.customer_id));
+    let tickets = violations.take("ticket_types", tickets(&request.ticket_types));
     let validate_only = request.validate_only;
-    let wanted = showtime_id.zip(choice).zip(customer_id).map(|((showtime_id, choice), customer_id)| Reserve {
-        showtime_id,
-        customer_id,
-        choice,
-        validate_only,
-    });
+    let wanted =
+        showtime_id.zip(choice).zip(customer_id).zip(tickets).map(|(((showtime_id, choice), customer_id), tickets)| {
+            Reserve { showtime_id, customer_id, choice, tickets, validate_only }
+        });
     finish(violations, wanted)
 }
 
@@ -172,16 +172,18 @@ pub(crate) fn reservation(view: &ReservationView) -> pb::Reservation {
         State::Cancelled { at, .. } => Some(timestamp(*at)),
         State::Held | State::Confirmed(_) | State::Expired => None,
     };
+    let seats = seats(&plan.seat_index, reservation.block);
     pb::Reservation {
+        lines: lines(&facts.prices, &seats, &reservation.lines),
         reservation_id: reservation.reservation_id.to_string(),
         showtime_id: reservation.showtime_id.to_string(),
         customer_id: reservation.customer_id.as_str().to_owned(),
         state: state(*phase).into(),
-        seats: seats(&plan.seat_index, reservation.block),
+        seats,
         seat_count: reservation.block.count.into(),
         auditorium: Some(auditorium(&facts.auditorium)),
         movie: Some(movie(&facts.movie.value, facts.movie.source, facts.movie.fetch_time)),
-        total_price: Some(money(reservation.total)),
+        total_price: Some(money(reservation.total())),
         create_time: Some(timestamp(reservation.create_time)),
         expire_time: Some(timestamp(reservation.expire_time())),
         time_left: (*phase == Phase::Held).then(|| time_left(reservation.expire_time(), *as_of)),

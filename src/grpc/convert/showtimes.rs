@@ -11,7 +11,8 @@ use super::{
     auditoriums::auditorium,
     common::{at_most, finish, page, revision},
     movies::movie,
-    values::{duration, local_date, money, optional, price, required, span, time, timestamp},
+    prices::{encoded_list, prices},
+    values::{duration, local_date, money, optional, required, span, time, timestamp},
 };
 use crate::{
     app::{PageRequest, ShowtimePage},
@@ -40,7 +41,7 @@ pub(crate) fn new_showtime(request: &pb::CreateShowtimeRequest, now: DateTime<Ut
     let start_time = violations.take("start_time", required(request.start_time).and_then(time));
     let length = required(request.duration).and_then(|length| span(length, MIN_DURATION, MAX_SPAN));
     let length = violations.take("duration", length);
-    let price = violations.take("price", required(request.price.as_ref()).and_then(price));
+    let prices = violations.take("", prices(request.price.as_ref(), request.price_list.as_ref()));
     let hold = request.hold_duration.map(|hold| span(hold, MIN_HOLD, MAX_SPAN)).transpose();
     let hold_duration = violations.take("hold_duration", hold);
     if !violations.is_empty()
@@ -48,13 +49,13 @@ pub(crate) fn new_showtime(request: &pb::CreateShowtimeRequest, now: DateTime<Ut
     {
         violations.take("", NewShowtime::check_start(start, now));
     }
-    let new = movie_id.zip(auditorium_id).zip(start_time).zip(length).zip(price).zip(hold_duration).map(
-        |(((((movie_id, auditorium_id), start_time), duration), price), hold_duration)| NewShowtime {
+    let new = movie_id.zip(auditorium_id).zip(start_time).zip(length).zip(prices).zip(hold_duration).map(
+        |(((((movie_id, auditorium_id), start_time), duration), prices), hold_duration)| NewShowtime {
             movie_id,
             auditorium_id,
             start_time,
             duration,
-            price,
+            prices,
             hold_duration,
         },
     );
@@ -128,7 +129,8 @@ fn fact_fields(facts: &Facts) -> pb::Showtime {
         start_time: Some(timestamp(facts.start_time)),
         end_time: Some(timestamp(facts.end_time)),
         local_date: facts.local_date.to_string(),
-        price: Some(money(facts.price)),
+        price: Some(money(facts.prices.price())),
+        price_list: Some(encoded_list(&facts.prices)),
         hold_duration: Some(duration(facts.hold_duration)),
         create_time: Some(timestamp(facts.create_time)),
         ..pb::Showtime::default()

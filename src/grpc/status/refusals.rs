@@ -109,6 +109,8 @@ fn bad_choice(refused: &Refused, bad: &BadChoice) -> Status {
         BadKind::Repeated => "SEAT_REPEATED",
         BadKind::NotContiguous => "SEATS_NOT_CONTIGUOUS",
         BadKind::TooMany => "TOO_MANY_SEATS",
+        BadKind::TicketTypeUnknown => "TICKET_TYPE_UNKNOWN",
+        BadKind::TicketTypesDiffer => "TICKET_TYPES_DIFFER",
     };
     let mut message = BoundedMessage::new("the choice of seats has many violations");
     for one in bad.violations.list() {

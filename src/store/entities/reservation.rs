@@ -31,6 +31,8 @@ pub struct Model {
     pub tender_method: Option<String>,
     pub tender_transaction: Option<String>,
     pub cancel_time: Option<ChronoDateTimeUtc>,
+    /// What each seat costs (see `rows/prices.rs`). `None`: each costs the same part of `total_minor`.
+    pub lines: Option<Vec<u8>>,
     #[sea_orm(belongs_to, from = "showtime_id", to = "showtime_id")]
     pub showtime: BelongsTo<super::showtime::Entity>,
     #[sea_orm(has_many)]

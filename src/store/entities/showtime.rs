@@ -19,6 +19,7 @@ pub struct Model {
     /// The date of the start in the auditorium's time zone.
     pub local_date: Date,
     pub currency: String,
+    /// The price of the first ticket type.
     pub price_minor: i64,
     /// How long a hold lasts, in microseconds.
     pub hold_us: i64,
@@ -29,6 +30,9 @@ pub struct Model {
     /// The cinema of the auditorium, which never changes. It is repeated here for an index that ends in the list's order. `None`
     /// only until a trigger fills it in for a program that does not.
     pub cinema: Option<String>,
+    /// The price list (see `rows/prices.rs`). `None`: every seat costs `price_minor`.
+    #[sea_orm(column_type = "JsonBinary")]
+    pub price_list: Option<Json>,
     #[sea_orm(belongs_to, from = "auditorium_id", to = "auditorium_id")]
     pub auditorium: BelongsTo<super::auditorium::Entity>,
     #[sea_orm(has_one)]

@@ -7,6 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use prost::Message as _;
 use sea_orm::{
     DbBackend, DbErr,
     sea_query::PostgresQueryBuilder,
@@ -28,7 +29,7 @@ use crate::{
         errors::Error,
         planted::{self, Bug},
         request_key::RequestKey,
-        rows::reservation::ReservationRow,
+        rows::{prices::StoredLines, reservation::ReservationRow},
     },
 };
 
@@ -282,13 +283,14 @@ fn make(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let customer = sql.column(made, |(made, _)| made.customer_id.as_str())?;
     let first = sql.column(made, |(made, _)| made.block.first as i16)?;
     let count = sql.column(made, |(made, _)| made.block.count as i16)?;
-    let total = sql.column(made, |(made, _)| made.total.minor)?;
+    let total = sql.column(made, |(made, _)| made.lines.total())?;
     let create = sql.column(made, |(made, _)| made.create_time)?;
     let expire = sql.column(made, |(made, _)| made.expire_time())?;
     let revision = sql.column(made, |(made, _)| made.revision())?;
     let request = sql.column(made, |(_, key)| key.as_ref().map(RequestKey::scoped_id))?;
     let caller = sql.column(made, |(_, key)| key.as_ref().map(|key| key.caller.as_str()))?;
     let fingerprint = sql.column(made, |(_, key)| key.as_ref().map(|key| stored_fingerprint(&key.fingerprint)))?;
+    let lines = sql.column(made, |(made, _)| StoredLines::of(&made.lines).map(|lines| lines.encode_to_vec()))?;
     let seats: Vec<_> = claims(made.iter().map(|(made, _)| made)).collect();
     let in_showtime = sql.column(&seats, |claim| claim.showtime_id)?;
     let seat = sql.column(&seats, |claim| claim.seat)?;
@@ -296,9 +298,9 @@ fn make(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     sql.with(format_args!(
         "made AS (INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, \
                 total_minor, create_time, first_expire_time, expire_time, first_revision, revision, state, request_id, \
-                caller, fingerprint) \
+                caller, fingerprint, lines) \
             SELECT {id}, {showtime}, {customer}, {first}, {count}, {total}, {create}, {expire}, {expire}, {revision}, \
-                {revision}, 'held', {request}, {caller}, {fingerprint}), \
+                {revision}, 'held', {request}, {caller}, {fingerprint}, {lines}), \
         claimed AS (INSERT INTO seat_claims (showtime_id, seat, reservation_id) SELECT {in_showtime}, {seat}, {by})"
     ));
     Ok(())

@@ -6,22 +6,26 @@
 use std::fmt::Write as _;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use prost::Message as _;
 
 use super::{
     text::hex,
     writes::{LedgerWrites, ShowtimeAdvance, stored_fingerprint},
 };
-use crate::{domain::reservation::Reservation, store::request_key::RequestKey};
+use crate::{
+    domain::reservation::Reservation,
+    store::{request_key::RequestKey, rows::prices::StoredLines},
+};
 
 /// The statement. If the locked row has another revision after all, the statement divides by zero and fails, and the COMMIT in
 /// the same message is skipped. The row of the outbox has one event, which is the default of `event_count`.
 pub(super) const PREPARE: &str = "PREPARE reserve (uuid, uuid, bytea, smallint, smallint, bigint, timestamptz, timestamptz, \
-        bigint, uuid, bytea, bytea, bigint, integer, timestamptz, bytea) AS \
+        bigint, uuid, bytea, bytea, bigint, integer, timestamptz, bytea, bytea) AS \
     WITH made AS (INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, \
             total_minor, create_time, first_expire_time, expire_time, first_revision, revision, state, request_id, \
-            caller, fingerprint) \
+            caller, fingerprint, lines) \
         VALUES ($1, $2, convert_from($3, 'UTF8'), $4, $5, $6, $7, $8, $8, $9, $9, 'held', $10, \
-            convert_from($11, 'UTF8'), $12)), \
+            convert_from($11, 'UTF8'), $12, $17)), \
     claimed AS (INSERT INTO seat_claims (showtime_id, seat, reservation_id) \
         SELECT $2, generate_series($4::integer, $4::integer + $5 - 1)::smallint, $1), \
     happened AS (INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) VALUES ($2, $9, $9, $16, $7)) \
@@ -43,9 +47,10 @@ pub(super) fn message(writes: &LedgerWrites) -> Option<String> {
 
 /// The values as literals. They consist of digits, letters and hyphens that are written here, so nothing has to be quoted.
 fn reserve(made: &Reservation, key: Option<&RequestKey>, advance: &ShowtimeAdvance) -> String {
-    let Reservation { reservation_id, showtime_id, customer_id, block, total, create_time, .. } = made;
+    let Reservation { reservation_id, showtime_id, customer_id, block, lines, create_time, .. } = made;
     let (id, showtime, customer) = (reservation_id.0, showtime_id.0, bytes(customer_id.as_str().as_bytes()));
-    let (first, count, total) = (block.first, block.count, total.minor);
+    let (first, count, total) = (block.first, block.count, lines.total());
+    let lines = StoredLines::of(lines).map_or_else(null, |lines| bytes(&lines.encode_to_vec()));
     let (create, expire) = (time(*create_time), time(made.expire_time()));
     let request = key.map_or_else(null, |key| format!("'{}'", key.scoped_id()));
     let caller = key.map_or_else(null, |key| bytes(key.caller.as_bytes()));
@@ -56,7 +61,7 @@ fn reserve(made: &Reservation, key: Option<&RequestKey>, advance: &ShowtimeAdvan
     let _written = write!(
         text,
         "EXECUTE reserve ('{id}', '{showtime}', {customer}, {first}, {count}, {total}, {create}, {expire}, {revision}, \
-         {request}, {caller}, {fingerprint}, {before}, {available_count}, {lapse}, {}); COMMIT",
+         {request}, {caller}, {fingerprint}, {before}, {available_count}, {lapse}, {}, {lines}); COMMIT",
         bytes(events)
     );
     text

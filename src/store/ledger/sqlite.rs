@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use prost::Message as _;
 use sea_orm::{ConnectionTrait as _, DbBackend, FromQueryResult, Statement, Value};
 use serde_json::{Value as Json, json};
 use uuid::Uuid;
@@ -16,7 +17,11 @@ use super::{
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation},
     store::{
-        deadline::bounded, dialect::id_list, errors::Error, request_key::RequestKey, rows::reservation::ReservationRow,
+        deadline::bounded,
+        dialect::id_list,
+        errors::Error,
+        request_key::RequestKey,
+        rows::{prices::StoredLines, reservation::ReservationRow},
         transactions::Tx,
     },
 };
@@ -60,9 +65,10 @@ const ANSWER: &str = "INSERT INTO requests (caller, method, request_id, fingerpr
     SELECT value ->> 0, value ->> 1, unhex(value ->> 2), unhex(value ->> 3), value -> 4, value ->> 5 FROM json_each($1)";
 const MAKE: &str = "INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, \
         total_minor, create_time, first_expire_time, expire_time, first_revision, revision, state, request_id, caller, \
-        fingerprint) \
+        fingerprint, lines) \
     SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, \
-        value ->> 7, value ->> 7, value ->> 8, value ->> 8, 'held', unhex(value ->> 9), value ->> 10, unhex(value ->> 11) \
+        value ->> 7, value ->> 7, value ->> 8, value ->> 8, 'held', unhex(value ->> 9), value ->> 10, unhex(value ->> 11), \
+        unhex(value ->> 12) \
     FROM json_each($1)";
 const CLAIM: &str = "INSERT INTO seat_claims (showtime_id, seat, reservation_id) \
     SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each($1)";
@@ -159,13 +165,14 @@ fn made(reservation: &Reservation, key: Option<&RequestKey>) -> Json {
         reservation.customer_id.as_str(),
         reservation.block.first,
         reservation.block.count,
-        reservation.total.minor,
+        reservation.lines.total(),
         text(reservation.create_time),
         text(reservation.expire_time()),
         reservation.revision(),
         key.map(|key| key.scoped_id().simple()),
         key.map(|key| key.caller.as_str()),
-        key.map(|key| hex(&stored_fingerprint(&key.fingerprint)))
+        key.map(|key| hex(&stored_fingerprint(&key.fingerprint))),
+        StoredLines::of(&reservation.lines).map(|lines| hex(&lines.encode_to_vec()))
     ])
 }
 

@@ -3,8 +3,8 @@
 //! A row of the outbox has two parts. Field 1 has the public events. Field 2 has [`Step`], which only this service reads: one
 //! for each revision. Replaying reads nothing else, so that public events can gain, lose or redact fields, and so that steps
 //! can change without consumers noticing. The fields of a step are: the revision, the time of the decision, and of each change
-//! the reservation's id and its seats; of a new hold also the customer's id, the total price and the expire time; of an
-//! extension, the expire time; of a sale, the tender; of a cancelled showtime, the number of confirmed reservations.
+//! the reservation's id and its seats; of a new hold also the customer's id, the prices and the expire time; of an extension, the
+//! expire time; of a sale, the tender; of a cancelled showtime, the number of confirmed reservations.
 //!
 //! A row without steps, with steps of a later [`FORMAT`] or with steps that do not follow from what is in memory is not
 //! replayed; the showtime is then read anew. That costs a query and is always right.
@@ -17,19 +17,23 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 
-use crate::domain::{
-    ids::ReservationId,
-    money::Money,
-    reservation::{CustomerId, Hold, Reservation, Tender},
-    seat_index::{Block, SeatIndex},
-    seat_map::{Delta, Status},
-    seating::{Change, Seating},
+use crate::{
+    domain::{
+        ids::ReservationId,
+        prices::Lines,
+        reservation::{CustomerId, Hold, Reservation, Tender},
+        seat_index::{Block, SeatIndex},
+        seat_map::{Delta, Status},
+        seating::{Change, Seating},
+    },
+    store::rows::prices::StoredLines,
 };
 
-/// The format that this version writes and the latest that it reads.
+/// The latest format that this version reads.
 ///
-/// An addition without which a step would be misread raises it. Instances of the version before then read the showtime anew.
-const FORMAT: u32 = 1;
+/// An addition without which a step would be misread raises it, and is written with it. Instances of the version before then read the
+/// showtime anew. Format 2 has the lines of new holds, where they are not plain.
+const FORMAT: u32 = 2;
 
 /// A row of the outbox, without the public events.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -94,6 +98,9 @@ struct NewHold {
     /// When the hold lapses, in microseconds since 1970.
     #[prost(int64, tag = "3")]
     expire_time: i64,
+    /// `None`: all lines are plain.
+    #[prost(message, optional, tag = "4")]
+    lines: Option<StoredLines>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -112,8 +119,10 @@ struct StepTender {
 
 /// Adds the changes of one revision to a row.
 pub(super) fn add_step(row: &mut Vec<u8>, revision: i64, now: DateTime<Utc>, changes: &[Change]) {
-    let changes = changes.iter().map(encode).collect();
-    let step = Step { format: FORMAT, revision, decide_time: now.timestamp_micros(), changes };
+    let changes: Vec<_> = changes.iter().map(encode).collect();
+    let has_lines = |change: &StepChange| matches!(&change.kind, Some(Kind::Held(NewHold { lines: Some(_), .. })));
+    let format = if changes.iter().any(has_lines) { 2 } else { 1 };
+    let step = Step { format, revision, decide_time: now.timestamp_micros(), changes };
     // Repeated fields of concatenated messages are joined, so a row grows step by step.
     prost::encoding::message::encode(2, &step, row);
 }
@@ -180,8 +189,9 @@ fn encode(change: &Change) -> StepChange {
         Change::Reserved(held) => {
             let new_hold = NewHold {
                 customer_id: held.customer_id.to_string(),
-                total_minor: held.total.minor,
+                total_minor: held.lines.total(),
                 expire_time: held.expire_time().timestamp_micros(),
+                lines: StoredLines::of(&held.lines),
             };
             (held, Kind::Held(new_hold))
         }
@@ -210,14 +220,20 @@ fn decode(seating: &Seating, change: &StepChange, revision: i64, now: DateTime<U
     let id = || Some(ReservationId(uuid::Uuid::from_slice(&change.reservation_id).ok()?));
     let live = || seating.reservation(id()?).map(|reservation| (**reservation).clone());
     Some(match change.kind.as_ref()? {
-        Kind::Held(NewHold { customer_id, total_minor, expire_time }) => {
+        Kind::Held(NewHold { customer_id, total_minor, expire_time, lines }) => {
             let facts = &seating.plan().facts;
+            let block = block(&seating.plan().seat_index, change)?;
+            let lines = match lines {
+                None => Lines::plain(block.count, *total_minor),
+                Some(stored) => stored.lines(block.count)?,
+            };
             let hold = Hold {
                 reservation_id: id()?,
                 showtime_id: facts.showtime_id,
                 customer_id: CustomerId::restore(customer_id),
-                block: block(&seating.plan().seat_index, change)?,
-                total: Money { minor: *total_minor, ..facts.price },
+                block,
+                currency: facts.prices.currency,
+                lines,
                 create_time: now,
                 expire_time: time(*expire_time)?,
             };

@@ -1,19 +1,22 @@
 //! Reservations as they are read and stored.
 
 use chrono::{DateTime, Utc};
+use prost::Message as _;
 use sea_orm::{DerivePartialModel, prelude::Uuid};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
-        money::{Currency, Money},
+        money::Currency,
+        prices::Lines,
         reservation::{CustomerId, Record, Reservation, Sale, State, Tender},
         seat_index::Block,
     },
     store::{
         entities::{reservation, showtime},
         errors::Error,
+        rows::prices::StoredLines,
     },
 };
 
@@ -39,6 +42,9 @@ pub(in crate::store) struct ReservationRow {
     pub(in crate::store) tender_method: Option<String>,
     pub(in crate::store) tender_transaction: Option<String>,
     pub(in crate::store) cancel_time: Option<DateTime<Utc>>,
+    /// Not in answers that were stored by earlier versions.
+    #[serde(default)]
+    pub(in crate::store) lines: Option<Vec<u8>>,
 }
 
 impl ReservationRow {
@@ -57,8 +63,8 @@ impl ReservationRow {
             customer_id: reservation.customer_id.to_string(),
             first_seat: reservation.block.first as i16,
             seat_count: reservation.block.count as i16,
-            currency: reservation.total.currency.code().to_owned(),
-            total_minor: reservation.total.minor,
+            currency: reservation.currency.code().to_owned(),
+            total_minor: reservation.lines.total(),
             create_time: reservation.create_time,
             first_expire_time: reservation.first_expire_time,
             expire_time: reservation.expire_time(),
@@ -69,6 +75,7 @@ impl ReservationRow {
             tender_method: tender.map(|tender| tender.method.clone()),
             tender_transaction: tender.map(|tender| tender.transaction_id.clone()),
             cancel_time,
+            lines: StoredLines::of(&reservation.lines).map(|lines| lines.encode_to_vec()),
         }
     }
 
@@ -92,12 +99,18 @@ impl ReservationRow {
         let (Ok(first), Ok(count)) = seats else { return Err(unreadable("seats".to_owned())) };
         let currency =
             Currency::parse(&self.currency).ok_or_else(|| unreadable(format!("currency {:?}", self.currency)))?;
+        let lines = match &self.lines {
+            None => Some(Lines::plain(count, self.total_minor)),
+            Some(stored) => StoredLines::decode(&stored[..]).ok().and_then(|stored| stored.lines(count)),
+        };
+        let lines = lines.ok_or_else(|| unreadable("lines".to_owned()))?;
         Ok(Reservation::restore(Record {
             reservation_id: ReservationId(id),
             showtime_id: ShowtimeId(self.showtime_id),
             customer_id: CustomerId::restore(&self.customer_id),
             block: Block { first, count },
-            total: Money { currency, minor: self.total_minor },
+            currency,
+            lines,
             create_time: self.create_time,
             first_expire_time: self.first_expire_time,
             expire_time: self.expire_time,

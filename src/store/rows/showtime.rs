@@ -14,13 +14,14 @@ use crate::{
     domain::{
         auditorium::Auditorium,
         ids::{AuditoriumId, ShowtimeId},
-        money::{Currency, Money},
+        money::Currency,
         showtime,
     },
     store::{
         dialect,
         entities::{auditorium, showtime as table, standing},
         errors::Error,
+        rows::prices::read_list,
     },
 };
 
@@ -36,6 +37,9 @@ pub(in crate::store) struct ShowtimeRow {
     pub(in crate::store) local_date: NaiveDate,
     pub(in crate::store) currency: String,
     pub(in crate::store) price_minor: i64,
+    /// Not in answers that were stored by earlier versions.
+    #[serde(default)]
+    pub(in crate::store) price_list: Option<Json>,
     pub(in crate::store) hold_us: i64,
     pub(in crate::store) create_time: DateTime<Utc>,
     pub(in crate::store) state: String,
@@ -105,7 +109,8 @@ impl ShowtimeRow {
             start_time: self.start_time,
             end_time: self.end_time,
             local_date: self.local_date,
-            price: Money { currency, minor: self.price_minor },
+            prices: read_list(currency, self.price_minor, self.price_list.as_ref())
+                .map_err(|error| unreadable(error.to_string()))?,
             hold_duration: Duration::from_micros(self.hold_us.unsigned_abs()),
             create_time: self.create_time,
             encoded: showtime::Encoded::default(),

@@ -96,10 +96,11 @@ fn check_showtime(records: &Records, recorded: &RecordedShowtime, calls: &[&Call
 
 /// Replays the events, and checks the calls that name a revision against its state.
 fn replay(recorded: &RecordedShowtime, events: BTreeMap<i64, Vec<Event>>, calls: &[&Call]) -> (Timeline, Vec<String>) {
-    let price = recorded.showtime.price.clone().unwrap_or_default();
+    let list = recorded.showtime.price_list.clone().expect("a showtime has a price list");
+    let prices = list.ticket_types.into_iter().map(|of| of.price.expect("a ticket type has a price")).collect();
     let hold = recorded.showtime.hold_duration.as_ref().expect("a showtime has a hold duration");
     let hold = TimeDelta::new(hold.seconds, hold.nanos.cast_unsigned()).expect("a duration");
-    let mut showtime = ReplayedShowtime::new(recorded.seats.clone(), price);
+    let mut showtime = ReplayedShowtime::new(recorded.seats.clone(), prices);
     let (mut times, mut anomalies) = (Vec::new(), Vec::new());
     let mut versions = HashMap::<_, BTreeMap<_, _>>::new();
     let mut calls_by_revision: HashMap<i64, Vec<&Call>> = HashMap::new();

@@ -44,7 +44,8 @@ pub(super) struct ReplayedReservation {
 /// The state of a showtime after some of its events.
 pub(super) struct ReplayedShowtime {
     pub(super) seats: SeatList,
-    pub(super) price: Money,
+    /// The prices of the ticket types.
+    prices: Vec<Money>,
     pub(super) revision: i64,
     pub(super) time: DateTime<Utc>,
     pub(super) cancelled: bool,
@@ -113,10 +114,10 @@ impl ReplayedReservation {
 }
 
 impl ReplayedShowtime {
-    pub(super) fn new(seats: SeatList, price: Money) -> Self {
+    pub(super) fn new(seats: SeatList, prices: Vec<Money>) -> Self {
         let (owners, reservations) = (BTreeMap::new(), BTreeMap::new());
         let time = DateTime::<Utc>::MIN_UTC;
-        Self { seats, price, revision: 0, time, cancelled: false, owners, reservations }
+        Self { seats, prices, revision: 0, time, cancelled: false, owners, reservations }
     }
 
     /// Returns the reservation that has claimed the seat.
@@ -178,6 +179,12 @@ impl ReplayedShowtime {
         }
     }
 
+    /// Whether so many seats may have this price, each being of one of the ticket types, of which there are at most two.
+    fn may_cost(&self, total: &Money, seats: i128) -> bool {
+        let (first, last) = (nanos(&self.prices[0]), nanos(self.prices.last().expect("a type")));
+        (0..=seats).any(|count| first * count + last * (seats - count) == nanos(total))
+    }
+
     fn create(&mut self, created: &ReservationCreated) -> Result<(), String> {
         let id = &created.reservation_id;
         let seats: Vec<SeatName> = created.seats.iter().map(event_seat_name).collect();
@@ -189,7 +196,7 @@ impl ReplayedShowtime {
             }
         }
         let total = created.total_price.clone().unwrap_or_default();
-        check(nanos(&total) == nanos(&self.price) * seats.len() as i128, || format!("{id} costs {total:?}"))?;
+        check(self.may_cost(&total, seats.len() as i128), || format!("{id} costs {total:?}"))?;
         let expire_time = required(created.expire_time.as_ref())?;
         check(expire_time > self.time, || format!("the hold of {id} has lapsed when it is created"))?;
         let reservation = ReplayedReservation {
@@ -228,7 +235,11 @@ impl ReplayedShowtime {
         let same = seats == reservation.seats
             && confirmed.total_price.as_ref() == Some(&reservation.total)
             && confirmed.customer_id == reservation.customer_id;
-        check(same, || format!("{confirmed:?} is not what was held: {reservation:?}"))
+        check(same, || format!("{confirmed:?} is not what was held: {reservation:?}"))?;
+        let (lines, total) = (&confirmed.lines, confirmed.total_price.as_ref());
+        let sum: i128 = lines.iter().filter_map(|line| line.total.as_ref()).map(nanos).sum();
+        let adds_up = lines.len() == seats.len() && total.is_some_and(|total| sum == nanos(total));
+        check(adds_up, || format!("the lines do not add up: {confirmed:?}"))
     }
 
     fn extend(&mut self, extended: &ReservationExtended) -> Result<(), String> {

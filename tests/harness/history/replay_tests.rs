@@ -3,7 +3,7 @@
 use boxoffice::pb::{
     boxoffice::{
         events::v1::{
-            Event, ReservationCancelled, ReservationConfirmed, ReservationCreated, ReservationExpired, Seat,
+            Event, Line, ReservationCancelled, ReservationConfirmed, ReservationCreated, ReservationExpired, Seat,
             SeatsReleased, ShowtimeCreated, event::Payload,
         },
         v1::{Layout, Row},
@@ -18,7 +18,7 @@ use super::replay::{ReplayedShowtime, SeatList};
 /// at second 1000, and each step is one revision, a second later than the one before.
 fn anomalies(steps: &[Vec<Payload>]) -> Vec<String> {
     let row = Row { label: "A".to_owned(), places: "sssss_sssss".to_owned(), numbers: vec![] };
-    let mut showtime = ReplayedShowtime::new(SeatList::new(&Layout { rows: vec![row] }), price(1));
+    let mut showtime = ReplayedShowtime::new(SeatList::new(&Layout { rows: vec![row] }), vec![price(1)]);
     let first = vec![Payload::ShowtimeCreated(ShowtimeCreated { seat_count: 10, ..Default::default() })];
     let steps = std::iter::once(&first).chain(steps);
     let anomalies = steps.zip(1000..).map(|(payloads, second)| {
@@ -61,6 +61,7 @@ fn sold(id: &str, numbers: &[i32]) -> Payload {
     let reservation_id = id.to_owned();
     Payload::ReservationConfirmed(ReservationConfirmed {
         reservation_id,
+        lines: numbers.iter().map(|_| Line { total: Some(price(1)), ..Line::default() }).collect(),
         seats: seats(numbers),
         total_price,
         ..Default::default()

@@ -43,6 +43,10 @@ impl SeatPlan {
         u16::try_from(self.seats.len()).expect("few seats")
     }
 
+    pub(super) fn kind(&self, seat: u16) -> SeatKind {
+        self.seats[usize::from(seat)].kind
+    }
+
     pub(super) fn name(&self, seat: u16) -> SeatName {
         self.seats[usize::from(seat)].name
     }

@@ -28,7 +28,7 @@ fn a_confirm_one_microsecond_before_expiry_sells() {
     stage.now = held.expire_time() - MICRO;
     let sold = stage.confirm(&held).unwrap();
     assert_eq!(*sold.state(), State::Confirmed(Sale { at: stage.now, tender: None }));
-    assert_eq!((sold.revision(), sold.first_revision, sold.total), (3, 2, held.total));
+    assert_eq!((sold.revision(), sold.first_revision, sold.total()), (3, 2, held.total()));
     stage.now = close() + minutes(1);
     assert_eq!(sold.phase(stage.now), Phase::Confirmed, "for good");
     assert_eq!(stage.seating.next_lapse(), None);

@@ -243,7 +243,8 @@ fn played() -> impl Strategy<Value = Stage> {
 fn ask(stage: &mut Stage, choice: Choice) -> Result<Block, Refusal> {
     let now = stage.seating.moment(stage.now);
     let reservation_id = ReservationId(Uuid::from_u128(7));
-    let command = Command::Reserve { reservation_id, customer_id: customer(STRANGER), choice };
+    let customer_id = customer(STRANGER);
+    let command = Command::Reserve { reservation_id, customer_id, choice, tickets: Vec::new() };
     let Decision { reservation, .. } = stage.seating.decide(&command, &stage.rules, now)?;
     Ok(reservation.expect("a reservation was asked for").block)
 }

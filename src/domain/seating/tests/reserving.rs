@@ -36,7 +36,7 @@ fn a_reservation_says_all_that_is_frozen() {
     let made = stage.reserve("ann", "B3 B1 B2").unwrap();
     assert_eq!(stage.labels(made.block), "B1 B2 B3", "from left to right, in whichever order they were named");
     assert_eq!(made.customer_id, customer("ann"));
-    assert_eq!(made.total.to_string(), "28.50 EUR");
+    assert_eq!(made.total().to_string(), "28.50 EUR");
     assert_eq!((made.create_time, made.expire_time()), (opening(), opening() + HOLD));
     assert_eq!((made.first_expire_time, made.extended()), (made.expire_time(), false));
     assert_eq!((made.state(), made.first_revision, made.revision()), (&State::Held, 2, 2));
@@ -154,6 +154,7 @@ fn a_choice_over_lapsed_holds_records_their_lapse_in_the_same_decision() {
         reservation_id: crate::domain::ids::ReservationId(uuid::Uuid::from_u128(7)),
         customer_id: customer("joe"),
         choice: Choice::Seats(super::seats("A2 A3")),
+        tickets: Vec::new(),
     };
     let Decision { changes, reservation } = stage.ask(&command).unwrap();
     let made = reservation.unwrap();

@@ -68,6 +68,7 @@ impl Writer {
             reservation_id: id(number),
             customer_id: customer_id(name),
             choice: Choice::Seats(seats.map(|number| SeatName { row, number }).collect()),
+            tickets: Vec::new(),
         };
         let anybodys = |number| (id(number), None);
         let confirm = |number, tender| {
@@ -215,7 +216,7 @@ fn a_step_has_these_fields_and_no_others() {
         seat_count,
         kind: Some(kind),
     };
-    let hold = NewHold { customer_id: "ann".to_owned(), total_minor: 1_900, expire_time: minute(10) };
+    let hold = NewHold { customer_id: "ann".to_owned(), total_minor: 1_900, expire_time: minute(10), lines: None };
     let tender = StepTender { method: "card".to_owned(), transaction_id: "till 3/4711".to_owned() };
     let sale = NewSale { tender: Some(tender) };
     let expected = [
