@@ -101,13 +101,16 @@ async fn every_seat_has_a_line_and_their_sum_is_the_total(world: World) {
     let adults = reserve(&world, best(&showtime, "bob", 2)).await.expect("seats are free");
     assert_eq!(adults.lines.iter().map(|line| line.ticket_type.as_str()).collect::<Vec<_>>(), ["adult", "adult"]);
     let server = world.restart().await;
+    // The newest first.
+    let lines_of_both = [adults.lines.clone(), sold.lines.clone()];
     for made in [sold, adults] {
         let found = found(&server, &made).await;
         assert_eq!((found.lines, found.total_price), (made.lines, made.total_price));
     }
     let request = ListReservationsRequest { showtime_id: showtime.showtime_id, ..Default::default() };
     let listed = server.reservations().list_reservations(request).await.expect("a list").into_inner().reservations;
-    assert!(listed.iter().all(|one| one.lines.len() == one.seats.len()), "{listed:?}");
+    let listed: Vec<_> = listed.into_iter().map(|one| one.lines).collect();
+    assert_eq!(listed, lines_of_both);
 }
 
 async fn tickets_that_do_not_fit_are_refused_by_name(world: World) {
@@ -164,8 +167,11 @@ async fn a_price_list_is_refused_for_every_flaw_at_its_field(world: World) {
     assert_violates(&refused(flawed).await, &paths);
     let mut twice = list();
     "adult".clone_into(&mut twice.ticket_types[2].code);
-    twice.supplements.push(twice.supplements[0].clone());
-    let paths = ["price_list.ticket_types[2].code", "price_list.supplements[1].kind"];
+    let unknown = Supplement { kind: 0, ..twice.supplements[0].clone() };
+    twice.supplements.extend([unknown, twice.supplements[0].clone()]);
+    let paths = ["ticket_types[2].code", "supplements[1].kind", "supplements[2].kind"];
+    let paths = paths.map(|path| format!("price_list.{path}"));
+    let paths = paths.each_ref().map(String::as_str);
     assert_violates(&refused(twice).await, &paths);
     let many = PriceList { ticket_types: vec![ticket_type("a", "A", euros(1, 0)); 21], ..list() };
     assert_violates(&refused(many).await, &["price_list.ticket_types*"]);

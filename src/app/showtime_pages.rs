@@ -14,6 +14,8 @@ const LAST_PAGES_BYTES: u64 = 16 << 20;
 const PAGE_BYTES: u32 = 512;
 /// About what a showtime takes in a page, in its encoded form too.
 const SHOWTIME_BYTES: u32 = 640;
+/// About what each further ticket type of it takes.
+const TICKET_TYPE_BYTES: u32 = 250;
 
 /// A page of showtimes. Callers who ask for the same page at the same time share it.
 #[derive(Debug)]
@@ -53,7 +55,11 @@ pub(super) struct ShowtimePages {
 
 impl ShowtimePages {
     pub(super) fn new() -> Self {
-        let weigh = |_: &PageKey, page: &Arc<ShowtimePage>| PAGE_BYTES + page.showtimes.len() as u32 * SHOWTIME_BYTES;
+        let further = |showtime: &Showtime| showtime.facts.prices.ticket_types.len().saturating_sub(1) as u32;
+        let weigh = move |_: &PageKey, page: &Arc<ShowtimePage>| {
+            let further: u32 = page.showtimes.iter().map(further).sum();
+            PAGE_BYTES + page.showtimes.len() as u32 * SHOWTIME_BYTES + further * TICKET_TYPE_BYTES
+        };
         let last = Cache::builder().max_capacity(LAST_PAGES_BYTES).weigher(weigh).build();
         Self { reads: SharedReads::new(), last }
     }

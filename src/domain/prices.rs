@@ -168,7 +168,8 @@ impl PriceList {
         Money { currency: self.currency, minor }
     }
 
-    /// Checks what the types of the fields allow and a list does not.
+    /// Checks what the types of the fields allow and a list does not, except that the kinds of supplements are unique: whoever reads them
+    /// checks that.
     ///
     /// # Errors
     /// Names every flaw under the fields of `PriceList`.
@@ -190,11 +191,6 @@ impl PriceList {
                     format!("{path}.name"),
                     format!("must be 1 to {MAX_NAME} characters, without control characters and spaces around them"),
                 );
-            }
-        }
-        for (at, (kind, _)) in self.supplements.iter().enumerate() {
-            if self.supplements[..at].iter().any(|(before, _)| before == kind) {
-                violations.add(format!("supplements[{at}].kind"), "must be unique in the list");
             }
         }
         if !(0..=WHOLE).contains(&self.tax_basis_points) {

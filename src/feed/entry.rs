@@ -262,4 +262,27 @@ mod tests {
         }
         assert_eq!((entry(None).kind(), entry(None).subject()), ("", "a"));
     }
+
+    #[test]
+    fn every_payload_of_the_contract_is_known() {
+        let files = prost_types::FileDescriptorSet::decode(crate::pb::DESCRIPTORS).unwrap().file;
+        let mut messages = files.into_iter().filter(|file| file.package() == "boxoffice.events.v1");
+        let messages = messages.next().unwrap().message_type;
+        let event = messages.into_iter().find(|message| message.name() == "Event").unwrap();
+        let payloads: Vec<_> = event.field.iter().filter(|field| field.oneof_index.is_some()).collect();
+        assert_eq!(payloads.len(), KINDS.len());
+        for field in payloads {
+            let kind = field.type_name().rsplit('.').next().unwrap();
+            // The field with an empty message.
+            let mut bytes = Vec::new();
+            prost::encoding::encode_key(
+                field.number().unsigned_abs(),
+                prost::encoding::WireType::LengthDelimited,
+                &mut bytes,
+            );
+            bytes.push(0);
+            assert_eq!(Entry::decode(&bytes).unwrap().kind(), kind);
+            assert!(KINDS.contains(&kind), "{kind} cannot be asked for");
+        }
+    }
 }

@@ -123,10 +123,10 @@ impl Connection {
         Ok(Some(End { top: self.top, attributes }))
     }
 
-    /// Whether the stream does not have what was written last. The server may have ended and begun anew meanwhile.
-    pub(super) async fn has_lost(&mut self) -> Result<bool, Trouble> {
+    /// Whether the stream does not end with what was written last. The server may have lost it, and others may have written.
+    pub(super) async fn has_another_end(&mut self) -> Result<bool, Trouble> {
         let written = self.top;
-        Ok(self.end().await?.is_none_or(|end| end.top < written))
+        Ok(self.end().await?.is_none_or(|end| end.top != written))
     }
 
     /// Writes the messages, those that are there already excepted. `shift` is added to their positions. Returns how many were

@@ -190,7 +190,7 @@ impl Relay {
             Connection::Redis(mut redis) => {
                 match next {
                     Next::Rows(rows) => self.send_in_sequence(&mut redis, delivery, &rows).await?,
-                    Next::Lost if redis.has_lost().await? => self.align(&mut redis, delivery).await?,
+                    Next::Lost if redis.has_another_end().await? => self.align(&mut redis, delivery).await?,
                     Next::Lost | Next::Letters => {}
                 }
                 (Connection::Redis(redis), Ok(()))

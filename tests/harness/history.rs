@@ -16,6 +16,7 @@
 
 mod answers;
 mod check;
+mod lines;
 mod operations;
 mod order;
 mod records;

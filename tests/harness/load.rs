@@ -50,9 +50,14 @@ impl Random {
 /// Schedules showtimes with long and with short holds, in large auditoriums and in small ones that fill up. The first one has two
 /// ticket types.
 pub(crate) async fn showtimes(fleet: &Fleet) -> Vec<(Showtime, Auditorium)> {
+    showtimes_with(fleet, true).await
+}
+
+/// The same, with or without the two ticket types.
+pub(crate) async fn showtimes_with(fleet: &Fleet, has_types: bool) -> Vec<(Showtime, Auditorium)> {
     let mut showtimes = Vec::new();
     for (count, seats, hold) in [(12, 30, 1), (12, 30, 600), (6, 20, 2), (12, 30, 2), (2, 10, 1), (2, 10, 600)] {
-        let price_list = showtimes.is_empty().then(two_types);
+        let price_list = (has_types && showtimes.is_empty()).then(two_types);
         let with_list = |request: CreateShowtimeRequest| match price_list {
             Some(_) => CreateShowtimeRequest { price: None, price_list, ..request },
             None => request,
@@ -194,7 +199,8 @@ impl Load {
         let Operation::Reserve(mut request) = operation else { return (at, operation) };
         let count = i32::try_from(request.seats.len()).expect("few seats").max(request.seat_count);
         let children = i32::try_from(random.below(5)).expect("a small number").min(count);
-        if at == 0 && children > 0 {
+        let has_types = self.showtimes[at].0.price_list.as_ref().is_some_and(|list| list.ticket_types.len() > 1);
+        if has_types && children > 0 {
             let counts = [("child", children), ("adult", count - children)];
             let counts = counts.into_iter().filter(|(_, count)| *count > 0);
             request.ticket_types = counts.map(|(code, count)| TicketCount { code: code.to_owned(), count }).collect();

@@ -54,6 +54,9 @@ fn price_list(list: &pb::PriceList) -> Result<PriceList, Violations> {
     for (at, pb::Supplement { kind: of, amount }) in list.supplements.iter().enumerate().take(MAX_SUPPLEMENTS) {
         let minor = amounts.read(&mut violations, &format!("supplements[{at}].amount"), amount.as_ref());
         match kind(*of) {
+            Some(kind) if supplements.iter().any(|(before, _)| *before == kind) => {
+                violations.add(format!("supplements[{at}].kind"), "must be unique in the list");
+            }
             Some(kind) => supplements.push((kind, minor)),
             None => violations.add(format!("supplements[{at}].kind"), "must be a known kind"),
         }

@@ -19,7 +19,7 @@ pub struct Model {
     pub local_date: Date,
     pub time_zone: String,
     pub capacity: i32,
-    /// The price of a seat, in the currency's smallest units.
+    /// The price of a seat as the first ticket type, without supplement and fee, in the currency's smallest units.
     pub price: i64,
     pub currency: String,
     pub create_time: ChronoDateTimeUtc,

@@ -14,6 +14,7 @@ use super::{
     Call, History, Outcome, RecordedShowtime,
     answers::{Effect, Request, agrees},
     guard,
+    lines::check_lines,
     order::{CallSpan, check_real_time},
     records::Records,
     refusals::Interval,
@@ -65,8 +66,10 @@ impl History {
             let calls: Vec<&Call> = calls.iter().filter(|call| call.showtime_id == *id).collect();
             let found = check_showtime(&records, recorded, &calls);
             anomalies.extend(found.into_iter().map(|what| format!("showtime {id}: {what}")));
+            let (lines, found) = check_lines(recorded, &calls);
+            anomalies.extend(found.into_iter().map(|what| format!("showtime {id}: {what}")));
             for channel in channels {
-                let found = check_list(&records, recorded, &list(channel.clone(), id).await);
+                let found = check_list(&records, recorded, &lines, &list(channel.clone(), id).await);
                 anomalies.extend(found.into_iter().map(|what| format!("list of {id}: {what}")));
             }
         }
@@ -96,11 +99,12 @@ fn check_showtime(records: &Records, recorded: &RecordedShowtime, calls: &[&Call
 
 /// Replays the events, and checks the calls that name a revision against its state.
 fn replay(recorded: &RecordedShowtime, events: BTreeMap<i64, Vec<Event>>, calls: &[&Call]) -> (Timeline, Vec<String>) {
-    let list = recorded.showtime.price_list.clone().expect("a showtime has a price list");
-    let prices = list.ticket_types.into_iter().map(|of| of.price.expect("a ticket type has a price")).collect();
+    let list = recorded.showtime.price_list.clone().map(|list| list.ticket_types);
+    let prices = list.map(|types| types.into_iter().map(|of| of.price.expect("a ticket type has a price")).collect());
+    let one_price = recorded.showtime.price.clone();
     let hold = recorded.showtime.hold_duration.as_ref().expect("a showtime has a hold duration");
     let hold = TimeDelta::new(hold.seconds, hold.nanos.cast_unsigned()).expect("a duration");
-    let mut showtime = ReplayedShowtime::new(recorded.seats.clone(), prices);
+    let mut showtime = ReplayedShowtime::new(recorded.seats.clone(), one_price, prices);
     let (mut times, mut anomalies) = (Vec::new(), Vec::new());
     let mut versions = HashMap::<_, BTreeMap<_, _>>::new();
     let mut calls_by_revision: HashMap<i64, Vec<&Call>> = HashMap::new();

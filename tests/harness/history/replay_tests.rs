@@ -18,7 +18,7 @@ use super::replay::{ReplayedShowtime, SeatList};
 /// at second 1000, and each step is one revision, a second later than the one before.
 fn anomalies(steps: &[Vec<Payload>]) -> Vec<String> {
     let row = Row { label: "A".to_owned(), places: "sssss_sssss".to_owned(), numbers: vec![] };
-    let mut showtime = ReplayedShowtime::new(SeatList::new(&Layout { rows: vec![row] }), vec![price(1)]);
+    let mut showtime = ReplayedShowtime::new(SeatList::new(&Layout { rows: vec![row] }), None, Some(vec![price(1)]));
     let first = vec![Payload::ShowtimeCreated(ShowtimeCreated { seat_count: 10, ..Default::default() })];
     let steps = std::iter::once(&first).chain(steps);
     let anomalies = steps.zip(1000..).map(|(payloads, second)| {

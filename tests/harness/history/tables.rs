@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 use super::{
     RecordedShowtime,
     answers::Effect,
+    lines::Lines,
     records::{Records, state},
     replay::{ReplayedShowtime, SeatName, is_live, nanos, seat_name},
 };
@@ -104,7 +105,12 @@ pub(super) async fn list(channel: Channel, showtime_id: &str) -> Vec<Reservation
 }
 
 /// Checks that the list has the reservations of the tables. A hold may have lapsed since the tables were read.
-pub(super) fn check_list(records: &Records, recorded: &RecordedShowtime, list: &[Reservation]) -> Vec<String> {
+pub(super) fn check_list(
+    records: &Records,
+    recorded: &RecordedShowtime,
+    lines: &Lines<'_>,
+    list: &[Reservation],
+) -> Vec<String> {
     let mut anomalies = Vec::new();
     let listed: HashMap<&str, &Reservation> = list.iter().map(|one| (&*one.reservation_id, one)).collect();
     let rows = records.reservations.iter().filter(|row| row.showtime_id.to_string() == recorded.showtime.showtime_id);
@@ -116,6 +122,7 @@ pub(super) fn check_list(records: &Records, recorded: &RecordedShowtime, list: &
             let has_lapsed = state(&row.state) == ReservationState::Held && one.state() == ReservationState::Expired;
             one.seats.iter().map(seat_name).eq(seats)
                 && one.customer_id == row.customer_id
+                && lines.get(&*one.reservation_id).is_none_or(|lines| *lines == one.lines)
                 && (one.state() == state(&row.state) || has_lapsed)
                 && (!is_live(one.state()) || one.revision == row.revision)
         });

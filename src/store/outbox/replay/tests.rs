@@ -9,10 +9,11 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     domain::{
+        prices::{TicketCount, TicketType},
         reservation::State,
         seat_index::{RowLabel, SeatName},
         seat_map::{Followed, SeatMap},
-        seating::{Choice, Command, OrphanRule, Rules, tests::plan},
+        seating::{Choice, Command, OrphanRule, Rules, ShowtimePlan, tests::plan},
         showtime,
     },
     pb::{self, boxoffice::events::v1 as events},
@@ -237,6 +238,34 @@ fn a_step_has_these_fields_and_no_others() {
     let sold_row = "123a080110031880aeed9deaf1b003222b0a100000000000000000000000000000000118022a150a130a0463617264120b74696c6c\
         20332f34373131";
     assert_eq!(steps(&writer.rows[1]), bytes(sold_row));
+}
+
+/// A hold by a price list. Without its lines it would be misread, so it has the later format. The lines are in `reservations`, too.
+#[test]
+fn a_hold_with_lines_has_the_second_format_and_these_bytes() {
+    let seating = fresh();
+    let ShowtimePlan { facts, seat_index } = seating.plan().as_ref();
+    let mut facts = (**facts).clone();
+    facts.prices.ticket_types[0].code = "adult".to_owned();
+    facts.prices.ticket_types.push(TicketType { code: "child".to_owned(), name: "Child".to_owned(), minor: 600 });
+    (facts.prices.fee, facts.prices.tax_basis_points) = (50, 1_000);
+    let plan = Arc::new(ShowtimePlan { facts: Arc::new(facts), seat_index: Arc::clone(seat_index) });
+    let priced = || Seating::new(Arc::clone(&plan), showtime::State::Scheduled, 1, start(), []);
+    let mut writer = Writer { seating: priced(), rows: Vec::new() };
+    let tickets = ["child", "adult"].map(|code| TicketCount { code: code.to_owned(), count: 1 }).to_vec();
+    let customer_id = CustomerId::parse("ann").expect("a customer id");
+    let reserve = Command::Reserve { reservation_id: id(1), customer_id, choice: Choice::Best(2), tickets };
+    writer.decide(&reserve, 0);
+    let steps = read(&writer.rows[0]).expect("it can be read");
+    assert_eq!(steps[0].format, 2);
+    let Some(Kind::Held(NewHold { lines: Some(lines), total_minor, .. })) = &steps[0].changes[0].kind else {
+        panic!("{steps:?}");
+    };
+    let expected = bytes("0a09080110d8042032283b0a0710b6072032285b");
+    assert_eq!((lines.encode_to_vec(), *total_minor), (expected, 1_650));
+    let mut seating = priced();
+    assert!(replay(&mut seating, &writer.rows[0]));
+    assert_eq!(seating.reservation(id(1)), writer.seating.reservation(id(1)));
 }
 
 /// The bytes that are written as hexadecimal digits.
