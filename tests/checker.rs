@@ -32,6 +32,11 @@ async fn answers_before_their_commit_are_found() {
     .await;
 }
 
+#[tokio::test]
+async fn the_price_of_the_first_ticket_type_for_every_seat_is_found() {
+    assert_found("first-type-for-all", &["has these lines"]).await;
+}
+
 /// Runs load on servers with the planted bug. An anomaly must have one of these texts.
 async fn assert_found(bug: &str, texts: &[&str]) {
     let storage = Storage::new(Store::Postgres).await;

@@ -12,7 +12,10 @@ use crate::{
         seat_map::Delta,
         seating::{Change, Choice, Command, Decision, Refusal, Rules, Seating, ShowtimePlan},
     },
-    store::{Error, LedgerWrites, LockedShowtime, ShowtimeAdvance, outbox},
+    store::{
+        Error, LedgerWrites, LockedShowtime, ShowtimeAdvance, outbox,
+        planted::{self, Bug},
+    },
 };
 
 /// What a request wants to hold.
@@ -44,6 +47,13 @@ impl<'a> BatchDecision<'a> {
         let Command::Reserve { choice, tickets, .. } = command else {
             return seating.decide(command, rules, now).map_err(Arc::new);
         };
+        if planted::has(Bug::FirstTypeForAll) {
+            let mut command = command.clone();
+            if let Command::Reserve { tickets, .. } = &mut command {
+                tickets.clear();
+            }
+            return seating.decide(&command, rules, now).map_err(Arc::new);
+        }
         let (id, revision) = (seating.plan().facts.showtime_id, seating.revision());
         if let Some((at, refusal)) = self.refusals.get(&(id, choice, tickets))
             && *at == revision

@@ -20,7 +20,9 @@ use crate::{
 };
 
 /// Estimated bytes of a showtime without its seats and reservations.
-const SHOWTIME_BYTES: usize = 1_024;
+const SHOWTIME_BYTES: usize = 768;
+/// Estimated bytes of a ticket type of its price list.
+const TICKET_TYPE_BYTES: usize = 256;
 /// Estimated bytes of a seat.
 const SEAT_BYTES: usize = 2;
 /// Estimated bytes of a reservation with its index entries, its customer's name and what the allocator loses between them.
@@ -127,7 +129,7 @@ impl Memory {
                 let lines = if seating.plan().facts.prices.is_plain() { 0 } else { claimed };
                 seats * SEAT_BYTES + seating.live_count() * RESERVATION_BYTES + lines * LINE_BYTES
             });
-            let bytes = bytes + SHOWTIME_BYTES;
+            let bytes = bytes + SHOWTIME_BYTES + entry.plan.facts.prices.ticket_types.len() * TICKET_TYPE_BYTES;
             self.bytes = self.bytes + bytes - entry.bytes;
             (entry.bytes, entry.last_batch) = (bytes, self.batch);
         }

@@ -25,11 +25,13 @@ pub enum Bug {
     PositionBeforeConfirmation,
     /// Several events of a showtime are unconfirmed at once.
     SeveralUnconfirmed,
+    /// Every seat costs what the first ticket type costs.
+    FirstTypeForAll,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoLock,
         Self::TimeBeforeLock,
         Self::AnswerBeforeCommit,
@@ -38,6 +40,7 @@ impl Bug {
         Self::HeartbeatAhead,
         Self::PositionBeforeConfirmation,
         Self::SeveralUnconfirmed,
+        Self::FirstTypeForAll,
     ];
 
     /// The name that a test gives to the bug.
@@ -52,6 +55,7 @@ impl Bug {
             Self::HeartbeatAhead => "heartbeat-ahead",
             Self::PositionBeforeConfirmation => "position-before-confirmation",
             Self::SeveralUnconfirmed => "several-unconfirmed",
+            Self::FirstTypeForAll => "first-type-for-all",
         }
     }
 }
