@@ -5,7 +5,7 @@ use boxoffice::pb::{
         events::v1::event::Payload,
         v1::{
             CreateShowtimeRequest, GetReservationRequest, Line, ListReservationsRequest, PriceList, Reservation,
-            ReserveSeatsRequest, SeatKind, Showtime, SubscribeEventsRequest, Supplement,
+            ReserveSeatsRequest, Showtime, SubscribeEventsRequest, Supplement,
         },
     },
     google::r#type::Money,
@@ -16,7 +16,7 @@ use crate::harness::{
     Server, World, assert_refused, assert_violates, euros,
     events::{subscribe, until},
     in_hours, new_showtime, request_id,
-    requests::{money, ticket_type, tickets, two_types},
+    requests::{money, three_types, ticket_type, tickets, two_types},
     seats::{best, confirm, name, reserve, showtime, showtime_with, these},
 };
 
@@ -28,20 +28,6 @@ on_both_stores!(
     a_showtime_with_a_price_has_one_ticket_type,
     taxes_are_rounded_in_currencies_of_any_decimals,
 );
-
-/// Three ticket types, a supplement for premium seats, a fee and a tax.
-fn list() -> PriceList {
-    PriceList {
-        ticket_types: vec![
-            ticket_type("adult", "Adult", euros(12, 0)),
-            ticket_type("child", "Child up to 12", euros(8, 0)),
-            ticket_type("senior", "Senior from 65", euros(9, 500_000_000)),
-        ],
-        supplements: vec![Supplement { kind: SeatKind::Premium.into(), amount: Some(euros(3, 500_000_000)) }],
-        fee: Some(euros(0, 750_000_000)),
-        tax_basis_points: 2_100,
-    }
-}
 
 /// A showtime with this list. In row B the last two seats are premium.
 async fn priced(server: &Server, list: PriceList) -> Showtime {
@@ -69,8 +55,8 @@ async fn found(server: &Server, made: &Reservation) -> Reservation {
 }
 
 async fn every_seat_has_a_line_and_their_sum_is_the_total(world: World) {
-    let showtime = priced(&world, list()).await;
-    assert_eq!(showtime.price_list, Some(list()));
+    let showtime = priced(&world, three_types()).await;
+    assert_eq!(showtime.price_list, Some(three_types()));
     assert_eq!(showtime.price, Some(euros(12, 0)));
     // Tickets are given from left to right, in whatever order seats are named.
     let request = with_tickets(these(&showtime, "ada", "B5 B3 B4"), "child 2 adult 1");
@@ -114,7 +100,7 @@ async fn every_seat_has_a_line_and_their_sum_is_the_total(world: World) {
 }
 
 async fn tickets_that_do_not_fit_are_refused_by_name(world: World) {
-    let showtime = priced(&world, list()).await;
+    let showtime = priced(&world, three_types()).await;
     let refused =
         async |request, text| reserve(&world, with_tickets(request, text)).await.expect_err("the tickets do not fit");
     let status = refused(these(&showtime, "ada", "A1 A2"), "adult 1 student 1").await;
@@ -137,16 +123,16 @@ async fn tickets_that_do_not_fit_are_refused_by_name(world: World) {
 }
 
 async fn a_price_list_is_refused_for_every_flaw_at_its_field(world: World) {
-    let auditorium = priced(&world, list()).await.auditorium.expect("an auditorium").auditorium_id;
+    let auditorium = priced(&world, three_types()).await.auditorium.expect("an auditorium").auditorium_id;
     let create = async |price, price_list| {
         let request = new_showtime(&auditorium, in_hours(5));
         world.showtimes().create_showtime(CreateShowtimeRequest { price, price_list, ..request }).await
     };
     let refused = async |list| create(None, Some(list)).await.expect_err("the list has a flaw");
     assert_violates(&create(None, None).await.expect_err("no price"), &["price", "price_list"]);
-    assert_violates(&create(Some(euros(9, 0)), Some(list())).await.expect_err("two"), &["price", "price_list"]);
+    assert_violates(&create(Some(euros(9, 0)), Some(three_types())).await.expect_err("two"), &["price", "price_list"]);
     assert_violates(&refused(PriceList::default()).await, &["price_list.ticket_types"]);
-    let mut flawed = list();
+    let mut flawed = three_types();
     "Adult".clone_into(&mut flawed.ticket_types[0].code);
     flawed.ticket_types[1].name = String::new();
     flawed.ticket_types[2].price = None;
@@ -165,7 +151,7 @@ async fn a_price_list_is_refused_for_every_flaw_at_its_field(world: World) {
         "price_list.tax_basis_points",
     ];
     assert_violates(&refused(flawed).await, &paths);
-    let mut twice = list();
+    let mut twice = three_types();
     "adult".clone_into(&mut twice.ticket_types[2].code);
     let unknown = Supplement { kind: 0, ..twice.supplements[0].clone() };
     twice.supplements.extend([unknown, twice.supplements[0].clone()]);
@@ -173,13 +159,13 @@ async fn a_price_list_is_refused_for_every_flaw_at_its_field(world: World) {
     let paths = paths.map(|path| format!("price_list.{path}"));
     let paths = paths.each_ref().map(String::as_str);
     assert_violates(&refused(twice).await, &paths);
-    let many = PriceList { ticket_types: vec![ticket_type("a", "A", euros(1, 0)); 21], ..list() };
+    let many = PriceList { ticket_types: vec![ticket_type("a", "A", euros(1, 0)); 21], ..three_types() };
     assert_violates(&refused(many).await, &["price_list.ticket_types*"]);
-    create(None, Some(list())).await.expect("the list is valid");
+    create(None, Some(three_types())).await.expect("the list is valid");
 }
 
 async fn a_repeated_request_has_the_same_tickets(world: World) {
-    let showtime = priced(&world, list()).await;
+    let showtime = priced(&world, three_types()).await;
     let request = ReserveSeatsRequest { request_id: request_id(), ..these(&showtime, "ada", "A1 A2") };
     let request = with_tickets(request, "child 1 adult 1");
     let first = reserve(&world, request.clone()).await.expect("the seats are free");

@@ -1,8 +1,7 @@
 //! A deployment: a database of its own, service processes on it, and thousands of showtimes with free seats.
 
 use boxoffice::pb::boxoffice::v1::{
-    CreateAuditoriumRequest, Layout, PriceList, Row, SeatKind, Supplement, auditoriums_client::AuditoriumsClient,
-    showtimes_client::ShowtimesClient,
+    CreateAuditoriumRequest, Layout, Row, auditoriums_client::AuditoriumsClient, showtimes_client::ShowtimesClient,
 };
 use futures_util::{StreamExt as _, stream};
 
@@ -12,8 +11,8 @@ use super::{
 };
 use crate::{
     harness::{
-        Store, euros, in_hours, new_auditorium, new_showtime,
-        requests::{seconds, ticket_type},
+        Store, in_hours, new_auditorium, new_showtime,
+        requests::{seconds, three_types},
         world::Storage,
     },
     wire::{
@@ -88,20 +87,6 @@ impl Deployment {
             }
         }
         outcome
-    }
-}
-
-/// A list of three ticket types with a supplement, a fee and a tax.
-fn three_types() -> PriceList {
-    PriceList {
-        ticket_types: vec![
-            ticket_type("adult", "Adult", euros(12, 0)),
-            ticket_type("child", "Child up to 12", euros(8, 0)),
-            ticket_type("senior", "Senior from 65", euros(9, 500_000_000)),
-        ],
-        supplements: vec![Supplement { kind: SeatKind::Premium.into(), amount: Some(euros(3, 0)) }],
-        fee: Some(euros(0, 750_000_000)),
-        tax_basis_points: 2_100,
     }
 }
 

@@ -218,71 +218,30 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use prost::encoding::{WireType, encode_key};
+
     use super::*;
-    use crate::pb::boxoffice::events::v1::{self as pb, event::Payload as Stored};
-
-    fn entry(payload: Option<Stored>) -> Entry {
-        let event = pb::Event { showtime_id: "a".to_owned(), payload, ..pb::Event::default() };
-        Entry::decode(&event.encode_to_vec()).unwrap()
-    }
 
     #[test]
-    fn the_kind_and_the_subject_are_those_of_the_payload() {
-        let reservation_id = || "b".to_owned();
-        let payloads = [
-            Stored::ShowtimeCreated(pb::ShowtimeCreated { auditorium_id: "c".to_owned(), ..Default::default() }),
-            Stored::ShowtimeCancelled(pb::ShowtimeCancelled { confirmed_count: 7 }),
-            Stored::ReservationCreated(pb::ReservationCreated {
-                reservation_id: reservation_id(),
-                ..Default::default()
-            }),
-            Stored::ReservationExtended(pb::ReservationExtended {
-                reservation_id: reservation_id(),
-                ..Default::default()
-            }),
-            Stored::ReservationConfirmed(pb::ReservationConfirmed {
-                reservation_id: reservation_id(),
-                ..Default::default()
-            }),
-            Stored::ReservationCancelled(pb::ReservationCancelled {
-                reservation_id: reservation_id(),
-                ..Default::default()
-            }),
-            Stored::ReservationExpired(pb::ReservationExpired {
-                reservation_id: reservation_id(),
-                ..Default::default()
-            }),
-            Stored::SeatsReleased(pb::SeatsReleased { reservation_id: reservation_id(), ..Default::default() }),
-        ];
-        for (payload, kind) in payloads.into_iter().zip(KINDS) {
-            let entry = entry(Some(payload));
-            let subject = if kind.starts_with("Showtime") { "a" } else { "b" };
-            assert_eq!((entry.kind(), entry.subject()), (kind, subject));
-            assert_eq!(entry.event_type(), format!("{NAMESPACE}{kind}"));
-        }
-        assert_eq!((entry(None).kind(), entry(None).subject()), ("", "a"));
-    }
-
-    #[test]
-    fn every_payload_of_the_contract_is_known() {
+    fn every_payload_of_the_contract_is_known_with_its_subject() {
         let files = prost_types::FileDescriptorSet::decode(crate::pb::DESCRIPTORS).unwrap().file;
-        let mut messages = files.into_iter().filter(|file| file.package() == "boxoffice.events.v1");
-        let messages = messages.next().unwrap().message_type;
-        let event = messages.into_iter().find(|message| message.name() == "Event").unwrap();
-        let payloads: Vec<_> = event.field.iter().filter(|field| field.oneof_index.is_some()).collect();
+        let messages = files.into_iter().find(|file| file.package() == "boxoffice.events.v1").unwrap().message_type;
+        let message = |name: &str| messages.iter().find(|message| message.name() == name).unwrap();
+        let payloads: Vec<_> = message("Event").field.iter().filter(|field| field.oneof_index.is_some()).collect();
         assert_eq!(payloads.len(), KINDS.len());
-        for field in payloads {
-            let kind = field.type_name().rsplit('.').next().unwrap();
-            // The field with an empty message.
-            let mut bytes = Vec::new();
-            prost::encoding::encode_key(
-                field.number().unsigned_abs(),
-                prost::encoding::WireType::LengthDelimited,
-                &mut bytes,
-            );
-            bytes.push(0);
-            assert_eq!(Entry::decode(&bytes).unwrap().kind(), kind);
+        for payload in payloads {
+            let kind = payload.type_name().rsplit('.').next().unwrap();
+            let is_of_reservation = message(kind).field[0].name() == "reservation_id";
+            // The field showtime_id with "a", and the payload, whose first field is "b" if it is a reservation's id.
+            let mut bytes = vec![1 << 3 | 2, 1, b'a'];
+            encode_key(payload.number().unsigned_abs(), WireType::LengthDelimited, &mut bytes);
+            bytes.extend(if is_of_reservation { &[3, 1 << 3 | 2, 1, b'b'][..] } else { &[0] });
+            let entry = Entry::decode(&bytes).unwrap();
+            assert_eq!((entry.kind(), entry.subject()), (kind, if is_of_reservation { "b" } else { "a" }));
+            assert_eq!(entry.event_type(), format!("{NAMESPACE}{kind}"));
             assert!(KINDS.contains(&kind), "{kind} cannot be asked for");
         }
+        let unknown = Entry::decode(&[1 << 3 | 2, 1, b'a']).unwrap();
+        assert_eq!((unknown.kind(), unknown.subject()), ("", "a"));
     }
 }

@@ -6,9 +6,9 @@ use boxoffice::pb::{
         CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest, CreateAuditoriumRequest,
         CreateShowtimeRequest, DropDeadLettersRequest, GetAuditoriumRequest, GetHoldConversionRequest, GetMovieRequest,
         GetOccupancyRequest, GetReservationRequest, GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, Layout,
-        ListAuditoriumsRequest, ListDeadLettersRequest, ListReservationsRequest, ListShowtimesRequest, PriceList,
-        ReportDay, ReservationState, ReserveSeatsRequest, Row, SalesGrouping, SearchMoviesRequest, Seat, SeatKind,
-        ShowtimeState, SubscribeEventsRequest, Supplement, Tender, WatchSeatMapRequest, drop_dead_letters_request,
+        ListAuditoriumsRequest, ListDeadLettersRequest, ListReservationsRequest, ListShowtimesRequest, ReportDay,
+        ReservationState, ReserveSeatsRequest, Row, SalesGrouping, SearchMoviesRequest, Seat, ShowtimeState,
+        SubscribeEventsRequest, Tender, WatchSeatMapRequest, drop_dead_letters_request,
         subscribe_events_request::Start,
     },
 };
@@ -16,7 +16,7 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 
 use super::requests::{
-    INCEPTION, euros, in_hours, new_auditorium, new_showtime, request_id, seconds, tickets, timestamp, two_types,
+    INCEPTION, in_hours, new_auditorium, new_showtime, request_id, seconds, three_types, tickets, timestamp,
 };
 
 pub(crate) fn pool() -> DescriptorPool {
@@ -116,9 +116,7 @@ fn good_request_for_reports(name: &str) -> Vec<u8> {
 pub(crate) fn good_request_with(descriptor: &MessageDescriptor, field: &str) -> DynamicMessage {
     let mut request = good_request(descriptor);
     if (descriptor.name(), field) == ("CreateShowtimeRequest", "price_list") {
-        let supplements = vec![Supplement { kind: SeatKind::Premium.into(), amount: Some(euros(2, 0)) }];
-        let list = PriceList { supplements, fee: Some(euros(1, 0)), tax_basis_points: 700, ..two_types() };
-        let list = CreateShowtimeRequest { price_list: Some(list), ..CreateShowtimeRequest::default() };
+        let list = CreateShowtimeRequest { price_list: Some(three_types()), ..CreateShowtimeRequest::default() };
         request.clear_field_by_name("price");
         request.merge(&list.encode_to_vec()[..]).expect("it is of this type");
     }

@@ -4,8 +4,8 @@ use boxoffice::{
     clock::Clock,
     pb::{
         boxoffice::v1::{
-            Auditorium, CreateAuditoriumRequest, CreateShowtimeRequest, Layout, PriceList, Row, Showtime, TicketCount,
-            TicketType, auditoriums_client::AuditoriumsClient,
+            Auditorium, CreateAuditoriumRequest, CreateShowtimeRequest, Layout, PriceList, Row, SeatKind, Showtime,
+            Supplement, TicketCount, TicketType, auditoriums_client::AuditoriumsClient,
         },
         google::r#type::Money,
     },
@@ -65,6 +65,20 @@ pub(crate) fn two_types() -> PriceList {
             ticket_type("child", "Child up to 12", euros(6, 0)),
         ],
         ..PriceList::default()
+    }
+}
+
+/// Three ticket types, a supplement for premium seats, a fee and a tax.
+pub(crate) fn three_types() -> PriceList {
+    PriceList {
+        ticket_types: vec![
+            ticket_type("adult", "Adult", euros(12, 0)),
+            ticket_type("child", "Child up to 12", euros(8, 0)),
+            ticket_type("senior", "Senior from 65", euros(9, 500_000_000)),
+        ],
+        supplements: vec![Supplement { kind: SeatKind::Premium.into(), amount: Some(euros(3, 500_000_000)) }],
+        fee: Some(euros(0, 750_000_000)),
+        tax_basis_points: 2_100,
     }
 }
 
