@@ -4,6 +4,7 @@
 //! connection ends the wait and not the change. A shutdown waits for changes.
 
 mod auditoriums;
+mod blocked_seats;
 mod errors;
 mod events;
 mod movies;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 pub use auditoriums::AuditoriumPage;
+pub use blocked_seats::BlockChange;
 pub use errors::{Error, FeedRefusal, Kind, Refused, ReportsRefusal};
 pub use events::{EventFeed, EventSink, EventStart, EventStream};
 pub use movies::MoviePage;
@@ -46,8 +48,8 @@ pub use crate::ledger::{Encoding, Frame, Snapshot, Watch, WatchMessage};
 pub use crate::reports::{
     HoldCount, Occupancy, ReportDays, ReportFilter, ReportState, Sales, SalesGroup, Seen, hold_outcome,
 };
-/// The key under which the answer to a change is stored, so that a repeated request finds it.
-pub use crate::store::RequestKey;
+/// What the store reads, and the key under which the answer to a change is stored, so that a repeated request finds it.
+pub use crate::store::{BlockedSeats, BlockedSeatsAt, RequestKey, SoldLines};
 
 use crate::{
     clock::Clock, domain::seating, feed::Feed, ledger::Ledger, reports::Reader, store::Store, telemetry::panics,

@@ -44,7 +44,7 @@ use std::ffi::OsString;
 
 use self::{declare::Section as _, sources::Settings};
 
-pub use choices::{LogFormat, Migrate, OrphanSeats, Sample};
+pub use choices::{AccessibleSeats, LogFormat, Migrate, OrphanSeats, Sample};
 pub use command::{Command, DeadLetters, EventAction, Parsed, Stop};
 pub use location::DatabaseLocation;
 pub use options::{

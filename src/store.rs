@@ -22,6 +22,7 @@ pub mod planted;
 pub mod statements;
 
 mod auditoriums;
+mod blocked_seats;
 mod cache;
 mod commit;
 mod connect;
@@ -42,6 +43,7 @@ mod request_key;
 mod requests;
 mod reservations;
 mod rows;
+mod sales;
 mod seat_maps;
 mod settings;
 mod showtimes;
@@ -51,18 +53,20 @@ mod timing;
 mod transactions;
 
 pub use auditoriums::AuditoriumCreated;
+pub use blocked_seats::{BlockedSeats, BlockedSeatsAt};
 pub use dead_letters::{Letter, LetterChoice, LetterCounts, LetterPlace, StoredLetter};
 pub use errors::Error;
 pub use feed::{Deleted, FeedHead, FeedRow, Retention};
 pub use handle::Store;
 pub use ledger::{
-    Companion, LedgerConnection, LedgerStanding, LedgerTx, LedgerWrites, LockWait, LockedShowtime, LockedShowtimes,
-    NewAnswer, OutboxRow, Pass, PriorReservation, ShowtimeAdvance, StoredAnswer,
+    Claim, Companion, LedgerConnection, LedgerStanding, LedgerTx, LedgerWrites, LockWait, LockedShowtime,
+    LockedShowtimes, NewAnswer, NewBlockedSeat, OutboxRow, Pass, PriorReservation, ShowtimeAdvance, StoredAnswer,
 };
 pub use pools::{Database, Options, PLANNING, Permit};
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;
 pub use reservations::{ReservationAt, ReservationCursor};
+pub use sales::SoldLines;
 pub use seat_maps::{ReadMap, Revisions};
 pub use showtimes::{Cursor, Schedule, ShowtimeScheduled};
 pub use sinks::{ABANDONED, Letters, Progress, Sink};

@@ -8,7 +8,7 @@ use boxoffice::{
         ids::{RequestId, ReservationId, ShowtimeId},
         reservation::{CustomerId, Reservation},
         seat_index::{RowLabel, SeatName},
-        seating::{Choice, Command, OrphanRule, Rules, Seating, ShowtimePlan},
+        seating::{AccessibleSeats, Choice, Command, OrphanRule, Rules, Seating, ShowtimePlan, Wish},
         showtime,
     },
     ledger::{self, Ledger, Outcome, Request, TimeSource},
@@ -130,6 +130,10 @@ fn update(name: &str) -> Companion {
     Companion::update(update, 1)
 }
 
+fn wish(choice: Choice) -> Wish {
+    Wish { choice, tickets: Vec::new(), accessible: false, from_block: false }
+}
+
 fn rules() -> Rules {
     Rules {
         max_seats: 10,
@@ -137,6 +141,7 @@ fn rules() -> Rules {
         closing: Duration::ZERO,
         extension: Duration::ZERO,
         orphan_rule: OrphanRule::Allow,
+        accessible_seats: AccessibleSeats::Open,
     }
 }
 
@@ -198,13 +203,12 @@ impl Fixture {
     /// A new reservation and its step.
     fn reservation(&self) -> (LedgerWrites, Arc<Reservation>) {
         let now = self.plan.facts.create_time;
-        let seating = Seating::new(Arc::clone(&self.plan), showtime::State::Scheduled, 1, now, []);
+        let seating = Seating::new(Arc::clone(&self.plan), showtime::State::Scheduled, 1, now, [], []);
         let rules = rules();
         let command = Command::Reserve {
             reservation_id: ReservationId(Clock::System.new_id()),
             customer_id: CustomerId::parse("ada").expect("a name"),
-            choice: Choice::Best(1),
-            tickets: Vec::new(),
+            wish: wish(Choice::Best(1)),
         };
         let made = seating.decide(&command, &rules, now).expect("all seats are free").reservation;
         let made = made.expect("it is in the decision");
@@ -231,8 +235,7 @@ impl Fixture {
         let command = Command::Reserve {
             reservation_id: ReservationId(Clock::System.new_id()),
             customer_id: CustomerId::parse("ada").expect("a name"),
-            choice: Choice::Seats(vec![SeatName { row, number }]),
-            tickets: Vec::new(),
+            wish: wish(Choice::Seats(vec![SeatName { row, number }])),
         };
         Request { companions: vec![companion], ..Request::new(self.id(), command) }
     }

@@ -112,7 +112,7 @@ async fn reflection_has_its_older_version_too() {
 
 /// Makes a call that fails, with a trace of the caller.
 async fn traced_call(server: &Server) {
-    let request = GetShowtimeRequest { showtime_id: request_id(), at_least_revision: 0 };
+    let request = GetShowtimeRequest { showtime_id: request_id(), at_least_revision: 0, include_sales: false };
     let mut request = Request::new(request);
     let parent = format!("00-{TRACE}-b7ad6b7169203331-01");
     request.metadata_mut().insert("traceparent", parent.parse().expect("metadata"));

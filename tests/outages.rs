@@ -40,7 +40,7 @@ async fn without_its_database_the_service_is_unavailable_and_recovers() {
     assert_eq!(health(&server, "boxoffice.v1.Showtimes").await, ServingStatus::NotServing);
     assert_eq!(health(&server, "boxoffice.v1.Movies").await, ServingStatus::Serving);
     postgres.restart().await;
-    let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0 };
+    let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0, include_sales: false };
     eventually("the service recovers", async || server.showtimes().get_showtime(get.clone()).await.ok()).await;
     eventually("the server is ready", async || (server.admin("/readyz").await.status == 200).then_some(())).await;
     eventually("health reports it", async || (health(&server, "").await == ServingStatus::Serving).then_some(())).await;
@@ -64,7 +64,7 @@ async fn assert_everything_is_refused(server: &Server, auditorium: &str, showtim
     let reserve = these(&Showtime { showtime_id: showtime_id.clone(), ..Default::default() }, "ada", "A1");
     let list = ListReservationsRequest { customer_id: "ada".to_owned(), ..Default::default() };
     let unknown = Reservation { reservation_id: request_id(), ..Default::default() };
-    let get = GetShowtimeRequest { showtime_id, at_least_revision: 0 };
+    let get = GetShowtimeRequest { showtime_id, at_least_revision: 0, include_sales: false };
     let (showtimes, auditoriums) = (|| server.showtimes(), || server.auditoriums());
     // The 40 requests are concurrent, so that most of them wait for one of the 16 connections.
     let creates = join_all((0..40).map(|_| async { showtimes().create_showtime(create.clone()).await.err() }));
@@ -116,7 +116,7 @@ async fn with_a_silent_database_requests_are_refused_in_time_and_the_server_stop
     let (auditorium, showtime_id) = scheduled(&server).await;
     let paused = postgres.pause().await;
     let create = new_showtime(&auditorium, in_hours(9));
-    let get = GetShowtimeRequest { showtime_id, at_least_revision: 0 };
+    let get = GetShowtimeRequest { showtime_id, at_least_revision: 0, include_sales: false };
     let movie = GetMovieRequest { movie_id: INCEPTION.to_owned() };
     let (mut creating, mut reading, mut movies) = (server.showtimes(), server.showtimes(), server.movies());
     // With the default timeouts.
@@ -139,7 +139,7 @@ async fn when_a_silent_database_answers_again_the_service_recovers() {
     let setup = Setup::new(folder.path()).with("--database-url", postgres.url());
     let server = setup.with("--database-timeout", "1s").start().await;
     let (auditorium, showtime_id) = scheduled(&server).await;
-    let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0 };
+    let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0, include_sales: false };
     let paused = postgres.pause().await;
     assert_everything_is_refused(&server, &auditorium, &showtime_id).await;
     eventually("health reports it", async || (health(&server, "").await == ServingStatus::NotServing).then_some(()))

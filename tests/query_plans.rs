@@ -210,7 +210,7 @@ fn reservation_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         let of = |phases: &[Phase], range: [Option<DateTime<Utc>>; 2]| {
             let [created_after, created_before] = range;
             let (customer_id, phases) = (customer_id.clone(), phases.to_vec());
-            reservation::Filter { customer_id, showtime_id, phases, created_after, created_before }
+            reservation::Filter { customer_id, showtime_id, phases, created_after, created_before, refund_due: false }
         };
         let one = [Phase::Held, Phase::Confirmed, Phase::Cancelled, Phase::Expired];
         let range = [Some(beginning()), Some(beginning() + TimeDelta::hours(8))];
@@ -341,7 +341,7 @@ async fn postgres_counts_no_scan_of_a_table() {
     let made = made.expect("the answer has the showtime");
     let showtime_id = made.showtime_id.clone();
     server.showtimes().create_showtime(new_showtime(&auditorium, in_hours(9))).await.expect_err("the slot is taken");
-    let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0 };
+    let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0, include_sales: false };
     server.showtimes().get_showtime(get).await.expect("it is found");
     call_reservation_methods(&server, &made).await;
     let cancel = CancelShowtimeRequest { showtime_id, request_id: request_id(), force: true, expected_revision: 0 };

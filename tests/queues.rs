@@ -9,7 +9,7 @@ use std::{convert::Infallible, net::Ipv4Addr, pin::Pin, sync::Arc, task::Poll, t
 use boxoffice::{
     app::{App, Rules},
     clock::Clock,
-    domain::seating::{self, OrphanRule},
+    domain::seating::{self, AccessibleSeats, OrphanRule},
     feed::Feed,
     grpc::{
         self, Watching,
@@ -105,7 +105,8 @@ impl World {
 
 fn get(stack: &Stack, showtime: &Showtime) -> Call<Showtime> {
     let mut client = ShowtimesClient::new(stack.clone());
-    let request = GetShowtimeRequest { showtime_id: showtime.showtime_id.clone(), at_least_revision: 0 };
+    let request =
+        GetShowtimeRequest { showtime_id: showtime.showtime_id.clone(), at_least_revision: 0, include_sales: false };
     Box::pin(async move {
         let answer = client.get_showtime(request).await?.into_inner();
         Ok(answer.showtime.expect("the answer has the showtime"))
@@ -153,6 +154,7 @@ async fn stack(world: &World) -> Stack {
         closing: Duration::ZERO,
         extension: Duration::from_mins(5),
         orphan_rule: OrphanRule::Allow,
+        accessible_seats: AccessibleSeats::Open,
     };
     let watchers = WatchQuota { total: 1, per_caller: 1 };
     let options =

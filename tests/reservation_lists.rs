@@ -159,6 +159,7 @@ async fn a_list_of_everything_is_refused(world: World) {
         states: vec![0, 5],
         created_after: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
         created_before: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
+        refund_due: false,
     };
     let status = list(&world, invalid).await.expect_err("the request is invalid");
     assert_violates(

@@ -1,6 +1,6 @@
 //! `GetRules`: a client can read the rules of the deployment before a request is refused.
 
-use boxoffice::pb::boxoffice::v1::{GetRulesRequest, OrphanRule, Rules};
+use boxoffice::pb::boxoffice::v1::{AccessibleSeats, GetRulesRequest, OrphanRule, Rules};
 
 use crate::harness::{
     World,
@@ -16,7 +16,9 @@ on_both_stores!(
         .with("--hold-extension", "30s")
         .with("--sales-closing", "15m")
         .with("--orphan-seats", "refuse")
-        .with("--turnaround", "20m");
+        .with("--turnaround", "20m")
+        .with("--accessible-seats", "on_request")
+        .with("--accessible-seats-open-before", "45m");
     the_rules_are_those_of_the_deployment,
 );
 
@@ -30,6 +32,8 @@ async fn the_rules_are_those_of_the_deployment(world: World) {
         sales_closing: Some(seconds(15 * 60)),
         orphan_rule: OrphanRule::Refuse.into(),
         turnaround: Some(seconds(20 * 60)),
+        accessible_seats: AccessibleSeats::OnRequest.into(),
+        accessible_seats_open_before: Some(seconds(45 * 60)),
     };
     assert_eq!(answer.rules, Some(expected));
     // A request within the rules is accepted, and another one is refused.

@@ -255,7 +255,8 @@ async fn a_revision_never_reached_is_refused(world: World) {
     let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
     let showtime = create(&world, new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free");
     let at_least = |at_least_revision| {
-        let request = GetShowtimeRequest { showtime_id: showtime.showtime_id.clone(), at_least_revision };
+        let request =
+            GetShowtimeRequest { showtime_id: showtime.showtime_id.clone(), at_least_revision, include_sales: false };
         let mut client = world.showtimes();
         async move { client.get_showtime(request).await }
     };
@@ -300,7 +301,8 @@ async fn create(world: &World, request: CreateShowtimeRequest) -> Result<Showtim
 }
 
 async fn get(world: &World, showtime_id: &str) -> Result<Showtime, Status> {
-    let request = GetShowtimeRequest { showtime_id: showtime_id.to_owned(), at_least_revision: 0 };
+    let request =
+        GetShowtimeRequest { showtime_id: showtime_id.to_owned(), at_least_revision: 0, include_sales: false };
     let answer = world.showtimes().get_showtime(request).await?;
     Ok(answer.into_inner().showtime.expect("the answer has the showtime"))
 }

@@ -66,7 +66,7 @@ async fn calls(server: &Server, showtime_id: &str, reservation_id: &str) -> Vec<
     let showtime = Showtime { showtime_id: showtime_id.to_owned(), ..Default::default() };
     let reserve = these(&showtime, "eve", "B1 B2");
     let held = Reservation { reservation_id: reservation_id.to_owned(), ..Default::default() };
-    let get = GetShowtimeRequest { showtime_id: showtime_id.to_owned(), at_least_revision: 0 };
+    let get = GetShowtimeRequest { showtime_id: showtime_id.to_owned(), at_least_revision: 0, include_sales: false };
     let list = ListReservationsRequest { customer_id: "ada".to_owned(), ..Default::default() };
     let auditoriums = || server.auditoriums();
     let calls: [(&str, BoxFuture<'_, Option<Status>>); 8] = [

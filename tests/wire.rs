@@ -71,7 +71,7 @@ async fn grpc_web_answers_over_http_2() {
     let answer = ListAuditoriumsResponse::decode(&*web.result.expect("a list")).expect("the answer decodes");
     assert_eq!(answer.auditoriums[0].auditorium_id, auditorium.auditorium_id);
     let (path, unknown) = ("/boxoffice.v1.Showtimes/GetShowtime", request_id());
-    let request = GetShowtimeRequest { showtime_id: unknown.clone(), at_least_revision: 0 };
+    let request = GetShowtimeRequest { showtime_id: unknown.clone(), at_least_revision: 0, include_sales: false };
     let web = grpc_web::call_over_http_2(world.channel(), path, &request).await;
     assert_not_found(&web.result.expect_err("there is no such showtime"), "SHOWTIME_NOT_FOUND", &unknown);
 }
@@ -103,7 +103,7 @@ async fn grpc_web_refusals_have_all_their_details() {
     let world = World::start(Store::Sqlite).await;
     let path = "/boxoffice.v1.Showtimes/GetShowtime";
     let unknown = request_id();
-    let request = GetShowtimeRequest { showtime_id: unknown.clone(), at_least_revision: 0 };
+    let request = GetShowtimeRequest { showtime_id: unknown.clone(), at_least_revision: 0, include_sales: false };
     let web = grpc_web::call(world.address(), path, &request, &[]).await;
     assert_not_found(&web.result.expect_err("there is no such showtime"), "SHOWTIME_NOT_FOUND", &unknown);
     let web = grpc_web::call(world.address(), path, &GetShowtimeRequest::default(), &[]).await;

@@ -68,7 +68,9 @@ impl Requests {
         }
         let mut client = ShowtimesClient::new(service.channel.clone());
         let showtimes = schedule(&client, &auditoriums).await;
-        let get = |id: &String| GetShowtimeRequest { showtime_id: id.clone(), at_least_revision: 0 }.encode_to_vec();
+        let get = |id: &String| {
+            GetShowtimeRequest { showtime_id: id.clone(), at_least_revision: 0, include_sales: false }.encode_to_vec()
+        };
         let one_page = ListShowtimesRequest { page_size: PAGE, ..Default::default() };
         let mut pages = Vec::new();
         for page in 0..PAGES {

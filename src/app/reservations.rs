@@ -10,9 +10,9 @@ use super::{Answer, App, Error, Origin, PageRequest, Refused};
 use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
-        prices::TicketCount,
         reservation::{CustomerId, Filter, Phase, Reservation, State, Tender},
-        seating::{Choice, Command, Refusal, ShowtimePlan},
+        seat_index::SeatName,
+        seating::{Command, Refusal, ShowtimePlan, Wish},
     },
     ledger::{Outcome, Reply, Request},
     store::{ReservationAt, ReservationCursor},
@@ -25,10 +25,8 @@ pub struct Reserve {
     pub showtime_id: ShowtimeId,
     /// The customer for whom the seats are held.
     pub customer_id: CustomerId,
-    /// The seats.
-    pub choice: Choice,
-    /// The tickets, from left to right.
-    pub tickets: Vec<TicketCount>,
+    /// What is to be held.
+    pub wish: Wish,
     /// Whether the request is only checked, and nothing is held.
     pub validate_only: bool,
 }
@@ -82,9 +80,9 @@ impl App {
     /// # Errors
     /// The showtime does not exist, the rules refuse the seats, or the store fails.
     pub async fn reserve(&self, origin: &Origin, wanted: Reserve) -> Result<Answer<ReservationChange>, Error> {
-        let Reserve { showtime_id, customer_id, choice, tickets, validate_only } = wanted;
+        let Reserve { showtime_id, customer_id, wish, validate_only } = wanted;
         let reservation_id = ReservationId(self.0.clock.new_id());
-        let command = Command::Reserve { reservation_id, customer_id, choice, tickets };
+        let command = Command::Reserve { reservation_id, customer_id, wish };
         let request = Request { validate_only, ..origin.command(showtime_id, command) };
         let reply = self.decide(request).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
         let mut answer = changed(reply, None)?;
@@ -95,7 +93,7 @@ impl App {
         Ok(answer)
     }
 
-    /// Sells the seats of a hold.
+    /// Sells the seats of a hold. If it comes late, a hold that has ended is recovered, or the money is noted as due.
     ///
     /// # Errors
     /// The reservation does not exist or is not held any more, or the store fails.
@@ -104,13 +102,46 @@ impl App {
         origin: &Origin,
         reservation: ReservationRef,
         tender: Option<Tender>,
+        late: bool,
     ) -> Result<Answer<ReservationChange>, Error> {
         self.change(origin, reservation, |ReservationRef { reservation_id, customer_id }| Command::Confirm {
             reservation_id,
             customer_id,
             tender,
+            late,
         })
         .await
+    }
+
+    /// Gives back seats of a sale; all of them if none is named.
+    ///
+    /// # Errors
+    /// The reservation does not exist or has not sold the seats, or the store fails.
+    pub async fn release_seats(
+        &self,
+        origin: &Origin,
+        reservation: ReservationRef,
+        seats: Vec<SeatName>,
+        reason: String,
+    ) -> Result<Answer<ReservationChange>, Error> {
+        let release =
+            |ReservationRef { reservation_id, .. }: ReservationRef| Command::Release { reservation_id, seats, reason };
+        self.change(origin, reservation, release).await
+    }
+
+    /// Exchanges all seats of a reservation for others.
+    ///
+    /// # Errors
+    /// The reservation does not exist or has ended, the rules refuse the seats, or the store fails.
+    pub async fn exchange_seats(
+        &self,
+        origin: &Origin,
+        reservation: ReservationRef,
+        seats: Vec<SeatName>,
+    ) -> Result<Answer<ReservationChange>, Error> {
+        let exchange =
+            |ReservationRef { reservation_id, customer_id }| Command::Exchange { reservation_id, customer_id, seats };
+        self.change(origin, reservation, exchange).await
     }
 
     /// Cancels a hold, which frees its seats.
@@ -203,15 +234,12 @@ impl App {
         command: impl FnOnce(ReservationRef) -> Command,
     ) -> Result<Answer<ReservationChange>, Error> {
         let reservation_id = reservation.reservation_id;
-        let (showtime_id, record) = if let Some(showtime_id) = self.0.reservation_index.find(reservation_id) {
-            (showtime_id, None)
-        } else {
-            let found = self.find(&reservation).await?.reservation;
-            (found.showtime_id, Some(Arc::new(found)))
+        let showtime_id = match self.0.reservation_index.find(reservation_id) {
+            Some(showtime_id) => showtime_id,
+            None => self.find(&reservation).await?.reservation.showtime_id,
         };
         let not_found = || Error::no_reservation(reservation_id);
-        let request = Request { record, ..origin.command(showtime_id, command(reservation)) };
-        match self.decide(request).await? {
+        match self.decide(origin.command(showtime_id, command(reservation))).await? {
             Some(Reply { outcome: Outcome::Refused(why), .. }) if *why == Refusal::NoReservation => Err(not_found()),
             Some(reply) => changed(reply, Some(reservation_id)),
             None => Err(not_found()),
@@ -258,7 +286,7 @@ fn changed(reply: Reply, reservation_id: Option<ReservationId>) -> Result<Answer
 
 /// The filter as text. Page tokens are signed with it, so it must not change between versions.
 fn canonical(filter: &Filter) -> String {
-    let Filter { customer_id, showtime_id, phases, created_after, created_before } = filter;
+    let Filter { customer_id, showtime_id, phases, refund_due, created_after, created_before } = filter;
     let name = |phase: &Phase| match phase {
         Phase::Held => "held",
         Phase::Confirmed => "confirmed",
@@ -266,7 +294,8 @@ fn canonical(filter: &Filter) -> String {
         Phase::Expired => "expired",
     };
     let mut which = phases.iter().map(name).collect::<Vec<_>>().join(",");
-    // Without these two the text is as it was before they existed.
+    // Without these three the text is as it was before they existed.
+    which.push_str(if *refund_due { ";due" } else { "" });
     for (bound, time) in [(";from ", created_after), (";until ", created_before)] {
         which.extend(time.map(|time| format!("{bound}{}", time.to_rfc3339())));
     }

@@ -17,7 +17,7 @@ use crate::{
         showtime::{Filter, NewShowtime, Phase, Showtime},
     },
     ledger::{Outcome, Reply},
-    store::{self, Cursor, Permit, Schedule, ShowtimeScheduled},
+    store::{self, Cursor, Permit, Schedule, ShowtimeScheduled, SoldLines},
 };
 
 const LIST: &str = "showtimes";
@@ -68,6 +68,14 @@ impl App {
             return Err(Error::RevisionNotReached { asked: at_least_revision, reached });
         }
         Ok(showtime)
+    }
+
+    /// Reads what was sold of a showtime.
+    ///
+    /// # Errors
+    /// There is no such showtime, or the store fails.
+    pub async fn showtime_sales(&self, _origin: &Origin, id: ShowtimeId) -> Result<SoldLines, Error> {
+        self.0.store.sold_lines(id).await?.ok_or_else(|| Error::no_showtime(id))
     }
 
     /// Reads a page of showtimes. The read begins after this call, and callers who ask for the same page share it.

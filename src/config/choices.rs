@@ -54,6 +54,16 @@ choices! {
 }
 
 choices! {
+    /// Who may have accessible seats, and the companion seats beside them.
+    AccessibleSeats {
+        /// Everybody.
+        Open = "open",
+        /// Those who ask for them, and everybody shortly before the start.
+        OnRequest = "on_request",
+    }
+}
+
+choices! {
     /// Whether sample auditoriums and showtimes are created.
     Sample {
         /// Only by a service whose database and movie provider are the built-in ones.

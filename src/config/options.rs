@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use super::{
-    choices::{LogFormat, Migrate, OrphanSeats, Sample},
+    choices::{AccessibleSeats, LogFormat, Migrate, OrphanSeats, Sample},
     declare::{Section, options, sections},
     row::Row,
     secret::{Secret, SecretUrl},
@@ -192,6 +192,10 @@ options! {
         hold_extension: Duration = "5m" in SECOND..=DAY,
         /// Whether a reservation may leave a free seat without a free neighbour where another choice would not.
         orphan_seats: OrphanSeats = "allow",
+        /// Who may have accessible seats, and the companion seats beside them: everybody, or those who ask for them.
+        accessible_seats: AccessibleSeats = "open",
+        /// How long before the start of a showtime accessible seats that are kept on request are open to everybody.
+        accessible_seats_open_before: Duration = "1h" in ZERO..=YEAR,
         /// Create sample auditoriums and showtimes; auto: when neither `database-url` nor `provider-url` is given.
         sample: Sample = "auto",
     }

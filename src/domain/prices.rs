@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     layout::SeatKind,
@@ -89,6 +89,31 @@ pub enum Lines {
     },
     /// A line for each seat.
     Each(Arc<[Line]>),
+}
+
+/// What was sold as one ticket type, in the smallest units of the currency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TicketTypeSales {
+    /// The index of the ticket type in the showtime's list.
+    pub ticket_type: u8,
+    /// The number of seats.
+    pub seat_count: i32,
+    /// What they were sold for.
+    pub total: i64,
+    /// The tax that the total contains.
+    pub tax: i64,
+}
+
+/// The sales of each ticket type that has any, in the order of the list.
+#[must_use]
+pub fn by_ticket_type(lines: &[Line]) -> Vec<TicketTypeSales> {
+    let mut sales = BTreeMap::new();
+    for line in lines {
+        let of = TicketTypeSales { ticket_type: line.ticket_type, ..TicketTypeSales::default() };
+        let of: &mut TicketTypeSales = sales.entry(line.ticket_type).or_insert(of);
+        (of.seat_count, of.total, of.tax) = (of.seat_count + 1, of.total + line.total(), of.tax + line.tax);
+    }
+    sales.into_values().collect()
 }
 
 impl Line {
@@ -237,6 +262,15 @@ impl PriceList {
         });
         let types = types.chain(std::iter::repeat(0));
         Lines::Each(types.zip(kinds).map(|(ticket_type, kind)| self.line(ticket_type, kind)).collect())
+    }
+
+    /// The lines of seats of these kinds, as the ticket types of other lines.
+    #[must_use]
+    pub fn lines_like(&self, others: &Lines, kinds: impl ExactSizeIterator<Item = SeatKind>) -> Lines {
+        if self.is_plain() {
+            return Lines::Plain { count: kinds.len() as u16, price: self.price().minor };
+        }
+        Lines::Each(others.iter().zip(kinds).map(|(other, kind)| self.line(other.ticket_type, kind)).collect())
     }
 
     /// The index of the ticket type with this code.

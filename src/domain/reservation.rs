@@ -4,6 +4,7 @@
 //! back by [`Reservation::restore`]. Which transition is allowed by the rules of a showtime is decided in
 //! [`super::seating`].
 
+mod amendments;
 mod card_number;
 mod customer;
 mod tender;
@@ -11,15 +12,18 @@ mod tender;
 mod tests;
 mod transitions;
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
 use super::{
     ids::{ReservationId, ShowtimeId},
     money::{Currency, Money},
-    prices::Lines,
+    prices::{Line, Lines},
     seat_index::Block,
 };
 
+pub use amendments::{Amendment, ReservedSeat};
 pub use customer::{CustomerId, MAX_CUSTOMER};
 pub use tender::{MAX_METHOD, MAX_TRANSACTION, Tender};
 pub use transitions::{Hold, NoLongerHeld};
@@ -42,7 +46,7 @@ pub enum State {
     Held,
     /// The seats are sold.
     Confirmed(Sale),
-    /// The customer cancelled the hold, or the showtime was cancelled.
+    /// The customer cancelled the hold, the showtime was cancelled, or all seats of a sale were given back.
     Cancelled {
         /// When it was cancelled.
         at: DateTime<Utc>,
@@ -66,6 +70,15 @@ pub enum Phase {
     Expired,
 }
 
+/// Money that was taken for seats that could not be had any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefundDue {
+    /// When that was recorded.
+    pub at: DateTime<Utc>,
+    /// How it was paid.
+    pub tender: Tender,
+}
+
 /// Seats of one showtime that are held or sold together.
 ///
 /// The public fields never change. What a transition changes is private and read through methods.
@@ -77,20 +90,23 @@ pub struct Reservation {
     pub showtime_id: ShowtimeId,
     /// The customer whom the seats are held for.
     pub customer_id: CustomerId,
-    /// The seats.
-    pub block: Block,
+    /// The seats that it was made with.
+    pub first_block: Block,
     /// The currency of its lines.
     pub currency: Currency,
-    /// What each seat costs, fixed when they were held.
-    pub lines: Lines,
+    /// What each of these seats cost.
+    pub first_lines: Lines,
     /// When the seats were held.
     pub create_time: DateTime<Utc>,
     /// When the hold was to lapse before any extension.
     pub first_expire_time: DateTime<Utc>,
     /// The showtime's revision that made the reservation.
     pub first_revision: i64,
+    /// The seats and lines that it has instead, once seats were exchanged or given back.
+    amendment: Option<Arc<Amendment>>,
     expire_time: DateTime<Utc>,
     state: State,
+    refund_due: Option<Arc<RefundDue>>,
     revision: i64,
 }
 
@@ -105,12 +121,14 @@ pub struct Record {
     pub showtime_id: ShowtimeId,
     /// See [`Reservation::customer_id`].
     pub customer_id: CustomerId,
-    /// See [`Reservation::block`].
-    pub block: Block,
+    /// See [`Reservation::first_block`].
+    pub first_block: Block,
     /// See [`Reservation::currency`].
     pub currency: Currency,
-    /// See [`Reservation::lines`].
-    pub lines: Lines,
+    /// See [`Reservation::first_lines`].
+    pub first_lines: Lines,
+    /// See [`Reservation::amendment`].
+    pub amendment: Option<Amendment>,
     /// See [`Reservation::create_time`].
     pub create_time: DateTime<Utc>,
     /// See [`Reservation::first_expire_time`].
@@ -119,6 +137,8 @@ pub struct Record {
     pub expire_time: DateTime<Utc>,
     /// See [`Reservation::state`].
     pub state: State,
+    /// See [`Reservation::refund_due`].
+    pub refund_due: Option<RefundDue>,
     /// See [`Reservation::first_revision`].
     pub first_revision: i64,
     /// See [`Reservation::revision`].
@@ -133,13 +153,15 @@ impl Reservation {
             reservation_id,
             showtime_id,
             customer_id,
-            block,
+            first_block,
             currency,
-            lines,
+            first_lines,
+            amendment,
             create_time,
             first_expire_time,
             expire_time,
             state,
+            refund_due,
             first_revision,
             revision,
         } = record;
@@ -147,22 +169,85 @@ impl Reservation {
             reservation_id,
             showtime_id,
             customer_id,
-            block,
+            first_block,
             currency,
-            lines,
+            first_lines,
             create_time,
             first_expire_time,
             first_revision,
+            amendment: amendment.map(Arc::new),
             expire_time,
             state,
+            refund_due: refund_due.map(Arc::new),
             revision,
         }
     }
 
-    /// The price of all seats together.
+    /// The price of all seats together, with those that were given back.
     #[must_use]
     pub fn total(&self) -> Money {
-        Money { currency: self.currency, minor: self.lines.total() }
+        Money { currency: self.currency, minor: self.lines().total() }
+    }
+
+    /// What each seat costs, fixed when it was held: a line for each of [`Reservation::all_seats`].
+    #[must_use]
+    pub fn lines(&self) -> &Lines {
+        self.amendment.as_ref().map_or(&self.first_lines, |amendment| &amendment.lines)
+    }
+
+    /// All seats in the order of the lines, with those that were given back.
+    pub fn all_seats(&self) -> impl Iterator<Item = ReservedSeat> + '_ {
+        let made = self.amendment.is_none().then(|| self.first_block.seats());
+        let made = made.into_iter().flatten().map(|seat| ReservedSeat { seat, released: false });
+        made.chain(self.amendment.iter().flat_map(|amendment| amendment.seats.iter().copied()))
+    }
+
+    /// The seats that were not given back.
+    pub fn seats(&self) -> impl Iterator<Item = u16> + '_ {
+        self.all_seats().filter(|one| !one.released).map(|one| one.seat)
+    }
+
+    /// The number of seats that were not given back.
+    #[must_use]
+    pub fn seat_count(&self) -> u16 {
+        self.amendment.as_ref().map_or(self.first_block.count, |_| self.seats().count() as u16)
+    }
+
+    /// All seats with their lines.
+    pub fn all_lines(&self) -> impl Iterator<Item = (ReservedSeat, Line)> + '_ {
+        self.all_seats().zip(self.lines().iter())
+    }
+
+    /// Those of these seats that it still has, with their lines.
+    #[must_use]
+    pub fn sold_lines(&self, seats: &[u16]) -> (Vec<u16>, Vec<Line>) {
+        let which = |(one, _): &(ReservedSeat, Line)| !one.released && seats.contains(&one.seat);
+        self.all_lines().filter(which).map(|(one, line)| (one.seat, line)).unzip()
+    }
+
+    /// What the seats that were not given back cost together.
+    #[must_use]
+    pub fn remaining_total(&self) -> Money {
+        let remaining = self.all_lines().filter(|(one, _)| !one.released);
+        Money { currency: self.currency, minor: remaining.map(|(_, line)| line.total()).sum() }
+    }
+
+    /// The seats and lines that it has instead of the first ones, once seats were exchanged or given back.
+    #[must_use]
+    pub fn amendment(&self) -> Option<&Amendment> {
+        self.amendment.as_deref()
+    }
+
+    /// Money that was taken too late for it, and is to be given back.
+    #[must_use]
+    pub fn refund_due(&self) -> Option<&RefundDue> {
+        self.refund_due.as_deref()
+    }
+
+    /// Whether it was sold, and all of its seats were given back.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        self.amendment.as_ref().is_some_and(|amendment| amendment.seats.iter().all(|one| one.released))
     }
 
     /// The state as it was last recorded.
@@ -200,7 +285,7 @@ impl Reservation {
         self.expire_time != self.first_expire_time
     }
 
-    /// The sale, also if it was cancelled later with the showtime.
+    /// The sale, also if it was cancelled later with the showtime, or all seats were given back.
     #[must_use]
     pub fn sale(&self) -> Option<&Sale> {
         match &self.state {
@@ -220,6 +305,8 @@ pub struct Filter {
     pub showtime_id: Option<ShowtimeId>,
     /// Only reservations that are in one of these phases when the list is read.
     pub phases: Vec<Phase>,
+    /// Only reservations for which money was taken too late.
+    pub refund_due: bool,
     /// Only reservations made at this time or later.
     pub created_after: Option<DateTime<Utc>>,
     /// Only reservations made before this time.

@@ -6,7 +6,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, fmt, ops::Range};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    ops::Range,
+};
 
 use super::{
     layout::{Layout, LayoutCell, LayoutRow, SeatKind},
@@ -109,6 +113,8 @@ pub enum BadKind {
     TicketTypeUnknown,
     /// There are not as many tickets as seats.
     TicketTypesDiffer,
+    /// Seats are exchanged for another number of seats.
+    SeatsDiffer,
 }
 
 /// The position of a seat in the auditorium.
@@ -207,10 +213,24 @@ impl SeatIndex {
         self.position(seat).name
     }
 
+    /// The kind of a seat.
+    #[must_use]
+    pub fn kind(&self, seat: u16) -> SeatKind {
+        self.position(seat).kind
+    }
+
     /// The kinds of the seats of a block.
     #[must_use]
     pub fn kinds(&self, block: Block) -> impl ExactSizeIterator<Item = SeatKind> + '_ {
-        block.seats().map(|seat| self.position(seat).kind)
+        block.seats().map(|seat| self.kind(seat))
+    }
+
+    /// Whether a seat of this kind is beside a seat, without an aisle between them.
+    #[must_use]
+    pub fn is_beside(&self, seat: u16, kind: SeatKind) -> bool {
+        let run = self.run_of(seat);
+        let beside = [seat.checked_sub(1), Some(seat + 1)].into_iter().flatten();
+        beside.filter(|other| run.contains(other)).any(|other| self.kind(other) == kind)
     }
 
     /// The names of the seats of a block.
@@ -224,21 +244,7 @@ impl SeatIndex {
     /// The seats are not a block. The violations name everything that is wrong, under `seats`.
     pub fn block(&self, names: &[SeatName], most: u16) -> Result<Block, BadChoice> {
         let mut flaws = Flaws::default();
-        let mut seats = Vec::with_capacity(names.len());
-        for (index, name) in names.iter().enumerate() {
-            match self.by_name.get(name) {
-                None => flaws.add(
-                    BadKind::Unknown,
-                    &format!("[{index}]"),
-                    format!("{name} is not a seat of this auditorium"),
-                ),
-                Some(seat) if seats.contains(seat) => {
-                    flaws.add(BadKind::Repeated, &format!("[{index}]"), format!("{name} is named twice"));
-                }
-                Some(seat) => seats.push(*seat),
-            }
-        }
-        seats.sort_unstable();
+        let seats = self.known(names, &mut flaws);
         // A seat that is not known may be the one that is missing between the others.
         let pairs = if flaws.has(BadKind::Unknown) { &[] } else { seats.as_slice() };
         for pair in pairs.windows(2) {
@@ -251,11 +257,40 @@ impl SeatIndex {
             let what = format!("must name at most {most} seats, and names {}", names.len());
             flaws.add(BadKind::TooMany, "", what);
         }
-        if names.is_empty() {
-            flaws.add(BadKind::Unknown, "", "must name a seat".to_owned());
-        }
+        flaws.check_any(names);
         let first = seats.first().copied().unwrap_or_default();
         flaws.0.map_or(Ok(Block { first, count: seats.len() as u16 }), Err)
+    }
+
+    /// The numbers of these seats, in the order of the layout. They need not be neighbours.
+    ///
+    /// # Errors
+    /// A seat is not in the auditorium, one is named twice, or none is named. The violations name everything that is wrong, under
+    /// `seats`.
+    pub fn numbers(&self, names: &[SeatName]) -> Result<Vec<u16>, BadChoice> {
+        let mut flaws = Flaws::default();
+        let seats = self.known(names, &mut flaws);
+        flaws.check_any(names);
+        flaws.0.map_or(Ok(seats), Err)
+    }
+
+    /// The numbers of the seats that are known, in the order of the layout.
+    fn known(&self, names: &[SeatName], flaws: &mut Flaws) -> Vec<u16> {
+        let mut seats = BTreeSet::new();
+        for (index, name) in names.iter().enumerate() {
+            match self.by_name.get(name) {
+                None => flaws.add(
+                    BadKind::Unknown,
+                    &format!("[{index}]"),
+                    format!("{name} is not a seat of this auditorium"),
+                ),
+                Some(seat) if !seats.insert(*seat) => {
+                    flaws.add(BadKind::Repeated, &format!("[{index}]"), format!("{name} is named twice"));
+                }
+                Some(_) => {}
+            }
+        }
+        seats.into_iter().collect()
     }
 }
 
@@ -267,6 +302,13 @@ impl BadChoice {
             Violations::one("seat_count", format!("must be at most {most}, the most seats of one reservation"));
         Self { kind: BadKind::TooMany, violations }
     }
+
+    /// Seats are exchanged for another number of seats than the reservation has.
+    #[must_use]
+    pub fn differ(has: u16, named: u16) -> Self {
+        let what = format!("must name as many seats as the reservation has: {has}, and names {named}");
+        Self { kind: BadKind::SeatsDiffer, violations: Violations::one("seats", what) }
+    }
 }
 
 /// The violations of a choice, if there are any.
@@ -276,6 +318,12 @@ struct Flaws(Option<BadChoice>);
 impl Flaws {
     fn has(&self, kind: BadKind) -> bool {
         self.0.as_ref().is_some_and(|bad| bad.kind == kind)
+    }
+
+    fn check_any(&mut self, names: &[SeatName]) {
+        if names.is_empty() {
+            self.add(BadKind::Unknown, "", "must name a seat".to_owned());
+        }
     }
 
     fn add(&mut self, kind: BadKind, cell: &str, what: String) {

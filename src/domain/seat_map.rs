@@ -12,7 +12,6 @@ use chrono::{DateTime, Utc};
 
 use super::{
     reservation::{Reservation, State},
-    seat_index::Block,
     seating::{Change, ShowtimePlan},
     showtime,
 };
@@ -29,6 +28,8 @@ pub enum Status {
     },
     /// The seat is sold.
     Sold,
+    /// The seat is kept back from sale.
+    Blocked,
 }
 
 impl Status {
@@ -47,7 +48,7 @@ impl Status {
     pub fn held_until(self) -> Option<DateTime<Utc>> {
         match self {
             Self::Held { until } => Some(until),
-            Self::Free | Self::Sold => None,
+            Self::Free | Self::Sold | Self::Blocked => None,
         }
     }
 
@@ -92,16 +93,26 @@ impl Delta {
         match change {
             Change::Reserved(reservation)
             | Change::Confirmed(reservation)
+            | Change::Recovered(reservation)
             | Change::Extended(reservation)
             | Change::Cancelled(reservation)
-            | Change::Expired(reservation) => self.set(reservation.block, Status::of(reservation)),
+            | Change::Expired(reservation) => self.set(reservation.seats(), Status::of(reservation)),
+            Change::Exchanged { reservation, before } => {
+                self.set(before.iter().copied(), Status::Free);
+                self.set(reservation.seats(), Status::of(reservation));
+            }
+            Change::Released { seats, .. } | Change::Unblocked { seats } => {
+                self.set(seats.iter().copied(), Status::Free);
+            }
+            Change::Blocked { seats, .. } => self.set(seats.iter().copied(), Status::Blocked),
+            Change::RefundDue(_) => {}
             Change::ShowtimeCancelled { at, .. } => self.cancelled = Some(*at),
         }
     }
 
-    /// Sets the status of a block.
-    pub fn set(&mut self, block: Block, status: Status) {
-        self.seats.extend(block.seats().map(|seat| (seat, status)));
+    /// Sets the status of these seats.
+    pub fn set(&mut self, seats: impl Iterator<Item = u16>, status: Status) {
+        self.seats.extend(seats.map(|seat| (seat, status)));
     }
 
     /// Appends the next delta. [`Delta::settle`] must be called after the last one.
@@ -198,7 +209,7 @@ impl SeatMap {
     fn lapses(&self) -> impl Iterator<Item = (u16, DateTime<Utc>)> {
         self.seats.iter().enumerate().filter_map(|(seat, status)| match status {
             Status::Held { until } => Some((seat as u16, *until)),
-            Status::Free | Status::Sold => None,
+            Status::Free | Status::Sold | Status::Blocked => None,
         })
     }
 

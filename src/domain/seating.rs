@@ -4,8 +4,11 @@
 //! Both are pure: the same command at the same state and time has the same result on every machine. So the database, the
 //! model of the tests and this module can be compared with each other.
 
+mod blocked;
+mod change;
 mod choose;
 mod decide;
+mod ending;
 mod refusal;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -17,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     ids::ReservationId,
@@ -27,6 +30,8 @@ use super::{
     showtime,
 };
 
+pub use blocked::{BlockReason, Blockage, MAX_NOTE};
+pub use change::{Change, Decision};
 pub use refusal::{Obstacle, Refusal, Unavailable};
 
 /// The rules that a deployment sets.
@@ -42,6 +47,20 @@ pub struct Rules {
     pub extension: Duration,
     /// Whether a choice may leave orphan seats.
     pub orphan_rule: OrphanRule,
+    /// Who may have accessible seats.
+    pub accessible_seats: AccessibleSeats,
+}
+
+/// Who may have accessible seats, and companion seats beside them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessibleSeats {
+    /// Everybody.
+    Open,
+    /// Those who ask for them; everybody from some time before the start.
+    OnRequest {
+        /// How long before the start of a showtime everybody may have them.
+        open_before: Duration,
+    },
 }
 
 /// The orphan-seat rule. An orphan is a free seat without a free neighbour, which is hard to sell.
@@ -71,10 +90,8 @@ pub enum Command {
         reservation_id: ReservationId,
         /// The customer.
         customer_id: CustomerId,
-        /// The seats.
-        choice: Choice,
-        /// The tickets, from left to right. Empty: all seats are of the first ticket type.
-        tickets: Vec<TicketCount>,
+        /// What is to be held.
+        wish: Wish,
     },
     /// Sells the seats of a hold.
     Confirm {
@@ -84,6 +101,8 @@ pub enum Command {
         customer_id: Option<CustomerId>,
         /// How the sale was paid for.
         tender: Option<Tender>,
+        /// Whether money was taken in any case, so that a hold that has ended gets a verdict. With it there is a tender.
+        late: bool,
     },
     /// Cancels a hold.
     Cancel {
@@ -99,6 +118,36 @@ pub enum Command {
         /// The customer to whom the reservation must belong. `None` accepts any.
         customer_id: Option<CustomerId>,
     },
+    /// Gives back seats of a sale.
+    Release {
+        /// The reservation.
+        reservation_id: ReservationId,
+        /// The seats. Empty: all that were not given back.
+        seats: Vec<SeatName>,
+        /// Why.
+        reason: String,
+    },
+    /// Exchanges all seats of a reservation for others.
+    Exchange {
+        /// The reservation.
+        reservation_id: ReservationId,
+        /// The customer to whom the reservation must belong. `None` accepts any.
+        customer_id: Option<CustomerId>,
+        /// The other seats.
+        seats: Vec<SeatName>,
+    },
+    /// Keeps seats back from sale.
+    Block {
+        /// The seats.
+        seats: Vec<SeatName>,
+        /// Why.
+        blockage: Blockage,
+    },
+    /// Gives blocked seats back to sale.
+    Unblock {
+        /// The seats.
+        seats: Vec<SeatName>,
+    },
     /// Records holds that have lapsed.
     Expire,
     /// Cancels the showtime with all its reservations.
@@ -108,6 +157,19 @@ pub enum Command {
         /// The revision that the showtime must have. `None` accepts any.
         expected_revision: Option<i64>,
     },
+}
+
+/// What a customer wants to hold.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wish {
+    /// The seats.
+    pub choice: Choice,
+    /// The tickets, from left to right. Empty: all seats are of the first ticket type.
+    pub tickets: Vec<TicketCount>,
+    /// Whether accessible seats are asked for.
+    pub accessible: bool,
+    /// Whether seats that are blocked may be taken too. The seats are then named.
+    pub from_block: bool,
 }
 
 /// The seats that a customer chooses.
@@ -130,37 +192,6 @@ impl Choice {
     }
 }
 
-/// One change of a showtime. It has the reservation as it is after the change.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Change {
-    /// Seats were held.
-    Reserved(Arc<Reservation>),
-    /// The seats of a hold were sold.
-    Confirmed(Arc<Reservation>),
-    /// A hold was extended.
-    Extended(Arc<Reservation>),
-    /// A reservation was cancelled, and its seats are free.
-    Cancelled(Arc<Reservation>),
-    /// The lapse of a hold was recorded, and its seats are free.
-    Expired(Arc<Reservation>),
-    /// The showtime was cancelled.
-    ShowtimeCancelled {
-        /// When it was cancelled.
-        at: DateTime<Utc>,
-        /// The number of cancelled reservations that were confirmed.
-        confirmed_count: i32,
-    },
-}
-
-/// The result of a command that is not refused.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Decision {
-    /// The changes, which together raise the revision by one. Empty: the command has had its effect before.
-    pub changes: Vec<Change>,
-    /// The reservation that the command is about, as it is after the changes.
-    pub reservation: Option<Arc<Reservation>>,
-}
-
 /// A live reservation, with copies of what decisions read most.
 #[derive(Clone, Debug)]
 struct LiveReservation {
@@ -178,9 +209,11 @@ pub struct Seating {
     revision: i64,
     /// The time of the latest decision. None will be made at an earlier time.
     latest: DateTime<Utc>,
-    /// For each seat the index in `live` of the reservation that has it, plus 1; 0: none has it.
+    /// The time of the latest decision that changed anything.
+    changed_at: DateTime<Utc>,
+    /// For each seat the index in `live` of the reservation that has it, plus 1; 0: none has it; or `BLOCKED`.
     seats: Vec<u16>,
-    /// The number of seats that no live reservation has.
+    /// The number of seats that no live reservation has and that are not blocked.
     unclaimed: u16,
     live: Vec<Option<LiveReservation>>,
     /// Indexes of `live` that can be used again.
@@ -191,15 +224,19 @@ pub struct Seating {
     ended: HashMap<ReservationId, Arc<Reservation>>,
 }
 
+/// What `Seating::seats` has for a seat that is blocked. There are fewer reservations.
+const BLOCKED: u16 = u16::MAX;
+
 impl Seating {
-    /// A showtime with all its live reservations. `latest` is the time of its latest decision.
+    /// A showtime with all its live reservations and blocked seats. `changed_at` is the time of its latest change.
     #[must_use]
     pub fn new(
         plan: Arc<ShowtimePlan>,
         state: showtime::State,
         revision: i64,
-        latest: DateTime<Utc>,
+        changed_at: DateTime<Utc>,
         live: impl IntoIterator<Item = Reservation>,
+        blocked: impl IntoIterator<Item = u16>,
     ) -> Self {
         let unclaimed = plan.seat_index.seat_count();
         let seats = vec![0; usize::from(unclaimed)];
@@ -207,7 +244,8 @@ impl Seating {
             plan,
             state,
             revision,
-            latest,
+            latest: changed_at,
+            changed_at,
             seats,
             unclaimed,
             live: Vec::new(),
@@ -217,6 +255,9 @@ impl Seating {
         };
         for reservation in live {
             seating.seat(Arc::new(reservation));
+        }
+        for seat in blocked {
+            seating.block_seat(seat);
         }
         seating
     }
@@ -246,10 +287,19 @@ impl Seating {
     }
 
     /// The time to decide by: the clock's, or the latest decision's if the clock ran back. So a hold that has lapsed stays
-    /// lapsed.
-    pub fn moment(&mut self, clock: DateTime<Utc>) -> DateTime<Utc> {
+    /// lapsed. A showtime is cancelled later than everything before, so that its time tells which reservations ended with it.
+    pub fn moment(&mut self, command: &Command, clock: DateTime<Utc>) -> DateTime<Utc> {
         self.latest = self.latest.max(clock);
-        self.latest
+        let after_changes = match command {
+            Command::CancelShowtime { .. } => self.changed_at.checked_add_signed(TimeDelta::microseconds(1)),
+            _ => None,
+        };
+        after_changes.map_or(self.latest, |after| after.max(self.latest))
+    }
+
+    /// Takes note of a time that something was decided at, whether or not it changed anything.
+    pub fn not_before(&mut self, time: DateTime<Utc>) {
+        self.latest = self.latest.max(time);
     }
 
     /// A reservation that is live, ended since the last [`Seating::evict_ended`], or was recalled.
@@ -285,12 +335,17 @@ impl Seating {
         }
     }
 
+    /// Drops a reservation that has ended and was changed by another instance.
+    pub fn forget_ended(&mut self, id: ReservationId) {
+        self.ended.remove(&id);
+    }
+
     /// Drops the reservations that have ended. They can be read and recalled again.
     pub fn evict_ended(&mut self) {
         self.ended.clear();
     }
 
-    /// The number of seats that are neither held nor sold. A hold that has lapsed counts until that is recorded.
+    /// The number of seats that are neither held nor sold nor blocked. A hold that has lapsed counts until that is recorded.
     #[must_use]
     pub fn unclaimed_count(&self) -> i32 {
         i32::from(self.unclaimed)
@@ -305,11 +360,15 @@ impl Seating {
     /// The reservation that has a seat as recorded. Its hold may have lapsed.
     fn live_at(&self, seat: u16) -> Option<&LiveReservation> {
         let index = self.seats[usize::from(seat)].checked_sub(1)?;
-        self.live[usize::from(index)].as_ref()
+        self.live.get(usize::from(index))?.as_ref()
+    }
+
+    fn is_blocked(&self, seat: u16) -> bool {
+        self.seats[usize::from(seat)] == BLOCKED
     }
 
     fn is_free(&self, seat: u16, now: DateTime<Utc>) -> bool {
-        self.live_at(seat).is_none_or(|live| live.lapsed(now))
+        !self.is_blocked(seat) && self.live_at(seat).is_none_or(|live| live.lapsed(now))
     }
 
     /// The number of seats that the customer holds or has bought, and when the first of the holds lapses.
@@ -320,23 +379,44 @@ impl Seating {
         };
         self.live.iter().flatten().filter(counts).fold((0, None), |(count, first), live| {
             let first = [first, live.until].into_iter().flatten().min();
-            (count + live.reservation.block.count, first)
+            (count + live.reservation.seat_count(), first)
         })
     }
 
     /// Makes the changes of one decision, which raises the revision by one.
     pub fn apply(&mut self, changes: &[Change], now: DateTime<Utc>) {
-        if changes.is_empty() {
-            return;
+        if !changes.is_empty() {
+            self.replay(changes, now);
         }
+    }
+
+    /// Makes the changes of one revision that another instance has decided. It may have changed no seats.
+    pub fn replay(&mut self, changes: &[Change], now: DateTime<Utc>) {
         self.revision += 1;
+        self.changed_at = self.changed_at.max(now);
         self.latest = self.latest.max(now);
         for change in changes {
             match change {
                 Change::Reserved(reservation) | Change::Confirmed(reservation) | Change::Extended(reservation) => {
                     self.seat(Arc::clone(reservation));
                 }
+                Change::Recovered(reservation) => {
+                    self.ended.remove(&reservation.reservation_id);
+                    self.seat(Arc::clone(reservation));
+                }
                 Change::Cancelled(reservation) | Change::Expired(reservation) => self.unseat(reservation),
+                Change::Exchanged { reservation, .. } | Change::Released { reservation, .. } => {
+                    self.vacate(reservation.reservation_id);
+                    match reservation.state() {
+                        State::Held | State::Confirmed(_) => self.seat(Arc::clone(reservation)),
+                        State::Cancelled { .. } | State::Expired => self.unseat(reservation),
+                    }
+                }
+                Change::RefundDue(reservation) => {
+                    self.ended.insert(reservation.reservation_id, Arc::clone(reservation));
+                }
+                Change::Blocked { seats, .. } => seats.iter().for_each(|seat| self.block_seat(*seat)),
+                Change::Unblocked { seats } => seats.iter().for_each(|seat| self.free_seat(*seat)),
                 Change::ShowtimeCancelled { at, .. } => self.state = showtime::State::Cancelled { at: *at },
             }
         }
@@ -348,7 +428,7 @@ impl Seating {
             self.live.push(None);
             self.live.len() as u16 - 1
         });
-        for seat in reservation.block.seats() {
+        for seat in reservation.seats() {
             let before = std::mem::replace(&mut self.seats[usize::from(seat)], index + 1);
             self.unclaimed -= u16::from(before == 0);
         }
@@ -362,15 +442,31 @@ impl Seating {
     }
 
     fn unseat(&mut self, reservation: &Arc<Reservation>) {
+        self.vacate(reservation.reservation_id);
         if let Some(index) = self.live_index.remove(&reservation.reservation_id) {
             self.live[usize::from(index)] = None;
             self.free_indexes.push(index);
-            for seat in reservation.block.seats() {
-                let before = std::mem::take(&mut self.seats[usize::from(seat)]);
-                self.unclaimed += u16::from(before != 0);
-            }
         }
         self.ended.insert(reservation.reservation_id, Arc::clone(reservation));
+    }
+
+    /// Frees the seats that a live reservation has.
+    fn vacate(&mut self, id: ReservationId) {
+        let Some(live) = self.live_index.get(&id).and_then(|index| self.live[usize::from(*index)].as_ref()) else {
+            return;
+        };
+        let reservation = Arc::clone(&live.reservation);
+        reservation.seats().for_each(|seat| self.free_seat(seat));
+    }
+
+    fn free_seat(&mut self, seat: u16) {
+        let before = std::mem::take(&mut self.seats[usize::from(seat)]);
+        self.unclaimed += u16::from(before != 0);
+    }
+
+    fn block_seat(&mut self, seat: u16) {
+        let before = std::mem::replace(&mut self.seats[usize::from(seat)], BLOCKED);
+        self.unclaimed -= u16::from(before == 0);
     }
 }
 

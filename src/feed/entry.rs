@@ -10,7 +10,7 @@ use prost_types::Timestamp;
 use crate::{pb::boxoffice::events::v1::AggregateType, store::Error};
 
 /// The names of all kinds of events.
-pub const KINDS: [&str; 8] = [
+pub const KINDS: [&str; 12] = [
     "ShowtimeCreated",
     "ShowtimeCancelled",
     "ReservationCreated",
@@ -19,6 +19,10 @@ pub const KINDS: [&str; 8] = [
     "ReservationCancelled",
     "ReservationExpired",
     "SeatsReleased",
+    "SeatsExchanged",
+    "RefundDue",
+    "SeatsBlocked",
+    "SeatsUnblocked",
 ];
 
 /// What stands before the kind in the type of an event.
@@ -50,7 +54,7 @@ pub(super) struct Envelope {
     aggregate_id: String,
     #[prost(string, tag = "9")]
     traceparent: String,
-    #[prost(oneof = "Payload", tags = "16, 17, 18, 19, 20, 21, 22, 23")]
+    #[prost(oneof = "Payload", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27")]
     payload: Option<Payload>,
 }
 
@@ -73,6 +77,14 @@ enum Payload {
     SeatsReleased(OfReservation),
     #[prost(message, tag = "23")]
     ReservationExtended(OfReservation),
+    #[prost(message, tag = "24")]
+    SeatsExchanged(OfReservation),
+    #[prost(message, tag = "25")]
+    RefundDue(OfReservation),
+    #[prost(message, tag = "26")]
+    SeatsBlocked(OfShowtime),
+    #[prost(message, tag = "27")]
+    SeatsUnblocked(OfShowtime),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -189,6 +201,10 @@ impl Entry {
             Some(Payload::ReservationCancelled(_)) => "boxoffice.v1.ReservationCancelled",
             Some(Payload::ReservationExpired(_)) => "boxoffice.v1.ReservationExpired",
             Some(Payload::SeatsReleased(_)) => "boxoffice.v1.SeatsReleased",
+            Some(Payload::SeatsExchanged(_)) => "boxoffice.v1.SeatsExchanged",
+            Some(Payload::RefundDue(_)) => "boxoffice.v1.RefundDue",
+            Some(Payload::SeatsBlocked(_)) => "boxoffice.v1.SeatsBlocked",
+            Some(Payload::SeatsUnblocked(_)) => "boxoffice.v1.SeatsUnblocked",
             None => NAMESPACE,
         }
     }
@@ -209,9 +225,17 @@ impl Entry {
                 | Payload::ReservationConfirmed(of)
                 | Payload::ReservationCancelled(of)
                 | Payload::ReservationExpired(of)
-                | Payload::SeatsReleased(of),
+                | Payload::SeatsReleased(of)
+                | Payload::SeatsExchanged(of)
+                | Payload::RefundDue(of),
             ) => &of.reservation_id,
-            Some(Payload::ShowtimeCreated(_) | Payload::ShowtimeCancelled(_)) | None => &self.envelope.showtime_id,
+            Some(
+                Payload::ShowtimeCreated(_)
+                | Payload::ShowtimeCancelled(_)
+                | Payload::SeatsBlocked(_)
+                | Payload::SeatsUnblocked(_),
+            )
+            | None => &self.envelope.showtime_id,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! reported at once.
 
 mod auditoriums;
+mod blocked_seats;
 mod common;
 mod events;
 mod movies;
@@ -12,19 +13,24 @@ mod prices;
 mod reports;
 mod reservations;
 mod seat_maps;
+mod seats;
 mod showtimes;
 mod values;
 
 pub(super) use auditoriums::{auditorium, auditorium_id, list_auditoriums, new_auditorium};
+pub(super) use blocked_seats::{block_seats, blocked_seats, unblock_seats};
 pub(super) use events::{event_feed, feed_event, subscribe_events};
 pub(super) use movies::{movie, movie_id, search_movies};
 pub(super) use operations::{dead_letter, drop_dead_letters, list_dead_letters, redrive_dead_letters};
 pub(super) use reports::{get_hold_conversion, get_occupancy, get_sales, hold_conversion, occupancy, sales};
 pub(super) use reservations::{
-    confirm, list_reservations, reservation, reservation_ref, reserve, rules, seat, seats, validated,
+    confirm, exchange_seats, list_reservations, release_seats, reservation, reservation_ref, reserve, rules, validated,
+    verdict,
 };
 pub(super) use seat_maps::{seat_map, seat_map_delta, watch_seat_map};
+pub(super) use seats::{block, seat, seats};
 pub(super) use showtimes::{
     cancel_showtime, encoded_page, encoded_showtime, list_showtimes, new_showtime, showtime, showtime_at_least,
+    showtime_id,
 };
 pub(super) use values::timestamp;

@@ -17,6 +17,8 @@ changes! {
     "ConfirmReservation": pb::ConfirmReservationRequest,
     "CancelReservation": pb::CancelReservationRequest,
     "ExtendReservation": pb::ExtendReservationRequest,
+    "ReleaseSeats": pb::ReleaseSeatsRequest,
+    "ExchangeSeats": pb::ExchangeSeatsRequest,
 }
 
 #[tonic::async_trait]
@@ -45,10 +47,13 @@ impl Reservations for Service {
         self.change(
             request,
             convert::confirm,
-            |app, origin, (reservation, tender)| async move { app.confirm(&origin, reservation, tender).await },
+            |app, origin, (reservation, tender, late)| async move {
+                app.confirm(&origin, reservation, tender, late).await
+            },
             |change| {
+                let verdict = convert::verdict(&change.view.reservation).into();
                 let (reservation, revision) = written(&change);
-                pb::ConfirmReservationResponse { reservation, revision }
+                pb::ConfirmReservationResponse { reservation, revision, verdict }
             },
         )
         .await
@@ -81,6 +86,40 @@ impl Reservations for Service {
             |change| {
                 let (reservation, revision) = written(&change);
                 pb::ExtendReservationResponse { reservation, revision }
+            },
+        )
+        .await
+    }
+
+    async fn release_seats(
+        &self,
+        request: Request<pb::ReleaseSeatsRequest>,
+    ) -> Result<Response<pb::ReleaseSeatsResponse>, Status> {
+        self.change(
+            request,
+            convert::release_seats,
+            |app, origin, (reservation, seats, reason)| async move {
+                app.release_seats(&origin, reservation, seats, reason).await
+            },
+            |change| {
+                let (reservation, revision) = written(&change);
+                pb::ReleaseSeatsResponse { reservation, revision }
+            },
+        )
+        .await
+    }
+
+    async fn exchange_seats(
+        &self,
+        request: Request<pb::ExchangeSeatsRequest>,
+    ) -> Result<Response<pb::ExchangeSeatsResponse>, Status> {
+        self.change(
+            request,
+            |message| convert::exchange_seats(&message),
+            |app, origin, (reservation, seats)| async move { app.exchange_seats(&origin, reservation, seats).await },
+            |change| {
+                let (reservation, revision) = written(&change);
+                pb::ExchangeSeatsResponse { reservation, revision }
             },
         )
         .await

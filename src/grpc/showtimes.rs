@@ -13,11 +13,16 @@ use super::{
     seat_maps,
     services::{Service, Watching},
 };
-use crate::pb::boxoffice::v1::{self as pb, showtimes_server::Showtimes};
+use crate::{
+    app::BlockChange,
+    pb::boxoffice::v1::{self as pb, showtimes_server::Showtimes},
+};
 
 changes! {
     "CreateShowtime": pb::CreateShowtimeRequest,
     "CancelShowtime": pb::CancelShowtimeRequest,
+    "BlockSeats": pb::BlockSeatsRequest,
+    "UnblockSeats": pb::UnblockSeatsRequest,
 }
 
 #[tonic::async_trait]
@@ -36,11 +41,17 @@ impl Showtimes for Service {
     }
 
     async fn get_showtime(&self, request: Request<pb::GetShowtimeRequest>) -> Result<Response<Ready>, Status> {
+        let include_sales = request.get_ref().include_sales;
         self.read(
             request,
             |message| convert::showtime_at_least(&message.showtime_id, message.at_least_revision),
-            |app, origin, (id, at_least)| async move { app.showtime(&origin, id, at_least).await },
-            |showtime| convert::encoded_showtime(&showtime).into(),
+            |app, origin, (id, at_least)| async move {
+                let showtime = app.showtime(&origin, id, at_least).await?;
+                // The query builder makes this future large.
+                let sales = if include_sales { Some(Box::pin(app.showtime_sales(&origin, id)).await?) } else { None };
+                Ok((showtime, sales))
+            },
+            |(showtime, sales)| convert::encoded_showtime(&showtime, sales.as_ref()).into(),
         )
         .await
     }
@@ -64,6 +75,51 @@ impl Showtimes for Service {
             |message| convert::cancel_showtime(&message),
             |app, origin, (id, force, expected)| async move { app.cancel_showtime(&origin, id, force, expected).await },
             |showtime| pb::CancelShowtimeResponse { showtime: Some(convert::showtime(&showtime)) },
+        )
+        .await
+    }
+
+    async fn block_seats(
+        &self,
+        request: Request<pb::BlockSeatsRequest>,
+    ) -> Result<Response<pb::BlockSeatsResponse>, Status> {
+        self.change(
+            request,
+            convert::block_seats,
+            |app, origin, (id, seats, blockage)| async move { app.block_seats(&origin, id, seats, blockage).await },
+            |BlockChange { seats, plan, revision }| {
+                let seats = convert::seats(&plan.seat_index, seats);
+                pb::BlockSeatsResponse { revision, seats }
+            },
+        )
+        .await
+    }
+
+    async fn unblock_seats(
+        &self,
+        request: Request<pb::UnblockSeatsRequest>,
+    ) -> Result<Response<pb::UnblockSeatsResponse>, Status> {
+        self.change(
+            request,
+            |message| convert::unblock_seats(&message),
+            |app, origin, (id, seats)| async move { app.unblock_seats(&origin, id, seats).await },
+            |BlockChange { seats, plan, revision }| {
+                let seats = convert::seats(&plan.seat_index, seats);
+                pb::UnblockSeatsResponse { revision, seats }
+            },
+        )
+        .await
+    }
+
+    async fn list_seat_blocks(
+        &self,
+        request: Request<pb::ListSeatBlocksRequest>,
+    ) -> Result<Response<pb::ListSeatBlocksResponse>, Status> {
+        self.read(
+            request,
+            |message| convert::showtime_id(&message.showtime_id),
+            |app, origin, id| async move { Box::pin(app.blocked_seats(&origin, id)).await },
+            |(plan, blocked)| convert::blocked_seats(&plan.seat_index, &blocked),
         )
         .await
     }

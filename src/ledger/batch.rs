@@ -18,7 +18,6 @@ use super::{
 use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
-        reservation::State,
         seating::{Command, Seating},
         showtime,
     },
@@ -33,7 +32,8 @@ use crate::{
 const MAX_REPLAYED: i64 = 256;
 
 /// The standing of a showtime that nothing has happened to.
-const NEW: LedgerStanding = LedgerStanding { state: showtime::State::Scheduled, decide_time: None, next_lapse: None };
+const NEW: LedgerStanding =
+    LedgerStanding { state: showtime::State::Scheduled, decide_time: None, next_lapse: None, available_count: 0 };
 
 impl Writer {
     /// Decides these requests in one transaction. Replies are in the order of the requests; `None` is for a showtime that
@@ -115,19 +115,36 @@ impl Writer {
         // At revision 1 nothing has happened, so there is nothing to read.
         let ids: Vec<_> = stale.iter().filter(|locked| locked.revision > 1).map(|locked| locked.showtime_id).collect();
         let (mut stands, mut live) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
+        let mut blocked = HashMap::<_, Vec<_>>::new();
         if !ids.is_empty() {
             metrics::seatings_read(ids.len());
             stands.extend(tx.standings(&ids).await?);
             for reservation in tx.live_reservations(&ids).await? {
                 live.entry(reservation.showtime_id).or_default().push(reservation);
             }
+            // Seats that are neither available nor in a reservation are blocked. Most showtimes have none.
+            let has_blocked = |id: &ShowtimeId| {
+                let seats = self.memory.plan(*id).map_or(0, |plan| i32::from(plan.seat_index.seat_count()));
+                let of_live = live.get(id).into_iter().flatten().map(|live| i32::from(live.seat_count())).sum::<i32>();
+                stands.get(id).is_some_and(|stands: &LedgerStanding| stands.available_count + of_live != seats)
+            };
+            let with_blocked: Vec<_> = ids.iter().copied().filter(has_blocked).collect();
+            if !with_blocked.is_empty() {
+                for (id, seat) in tx.blocked(&with_blocked).await? {
+                    blocked.entry(id).or_default().push(seat);
+                }
+            }
         }
         for LockedShowtime { showtime_id, revision } in stale {
             let Some(plan) = self.memory.plan(showtime_id).cloned() else { continue };
-            let LedgerStanding { state, decide_time, next_lapse } = stands.get(&showtime_id).copied().unwrap_or(NEW);
-            let latest = decide_time.max(self.memory.latest(showtime_id)).unwrap_or(plan.facts.create_time);
+            let LedgerStanding { state, decide_time, next_lapse, .. } =
+                stands.get(&showtime_id).copied().unwrap_or(NEW);
+            let changed_at = decide_time.unwrap_or(plan.facts.create_time);
             let live = live.remove(&showtime_id).unwrap_or_default();
-            self.memory.insert(Seating::new(plan, state, revision, latest, live), next_lapse);
+            let blocked = blocked.remove(&showtime_id).unwrap_or_default();
+            let mut seating = Seating::new(plan, state, revision, changed_at, live, blocked);
+            self.memory.latest(showtime_id).into_iter().for_each(|time| seating.not_before(time));
+            self.memory.insert(seating, next_lapse);
         }
         Ok(())
     }
@@ -173,15 +190,8 @@ impl Writer {
         for request in requests {
             let Some(id) = named_reservation(&request.command) else { continue };
             let Some(seating) = self.memory.seating(request.showtime_id) else { continue };
-            if seating.reservation(id).is_some() {
-                continue;
-            }
-            match &request.record {
-                // A reservation that has ended does not change any more, so the record is as good as the row.
-                Some(record) if matches!(record.state(), State::Cancelled { .. } | State::Expired) => {
-                    seating.recall(Arc::clone(record));
-                }
-                _ => missing.push(id),
+            if seating.reservation(id).is_none() {
+                missing.push(id);
             }
         }
         if !missing.is_empty() {
@@ -203,7 +213,7 @@ impl Writer {
     ) -> Result<Option<Reply>, Error> {
         let id = request.showtime_id;
         let (Some(seating), Some(locked)) = (self.memory.seating(id), lookup.locked.get(&id)) else { return Ok(None) };
-        let now = seating.moment(lookup.now);
+        let now = seating.moment(&request.command, lookup.now);
         let plan = Arc::clone(seating.plan());
         let reply = |revision, outcome| Some(Reply { plan: Arc::clone(&plan), revision, now, outcome });
         let key = request.effective_key();
@@ -309,7 +319,13 @@ fn named_reservation(command: &Command) -> Option<ReservationId> {
     match command {
         Command::Confirm { reservation_id, .. }
         | Command::Cancel { reservation_id, .. }
-        | Command::Extend { reservation_id, .. } => Some(*reservation_id),
-        Command::Reserve { .. } | Command::Expire | Command::CancelShowtime { .. } => None,
+        | Command::Extend { reservation_id, .. }
+        | Command::Release { reservation_id, .. }
+        | Command::Exchange { reservation_id, .. } => Some(*reservation_id),
+        Command::Reserve { .. }
+        | Command::Block { .. }
+        | Command::Unblock { .. }
+        | Command::Expire
+        | Command::CancelShowtime { .. } => None,
     }
 }

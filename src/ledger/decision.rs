@@ -8,9 +8,8 @@ use super::request::{Outcome, Request};
 use crate::{
     domain::{
         ids::ShowtimeId,
-        prices::TicketCount,
         seat_map::Delta,
-        seating::{Change, Choice, Command, Decision, Refusal, Rules, Seating, ShowtimePlan},
+        seating::{Change, Command, Decision, Refusal, Rules, Seating, ShowtimePlan, Wish},
     },
     store::{
         Error, LedgerWrites, LockedShowtime, ShowtimeAdvance, outbox,
@@ -19,7 +18,7 @@ use crate::{
 };
 
 /// What a request wants to hold.
-type Wanted<'a> = (ShowtimeId, &'a Choice, &'a [TicketCount]);
+type Wanted<'a> = (ShowtimeId, &'a Wish);
 
 /// The decisions of one batch.
 #[derive(Default)]
@@ -44,27 +43,28 @@ impl<'a> BatchDecision<'a> {
         rules: &Rules,
         now: DateTime<Utc>,
     ) -> Result<Decision, Arc<Refusal>> {
-        let Command::Reserve { choice, tickets, .. } = command else {
+        let Command::Reserve { wish, .. } = command else {
             return seating.decide(command, rules, now).map_err(Arc::new);
         };
         if planted::has(Bug::FirstTypeForAll) {
             let mut command = command.clone();
-            if let Command::Reserve { tickets, .. } = &mut command {
-                tickets.clear();
+            if let Command::Reserve { wish, .. } = &mut command {
+                wish.tickets.clear();
             }
             return seating.decide(&command, rules, now).map_err(Arc::new);
         }
         let (id, revision) = (seating.plan().facts.showtime_id, seating.revision());
-        if let Some((at, refusal)) = self.refusals.get(&(id, choice, tickets))
+        if let Some((at, refusal)) = self.refusals.get(&(id, wish))
             && *at == revision
         {
             return Err(Arc::clone(refusal));
         }
         seating.decide(command, rules, now).map_err(|refusal| {
-            let depends_on_seats_alone = matches!(refusal, Refusal::Unavailable(_) | Refusal::LeavesOrphan(_));
+            let depends_on_seats_alone =
+                matches!(refusal, Refusal::Unavailable(_) | Refusal::LeavesOrphan(_) | Refusal::AccessibleOnly(_));
             let refusal = Arc::new(refusal);
             if depends_on_seats_alone {
-                self.refusals.insert((id, choice, tickets), (revision, Arc::clone(&refusal)));
+                self.refusals.insert((id, wish), (revision, Arc::clone(&refusal)));
             }
             refusal
         })
@@ -75,7 +75,7 @@ impl<'a> BatchDecision<'a> {
         &mut self,
         plan: &ShowtimePlan,
         locked: &LockedShowtime,
-        now: DateTime<Utc>,
+        decide_time: DateTime<Utc>,
         revision: i64,
         request: &Request,
         changes: &[Change],
@@ -89,7 +89,7 @@ impl<'a> BatchDecision<'a> {
                 revision,
                 available_count: 0,
                 next_lapse: None,
-                decide_time: now,
+                decide_time,
                 cancel_time: None,
                 events: Vec::new(),
                 event_count: 0,
@@ -97,18 +97,35 @@ impl<'a> BatchDecision<'a> {
             writes.advances.len() - 1
         });
         let row = &mut writes.advances[advance];
-        row.event_count += outbox::add_changes(&mut row.events, plan, revision, now, request.trace, changes);
+        row.event_count += outbox::add_changes(&mut row.events, plan, revision, decide_time, request.trace, changes);
         deltas[advance].revision = revision;
         writes.companions.extend_from_slice(&request.companions);
         for change in changes {
             deltas[advance].note(change);
             match change {
                 Change::Reserved(made) => writes.make(made, request.key.clone()),
-                Change::Confirmed(now) | Change::Extended(now) => writes.change(now)?,
+                Change::Confirmed(now) | Change::Extended(now) | Change::RefundDue(now) => writes.change(now)?,
+                Change::Recovered(sold) => {
+                    writes.change(sold)?;
+                    writes.claim(sold, sold.seats());
+                }
                 Change::Cancelled(ended) | Change::Expired(ended) => {
                     writes.change(ended)?;
-                    writes.released.push(Arc::clone(ended));
+                    writes.free(ended, ended.seats());
                 }
+                Change::Exchanged { reservation, before } => {
+                    writes.change(reservation)?;
+                    writes.free(reservation, before.iter().copied());
+                    writes.claim(reservation, reservation.seats());
+                }
+                Change::Released { reservation, seats, .. } => {
+                    writes.change(reservation)?;
+                    writes.free(reservation, seats.iter().copied());
+                }
+                Change::Blocked { seats, blockage } => {
+                    writes.block((request.showtime_id, seats), blockage, decide_time, revision);
+                }
+                Change::Unblocked { seats } => writes.unblock(request.showtime_id, seats),
                 Change::ShowtimeCancelled { at, .. } => writes.advances[advance].cancel_time = Some(*at),
             }
         }

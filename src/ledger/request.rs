@@ -23,8 +23,6 @@ pub struct Request {
     pub command: Command,
     /// The key of the request. A repeated request with the same key has no second effect.
     pub key: Option<RequestKey>,
-    /// The reservation that the command names, if it was just read. It saves the ledger a read if the reservation has ended.
-    pub record: Option<Arc<Reservation>>,
     /// Whether the command is only decided. Nothing is written, and no request id is looked up.
     pub validate_only: bool,
     /// The trace of the request, which the events of the change carry.
@@ -38,8 +36,8 @@ impl Request {
     /// A command with nothing else: no request id, no trace, no companions.
     #[must_use]
     pub fn new(showtime_id: ShowtimeId, command: Command) -> Self {
-        let (key, record, trace, companions) = (None, None, None, Vec::new());
-        Self { showtime_id, command, key, record, validate_only: false, trace, companions }
+        let (key, trace, companions) = (None, None, Vec::new());
+        Self { showtime_id, command, key, validate_only: false, trace, companions }
     }
 
     /// Whether the command makes a reservation. Such a request id is stored with the reservation, not with an answer.

@@ -187,7 +187,7 @@ async fn load(tx: &DatabaseTransaction, events: &[Event]) -> Result<Model, Error
         let found = hold::Entity::find().filter(hold::Column::ReservationId.is_in(ids)).all(tx).await?;
         model.holds.extend(found.into_iter().map(|row| (row.reservation_id.clone(), row)));
     }
-    for ids in chunks(events.iter().filter_map(model::returned).collect()) {
+    for ids in chunks(events.iter().filter_map(model::sold).collect()) {
         let found = sale::Entity::find().filter(sale::Column::ReservationId.is_in(ids)).all(tx).await?;
         model.sales.extend(found.into_iter().map(|row| ((row.reservation_id.clone(), row.seat.clone()), row)));
     }

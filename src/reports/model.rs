@@ -17,8 +17,8 @@ use crate::{
     domain::money::Currency,
     pb::{
         boxoffice::events::v1::{
-            AggregateType, Event, ReservationCancelled, ReservationConfirmed, ReservationCreated, Seat,
-            ShowtimeCreated, event::Payload,
+            AggregateType, Event, ReservationCancelled, ReservationConfirmed, ReservationCreated, Seat, SeatsExchanged,
+            SeatsReleased, SeatsReleasedReason, ShowtimeCreated, event::Payload,
         },
         google::r#type::Money,
     },
@@ -68,16 +68,28 @@ pub(super) fn reservation(event: &Event) -> Option<&str> {
         Payload::ReservationConfirmed(event) => Some(&event.reservation_id),
         Payload::ReservationCancelled(event) => Some(&event.reservation_id),
         Payload::ReservationExpired(event) => Some(&event.reservation_id),
-        Payload::ShowtimeCreated(_) | Payload::ShowtimeCancelled(_) | Payload::SeatsReleased(_) => None,
+        Payload::ShowtimeCreated(_)
+        | Payload::ShowtimeCancelled(_)
+        | Payload::SeatsReleased(_)
+        | Payload::SeatsExchanged(_)
+        | Payload::RefundDue(_)
+        | Payload::SeatsBlocked(_)
+        | Payload::SeatsUnblocked(_) => None,
     }
 }
 
-/// The reservation whose seats an event gives back.
-pub(super) fn returned(event: &Event) -> Option<&str> {
+/// The reservation whose sales an event changes.
+pub(super) fn sold(event: &Event) -> Option<&str> {
     match event.payload.as_ref()? {
         Payload::ReservationCancelled(event) if event.was_confirmed => Some(&event.reservation_id),
+        Payload::SeatsReleased(event) if is_given_back(event) => Some(&event.reservation_id),
+        Payload::SeatsExchanged(event) if event.was_confirmed => Some(&event.reservation_id),
         _ => None,
     }
+}
+
+fn is_given_back(released: &SeatsReleased) -> bool {
+    released.reason() == SeatsReleasedReason::GivenBack
 }
 
 impl Model {
@@ -119,8 +131,20 @@ impl Model {
             Some(Payload::ReservationExpired(expired)) => {
                 self.ended(event, &expired.reservation_id, outcome::EXPIRED, time)?;
             }
-            // The seats were counted with the end of their reservation. What is not known is ignored.
-            Some(Payload::ShowtimeCreated(_) | Payload::SeatsReleased(_)) | None => {}
+            Some(Payload::SeatsReleased(released)) if is_given_back(released) => {
+                self.returned(event, &released.reservation_id, Some(&released.seats), time)?;
+            }
+            Some(Payload::SeatsExchanged(exchanged)) if exchanged.was_confirmed => self.exchanged(exchanged),
+            // Other seats were counted with the end of their reservation. What is not known is ignored.
+            Some(
+                Payload::ShowtimeCreated(_)
+                | Payload::SeatsReleased(_)
+                | Payload::SeatsExchanged(_)
+                | Payload::RefundDue(_)
+                | Payload::SeatsBlocked(_)
+                | Payload::SeatsUnblocked(_),
+            )
+            | None => {}
         }
         Ok(Applied::Now)
     }
@@ -145,9 +169,9 @@ impl Model {
     }
 
     fn confirmed(&mut self, event: &Event, confirmed: &ReservationConfirmed, time: DateTime<Utc>) -> Result<(), Error> {
-        let seats = self.ended(event, &confirmed.reservation_id, outcome::CONFIRMED, time)?;
+        self.ended(event, &confirmed.reservation_id, outcome::CONFIRMED, time)?;
         let showtime = self.showtime(event)?;
-        showtime.sold_seats += seats;
+        showtime.sold_seats += confirmed.seats.len() as i32;
         let (zone, showing_date) = (showtime.time_zone.clone(), showtime.local_date);
         let (total, currency) = minor(event, confirmed.total_price.as_ref())?;
         let lines = confirmed.lines.iter().map(|line| minor(event, line.total.as_ref()).map(|(price, _)| price));
@@ -179,29 +203,54 @@ impl Model {
 
     fn cancelled(&mut self, event: &Event, cancelled: &ReservationCancelled, time: DateTime<Utc>) -> Result<(), Error> {
         if !cancelled.was_confirmed {
-            return self.ended(event, &cancelled.reservation_id, outcome::CANCELLED, time).map(|_| ());
+            return self.ended(event, &cancelled.reservation_id, outcome::CANCELLED, time);
         }
-        // The hold has become a sale, and the sale is given back.
-        let seats = self.hold(event, &cancelled.reservation_id)?.seats;
-        let showtime = self.showtime(event)?;
-        showtime.sold_seats -= seats;
-        let date = local_date(time, &showtime.time_zone);
-        for ((reservation, _), line) in &mut self.sales {
-            if *reservation == cancelled.reservation_id {
-                (line.return_time, line.return_date) = (Some(time), Some(date));
+        // The hold has become a sale, and what is left of the sale is given back.
+        self.returned(event, &cancelled.reservation_id, None, time)
+    }
+
+    /// Notes that seats of a sale were given back; all that were not before, if none is named.
+    fn returned(
+        &mut self,
+        event: &Event,
+        reservation_id: &str,
+        seats: Option<&[Seat]>,
+        time: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let date = local_date(time, &self.showtime(event)?.time_zone);
+        let is_named = |sale: &sale::Model| seats.is_none_or(|seats| seats.iter().any(|seat| is_seat(sale, seat)));
+        let mut count = 0;
+        for ((reservation, _), sale) in &mut self.sales {
+            if *reservation == reservation_id && sale.return_time.is_none() && is_named(sale) {
+                (sale.return_time, sale.return_date) = (Some(time), Some(date));
+                count += 1;
             }
         }
+        self.showtime(event)?.sold_seats -= count;
         Ok(())
     }
 
-    /// Notes what became of a hold, and returns its seats, which are not held any more.
-    fn ended(&mut self, event: &Event, id: &str, outcome: &str, time: DateTime<Utc>) -> Result<i32, Error> {
+    /// Notes the seats that a sale has now. Its lines stay what they were: `seat` is the one that was sold first.
+    fn exchanged(&mut self, exchanged: &SeatsExchanged) {
+        let pairs = || exchanged.previous_seats.iter().zip(&exchanged.seats);
+        for ((reservation, _), sale) in &mut self.sales {
+            if *reservation == exchanged.reservation_id
+                && sale.return_time.is_none()
+                && let Some((_, seat)) = pairs().find(|(before, _)| is_seat(sale, before))
+            {
+                (sale.seat_row, sale.seat_number) = (seat.row.clone(), seat.number);
+            }
+        }
+    }
+
+    /// Notes what became of a hold. Unless it has ended before, its seats are not held any more.
+    fn ended(&mut self, event: &Event, id: &str, outcome: &str, time: DateTime<Utc>) -> Result<(), Error> {
         let hold = self.hold(event, id)?;
+        let seats = if hold.outcome == outcome::HELD { hold.seats } else { 0 };
         outcome.clone_into(&mut hold.outcome);
         hold.outcome_time = Some(time);
-        let seats = hold.seats;
         self.showtime(event)?.held_seats -= seats;
-        Ok(seats)
+        Ok(())
     }
 
     fn hold(&mut self, event: &Event, id: &str) -> Result<&mut hold::Model, Error> {
@@ -240,6 +289,11 @@ fn showtime(event: &Event, created: &ShowtimeCreated, time: DateTime<Utc>) -> Re
         revision: event.revision,
         ordinal: event.ordinal,
     })
+}
+
+/// Whether this is the seat that a sale has now.
+fn is_seat(sale: &sale::Model, seat: &Seat) -> bool {
+    (sale.seat_row.as_str(), sale.seat_number) == (seat.row.as_str(), seat.number)
 }
 
 /// The date in a time zone, or in UTC if there is no such zone.

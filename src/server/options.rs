@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::Rules,
     config::{
-        self, Cache, Config, Cors, Database, DatabaseLocation, Hosts, LogFormat, Migrate, Observability, OrphanSeats,
-        Projector, SecretUrl, Webhooks,
+        self, AccessibleSeats, Cache, Config, Cors, Database, DatabaseLocation, Hosts, LogFormat, Migrate,
+        Observability, OrphanSeats, Projector, SecretUrl, Webhooks,
     },
     consumer,
     domain::seating::{self, OrphanRule},
@@ -123,6 +123,12 @@ fn seating(config: &Config) -> seating::Rules {
         orphan_rule: match cinema.orphan_seats {
             OrphanSeats::Allow => OrphanRule::Allow,
             OrphanSeats::Refuse => OrphanRule::Refuse,
+        },
+        accessible_seats: match cinema.accessible_seats {
+            AccessibleSeats::Open => seating::AccessibleSeats::Open,
+            AccessibleSeats::OnRequest => {
+                seating::AccessibleSeats::OnRequest { open_before: cinema.accessible_seats_open_before }
+            }
         },
     }
 }

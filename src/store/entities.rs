@@ -9,6 +9,7 @@
 #![expect(unreachable_pub, reason = "the derives ask for `pub`; the modules keep the entities in this room")]
 
 pub(super) mod auditorium;
+pub(super) mod blocked_seat;
 pub(super) mod dead_letter;
 pub(super) mod feed;
 pub(super) mod feed_head;

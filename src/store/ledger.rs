@@ -32,4 +32,4 @@ pub use positions::Pass;
 pub use reads::{LedgerStanding, PriorReservation};
 pub use since::OutboxRow;
 pub use transaction::{LedgerConnection, LedgerTx};
-pub use writes::{LedgerWrites, NewAnswer, ShowtimeAdvance};
+pub use writes::{Claim, LedgerWrites, NewAnswer, NewBlockedSeat, ShowtimeAdvance};

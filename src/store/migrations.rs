@@ -49,7 +49,7 @@ macro_rules! migration {
 }
 
 /// Every migration, in order. New ones are appended.
-const MIGRATIONS: [Migration; 12] = [
+const MIGRATIONS: [Migration; 13] = [
     migration!(1, "0001_ground_floor"),
     migration!(2, "0002_reservations"),
     migration!(3, "0003_standings"),
@@ -62,6 +62,7 @@ const MIGRATIONS: [Migration; 12] = [
     migration!(10, "0010_event_counts"),
     migration!(11, "0011_feed_segments"),
     migration!(12, "0012_prices"),
+    migration!(13, "0013_blocked_seats"),
 ];
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -4,6 +4,7 @@
 //! of seats. The service reads them back only to deliver them: a row has a second part, the steps that other instances replay (see
 //! `replay.rs`).
 
+mod payloads;
 mod replay;
 
 use chrono::{DateTime, Utc};
@@ -13,17 +14,10 @@ use super::{entities::outbox, errors::Error, transactions::Tx};
 use crate::{
     domain::{
         ids::ShowtimeId,
-        money::Money,
-        prices::Line,
-        reservation::{Reservation, Tender},
-        seat_index::{Block, SeatIndex},
         seating::{Change, ShowtimePlan},
         showtime::Showtime,
     },
-    pb::{
-        boxoffice::events::v1::{self as pb, event::Payload},
-        google::r#type::Money as PbMoney,
-    },
+    pb::boxoffice::events::v1::{self as pb, event::Payload},
     telemetry::trace_parent::TraceParent,
 };
 
@@ -47,53 +41,9 @@ pub fn add_changes(
         traceparent: trace.map(|trace| trace.to_string()).unwrap_or_default(),
         ordinal: 0,
     };
-    let seat_index = plan.seat_index.as_ref();
     for change in changes {
-        match change {
-            Change::Reserved(made) => events.add(Payload::ReservationCreated(pb::ReservationCreated {
-                reservation_id: made.reservation_id.to_string(),
-                customer_id: made.customer_id.to_string(),
-                seats: seats(seat_index, made.block),
-                total_price: Some(money(made.total())),
-                expire_time: Some(timestamp(made.expire_time())),
-            })),
-            Change::Confirmed(sold) => events.add(Payload::ReservationConfirmed(pb::ReservationConfirmed {
-                reservation_id: sold.reservation_id.to_string(),
-                customer_id: sold.customer_id.to_string(),
-                seats: seats(seat_index, sold.block),
-                total_price: Some(money(sold.total())),
-                tender: tender(sold),
-                lines: lines(plan, sold),
-            })),
-            Change::Extended(held) => events.add(Payload::ReservationExtended(pb::ReservationExtended {
-                reservation_id: held.reservation_id.to_string(),
-                expire_time: Some(timestamp(held.expire_time())),
-                seats: seats(seat_index, held.block),
-            })),
-            Change::Cancelled(ended) => {
-                events.add(Payload::ReservationCancelled(pb::ReservationCancelled {
-                    reservation_id: ended.reservation_id.to_string(),
-                    customer_id: ended.customer_id.to_string(),
-                    was_confirmed: ended.sale().is_some(),
-                    seats: seats(seat_index, ended.block),
-                    total_price: Some(money(ended.total())),
-                }));
-                events.add(released(seat_index, ended, pb::SeatsReleasedReason::Cancelled));
-            }
-            Change::Expired(ended) => {
-                events.add(Payload::ReservationExpired(pb::ReservationExpired {
-                    reservation_id: ended.reservation_id.to_string(),
-                    customer_id: ended.customer_id.to_string(),
-                    expire_time: Some(timestamp(ended.expire_time())),
-                    seats: seats(seat_index, ended.block),
-                    total_price: Some(money(ended.total())),
-                }));
-                events.add(released(seat_index, ended, pb::SeatsReleasedReason::Lapsed));
-            }
-            Change::ShowtimeCancelled { confirmed_count, .. } => {
-                let confirmed_count = *confirmed_count;
-                events.add(Payload::ShowtimeCancelled(pb::ShowtimeCancelled { confirmed_count }));
-            }
+        for payload in payloads::of(plan, change) {
+            events.add(payload);
         }
     }
     events.ordinal
@@ -115,9 +65,9 @@ pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime, trace: Option
         auditorium_id: facts.auditorium.auditorium_id.to_string(),
         movie_id: facts.movie.value.movie_id.to_string(),
         movie_title: facts.movie.value.title.clone(),
-        start_time: Some(timestamp(facts.start_time)),
-        end_time: Some(timestamp(facts.end_time)),
-        price: Some(money(facts.prices.price())),
+        start_time: Some(payloads::timestamp(facts.start_time)),
+        end_time: Some(payloads::timestamp(facts.end_time)),
+        price: Some(payloads::money(facts.prices.price())),
         seat_count: facts.auditorium.seat_count,
         cinema: facts.auditorium.cinema.clone(),
         time_zone: facts.auditorium.time_zone.name().to_owned(),
@@ -155,7 +105,7 @@ impl PublicEvents<'_> {
             showtime_id: self.showtime_id.to_string(),
             revision: self.revision,
             ordinal: self.ordinal,
-            time: Some(timestamp(self.now)),
+            time: Some(payloads::timestamp(self.now)),
             traceparent: self.traceparent.clone(),
             payload: Some(payload),
             ..pb::Event::default()
@@ -164,46 +114,4 @@ impl PublicEvents<'_> {
         // Repeated fields of concatenated messages are joined, so `Events.events` grows event by event.
         prost::encoding::message::encode(1, &event, self.row);
     }
-}
-
-fn released(seat_index: &SeatIndex, ended: &Reservation, reason: pb::SeatsReleasedReason) -> Payload {
-    Payload::SeatsReleased(pb::SeatsReleased {
-        reservation_id: ended.reservation_id.to_string(),
-        seats: seats(seat_index, ended.block),
-        reason: reason.into(),
-    })
-}
-
-fn tender(sold: &Reservation) -> Option<pb::Tender> {
-    let Tender { method, transaction_id } = sold.sale()?.tender.clone()?;
-    Some(pb::Tender { method, transaction_id })
-}
-
-fn seats(seat_index: &SeatIndex, block: Block) -> Vec<pb::Seat> {
-    seat_index.names(block).map(|name| pb::Seat { row: name.row.to_string(), number: name.number }).collect()
-}
-
-/// What each seat was sold for.
-fn lines(plan: &ShowtimePlan, sold: &Reservation) -> Vec<pb::Line> {
-    let prices = &plan.facts.prices;
-    let amount = |minor| (minor != 0).then(|| money(prices.money(minor)));
-    let line = |(seat, line): (pb::Seat, Line)| pb::Line {
-        seat: Some(seat),
-        ticket_type: prices.code(line.ticket_type).to_owned(),
-        price: Some(money(prices.money(line.price))),
-        supplement: amount(line.supplement),
-        fee: amount(line.fee),
-        tax: amount(line.tax),
-        total: Some(money(prices.money(line.total()))),
-    };
-    seats(&plan.seat_index, sold.block).into_iter().zip(sold.lines.iter()).map(line).collect()
-}
-
-fn money(money: Money) -> PbMoney {
-    let (units, nanos) = money.units_and_nanos();
-    PbMoney { currency_code: money.currency.code().to_owned(), units, nanos }
-}
-
-fn timestamp(time: DateTime<Utc>) -> prost_types::Timestamp {
-    prost_types::Timestamp { seconds: time.timestamp(), nanos: time.timestamp_subsec_nanos() as i32 }
 }

@@ -119,6 +119,9 @@ pub(super) fn list(
     if let Some(id) = filter.showtime_id {
         query = query.filter(Column::ShowtimeId.eq(id.0));
     }
+    if filter.refund_due {
+        query = query.filter(Column::RefundDueTime.is_not_null());
+    }
     if !filter.phases.is_empty() {
         let at = dialect::judging_time(backend, now, standing::Column::DecideTime);
         let phases = filter.phases.iter().map(|phase| is_in_phase(*phase, &at));

@@ -4,7 +4,9 @@
 //! Some of these rows are also the form in which an answer is stored. Their fields are then part of the stored form, so they
 //! are added to, and not renamed.
 
+pub(super) mod amendment;
 pub(super) mod auditorium;
+pub(super) mod blocked_seat;
 pub(super) mod prices;
 pub(super) mod reservation;
 pub(super) mod showtime;

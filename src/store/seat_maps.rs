@@ -25,7 +25,7 @@ pub struct ReadMap {
     pub now: Option<DateTime<Utc>>,
     /// The showtime's state.
     pub state: showtime::State,
-    /// The seats that are held or sold, with lapsed holds among them.
+    /// The seats that are held, sold or blocked, with lapsed holds among them.
     pub claims: Vec<(u16, Status)>,
 }
 
@@ -46,6 +46,7 @@ struct ClaimRow {
     cancel_time: Option<DateTime<Utc>>,
     now: Option<DateTime<Utc>>,
     seat: Option<i16>,
+    reservation_id: Option<Uuid>,
     claim: Option<String>,
     expire_time: Option<DateTime<Utc>>,
 }
@@ -60,9 +61,10 @@ struct RevisionRow {
 impl ClaimRow {
     /// The seat that is claimed, if the row can be read.
     fn claim(&self) -> Option<(u16, Status)> {
-        let status = match (self.claim.as_deref()?, self.expire_time) {
-            ("held", Some(until)) => Status::Held { until },
-            ("confirmed", _) => Status::Sold,
+        let status = match (self.claim.as_deref(), self.expire_time) {
+            (Some("held"), Some(until)) => Status::Held { until },
+            (Some("confirmed"), _) => Status::Sold,
+            (None, _) if self.reservation_id.is_some_and(|id| id.is_nil()) => Status::Blocked,
             _ => return None,
         };
         Some((u16::try_from(self.seat?).ok()?, status))
@@ -126,7 +128,7 @@ pub(super) fn seat_map(backend: DbBackend, id: ShowtimeId) -> Select<table::Enti
         .column(standing::Column::Revision)
         .columns([table::Column::State, table::Column::CancelTime])
         .expr_as(dialect::statement_time(backend), "now")
-        .column(seat_claim::Column::Seat)
+        .columns([seat_claim::Column::Seat, seat_claim::Column::ReservationId])
         .column_as(reservation::Column::State, "claim")
         .column(reservation::Column::ExpireTime)
         .inner_join(standing::Entity)

@@ -60,7 +60,9 @@ pub(crate) fn good_request(descriptor: &MessageDescriptor) -> DynamicMessage {
             let request = new_showtime(&id(), in_hours(0));
             CreateShowtimeRequest { hold_duration: Some(seconds(60)), request_id: id(), ..request }.encode_to_vec()
         }
-        "GetShowtimeRequest" => GetShowtimeRequest { showtime_id: id(), at_least_revision: 1 }.encode_to_vec(),
+        "GetShowtimeRequest" => {
+            GetShowtimeRequest { showtime_id: id(), at_least_revision: 1, include_sales: false }.encode_to_vec()
+        }
         "ListShowtimesRequest" => ListShowtimesRequest {
             auditorium_id: id(),
             movie_id: INCEPTION.to_owned(),
@@ -130,16 +132,23 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
             // Every field except `seat_count`, because a request names either seats or their number.
             let seats = [1, 2].map(|number| Seat { row: "A".to_owned(), number }).to_vec();
             let (showtime_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
-            let validate_only = true;
-            let ticket_types = tickets("adult 1 child 1");
-            let seat_count = 0;
-            ReserveSeatsRequest { showtime_id, seats, seat_count, customer_id, request_id, validate_only, ticket_types }
-                .encode_to_vec()
+            ReserveSeatsRequest {
+                showtime_id,
+                seats,
+                seat_count: 0,
+                customer_id,
+                request_id,
+                validate_only: true,
+                ticket_types: tickets("adult 1 child 1"),
+                accessible: true,
+                from_block: true,
+            }
+            .encode_to_vec()
         }
         "ConfirmReservationRequest" => {
             let tender = Some(Tender { method: "cash".to_owned(), transaction_id: "till 7".to_owned() });
             let (reservation_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
-            ConfirmReservationRequest { reservation_id, request_id, customer_id, tender }.encode_to_vec()
+            ConfirmReservationRequest { reservation_id, request_id, customer_id, tender, late: true }.encode_to_vec()
         }
         // Both messages have the same fields.
         "CancelReservationRequest" | "ExtendReservationRequest" => {
@@ -164,6 +173,7 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
             states: vec![ReservationState::Confirmed.into()],
             created_after: Some(timestamp(in_hours(0))),
             created_before: Some(timestamp(in_hours(1))),
+            refund_due: true,
         }
         .encode_to_vec(),
         "SubscribeEventsRequest" => SubscribeEventsRequest {

@@ -259,7 +259,8 @@ async fn send(channel: Channel, showtime_id: &str, operation: &Operation) -> Out
             Outcome::Reservation(Box::new(answer.into_inner().reservation.expect("the answer has the reservation")))
         }),
         Operation::GetShowtime => {
-            let request = GetShowtimeRequest { showtime_id: showtime_id.to_owned(), at_least_revision: 0 };
+            let request =
+                GetShowtimeRequest { showtime_id: showtime_id.to_owned(), at_least_revision: 0, include_sales: false };
             ShowtimesClient::new(channel).get_showtime(request).await.map(|answer| {
                 let showtime = answer.into_inner().showtime.expect("the answer has the showtime");
                 Outcome::Showtime { revision: showtime.revision, available_count: showtime.available_count }

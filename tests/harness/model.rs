@@ -4,6 +4,7 @@
 //! second time, as plainly as possible and without regard to speed, so that both can be compared.
 
 mod prices;
+mod sales;
 mod seat_plan;
 
 use std::time::Duration;
@@ -11,10 +12,10 @@ use std::time::Duration;
 use boxoffice::domain::{
     ids::ReservationId,
     layout::Layout,
-    prices::TicketCount,
+    layout::SeatKind,
     reservation::{CustomerId, Phase, Record, Reservation, Sale, State, Tender},
     seat_index::{BadChoice, BadKind, Block, SeatName},
-    seating::{Choice, Command, Obstacle, OrphanRule, Refusal, Rules, Unavailable},
+    seating::{AccessibleSeats, Choice, Command, Obstacle, OrphanRule, Refusal, Rules, Unavailable, Wish},
     showtime::{self, Facts},
     violations::Violations,
 };
@@ -32,10 +33,23 @@ pub(crate) struct Model {
     revision: i64,
     /// The latest time of a command.
     latest: DateTime<Utc>,
+    /// The time of the latest change.
+    changed_at: DateTime<Utc>,
     /// The reservations in the order in which they were made. The model changes them field by field.
     reservations: Vec<Record>,
     /// The reservations that were cancelled by a command, and not with the showtime.
     cancelled_by_customer: Vec<ReservationId>,
+    /// The seats that are kept back from sale.
+    blocked: Vec<u16>,
+}
+
+/// Who asks for seats: which accessible ones may be had, and which seats count as free.
+#[derive(Clone, Debug, Default)]
+struct Asking {
+    /// Whether accessible seats are asked for.
+    accessible: bool,
+    /// Seats that the caller has, or that are blocked for the caller.
+    own: Vec<u16>,
 }
 
 /// The answer to a command.
@@ -53,13 +67,30 @@ impl Model {
     /// A showtime that was just scheduled.
     pub(crate) fn new(layout: &Layout, facts: Facts, rules: Rules) -> Self {
         let latest = facts.create_time;
-        let (reservations, cancelled_by_customer) = (Vec::new(), Vec::new());
+        let (reservations, cancelled_by_customer, blocked) = (Vec::new(), Vec::new(), Vec::new());
         let seat_plan = SeatPlan::new(layout);
-        Self { seat_plan, facts, rules, cancelled: None, revision: 1, latest, reservations, cancelled_by_customer }
+        let (cancelled, revision) = (None, 1);
+        Self {
+            seat_plan,
+            facts,
+            rules,
+            cancelled,
+            revision,
+            latest,
+            changed_at: latest,
+            reservations,
+            cancelled_by_customer,
+            blocked,
+        }
     }
 
     pub(crate) fn revision(&self) -> i64 {
         self.revision
+    }
+
+    /// The latest time of a decision.
+    pub(crate) fn latest(&self) -> DateTime<Utc> {
+        self.latest
     }
 
     pub(crate) fn state(&self) -> showtime::State {
@@ -69,6 +100,11 @@ impl Model {
     /// The reservations in the order in which they were made.
     pub(crate) fn reservations(&self) -> &[Record] {
         &self.reservations
+    }
+
+    /// The seats that are blocked.
+    pub(crate) fn blocked(&self) -> &[u16] {
+        &self.blocked
     }
 
     /// The number of seats.
@@ -85,9 +121,16 @@ impl Model {
     pub(crate) fn execute(&mut self, command: &Command, clock: DateTime<Utc>) -> Answer {
         // A decision is never earlier than the one before.
         self.latest = self.latest.max(clock);
-        let now = self.latest;
+        let now = match command {
+            // It is later than every change before.
+            Command::CancelShowtime { .. } => self.latest.max(self.changed_at + TimeDelta::microseconds(1)),
+            _ => self.latest,
+        };
         let before = self.revision;
         let outcome = self.outcome(command, now);
+        if self.revision > before {
+            (self.latest, self.changed_at) = (now, now);
+        }
         let revision = match &outcome {
             // A command without an effect is answered with the revision that had it.
             Ok(Some(reservation)) if self.revision == before => reservation.revision(),
@@ -104,13 +147,30 @@ impl Model {
 
     fn outcome(&mut self, command: &Command, now: DateTime<Utc>) -> Result<Option<Reservation>, Refusal> {
         match command {
-            Command::Reserve { reservation_id, customer_id, choice, tickets } => {
-                self.reserve(*reservation_id, customer_id, choice, tickets, now).map(Some)
+            Command::Reserve { reservation_id, customer_id, wish } => {
+                self.reserve(*reservation_id, customer_id, wish, now).map(Some)
             }
-            Command::Confirm { reservation_id, customer_id, tender } => {
+            Command::Confirm { reservation_id, customer_id, tender, late } => {
                 let at = self.find(*reservation_id, customer_id.as_ref())?;
+                let record = &self.reservations[at];
+                let lapsed = record.state == State::Held && record.expire_time <= now;
+                let ended = lapsed || matches!(record.state, State::Cancelled { .. } | State::Expired);
+                if *late && ended {
+                    let tender = tender.as_ref().expect("a late confirmation has a tender");
+                    return self.confirm_late(at, tender, now).map(Some);
+                }
                 self.confirm(at, tender.as_ref(), now).map(Some)
             }
+            Command::Release { reservation_id, seats, .. } => {
+                let at = self.find(*reservation_id, None)?;
+                self.release(at, seats, now).map(Some)
+            }
+            Command::Exchange { reservation_id, customer_id, seats } => {
+                let at = self.find(*reservation_id, customer_id.as_ref())?;
+                self.exchange(at, seats, now).map(Some)
+            }
+            Command::Block { seats, .. } => self.block(seats, now).map(|()| None),
+            Command::Unblock { seats } => self.unblock(seats, now).map(|()| None),
             Command::Cancel { reservation_id, customer_id } => {
                 let at = self.find(*reservation_id, customer_id.as_ref())?;
                 self.cancel(at, now).map(Some)
@@ -151,19 +211,20 @@ impl Model {
         &mut self,
         reservation_id: ReservationId,
         customer_id: &CustomerId,
-        choice: &Choice,
-        tickets: &[TicketCount],
+        Wish { choice, tickets, accessible, from_block }: &Wish,
         now: DateTime<Utc>,
     ) -> Result<Reservation, Refusal> {
         self.must_be_on_sale(now)?;
         let wanted = self.wanted(choice)?;
         let types = prices::types(&self.facts.prices, tickets, wanted).map_err(bad)?;
+        let own = if *from_block { self.blocked.clone() } else { Vec::new() };
+        let asking = Asking { accessible: *accessible, own };
         let block = match choice {
-            Choice::Seats(names) => self.named(names, now)?,
-            Choice::Best(count) => self.best(*count, now)?,
+            Choice::Seats(names) => self.named(names, &asking, now)?,
+            Choice::Best(count) => self.best(*count, *accessible, now)?,
         };
         let customers: Vec<&Record> = self.live(now).filter(|it| it.customer_id == *customer_id).collect();
-        let owned: u16 = customers.iter().map(|it| it.block.count).sum();
+        let owned: u16 = customers.iter().map(|it| sales::seats(it).len() as u16).sum();
         if owned + block.count > self.rules.max_customer_seats {
             let held = customers.iter().filter(|it| it.state == State::Held);
             let until = held.map(|it| it.expire_time).min();
@@ -171,18 +232,21 @@ impl Model {
         }
         let expire_time = (now + span(self.facts.hold_duration)).min(self.closes());
         self.revision += 1;
-        self.record_lapses(now, |it| it.block.overlaps(block));
+        self.record_lapses(now, |it| sales::seats(it).iter().any(|seat| block.seats().contains(seat)));
+        self.blocked.retain(|seat| !block.seats().contains(seat));
         let record = Record {
             reservation_id,
             showtime_id: self.facts.showtime_id,
             customer_id: customer_id.clone(),
-            block,
+            first_block: block,
             currency: self.facts.prices.currency,
-            lines: prices::lines(&self.facts.prices, &types, block.seats().map(|seat| self.seat_plan.kind(seat))),
+            first_lines: prices::lines(&self.facts.prices, &types, block.seats().map(|seat| self.seat_plan.kind(seat))),
+            amendment: None,
             create_time: now,
             first_expire_time: expire_time,
             expire_time,
             state: State::Held,
+            refund_due: None,
             first_revision: self.revision,
             revision: self.revision,
         };
@@ -202,39 +266,78 @@ impl Model {
         if wanted > usize::from(self.rules.max_seats) { Err(bad(BadKind::TooMany)) } else { Ok(wanted) }
     }
 
-    fn named(&self, names: &[SeatName], now: DateTime<Utc>) -> Result<Block, Refusal> {
+    fn named(&self, names: &[SeatName], asking: &Asking, now: DateTime<Utc>) -> Result<Block, Refusal> {
         let block = self.seat_plan.block(names).map_err(bad)?;
-        let mut obstacles = Vec::new();
-        for seat in block.seats() {
-            match self.live(now).find(|it| it.block.seats().contains(&seat)) {
-                Some(Record { state: State::Held, expire_time, .. }) => {
-                    obstacles.push((seat, Obstacle::Held { until: *expire_time }));
-                }
-                Some(_) => obstacles.push((seat, Obstacle::Sold)),
-                None => {}
-            }
-        }
+        // What is blocked for the caller is free only if it is named.
+        let own = asking.own.iter().copied();
+        let own = own.filter(|seat| !self.blocked.contains(seat) || block.seats().contains(seat)).collect();
+        let asking = &Asking { own, ..asking.clone() };
+        let others = block.seats().filter(|seat| !asking.own.contains(seat));
+        let obstacles: Vec<_> = others.filter_map(|seat| Some((seat, self.obstacle(seat, now)?))).collect();
         if !obstacles.is_empty() {
-            return Err(Refusal::Unavailable(self.unavailable(obstacles, block, now)));
+            return Err(Refusal::Unavailable(self.unavailable(obstacles, block, asking, now)));
         }
-        let free = self.free(now);
+        let kept: Vec<_> = block.seats().filter(|seat| self.is_kept(*seat, block, asking, now)).collect();
+        if !kept.is_empty() {
+            let seats = kept.into_iter().map(|seat| (seat, Obstacle::AccessibleOnly)).collect();
+            return Err(Refusal::AccessibleOnly(self.unavailable(seats, block, asking, now)));
+        }
+        let free = self.free_for(asking, now);
         let orphans = self.seat_plan.orphans(&free, block);
-        let all_leave_orphans = self
-            .seat_plan
-            .free_blocks(&free, block.count)
-            .iter()
-            .all(|other| self.seat_plan.leaves_orphan(&free, *other));
+        let all_leave_orphans =
+            self.blocks_for(asking, block.count, now).iter().all(|other| self.seat_plan.leaves_orphan(&free, *other));
         if self.rules.orphan_rule == OrphanRule::Refuse && !orphans.is_empty() && !all_leave_orphans {
             let seats = orphans.into_iter().map(|seat| (seat, Obstacle::Orphan)).collect();
-            return Err(Refusal::LeavesOrphan(self.unavailable(seats, block, now)));
+            return Err(Refusal::LeavesOrphan(self.unavailable(seats, block, asking, now)));
         }
         Ok(block)
     }
 
+    /// Why a seat is not free.
+    fn obstacle(&self, seat: u16, now: DateTime<Utc>) -> Option<Obstacle> {
+        if self.blocked.contains(&seat) {
+            return Some(Obstacle::Blocked);
+        }
+        let owner = self.live(now).find(|it| sales::seats(it).contains(&seat))?;
+        Some(match owner.state {
+            State::Held => Obstacle::Held { until: owner.expire_time },
+            _ => Obstacle::Sold,
+        })
+    }
+
+    /// Whether a seat of a block is kept for those who ask for accessible seats.
+    fn is_kept(&self, seat: u16, block: Block, asking: &Asking, now: DateTime<Utc>) -> bool {
+        let AccessibleSeats::OnRequest { open_before } = self.rules.accessible_seats else { return false };
+        if now >= self.facts.start_time - span(open_before) {
+            return false;
+        }
+        let accessible_beside = self.seat_plan.beside(seat, SeatKind::Accessible);
+        match self.seat_plan.kind(seat) {
+            SeatKind::Standard | SeatKind::Premium => false,
+            SeatKind::Accessible => !asking.accessible,
+            SeatKind::Companion => {
+                !accessible_beside.is_empty() && !accessible_beside.iter().any(|one| block.seats().contains(one))
+            }
+        }
+    }
+
+    /// The blocks of this size that could be had.
+    fn blocks_for(&self, asking: &Asking, count: u16, now: DateTime<Utc>) -> Vec<Block> {
+        let mut blocks = self.seat_plan.free_blocks(&self.free_for(asking, now), count);
+        blocks.retain(|block| !block.seats().any(|seat| self.is_kept(seat, *block, asking, now)));
+        blocks
+    }
+
     /// The seats that are not available, and up to three blocks: each the best that has no seat in common with those before.
-    fn unavailable(&self, seats: Vec<(u16, Obstacle)>, requested: Block, now: DateTime<Utc>) -> Unavailable {
-        let free = self.free(now);
-        let mut left = self.seat_plan.free_blocks(&free, requested.count);
+    fn unavailable(
+        &self,
+        seats: Vec<(u16, Obstacle)>,
+        requested: Block,
+        asking: &Asking,
+        now: DateTime<Utc>,
+    ) -> Unavailable {
+        let free = self.free_for(asking, now);
+        let mut left = self.blocks_for(asking, requested.count, now);
         let all_leave_orphans = left.iter().all(|block| self.seat_plan.leaves_orphan(&free, *block));
         if self.rules.orphan_rule == OrphanRule::Refuse && !all_leave_orphans {
             left.retain(|block| !self.seat_plan.leaves_orphan(&free, *block));
@@ -248,10 +351,14 @@ impl Model {
         Unavailable { seats, offers }
     }
 
-    fn best(&self, count: u16, now: DateTime<Utc>) -> Result<Block, Refusal> {
-        let free = self.free(now);
-        let blocks = self.seat_plan.free_blocks(&free, count);
+    fn best(&self, count: u16, accessible: bool, now: DateTime<Utc>) -> Result<Block, Refusal> {
+        let asking = Asking { accessible, own: Vec::new() };
+        let free = self.free_for(&asking, now);
+        let blocks = self.blocks_for(&asking, count, now);
         let none = Refusal::Unavailable(Unavailable { seats: Vec::new(), offers: Vec::new() });
+        if accessible {
+            return self.seat_plan.best_accessible(&free, &blocks).ok_or(none);
+        }
         self.seat_plan.nearest(&free, &blocks, None).ok_or(none)
     }
 
@@ -340,9 +447,9 @@ impl Model {
         })
     }
 
-    fn free(&self, now: DateTime<Utc>) -> Vec<bool> {
-        let taken = |seat: u16| self.live(now).any(|it| it.block.seats().contains(&seat));
-        (0..self.seat_count()).map(|seat| !taken(seat)).collect()
+    /// Which seats are free for a caller.
+    fn free_for(&self, asking: &Asking, now: DateTime<Utc>) -> Vec<bool> {
+        (0..self.seat_count()).map(|seat| asking.own.contains(&seat) || self.obstacle(seat, now).is_none()).collect()
     }
 
     /// Records lapsed holds at the current revision.

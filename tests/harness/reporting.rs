@@ -142,7 +142,8 @@ type Said = BTreeMap<String, String>;
 async fn said(server: &Server, showtimes: &[Showtime]) -> Said {
     let mut said = Said::new();
     for Showtime { showtime_id, .. } in showtimes {
-        let request = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0 };
+        let request =
+            GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0, include_sales: false };
         let found = server.showtimes().get_showtime(request).await.expect("the showtime exists").into_inner();
         let showtime = found.showtime.expect("the answer has the showtime");
         let cancelled = showtime.state() == ShowtimeState::Cancelled;

@@ -41,7 +41,8 @@ pub(crate) async fn showtime_with(
 
 /// The showtime as it is now.
 pub(crate) async fn showtime_now(server: &Server, showtime: &Showtime) -> Showtime {
-    let request = GetShowtimeRequest { showtime_id: showtime.showtime_id.clone(), at_least_revision: 0 };
+    let request =
+        GetShowtimeRequest { showtime_id: showtime.showtime_id.clone(), at_least_revision: 0, include_sales: false };
     let answer = server.showtimes().get_showtime(request).await.expect("the showtime exists");
     answer.into_inner().showtime.expect("the answer has the showtime")
 }

@@ -1,7 +1,6 @@
 //! The systems that are compared with the model: the rules alone, and the ledger on each store.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -43,7 +42,8 @@ fn unclaimed(progress: &Progress) -> i32 {
         State::Held | State::Confirmed(_) => true,
         State::Cancelled { .. } | State::Expired => false,
     });
-    i32::from(progress.model.seat_count()) - claims.map(|it| i32::from(it.block.count)).sum::<i32>()
+    let claimed: usize = claims.map(|it| Reservation::restore(it.clone()).seats().count()).sum();
+    i32::from(progress.model.seat_count()) - (claimed + progress.model.blocked().len()) as i32
 }
 
 /// `domain::seating` without a store.
@@ -56,13 +56,13 @@ impl InMemory {
     pub(super) fn new(scenario: &Scenario) -> Self {
         let seat_index = Arc::new(SeatIndex::new(&scenario.auditorium.layout));
         let plan = Arc::new(ShowtimePlan { facts: Arc::new(scenario.facts.clone()), seat_index });
-        let seating = Seating::new(plan, showtime::State::Scheduled, 1, opening(), []);
+        let seating = Seating::new(plan, showtime::State::Scheduled, 1, opening(), [], []);
         Self { scenario: scenario.clone(), seating }
     }
 
     pub(super) fn take(&mut self, turn: &Turn) -> Answer {
         let seating = &mut self.seating;
-        let now = seating.moment(turn.clock);
+        let now = seating.moment(&turn.command, turn.clock);
         let decision = seating.decide(&turn.command, &self.scenario.rules, now);
         let revision = match &decision {
             Ok(Decision { changes, reservation: Some(reservation) }) if changes.is_empty() => reservation.revision(),
@@ -135,8 +135,6 @@ pub(super) struct OnStores<'a> {
     run: u128,
     /// Requests that had an effect, and their answers.
     log: Vec<(Request, Answer)>,
-    /// Reservations as the last answer about them had them. They may have changed since.
-    records: HashMap<ReservationId, Arc<Reservation>>,
     request_count: usize,
 }
 
@@ -157,13 +155,12 @@ impl<'a> OnStores<'a> {
         };
         let time = || TimeSource::Given(Clock::Manual(clock.clone()));
         let ledgers = stores.iter().map(|store| Ledger::start(store.clone(), time(), &options)).collect();
-        let (log, records) = (Vec::new(), HashMap::new());
-        Self { stores, ledgers, clock, showtime_id, scenario: scenario.clone(), run, log, records, request_count: 0 }
+        Self { stores, ledgers, clock, showtime_id, scenario: scenario.clone(), run, log: Vec::new(), request_count: 0 }
     }
 
     pub(super) async fn take(&mut self, turn: &Turn, progress: &Progress) -> Answer {
         // An instance does not know the time of another's decision that changed nothing.
-        let now = progress.answer.as_ref().map_or(turn.clock, |answer| answer.now);
+        let now = progress.model.latest();
         self.set_clock(if self.ledgers.len() > 1 { now } else { turn.clock });
         if let Some(index) = turn.repeated {
             self.repeat(index).await;
@@ -175,9 +172,8 @@ impl<'a> OnStores<'a> {
             fingerprint: [7; 32],
         };
         let command = self.with_database_ids(&turn.command);
-        let record = named(&command).and_then(|id| self.records.get(&id).cloned());
         let validate_only = turn.validate_only;
-        let request = Request { key: Some(key), record, validate_only, ..Request::new(self.showtime_id, command) };
+        let request = Request { key: Some(key), validate_only, ..Request::new(self.showtime_id, command) };
         let before = self.last_revision();
         let (answer, replayed) = self.answer(&request).await;
         assert!(!replayed, "{request:?}");
@@ -220,11 +216,6 @@ impl<'a> OnStores<'a> {
             Outcome::Refused(refusal) => (Err(without_violations((*refusal).clone())), false),
             Outcome::RequestReused => panic!("{request:?} was taken for another request"),
         };
-        if let Ok(Some(reservation)) = &outcome
-            && !request.validate_only
-        {
-            self.records.insert(reservation.reservation_id, Arc::clone(reservation));
-        }
         let outcome = outcome.map(|reservation| reservation.map(|reservation| self.with_model_ids(&reservation)));
         (Answer { revision, now, outcome }, replayed)
     }
@@ -243,6 +234,12 @@ impl<'a> OnStores<'a> {
         let Standing { available_count, revision, .. } = showtime.standing;
         assert_eq!((available_count, revision), (unclaimed(progress), progress.model.revision()));
         assert_eq!(state, progress.model.state());
+        let blocked = store.blocked_seats(self.showtime_id).await.expect("the store reads").expect("it is there");
+        let mut blocked: Vec<_> = blocked.blocked.into_iter().flat_map(|one| one.seats).collect();
+        blocked.sort_unstable();
+        let mut expected = progress.model.blocked().to_vec();
+        expected.sort_unstable();
+        assert_eq!(blocked, expected);
         for reservation in progress.model.reservations() {
             let id = self.database_id(reservation.reservation_id);
             let found = store.reservation(id, progress.clock).await.expect("the store reads").expect("it is there");
@@ -279,19 +276,12 @@ impl<'a> OnStores<'a> {
             Command::Reserve { reservation_id, .. }
             | Command::Confirm { reservation_id, .. }
             | Command::Cancel { reservation_id, .. }
-            | Command::Extend { reservation_id, .. } => *reservation_id = self.database_id(*reservation_id),
-            Command::Expire | Command::CancelShowtime { .. } => {}
+            | Command::Extend { reservation_id, .. }
+            | Command::Release { reservation_id, .. }
+            | Command::Exchange { reservation_id, .. } => *reservation_id = self.database_id(*reservation_id),
+            Command::Block { .. } | Command::Unblock { .. } | Command::Expire | Command::CancelShowtime { .. } => {}
         }
         command
-    }
-}
-
-fn named(command: &Command) -> Option<ReservationId> {
-    match command {
-        Command::Confirm { reservation_id, .. }
-        | Command::Cancel { reservation_id, .. }
-        | Command::Extend { reservation_id, .. } => Some(*reservation_id),
-        Command::Reserve { .. } | Command::Expire | Command::CancelShowtime { .. } => None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Random turns of a showtime: commands at times that are likely to conflict with earlier ones.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use boxoffice::domain::{
     auditorium::{Auditorium, NewAuditorium},
@@ -9,9 +9,9 @@ use boxoffice::domain::{
     money::{Currency, Money},
     movie::{Movie, MovieId, Source, Sourced},
     prices::{PriceList, TicketCount, TicketType},
-    reservation::{CustomerId, State, Tender},
+    reservation::{CustomerId, Reservation, State, Tender},
     seat_index::{RowLabel, SeatName},
-    seating::{Choice, Command, OrphanRule, Rules},
+    seating::{AccessibleSeats, BlockReason, Blockage, Choice, Command, OrphanRule, Rules, Wish},
     showtime::{Encoded, Facts},
 };
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
@@ -120,10 +120,17 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
     let hold = select(vec![30, 60, 300, 600]).prop_map(Duration::from_secs);
     let spans = (select(vec![0, 300]), select(vec![0, 1, 60, 60, 7200]));
     let orphan_rule = prop_oneof![Just(OrphanRule::Allow), Just(OrphanRule::Refuse)];
-    (rows, limits, hold, spans, orphan_rule, price_lists()).prop_map(
-        |(rows, (max_seats, max_customer_seats), hold_duration, (closing, extension), orphan_rule, prices)| {
+    let on_request = select(vec![0, 1_800, 3_600]).prop_map(Duration::from_secs);
+    let accessible_seats = prop_oneof![
+        1 => Just(AccessibleSeats::Open),
+        1 => on_request.prop_map(|open_before| AccessibleSeats::OnRequest { open_before }),
+    ];
+    let choosing = (orphan_rule, accessible_seats);
+    (rows, limits, hold, spans, choosing, price_lists()).prop_map(
+        |(rows, (max_seats, max_customer_seats), hold_duration, (closing, extension), choosing, prices)| {
+            let (orphan_rule, accessible_seats) = choosing;
             let (closing, extension) = (Duration::from_secs(closing), Duration::from_secs(extension));
-            let rules = Rules { max_seats, max_customer_seats, closing, extension, orphan_rule };
+            let rules = Rules { max_seats, max_customer_seats, closing, extension, orphan_rule, accessible_seats };
             let auditorium = auditorium(rows);
             Scenario { facts: facts(&auditorium, hold_duration, prices), auditorium, rules }
         },
@@ -243,11 +250,15 @@ fn commands(progress: &Progress) -> BoxedStrategy<Command> {
     let next = ReservationId(Uuid::from_u128(progress.request_count + 1));
     let has_types = progress.scenario.facts.prices.ticket_types.len() > 1;
     let choices = choices(&progress.model).prop_flat_map(move |choice| (tickets(&choice, has_types), Just(choice)));
-    let reserve = (customers(), choices).prop_map(move |(customer_id, (tickets, choice))| Command::Reserve {
+    let asking = (prop_oneof![3 => Just(false), 1 => Just(true)], prop_oneof![4 => Just(false), 1 => Just(true)]);
+    let wishes = (choices, asking).prop_map(|((tickets, choice), (accessible, from_block))| {
+        let from_block = from_block && matches!(choice, Choice::Seats(_));
+        Wish { choice, tickets, accessible, from_block }
+    });
+    let reserve = (customers(), wishes).prop_map(move |(customer_id, wish)| Command::Reserve {
         reservation_id: next,
         customer_id,
-        choice,
-        tickets,
+        wish,
     });
     let unknown = ReservationId(Uuid::from_u128(u128::from(u32::MAX)));
     // Most commands are about the latest reservations.
@@ -261,15 +272,46 @@ fn commands(progress: &Progress) -> BoxedStrategy<Command> {
             .prop_map(move |back| existing.iter().rev().nth(back % existing.len().max(1)).copied().unwrap_or(unknown))
     };
     let customer = || prop_oneof![6 => Just(None), 1 => customers().prop_map(Some)];
-    let confirm = (which(), customer(), tenders()).prop_map(|(reservation_id, customer_id, tender)| Command::Confirm {
-        reservation_id,
-        customer_id,
-        tender,
-    });
+    let confirm =
+        (which(), customer(), tenders(), any::<bool>()).prop_map(|(reservation_id, customer_id, tender, is_late)| {
+            let late = is_late && tender.is_some();
+            Command::Confirm { reservation_id, customer_id, tender, late }
+        });
     let cancel =
         (which(), customer()).prop_map(|(reservation_id, customer_id)| Command::Cancel { reservation_id, customer_id });
     let extend =
         (which(), customer()).prop_map(|(reservation_id, customer_id)| Command::Extend { reservation_id, customer_id });
+    let names: Vec<_> = (0..progress.model.seat_count()).map(|seat| progress.model.name(seat)).collect();
+    let some = |most: usize| vec(select(names.clone()), 0..most);
+    let has = progress.model.reservations().iter().map(|it| Reservation::restore(it.clone()));
+    let has: HashMap<_, Vec<_>> = has.map(|it| (it.reservation_id, it.seats().collect())).collect();
+    let (of_release, of_exchange) = (has.clone(), has);
+    let all = names.clone();
+    let release = (which(), vec(any::<Index>(), 0..3), some(2)).prop_map(move |(reservation_id, own, others)| {
+        let has = of_release.get(&reservation_id).cloned().unwrap_or_default();
+        let own = own.iter().filter(|_| !has.is_empty()).map(|index| all[usize::from(*index.get(&has))]);
+        Command::Release { reservation_id, seats: own.chain(others).collect(), reason: "a reason".to_owned() }
+    });
+    let all = names.clone();
+    let exchange =
+        (which(), customer(), any::<Index>(), 0..10_u8).prop_map(move |(reservation_id, customer_id, first, other)| {
+            // Mostly as many neighbours as the reservation has.
+            let many = of_exchange.get(&reservation_id).map_or(1, Vec::len) + usize::from(other == 0);
+            let first = first.index(all.len());
+            let seats = all[first..all.len().min(first + many)].to_vec();
+            Command::Exchange { reservation_id, customer_id, seats }
+        });
+    let blockage = || Blockage { reason: BlockReason::Maintenance, note: "a note".to_owned() };
+    let block = some(3).prop_map(move |seats| Command::Block { seats, blockage: blockage() });
+    let kept: Vec<_> = progress.model.blocked().iter().map(|seat| progress.model.name(*seat)).collect();
+    let unblock = (vec(any::<Index>(), 0..3), some(2)).prop_map(move |(own, others)| {
+        let own = own.iter().filter(|_| !kept.is_empty()).map(|index| *index.get(&kept));
+        let mut seats: Vec<_> = own.collect();
+        if seats.is_empty() {
+            seats = others;
+        }
+        Command::Unblock { seats }
+    });
     let to_cancel = if progress.turns > LATE { 8 } else { 0 };
     let revision = progress.model.revision();
     let expected = prop_oneof![3 => Just(None), 3 => Just(Some(revision)), 2 => (-2..=2_i64).prop_map(move |by| Some(revision + by))];
@@ -277,9 +319,13 @@ fn commands(progress: &Progress) -> BoxedStrategy<Command> {
         .prop_map(|(force, expected_revision)| Command::CancelShowtime { force, expected_revision });
     prop_oneof![
         50 => reserve,
-        16 => confirm,
+        24 => confirm,
         8 => cancel,
-        16 => extend,
+        12 => extend,
+        14 => release,
+        16 => exchange,
+        4 => block,
+        4 => unblock,
         8 => Just(Command::Expire),
         to_cancel => cancel_showtime,
     ]

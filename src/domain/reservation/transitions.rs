@@ -3,9 +3,11 @@
 //! A transition checks only whether the reservation is in a state that allows it at `now`. How long a hold lasts, whether
 //! it may be extended again and whether the showtime is still sold is decided in [`crate::domain::seating`].
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
-use super::{CustomerId, Phase, Reservation, Sale, State, Tender};
+use super::{Amendment, CustomerId, Phase, RefundDue, Reservation, ReservedSeat, Sale, State, Tender};
 use crate::domain::{
     ids::{ReservationId, ShowtimeId},
     money::Currency,
@@ -58,14 +60,16 @@ impl Reservation {
             reservation_id,
             showtime_id,
             customer_id,
-            block,
+            first_block: block,
             currency,
-            lines,
+            first_lines: lines,
             create_time,
             first_expire_time: expire_time,
             first_revision: revision,
+            amendment: None,
             expire_time,
             state: State::Held,
+            refund_due: None,
             revision,
         }
     }
@@ -73,7 +77,14 @@ impl Reservation {
     /// The reservation as [`Reservation::hold`] made it, which is what its first answer contained.
     #[must_use]
     pub fn as_made(&self) -> Self {
-        Self { expire_time: self.first_expire_time, state: State::Held, revision: self.first_revision, ..self.clone() }
+        Self {
+            amendment: None,
+            expire_time: self.first_expire_time,
+            state: State::Held,
+            refund_due: None,
+            revision: self.first_revision,
+            ..self.clone()
+        }
     }
 
     /// A hold becomes a sale.
@@ -121,6 +132,79 @@ impl Reservation {
             State::Held | State::Cancelled { .. } | State::Expired => return None,
         };
         Some(Self { state: State::Cancelled { at: now, sale }, revision, ..self })
+    }
+
+    /// The seats of a hold are exchanged for these, with these lines.
+    ///
+    /// # Errors
+    /// The reservation is not a hold, or the hold has lapsed by `now`.
+    pub fn exchange_held(
+        self,
+        block: Block,
+        lines: Lines,
+        now: DateTime<Utc>,
+        revision: i64,
+    ) -> Result<Self, NoLongerHeld> {
+        self.check_held(now)?;
+        let seats = block.seats().map(|seat| ReservedSeat { seat, released: false }).collect();
+        Ok(Self { amendment: Some(Arc::new(Amendment { seats, lines })), revision, ..self })
+    }
+
+    /// The seats of a sale that were not given back are exchanged for these, which are as many. The lines stay. `None`: it is
+    /// not a sale.
+    #[must_use]
+    pub fn exchange_sold(self, block: Block, revision: i64) -> Option<Self> {
+        let State::Confirmed(_) = &self.state else { return None };
+        let mut others = block.seats();
+        let seats = self.all_seats().map(|one| {
+            if one.released { Some(one) } else { others.next().map(|seat| ReservedSeat { seat, released: false }) }
+        });
+        let seats = seats.collect::<Option<_>>()?;
+        let lines = self.lines().clone();
+        Some(Self { amendment: Some(Arc::new(Amendment { seats, lines })), revision, ..self })
+    }
+
+    /// Seats of a sale are given back. Once none is left, the reservation is cancelled, and its sale is kept. `None`: it is not a
+    /// sale.
+    #[must_use]
+    pub fn release(self, given_back: &[u16], now: DateTime<Utc>, revision: i64) -> Option<Self> {
+        let State::Confirmed(sale) = &self.state else { return None };
+        let released =
+            |one: ReservedSeat| ReservedSeat { released: one.released || given_back.contains(&one.seat), ..one };
+        let seats: Arc<[_]> = self.all_seats().map(released).collect();
+        let state = if seats.iter().all(|one| one.released) {
+            State::Cancelled { at: now, sale: Some(sale.clone()) }
+        } else {
+            self.state.clone()
+        };
+        let lines = self.lines().clone();
+        Some(Self { amendment: Some(Arc::new(Amendment { seats, lines })), state, revision, ..self })
+    }
+
+    /// A hold that has expired becomes a sale after all. `None`: it has not expired.
+    #[must_use]
+    pub fn recover(self, tender: Tender, now: DateTime<Utc>, revision: i64) -> Option<Self> {
+        match &self.state {
+            State::Expired => {
+                let sale = Sale { at: now, tender: Some(tender) };
+                Some(Self { state: State::Confirmed(sale), revision, ..self })
+            }
+            State::Held | State::Confirmed(_) | State::Cancelled { .. } => None,
+        }
+    }
+
+    /// Money was taken for a reservation that has ended. If that was a sale without a tender, this one was for it. `None`: it has
+    /// not ended.
+    #[must_use]
+    pub fn owe_refund(self, tender: Tender, now: DateTime<Utc>, revision: i64) -> Option<Self> {
+        let state = match &self.state {
+            State::Cancelled { at, sale: Some(sale) } => {
+                State::Cancelled { at: *at, sale: Some(Sale { at: sale.at, tender: Some(tender.clone()) }) }
+            }
+            State::Expired | State::Cancelled { sale: None, .. } => self.state.clone(),
+            State::Held | State::Confirmed(_) => return None,
+        };
+        Some(Self { state, refund_due: Some(Arc::new(RefundDue { at: now, tender })), revision, ..self })
     }
 
     /// Whether the reservation is a hold that has not lapsed by `now`.

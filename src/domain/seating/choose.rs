@@ -37,26 +37,60 @@ struct Target {
 /// The number of accessible seats and the number of companion seats.
 type Kinds = [u16; 2];
 
+/// Which accessible and companion seats a choice may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// All.
+    Open,
+    /// Accessible seats, and companion seats together with the accessible seat beside them.
+    Asked,
+    /// None, except companion seats that are beside no accessible seat.
+    NotAsked,
+}
+
 /// The free seats of an auditorium at one time.
 pub(super) struct Free<'a> {
     seat_index: &'a SeatIndex,
     free: Vec<bool>,
+    access: Access,
 }
 
 impl<'a> Free<'a> {
-    pub(super) fn of(seating: &'a Seating, now: DateTime<Utc>) -> Self {
+    /// `own` counts as free.
+    pub(super) fn of(seating: &'a Seating, own: &[u16], access: Access, now: DateTime<Utc>) -> Self {
         let seat_index = seating.plan.seat_index.as_ref();
-        Self { seat_index, free: (0..seat_index.seat_count()).map(|seat| seating.is_free(seat, now)).collect() }
+        let mut free: Vec<_> = (0..seat_index.seat_count()).map(|seat| seating.is_free(seat, now)).collect();
+        own.iter().for_each(|seat| free[usize::from(*seat)] = true);
+        Self { seat_index, free, access }
     }
 
     fn is_free(&self, seat: u16) -> bool {
         self.free[usize::from(seat)]
     }
 
-    /// The best free block of this size: near the middle of the auditorium, if possible without leaving an orphan.
-    pub(super) fn best(&self, count: u16) -> Option<Block> {
-        let target = Target { middle: self.seat_index.centre, kinds: [0, 0] };
-        self.blocks(count).min_by_key(|block| self.rank(*block, &target))
+    /// The best free block of this size: near the middle of the auditorium, if possible without leaving an orphan. If accessible
+    /// seats are asked for, it has one, and companion seats beside it if possible.
+    pub(super) fn best(&self, count: u16, accessible: bool) -> Option<Block> {
+        let wanted = if accessible { [1, count.saturating_sub(1)] } else { [0, 0] };
+        let target = Target { middle: self.seat_index.centre, kinds: wanted };
+        let fits = |block: &Block| !accessible || kinds(self.seat_index, *block)[0] > 0;
+        self.blocks(count).filter(fits).min_by_key(|block| self.rank(*block, &target))
+    }
+
+    /// The seats of a block that are kept for those who ask for accessible seats, or that are not beside the accessible seat that
+    /// they are for.
+    pub(super) fn kept_for_others(&self, block: Block) -> impl Iterator<Item = u16> {
+        let has = move |seat: u16| block.seats().contains(&seat) && self.seat_index.kind(seat) == SeatKind::Accessible;
+        let is_kept = move |seat: &u16| match self.seat_index.kind(*seat) {
+            SeatKind::Standard | SeatKind::Premium => false,
+            SeatKind::Accessible => self.access == Access::NotAsked,
+            SeatKind::Companion => {
+                let together = seat.checked_sub(1).is_some_and(has) || has(seat + 1);
+                self.seat_index.is_beside(*seat, SeatKind::Accessible) && !together
+            }
+        };
+        let seats = if self.access == Access::Open { 0..0 } else { block.seats() };
+        seats.filter(is_kept)
     }
 
     /// Free blocks of the same size to offer instead of this one. They have no seat in common, and the nearest comes first.
@@ -110,10 +144,11 @@ impl<'a> Free<'a> {
     fn blocks_of(&self, run: &Range<u16>, count: u16) -> impl Iterator<Item = Block> {
         // The number of consecutive free seats up to this one.
         let mut length = 0;
-        run.clone().filter_map(move |seat| {
+        let blocks = run.clone().filter_map(move |seat| {
             length = if self.is_free(seat) { length + 1 } else { 0 };
             (count > 0 && length >= count).then(|| Block { first: seat + 1 - count, count })
-        })
+        });
+        blocks.filter(|block| self.access == Access::Open || self.kept_for_others(*block).next().is_none())
     }
 
     /// The square of the smallest distance that a block of this run can have.

@@ -5,11 +5,13 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    Change, Choice, Command, Decision, Obstacle, OrphanRule, Refusal, Rules, Seating, Unavailable, choose::Free,
+    AccessibleSeats, Change, Choice, Command, Decision, Obstacle, OrphanRule, Refusal, Rules, Seating, Unavailable,
+    Wish,
+    choose::{Access, Free},
 };
 use crate::domain::{
     ids::ReservationId,
-    prices::TicketCount,
+    layout::SeatKind,
     reservation::{CustomerId, Hold, NoLongerHeld, Phase, Reservation, State, Tender},
     seat_index::{BadChoice, Block},
     showtime,
@@ -25,12 +27,16 @@ impl Seating {
     /// The command is refused and changes nothing.
     pub fn decide(&self, command: &Command, rules: &Rules, now: DateTime<Utc>) -> Result<Decision, Refusal> {
         match command {
-            Command::Reserve { reservation_id, customer_id, choice, tickets } => {
-                self.reserve(*reservation_id, customer_id, (choice, tickets), rules, now)
+            Command::Reserve { reservation_id, customer_id, wish } => {
+                self.reserve(*reservation_id, customer_id, wish, rules, now)
             }
-            Command::Confirm { reservation_id, customer_id, tender } => {
+            Command::Confirm { reservation_id, customer_id, tender, late } => {
                 let reservation = self.named(*reservation_id, customer_id.as_ref())?;
-                self.confirm(reservation, tender.as_ref(), rules, now)
+                let has_ended = matches!(reservation.phase(now), Phase::Expired | Phase::Cancelled);
+                match tender {
+                    Some(tender) if *late && has_ended => self.confirm_late(reservation, tender, rules, now),
+                    _ => self.confirm(reservation, tender.as_ref(), rules, now),
+                }
             }
             Command::Cancel { reservation_id, customer_id } => {
                 self.cancel(self.named(*reservation_id, customer_id.as_ref())?, now)
@@ -38,6 +44,14 @@ impl Seating {
             Command::Extend { reservation_id, customer_id } => {
                 self.extend(self.named(*reservation_id, customer_id.as_ref())?, rules, now)
             }
+            Command::Release { reservation_id, seats, reason } => {
+                self.release(self.named(*reservation_id, None)?, seats, reason, now)
+            }
+            Command::Exchange { reservation_id, customer_id, seats } => {
+                self.exchange(self.named(*reservation_id, customer_id.as_ref())?, seats, rules, now)
+            }
+            Command::Block { seats, blockage } => self.block(seats, blockage, now),
+            Command::Unblock { seats } => self.unblock(seats, now),
             Command::Expire => Ok(self.expire(now)),
             Command::CancelShowtime { force, expected_revision } => {
                 self.cancel_showtime(*force, *expected_revision, now)
@@ -58,7 +72,7 @@ impl Seating {
         end.map_or(closes, |end| end.min(closes))
     }
 
-    fn check_on_sale(&self, rules: &Rules, now: DateTime<Utc>) -> Result<(), Refusal> {
+    pub(super) fn check_on_sale(&self, rules: &Rules, now: DateTime<Utc>) -> Result<(), Refusal> {
         if let showtime::State::Cancelled { at } = self.state {
             return Err(Refusal::ShowtimeCancelled { at });
         }
@@ -70,12 +84,13 @@ impl Seating {
         &self,
         reservation_id: ReservationId,
         customer_id: &CustomerId,
-        (choice, tickets): (&Choice, &[TicketCount]),
+        wish: &Wish,
         rules: &Rules,
         now: DateTime<Utc>,
     ) -> Result<Decision, Refusal> {
         self.check_on_sale(rules, now)?;
         let prices = &self.plan.facts.prices;
+        let Wish { choice, tickets, accessible, from_block } = wish;
         // Whether the choice is valid is checked before whether seats are free.
         let named = match choice {
             Choice::Seats(names) => {
@@ -87,18 +102,23 @@ impl Seating {
             Choice::Best(_) => None,
         };
         prices.check_tickets(tickets, choice.count()).map_err(Refusal::BadChoice)?;
+        let access = self.access(*accessible, rules, now);
+        let mut unblocked = Vec::new();
         let block = if let Some(block) = named {
-            self.free_block(block, rules, now)?
+            if *from_block {
+                unblocked.extend(block.seats().filter(|seat| self.is_blocked(*seat)));
+            }
+            self.check_free(block, &unblocked, access, rules, now)?;
+            block
         } else {
             let none_free = || Refusal::Unavailable(Unavailable { seats: Vec::new(), offers: Vec::new() });
-            Free::of(self, now).best(choice.count()).ok_or_else(none_free)?
+            Free::of(self, &[], access, now).best(choice.count(), *accessible).ok_or_else(none_free)?
         };
         let (has, until) = self.customer_seats(customer_id, now);
         if has + block.count > rules.max_customer_seats {
             return Err(Refusal::CustomerLimit { has, most: rules.max_customer_seats, until });
         }
         let lines = prices.lines(tickets, self.plan.seat_index.kinds(block));
-        let revision = self.revision + 1;
         let hold = Hold {
             reservation_id,
             showtime_id: self.plan.facts.showtime_id,
@@ -109,47 +129,77 @@ impl Seating {
             create_time: now,
             expire_time: self.lapse(now, self.plan.facts.hold_duration, rules),
         };
-        let reservation = Arc::new(Reservation::hold(hold, revision));
-        let mut changes = self.lapsed_in(block, now, revision);
-        changes.push(Change::Reserved(Arc::clone(&reservation)));
-        Ok(Decision { changes, reservation: Some(reservation) })
+        let mut changes = self.lapsed_in(block.seats(), now);
+        if !unblocked.is_empty() {
+            changes.push(Change::Unblocked { seats: unblocked });
+        }
+        Ok(Decision::also(changes, Reservation::hold(hold, self.revision + 1), Change::Reserved))
     }
 
-    /// The block, if all of its seats are free and the orphan rule allows it.
-    fn free_block(&self, block: Block, rules: &Rules, now: DateTime<Utc>) -> Result<Block, Refusal> {
-        let obstacle = |seat| {
-            let live = self.live_at(seat).filter(|live| !live.lapsed(now))?;
-            Some((seat, live.until.map_or(Obstacle::Sold, |until| Obstacle::Held { until })))
-        };
-        let seats: Vec<_> = block.seats().filter_map(obstacle).collect();
+    /// Which seats may be had at a time by somebody who asks for accessible seats, or does not.
+    fn access(&self, asked: bool, rules: &Rules, now: DateTime<Utc>) -> Access {
+        let AccessibleSeats::OnRequest { open_before } = rules.accessible_seats else { return Access::Open };
+        let before = TimeDelta::from_std(open_before).unwrap_or(TimeDelta::MAX);
+        let opens = self.plan.facts.start_time.checked_sub_signed(before).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        match (now >= opens, asked) {
+            (true, _) => Access::Open,
+            (false, true) => Access::Asked,
+            (false, false) => Access::NotAsked,
+        }
+    }
+
+    /// Which seats a reservation may have instead of its own: accessible ones, if it has one.
+    pub(super) fn access_like(&self, reservation: &Reservation, rules: &Rules, now: DateTime<Utc>) -> Access {
+        let has_one = reservation.seats().any(|seat| self.plan.seat_index.kind(seat) == SeatKind::Accessible);
+        self.access(has_one, rules, now)
+    }
+
+    /// Checks that all seats of a block can be had. `own` counts as free: seats that the caller has already, or that are blocked
+    /// for the caller.
+    pub(super) fn check_free(
+        &self,
+        block: Block,
+        own: &[u16],
+        access: Access,
+        rules: &Rules,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
+        let others = block.seats().filter(|seat| !own.contains(seat));
+        let seats: Vec<_> = others.filter_map(|seat| Some((seat, self.obstacle(seat, now)?))).collect();
+        let free = || Free::of(self, own, access, now);
         if !seats.is_empty() {
-            let offers = Free::of(self, now).offers(block, rules.orphan_rule);
-            return Err(Refusal::Unavailable(Unavailable { seats, offers }));
+            return Err(Refusal::Unavailable(Unavailable { seats, offers: free().offers(block, rules.orphan_rule) }));
+        }
+        if access == Access::Open && rules.orphan_rule == OrphanRule::Allow {
+            return Ok(());
+        }
+        let free = free();
+        let seats: Vec<_> = free.kept_for_others(block).map(|seat| (seat, Obstacle::AccessibleOnly)).collect();
+        if !seats.is_empty() {
+            let offers = free.offers(block, rules.orphan_rule);
+            return Err(Refusal::AccessibleOnly(Unavailable { seats, offers }));
         }
         if rules.orphan_rule == OrphanRule::Refuse {
-            let free = Free::of(self, now);
             let seats: Vec<_> = free.orphans(block).map(|seat| (seat, Obstacle::Orphan)).collect();
             if !seats.is_empty() && free.has_without_orphan(block.count) {
-                return Err(Refusal::LeavesOrphan(Unavailable {
-                    seats,
-                    offers: free.offers(block, rules.orphan_rule),
-                }));
+                let offers = free.offers(block, rules.orphan_rule);
+                return Err(Refusal::LeavesOrphan(Unavailable { seats, offers }));
             }
         }
-        Ok(block)
+        Ok(())
     }
 
-    /// The expiry of the holds whose seats a block takes. They have lapsed, because the block is free.
-    fn lapsed_in(&self, block: Block, now: DateTime<Utc>, revision: i64) -> Vec<Change> {
+    /// The expiry of the holds that have these seats. They have lapsed, because the seats are free.
+    pub(super) fn lapsed_in(&self, seats: impl Iterator<Item = u16>, now: DateTime<Utc>) -> Vec<Change> {
         let mut lapsed: Vec<&Arc<Reservation>> = Vec::new();
-        for seat in block.seats() {
+        for seat in seats {
             if let Some(live) = self.live_at(seat)
-                && lapsed.last().is_none_or(|last| last.reservation_id != live.reservation.reservation_id)
+                && !lapsed.iter().any(|other| other.reservation_id == live.reservation.reservation_id)
             {
                 lapsed.push(&live.reservation);
             }
         }
-        lapsed.into_iter().filter_map(|reservation| expired(reservation, now, revision)).collect()
+        lapsed.into_iter().filter_map(|reservation| expired(reservation, now, self.revision + 1)).collect()
     }
 
     /// The reservation with this id, unless it belongs to another customer.
@@ -167,7 +217,7 @@ impl Seating {
     ) -> Result<Decision, Refusal> {
         if let State::Confirmed(sale) = reservation.state() {
             return if tender.is_none() || tender == sale.tender.as_ref() {
-                Ok(unchanged(reservation))
+                Ok(Decision::unchanged(reservation))
             } else {
                 Err(Refusal::TenderDiffers)
             };
@@ -175,30 +225,29 @@ impl Seating {
         reservation.check_held(now)?;
         self.check_on_sale(rules, now)?;
         let sold = (**reservation).clone().confirm(tender.cloned(), now, self.revision + 1)?;
-        Ok(changed(sold, Change::Confirmed))
+        Ok(Decision::changed(sold, Change::Confirmed))
     }
 
     fn cancel(&self, reservation: &Arc<Reservation>, now: DateTime<Utc>) -> Result<Decision, Refusal> {
         if self.cancelled_by_customer(reservation) {
-            return Ok(unchanged(reservation));
+            return Ok(Decision::unchanged(reservation));
         }
         let cancelled = (**reservation).clone().cancel(now, self.revision + 1)?;
-        Ok(changed(cancelled, Change::Cancelled))
+        Ok(Decision::changed(cancelled, Change::Cancelled))
     }
 
-    /// Whether the reservation was cancelled, and not by the revision that cancelled the showtime, which is its last.
+    /// Whether the reservation was cancelled while it was held, and not with the showtime.
     fn cancelled_by_customer(&self, reservation: &Reservation) -> bool {
-        let with_showtime = match self.state {
-            showtime::State::Scheduled => false,
-            showtime::State::Cancelled { .. } => reservation.revision() == self.revision,
-        };
-        matches!(reservation.state(), State::Cancelled { .. }) && !with_showtime
+        match reservation.state() {
+            State::Cancelled { at, sale: None } => self.state != showtime::State::Cancelled { at: *at },
+            State::Cancelled { sale: Some(_), .. } | State::Held | State::Confirmed(_) | State::Expired => false,
+        }
     }
 
     fn extend(&self, reservation: &Arc<Reservation>, rules: &Rules, now: DateTime<Utc>) -> Result<Decision, Refusal> {
         reservation.check_held(now)?;
         if reservation.extended() {
-            return Ok(unchanged(reservation));
+            return Ok(Decision::unchanged(reservation));
         }
         self.check_on_sale(rules, now)?;
         let expire_time = self.lapse(reservation.expire_time(), rules.extension, rules);
@@ -207,7 +256,7 @@ impl Seating {
             return Err(Refusal::SalesClosed { at: self.closes(rules) });
         }
         let extended = (**reservation).clone().extend(expire_time, now, self.revision + 1)?;
-        Ok(changed(extended, Change::Extended))
+        Ok(Decision::changed(extended, Change::Extended))
     }
 
     fn expire(&self, now: DateTime<Utc>) -> Decision {
@@ -248,17 +297,6 @@ impl Seating {
         changes.push(Change::ShowtimeCancelled { at: now, confirmed_count });
         Ok(Decision { changes, reservation: None })
     }
-}
-
-/// The decision on a command whose effect the reservation already has.
-fn unchanged(reservation: &Arc<Reservation>) -> Decision {
-    Decision { changes: Vec::new(), reservation: Some(Arc::clone(reservation)) }
-}
-
-/// A decision that changes one reservation.
-fn changed(reservation: Reservation, change: impl Fn(Arc<Reservation>) -> Change) -> Decision {
-    let reservation = Arc::new(reservation);
-    Decision { changes: vec![change(Arc::clone(&reservation))], reservation: Some(reservation) }
 }
 
 fn expired(reservation: &Reservation, now: DateTime<Utc>, revision: i64) -> Option<Change> {

@@ -16,6 +16,8 @@ pub enum Refusal {
     Unavailable(Unavailable),
     /// The choice would leave orphans, and another block would not.
     LeavesOrphan(Unavailable),
+    /// The choice has accessible seats that were not asked for, or companion seats without the seat that they are for.
+    AccessibleOnly(Unavailable),
     /// The customer would have too many seats of the showtime.
     CustomerLimit {
         /// The number of seats that the customer holds or has bought.
@@ -47,8 +49,22 @@ pub enum Refusal {
         /// `Confirmed` or `Cancelled`.
         phase: Phase,
     },
-    /// The reservation was confirmed with another tender.
+    /// The reservation was confirmed with another tender, or money is due for another one.
     TenderDiffers,
+    /// All seats of the reservation were given back.
+    Released,
+    /// Seats are not sold by the reservation.
+    NotSold {
+        /// The seats.
+        seats: Vec<u16>,
+        /// The state of the reservation. `Confirmed`: the seats are not among its own.
+        phase: Phase,
+    },
+    /// Seats are not blocked.
+    NotBlocked {
+        /// The seats.
+        seats: Vec<u16>,
+    },
     /// The showtime has ended.
     ShowtimeOver {
         /// When it ended.
@@ -85,6 +101,10 @@ pub enum Obstacle {
     },
     /// The seat is sold.
     Sold,
+    /// The seat is kept back from sale.
+    Blocked,
+    /// The seat is free, and for those who ask for accessible seats.
+    AccessibleOnly,
     /// The seat is free and would be left as an orphan.
     Orphan,
 }

@@ -11,7 +11,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::{Change, Choice, Command, Decision, OrphanRule, Refusal, Rules, Seating, ShowtimePlan};
+use super::{
+    AccessibleSeats, BlockReason, Blockage, Change, Choice, Command, Decision, OrphanRule, Refusal, Rules, Seating,
+    ShowtimePlan, Wish,
+};
 use crate::domain::{
     auditorium::Auditorium,
     ids::{AuditoriumId, ReservationId, ShowtimeId},
@@ -96,7 +99,13 @@ fn rules() -> Rules {
         closing: CLOSING,
         extension: EXTENSION,
         orphan_rule: OrphanRule::Allow,
+        accessible_seats: AccessibleSeats::Open,
     }
+}
+
+/// These seats, all of the first ticket type.
+fn wish(choice: Choice) -> Wish {
+    Wish { choice, tickets: Vec::new(), accessible: false, from_block: false }
 }
 
 fn customer(name: &str) -> CustomerId {
@@ -129,7 +138,7 @@ struct Stage {
 
 impl Stage {
     fn new(rows: &[&str]) -> Self {
-        let seating = Seating::new(plan(rows), State::Scheduled, 1, opening(), []);
+        let seating = Seating::new(plan(rows), State::Scheduled, 1, opening(), [], []);
         Self { seating, rules: rules(), now: opening(), last_id: 100 }
     }
 
@@ -141,7 +150,7 @@ impl Stage {
 
     /// Decides a command, makes its changes and checks the seating.
     fn ask(&mut self, command: &Command) -> Result<Decision, Refusal> {
-        let now = self.seating.moment(self.now);
+        let now = self.seating.moment(command, self.now);
         let (before, unclaimed) = (self.seating.revision(), self.seating.unclaimed_count());
         let decision = self.seating.decide(command, &self.rules, now);
         if let Ok(Decision { changes, .. }) = &decision {
@@ -160,10 +169,14 @@ impl Stage {
     }
 
     fn choose(&mut self, who: &str, choice: Choice) -> Result<Arc<Reservation>, Refusal> {
+        self.wish(who, wish(choice))
+    }
+
+    fn wish(&mut self, who: &str, wish: Wish) -> Result<Arc<Reservation>, Refusal> {
         self.last_id += 1;
         let reservation_id = ReservationId(Uuid::from_u128(self.last_id));
         let customer_id = customer(who);
-        self.named(&Command::Reserve { reservation_id, customer_id, choice, tickets: Vec::new() })
+        self.named(&Command::Reserve { reservation_id, customer_id, wish })
     }
 
     fn reserve(&mut self, who: &str, labels: &str) -> Result<Arc<Reservation>, Refusal> {
@@ -175,7 +188,32 @@ impl Stage {
     }
 
     fn confirm(&mut self, of: &Reservation) -> Result<Arc<Reservation>, Refusal> {
-        self.named(&Command::Confirm { reservation_id: of.reservation_id, customer_id: None, tender: None })
+        let reservation_id = of.reservation_id;
+        self.named(&Command::Confirm { reservation_id, customer_id: None, tender: None, late: false })
+    }
+
+    fn confirm_late(&mut self, of: &Reservation, tender: Tender) -> Result<Arc<Reservation>, Refusal> {
+        let reservation_id = of.reservation_id;
+        self.named(&Command::Confirm { reservation_id, customer_id: None, tender: Some(tender), late: true })
+    }
+
+    fn release(&mut self, of: &Reservation, labels: &str) -> Result<Arc<Reservation>, Refusal> {
+        let (seats, reason) = (seats(labels), "the projector failed".to_owned());
+        self.named(&Command::Release { reservation_id: of.reservation_id, seats, reason })
+    }
+
+    fn exchange(&mut self, of: &Reservation, labels: &str) -> Result<Arc<Reservation>, Refusal> {
+        let (reservation_id, seats) = (of.reservation_id, seats(labels));
+        self.named(&Command::Exchange { reservation_id, customer_id: None, seats })
+    }
+
+    fn block(&mut self, labels: &str) -> Result<Vec<Change>, Refusal> {
+        let blockage = Blockage { reason: BlockReason::House, note: String::new() };
+        self.ask(&Command::Block { seats: seats(labels), blockage }).map(|decision| decision.changes)
+    }
+
+    fn unblock(&mut self, labels: &str) -> Result<Vec<Change>, Refusal> {
+        self.ask(&Command::Unblock { seats: seats(labels) }).map(|decision| decision.changes)
     }
 
     fn cancel(&mut self, of: &Reservation) -> Result<Arc<Reservation>, Refusal> {
@@ -195,6 +233,12 @@ impl Stage {
         names.join(" ")
     }
 
+    /// The seats that a reservation has.
+    fn has(&self, reservation: &Reservation) -> String {
+        let seat_index = &self.seating.plan().seat_index;
+        reservation.seats().map(|seat| seat_index.name(seat).to_string()).collect::<Vec<_>>().join(" ")
+    }
+
     fn offered(&self, offers: &[Block]) -> Vec<String> {
         offers.iter().map(|block| self.labels(*block)).collect()
     }
@@ -208,9 +252,15 @@ impl Stage {
 /// How many more seats are without a live reservation after the change.
 fn freed(change: &Change) -> i32 {
     match change {
-        Change::Reserved(reservation) => -i32::from(reservation.block.count),
-        Change::Cancelled(reservation) | Change::Expired(reservation) => i32::from(reservation.block.count),
-        Change::Confirmed(_) | Change::Extended(_) | Change::ShowtimeCancelled { .. } => 0,
+        Change::Reserved(reservation) | Change::Recovered(reservation) => -i32::from(reservation.seat_count()),
+        Change::Cancelled(reservation) | Change::Expired(reservation) => i32::from(reservation.seat_count()),
+        Change::Released { seats, .. } | Change::Unblocked { seats } => seats.len() as i32,
+        Change::Blocked { seats, .. } => -(seats.len() as i32),
+        Change::Confirmed(_)
+        | Change::Extended(_)
+        | Change::Exchanged { .. }
+        | Change::RefundDue(_)
+        | Change::ShowtimeCancelled { .. } => 0,
     }
 }
 
@@ -220,8 +270,9 @@ fn check(seating: &Seating) {
     for reservation in seating.live() {
         let id = reservation.reservation_id;
         assert!(matches!(reservation.phase(DateTime::<Utc>::MIN_UTC), Phase::Held | Phase::Confirmed));
-        assert!(seating.has_block(reservation.block), "{reservation:?}");
-        for seat in reservation.block.seats() {
+        assert!(seating.has_block(reservation.first_block), "{reservation:?}");
+        assert_eq!(reservation.all_seats().count(), reservation.lines().iter().count(), "{reservation:?}");
+        for seat in reservation.seats() {
             assert_eq!(taken.insert(seat, id), None, "seat {seat} is taken twice");
         }
         assert!(seating.reservation(id).is_some_and(|found| Arc::ptr_eq(found, reservation)));
@@ -230,7 +281,9 @@ fn check(seating: &Seating) {
         let found = seating.live_at(seat).map(|live| live.reservation.reservation_id);
         assert_eq!(found, taken.get(&seat).copied(), "seat {seat} points at its reservation");
     }
-    assert_eq!(seating.unclaimed_count(), i32::from(seating.plan().seat_index.seat_count()) - taken.len() as i32);
+    let seats = 0..seating.plan().seat_index.seat_count();
+    let blocked = seats.clone().filter(|seat| seating.is_blocked(*seat)).count();
+    assert_eq!(seating.unclaimed_count(), seats.len() as i32 - taken.len() as i32 - blocked as i32);
     assert_eq!(seating.live_count(), seating.live().count());
     let held = seating.live().filter(|one| one.phase(DateTime::<Utc>::MIN_UTC) == Phase::Held);
     assert_eq!(seating.next_lapse(), held.map(|one| one.expire_time()).min());

@@ -2,13 +2,19 @@
 
 use super::{
     common::finish,
+    seats::seat,
     values::{money, price, required},
 };
 use crate::{
+    app::SoldLines,
     domain::{
         layout::SeatKind,
         money::{Currency, Money},
-        prices::{Line, Lines, MAX_TICKET_TYPES, PriceList, TicketCount, TicketType, check_code},
+        prices::{
+            Line, MAX_TICKET_TYPES, PriceList, TicketCount, TicketType, TicketTypeSales, by_ticket_type, check_code,
+        },
+        reservation::{Reservation, ReservedSeat},
+        seating::ShowtimePlan,
         violations::Violations,
     },
     pb::{boxoffice::v1 as pb, google::r#type::Money as PbMoney},
@@ -152,18 +158,38 @@ pub(super) fn encoded_list(list: &PriceList) -> pb::PriceList {
     }
 }
 
-/// The lines of these seats by a showtime's list.
-pub(super) fn lines(list: &PriceList, seats: &[pb::Seat], lines: &Lines) -> Vec<pb::Line> {
-    let line = |(seat, line): (&pb::Seat, Line)| pb::Line {
-        seat: Some(seat.clone()),
+/// What each seat of a reservation costs.
+pub(super) fn lines(plan: &ShowtimePlan, reservation: &Reservation) -> Vec<pb::Line> {
+    let list = &plan.facts.prices;
+    let line = |(one, line): (ReservedSeat, Line)| pb::Line {
+        seat: Some(seat(plan.seat_index.name(one.seat))),
         ticket_type: list.code(line.ticket_type).to_owned(),
         price: Some(money(list.money(line.price))),
         supplement: amount(list, line.supplement),
         fee: amount(list, line.fee),
         tax: amount(list, line.tax),
         total: Some(money(list.money(line.total()))),
+        released: one.released,
     };
-    seats.iter().zip(lines.iter()).map(line).collect()
+    reservation.all_lines().map(line).collect()
+}
+
+/// What was sold, by a showtime's list.
+pub(crate) fn showtime_sales(list: &PriceList, sold: &SoldLines) -> pb::ShowtimeSales {
+    let by_type = by_ticket_type(&sold.lines);
+    let ticket_type = |of: &TicketTypeSales| pb::TicketTypeSales {
+        code: list.code(of.ticket_type).to_owned(),
+        seat_count: of.seat_count,
+        total: Some(money(list.money(of.total))),
+        tax: amount(list, of.tax),
+    };
+    let total = by_type.iter().map(|of| of.total).sum();
+    pb::ShowtimeSales {
+        seat_count: by_type.iter().map(|of| of.seat_count).sum(),
+        total: (!by_type.is_empty()).then(|| money(list.money(total))),
+        ticket_types: by_type.iter().map(ticket_type).collect(),
+        revision: sold.revision,
+    }
 }
 
 /// An amount that is left out if it is nothing.

@@ -7,26 +7,25 @@ use super::{
     common::{finish, page},
     movies::movie,
     prices::{lines, tickets},
+    seats::{MOST_SEATS, seat_names, seats},
     values::{duration, money, optional, time, timestamp},
 };
 use crate::{
     app::{PageRequest, ReservationRef, ReservationView, Reserve, Rules},
     domain::{
         ids::{ReservationId, ShowtimeId},
-        reservation::{CustomerId, Filter, Phase, State, Tender},
-        seat_index::{Block, RowLabel, SeatIndex, SeatName},
-        seating::{Choice, OrphanRule},
-        violations::Violations,
+        reservation::{CustomerId, Filter, Phase, Reservation, State, Tender},
+        seat_index::SeatName,
+        seating::{AccessibleSeats, Choice, OrphanRule, Wish},
+        violations::{Violations, printable},
     },
     pb::boxoffice::v1 as pb,
 };
 
-/// Seats that the contract accepts in one request. A deployment may accept fewer.
-const MOST_SEATS: usize = 100;
+/// The most characters of the reason of a release.
+const MAX_REASON: usize = 200;
 /// States that the contract accepts in one filter.
 const MAX_STATES: usize = 8;
-/// Seat numbers that the contract accepts.
-const NUMBERS: std::ops::RangeInclusive<i32> = 1..=999;
 
 pub(crate) fn reserve(request: &pb::ReserveSeatsRequest) -> Result<Reserve, Violations> {
     let mut violations = Violations::new();
@@ -34,10 +33,14 @@ pub(crate) fn reserve(request: &pb::ReserveSeatsRequest) -> Result<Reserve, Viol
     let choice = violations.take("", choice(&request.seats, request.seat_count));
     let customer_id = violations.take("customer_id", CustomerId::parse(&request.customer_id));
     let tickets = violations.take("ticket_types", tickets(&request.ticket_types));
-    let validate_only = request.validate_only;
+    let &pb::ReserveSeatsRequest { accessible, from_block, validate_only, .. } = request;
+    if from_block && request.seats.is_empty() {
+        violations.add("from_block", "must be left out unless seats are named");
+    }
     let wanted =
         showtime_id.zip(choice).zip(customer_id).zip(tickets).map(|(((showtime_id, choice), customer_id), tickets)| {
-            Reserve { showtime_id, customer_id, choice, tickets, validate_only }
+            let wish = Wish { choice, tickets, accessible, from_block };
+            Reserve { showtime_id, customer_id, wish, validate_only }
         });
     finish(violations, wanted)
 }
@@ -48,9 +51,7 @@ fn choice(seats: &[pb::Seat], count: i32) -> Result<Choice, Violations> {
     if best.is_none() {
         violations.add("seat_count", format!("must be from 0 to {MOST_SEATS}"));
     }
-    if seats.len() > MOST_SEATS {
-        violations.add("seats", format!("must name at most {MOST_SEATS} seats, and names {}", seats.len()));
-    }
+    let names = violations.take("seats", seat_names(seats, MOST_SEATS));
     match (seats.is_empty(), count == 0) {
         (true, true) => {
             violations.add("seats", "must name the seats, unless seat_count says how many");
@@ -62,24 +63,8 @@ fn choice(seats: &[pb::Seat], count: i32) -> Result<Choice, Violations> {
         }
         (true, false) | (false, true) => {}
     }
-    let mut names = Vec::with_capacity(seats.len().min(MOST_SEATS));
-    for (index, seat) in seats.iter().take(MOST_SEATS).enumerate() {
-        match seat_name(seat) {
-            Ok(name) => names.push(name),
-            Err(flaws) => violations.absorb(&format!("seats[{index}]"), flaws),
-        }
-    }
-    let choice = if seats.is_empty() { best.map(Choice::Best) } else { Some(Choice::Seats(names)) };
+    let choice = if seats.is_empty() { best.map(Choice::Best) } else { names.map(Choice::Seats) };
     finish(violations, choice)
-}
-
-fn seat_name(seat: &pb::Seat) -> Result<SeatName, Violations> {
-    let mut violations = Violations::new();
-    let row = violations.take("row", RowLabel::parse(&seat.row));
-    if !NUMBERS.contains(&seat.number) {
-        violations.add("number", format!("must be from {} to {}", NUMBERS.start(), NUMBERS.end()));
-    }
-    finish(violations, row.map(|row| SeatName { row, number: seat.number }))
 }
 
 /// Reads the reservation that a request names, and the customer to whom it must belong.
@@ -91,11 +76,43 @@ pub(crate) fn reservation_ref(reservation_id: &str, customer_id: &str) -> Result
     finish(violations, both.map(|(reservation_id, customer_id)| ReservationRef { reservation_id, customer_id }))
 }
 
-pub(crate) fn confirm(request: pb::ConfirmReservationRequest) -> Result<(ReservationRef, Option<Tender>), Violations> {
+/// Reads the reservation to confirm, how it was paid for, and whether that may be late.
+pub(crate) fn confirm(
+    request: pb::ConfirmReservationRequest,
+) -> Result<(ReservationRef, Option<Tender>, bool), Violations> {
     let mut violations = Violations::new();
     let reservation = violations.take("", reservation_ref(&request.reservation_id, &request.customer_id));
+    if request.late && request.tender.is_none() {
+        violations.add("tender", "is required with late");
+    }
     let tender = violations.take("", tender(request.tender));
-    finish(violations, reservation.zip(tender))
+    let confirm = reservation.zip(tender).map(|(reservation, tender)| (reservation, tender, request.late));
+    finish(violations, confirm)
+}
+
+/// Reads the reservation, the seats to give back, and why.
+pub(crate) fn release_seats(
+    request: pb::ReleaseSeatsRequest,
+) -> Result<(ReservationRef, Vec<SeatName>, String), Violations> {
+    let mut violations = Violations::new();
+    let reservation = violations.take("", reservation_ref(&request.reservation_id, ""));
+    let seats = violations.take("seats", seat_names(&request.seats, MOST_SEATS));
+    violations.take("reason", printable(&request.reason, MAX_REASON));
+    let release = reservation.zip(seats).map(|(reservation, seats)| (reservation, seats, request.reason));
+    finish(violations, release)
+}
+
+/// Reads the reservation, and the seats that it is to have.
+pub(crate) fn exchange_seats(
+    request: &pb::ExchangeSeatsRequest,
+) -> Result<(ReservationRef, Vec<SeatName>), Violations> {
+    let mut violations = Violations::new();
+    let reservation = violations.take("", reservation_ref(&request.reservation_id, &request.customer_id));
+    if request.seats.is_empty() {
+        violations.add("seats", "must name a seat");
+    }
+    let seats = violations.take("seats", seat_names(&request.seats, MOST_SEATS));
+    finish(violations, reservation.zip(seats))
 }
 
 fn tender(tender: Option<pb::Tender>) -> Result<Option<Tender>, Violations> {
@@ -112,8 +129,8 @@ pub(crate) fn list_reservations(request: pb::ListReservationsRequest) -> Result<
     let phases = violations.take("", phases(request.state, &request.states));
     let created_after = violations.take("created_after", request.created_after.map(time).transpose());
     let created_before = violations.take("created_before", request.created_before.map(time).transpose());
-    if request.customer_id.is_empty() && request.showtime_id.is_empty() {
-        violations.add("customer_id", "must be given, unless showtime_id is");
+    if request.customer_id.is_empty() && request.showtime_id.is_empty() && !request.refund_due {
+        violations.add("customer_id", "must be given, unless showtime_id or refund_due is");
     }
     let page = page(&mut violations, request.page_size, request.page_token);
     let filter = customer_id.zip(showtime_id).zip(phases).zip(created_after).zip(created_before).map(
@@ -121,6 +138,7 @@ pub(crate) fn list_reservations(request: pb::ListReservationsRequest) -> Result<
             customer_id,
             showtime_id,
             phases,
+            refund_due: request.refund_due,
             created_after,
             created_before,
         },
@@ -172,15 +190,17 @@ pub(crate) fn reservation(view: &ReservationView) -> pb::Reservation {
         State::Cancelled { at, .. } => Some(timestamp(*at)),
         State::Held | State::Confirmed(_) | State::Expired => None,
     };
-    let seats = seats(&plan.seat_index, reservation.block);
+    let tender =
+        |tender: &Tender| pb::Tender { method: tender.method.clone(), transaction_id: tender.transaction_id.clone() };
+    let due = reservation.refund_due();
     pb::Reservation {
-        lines: lines(&facts.prices, &seats, &reservation.lines),
+        lines: lines(plan, reservation),
         reservation_id: reservation.reservation_id.to_string(),
         showtime_id: reservation.showtime_id.to_string(),
         customer_id: reservation.customer_id.as_str().to_owned(),
         state: state(*phase).into(),
-        seats,
-        seat_count: reservation.block.count.into(),
+        seats: seats(&plan.seat_index, reservation.seats()),
+        seat_count: reservation.seat_count().into(),
         auditorium: Some(auditorium(&facts.auditorium)),
         movie: Some(movie(&facts.movie.value, facts.movie.source, facts.movie.fetch_time)),
         total_price: Some(money(reservation.total())),
@@ -190,11 +210,14 @@ pub(crate) fn reservation(view: &ReservationView) -> pb::Reservation {
         start_time: Some(timestamp(facts.start_time)),
         confirm_time: sale.map(|sale| timestamp(sale.at)),
         cancel_time,
-        tender: sale
-            .and_then(|sale| sale.tender.as_ref())
-            .map(|tender| pb::Tender { method: tender.method.clone(), transaction_id: tender.transaction_id.clone() }),
+        tender: sale.and_then(|sale| sale.tender.as_ref()).map(tender),
         extended: reservation.extended(),
         revision: reservation.revision(),
+        refund_due: due.map(|due| pb::RefundDue {
+            amount: Some(money(reservation.remaining_total())),
+            tender: Some(tender(&due.tender)),
+            create_time: Some(timestamp(due.at)),
+        }),
     }
 }
 
@@ -203,12 +226,13 @@ pub(crate) fn validated(view: &ReservationView) -> pb::Reservation {
     pb::Reservation { reservation_id: String::new(), revision: 0, ..reservation(view) }
 }
 
-pub(crate) fn seats(seat_index: &SeatIndex, block: Block) -> Vec<pb::Seat> {
-    seat_index.names(block).map(seat).collect()
-}
-
-pub(crate) fn seat(name: SeatName) -> pb::Seat {
-    pb::Seat { row: name.row.as_str().to_owned(), number: name.number }
+/// What came of a confirmation that was accepted.
+pub(crate) fn verdict(reservation: &Reservation) -> pb::ConfirmVerdict {
+    match reservation.sale() {
+        _ if reservation.refund_due().is_some() => pb::ConfirmVerdict::RefundDue,
+        Some(sale) if sale.at >= reservation.expire_time() => pb::ConfirmVerdict::Recovered,
+        _ => pb::ConfirmVerdict::Confirmed,
+    }
 }
 
 pub(crate) fn rules(rules: &Rules) -> pb::Rules {
@@ -216,7 +240,13 @@ pub(crate) fn rules(rules: &Rules) -> pb::Rules {
         OrphanRule::Allow => pb::OrphanRule::Allow,
         OrphanRule::Refuse => pb::OrphanRule::Refuse,
     };
+    let (accessible_seats, open_before) = match rules.seating.accessible_seats {
+        AccessibleSeats::Open => (pb::AccessibleSeats::Open, None),
+        AccessibleSeats::OnRequest { open_before } => (pb::AccessibleSeats::OnRequest, Some(duration(open_before))),
+    };
     pb::Rules {
+        accessible_seats: accessible_seats.into(),
+        accessible_seats_open_before: open_before,
         max_seats: rules.seating.max_seats.into(),
         max_customer_seats: rules.seating.max_customer_seats.into(),
         hold_duration: Some(duration(rules.hold_duration)),

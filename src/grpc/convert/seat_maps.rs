@@ -3,7 +3,7 @@
 use super::{
     auditoriums::written_layout,
     common::{at_most, finish, revision},
-    reservations::seat,
+    seats::seat,
     values::timestamp,
 };
 use crate::{
@@ -35,7 +35,21 @@ pub(crate) fn seat_map(snapshot: &Snapshot, list: bool) -> pb::SeatMap {
         layout: Some(written_layout(seat_index.rows_as_written())),
         states: seats.iter().map(|status| state(*status) as u8).collect(),
         seats: listed.collect(),
+        counts: Some(counts(seats)),
     }
+}
+
+fn counts(seats: &[Status]) -> pb::SeatCounts {
+    let mut counts = pb::SeatCounts::default();
+    for status in seats {
+        *match status {
+            Status::Free => &mut counts.free,
+            Status::Held { .. } => &mut counts.held,
+            Status::Sold => &mut counts.sold,
+            Status::Blocked => &mut counts.blocked,
+        } += 1;
+    }
+    counts
 }
 
 pub(crate) fn seat_map_delta(frame: &Frame) -> pb::SeatMapDelta {
@@ -51,7 +65,7 @@ pub(crate) fn seat_map_delta(frame: &Frame) -> pb::SeatMapDelta {
 fn seat_status(seat_index: &SeatIndex, at: u16, status: Status) -> pb::SeatStatus {
     let held_until = match status {
         Status::Held { until } => Some(timestamp(until)),
-        Status::Free | Status::Sold => None,
+        Status::Free | Status::Sold | Status::Blocked => None,
     };
     pb::SeatStatus { seat: Some(seat(seat_index.name(at))), state: state(status).into(), held_until }
 }
@@ -61,5 +75,6 @@ fn state(status: Status) -> pb::SeatState {
         Status::Free => pb::SeatState::Free,
         Status::Held { .. } => pb::SeatState::Held,
         Status::Sold => pb::SeatState::Sold,
+        Status::Blocked => pb::SeatState::Blocked,
     }
 }

@@ -11,11 +11,11 @@ use super::{
     auditoriums::auditorium,
     common::{at_most, finish, page, revision},
     movies::movie,
-    prices::{encoded_list, prices},
+    prices::{encoded_list, prices, showtime_sales},
     values::{duration, local_date, money, optional, required, span, time, timestamp},
 };
 use crate::{
-    app::{PageRequest, ShowtimePage},
+    app::{PageRequest, ShowtimePage, SoldLines},
     domain::{
         ids::{AuditoriumId, ShowtimeId},
         movie::MovieId,
@@ -153,9 +153,13 @@ fn standing_fields(standing: Standing) -> pb::Showtime {
 }
 
 /// Encodes a showtime as a `GetShowtimeResponse`.
-pub(crate) fn encoded_showtime(showtime: &Showtime) -> Bytes {
+pub(crate) fn encoded_showtime(showtime: &Showtime, sales: Option<&SoldLines>) -> Bytes {
     let mut bytes = BytesMut::with_capacity(TYPICAL_BYTES);
     put_showtime(showtime, &mut bytes);
+    if let Some(sold) = sales {
+        let sales = Some(showtime_sales(&showtime.facts.prices, sold));
+        pb::GetShowtimeResponse { showtime: None, sales }.encode_raw(&mut bytes);
+    }
     bytes.freeze()
 }
 
@@ -190,6 +194,13 @@ pub(crate) fn cancel_showtime(
     revision(&mut violations, "expected_revision", request.expected_revision);
     let expected = (request.expected_revision > 0).then_some(request.expected_revision);
     finish(violations, id.map(|id| (id, request.force, expected)))
+}
+
+/// Reads the showtime that a read names.
+pub(crate) fn showtime_id(id: &str) -> Result<ShowtimeId, Violations> {
+    let mut violations = Violations::new();
+    let id = violations.take("showtime_id", ShowtimeId::parse(id));
+    finish(violations, id)
 }
 
 /// Reads the showtime that a read names, and the revision that the answer must have reached.

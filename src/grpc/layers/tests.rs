@@ -30,8 +30,9 @@ use crate::{
         ready::Ready,
     },
     pb::boxoffice::v1::{
-        CancelShowtimeRequest, CancelShowtimeResponse, CreateShowtimeRequest, CreateShowtimeResponse,
-        GetSeatMapRequest, GetShowtimeRequest, GetShowtimeResponse, ListShowtimesRequest, WatchSeatMapRequest,
+        BlockSeatsRequest, BlockSeatsResponse, CancelShowtimeRequest, CancelShowtimeResponse, CreateShowtimeRequest,
+        CreateShowtimeResponse, GetSeatMapRequest, GetShowtimeRequest, GetShowtimeResponse, ListSeatBlocksRequest,
+        ListSeatBlocksResponse, ListShowtimesRequest, UnblockSeatsRequest, UnblockSeatsResponse, WatchSeatMapRequest,
         showtimes_client::ShowtimesClient,
         showtimes_server::{Showtimes, ShowtimesServer},
     },
@@ -70,6 +71,15 @@ impl Showtimes for ScriptedService {
         Err(Status::aborted(""))
     }
     async fn list_showtimes(&self, _: Call<ListShowtimesRequest>) -> Result<Answer<Ready>, Status> {
+        Err(Status::aborted(""))
+    }
+    async fn block_seats(&self, _: Call<BlockSeatsRequest>) -> Result<Answer<BlockSeatsResponse>, Status> {
+        Err(Status::aborted(""))
+    }
+    async fn unblock_seats(&self, _: Call<UnblockSeatsRequest>) -> Result<Answer<UnblockSeatsResponse>, Status> {
+        Err(Status::aborted(""))
+    }
+    async fn list_seat_blocks(&self, _: Call<ListSeatBlocksRequest>) -> Result<Answer<ListSeatBlocksResponse>, Status> {
         Err(Status::aborted(""))
     }
     async fn cancel_showtime(&self, _: Call<CancelShowtimeRequest>) -> Result<Answer<CancelShowtimeResponse>, Status> {

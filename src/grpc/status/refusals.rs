@@ -29,6 +29,7 @@ pub(super) fn of(refused: &Refused) -> Status {
         Refusal::BadChoice(bad) => bad_choice(refused, bad),
         Refusal::Unavailable(unavailable) => cached(refused, || seats(refused, "SEATS_UNAVAILABLE", unavailable)),
         Refusal::LeavesOrphan(orphans) => cached(refused, || seats(refused, "SEAT_STRANDED", orphans)),
+        Refusal::AccessibleOnly(kept) => cached(refused, || seats(refused, "ACCESSIBLE_ONLY", kept)),
         Refusal::CustomerLimit { has, most, until } => customer_limit(refused, *has, *most, *until),
         Refusal::ShowtimeCancelled { at } => {
             let at = rfc3339(*at);
@@ -55,9 +56,22 @@ pub(super) fn of(refused: &Refused) -> Status {
             failed_precondition(refused, "RESERVATION_NOT_HELD", &message, [("state", state.to_owned())])
         }
         Refusal::TenderDiffers => {
-            let message = "the reservation was confirmed before, with another tender";
+            let message = "money was taken for the reservation before, with another tender";
             failed_precondition(refused, "TENDER_DIFFERS", message, [])
         }
+        Refusal::Released => {
+            let message = "all seats of the reservation were given back";
+            failed_precondition(refused, "RESERVATION_RELEASED", message, [])
+        }
+        Refusal::NotSold { seats, phase } => {
+            let what = if *phase == Phase::Confirmed {
+                "not among the seats that the reservation has".to_owned()
+            } else {
+                format!("not sold: the reservation is {}", state_name(*phase).to_lowercase())
+            };
+            other_seats(refused, "SEAT_NOT_SOLD", seats, &what, [("state", state_name(*phase).to_owned())])
+        }
+        Refusal::NotBlocked { seats } => other_seats(refused, "SEAT_NOT_BLOCKED", seats, "not blocked", []),
         Refusal::ShowtimeOver { end } => {
             let end = rfc3339(*end);
             let message = format!("the showtime ended at {end}");
@@ -94,6 +108,26 @@ fn failed_precondition<const N: usize>(
     Status::with_error_details(Code::FailedPrecondition, message, refusal_info(refused, reason, metadata))
 }
 
+/// Seats are not in the state that the request is about.
+fn other_seats<const N: usize>(
+    refused: &Refused,
+    reason: &str,
+    seats: &[u16],
+    what: &str,
+    metadata: [(&str, String); N],
+) -> Status {
+    let names: Vec<_> = seats.iter().map(|seat| refused.plan.seat_index.name(*seat).to_string()).collect();
+    let mut message = BoundedMessage::new("many of the seats are in another state");
+    let is = if names.len() == 1 { "is" } else { "are" };
+    message.add("", &format!("{} {is} {what}", names.join(", ")));
+    let mut budget = ByteBudget::new(MAX_DETAIL_BYTES);
+    let mut details = refusal_info(refused, reason, metadata);
+    for name in names.into_iter().take_while(|name| budget.take(name.len() + reason.len() + what.len() + 9)) {
+        details.add_precondition_failure_violation(reason, name, what);
+    }
+    Status::with_error_details(Code::FailedPrecondition, message.into_text(), details)
+}
+
 fn state_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Held => "HELD",
@@ -111,6 +145,7 @@ fn bad_choice(refused: &Refused, bad: &BadChoice) -> Status {
         BadKind::TooMany => "TOO_MANY_SEATS",
         BadKind::TicketTypeUnknown => "TICKET_TYPE_UNKNOWN",
         BadKind::TicketTypesDiffer => "TICKET_TYPES_DIFFER",
+        BadKind::SeatsDiffer => "SEATS_DIFFER",
     };
     let mut message = BoundedMessage::new("the choice of seats has many violations");
     for one in bad.violations.list() {
@@ -134,6 +169,9 @@ fn customer_limit(refused: &Refused, has: u16, most: u16, until: Option<DateTime
     }
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
+
+/// What an accessible seat is that was not asked for, or a companion seat without it.
+const KEPT: &str = "kept for those who ask for accessible seats";
 
 struct CachedRefusal {
     refused: Refused,
@@ -208,7 +246,8 @@ fn seats_unavailable(refused: &Refused, unavailable: &Unavailable, budget: &mut 
         let (state, held_until) = match obstacle {
             Obstacle::Held { until } => (pb::SeatState::Held, Some(convert::timestamp(*until))),
             Obstacle::Sold => (pb::SeatState::Sold, None),
-            Obstacle::Orphan => (pb::SeatState::Free, None),
+            Obstacle::Blocked => (pb::SeatState::Blocked, None),
+            Obstacle::AccessibleOnly | Obstacle::Orphan => (pb::SeatState::Free, None),
         };
         pb::UnavailableSeat { seat: Some(convert::seat(seat_index.name(*seat))), state: state.into(), held_until }
     };
@@ -216,7 +255,7 @@ fn seats_unavailable(refused: &Refused, unavailable: &Unavailable, budget: &mut 
     for seat in &seats {
         fits(budget, seat);
     }
-    let offers = unavailable.offers.iter().map(|block| pb::SeatBlock { seats: convert::seats(seat_index, *block) });
+    let offers = unavailable.offers.iter().map(|block| convert::block(seat_index, *block));
     let offers = offers.take_while(|offer| fits(budget, offer)).collect();
     pb::SeatsUnavailable { seats, offers, revision: refused.revision }
 }
@@ -231,6 +270,8 @@ fn precondition_failure(
         let (kind, description) = match obstacle {
             Obstacle::Held { until } => ("SEAT_HELD", format!("held until {}", rfc3339(*until))),
             Obstacle::Sold => ("SEAT_SOLD", "sold".to_owned()),
+            Obstacle::Blocked => ("SEAT_BLOCKED", "kept back from sale".to_owned()),
+            Obstacle::AccessibleOnly => ("SEAT_ACCESSIBLE_ONLY", KEPT.to_owned()),
             Obstacle::Orphan => ("SEAT_ALONE", "would be left as a single free seat".to_owned()),
         };
         rpc::precondition_failure::Violation {
@@ -253,6 +294,8 @@ fn seats_message(seat_index: &SeatIndex, unavailable: &Unavailable) -> String {
         let state = match seats[0].1 {
             Obstacle::Held { until } => format!("{is} held until {}", rfc3339(until)),
             Obstacle::Sold => format!("{is} sold"),
+            Obstacle::Blocked => format!("{is} kept back from sale"),
+            Obstacle::AccessibleOnly => format!("{is} {KEPT}"),
             Obstacle::Orphan if names.len() == 1 => "would be left as a single free seat".to_owned(),
             Obstacle::Orphan => "would be left as single free seats".to_owned(),
         };

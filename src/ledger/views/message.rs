@@ -21,6 +21,7 @@ const MAX_REVISIONS: i64 = 512;
 const FREE: u8 = 0;
 const HELD: u8 = 1;
 const SOLD: u8 = 2;
+const BLOCKED: u8 = 3;
 
 /// A message that was received.
 #[derive(Debug, PartialEq, Eq)]
@@ -59,6 +60,7 @@ pub(super) fn put_change(bytes: &mut BytesMut, id: ShowtimeId, delta: &Delta) {
                 bytes.put_i64(until.timestamp_micros());
             }
             Status::Sold => bytes.put_u8(SOLD),
+            Status::Blocked => bytes.put_u8(BLOCKED),
         }
     }
 }
@@ -99,6 +101,7 @@ fn delta(bytes: &mut Bytes) -> Option<Delta> {
             FREE => Status::Free,
             HELD => Status::Held { until: time(bytes.try_get_i64().ok()?)? },
             SOLD => Status::Sold,
+            BLOCKED => Status::Blocked,
             _ => return None,
         };
         Some((seat, status))
@@ -122,8 +125,12 @@ mod tests {
     }
 
     fn some_delta() -> impl Strategy<Value = Delta> {
-        let status =
-            prop_oneof![Just(Status::Free), Just(Status::Sold), some_time().prop_map(|until| Status::Held { until })];
+        let status = prop_oneof![
+            Just(Status::Free),
+            Just(Status::Sold),
+            Just(Status::Blocked),
+            some_time().prop_map(|until| Status::Held { until })
+        ];
         let seats = prop::collection::vec((any::<u16>(), status), 0..20);
         (1..i64::MAX - MAX_REVISIONS, 1..=MAX_REVISIONS, seats, prop::option::of(some_time()))
             .prop_map(|(before, steps, seats, cancelled)| Delta { before, revision: before + steps, seats, cancelled })

@@ -9,7 +9,9 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub reservation_id: String,
     #[sea_orm(primary_key, auto_increment = false)]
+    /// The seat that was sold first.
     pub seat: String,
+    /// The row and the number of the seat that it is now, after exchanges.
     pub seat_row: String,
     pub seat_number: i32,
     pub showtime_id: String,

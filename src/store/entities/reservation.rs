@@ -33,6 +33,10 @@ pub struct Model {
     pub cancel_time: Option<ChronoDateTimeUtc>,
     /// What each seat costs (see `rows/prices.rs`). `None`: each costs the same part of `total_minor`.
     pub lines: Option<Vec<u8>>,
+    /// The seats and lines that it has instead, once seats were exchanged or given back (see `rows/amendment.rs`).
+    pub amendment: Option<Vec<u8>>,
+    /// When money was taken for it after it had ended.
+    pub refund_due_time: Option<ChronoDateTimeUtc>,
     #[sea_orm(belongs_to, from = "showtime_id", to = "showtime_id")]
     pub showtime: BelongsTo<super::showtime::Entity>,
     #[sea_orm(has_many)]

@@ -1,4 +1,4 @@
-//! `seat_claims`: one row for each seat that is held or sold. Its key alone keeps a seat from being sold twice.
+//! `seat_claims`: one row for each seat that is held, sold or blocked. Its key alone keeps a seat from being sold twice.
 
 use sea_orm::entity::prelude::*;
 
@@ -11,6 +11,7 @@ pub struct Model {
     /// The number of the seat in the layout, from 0.
     #[sea_orm(primary_key, auto_increment = false)]
     pub seat: i16,
+    /// Nil: the seat is blocked.
     pub reservation_id: Uuid,
     #[sea_orm(belongs_to, from = "showtime_id", to = "showtime_id")]
     pub showtime: BelongsTo<super::showtime::Entity>,

@@ -13,23 +13,22 @@ use sea_orm::{
     sea_query::PostgresQueryBuilder,
     sqlx::{self, Arguments as _, Encode, Postgres, Row as _, Type, postgres::PgArguments},
 };
-use uuid::Uuid;
 
 use super::{
     answers::encode,
     connection::{ConnectionSlot, LedgerConnector, PostgresTx, literal, query_error},
     lock::{LockWait, LockedShowtime, LockedShowtimes},
     single,
-    writes::{LedgerWrites, expect_rows, stored_fingerprint},
+    writes::{Claim, LedgerWrites, expect_rows, stored_fingerprint},
 };
 use crate::{
-    domain::{ids::ShowtimeId, reservation::Reservation},
+    domain::ids::ShowtimeId,
     store::{
         dialect,
         errors::Error,
         planted::{self, Bug},
         request_key::RequestKey,
-        rows::{prices::StoredLines, reservation::ReservationRow},
+        rows::{blocked_seat::stored_reason, prices::StoredLines, reservation::ReservationRow},
     },
 };
 
@@ -81,10 +80,12 @@ type Text = OnceLock<Arc<str>>;
 
 static CANCEL: Text = Text::new();
 static LAPSE: Text = Text::new();
-static RELEASE: Text = Text::new();
+static FREE: Text = Text::new();
+static BLOCK: Text = Text::new();
+static UNBLOCK: Text = Text::new();
 static ANSWERS: Text = Text::new();
 /// One text for each set of the parts that the statement may have.
-static ADVANCE: [Text; 8] = [const { Text::new() }; 8];
+static ADVANCE: [Text; 16] = [const { Text::new() }; 16];
 
 /// A statement and its values.
 struct Sql {
@@ -171,8 +172,14 @@ pub(super) async fn commit(mut tx: PostgresTx, writes: &LedgerWrites) -> Result<
 }
 
 async fn write(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
-    if !writes.released.is_empty() {
-        release(tx, writes).await?;
+    if !writes.freed.is_empty() {
+        free(tx, &writes.freed).await?;
+    }
+    if !writes.unblocked.is_empty() {
+        unblock(tx, writes).await?;
+    }
+    if !writes.blocked.is_empty() {
+        block(tx, writes).await?;
     }
     for advance in writes.advances.iter().filter(|advance| advance.cancel_time.is_some()) {
         let mut sql = Sql::new(&CANCEL);
@@ -206,10 +213,15 @@ async fn write(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> 
 
 async fn write_advances(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
     let (made, changed) = (!writes.made.is_empty(), !writes.changed.is_empty());
-    let answers = !writes.answers.is_empty();
-    let mut sql = Sql::new(&ADVANCE[usize::from(made) | usize::from(changed) << 1 | usize::from(answers) << 2]);
+    let (answers, claims) = (!writes.answers.is_empty(), made || !writes.claimed.is_empty());
+    let parts = [made, changed, answers, claims];
+    let parts = parts.iter().rev().fold(0, |parts, part| parts << 1 | usize::from(*part));
+    let mut sql = Sql::new(&ADVANCE[parts]);
     if made {
         make(&mut sql, writes)?;
+    }
+    if claims {
+        claim(&mut sql, writes)?;
     }
     if changed {
         change(&mut sql, writes)?;
@@ -234,19 +246,45 @@ async fn write_answers(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(),
     sql.execute(tx).await.map(drop)
 }
 
-/// Deletes the claims of ended reservations. It is a statement of its own, before the one that may claim the same seats.
-async fn release(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
-    let seats: Vec<_> = claims(writes.released.iter()).collect();
-    let mut sql = Sql::new(&RELEASE);
-    let showtime = sql.column(&seats, |claim| claim.showtime_id)?;
-    let seat = sql.column(&seats, |claim| claim.seat)?;
-    let reservation = sql.column(&seats, |claim| claim.reservation_id)?;
+/// Deletes claims. It is a statement of its own, before the one that may claim the same seats.
+async fn free(tx: &mut PostgresTx, claims: &[Claim]) -> Result<(), Error> {
+    let mut sql = Sql::new(&FREE);
+    let showtime = sql.column(claims, |claim| claim.showtime_id.0)?;
+    let seat = sql.column(claims, |claim| claim.seat as i16)?;
+    let reservation = sql.column(claims, Claim::stored_reservation_id)?;
     sql.add(format_args!(
         "DELETE FROM seat_claims c \
         USING (SELECT {showtime} AS showtime_id, {seat} AS seat, {reservation} AS reservation_id) AS ended \
         WHERE c.showtime_id = ended.showtime_id AND c.seat = ended.seat AND c.reservation_id = ended.reservation_id"
     ));
-    expect_rows(sql.execute(tx).await?, seats.len() as u64, "a claim")
+    expect_rows(sql.execute(tx).await?, claims.len() as u64, "a claim")
+}
+
+async fn unblock(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
+    let mut sql = Sql::new(&UNBLOCK);
+    let showtime = sql.column(&writes.unblocked, |(id, _)| id.0)?;
+    let seat = sql.column(&writes.unblocked, |(_, seat)| *seat as i16)?;
+    sql.add(format_args!(
+        "DELETE FROM blocked_seats b USING (SELECT {showtime} AS showtime_id, {seat} AS seat) AS freed \
+        WHERE b.showtime_id = freed.showtime_id AND b.seat = freed.seat"
+    ));
+    expect_rows(sql.execute(tx).await?, writes.unblocked.len() as u64, "a blocked seat")
+}
+
+async fn block(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
+    let blocked = &writes.blocked;
+    let mut sql = Sql::new(&BLOCK);
+    let showtime = sql.column(blocked, |blocked| blocked.showtime_id.0)?;
+    let seat = sql.column(blocked, |blocked| blocked.seat as i16)?;
+    let reason = sql.column(blocked, |blocked| stored_reason(blocked.blockage.reason))?;
+    let note = sql.column(blocked, |blocked| blocked.blockage.note.as_str())?;
+    let time = sql.column(blocked, |blocked| blocked.create_time)?;
+    let revision = sql.column(blocked, |blocked| blocked.revision)?;
+    sql.add(format_args!(
+        "INSERT INTO blocked_seats (showtime_id, seat, reason, note, create_time, revision) \
+        SELECT {showtime}, {seat}, {reason}, {note}, {time}, {revision}"
+    ));
+    sql.execute(tx).await.map(drop)
 }
 
 /// Adds the rows of the outbox, and the update of the standings, which is the statement itself.
@@ -275,33 +313,40 @@ fn advances(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     Ok(())
 }
 
-/// Adds new reservations and their claims.
+/// Adds new reservations.
 fn make(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let made = &writes.made;
     let id = sql.column(made, |(made, _)| made.reservation_id.0)?;
     let showtime = sql.column(made, |(made, _)| made.showtime_id.0)?;
     let customer = sql.column(made, |(made, _)| made.customer_id.as_str())?;
-    let first = sql.column(made, |(made, _)| made.block.first as i16)?;
-    let count = sql.column(made, |(made, _)| made.block.count as i16)?;
-    let total = sql.column(made, |(made, _)| made.lines.total())?;
+    let first = sql.column(made, |(made, _)| made.first_block.first as i16)?;
+    let count = sql.column(made, |(made, _)| made.first_block.count as i16)?;
+    let total = sql.column(made, |(made, _)| made.first_lines.total())?;
     let create = sql.column(made, |(made, _)| made.create_time)?;
     let expire = sql.column(made, |(made, _)| made.expire_time())?;
     let revision = sql.column(made, |(made, _)| made.revision())?;
     let request = sql.column(made, |(_, key)| key.as_ref().map(RequestKey::scoped_id))?;
     let caller = sql.column(made, |(_, key)| key.as_ref().map(|key| key.caller.as_str()))?;
     let fingerprint = sql.column(made, |(_, key)| key.as_ref().map(|key| stored_fingerprint(&key.fingerprint)))?;
-    let lines = sql.column(made, |(made, _)| StoredLines::of(&made.lines).map(|lines| lines.encode_to_vec()))?;
-    let seats: Vec<_> = claims(made.iter().map(|(made, _)| made)).collect();
-    let in_showtime = sql.column(&seats, |claim| claim.showtime_id)?;
-    let seat = sql.column(&seats, |claim| claim.seat)?;
-    let by = sql.column(&seats, |claim| claim.reservation_id)?;
+    let lines = sql.column(made, |(made, _)| StoredLines::of(&made.first_lines).map(|lines| lines.encode_to_vec()))?;
     sql.with(format_args!(
         "made AS (INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, \
                 total_minor, create_time, first_expire_time, expire_time, first_revision, revision, state, request_id, \
                 caller, fingerprint, lines) \
             SELECT {id}, {showtime}, {customer}, {first}, {count}, {total}, {create}, {expire}, {expire}, {revision}, \
-                {revision}, 'held', {request}, {caller}, {fingerprint}, {lines}), \
-        claimed AS (INSERT INTO seat_claims (showtime_id, seat, reservation_id) SELECT {in_showtime}, {seat}, {by})"
+                {revision}, 'held', {request}, {caller}, {fingerprint}, {lines})"
+    ));
+    Ok(())
+}
+
+/// Adds new claims.
+fn claim(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
+    let claims: Vec<_> = writes.new_claims().collect();
+    let showtime = sql.column(&claims, |claim| claim.showtime_id.0)?;
+    let seat = sql.column(&claims, |claim| claim.seat as i16)?;
+    let by = sql.column(&claims, Claim::stored_reservation_id)?;
+    sql.with(format_args!(
+        "claimed AS (INSERT INTO seat_claims (showtime_id, seat, reservation_id) SELECT {showtime}, {seat}, {by})"
     ));
     Ok(())
 }
@@ -317,13 +362,15 @@ fn change(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let method = sql.column(&rows, |row| row.tender_method.as_deref())?;
     let transaction = sql.column(&rows, |row| row.tender_transaction.as_deref())?;
     let cancel = sql.column(&rows, |row| row.cancel_time)?;
+    let amendment = sql.column(&rows, |row| row.amendment.as_deref())?;
+    let due = sql.column(&rows, |row| row.refund_due_time)?;
     sql.with(format_args!(
         "changed AS (UPDATE reservations r SET state = n.state, revision = n.revision, expire_time = n.expire_time, \
             confirm_time = n.confirm_time, tender_method = n.tender_method, tender_transaction = n.tender_transaction, \
-            cancel_time = n.cancel_time \
+            cancel_time = n.cancel_time, amendment = n.amendment, refund_due_time = n.refund_due_time \
         FROM (SELECT {id} AS reservation_id, {state} AS state, {revision} AS revision, {expire} AS expire_time, \
             {confirm} AS confirm_time, {method} AS tender_method, {transaction} AS tender_transaction, \
-            {cancel} AS cancel_time) AS n \
+            {cancel} AS cancel_time, {amendment} AS amendment, {due} AS refund_due_time) AS n \
         WHERE r.reservation_id = n.reservation_id RETURNING r.reservation_id)"
     ));
     Ok(())
@@ -342,18 +389,4 @@ fn store_answers(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
         SELECT {caller}, {method}, {request}, {fingerprint}, {answer}::jsonb, clock_timestamp())"
     ));
     Ok(())
-}
-
-/// A row of `seat_claims`.
-struct Claim {
-    showtime_id: Uuid,
-    seat: i16,
-    reservation_id: Uuid,
-}
-
-fn claims<'r>(reservations: impl Iterator<Item = &'r Arc<Reservation>>) -> impl Iterator<Item = Claim> {
-    reservations.flat_map(|reservation| {
-        let (showtime_id, reservation_id) = (reservation.showtime_id.0, reservation.reservation_id.0);
-        reservation.block.seats().map(move |seat| Claim { showtime_id, seat: seat as i16, reservation_id })
-    })
 }

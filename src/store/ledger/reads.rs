@@ -35,6 +35,8 @@ pub struct LedgerStanding {
     pub decide_time: Option<DateTime<Utc>>,
     /// No hold lapses before this time. `None`: there is no hold.
     pub next_lapse: Option<DateTime<Utc>>,
+    /// The number of seats without a claim.
+    pub available_count: i32,
 }
 
 /// A reservation that was made by a request with an id.
@@ -65,6 +67,12 @@ struct PriorReservationRow {
     fingerprint: Option<Vec<u8>>,
     #[sea_orm(nested)]
     reservation: ReservationRow,
+}
+
+#[derive(FromQueryResult)]
+struct BlockedSeatRow {
+    showtime_id: Uuid,
+    seat: i16,
 }
 
 impl LedgerTx {
@@ -106,8 +114,8 @@ impl LedgerTx {
         let rows = self.all::<LedgerStandingRow>(self.statement(sql, [ids])).await?;
         let standing = |row: LedgerStandingRow| {
             let LedgerStandingRow { standing, decide_time, next_lapse } = row;
-            let state = standing.standing()?.state;
-            Ok((ShowtimeId(standing.showtime_id), LedgerStanding { state, decide_time, next_lapse }))
+            let showtime::Standing { state, available_count, .. } = standing.standing()?;
+            Ok((ShowtimeId(standing.showtime_id), LedgerStanding { state, decide_time, next_lapse, available_count }))
         };
         rows.into_iter().map(standing).collect()
     }
@@ -149,6 +157,18 @@ impl LedgerTx {
             ids_among(self.backend(), 1)
         );
         self.read_reservations(sql, self.ids(ids.iter().map(|id| id.0))).await
+    }
+
+    /// The seats of these showtimes that are blocked.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn blocked(&mut self, ids: &[ShowtimeId]) -> Result<Vec<(ShowtimeId, u16)>, Error> {
+        let sql =
+            format!("SELECT showtime_id, seat FROM blocked_seats WHERE showtime_id {}", ids_among(self.backend(), 1));
+        let ids = self.ids(ids.iter().map(|id| id.0));
+        let rows = self.all::<BlockedSeatRow>(self.statement(sql, [ids])).await?;
+        Ok(rows.into_iter().map(|row| (ShowtimeId(row.showtime_id), row.seat as u16)).collect())
     }
 
     /// These reservations. Those that do not exist are missing.

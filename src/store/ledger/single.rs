@@ -34,10 +34,11 @@ pub(super) const PREPARE: &str = "PREPARE reserve (uuid, uuid, bytea, smallint, 
 
 /// The message that writes and commits this, if it is one new reservation and nothing else.
 pub(super) fn message(writes: &LedgerWrites) -> Option<String> {
-    let LedgerWrites { made, changed, released, advances, answers, lapses, companions, .. } = writes;
+    let LedgerWrites { made, changed, freed, claimed, advances, answers, lapses, companions, .. } = writes;
     let ([(made, key)], [advance]) = (&made[..], &advances[..]) else { return None };
     let nothing_else = changed.is_empty()
-        && released.is_empty()
+        && freed.is_empty()
+        && claimed.is_empty()
         && answers.is_empty()
         && lapses.is_empty()
         && companions.is_empty()
@@ -47,7 +48,15 @@ pub(super) fn message(writes: &LedgerWrites) -> Option<String> {
 
 /// The values as literals. They consist of digits, letters and hyphens that are written here, so nothing has to be quoted.
 fn reserve(made: &Reservation, key: Option<&RequestKey>, advance: &ShowtimeAdvance) -> String {
-    let Reservation { reservation_id, showtime_id, customer_id, block, lines, create_time, .. } = made;
+    let Reservation {
+        reservation_id,
+        showtime_id,
+        customer_id,
+        first_block: block,
+        first_lines: lines,
+        create_time,
+        ..
+    } = made;
     let (id, showtime, customer) = (reservation_id.0, showtime_id.0, bytes(customer_id.as_str().as_bytes()));
     let (first, count, total) = (block.first, block.count, lines.total());
     let lines = StoredLines::of(lines).map_or_else(null, |lines| bytes(&lines.encode_to_vec()));

@@ -1,7 +1,5 @@
 //! The ledger's statements for SQLite. Rows are bound as JSON, with bytes as hexadecimal digits.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, SecondsFormat, Utc};
 use prost::Message as _;
 use sea_orm::{ConnectionTrait as _, DbBackend, FromQueryResult, Statement, Value};
@@ -12,16 +10,16 @@ use super::{
     answers::encode,
     lock::{LockedShowtime, LockedShowtimes},
     text::hex,
-    writes::{LedgerWrites, NewAnswer, ShowtimeAdvance, expect_rows, stored_fingerprint},
+    writes::{Claim, LedgerWrites, NewAnswer, NewBlockedSeat, ShowtimeAdvance, expect_rows, stored_fingerprint},
 };
 use crate::{
-    domain::{ids::ShowtimeId, reservation::Reservation},
+    domain::{ids::ShowtimeId, reservation::Reservation, seating::Blockage},
     store::{
         deadline::bounded,
         dialect::id_list,
         errors::Error,
         request_key::RequestKey,
-        rows::{prices::StoredLines, reservation::ReservationRow},
+        rows::{blocked_seat::stored_reason, prices::StoredLines, reservation::ReservationRow},
         transactions::Tx,
     },
 };
@@ -52,14 +50,15 @@ async fn execute(tx: &Tx, statement: Statement) -> Result<u64, Error> {
     Ok(bounded(tx.limit, tx.inner.execute_raw(statement)).await?.rows_affected())
 }
 
-const RELEASE: &str = "DELETE FROM seat_claims WHERE (showtime_id, seat, reservation_id) IN \
+const FREE: &str = "DELETE FROM seat_claims WHERE (showtime_id, seat, reservation_id) IN \
     (SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each($1))";
 const CHANGE: &str = "UPDATE reservations SET state = n.state, revision = n.revision, expire_time = n.expire_time, \
         confirm_time = n.confirm_time, tender_method = n.tender_method, tender_transaction = n.tender_transaction, \
-        cancel_time = n.cancel_time \
+        cancel_time = n.cancel_time, amendment = n.amendment, refund_due_time = n.refund_due_time \
     FROM (SELECT unhex(value ->> 0) AS reservation_id, value ->> 1 AS state, value ->> 2 AS revision, \
         value ->> 3 AS expire_time, value ->> 4 AS confirm_time, value ->> 5 AS tender_method, \
-        value ->> 6 AS tender_transaction, value ->> 7 AS cancel_time FROM json_each($1)) AS n \
+        value ->> 6 AS tender_transaction, value ->> 7 AS cancel_time, unhex(value ->> 8) AS amendment, \
+        value ->> 9 AS refund_due_time FROM json_each($1)) AS n \
     WHERE reservations.reservation_id = n.reservation_id";
 const ANSWER: &str = "INSERT INTO requests (caller, method, request_id, fingerprint, answer, create_time) \
     SELECT value ->> 0, value ->> 1, unhex(value ->> 2), unhex(value ->> 3), value -> 4, value ->> 5 FROM json_each($1)";
@@ -72,6 +71,10 @@ const MAKE: &str = "INSERT INTO reservations (reservation_id, showtime_id, custo
     FROM json_each($1)";
 const CLAIM: &str = "INSERT INTO seat_claims (showtime_id, seat, reservation_id) \
     SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each($1)";
+const BLOCK: &str = "INSERT INTO blocked_seats (showtime_id, seat, reason, note, create_time, revision) \
+    SELECT unhex(value ->> 0), value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each($1)";
+const UNBLOCK: &str = "DELETE FROM blocked_seats WHERE (showtime_id, seat) IN \
+    (SELECT unhex(value ->> 0), value ->> 1 FROM json_each($1))";
 const OUTBOX: &str = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time, event_count) \
     SELECT unhex(value ->> 0), (value ->> 1) + 1, value ->> 2, unhex(value ->> 6), value ->> 5, value ->> 7 \
     FROM json_each($1)";
@@ -85,10 +88,17 @@ const SET_LAPSE: &str = "UPDATE standings SET next_lapse = $2 WHERE showtime_id 
 
 /// Writes everything but the commit.
 pub(super) async fn write(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
-    if !writes.released.is_empty() {
-        let claims = claims(writes.released.iter());
-        let seats = claims.len() as u64;
-        expect_rows(execute_rows(tx, RELEASE, claims).await?, seats, "a claim")?;
+    if !writes.freed.is_empty() {
+        let freed = writes.freed.iter().copied().map(claim).collect();
+        expect_rows(execute_rows(tx, FREE, freed).await?, writes.freed.len() as u64, "a claim")?;
+    }
+    if !writes.unblocked.is_empty() {
+        let seats = writes.unblocked.iter().map(|(id, seat)| json!([id.0.simple(), seat])).collect();
+        let count = writes.unblocked.len() as u64;
+        expect_rows(execute_rows(tx, UNBLOCK, seats).await?, count, "a blocked seat")?;
+    }
+    if !writes.blocked.is_empty() {
+        execute_rows(tx, BLOCK, writes.blocked.iter().map(blocked).collect()).await?;
     }
     if !writes.changed.is_empty() {
         let changed: Vec<_> = writes.changed.values().map(|reservation| changed(reservation)).collect();
@@ -123,7 +133,10 @@ async fn write_advances(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
     if !writes.made.is_empty() {
         let made = writes.made.iter().map(|(reservation, key)| made(reservation, key.as_ref()));
         execute_rows(tx, MAKE, made.collect()).await?;
-        execute_rows(tx, CLAIM, claims(writes.made.iter().map(|(reservation, _)| reservation))).await?;
+    }
+    let claims: Vec<_> = writes.new_claims().map(claim).collect();
+    if !claims.is_empty() {
+        execute_rows(tx, CLAIM, claims).await?;
     }
     let advances: Vec<_> = writes.advances.iter().map(advance).collect();
     let count = advances.len() as u64;
@@ -136,12 +149,14 @@ async fn execute_rows(tx: &Tx, sql: &str, rows: Vec<Json>) -> Result<u64, Error>
     execute(tx, statement(sql, [Value::from(Json::from(rows).to_string())])).await
 }
 
-fn claims<'a>(reservations: impl Iterator<Item = &'a Arc<Reservation>>) -> Vec<Json> {
-    let seats = reservations.flat_map(|reservation| {
-        let (showtime, own) = (reservation.showtime_id.0.simple(), reservation.reservation_id.0.simple());
-        reservation.block.seats().map(move |seat| json!([showtime, seat, own]))
-    });
-    seats.collect()
+fn claim(claim: Claim) -> Json {
+    json!([claim.showtime_id.0.simple(), claim.seat, claim.stored_reservation_id().simple()])
+}
+
+fn blocked(blocked: &NewBlockedSeat) -> Json {
+    let NewBlockedSeat { showtime_id, seat, blockage, create_time, revision } = blocked;
+    let Blockage { reason, note } = blockage;
+    json!([showtime_id.0.simple(), seat, stored_reason(*reason), note, text(*create_time), revision])
 }
 
 fn changed(reservation: &Reservation) -> Json {
@@ -154,7 +169,9 @@ fn changed(reservation: &Reservation) -> Json {
         row.confirm_time.map(text),
         row.tender_method,
         row.tender_transaction,
-        row.cancel_time.map(text)
+        row.cancel_time.map(text),
+        row.amendment.map(|amendment| hex(&amendment)),
+        row.refund_due_time.map(text)
     ])
 }
 
@@ -163,16 +180,16 @@ fn made(reservation: &Reservation, key: Option<&RequestKey>) -> Json {
         reservation.reservation_id.0.simple(),
         reservation.showtime_id.0.simple(),
         reservation.customer_id.as_str(),
-        reservation.block.first,
-        reservation.block.count,
-        reservation.lines.total(),
+        reservation.first_block.first,
+        reservation.first_block.count,
+        reservation.first_lines.total(),
         text(reservation.create_time),
         text(reservation.expire_time()),
         reservation.revision(),
         key.map(|key| key.scoped_id().simple()),
         key.map(|key| key.caller.as_str()),
         key.map(|key| hex(&stored_fingerprint(&key.fingerprint))),
-        StoredLines::of(&reservation.lines).map(|lines| hex(&lines.encode_to_vec()))
+        StoredLines::of(&reservation.first_lines).map(|lines| hex(&lines.encode_to_vec()))
     ])
 }
 

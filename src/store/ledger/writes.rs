@@ -6,12 +6,14 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use uuid::Uuid;
 
 use super::companions::Companion;
 use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
         reservation::Reservation,
+        seating::Blockage,
     },
     store::{errors::Error, request_key::RequestKey},
 };
@@ -25,8 +27,14 @@ pub struct LedgerWrites {
     made_ids: HashSet<ReservationId>,
     /// Reservations that exist and change, as they are after it.
     pub changed: HashMap<ReservationId, Arc<Reservation>>,
-    /// Reservations whose seats become free.
-    pub released: Vec<Arc<Reservation>>,
+    /// Claims that end. Their rows are deleted before any is inserted.
+    pub freed: Vec<Claim>,
+    /// New claims, except those of the reservations in `made`.
+    pub claimed: Vec<Claim>,
+    /// Seats that are blocked.
+    pub blocked: Vec<NewBlockedSeat>,
+    /// Seats that are blocked no more.
+    pub unblocked: Vec<(ShowtimeId, u16)>,
     /// One for each showtime that changes.
     pub advances: Vec<ShowtimeAdvance>,
     /// Answers that are stored under their request ids. Without an advance they are answers to commands that changed nothing.
@@ -35,6 +43,32 @@ pub struct LedgerWrites {
     pub lapses: Vec<(ShowtimeId, Option<DateTime<Utc>>)>,
     /// Rows of other tables. They are written in this order, after everything else.
     pub companions: Vec<Companion>,
+}
+
+/// That a seat is held or sold by a reservation, or blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The showtime.
+    pub showtime_id: ShowtimeId,
+    /// The number of the seat.
+    pub seat: u16,
+    /// The reservation. `None`: the seat is blocked.
+    pub reservation_id: Option<ReservationId>,
+}
+
+/// A seat that is kept back from sale.
+#[derive(Clone, Debug)]
+pub struct NewBlockedSeat {
+    /// The showtime.
+    pub showtime_id: ShowtimeId,
+    /// The number of the seat.
+    pub seat: u16,
+    /// Why.
+    pub blockage: Blockage,
+    /// When that was decided.
+    pub create_time: DateTime<Utc>,
+    /// The showtime's revision that blocks it.
+    pub revision: i64,
 }
 
 /// An answer as it is given, to be stored for when its request is repeated.
@@ -92,10 +126,61 @@ impl LedgerWrites {
         Ok(())
     }
 
+    /// Adds claims of a reservation that end.
+    pub fn free(&mut self, of: &Reservation, seats: impl IntoIterator<Item = u16>) {
+        self.freed.extend(claims(of, seats));
+    }
+
+    /// Adds claims of a reservation that exists.
+    pub fn claim(&mut self, of: &Reservation, seats: impl IntoIterator<Item = u16>) {
+        self.claimed.extend(claims(of, seats));
+    }
+
+    /// Adds seats that are blocked.
+    pub fn block(
+        &mut self,
+        (showtime_id, seats): (ShowtimeId, &[u16]),
+        blockage: &Blockage,
+        create_time: DateTime<Utc>,
+        revision: i64,
+    ) {
+        for &seat in seats {
+            self.claimed.push(Claim { showtime_id, seat, reservation_id: None });
+            let blockage = blockage.clone();
+            self.blocked.push(NewBlockedSeat { showtime_id, seat, blockage, create_time, revision });
+        }
+    }
+
+    /// Adds seats that are blocked no more.
+    pub fn unblock(&mut self, showtime_id: ShowtimeId, seats: &[u16]) {
+        for &seat in seats {
+            self.freed.push(Claim { showtime_id, seat, reservation_id: None });
+            self.unblocked.push((showtime_id, seat));
+        }
+    }
+
+    /// The claims that are inserted.
+    pub(super) fn new_claims(&self) -> impl Iterator<Item = Claim> {
+        let made = self.made.iter().flat_map(|(made, _)| claims(made, made.first_block.seats()));
+        made.chain(self.claimed.iter().copied())
+    }
+
     /// Adds a new reservation, with the key of the request that made it.
     pub fn make(&mut self, reservation: &Arc<Reservation>, key: Option<RequestKey>) {
         self.made_ids.insert(reservation.reservation_id);
         self.made.push((Arc::clone(reservation), key));
+    }
+}
+
+fn claims(of: &Reservation, seats: impl IntoIterator<Item = u16>) -> impl Iterator<Item = Claim> {
+    let (showtime_id, reservation_id) = (of.showtime_id, Some(of.reservation_id));
+    seats.into_iter().map(move |seat| Claim { showtime_id, seat, reservation_id })
+}
+
+impl Claim {
+    /// The reservation's id as it is stored: nil for a seat that is blocked.
+    pub(super) fn stored_reservation_id(&self) -> Uuid {
+        self.reservation_id.map_or(Uuid::nil(), |id| id.0)
     }
 }
 

@@ -4,7 +4,9 @@
 //! for each revision. Replaying reads nothing else, so that public events can gain, lose or redact fields, and so that steps
 //! can change without consumers noticing. The fields of a step are: the revision, the time of the decision, and of each change
 //! the reservation's id and its seats; of a new hold also the customer's id, the prices and the expire time; of an extension, the
-//! expire time; of a sale, the tender; of a cancelled showtime, the number of confirmed reservations.
+//! expire time; of a sale, the tender; of a cancelled showtime, the number of confirmed reservations. Of an exchange there are the
+//! seats before and the lines, of a sale that was given back or of blocked seats the seats, and of a hold that was recovered all
+//! that it consists of, since other instances may not have it in memory. A refund that is due changes no seats.
 //!
 //! A row without steps, with steps of a later [`FORMAT`] or with steps that do not follow from what is in memory is not
 //! replayed; the showtime is then read anew. That costs a query and is always right.
@@ -21,19 +23,20 @@ use crate::{
     domain::{
         ids::ReservationId,
         prices::Lines,
-        reservation::{CustomerId, Hold, Reservation, Tender},
+        reservation::{CustomerId, Hold, Record, Reservation, State, Tender},
         seat_index::{Block, SeatIndex},
         seat_map::{Delta, Status},
-        seating::{Change, Seating},
+        seating::{BlockReason, Blockage, Change, Seating},
     },
-    store::rows::prices::StoredLines,
+    store::rows::{amendment, prices::StoredLines},
 };
 
 /// The latest format that this version reads.
 ///
 /// An addition without which a step would be misread raises it, and is written with it. Instances of the version before then read the
-/// showtime anew. Format 2 has the lines of new holds, where they are not plain.
-const FORMAT: u32 = 2;
+/// showtime anew. Format 2 has the lines of new holds, where they are not plain. Format 3 has blocked seats and what becomes of a
+/// sale.
+const FORMAT: u32 = 3;
 
 /// A row of the outbox, without the public events.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -66,7 +69,10 @@ struct StepChange {
     first_seat: u32,
     #[prost(uint32, tag = "3")]
     seat_count: u32,
-    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9")]
+    /// The seats, if they are not neighbours. `seat_count` is then 0.
+    #[prost(uint32, repeated, tag = "16")]
+    seats: Vec<u32>,
+    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
     kind: Option<Kind>,
 }
 
@@ -86,6 +92,65 @@ enum Kind {
     /// The number of confirmed reservations that were cancelled.
     #[prost(int32, tag = "9")]
     ShowtimeCancelled(i32),
+    #[prost(message, tag = "10")]
+    Exchanged(NewSeats),
+    /// The seats that were given back.
+    #[prost(message, tag = "11")]
+    Released(SeatList),
+    #[prost(message, tag = "12")]
+    Recovered(Recovered),
+    #[prost(message, tag = "13")]
+    RefundDue(()),
+    #[prost(message, tag = "14")]
+    Blocked(SeatList),
+    #[prost(message, tag = "15")]
+    Unblocked(SeatList),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SeatList {
+    #[prost(uint32, repeated, tag = "1")]
+    seats: Vec<u32>,
+}
+
+/// An exchange: the seats of the change are the new ones.
+#[derive(Clone, PartialEq, prost::Message)]
+struct NewSeats {
+    #[prost(uint32, repeated, tag = "1")]
+    before: Vec<u32>,
+    /// The sum of the lines of a hold.
+    #[prost(int64, tag = "2")]
+    total_minor: i64,
+    /// The lines of a hold. `None`: all of them are plain.
+    #[prost(message, optional, tag = "3")]
+    lines: Option<StoredLines>,
+    /// When the hold lapses, in microseconds since 1970. `None`: the seats are sold.
+    #[prost(int64, optional, tag = "4")]
+    expire_time: Option<i64>,
+}
+
+/// A hold that had expired and was sold after all.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Recovered {
+    /// As it was made, with the latest expire time.
+    #[prost(message, optional, tag = "1")]
+    hold: Option<NewHold>,
+    #[prost(uint32, tag = "7")]
+    first_seat: u32,
+    #[prost(uint32, tag = "8")]
+    seat_count: u32,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    amendment: Option<Vec<u8>>,
+    /// In microseconds since 1970.
+    #[prost(int64, tag = "3")]
+    create_time: i64,
+    /// In microseconds since 1970.
+    #[prost(int64, tag = "4")]
+    first_expire_time: i64,
+    #[prost(int64, tag = "5")]
+    first_revision: i64,
+    #[prost(message, optional, tag = "6")]
+    tender: Option<StepTender>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -120,11 +185,36 @@ struct StepTender {
 /// Adds the changes of one revision to a row.
 pub(super) fn add_step(row: &mut Vec<u8>, revision: i64, now: DateTime<Utc>, changes: &[Change]) {
     let changes: Vec<_> = changes.iter().map(encode).collect();
-    let has_lines = |change: &StepChange| matches!(&change.kind, Some(Kind::Held(NewHold { lines: Some(_), .. })));
-    let format = if changes.iter().any(has_lines) { 2 } else { 1 };
+    let format = changes.iter().map(format_of).max().unwrap_or(1);
     let step = Step { format, revision, decide_time: now.timestamp_micros(), changes };
     // Repeated fields of concatenated messages are joined, so a row grows step by step.
     prost::encoding::message::encode(2, &step, row);
+}
+
+/// The first format that has such a change.
+fn format_of(change: &StepChange) -> u32 {
+    if !change.seats.is_empty() {
+        return 3;
+    }
+    match &change.kind {
+        Some(Kind::Held(NewHold { lines: None, .. })) | None => 1,
+        Some(Kind::Held(_)) => 2,
+        Some(
+            Kind::Confirmed(_)
+            | Kind::Extended(_)
+            | Kind::Cancelled(())
+            | Kind::Expired(())
+            | Kind::ShowtimeCancelled(_),
+        ) => 1,
+        Some(
+            Kind::Exchanged(_)
+            | Kind::Released(_)
+            | Kind::Recovered(_)
+            | Kind::RefundDue(())
+            | Kind::Blocked(_)
+            | Kind::Unblocked(_),
+        ) => 3,
+    }
 }
 
 /// Replays the steps of a row that another instance has written.
@@ -138,9 +228,14 @@ pub fn replay(seating: &mut Seating, row: &[u8]) -> bool {
             return false;
         }
         let Some(now) = time(step.decide_time) else { return false };
-        let changes = step.changes.iter().map(|change| decode(seating, change, next, now));
+        let about_seats = step.changes.iter().filter(|change| change.kind != Some(Kind::RefundDue(())));
+        let changes = about_seats.map(|change| decode(seating, change, next, now));
         let Some(changes) = changes.collect::<Option<Vec<_>>>() else { return false };
-        seating.apply(&changes, now);
+        seating.replay(&changes, now);
+        for change in step.changes.iter().filter(|change| change.kind == Some(Kind::RefundDue(()))) {
+            let Ok(id) = uuid::Uuid::from_slice(&change.reservation_id) else { return false };
+            seating.forget_ended(ReservationId(id));
+        }
         if seating.revision() != next {
             return false;
         }
@@ -160,21 +255,44 @@ pub fn delta(seat_index: &SeatIndex, row: &[u8]) -> Option<Delta> {
         }
         delta.revision = revision;
         for change in changes {
-            let status = match change.kind.as_ref()? {
-                Kind::Held(hold) => Status::Held { until: time(hold.expire_time)? },
-                Kind::Extended(expire_time) => Status::Held { until: time(*expire_time)? },
-                Kind::Confirmed(_) => Status::Sold,
-                Kind::Cancelled(()) | Kind::Expired(()) => Status::Free,
-                Kind::ShowtimeCancelled(_) => {
-                    delta.cancelled = Some(time(decide_time)?);
-                    continue;
-                }
-            };
-            delta.set(block(seat_index, &change)?, status);
+            note(&mut delta, seat_index, &change, time(decide_time)?)?;
         }
     }
     delta.settle();
     Some(delta)
+}
+
+/// Adds a change to a delta.
+fn note(delta: &mut Delta, seat_index: &SeatIndex, change: &StepChange, decide_time: DateTime<Utc>) -> Option<()> {
+    let status = match change.kind.as_ref()? {
+        Kind::Held(hold) => Status::Held { until: time(hold.expire_time)? },
+        Kind::Extended(expire_time) => Status::Held { until: time(*expire_time)? },
+        Kind::Confirmed(_) => Status::Sold,
+        Kind::Cancelled(()) | Kind::Expired(()) => Status::Free,
+        Kind::Exchanged(NewSeats { before, expire_time, .. }) => {
+            delta.set(seats(seat_index, before)?.into_iter(), Status::Free);
+            match expire_time {
+                None => Status::Sold,
+                Some(expire_time) => Status::Held { until: time(*expire_time)? },
+            }
+        }
+        Kind::Released(list) | Kind::Unblocked(list) => {
+            delta.set(seats(seat_index, &list.seats)?.into_iter(), Status::Free);
+            return Some(());
+        }
+        Kind::Blocked(list) => {
+            delta.set(seats(seat_index, &list.seats)?.into_iter(), Status::Blocked);
+            return Some(());
+        }
+        Kind::Recovered(_) => Status::Sold,
+        Kind::RefundDue(()) => return Some(()),
+        Kind::ShowtimeCancelled(_) => {
+            delta.cancelled = Some(decide_time);
+            return Some(());
+        }
+    };
+    delta.set(seats_of(seat_index, change)?.into_iter(), status);
+    Some(())
 }
 
 /// The steps of a row. `None`: there are none, or not all of them can be read.
@@ -186,79 +304,217 @@ fn read(row: &[u8]) -> Option<Vec<Step>> {
 
 fn encode(change: &Change) -> StepChange {
     let (reservation, kind) = match change {
-        Change::Reserved(held) => {
-            let new_hold = NewHold {
-                customer_id: held.customer_id.to_string(),
-                total_minor: held.lines.total(),
-                expire_time: held.expire_time().timestamp_micros(),
-                lines: StoredLines::of(&held.lines),
-            };
-            (held, Kind::Held(new_hold))
-        }
+        Change::Reserved(held) => (held, Kind::Held(new_hold(held))),
         Change::Confirmed(sold) => {
-            let tender = sold.sale().and_then(|sale| sale.tender.clone());
-            let tender = tender.map(|Tender { method, transaction_id }| StepTender { method, transaction_id });
-            (sold, Kind::Confirmed(NewSale { tender }))
+            let tender = sold.sale().and_then(|sale| sale.tender.as_ref());
+            (sold, Kind::Confirmed(NewSale { tender: tender.map(step_tender) }))
+        }
+        Change::Recovered(sold) => {
+            let recovered = Recovered {
+                hold: Some(new_hold(sold)),
+                first_seat: sold.first_block.first.into(),
+                seat_count: sold.first_block.count.into(),
+                amendment: sold.amendment().map(amendment::encode),
+                create_time: sold.create_time.timestamp_micros(),
+                first_expire_time: sold.first_expire_time.timestamp_micros(),
+                first_revision: sold.first_revision,
+                tender: sold.sale().and_then(|sale| sale.tender.as_ref()).map(step_tender),
+            };
+            (sold, Kind::Recovered(recovered))
         }
         Change::Extended(held) => (held, Kind::Extended(held.expire_time().timestamp_micros())),
         Change::Cancelled(ended) => (ended, Kind::Cancelled(())),
         Change::Expired(ended) => (ended, Kind::Expired(())),
+        Change::Exchanged { reservation, before } => {
+            let lines = StoredLines::of(reservation.lines());
+            let expire_time = matches!(reservation.state(), State::Held).then(|| reservation.expire_time());
+            let new_seats = NewSeats {
+                before: list(before.iter().copied()),
+                total_minor: if lines.is_some() { 0 } else { reservation.lines().total() },
+                lines,
+                expire_time: expire_time.map(|time| time.timestamp_micros()),
+            };
+            (reservation, Kind::Exchanged(new_seats))
+        }
+        Change::Released { reservation, seats, .. } => {
+            (reservation, Kind::Released(SeatList { seats: list(seats.iter().copied()) }))
+        }
+        Change::RefundDue(ended) => (ended, Kind::RefundDue(())),
+        Change::Blocked { seats, .. } => {
+            return about_showtime(Kind::Blocked(SeatList { seats: list(seats.iter().copied()) }));
+        }
+        Change::Unblocked { seats } => {
+            return about_showtime(Kind::Unblocked(SeatList { seats: list(seats.iter().copied()) }));
+        }
         Change::ShowtimeCancelled { confirmed_count, .. } => {
-            return StepChange { kind: Some(Kind::ShowtimeCancelled(*confirmed_count)), ..StepChange::default() };
+            return about_showtime(Kind::ShowtimeCancelled(*confirmed_count));
         }
     };
-    StepChange {
-        reservation_id: reservation.reservation_id.0.as_bytes().to_vec(),
-        first_seat: reservation.block.first.into(),
-        seat_count: reservation.block.count.into(),
-        kind: Some(kind),
+    let reservation_id = reservation.reservation_id.0.as_bytes().to_vec();
+    let Block { first, count } = reservation.first_block;
+    if reservation.amendment().is_none() {
+        let (first_seat, seat_count) = (first.into(), count.into());
+        return StepChange { reservation_id, first_seat, seat_count, seats: Vec::new(), kind: Some(kind) };
     }
+    StepChange { reservation_id, seats: list(reservation.seats()), kind: Some(kind), ..StepChange::default() }
+}
+
+fn about_showtime(kind: Kind) -> StepChange {
+    StepChange { kind: Some(kind), ..StepChange::default() }
+}
+
+fn new_hold(held: &Reservation) -> NewHold {
+    NewHold {
+        customer_id: held.customer_id.to_string(),
+        total_minor: held.first_lines.total(),
+        expire_time: held.expire_time().timestamp_micros(),
+        lines: StoredLines::of(&held.first_lines),
+    }
+}
+
+fn step_tender(Tender { method, transaction_id }: &Tender) -> StepTender {
+    StepTender { method: method.clone(), transaction_id: transaction_id.clone() }
+}
+
+impl StepTender {
+    fn read(&self) -> Tender {
+        Tender { method: self.method.clone(), transaction_id: self.transaction_id.clone() }
+    }
+}
+
+fn list(seats: impl Iterator<Item = u16>) -> Vec<u32> {
+    seats.map(u32::from).collect()
 }
 
 /// The change as it was decided, if it is possible on this seating.
 fn decode(seating: &Seating, change: &StepChange, revision: i64, now: DateTime<Utc>) -> Option<Change> {
     let id = || Some(ReservationId(uuid::Uuid::from_slice(&change.reservation_id).ok()?));
     let live = || seating.reservation(id()?).map(|reservation| (**reservation).clone());
+    let seat_index = &seating.plan().seat_index;
     Some(match change.kind.as_ref()? {
-        Kind::Held(NewHold { customer_id, total_minor, expire_time, lines }) => {
-            let facts = &seating.plan().facts;
-            let block = block(&seating.plan().seat_index, change)?;
-            let lines = match lines {
-                None => Lines::plain(block.count, *total_minor),
-                Some(stored) => stored.lines(block.count)?,
-            };
-            let hold = Hold {
-                reservation_id: id()?,
-                showtime_id: facts.showtime_id,
-                customer_id: CustomerId::restore(customer_id),
-                block,
-                currency: facts.prices.currency,
-                lines,
-                create_time: now,
-                expire_time: time(*expire_time)?,
-            };
-            Change::Reserved(Arc::new(Reservation::hold(hold, revision)))
+        Kind::Held(hold) => {
+            let (first_seat, seat_count) = (change.first_seat, change.seat_count);
+            Change::Reserved(Arc::new(hold.read(seating, id()?, (first_seat, seat_count), now, revision)?))
         }
         Kind::Confirmed(NewSale { tender }) => {
-            let tender = tender.clone();
-            let tender = tender.map(|StepTender { method, transaction_id }| Tender { method, transaction_id });
+            let tender = tender.as_ref().map(StepTender::read);
             Change::Confirmed(Arc::new(live()?.confirm(tender, now, revision).ok()?))
         }
+        Kind::Recovered(recovered) => Change::Recovered(Arc::new(recovered.read(seating, id()?, now, revision)?)),
         Kind::Extended(expire_time) => {
             Change::Extended(Arc::new(live()?.extend(time(*expire_time)?, now, revision).ok()?))
         }
         // A hold comes to the same state whether its customer cancelled it or its showtime was cancelled.
         Kind::Cancelled(()) => Change::Cancelled(Arc::new(live()?.cancel_with_showtime(now, revision)?)),
         Kind::Expired(()) => Change::Expired(Arc::new(live()?.expire(now, revision)?)),
+        Kind::Exchanged(NewSeats { before, total_minor, lines, expire_time }) => {
+            let seats = seats_of(seat_index, change)?;
+            let block = Block { first: *seats.first()?, count: seats.len() as u16 };
+            let exchanged = if expire_time.is_some() {
+                let lines = read_lines(lines.as_ref(), block.count, *total_minor)?;
+                live()?.exchange_held(block, lines, now, revision).ok()?
+            } else {
+                live()?.exchange_sold(block, revision)?
+            };
+            Change::Exchanged { reservation: Arc::new(exchanged), before: self::seats(seat_index, before)? }
+        }
+        Kind::Released(given_back) => {
+            let live = live()?;
+            let (seats, lines) = live.sold_lines(&seats(seat_index, &given_back.seats)?);
+            let reservation = Arc::new(live.release(&seats, now, revision)?);
+            Change::Released { reservation, seats, lines, reason: String::new() }
+        }
+        Kind::RefundDue(()) => return None,
+        Kind::Blocked(list) => {
+            // Why is not needed to decide.
+            let blockage = Blockage { reason: BlockReason::House, note: String::new() };
+            Change::Blocked { seats: seats(seat_index, &list.seats)?, blockage }
+        }
+        Kind::Unblocked(list) => Change::Unblocked { seats: seats(seat_index, &list.seats)? },
         Kind::ShowtimeCancelled(confirmed_count) => {
             Change::ShowtimeCancelled { at: now, confirmed_count: *confirmed_count }
         }
     })
 }
 
+impl NewHold {
+    fn read(
+        &self,
+        seating: &Seating,
+        reservation_id: ReservationId,
+        seats: (u32, u32),
+        create_time: DateTime<Utc>,
+        revision: i64,
+    ) -> Option<Reservation> {
+        let facts = &seating.plan().facts;
+        let block = block(&seating.plan().seat_index, seats)?;
+        let hold = Hold {
+            reservation_id,
+            showtime_id: facts.showtime_id,
+            customer_id: CustomerId::restore(&self.customer_id),
+            block,
+            currency: facts.prices.currency,
+            lines: read_lines(self.lines.as_ref(), block.count, self.total_minor)?,
+            create_time,
+            expire_time: time(self.expire_time)?,
+        };
+        Some(Reservation::hold(hold, revision))
+    }
+}
+
+impl Recovered {
+    fn read(&self, seating: &Seating, id: ReservationId, now: DateTime<Utc>, revision: i64) -> Option<Reservation> {
+        let hold = self.hold.as_ref()?;
+        let seats = (self.first_seat, self.seat_count);
+        let made = hold.read(seating, id, seats, time(self.create_time)?, self.first_revision)?;
+        let amendment = match &self.amendment {
+            None => None,
+            Some(stored) => Some(amendment::decode(stored)?),
+        };
+        let expired = Reservation::restore(Record {
+            reservation_id: id,
+            showtime_id: made.showtime_id,
+            customer_id: made.customer_id,
+            first_block: made.first_block,
+            currency: made.currency,
+            first_lines: made.first_lines,
+            amendment,
+            create_time: made.create_time,
+            first_expire_time: time(self.first_expire_time)?,
+            expire_time: time(hold.expire_time)?,
+            state: State::Expired,
+            refund_due: None,
+            first_revision: self.first_revision,
+            revision,
+        });
+        expired.recover(self.tender.as_ref()?.read(), now, revision)
+    }
+}
+
+fn read_lines(stored: Option<&StoredLines>, count: u16, total_minor: i64) -> Option<Lines> {
+    match stored {
+        None => Some(Lines::plain(count, total_minor)),
+        Some(stored) => stored.lines(count),
+    }
+}
+
+/// The seats of a change of a reservation, if the auditorium has all of them.
+fn seats_of(seat_index: &SeatIndex, change: &StepChange) -> Option<Vec<u16>> {
+    if change.seats.is_empty() {
+        return Some(block(seat_index, (change.first_seat, change.seat_count))?.seats().collect());
+    }
+    seats(seat_index, &change.seats)
+}
+
+/// These seats, if the auditorium has all of them.
+fn seats(seat_index: &SeatIndex, seats: &[u32]) -> Option<Vec<u16>> {
+    let seat = |seat: &u32| u16::try_from(*seat).ok().filter(|seat| *seat < seat_index.seat_count());
+    seats.iter().map(seat).collect()
+}
+
 /// The block, if the auditorium has all of its seats.
-fn block(seat_index: &SeatIndex, change: &StepChange) -> Option<Block> {
-    let (first, count) = (u16::try_from(change.first_seat).ok()?, u16::try_from(change.seat_count).ok()?);
+fn block(seat_index: &SeatIndex, (first, count): (u32, u32)) -> Option<Block> {
+    let (first, count) = (u16::try_from(first).ok()?, u16::try_from(count).ok()?);
     let end = first.checked_add(count)?;
     (count > 0 && end <= seat_index.seat_count()).then_some(Block { first, count })
 }

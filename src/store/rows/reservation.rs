@@ -10,13 +10,13 @@ use crate::{
         ids::{ReservationId, ShowtimeId},
         money::Currency,
         prices::Lines,
-        reservation::{CustomerId, Record, Reservation, Sale, State, Tender},
+        reservation::{CustomerId, Record, RefundDue, Reservation, Sale, State, Tender},
         seat_index::Block,
     },
     store::{
         entities::{reservation, showtime},
         errors::Error,
-        rows::prices::StoredLines,
+        rows::{amendment, prices::StoredLines},
     },
 };
 
@@ -45,12 +45,16 @@ pub(in crate::store) struct ReservationRow {
     /// Not in answers that were stored by earlier versions.
     #[serde(default)]
     pub(in crate::store) lines: Option<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::store) amendment: Option<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::store) refund_due_time: Option<DateTime<Utc>>,
 }
 
 impl ReservationRow {
     pub(in crate::store) fn of(reservation: &Reservation) -> Self {
-        let sale = reservation.sale();
-        let tender = sale.and_then(|sale| sale.tender.as_ref());
+        let (sale, due) = (reservation.sale(), reservation.refund_due());
+        let tender = due.map(|due| &due.tender).or(sale.and_then(|sale| sale.tender.as_ref()));
         let (state, cancel_time) = match reservation.state() {
             State::Held => ("held", None),
             State::Confirmed(_) => ("confirmed", None),
@@ -61,10 +65,10 @@ impl ReservationRow {
             reservation_id: reservation.reservation_id.0,
             showtime_id: reservation.showtime_id.0,
             customer_id: reservation.customer_id.to_string(),
-            first_seat: reservation.block.first as i16,
-            seat_count: reservation.block.count as i16,
+            first_seat: reservation.first_block.first as i16,
+            seat_count: reservation.first_block.count as i16,
             currency: reservation.currency.code().to_owned(),
-            total_minor: reservation.lines.total(),
+            total_minor: reservation.first_lines.total(),
             create_time: reservation.create_time,
             first_expire_time: reservation.first_expire_time,
             expire_time: reservation.expire_time(),
@@ -75,7 +79,9 @@ impl ReservationRow {
             tender_method: tender.map(|tender| tender.method.clone()),
             tender_transaction: tender.map(|tender| tender.transaction_id.clone()),
             cancel_time,
-            lines: StoredLines::of(&reservation.lines).map(|lines| lines.encode_to_vec()),
+            lines: StoredLines::of(&reservation.first_lines).map(|lines| lines.encode_to_vec()),
+            amendment: reservation.amendment().map(amendment::encode),
+            refund_due_time: due.map(|due| due.at),
         }
     }
 
@@ -86,6 +92,11 @@ impl ReservationRow {
             (Some(method), Some(transaction_id)) => Some(Tender { method, transaction_id }),
             (None, None) => None,
             _ => return Err(unreadable("half a tender".to_owned())),
+        };
+        let refund_due = match (self.refund_due_time, &tender) {
+            (None, _) => None,
+            (Some(at), Some(tender)) => Some(RefundDue { at, tender: tender.clone() }),
+            (Some(_), None) => return Err(unreadable("a refund without a tender".to_owned())),
         };
         let sale = self.confirm_time.map(|at| Sale { at, tender });
         let state = match (self.state.as_str(), sale, self.cancel_time) {
@@ -104,17 +115,21 @@ impl ReservationRow {
             Some(stored) => StoredLines::decode(&stored[..]).ok().and_then(|stored| stored.lines(count)),
         };
         let lines = lines.ok_or_else(|| unreadable("lines".to_owned()))?;
+        let amendment = self.amendment.as_deref().map(amendment::decode);
+        let amendment = amendment.map(|read| read.ok_or_else(|| unreadable("amendment".to_owned()))).transpose()?;
         Ok(Reservation::restore(Record {
             reservation_id: ReservationId(id),
             showtime_id: ShowtimeId(self.showtime_id),
             customer_id: CustomerId::restore(&self.customer_id),
-            block: Block { first, count },
+            first_block: Block { first, count },
             currency,
-            lines,
+            first_lines: lines,
+            amendment,
             create_time: self.create_time,
             first_expire_time: self.first_expire_time,
             expire_time: self.expire_time,
             state,
+            refund_due,
             first_revision: self.first_revision,
             revision: self.revision,
         }))

@@ -40,6 +40,7 @@ impl Operation {
             request_id: request_id(),
             customer_id: String::new(),
             tender: None,
+            late: false,
         })
     }
 
@@ -50,6 +51,7 @@ impl Operation {
             request_id: request_id(),
             customer_id: String::new(),
             tender: Some(Tender { method: method.to_owned(), transaction_id: String::new() }),
+            late: false,
         })
     }
 

@@ -181,6 +181,7 @@ impl ReplayedShowtime {
             }
             Payload::ReservationExpired(expired) => self.expire(expired),
             Payload::SeatsReleased(released) => self.release(released),
+            other => Err(format!("an event that is not known yet: {other:?}")),
         }
     }
 

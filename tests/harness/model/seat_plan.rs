@@ -123,6 +123,25 @@ impl SeatPlan {
         blocks.iter().copied().min_by_key(worth)
     }
 
+    /// The best of these blocks for somebody who asks for an accessible seat: it has one, if possible exactly one and companion
+    /// seats beside it.
+    pub(super) fn best_accessible(&self, free: &[bool], blocks: &[Block]) -> Option<Block> {
+        let worth = |block: &Block| {
+            let (accessible, companion) = self.kinds(*block);
+            let misfits = (accessible - 1).abs() + (companion - i32::from(block.count) + 1).abs();
+            let (row, column) = self.twice_the_middle(*block);
+            let distance = (2 * (row - self.rows + 1)).pow(2) + (column - self.columns + 1).pow(2);
+            (self.leaves_orphan(free, *block), misfits, distance, block.first)
+        };
+        blocks.iter().copied().filter(|block| self.kinds(*block).0 > 0).min_by_key(worth)
+    }
+
+    /// The neighbours of a seat that are of this kind.
+    pub(super) fn beside(&self, seat: u16, kind: SeatKind) -> Vec<u16> {
+        let is_beside = |other: &u16| self.are_neighbours(*other, seat) || self.are_neighbours(seat, *other);
+        (0..self.seat_count()).filter(is_beside).filter(|other| self.kind(*other) == kind).collect()
+    }
+
     fn twice_the_middle(&self, block: Block) -> (i32, i32) {
         let ends = [block.first, block.first + block.count - 1].map(|seat| &self.seats[usize::from(seat)]);
         (ends[0].row + ends[1].row, ends[0].column + ends[1].column)

@@ -5,7 +5,7 @@ use crate::domain::seating::{Obstacle, Unavailable};
 
 fn best(stage: &mut Stage, count: u16) -> String {
     let made = stage.best("ann", count).unwrap();
-    stage.labels(made.block)
+    stage.labels(made.first_block)
 }
 
 fn offers(stage: &mut Stage, labels: &str) -> Vec<String> {

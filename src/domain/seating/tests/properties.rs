@@ -1,6 +1,6 @@
 //! What holds in every auditorium and after any commands.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::{
@@ -12,7 +12,8 @@ use proptest::{
 use uuid::Uuid;
 
 use super::{
-    Block, Choice, Command, Decision, OrphanRule, Refusal, ReservationId, Rules, Stage, customer, seat, tender,
+    AccessibleSeats, Block, BlockReason, Blockage, Choice, Command, Decision, OrphanRule, Refusal, ReservationId,
+    Rules, Stage, customer, seat, tender, wish,
 };
 use crate::domain::{reservation::Phase, seat_index::SeatName, seating::Unavailable};
 
@@ -122,6 +123,10 @@ enum Step {
     Confirm(Index, Option<u8>, bool),
     Cancel(Index, Option<u8>),
     Extend(Index, Option<u8>),
+    Release(Index, Vec<Index>),
+    Exchange(Index, Index),
+    Block(Index, u16),
+    Unblock(Index, u16),
     Expire,
     CancelShowtime(bool),
 }
@@ -136,6 +141,10 @@ fn steps() -> impl Strategy<Value = Step> {
         4 => (any::<Index>(), whose(), any::<bool>()).prop_map(|(of, whose, paid)| Step::Confirm(of, whose, paid)),
         2 => (any::<Index>(), whose()).prop_map(|(of, whose)| Step::Cancel(of, whose)),
         2 => (any::<Index>(), whose()).prop_map(|(of, whose)| Step::Extend(of, whose)),
+        3 => (any::<Index>(), vec(any::<Index>(), 0..3)).prop_map(|(of, seats)| Step::Release(of, seats)),
+        4 => (any::<Index>(), any::<Index>()).prop_map(|(of, first)| Step::Exchange(of, first)),
+        1 => (any::<Index>(), 1..3_u16).prop_map(|(first, count)| Step::Block(first, count)),
+        1 => (any::<Index>(), 1..3_u16).prop_map(|(first, count)| Step::Unblock(first, count)),
         2 => Just(Step::Expire),
         1 => any::<bool>().prop_map(Step::CancelShowtime),
     ]
@@ -148,8 +157,13 @@ fn take(stage: &mut Stage, step: &Step) {
     // One of them was never made.
     let ids = stage.last_id + 2 - 100;
     let of = |index: &Index| ReservationId(Uuid::from_u128(100 + index.index(ids as usize) as u128));
-    let count = stage.seating.plan().seat_index.seat_count();
-    let name = |seat: u16| stage.seating.plan().seat_index.name(seat % count);
+    let plan = Arc::clone(stage.seating.plan());
+    let count = plan.seat_index.seat_count();
+    let name = |seat: u16| plan.seat_index.name(seat % count);
+    let neighbours = |first: &Index, many: u16| -> Vec<_> {
+        let first = first.index(usize::from(count)) as u16;
+        (first..first + many).map(name).collect()
+    };
     let choice = match step {
         Step::Named(_, seats) => {
             let place = |(index, known): &(Index, bool)| match known {
@@ -158,10 +172,7 @@ fn take(stage: &mut Stage, step: &Step) {
             };
             Choice::Seats(seats.iter().map(place).collect())
         }
-        Step::Neighbours(_, first, length) => {
-            let first = first.index(usize::from(count)) as u16;
-            Choice::Seats((first..first + length).map(name).collect())
-        }
+        Step::Neighbours(_, first, length) => Choice::Seats(neighbours(first, *length)),
         Step::Best(_, count) => Choice::Best(*count),
         _ => Choice::Best(0),
     };
@@ -171,7 +182,7 @@ fn take(stage: &mut Stage, step: &Step) {
         }
         Step::Confirm(index, by, paid) => {
             let tender = paid.then(|| tender("cash"));
-            let command = Command::Confirm { reservation_id: of(index), customer_id: whose(by), tender };
+            let command = Command::Confirm { reservation_id: of(index), customer_id: whose(by), tender, late: *paid };
             stage.ask(&command).map(drop)
         }
         Step::Cancel(index, by) => {
@@ -180,6 +191,21 @@ fn take(stage: &mut Stage, step: &Step) {
         Step::Extend(index, by) => {
             stage.ask(&Command::Extend { reservation_id: of(index), customer_id: whose(by) }).map(drop)
         }
+        Step::Release(index, seats) => {
+            let has: Vec<_> = stage.seating.reservation(of(index)).into_iter().flat_map(|one| one.seats()).collect();
+            let seats = seats.iter().filter(|_| !has.is_empty()).map(|at| name(*at.get(&has))).collect();
+            stage.ask(&Command::Release { reservation_id: of(index), seats, reason: "why".to_owned() }).map(drop)
+        }
+        Step::Exchange(index, first) => {
+            let many = stage.seating.reservation(of(index)).map_or(1, |one| one.seat_count());
+            let seats = neighbours(first, many);
+            stage.ask(&Command::Exchange { reservation_id: of(index), customer_id: None, seats }).map(drop)
+        }
+        Step::Block(first, many) => {
+            let blockage = Blockage { reason: BlockReason::House, note: String::new() };
+            stage.ask(&Command::Block { seats: neighbours(first, *many), blockage }).map(drop)
+        }
+        Step::Unblock(first, many) => stage.ask(&Command::Unblock { seats: neighbours(first, *many) }).map(drop),
         Step::Expire => stage.ask(&Command::Expire).map(drop),
         Step::CancelShowtime(force) => {
             stage.ask(&Command::CancelShowtime { force: *force, expected_revision: None }).map(drop)
@@ -209,6 +235,7 @@ fn wild_rules() -> impl Strategy<Value = Rules> {
             closing,
             extension,
             orphan_rule,
+            accessible_seats: AccessibleSeats::Open,
         },
     )
 }
@@ -241,12 +268,12 @@ fn played() -> impl Strategy<Value = Stage> {
 
 /// The block that a customer without seats would get now.
 fn ask(stage: &mut Stage, choice: Choice) -> Result<Block, Refusal> {
-    let now = stage.seating.moment(stage.now);
+    let now = stage.seating.moment(&Command::Expire, stage.now);
     let reservation_id = ReservationId(Uuid::from_u128(7));
     let customer_id = customer(STRANGER);
-    let command = Command::Reserve { reservation_id, customer_id, choice, tickets: Vec::new() };
+    let command = Command::Reserve { reservation_id, customer_id, wish: wish(choice) };
     let Decision { reservation, .. } = stage.seating.decide(&command, &stage.rules, now)?;
-    Ok(reservation.expect("a reservation was asked for").block)
+    Ok(reservation.expect("a reservation was asked for").first_block)
 }
 
 fn names(stage: &Stage, block: Block) -> Vec<SeatName> {
@@ -263,7 +290,9 @@ fn blocks(stage: &Stage, count: u16) -> Vec<Block> {
 fn free_blocks(stage: &Stage, count: u16) -> Vec<Block> {
     let now = stage.now.max(stage.seating.latest());
     let live = || stage.seating.live().filter(|one| matches!(one.phase(now), Phase::Held | Phase::Confirmed));
-    blocks(stage, count).into_iter().filter(|block| !live().any(|one| one.block.overlaps(*block))).collect()
+    let is_blocked = |block: &Block| block.seats().any(|seat| stage.seating.is_blocked(seat));
+    let unblocked = blocks(stage, count).into_iter().filter(|block| !is_blocked(block));
+    unblocked.filter(|block| !live().any(|one| one.seats().any(|seat| block.seats().contains(&seat)))).collect()
 }
 
 /// The free seats without a free neighbour, if this block is taken as well.

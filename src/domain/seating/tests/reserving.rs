@@ -26,7 +26,7 @@ fn unavailable(refusal: Refusal) -> Unavailable {
 fn a_single_seat_is_contiguous() {
     let mut stage = Stage::new(&["ss_s"]);
     for label in ["A2", "A3", "A1"] {
-        assert_eq!(stage.reserve("ann", label).unwrap().block.count, 1);
+        assert_eq!(stage.reserve("ann", label).unwrap().seat_count(), 1);
     }
 }
 
@@ -34,7 +34,7 @@ fn a_single_seat_is_contiguous() {
 fn a_reservation_says_all_that_is_frozen() {
     let mut stage = Stage::new(&["ssss", "ssss"]);
     let made = stage.reserve("ann", "B3 B1 B2").unwrap();
-    assert_eq!(stage.labels(made.block), "B1 B2 B3", "from left to right, in whichever order they were named");
+    assert_eq!(stage.labels(made.first_block), "B1 B2 B3", "from left to right, in whichever order they were named");
     assert_eq!(made.customer_id, customer("ann"));
     assert_eq!(made.total().to_string(), "28.50 EUR");
     assert_eq!((made.create_time, made.expire_time()), (opening(), opening() + HOLD));
@@ -153,8 +153,7 @@ fn a_choice_over_lapsed_holds_records_their_lapse_in_the_same_decision() {
     let command = Command::Reserve {
         reservation_id: crate::domain::ids::ReservationId(uuid::Uuid::from_u128(7)),
         customer_id: customer("joe"),
-        choice: Choice::Seats(super::seats("A2 A3")),
-        tickets: Vec::new(),
+        wish: super::wish(Choice::Seats(super::seats("A2 A3"))),
     };
     let Decision { changes, reservation } = stage.ask(&command).unwrap();
     let made = reservation.unwrap();
@@ -270,7 +269,7 @@ fn a_showtime_is_rebuilt_from_what_is_live() {
     let sold = stage.reserve("bob", "A4").unwrap();
     let sold = stage.confirm(&sold).unwrap();
     let live = [(*held).clone(), (*sold).clone()];
-    let again = Seating::new(plan(&["ssss"]), showtime::State::Scheduled, 4, stage.now, live);
+    let again = Seating::new(plan(&["ssss"]), showtime::State::Scheduled, 4, stage.now, live, []);
     check(&again);
     assert_eq!((again.revision(), again.latest(), again.unclaimed_count()), (4, stage.now, 1));
     assert_eq!(again.reservation(sold.reservation_id), Some(&sold));

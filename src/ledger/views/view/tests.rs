@@ -6,7 +6,7 @@ use super::{
     super::state::{MAX_EARLY, MAX_FRAMES},
     *,
 };
-use crate::domain::{seat_index::Block, seat_map::Status, seating, showtime};
+use crate::domain::{seat_map::Status, seating, showtime};
 
 const NOON: i64 = 12 * 3_600;
 
@@ -23,7 +23,7 @@ fn view() -> View {
 fn commit(view: &View, seat: u16, status: Status, now: i64) {
     let before = view.revision();
     let mut delta = Delta { revision: before + 1, ..Delta::from(before) };
-    delta.set(Block { first: seat, count: 1 }, status);
+    delta.set([seat].into_iter(), status);
     assert_eq!(view.follow(delta, at(now)), Followed::Done);
 }
 
