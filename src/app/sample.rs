@@ -1,4 +1,5 @@
-//! The sample: three auditoriums and six upcoming showtimes, created once, by the use cases that callers use.
+//! The sample: three auditoriums and six upcoming showtimes, each with a pair of blocked seats. They are created once, by the use
+//! cases that callers use.
 //!
 //! Each step has a request id that is the same in every run, so that a start continues a sample that was interrupted. A setting
 //! is set when the sample is complete.
@@ -17,6 +18,8 @@ use crate::domain::{
     money::Currency,
     movie::MovieId,
     prices::{PriceList, TicketType},
+    seat_index::{RowLabel, SeatName},
+    seating::{BlockReason, Blockage},
     showtime::NewShowtime,
     violations::Violations,
 };
@@ -51,7 +54,7 @@ impl App {
             screens.push(self.sample_auditorium(name, rows, seats).await?);
         }
         for showtime in SHOWTIMES {
-            self.sample_showtime(&screens[showtime.0], showtime).await?;
+            self.sample_showtime(&screens[showtime.0], AUDITORIUMS[showtime.0].1, showtime).await?;
         }
         self.0.store.setting_or_insert(DONE, b"complete").await?;
         Ok(true)
@@ -67,6 +70,7 @@ impl App {
     async fn sample_showtime(
         &self,
         screen: &Auditorium,
+        rows: u8,
         (_, days, hour, minute, movie, minutes, cents): (usize, u64, u32, u32, &str, u64, i64),
     ) -> Result<(), Error> {
         let day = screen.local_date(self.0.clock.now()) + Days::new(days);
@@ -83,9 +87,16 @@ impl App {
             hold_duration: None,
         };
         let name = format!("{} {days} {hour}:{minute}", screen.name);
-        match self.create_showtime(&sample_origin("CreateShowtime", &name), new).await {
+        let id = match self.create_showtime(&sample_origin("CreateShowtime", &name), new).await {
+            Ok(scheduled) => scheduled.value.facts.showtime_id,
             // An interrupted run, or another instance, has scheduled it.
-            Ok(_) | Err(Error::Overlaps { .. }) => Ok(()),
+            Err(Error::Overlaps { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let blockage = Blockage { reason: BlockReason::House, note: "For guests of the house".to_owned() };
+        match self.block_seats(&sample_origin("BlockSeats", &name), id, house_seats(rows), blockage).await {
+            // Somebody was faster, or the showtime was cancelled meanwhile.
+            Ok(_) | Err(Error::Refused(_)) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -126,6 +137,12 @@ fn cells(row: u8, rows: u8, seats: usize) -> String {
         _ => "s".repeat(seats),
     };
     format!("{}_{}_{}", &kinds[..side], &kinds[side..seats - side], &kinds[seats - side..])
+}
+
+/// The pair of seats that each showtime keeps back: the first two of the middle one of so many rows.
+fn house_seats(rows: u8) -> Vec<SeatName> {
+    let row = RowLabel::parse(&label(rows / 2));
+    row.into_iter().flat_map(|row| [1, 2].map(|number| SeatName { row, number })).collect()
 }
 
 /// The origin of one step of the sample. The fingerprint leaves the content out, because a start that continues the sample

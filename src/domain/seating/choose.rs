@@ -51,7 +51,7 @@ pub(super) enum Access {
 /// The free seats of an auditorium at one time.
 pub(super) struct Free<'a> {
     seat_index: &'a SeatIndex,
-    free: Vec<bool>,
+    seats: Vec<bool>,
     access: Access,
 }
 
@@ -59,13 +59,15 @@ impl<'a> Free<'a> {
     /// `own` counts as free.
     pub(super) fn of(seating: &'a Seating, own: &[u16], access: Access, now: DateTime<Utc>) -> Self {
         let seat_index = seating.plan.seat_index.as_ref();
-        let mut free: Vec<_> = (0..seat_index.seat_count()).map(|seat| seating.is_free(seat, now)).collect();
-        own.iter().for_each(|seat| free[usize::from(*seat)] = true);
-        Self { seat_index, free, access }
+        let mut seats: Vec<_> = (0..seat_index.seat_count()).map(|seat| seating.is_free(seat, now)).collect();
+        for seat in own {
+            seats[usize::from(*seat)] = true;
+        }
+        Self { seat_index, seats, access }
     }
 
     fn is_free(&self, seat: u16) -> bool {
-        self.free[usize::from(seat)]
+        self.seats[usize::from(seat)]
     }
 
     /// The best free block of this size: near the middle of the auditorium, if possible without leaving an orphan. If accessible

@@ -168,7 +168,7 @@ impl LedgerTx {
             format!("SELECT showtime_id, seat FROM blocked_seats WHERE showtime_id {}", ids_among(self.backend(), 1));
         let ids = self.ids(ids.iter().map(|id| id.0));
         let rows = self.all::<BlockedSeatRow>(self.statement(sql, [ids])).await?;
-        Ok(rows.into_iter().map(|row| (ShowtimeId(row.showtime_id), row.seat as u16)).collect())
+        Ok(rows.into_iter().map(|row| (ShowtimeId(row.showtime_id), row.seat.cast_unsigned())).collect())
     }
 
     /// These reservations. Those that do not exist are missing.
