@@ -178,6 +178,8 @@ struct CachedRefusal {
     status: Status,
 }
 
+/// Most seats that a refusal lists: those of the largest reservation. More can be blocked at once.
+const MAX_SEATS: usize = 100;
 /// Most refusals that one thread caches.
 const MAX_CACHED: usize = 8;
 
@@ -239,7 +241,8 @@ fn fits(budget: &mut ByteBudget, message: &impl Message) -> bool {
     budget.take(message.encoded_len() + 3)
 }
 
-/// Our own detail. It always lists every seat; the blocks on offer are listed as far as the budget reaches.
+/// Our own detail. It always lists every seat that a reservation could have; the blocks on offer are listed as far as the budget
+/// reaches.
 fn seats_unavailable(refused: &Refused, unavailable: &Unavailable, budget: &mut ByteBudget) -> pb::SeatsUnavailable {
     let seat_index = &refused.plan.seat_index;
     let seat = |(seat, obstacle): &(u16, Obstacle)| {
@@ -251,7 +254,7 @@ fn seats_unavailable(refused: &Refused, unavailable: &Unavailable, budget: &mut 
         };
         pb::UnavailableSeat { seat: Some(convert::seat(seat_index.name(*seat))), state: state.into(), held_until }
     };
-    let seats: Vec<_> = unavailable.seats.iter().map(seat).collect();
+    let seats: Vec<_> = unavailable.seats.iter().take(MAX_SEATS).map(seat).collect();
     for seat in &seats {
         fits(budget, seat);
     }
