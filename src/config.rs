@@ -102,6 +102,18 @@ pub fn from(
     Ok(Parsed { command, warnings })
 }
 
+impl Config {
+    /// Whether sample auditoriums and showtimes are created.
+    #[must_use]
+    pub fn wants_sample(&self) -> bool {
+        match self.cinema.sample {
+            Sample::Auto => self.database.database_url.is_none() && self.provider.provider_url.is_none(),
+            Sample::On => true,
+            Sample::Off => false,
+        }
+    }
+}
+
 /// The names of all environment variables that are options.
 #[must_use]
 pub fn variables() -> Vec<String> {

@@ -388,15 +388,3 @@ options! {
         asyncapi: bool = false,
     }
 }
-
-impl Config {
-    /// Whether sample auditoriums and showtimes are created.
-    #[must_use]
-    pub fn wants_sample(&self) -> bool {
-        match self.cinema.sample {
-            Sample::Auto => self.database.database_url.is_none() && self.provider.provider_url.is_none(),
-            Sample::On => true,
-            Sample::Off => false,
-        }
-    }
-}

@@ -3,6 +3,7 @@
 //! It shares the types of the domain (commands, refusals, reservations) and none of its rules. The rules are written here a
 //! second time, as plainly as possible and without regard to speed, so that both can be compared.
 
+mod choosing;
 mod prices;
 mod sales;
 mod seat_plan;
@@ -12,10 +13,9 @@ use std::time::Duration;
 use boxoffice::domain::{
     ids::ReservationId,
     layout::Layout,
-    layout::SeatKind,
     reservation::{CustomerId, Phase, Record, Reservation, Sale, State, Tender},
-    seat_index::{BadChoice, BadKind, Block, SeatName},
-    seating::{AccessibleSeats, Choice, Command, Obstacle, OrphanRule, Refusal, Rules, Unavailable, Wish},
+    seat_index::{BadChoice, BadKind, SeatName},
+    seating::{Choice, Command, Refusal, Rules, Wish},
     showtime::{self, Facts},
     violations::Violations,
 };
@@ -266,102 +266,6 @@ impl Model {
         if wanted > usize::from(self.rules.max_seats) { Err(bad(BadKind::TooMany)) } else { Ok(wanted) }
     }
 
-    fn named(&self, names: &[SeatName], asking: &Asking, now: DateTime<Utc>) -> Result<Block, Refusal> {
-        let block = self.seat_plan.block(names).map_err(bad)?;
-        // What is blocked for the caller is free only if it is named.
-        let own = asking.own.iter().copied();
-        let own = own.filter(|seat| !self.blocked.contains(seat) || block.seats().contains(seat)).collect();
-        let asking = &Asking { own, ..asking.clone() };
-        let others = block.seats().filter(|seat| !asking.own.contains(seat));
-        let obstacles: Vec<_> = others.filter_map(|seat| Some((seat, self.obstacle(seat, now)?))).collect();
-        if !obstacles.is_empty() {
-            return Err(Refusal::Unavailable(self.unavailable(obstacles, block, asking, now)));
-        }
-        let kept: Vec<_> = block.seats().filter(|seat| self.is_kept(*seat, block, asking, now)).collect();
-        if !kept.is_empty() {
-            let seats = kept.into_iter().map(|seat| (seat, Obstacle::AccessibleOnly)).collect();
-            return Err(Refusal::AccessibleOnly(self.unavailable(seats, block, asking, now)));
-        }
-        let free = self.free_for(asking, now);
-        let orphans = self.seat_plan.orphans(&free, block);
-        let all_leave_orphans =
-            self.blocks_for(asking, block.count, now).iter().all(|other| self.seat_plan.leaves_orphan(&free, *other));
-        if self.rules.orphan_rule == OrphanRule::Refuse && !orphans.is_empty() && !all_leave_orphans {
-            let seats = orphans.into_iter().map(|seat| (seat, Obstacle::Orphan)).collect();
-            return Err(Refusal::LeavesOrphan(self.unavailable(seats, block, asking, now)));
-        }
-        Ok(block)
-    }
-
-    /// Why a seat is not free.
-    fn obstacle(&self, seat: u16, now: DateTime<Utc>) -> Option<Obstacle> {
-        if self.blocked.contains(&seat) {
-            return Some(Obstacle::Blocked);
-        }
-        let owner = self.live(now).find(|it| sales::seats(it).contains(&seat))?;
-        Some(match owner.state {
-            State::Held => Obstacle::Held { until: owner.expire_time },
-            _ => Obstacle::Sold,
-        })
-    }
-
-    /// Whether a seat of a block is kept for those who ask for accessible seats.
-    fn is_kept(&self, seat: u16, block: Block, asking: &Asking, now: DateTime<Utc>) -> bool {
-        let AccessibleSeats::OnRequest { open_before } = self.rules.accessible_seats else { return false };
-        if now >= self.facts.start_time - span(open_before) {
-            return false;
-        }
-        let accessible_beside = self.seat_plan.beside(seat, SeatKind::Accessible);
-        match self.seat_plan.kind(seat) {
-            SeatKind::Standard | SeatKind::Premium => false,
-            SeatKind::Accessible => !asking.accessible,
-            SeatKind::Companion => {
-                !accessible_beside.is_empty() && !accessible_beside.iter().any(|one| block.seats().contains(one))
-            }
-        }
-    }
-
-    /// The blocks of this size that could be had.
-    fn blocks_for(&self, asking: &Asking, count: u16, now: DateTime<Utc>) -> Vec<Block> {
-        let mut blocks = self.seat_plan.free_blocks(&self.free_for(asking, now), count);
-        blocks.retain(|block| !block.seats().any(|seat| self.is_kept(seat, *block, asking, now)));
-        blocks
-    }
-
-    /// The seats that are not available, and up to three blocks: each the best that has no seat in common with those before.
-    fn unavailable(
-        &self,
-        seats: Vec<(u16, Obstacle)>,
-        requested: Block,
-        asking: &Asking,
-        now: DateTime<Utc>,
-    ) -> Unavailable {
-        let free = self.free_for(asking, now);
-        let mut left = self.blocks_for(asking, requested.count, now);
-        let all_leave_orphans = left.iter().all(|block| self.seat_plan.leaves_orphan(&free, *block));
-        if self.rules.orphan_rule == OrphanRule::Refuse && !all_leave_orphans {
-            left.retain(|block| !self.seat_plan.leaves_orphan(&free, *block));
-        }
-        let mut offers: Vec<Block> = Vec::new();
-        while offers.len() < 3 {
-            let Some(next) = self.seat_plan.nearest(&free, &left, Some(requested)) else { break };
-            offers.push(next);
-            left.retain(|block| !block.overlaps(next));
-        }
-        Unavailable { seats, offers }
-    }
-
-    fn best(&self, count: u16, accessible: bool, now: DateTime<Utc>) -> Result<Block, Refusal> {
-        let asking = Asking { accessible, own: Vec::new() };
-        let free = self.free_for(&asking, now);
-        let blocks = self.blocks_for(&asking, count, now);
-        let none = Refusal::Unavailable(Unavailable { seats: Vec::new(), offers: Vec::new() });
-        if accessible {
-            return self.seat_plan.best_accessible(&free, &blocks).ok_or(none);
-        }
-        self.seat_plan.nearest(&free, &blocks, None).ok_or(none)
-    }
-
     fn find(&self, id: ReservationId, customer: Option<&CustomerId>) -> Result<usize, Refusal> {
         let is_it = |it: &Record| it.reservation_id == id && (customer.is_none() || customer == Some(&it.customer_id));
         self.reservations.iter().position(is_it).ok_or(Refusal::NoReservation)
@@ -445,11 +349,6 @@ impl Model {
             State::Confirmed(_) => true,
             State::Cancelled { .. } | State::Expired => false,
         })
-    }
-
-    /// Which seats are free for a caller.
-    fn free_for(&self, asking: &Asking, now: DateTime<Utc>) -> Vec<bool> {
-        (0..self.seat_count()).map(|seat| asking.own.contains(&seat) || self.obstacle(seat, now).is_none()).collect()
     }
 
     /// Records lapsed holds at the current revision.

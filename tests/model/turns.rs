@@ -281,37 +281,6 @@ fn commands(progress: &Progress) -> BoxedStrategy<Command> {
         (which(), customer()).prop_map(|(reservation_id, customer_id)| Command::Cancel { reservation_id, customer_id });
     let extend =
         (which(), customer()).prop_map(|(reservation_id, customer_id)| Command::Extend { reservation_id, customer_id });
-    let names: Vec<_> = (0..progress.model.seat_count()).map(|seat| progress.model.name(seat)).collect();
-    let some = |most: usize| vec(select(names.clone()), 0..most);
-    let has = progress.model.reservations().iter().map(|it| Reservation::restore(it.clone()));
-    let has: HashMap<_, Vec<_>> = has.map(|it| (it.reservation_id, it.seats().collect())).collect();
-    let (of_release, of_exchange) = (has.clone(), has);
-    let all = names.clone();
-    let release = (which(), vec(any::<Index>(), 0..3), some(2)).prop_map(move |(reservation_id, own, others)| {
-        let has = of_release.get(&reservation_id).cloned().unwrap_or_default();
-        let own = own.iter().filter(|_| !has.is_empty()).map(|index| all[usize::from(*index.get(&has))]);
-        Command::Release { reservation_id, seats: own.chain(others).collect(), reason: "a reason".to_owned() }
-    });
-    let all = names.clone();
-    let exchange =
-        (which(), customer(), any::<Index>(), 0..10_u8).prop_map(move |(reservation_id, customer_id, first, other)| {
-            // Mostly as many neighbours as the reservation has.
-            let many = of_exchange.get(&reservation_id).map_or(1, Vec::len) + usize::from(other == 0);
-            let first = first.index(all.len());
-            let seats = all[first..all.len().min(first + many)].to_vec();
-            Command::Exchange { reservation_id, customer_id, seats }
-        });
-    let blockage = || Blockage { reason: BlockReason::Maintenance, note: "a note".to_owned() };
-    let block = some(3).prop_map(move |seats| Command::Block { seats, blockage: blockage() });
-    let kept: Vec<_> = progress.model.blocked().iter().map(|seat| progress.model.name(*seat)).collect();
-    let unblock = (vec(any::<Index>(), 0..3), some(2)).prop_map(move |(own, others)| {
-        let own = own.iter().filter(|_| !kept.is_empty()).map(|index| *index.get(&kept));
-        let mut seats: Vec<_> = own.collect();
-        if seats.is_empty() {
-            seats = others;
-        }
-        Command::Unblock { seats }
-    });
     let to_cancel = if progress.turns > LATE { 8 } else { 0 };
     let revision = progress.model.revision();
     let expected = prop_oneof![3 => Just(None), 3 => Just(Some(revision)), 2 => (-2..=2_i64).prop_map(move |by| Some(revision + by))];
@@ -322,14 +291,70 @@ fn commands(progress: &Progress) -> BoxedStrategy<Command> {
         24 => confirm,
         8 => cancel,
         12 => extend,
-        14 => release,
-        16 => exchange,
-        4 => block,
-        4 => unblock,
+        14 => releases(&progress.model, which()),
+        16 => exchanges(&progress.model, which(), customer()),
+        8 => blocks(&progress.model),
         8 => Just(Command::Expire),
         to_cancel => cancel_showtime,
     ]
     .boxed()
+}
+
+/// The seats of each reservation.
+fn seats_of_reservations(model: &Model) -> HashMap<ReservationId, Vec<u16>> {
+    let all = model.reservations().iter().map(|it| Reservation::restore(it.clone()));
+    all.map(|it| (it.reservation_id, it.seats().collect())).collect()
+}
+
+fn names(model: &Model) -> Vec<SeatName> {
+    (0..model.seat_count()).map(|seat| model.name(seat)).collect()
+}
+
+/// Gives back seats that a reservation has, and sometimes others.
+fn releases(model: &Model, which: impl Strategy<Value = ReservationId> + 'static) -> BoxedStrategy<Command> {
+    let (has, names) = (seats_of_reservations(model), names(model));
+    let others = vec(select(names.clone()), 0..2);
+    let seats = (which, vec(any::<Index>(), 0..3), others);
+    let release = seats.prop_map(move |(reservation_id, own, others)| {
+        let has = has.get(&reservation_id).cloned().unwrap_or_default();
+        let own = own.iter().filter(|_| !has.is_empty()).map(|index| names[usize::from(*index.get(&has))]);
+        Command::Release { reservation_id, seats: own.chain(others).collect(), reason: "a reason".to_owned() }
+    });
+    release.boxed()
+}
+
+/// Exchanges the seats of a reservation, mostly for as many neighbours.
+fn exchanges(
+    model: &Model,
+    which: impl Strategy<Value = ReservationId> + 'static,
+    customer: impl Strategy<Value = Option<CustomerId>> + 'static,
+) -> BoxedStrategy<Command> {
+    let (has, names) = (seats_of_reservations(model), names(model));
+    let seats = (which, customer, any::<Index>(), 0..10_u8);
+    let exchange = seats.prop_map(move |(reservation_id, customer_id, first, other)| {
+        let many = has.get(&reservation_id).map_or(1, Vec::len) + usize::from(other == 0);
+        let first = first.index(names.len());
+        let seats = names[first..names.len().min(first + many)].to_vec();
+        Command::Exchange { reservation_id, customer_id, seats }
+    });
+    exchange.boxed()
+}
+
+/// Blocks any seats, and unblocks mostly blocked ones.
+fn blocks(model: &Model) -> impl Strategy<Value = Command> + use<> {
+    let some = |most: usize| vec(select(names(model)), 0..most);
+    let blockage = || Blockage { reason: BlockReason::Maintenance, note: "a note".to_owned() };
+    let block = some(3).prop_map(move |seats| Command::Block { seats, blockage: blockage() });
+    let kept: Vec<_> = model.blocked().iter().map(|seat| model.name(*seat)).collect();
+    let unblock = (vec(any::<Index>(), 0..3), some(2)).prop_map(move |(own, others)| {
+        let own = own.iter().filter(|_| !kept.is_empty()).map(|index| *index.get(&kept));
+        let mut seats: Vec<_> = own.collect();
+        if seats.is_empty() {
+            seats = others;
+        }
+        Command::Unblock { seats }
+    });
+    prop_oneof![block, unblock]
 }
 
 /// Chooses neighbouring seats in either order, or sometimes any seats.

@@ -1,6 +1,6 @@
 //! The steps that instances replay, so that a change made by another instance does not need every seat to be read again.
 //!
-//! A row of the outbox has two parts. Field 1 has the public events. Field 2 has [`Step`], which only this service reads: one
+//! A row of the outbox has two parts. Field 1 has the public events. Field 2 has steps (`step.rs`), which only this service reads: one
 //! for each revision. Replaying reads nothing else, so that public events can gain, lose or redact fields, and so that steps
 //! can change without consumers noticing. The fields of a step are: the revision, the time of the decision, and of each change
 //! the reservation's id and its seats; of a new hold also the customer's id, the prices and the expire time; of an extension, the
@@ -11,6 +11,8 @@
 //! A row without steps, with steps of a later [`FORMAT`] or with steps that do not follow from what is in memory is not
 //! replayed; the showtime is then read anew. That costs a query and is always right.
 
+mod encode;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +21,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 
+use self::step::{Kind, NewHold, NewSale, NewSeats, Recovered, Row, Step, StepChange, StepTender};
 use crate::{
     domain::{
         ids::ReservationId,
@@ -31,191 +34,14 @@ use crate::{
     store::rows::{amendment, prices::StoredLines},
 };
 
+pub(super) use encode::add_step;
+
 /// The latest format that this version reads.
 ///
 /// An addition without which a step would be misread raises it, and is written with it. Instances of the version before then read the
 /// showtime anew. Format 2 has the lines of new holds, where they are not plain. Format 3 has blocked seats and what becomes of a
 /// sale.
 const FORMAT: u32 = 3;
-
-/// A row of the outbox, without the public events.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Row {
-    #[prost(message, repeated, tag = "2")]
-    steps: Vec<Step>,
-}
-
-/// The changes of one revision of a showtime.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Step {
-    #[prost(uint32, tag = "1")]
-    format: u32,
-    #[prost(int64, tag = "2")]
-    revision: i64,
-    /// When the changes were decided, in microseconds since 1970.
-    #[prost(int64, tag = "3")]
-    decide_time: i64,
-    #[prost(message, repeated, tag = "4")]
-    changes: Vec<StepChange>,
-}
-
-/// A change of one reservation, or of the showtime.
-#[derive(Clone, PartialEq, prost::Message)]
-struct StepChange {
-    /// 16 bytes; empty if the showtime changed.
-    #[prost(bytes = "vec", tag = "1")]
-    reservation_id: Vec<u8>,
-    #[prost(uint32, tag = "2")]
-    first_seat: u32,
-    #[prost(uint32, tag = "3")]
-    seat_count: u32,
-    /// The seats, if they are not neighbours. `seat_count` is then 0.
-    #[prost(uint32, repeated, tag = "16")]
-    seats: Vec<u32>,
-    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
-    kind: Option<Kind>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum Kind {
-    #[prost(message, tag = "4")]
-    Held(NewHold),
-    #[prost(message, tag = "5")]
-    Confirmed(NewSale),
-    /// The new `expire_time`, in microseconds since 1970.
-    #[prost(int64, tag = "6")]
-    Extended(i64),
-    #[prost(message, tag = "7")]
-    Cancelled(()),
-    #[prost(message, tag = "8")]
-    Expired(()),
-    /// The number of confirmed reservations that were cancelled.
-    #[prost(int32, tag = "9")]
-    ShowtimeCancelled(i32),
-    #[prost(message, tag = "10")]
-    Exchanged(NewSeats),
-    /// The seats that were given back.
-    #[prost(message, tag = "11")]
-    Released(SeatList),
-    #[prost(message, tag = "12")]
-    Recovered(Recovered),
-    #[prost(message, tag = "13")]
-    RefundDue(()),
-    #[prost(message, tag = "14")]
-    Blocked(SeatList),
-    #[prost(message, tag = "15")]
-    Unblocked(SeatList),
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct SeatList {
-    #[prost(uint32, repeated, tag = "1")]
-    seats: Vec<u32>,
-}
-
-/// An exchange: the seats of the change are the new ones.
-#[derive(Clone, PartialEq, prost::Message)]
-struct NewSeats {
-    #[prost(uint32, repeated, tag = "1")]
-    before: Vec<u32>,
-    /// The sum of the lines of a hold.
-    #[prost(int64, tag = "2")]
-    total_minor: i64,
-    /// The lines of a hold. `None`: all of them are plain.
-    #[prost(message, optional, tag = "3")]
-    lines: Option<StoredLines>,
-    /// When the hold lapses, in microseconds since 1970. `None`: the seats are sold.
-    #[prost(int64, optional, tag = "4")]
-    expire_time: Option<i64>,
-}
-
-/// A hold that had expired and was sold after all.
-#[derive(Clone, PartialEq, prost::Message)]
-struct Recovered {
-    /// As it was made, with the latest expire time.
-    #[prost(message, optional, tag = "1")]
-    hold: Option<NewHold>,
-    #[prost(uint32, tag = "7")]
-    first_seat: u32,
-    #[prost(uint32, tag = "8")]
-    seat_count: u32,
-    #[prost(bytes = "vec", optional, tag = "2")]
-    amendment: Option<Vec<u8>>,
-    /// In microseconds since 1970.
-    #[prost(int64, tag = "3")]
-    create_time: i64,
-    /// In microseconds since 1970.
-    #[prost(int64, tag = "4")]
-    first_expire_time: i64,
-    #[prost(int64, tag = "5")]
-    first_revision: i64,
-    #[prost(message, optional, tag = "6")]
-    tender: Option<StepTender>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct NewHold {
-    #[prost(string, tag = "1")]
-    customer_id: String,
-    /// The total price in the minor unit of the showtime's currency.
-    #[prost(int64, tag = "2")]
-    total_minor: i64,
-    /// When the hold lapses, in microseconds since 1970.
-    #[prost(int64, tag = "3")]
-    expire_time: i64,
-    /// `None`: all lines are plain.
-    #[prost(message, optional, tag = "4")]
-    lines: Option<StoredLines>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct NewSale {
-    #[prost(message, optional, tag = "1")]
-    tender: Option<StepTender>,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct StepTender {
-    #[prost(string, tag = "1")]
-    method: String,
-    #[prost(string, tag = "2")]
-    transaction_id: String,
-}
-
-/// Adds the changes of one revision to a row.
-pub(super) fn add_step(row: &mut Vec<u8>, revision: i64, now: DateTime<Utc>, changes: &[Change]) {
-    let changes: Vec<_> = changes.iter().map(encode).collect();
-    let format = changes.iter().map(format_of).max().unwrap_or(1);
-    let step = Step { format, revision, decide_time: now.timestamp_micros(), changes };
-    // Repeated fields of concatenated messages are joined, so a row grows step by step.
-    prost::encoding::message::encode(2, &step, row);
-}
-
-/// The first format that has such a change.
-fn format_of(change: &StepChange) -> u32 {
-    if !change.seats.is_empty() {
-        return 3;
-    }
-    match &change.kind {
-        Some(Kind::Held(NewHold { lines: None, .. })) | None => 1,
-        Some(Kind::Held(_)) => 2,
-        Some(
-            Kind::Confirmed(_)
-            | Kind::Extended(_)
-            | Kind::Cancelled(())
-            | Kind::Expired(())
-            | Kind::ShowtimeCancelled(_),
-        ) => 1,
-        Some(
-            Kind::Exchanged(_)
-            | Kind::Released(_)
-            | Kind::Recovered(_)
-            | Kind::RefundDue(())
-            | Kind::Blocked(_)
-            | Kind::Unblocked(_),
-        ) => 3,
-    }
-}
 
 /// Replays the steps of a row that another instance has written.
 ///
@@ -302,88 +128,10 @@ fn read(row: &[u8]) -> Option<Vec<Step>> {
     readable.then_some(steps)
 }
 
-fn encode(change: &Change) -> StepChange {
-    let (reservation, kind) = match change {
-        Change::Reserved(held) => (held, Kind::Held(new_hold(held))),
-        Change::Confirmed(sold) => {
-            let tender = sold.sale().and_then(|sale| sale.tender.as_ref());
-            (sold, Kind::Confirmed(NewSale { tender: tender.map(step_tender) }))
-        }
-        Change::Recovered(sold) => {
-            let recovered = Recovered {
-                hold: Some(new_hold(sold)),
-                first_seat: sold.first_block.first.into(),
-                seat_count: sold.first_block.count.into(),
-                amendment: sold.amendment().map(amendment::encode),
-                create_time: sold.create_time.timestamp_micros(),
-                first_expire_time: sold.first_expire_time.timestamp_micros(),
-                first_revision: sold.first_revision,
-                tender: sold.sale().and_then(|sale| sale.tender.as_ref()).map(step_tender),
-            };
-            (sold, Kind::Recovered(recovered))
-        }
-        Change::Extended(held) => (held, Kind::Extended(held.expire_time().timestamp_micros())),
-        Change::Cancelled(ended) => (ended, Kind::Cancelled(())),
-        Change::Expired(ended) => (ended, Kind::Expired(())),
-        Change::Exchanged { reservation, before } => {
-            let lines = StoredLines::of(reservation.lines());
-            let expire_time = matches!(reservation.state(), State::Held).then(|| reservation.expire_time());
-            let new_seats = NewSeats {
-                before: list(before.iter().copied()),
-                total_minor: if lines.is_some() { 0 } else { reservation.lines().total() },
-                lines,
-                expire_time: expire_time.map(|time| time.timestamp_micros()),
-            };
-            (reservation, Kind::Exchanged(new_seats))
-        }
-        Change::Released { reservation, seats, .. } => {
-            (reservation, Kind::Released(SeatList { seats: list(seats.iter().copied()) }))
-        }
-        Change::RefundDue(ended) => (ended, Kind::RefundDue(())),
-        Change::Blocked { seats, .. } => {
-            return about_showtime(Kind::Blocked(SeatList { seats: list(seats.iter().copied()) }));
-        }
-        Change::Unblocked { seats } => {
-            return about_showtime(Kind::Unblocked(SeatList { seats: list(seats.iter().copied()) }));
-        }
-        Change::ShowtimeCancelled { confirmed_count, .. } => {
-            return about_showtime(Kind::ShowtimeCancelled(*confirmed_count));
-        }
-    };
-    let reservation_id = reservation.reservation_id.0.as_bytes().to_vec();
-    let Block { first, count } = reservation.first_block;
-    if reservation.amendment().is_none() {
-        let (first_seat, seat_count) = (first.into(), count.into());
-        return StepChange { reservation_id, first_seat, seat_count, seats: Vec::new(), kind: Some(kind) };
-    }
-    StepChange { reservation_id, seats: list(reservation.seats()), kind: Some(kind), ..StepChange::default() }
-}
-
-fn about_showtime(kind: Kind) -> StepChange {
-    StepChange { kind: Some(kind), ..StepChange::default() }
-}
-
-fn new_hold(held: &Reservation) -> NewHold {
-    NewHold {
-        customer_id: held.customer_id.to_string(),
-        total_minor: held.first_lines.total(),
-        expire_time: held.expire_time().timestamp_micros(),
-        lines: StoredLines::of(&held.first_lines),
-    }
-}
-
-fn step_tender(Tender { method, transaction_id }: &Tender) -> StepTender {
-    StepTender { method: method.clone(), transaction_id: transaction_id.clone() }
-}
-
 impl StepTender {
     fn read(&self) -> Tender {
         Tender { method: self.method.clone(), transaction_id: self.transaction_id.clone() }
     }
-}
-
-fn list(seats: impl Iterator<Item = u16>) -> Vec<u32> {
-    seats.map(u32::from).collect()
 }
 
 /// The change as it was decided, if it is possible on this seating.
