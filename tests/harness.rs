@@ -40,6 +40,7 @@ pub(crate) mod requests;
 pub(crate) mod sales;
 pub(crate) mod seats;
 pub(crate) mod server;
+pub(crate) mod staff;
 pub(crate) mod supervisor;
 pub(crate) mod watching;
 pub(crate) mod webhooks;

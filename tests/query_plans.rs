@@ -3,6 +3,8 @@
 //! The plans are of the very statements that the service sends. On Postgres the service asks for generic plans, so these are
 //! checked too, and the database's own counters show what the running service did.
 
+mod rows;
+
 use boxoffice::{
     domain::{
         ids::{AuditoriumId, ReservationId, ShowtimeId},
@@ -17,103 +19,15 @@ use boxoffice::{
     store::{Cursor, PLANNING, ReservationCursor, statements},
 };
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement, prelude::Uuid};
+use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
 
+use self::rows::{FIRST, SHOWTIMES, beginning, id, with_many_rows};
 use crate::harness::{
-    Server, Store, World, create_auditorium, eventually, in_hours, new_showtime, request_id,
-    seats::{cancel, extend, get, reserve, these},
+    Server, Store, eventually, in_hours, new_showtime, request_id,
+    seats::{cancel, confirm, extend, get, reserve, these},
+    staff::{block, blocked, confirm_late, exchange, release, unblock},
     timestamp,
 };
-
-/// The number of auditoriums. There are ten in a cinema, with five showtimes each, of fifty movies. One showtime in ten is
-/// cancelled. With fewer auditoriums Postgres rightly reads all of them for a join.
-const AUDITORIUMS: i64 = 4_000;
-const SHOWTIMES: i64 = 20_000;
-/// The number of reservations, made one second after the other. Each customer and each showtime has ten. Two in five are not
-/// held any more.
-const RESERVATIONS: i64 = 40_000;
-/// The id of the first of these showtimes.
-const FIRST: i64 = 1_000_000;
-
-/// Returns a stopped server with many rows in its database, and the id of the auditorium that the server has made.
-async fn with_many_rows(store: Store) -> (World, String) {
-    let world = World::start(store).await;
-    let auditorium = create_auditorium(world.auditoriums()).await.auditorium_id;
-    world.showtimes().create_showtime(new_showtime(&auditorium, in_hours(0))).await.expect("the slot is free");
-    world.stop().await;
-    let begin = beginning().format("%Y-%m-%d %H:%M:%S");
-    let id = |number: &str| match store {
-        Store::Sqlite => format!("unhex(printf('%032d', {number}))"),
-        Store::Postgres => format!("lpad(({number})::text, 32, '0')::uuid"),
-    };
-    let minute = |minute: &str| match store {
-        Store::Sqlite => format!("strftime('%Y-%m-%dT%H:%M:%S', '{begin}', ({minute}) || ' minutes') || '+00:00'"),
-        Store::Postgres => format!("timestamptz '{begin}+00' + ({minute}) * interval '1 minute'"),
-    };
-    let date = match store {
-        Store::Sqlite => format!("substr({}, 1, 10)", minute("m")),
-        Store::Postgres => format!("(timestamp '{begin}' + m * interval '1 minute')::date"),
-    };
-    let auditoriums = format!(
-        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {AUDITORIUMS} - 1) \
-         INSERT INTO auditoriums SELECT {}, 'Screen ' || (i % 10), 'Cinema ' || (i / 10), time_zone, layout, seat_count, \
-         create_time FROM n, auditoriums",
-        id("i")
-    );
-    let showtimes = format!(
-        "WITH RECURSIVE n(i, m) AS (SELECT 0, 0 UNION ALL \
-             SELECT i + 1, (i + 1) / {AUDITORIUMS} * 60 FROM n WHERE i < {SHOWTIMES} - 1) \
-         INSERT INTO showtimes SELECT {}, {}, 'tt' || (i % 50), movie, {}, {}, {}, {date}, currency, price_minor, hold_us, \
-         create_time, CASE i % 10 WHEN 0 THEN 'cancelled' ELSE 'scheduled' END, \
-         CASE i % 10 WHEN 0 THEN create_time END, 'Cinema ' || (i % {AUDITORIUMS} / 10), NULL FROM n, showtimes",
-        id(&format!("{FIRST} + i")),
-        id(&format!("i % {AUDITORIUMS}")),
-        minute("m"),
-        minute("m + 30"),
-        minute("m + 45"),
-    );
-    let second = match store {
-        Store::Sqlite => format!("strftime('%Y-%m-%dT%H:%M:%S', '{begin}', i || ' seconds') || '+00:00'"),
-        Store::Postgres => format!("timestamptz '{begin}+00' + i * interval '1 second'"),
-    };
-    let reservations = format!(
-        "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < {RESERVATIONS} - 1) \
-         INSERT INTO reservations (reservation_id, showtime_id, customer_id, first_seat, seat_count, total_minor, create_time, \
-         first_expire_time, expire_time, first_revision, state, revision, confirm_time) \
-         SELECT {}, {}, 'customer ' || (i % {}), i % 10, 1, 950, {second}, {second}, {second}, 2, \
-         CASE i % 5 WHEN 0 THEN 'confirmed' WHEN 1 THEN 'expired' ELSE 'held' END, 2, \
-         CASE i % 5 WHEN 0 THEN {second} END FROM n",
-        id("i"),
-        id(&format!("{FIRST} + i / 10")),
-        RESERVATIONS / 10,
-    );
-    let claims = "INSERT INTO seat_claims SELECT showtime_id, first_seat, reservation_id FROM reservations";
-    let standings = "INSERT INTO standings SELECT showtime_id, 10, 2, NULL, NULL FROM showtimes \
-         WHERE showtime_id NOT IN (SELECT showtime_id FROM standings)";
-    let outbox = "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time) \
-         SELECT s.showtime_id, 2, 2, o.events, o.create_time FROM showtimes s, (SELECT * FROM outbox LIMIT 1) o";
-    let lapses = format!("UPDATE standings SET next_lapse = {} WHERE showtime_id < {}", minute("1"), id("1000500"));
-    for statement in
-        [&*auditoriums, &*showtimes, standings, outbox, positions(store), &*reservations, claims, &*lapses, "ANALYZE"]
-    {
-        world.storage.sql(statement).await.unwrap_or_else(|error| panic!("{error}: {statement}"));
-    }
-    (world, auditorium)
-}
-
-/// Gives positions to all rows of the outbox. On `SQLite` a trigger has done so.
-fn positions(store: Store) -> &'static str {
-    let rows = "WITH given AS (INSERT INTO feed_segments SELECT min(p), max(p), array_agg(aggregate), array_agg(seq), array_agg(1), max(p) \
-             FROM (SELECT (SELECT position FROM feed_head) + row_number() OVER () AS p, aggregate, seq FROM outbox \
-             WHERE (aggregate, seq) NOT IN (SELECT aggregate, seq FROM feed)) AS fresh GROUP BY p / 100 RETURNING last) \
-         UPDATE feed_head SET position = (SELECT max(last) FROM given), seen = pg_current_snapshot()";
-    if store == Store::Postgres { rows } else { "SELECT 1" }
-}
-
-/// The start of the first of the many showtimes.
-fn beginning() -> DateTime<Utc> {
-    in_hours(24 * 30)
-}
 
 /// Every query, by name. Lists have each filter and useful combinations of them, with the first page and a later one.
 fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
@@ -177,6 +91,8 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
     found.push(("standings by id".to_owned(), statements::standings_by_ids(backend, &some)));
     found.push(("revisions by id".to_owned(), statements::revisions(backend, &some)));
     found.push(("a seat map".to_owned(), statements::seat_map(backend, some[0])));
+    found.push(("blocked seats".to_owned(), statements::blocked_seats(backend, some[0])));
+    found.push(("what was sold".to_owned(), statements::sold(backend, some[0])));
     found.push(("showtimes by id".to_owned(), statements::showtimes_by_ids(backend, &some)));
     let now = (backend == DbBackend::Sqlite).then(beginning);
     found.push(("showtimes with a lapse".to_owned(), statements::lapsed(backend, now, 256)));
@@ -195,22 +111,26 @@ fn feed(backend: DbBackend) -> Vec<(String, Statement)> {
     found
 }
 
-/// Lists of a customer's reservations, of a showtime's and of both, in each state, in several, and of a range of time.
+/// Lists of a customer's reservations, of a showtime's and of both, and of those for which a refund is due: in each state, in
+/// several, and of a range of time.
 fn reservation_lists(backend: DbBackend) -> Vec<(String, Statement)> {
     let customer_id = Some(CustomerId::parse("customer 7").expect("a name"));
     let showtime_id = Some(ShowtimeId(id(FIRST + 7)));
     let later =
         ReservationCursor { create_time: beginning() + TimeDelta::hours(6), reservation_id: ReservationId(id(9)) };
     let mut found = Vec::new();
-    for (name, customer_id, showtime_id) in [
-        ("customer", customer_id.clone(), None),
-        ("showtime", None, showtime_id),
-        ("customer, showtime", customer_id, showtime_id),
+    for (name, customer_id, showtime_id, refund_due) in [
+        ("customer", customer_id.clone(), None, false),
+        ("showtime", None, showtime_id, false),
+        ("customer, showtime", customer_id.clone(), showtime_id, false),
+        ("refund due", None, None, true),
+        ("customer, refund due", customer_id, None, true),
+        ("showtime, refund due", None, showtime_id, true),
     ] {
         let of = |phases: &[Phase], range: [Option<DateTime<Utc>>; 2]| {
             let [created_after, created_before] = range;
             let (customer_id, phases) = (customer_id.clone(), phases.to_vec());
-            reservation::Filter { customer_id, showtime_id, phases, created_after, created_before, refund_due: false }
+            reservation::Filter { customer_id, showtime_id, phases, created_after, created_before, refund_due }
         };
         let one = [Phase::Held, Phase::Confirmed, Phase::Cancelled, Phase::Expired];
         let range = [Some(beginning()), Some(beginning() + TimeDelta::hours(8))];
@@ -224,11 +144,6 @@ fn reservation_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         }
     }
     found
-}
-
-/// Returns the id whose hexadecimal digits are the decimal digits of this number.
-fn id(number: i64) -> Uuid {
-    Uuid::parse_str(&format!("{number:032}")).expect("digits are hexadecimal, too")
 }
 
 #[tokio::test]
@@ -341,9 +256,10 @@ async fn postgres_counts_no_scan_of_a_table() {
     let made = made.expect("the answer has the showtime");
     let showtime_id = made.showtime_id.clone();
     server.showtimes().create_showtime(new_showtime(&auditorium, in_hours(9))).await.expect_err("the slot is taken");
-    let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0, include_sales: false };
-    server.showtimes().get_showtime(get).await.expect("it is found");
     call_reservation_methods(&server, &made).await;
+    call_methods_for_staff(&server, &made).await;
+    let get = GetShowtimeRequest { showtime_id: showtime_id.clone(), at_least_revision: 0, include_sales: true };
+    server.showtimes().get_showtime(get).await.expect("it is found");
     let cancel = CancelShowtimeRequest { showtime_id, request_id: request_id(), force: true, expected_revision: 0 };
     server.showtimes().cancel_showtime(cancel).await.expect("the showtime is cancelled");
     server.stop().await;
@@ -381,6 +297,24 @@ async fn call_reservation_methods(server: &Server, showtime: &Showtime) {
     }
 }
 
+/// Calls every method about blocked seats, and about what becomes of a sale.
+async fn call_methods_for_staff(server: &Server, showtime: &Showtime) {
+    block(server, showtime, "A3 A4").await.expect("the seats are free");
+    assert_eq!(blocked(server, showtime).await.blocks.len(), 1);
+    unblock(server, showtime, "A3 A4").await.expect("the seats are blocked");
+    let sold = reserve(server, these(showtime, "eve", "A3 A4")).await.expect("the seats are free");
+    confirm(server, &sold).await.expect("it is held");
+    exchange(server, &sold, "B4 B5").await.expect("the seats are free");
+    release(server, &sold, "").await.expect("it is sold");
+    let cancelled = reserve(server, these(showtime, "eve", "A3")).await.expect("the seat is free");
+    cancel(server, &cancelled).await.expect("it is held");
+    confirm_late(server, &cancelled, "card").await.expect("the money is noted");
+    let list = ListReservationsRequest { refund_due: true, page_size: 2, ..Default::default() };
+    let page = server.reservations().list_reservations(list.clone()).await.expect("a page").into_inner();
+    let next = ListReservationsRequest { page_token: page.next_page_token, ..list };
+    server.reservations().list_reservations(next).await.expect("a page");
+}
+
 /// Returns how often each table was read from end to end. The counters of a session are complete when it has ended, so this
 /// function waits until all other sessions have.
 async fn scans(connection: &DatabaseConnection) -> Vec<String> {
@@ -389,7 +323,7 @@ async fn scans(connection: &DatabaseConnection) -> Vec<String> {
                   backend_type = 'client backend' AND pid <> pg_backend_pid()";
     eventually("the other sessions have ended", async || (read(others).await == ["0"]).then_some(())).await;
     let counters = "SELECT relname || ' ' || seq_scan AS found FROM pg_stat_user_tables \
-                    WHERE relname IN ('showtimes', 'auditoriums', 'reservations', 'seat_claims') ORDER BY 1";
+                    WHERE relname IN ('showtimes', 'auditoriums', 'reservations', 'seat_claims', 'blocked_seats') ORDER BY 1";
     read(counters).await
 }
 

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    EntityTrait as _, FromQueryResult, QueryOrder as _, QuerySelect, Select,
+    EntityTrait as _, FromQueryResult, QuerySelect, Select,
     sea_query::{Expr, ExprTrait as _, JoinType},
 };
 
@@ -62,7 +62,10 @@ impl Store {
             let rows = pooled.read(blocked_seats(id).into_model::<Row>().all(pooled.connection)).await?;
             let Some(first) = rows.first() else { return Ok(None) };
             let mut found = BlockedSeatsAt { blocked: Vec::new(), revision: first.at };
-            for row in rows.iter().filter(|row| row.seat.is_some()) {
+            // They are few, so they are sorted here: the key of the table has them by seat.
+            let mut blocked: Vec<_> = rows.iter().filter(|row| row.seat.is_some()).collect();
+            blocked.sort_unstable_by_key(|row| (row.revision, row.seat));
+            for row in blocked {
                 let (seat, one) = row.read().ok_or_else(|| Error::Unreadable {
                     table: "blocked_seats",
                     key: id.to_string(),
@@ -96,9 +99,7 @@ pub(super) fn blocked_seats(id: ShowtimeId) -> Select<standing::Entity> {
     let mut query = standing::Entity::find_by_id(id.0)
         .select_only()
         .column_as(standing::Column::Revision, "at")
-        .columns([Column::Seat, Column::Reason, Column::Note, Column::CreateTime, Column::Revision])
-        .order_by_asc(Column::Revision)
-        .order_by_asc(Column::Seat);
+        .columns([Column::Seat, Column::Reason, Column::Note, Column::CreateTime, Column::Revision]);
     QuerySelect::query(&mut query).join(JoinType::LeftJoin, Entity, of_showtime);
     query
 }

@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use sea_orm::{DbBackend, QueryTrait as _, Statement};
 
 use super::{
-    auditoriums, feed,
+    auditoriums, blocked_seats, feed,
     reservations::{self, ReservationCursor},
     rows::showtime::{ShowtimeRow, StandingRow},
-    seat_maps,
+    sales, seat_maps,
     showtimes::{self, Cursor},
     sweep,
 };
@@ -89,6 +89,18 @@ pub fn revisions(backend: DbBackend, of: &[ShowtimeId]) -> Statement {
 #[must_use]
 pub fn seat_map(backend: DbBackend, id: ShowtimeId) -> Statement {
     seat_maps::seat_map(backend, id).build(backend)
+}
+
+/// The seats of a showtime that are blocked.
+#[must_use]
+pub fn blocked_seats(backend: DbBackend, id: ShowtimeId) -> Statement {
+    blocked_seats::blocked_seats(id).build(backend)
+}
+
+/// What was sold of a showtime.
+#[must_use]
+pub fn sold(backend: DbBackend, id: ShowtimeId) -> Statement {
+    sales::sold(id).build(backend)
 }
 
 /// A page of reservations.
