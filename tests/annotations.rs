@@ -15,8 +15,9 @@ use crate::harness::{
 };
 
 /// Fields without a rule of their own. A new field needs a rule or an entry here.
-const WITHOUT_RULE: [&str; 27] = [
+const WITHOUT_RULE: [&str; 32] = [
     "CancelShowtimeRequest.force",
+    "ConfirmReservationRequest.late",
     "ConfirmReservationRequest.tender",
     "CreateShowtimeRequest.price",
     "CreateShowtimeRequest.price.currency_code",
@@ -35,12 +36,16 @@ const WITHOUT_RULE: [&str; 27] = [
     "CreateShowtimeRequest.price_list.ticket_types[0].price.units",
     "GetOccupancyRequest.include_cancelled",
     "GetSeatMapRequest.include_seats",
+    "GetShowtimeRequest.include_sales",
     "ListDeadLettersRequest.dead_only",
     "ListReservationsRequest.created_after",
     "ListReservationsRequest.created_before",
+    "ListReservationsRequest.refund_due",
     "ListShowtimesRequest.include_cancelled",
     "ListShowtimesRequest.start_after",
     "ListShowtimesRequest.start_before",
+    "ReserveSeatsRequest.accessible",
+    "ReserveSeatsRequest.from_block",
     "ReserveSeatsRequest.validate_only",
     "SubscribeEventsRequest.from_now",
 ];

@@ -3,12 +3,13 @@
 use boxoffice::pb::{
     self,
     boxoffice::v1::{
-        CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest, CreateAuditoriumRequest,
-        CreateShowtimeRequest, DropDeadLettersRequest, GetAuditoriumRequest, GetHoldConversionRequest, GetMovieRequest,
-        GetOccupancyRequest, GetReservationRequest, GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, Layout,
-        ListAuditoriumsRequest, ListDeadLettersRequest, ListReservationsRequest, ListShowtimesRequest, ReportDay,
+        BlockReason, BlockSeatsRequest, CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest,
+        CreateAuditoriumRequest, CreateShowtimeRequest, DropDeadLettersRequest, ExchangeSeatsRequest,
+        GetAuditoriumRequest, GetHoldConversionRequest, GetMovieRequest, GetOccupancyRequest, GetReservationRequest,
+        GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListDeadLettersRequest,
+        ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest, ReleaseSeatsRequest, ReportDay,
         ReservationState, ReserveSeatsRequest, Row, SalesGrouping, SearchMoviesRequest, Seat, ShowtimeState,
-        SubscribeEventsRequest, Tender, WatchSeatMapRequest, drop_dead_letters_request,
+        SubscribeEventsRequest, Tender, UnblockSeatsRequest, WatchSeatMapRequest, drop_dead_letters_request,
         subscribe_events_request::Start,
     },
 };
@@ -61,7 +62,7 @@ pub(crate) fn good_request(descriptor: &MessageDescriptor) -> DynamicMessage {
             CreateShowtimeRequest { hold_duration: Some(seconds(60)), request_id: id(), ..request }.encode_to_vec()
         }
         "GetShowtimeRequest" => {
-            GetShowtimeRequest { showtime_id: id(), at_least_revision: 1, include_sales: false }.encode_to_vec()
+            GetShowtimeRequest { showtime_id: id(), at_least_revision: 1, include_sales: true }.encode_to_vec()
         }
         "ListShowtimesRequest" => ListShowtimesRequest {
             auditorium_id: id(),
@@ -130,11 +131,10 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
     match name {
         "ReserveSeatsRequest" => {
             // Every field except `seat_count`, because a request names either seats or their number.
-            let seats = [1, 2].map(|number| Seat { row: "A".to_owned(), number }).to_vec();
             let (showtime_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
             ReserveSeatsRequest {
                 showtime_id,
-                seats,
+                seats: two_seats(),
                 seat_count: 0,
                 customer_id,
                 request_id,
@@ -150,6 +150,14 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
             let (reservation_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
             ConfirmReservationRequest { reservation_id, request_id, customer_id, tender, late: true }.encode_to_vec()
         }
+        "ReleaseSeatsRequest" => {
+            let (reservation_id, request_id, reason) = (id(), id(), "the projector failed".to_owned());
+            ReleaseSeatsRequest { reservation_id, seats: two_seats(), reason, request_id }.encode_to_vec()
+        }
+        "ExchangeSeatsRequest" => {
+            let (reservation_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
+            ExchangeSeatsRequest { reservation_id, seats: two_seats(), request_id, customer_id }.encode_to_vec()
+        }
         // Both messages have the same fields.
         "CancelReservationRequest" | "ExtendReservationRequest" => {
             let (reservation_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
@@ -157,12 +165,6 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
         }
         "GetReservationRequest" => {
             GetReservationRequest { reservation_id: id(), customer_id: "ada".to_owned() }.encode_to_vec()
-        }
-        "GetSeatMapRequest" => {
-            GetSeatMapRequest { showtime_id: id(), at_least_revision: 1, include_seats: true }.encode_to_vec()
-        }
-        "WatchSeatMapRequest" => {
-            WatchSeatMapRequest { showtime_id: id(), from_revision: 1, epoch: "e".to_owned() }.encode_to_vec()
         }
         "ListReservationsRequest" => ListReservationsRequest {
             customer_id: "ada".to_owned(),
@@ -176,6 +178,36 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
             refund_due: true,
         }
         .encode_to_vec(),
+        name => good_request_for_seat_maps(name),
+    }
+}
+
+fn good_request_for_seat_maps(name: &str) -> Vec<u8> {
+    let id = request_id;
+    match name {
+        "GetSeatMapRequest" => {
+            GetSeatMapRequest { showtime_id: id(), at_least_revision: 1, include_seats: true }.encode_to_vec()
+        }
+        "WatchSeatMapRequest" => {
+            WatchSeatMapRequest { showtime_id: id(), from_revision: 1, epoch: "e".to_owned() }.encode_to_vec()
+        }
+        "BlockSeatsRequest" => {
+            let (showtime_id, request_id, reason) = (id(), id(), BlockReason::House.into());
+            BlockSeatsRequest { showtime_id, seats: two_seats(), reason, note: "the band".to_owned(), request_id }
+                .encode_to_vec()
+        }
+        "UnblockSeatsRequest" => {
+            UnblockSeatsRequest { showtime_id: id(), seats: two_seats(), request_id: id() }.encode_to_vec()
+        }
+        "ListSeatBlocksRequest" => ListSeatBlocksRequest { showtime_id: id() }.encode_to_vec(),
+        "GetRulesRequest" | "GetEventFeedRequest" => Vec::new(),
+        name => good_request_for_events(name),
+    }
+}
+
+fn good_request_for_events(name: &str) -> Vec<u8> {
+    let id = request_id;
+    match name {
         "SubscribeEventsRequest" => SubscribeEventsRequest {
             start: Some(Start::ResumeToken("a".to_owned())),
             types: vec!["ReservationConfirmed".to_owned()],
@@ -192,7 +224,10 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
             let dead_letters = Some(drop_dead_letters_request::DeadLetters::AllOfSink("nats".to_owned()));
             DropDeadLettersRequest { dead_letters }.encode_to_vec()
         }
-        "GetRulesRequest" | "GetEventFeedRequest" => Vec::new(),
         other => panic!("add a valid {other} here"),
     }
+}
+
+fn two_seats() -> Vec<Seat> {
+    [1, 2].map(|number| Seat { row: "A".to_owned(), number }).to_vec()
 }
