@@ -1,9 +1,14 @@
 //! The rules of seating, with a clock that the test moves: one file for each kind of command.
 
+mod accessible;
+mod blocking;
 mod choosing;
 mod ending;
+mod exchanging;
 mod holding;
+mod late;
 mod properties;
+mod releasing;
 mod reserving;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -146,6 +151,14 @@ impl Stage {
         let mut stage = Self::new(rows);
         change(&mut stage.rules);
         stage
+    }
+
+    /// A showtime with another price list.
+    fn priced(rows: &[&str], prices: PriceList) -> Self {
+        let ShowtimePlan { facts, seat_index } = &*plan(rows);
+        let facts = Arc::new(Facts { prices, ..Facts::clone(facts) });
+        let plan = Arc::new(ShowtimePlan { facts, seat_index: Arc::clone(seat_index) });
+        Self { seating: Seating::new(plan, State::Scheduled, 1, opening(), [], []), ..Self::new(rows) }
     }
 
     /// Decides a command, makes its changes and checks the seating.
