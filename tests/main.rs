@@ -78,6 +78,7 @@ mod standby;
 mod tidy;
 mod topology;
 mod traces;
+mod verdicts;
 mod watching;
 mod webhook_endpoints;
 mod webhook_receivers;

@@ -8,7 +8,7 @@ use super::{
     services::Service,
 };
 use crate::{
-    app::ReservationChange,
+    app::{Answer, ReservationChange},
     pb::boxoffice::v1::{self as pb, reservations_server::Reservations},
 };
 
@@ -48,10 +48,11 @@ impl Reservations for Service {
             request,
             convert::confirm,
             |app, origin, (reservation, tender, late)| async move {
-                app.confirm(&origin, reservation, tender, late).await
+                let Answer { value, repeated } = app.confirm(&origin, reservation, tender, late).await?;
+                Ok(Answer { value: (value, late), repeated })
             },
-            |change| {
-                let verdict = convert::verdict(&change.view.reservation).into();
+            |(change, late)| {
+                let verdict = convert::verdict(&change.view.reservation, late).into();
                 let (reservation, revision) = written(&change);
                 pb::ConfirmReservationResponse { reservation, revision, verdict }
             },

@@ -226,9 +226,10 @@ pub(crate) fn validated(view: &ReservationView) -> pb::Reservation {
     pb::Reservation { reservation_id: String::new(), revision: 0, ..reservation(view) }
 }
 
-/// What came of a confirmation that was accepted.
-pub(crate) fn verdict(reservation: &Reservation) -> pb::ConfirmVerdict {
+/// What came of a confirmation that was accepted. One that may not be late finds a sale as it should be, however it came about.
+pub(crate) fn verdict(reservation: &Reservation, late: bool) -> pb::ConfirmVerdict {
     match reservation.sale() {
+        _ if !late => pb::ConfirmVerdict::Confirmed,
         _ if reservation.refund_due().is_some() => pb::ConfirmVerdict::RefundDue,
         Some(sale) if sale.at >= reservation.expire_time() => pb::ConfirmVerdict::Recovered,
         _ => pb::ConfirmVerdict::Confirmed,
