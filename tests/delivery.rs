@@ -118,8 +118,9 @@ impl Projector {
 
     /// The seats of each reservation and its state, as the tables have them.
     async fn projected(&self) -> Option<BTreeMap<String, (usize, String)>> {
-        let rows = "SELECT reservation_id, seats, outcome, EXISTS (SELECT 1 FROM sales s \
-            WHERE s.reservation_id = h.reservation_id AND s.return_time IS NOT NULL) AS returned FROM holds h";
+        // A sale has ended once all of its seats were returned.
+        let rows = "SELECT reservation_id, seats, outcome, (SELECT bool_and(s.return_time IS NOT NULL) FROM sales s \
+            WHERE s.reservation_id = h.reservation_id) AS returned FROM holds h";
         let of = |row: JsonValue| {
             let state = if row["returned"] == true { &json!("cancelled") } else { &row["outcome"] };
             let seats = usize::try_from(row["seats"].as_u64()?).ok()?;

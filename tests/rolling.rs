@@ -11,7 +11,7 @@ use crate::harness::{
     Store,
     fleet::Fleet,
     history::{Call, History, Outcome},
-    load::{self, Load},
+    load::{self, Load, Requests},
     world::Storage,
 };
 
@@ -35,9 +35,11 @@ async fn a_release_replaces_the_one_before_under_load() {
     let calls = env::var(CALLS).map_or(2_000, |calls| calls.parse().expect("a number of calls"));
     let fleet = Arc::new(Fleet::start(2, setup_for(FROM)).await);
     let history = Arc::new(History::default());
-    // The release before has no price lists.
-    let showtimes = load::showtimes_with(&fleet, env::var(FROM).is_err()).await;
-    let (load, all) = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).start(calls, CALLERS);
+    // The release before has no price lists, and does not give back or exchange seats.
+    let requests = if env::var(FROM).is_ok() { Requests::OfTheReleaseBefore } else { Requests::All };
+    let showtimes = load::showtimes_for(&fleet, requests).await;
+    let load = Load::new(Arc::clone(&fleet), Arc::clone(&history), showtimes).with(requests);
+    let (load, all) = load.start(calls, CALLERS);
     // During the first quarter of the calls both instances run the old release. During the next two quarters one instance runs
     // the old release and one the new release. During the last quarter both run the new release.
     let replace = async {
@@ -82,7 +84,7 @@ fn was_first_executed_later(call: &Call, calls: &[Call]) -> bool {
     // Reads have no id. Another call without an answer, or one that was refused, may have been the first.
     id.is_empty()
         || same.any(|call| match &call.outcome {
-            Outcome::Changed { replayed, .. } => !replayed,
+            Outcome::Changed { replayed, .. } | Outcome::Blocked { replayed, .. } => !replayed,
             Outcome::Unknown(status) => !was_not_executed(status),
             _ => true,
         })

@@ -9,12 +9,14 @@
 //! - a refused request left no trace, and a request without an answer had its whole effect once or none;
 //! - each showtime has events for every revision without a gap, and each event is legal in the state that the events before it
 //!   made: seats were free, and holds were live or had lapsed, by the database's clock;
-//! - each refusal was right at the revision that it names, at some time during the call;
+//! - each refusal was right at the revision that it names, at some time during the call, and so was each seat map and each list
+//!   of blocked seats;
 //! - no call was decided at an older revision than one that was known before the call started;
 //! - no call was decided while a test had the showtime's row locked ([`History::lock`]);
 //! - at the end the tables agree with the last state, and every seat has at most one owner.
 
 mod answers;
+mod causes;
 mod check;
 mod lines;
 mod operations;
@@ -24,7 +26,10 @@ mod refusals;
 mod replay;
 #[cfg(test)]
 mod replay_tests;
+mod seat_maps;
+mod send;
 mod tables;
+mod unavailable;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -36,17 +41,17 @@ use std::{
 
 use boxoffice::{
     clock::Clock,
-    pb::boxoffice::v1::{
-        Auditorium, GetShowtimeRequest, Reservation, Showtime, reservations_client::ReservationsClient,
-        showtimes_client::ShowtimesClient,
-    },
+    pb::boxoffice::v1::{Auditorium, BlockedSeats, ConfirmVerdict, Reservation, Seat, SeatMap, Showtime},
 };
 use chrono::{DateTime, Utc};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statement, TransactionTrait as _};
-use tonic::{Response, Status, transport::Channel};
+use tonic::{Status, transport::Channel};
 
-use self::replay::SeatList;
-pub(crate) use self::{operations::Operation, refusals::Refusal};
+pub(crate) use self::{
+    operations::{Operation, row_seats},
+    refusals::Refusal,
+};
+use self::{replay::SeatList, send::send};
 use super::{
     eventually,
     fleet::{self, schedule},
@@ -60,6 +65,14 @@ pub(crate) enum Outcome {
         reservation: Box<Reservation>,
         revision: i64,
         replayed: bool,
+        /// What came of a confirmation.
+        verdict: ConfirmVerdict,
+    },
+    /// Seats were blocked or unblocked.
+    Blocked {
+        seats: Vec<Seat>,
+        revision: i64,
+        replayed: bool,
     },
     /// A reservation was read.
     Reservation(Box<Reservation>),
@@ -67,6 +80,12 @@ pub(crate) enum Outcome {
     Showtime {
         revision: i64,
         available_count: i32,
+    },
+    SeatMap(Box<SeatMap>),
+    /// The blocked seats were read.
+    SeatBlocks {
+        blocks: Vec<BlockedSeats>,
+        revision: i64,
     },
     /// The showtime's row was locked by a test.
     Locked {
@@ -168,7 +187,8 @@ impl History {
     pub(crate) async fn settle(&self, channel: Channel) {
         let calls = self.calls();
         let answered = |call: &Call| {
-            matches!(call.outcome, Outcome::Changed { .. }).then(|| call.operation.request_id().to_owned())
+            let answered = matches!(call.outcome, Outcome::Changed { .. } | Outcome::Blocked { .. });
+            answered.then(|| call.operation.request_id().to_owned())
         };
         let mut settled: HashSet<String> = calls.iter().filter_map(answered).collect();
         // Reads have no request id and are not repeated.
@@ -238,46 +258,6 @@ impl Lock<'_> {
         let outcome = Outcome::Locked { revision: self.revision, from: self.from, until };
         self.history.add(&self.showtime_id, Operation::Lock, self.started, outcome);
     }
-}
-
-async fn send(channel: Channel, showtime_id: &str, operation: &Operation) -> Outcome {
-    let mut client = ReservationsClient::new(channel.clone());
-    let answer = match operation.clone() {
-        Operation::Reserve(request) => {
-            client.reserve_seats(request).await.map(|answer| changed(answer, |it| (it.reservation, it.revision)))
-        }
-        Operation::Confirm(request) => {
-            client.confirm_reservation(request).await.map(|answer| changed(answer, |it| (it.reservation, it.revision)))
-        }
-        Operation::Cancel(request) => {
-            client.cancel_reservation(request).await.map(|answer| changed(answer, |it| (it.reservation, it.revision)))
-        }
-        Operation::Extend(request) => {
-            client.extend_reservation(request).await.map(|answer| changed(answer, |it| (it.reservation, it.revision)))
-        }
-        Operation::GetReservation(request) => client.get_reservation(request).await.map(|answer| {
-            Outcome::Reservation(Box::new(answer.into_inner().reservation.expect("the answer has the reservation")))
-        }),
-        Operation::GetShowtime => {
-            let request =
-                GetShowtimeRequest { showtime_id: showtime_id.to_owned(), at_least_revision: 0, include_sales: false };
-            ShowtimesClient::new(channel).get_showtime(request).await.map(|answer| {
-                let showtime = answer.into_inner().showtime.expect("the answer has the showtime");
-                Outcome::Showtime { revision: showtime.revision, available_count: showtime.available_count }
-            })
-        }
-        Operation::Lock => unreachable!("a lock is not a request"),
-    };
-    answer.unwrap_or_else(|status| match Refusal::from_status(&status) {
-        Some(refusal) => Outcome::Refused(Box::new(refusal)),
-        None => Outcome::Unknown(Box::new(status)),
-    })
-}
-
-fn changed<T>(answer: Response<T>, parts: impl Fn(T) -> (Option<Reservation>, i64)) -> Outcome {
-    let replayed = answer.metadata().contains_key("idempotent-replayed");
-    let (reservation, revision) = parts(answer.into_inner());
-    Outcome::Changed { reservation: Box::new(reservation.expect("the answer has the reservation")), revision, replayed }
 }
 
 /// Reads the database's clock, which decides when a hold lapses.

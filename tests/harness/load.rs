@@ -1,28 +1,26 @@
-//! Load: many callers that reserve free and taken seats, change each other's reservations, and repeat requests.
+//! Load: many callers that reserve free and taken seats, change each other's reservations, block seats, and repeat requests.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+mod choose;
+
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicUsize, Ordering},
 };
 
-use boxoffice::pb::boxoffice::v1::{Auditorium, CreateShowtimeRequest, Showtime, TicketCount};
+use boxoffice::pb::boxoffice::v1::{Auditorium, CreateShowtimeRequest, PriceList, SeatKind, Showtime, Supplement};
 use chrono::TimeDelta;
 use futures_util::future::join_all;
 use sea_orm::DatabaseConnection;
 use tokio::sync::watch;
 
+use self::choose::Recent;
 use super::{
     fleet::{Fleet, rows, schedule_with},
     history::{History, Operation, Outcome, database_time},
-    requests::two_types,
+    requests::{euros, two_types},
     server::Setup,
 };
 
-/// The number of latest reservations from which callers choose one to change or read.
-const MAX_RECENT: usize = 200;
 /// The time for which a test locks a showtime, by the database's clock.
 const LOCK_DURATION: TimeDelta = TimeDelta::milliseconds(40);
 /// The number of calls between two such locks.
@@ -47,24 +45,46 @@ impl Random {
     }
 }
 
-/// Schedules showtimes with long and with short holds, in large auditoriums and in small ones that fill up. The first one has two
-/// ticket types.
-pub(crate) async fn showtimes(fleet: &Fleet) -> Vec<(Showtime, Auditorium)> {
-    showtimes_with(fleet, true).await
+/// The requests that callers make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Requests {
+    All,
+    /// Those that the release before knows as well. Showtimes have one price.
+    OfTheReleaseBefore,
 }
 
-/// The same, with or without the two ticket types.
-pub(crate) async fn showtimes_with(fleet: &Fleet, has_types: bool) -> Vec<(Showtime, Auditorium)> {
+/// Schedules showtimes with long and with short holds, in large auditoriums and in small ones that fill up. The first one has two
+/// ticket types, and premium seats on the right.
+pub(crate) async fn showtimes(fleet: &Fleet) -> Vec<(Showtime, Auditorium)> {
+    showtimes_for(fleet, Requests::All).await
+}
+
+/// Schedules showtimes for these requests.
+pub(crate) async fn showtimes_for(fleet: &Fleet, requests: Requests) -> Vec<(Showtime, Auditorium)> {
     let mut showtimes = Vec::new();
     for (count, seats, hold) in [(12, 30, 1), (12, 30, 600), (6, 20, 2), (12, 30, 2), (2, 10, 1), (2, 10, 600)] {
-        let price_list = (has_types && showtimes.is_empty()).then(two_types);
+        let mut layout = rows(count, seats);
+        let price_list = (requests == Requests::All && showtimes.is_empty()).then(prices);
+        if price_list.is_some() {
+            layout.rows.iter_mut().for_each(|row| row.places.replace_range(22.., "pppppppppp"));
+        }
         let with_list = |request: CreateShowtimeRequest| match price_list {
             Some(_) => CreateShowtimeRequest { price: None, price_list, ..request },
             None => request,
         };
-        showtimes.push(schedule_with(fleet.channel(0), rows(count, seats), hold, with_list).await);
+        showtimes.push(schedule_with(fleet.channel(0), layout, hold, with_list).await);
     }
     showtimes
+}
+
+/// Two ticket types, a supplement for premium seats, a fee and a tax.
+fn prices() -> PriceList {
+    PriceList {
+        supplements: vec![Supplement { kind: SeatKind::Premium.into(), amount: Some(euros(3, 500_000_000)) }],
+        fee: Some(euros(0, 750_000_000)),
+        tax_basis_points: 2_100,
+        ..two_types()
+    }
 }
 
 /// Options of a server under load. Holds lapse soon, even extended ones.
@@ -77,8 +97,8 @@ pub(crate) struct Load {
     fleet: Arc<Fleet>,
     history: Arc<History>,
     showtimes: Vec<(Showtime, Auditorium)>,
-    /// The latest reservations, the newest last, each with the index of its showtime.
-    recent: Mutex<VecDeque<(usize, String)>>,
+    requests: Requests,
+    recent: Mutex<Recent>,
     total_calls: usize,
     started: AtomicUsize,
     ended: watch::Sender<usize>,
@@ -93,7 +113,13 @@ impl Load {
         }
         let (recent, started) = (Mutex::default(), AtomicUsize::new(0));
         let (ended, paused) = (watch::Sender::new(0), watch::Sender::new(false));
-        Self { fleet, history, showtimes, recent, total_calls: 0, started, ended, paused }
+        let requests = Requests::All;
+        Self { fleet, history, showtimes, requests, recent, total_calls: 0, started, ended, paused }
+    }
+
+    /// Makes these requests only.
+    pub(crate) fn with(self, requests: Requests) -> Self {
+        Self { requests, ..self }
     }
 
     /// Starts this many callers, which make this many calls together. The returned future ends when all callers have.
@@ -159,71 +185,22 @@ impl Load {
             let showtime_id = &self.showtimes[at].0.showtime_id;
             let channel = self.fleet.channel(random.below(100));
             let outcome = self.history.call(channel, showtime_id, operation.clone()).await;
-            if let Outcome::Changed { reservation, .. } = outcome {
-                if random.below(4) == 0 {
-                    // After the answer, every server shows the change at once.
-                    let get = Operation::get(&reservation.reservation_id);
-                    self.history.call(self.fleet.channel(random.below(100)), showtime_id, get).await;
-                }
-                let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-                recent.push_back((at, reservation.reservation_id));
-                if recent.len() > MAX_RECENT {
-                    recent.pop_front();
-                }
-            }
+            self.look_at(at, &outcome, &mut random).await;
+            self.recent.lock().unwrap_or_else(PoisonError::into_inner).note(at, &operation, outcome);
             last = Some((at, operation));
             self.ended.send_modify(|ended| *ended += 1);
         }
     }
-
-    /// Chooses the next operation and the index of its showtime.
-    fn choose(&self, random: &mut Random) -> (usize, Operation) {
-        let recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        // The smaller of two random numbers prefers the newest reservations, so that callers compete for them.
-        let back = random.below(recent.len().max(1)).min(random.below(recent.len().max(1)));
-        let Some((at, reservation_id)) = recent.iter().rev().nth(back) else { return self.reserve(random) };
-        let operation = match random.below(100) {
-            0..50 => return self.reserve(random),
-            50..56 => Operation::confirm(reservation_id),
-            56..62 => Operation::confirm_with(reservation_id, ["cash", "card"][random.below(2)]),
-            62..74 => Operation::cancel(reservation_id),
-            74..82 => Operation::extend(reservation_id),
-            82..92 => Operation::get(reservation_id),
-            _ => Operation::GetShowtime,
+    /// Reads now and then what was just changed. After the answer, every server shows the change at once.
+    async fn look_at(&self, at: usize, outcome: &Outcome, random: &mut Random) {
+        let showtime_id = &self.showtimes[at].0.showtime_id;
+        let read = match outcome {
+            Outcome::Changed { reservation, .. } if random.below(4) == 0 => Operation::get(&reservation.reservation_id),
+            Outcome::Changed { revision, .. } | Outcome::Blocked { revision, .. } if random.below(8) == 0 => {
+                Operation::GetSeatMap { at_least_revision: *revision }
+            }
+            _ => return,
         };
-        (*at, operation)
-    }
-
-    fn reserve(&self, random: &mut Random) -> (usize, Operation) {
-        let (at, operation) = self.reserve_alike(random);
-        let Operation::Reserve(mut request) = operation else { return (at, operation) };
-        let count = i32::try_from(request.seats.len()).expect("few seats").max(request.seat_count);
-        let children = i32::try_from(random.below(5)).expect("a small number").min(count);
-        let has_types = self.showtimes[at].0.price_list.as_ref().is_some_and(|list| list.ticket_types.len() > 1);
-        if has_types && children > 0 {
-            let counts = [("child", children), ("adult", count - children)];
-            let counts = counts.into_iter().filter(|(_, count)| *count > 0);
-            request.ticket_types = counts.map(|(code, count)| TicketCount { code: code.to_owned(), count }).collect();
-        }
-        (at, Operation::Reserve(request))
-    }
-
-    /// A request for seats of the first ticket type.
-    fn reserve_alike(&self, random: &mut Random) -> (usize, Operation) {
-        // More than half of the reservations are for the first showtime.
-        let at = random.below(self.showtimes.len()) * random.below(2);
-        let (showtime, auditorium) = &self.showtimes[at];
-        let count = i32::try_from(random.below(4)).expect("a small number") + 1;
-        let customer = format!("customer {}", random.below(60));
-        if random.below(6) == 0 {
-            return (at, Operation::reserve_best(&showtime.showtime_id, &customer, count));
-        }
-        let rows = &auditorium.layout.as_ref().expect("a layout").rows;
-        let row = &rows[random.below(rows.len())];
-        // Every block has ten seats, and the requested seats are always in one block.
-        let blocks = row.places.split('_').count();
-        let block = i32::try_from(random.below(blocks) * 10).expect("a small number");
-        let first = block + i32::try_from(random.below(7)).expect("a small number") + 1;
-        (at, Operation::reserve(&showtime.showtime_id, &customer, &row.label, first..=first + count - 1))
+        self.history.call(self.fleet.channel(random.below(100)), showtime_id, read).await;
     }
 }

@@ -1,9 +1,9 @@
 //! Compares the calls, the events and the tables, and collects the anomalies.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use boxoffice::pb::boxoffice::{
-    events::v1::{Event, event::Payload},
+    events::v1::Event,
     v1::{Reservation, ReservationState},
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,25 +11,27 @@ use sea_orm::{DatabaseConnection, prelude::Uuid};
 use tonic::transport::Channel;
 
 use super::{
-    Call, History, Outcome, RecordedShowtime,
+    Call, History, Operation, Outcome, RecordedShowtime,
     answers::{Effect, Request, agrees},
+    causes::check_causes,
     guard,
     lines::check_lines,
     order::{CallSpan, check_real_time},
     records::Records,
     refusals::Interval,
-    replay::{ReplayedReservation, ReplayedShowtime, SeatName, datetime},
-    tables::{check_list, check_request_ids, check_tables, list},
+    replay::{Prices, ReplayedReservation, ReplayedShowtime, SeatName, datetime},
+    seat_maps::{check_blocks, check_map},
+    tables::{check_blocked, check_list, check_request_ids, check_tables, list},
 };
 
 /// All states of a showtime, from its events alone.
 pub(super) struct Timeline {
-    events: BTreeMap<i64, Vec<Event>>,
+    pub(super) events: BTreeMap<i64, Vec<Event>>,
     /// The time at which each revision was made. The first one is of revision 1.
     times: Vec<DateTime<Utc>>,
     /// Each reservation, at each revision that changed it.
     versions: HashMap<String, BTreeMap<i64, ReplayedReservation>>,
-    last: ReplayedShowtime,
+    pub(super) last: ReplayedShowtime,
 }
 
 impl Timeline {
@@ -38,8 +40,19 @@ impl Timeline {
         self.versions.get(id)?.get(&revision)
     }
 
-    pub(super) fn seat_position(&self, name: &SeatName) -> Option<usize> {
-        self.last.seats.position(name)
+    /// Returns the reservation as it was before this revision.
+    pub(super) fn reservation_before(&self, id: &str, revision: i64) -> Option<&ReplayedReservation> {
+        self.versions.get(id)?.range(..revision).next_back().map(|(_, version)| version)
+    }
+
+    /// Returns the seats in the order of the layout.
+    pub(super) fn sorted(&self, seats: Vec<SeatName>) -> Vec<SeatName> {
+        self.last.seats.sorted(seats)
+    }
+
+    /// Whether sales have lines. Those of the release before have none.
+    pub(super) fn has_lines(&self) -> bool {
+        self.last.prices.has_lines
     }
 
     fn time(&self, revision: i64) -> Option<DateTime<Utc>> {
@@ -64,12 +77,12 @@ impl History {
         let showtimes = std::mem::take(&mut *guard(&self.showtimes));
         for (id, recorded) in &showtimes {
             let calls: Vec<&Call> = calls.iter().filter(|call| call.showtime_id == *id).collect();
-            let found = check_showtime(&records, recorded, &calls);
+            let (timeline, found) = check_showtime(&records, recorded, &calls);
             anomalies.extend(found.into_iter().map(|what| format!("showtime {id}: {what}")));
-            let (lines, found) = check_lines(recorded, &calls);
+            let (lines, found) = check_lines(&timeline, &calls);
             anomalies.extend(found.into_iter().map(|what| format!("showtime {id}: {what}")));
             for channel in channels {
-                let found = check_list(&records, recorded, &lines, &list(channel.clone(), id).await);
+                let found = check_list(&timeline, &lines, &list(channel.clone(), id).await);
                 anomalies.extend(found.into_iter().map(|what| format!("list of {id}: {what}")));
             }
         }
@@ -78,7 +91,7 @@ impl History {
     }
 }
 
-fn check_showtime(records: &Records, recorded: &RecordedShowtime, calls: &[&Call]) -> Vec<String> {
+fn check_showtime(records: &Records, recorded: &RecordedShowtime, calls: &[&Call]) -> (Timeline, Vec<String>) {
     let id: Uuid = recorded.showtime.showtime_id.parse().expect("an id");
     let (events, mut anomalies) = records.events(id);
     let (timeline, found) = replay(recorded, events, calls);
@@ -93,33 +106,32 @@ fn check_showtime(records: &Records, recorded: &RecordedShowtime, calls: &[&Call
     }
     anomalies.extend(check_causes(&timeline, &effects));
     anomalies.extend(check_request_ids(records, id, &effects));
+    anomalies.extend(check_blocked(records, &timeline.last, id, &effects));
     anomalies.extend(check_order(&timeline, calls, &effects));
-    anomalies
+    (timeline, anomalies)
 }
 
 /// Replays the events, and checks the calls that name a revision against its state.
 fn replay(recorded: &RecordedShowtime, events: BTreeMap<i64, Vec<Event>>, calls: &[&Call]) -> (Timeline, Vec<String>) {
-    let list = recorded.showtime.price_list.clone().map(|list| list.ticket_types);
-    let prices = list.map(|types| types.into_iter().map(|of| of.price.expect("a ticket type has a price")).collect());
-    let one_price = recorded.showtime.price.clone();
     let hold = recorded.showtime.hold_duration.as_ref().expect("a showtime has a hold duration");
     let hold = TimeDelta::new(hold.seconds, hold.nanos.cast_unsigned()).expect("a duration");
-    let mut showtime = ReplayedShowtime::new(recorded.seats.clone(), one_price, prices);
+    let mut showtime = ReplayedShowtime::new(recorded.seats.clone(), Prices::of(&recorded.showtime));
     let (mut times, mut anomalies) = (Vec::new(), Vec::new());
     let mut versions = HashMap::<_, BTreeMap<_, _>>::new();
     let mut calls_by_revision: HashMap<i64, Vec<&Call>> = HashMap::new();
     for call in calls {
         match &call.outcome {
-            Outcome::Showtime { revision, .. } | Outcome::Locked { revision, .. } => {
-                calls_by_revision.entry(*revision).or_default().push(call);
-            }
+            Outcome::Showtime { revision, .. }
+            | Outcome::SeatBlocks { revision, .. }
+            | Outcome::Locked { revision, .. } => calls_by_revision.entry(*revision).or_default().push(call),
+            Outcome::SeatMap(map) => calls_by_revision.entry(map.revision).or_default().push(call),
             Outcome::Refused(refusal) => {
                 anomalies.extend(refusal.check_form());
                 if let Some(revision) = refusal.revision {
                     calls_by_revision.entry(revision).or_default().push(call);
                 }
             }
-            Outcome::Changed { .. } | Outcome::Reservation(_) | Outcome::Unknown(_) => {}
+            Outcome::Changed { .. } | Outcome::Blocked { .. } | Outcome::Reservation(_) | Outcome::Unknown(_) => {}
         }
     }
     for (revision, step) in &events {
@@ -147,7 +159,10 @@ fn replay(recorded: &RecordedShowtime, events: BTreeMap<i64, Vec<Event>>, calls:
 fn check_call(call: &Call, showtime: &ReplayedShowtime, next: DateTime<Utc>) -> Result<(), String> {
     let interval = Interval { from: showtime.time.max(call.started.time), to: next.min(call.ended.time) };
     match &call.outcome {
-        Outcome::Refused(refusal) if interval.from <= interval.to => refusal.check(call, showtime, interval),
+        // Seat maps may be behind.
+        Outcome::Refused(refusal) if interval.from <= interval.to || is_map(call) => {
+            refusal.check(call, showtime, interval)
+        }
         Outcome::Refused(_) => Err(format!("the revision was not the latest at any time of the call: {interval:?}")),
         Outcome::Locked { from, until, .. } => {
             let undisturbed = showtime.time <= *from && *until <= next;
@@ -158,9 +173,9 @@ fn check_call(call: &Call, showtime: &ReplayedShowtime, next: DateTime<Utc>) -> 
             }
         }
         Outcome::Showtime { available_count, .. } => {
-            let owners = || showtime.owners.values().filter_map(|id| showtime.reservations.get(id));
-            let free = showtime.seats.count() - owners().count();
-            let lapsed = owners().filter(|owner| owner.has_ended(call.ended.time)).count();
+            let owners = showtime.owners.values().filter_map(|id| showtime.reservations.get(id));
+            let free = showtime.unclaimed();
+            let lapsed = owners.filter(|owner| owner.has_ended(call.ended.time)).count();
             let answered = usize::try_from(*available_count).unwrap_or(usize::MAX);
             if (free..=free + lapsed).contains(&answered) {
                 Ok(())
@@ -168,53 +183,41 @@ fn check_call(call: &Call, showtime: &ReplayedShowtime, next: DateTime<Utc>) -> 
                 Err(format!("{free} seats were free, and the holds of {lapsed} had lapsed"))
             }
         }
-        Outcome::Changed { .. } | Outcome::Reservation(_) | Outcome::Unknown(_) => Ok(()),
+        Outcome::SeatMap(map) => check_map(map, showtime),
+        Outcome::SeatBlocks { blocks, .. } => check_blocks(blocks, showtime),
+        Outcome::Changed { .. } | Outcome::Blocked { .. } | Outcome::Reservation(_) | Outcome::Unknown(_) => Ok(()),
     }
 }
 
-/// Checks that every change in the events is the effect of a request, and every reservation the effect of exactly one.
-fn check_causes(timeline: &Timeline, effects: &[(&str, Effect)]) -> Vec<String> {
-    let mut causes: HashMap<(i64, &str), BTreeSet<&str>> = HashMap::new();
-    let mut anomalies = Vec::new();
-    for (request_id, effect) in effects {
-        causes.entry((effect.revision, &effect.reservation_id)).or_default().insert(request_id);
-    }
-    for (revision, step) in &timeline.events {
-        let showtime_cancelled = step.iter().any(|event| matches!(event.payload, Some(Payload::ShowtimeCancelled(_))));
-        for event in step {
-            let (id, max) = match &event.payload {
-                Some(Payload::ReservationCreated(event)) => (&event.reservation_id, 1),
-                Some(Payload::ReservationConfirmed(event)) => (&event.reservation_id, usize::MAX),
-                Some(Payload::ReservationExtended(event)) => (&event.reservation_id, usize::MAX),
-                Some(Payload::ReservationCancelled(event)) if !showtime_cancelled => {
-                    (&event.reservation_id, usize::MAX)
-                }
-                _ => continue,
-            };
-            let count = causes.get(&(*revision, id)).map_or(0, BTreeSet::len);
-            if count == 0 || count > max {
-                anomalies.push(format!("revision {revision} is the effect of {count} requests: {event:?}"));
-            }
-        }
-    }
-    anomalies
+fn is_map(call: &Call) -> bool {
+    matches!(call.operation, Operation::GetSeatMap { .. })
 }
 
 /// Checks that the order of revisions agrees with the real-time order of the calls.
-fn check_order(timeline: &Timeline, calls: &[&Call], effects: &[(&str, Effect)]) -> Vec<String> {
+fn check_order(timeline: &Timeline, calls: &[&Call], effects: &[(&str, Effect<'_>)]) -> Vec<String> {
     let mut anomalies = Vec::new();
     let mut spans: Vec<CallSpan> = Vec::new();
     let mut reads: Vec<(usize, &Call, &Reservation)> = Vec::new();
     for call in calls {
         let (reached, decided) = match &call.outcome {
-            Outcome::Changed { revision, .. } => (*revision, None),
+            Outcome::Changed { revision, .. } | Outcome::Blocked { revision, .. } => (*revision, None),
+            Outcome::SeatMap(map) => {
+                if let Operation::GetSeatMap { at_least_revision } = call.operation
+                    && map.revision < at_least_revision
+                {
+                    anomalies.push(format!("the map is older than was asked for: {call:?}"));
+                }
+                (map.revision, None)
+            }
             Outcome::Reservation(reservation) => {
                 reads.push((spans.len(), call, reservation));
                 (reservation.revision, None)
             }
-            Outcome::Showtime { revision, .. } | Outcome::Locked { revision, .. } => (*revision, Some(*revision)),
+            Outcome::Showtime { revision, .. }
+            | Outcome::SeatBlocks { revision, .. }
+            | Outcome::Locked { revision, .. } => (*revision, Some(*revision)),
             Outcome::Refused(refusal) => match refusal.revision {
-                Some(revision) => (revision, Some(revision)),
+                Some(revision) => (revision, Some(revision).filter(|_| !is_map(call))),
                 None => continue,
             },
             Outcome::Unknown(_) => continue,
@@ -223,9 +226,10 @@ fn check_order(timeline: &Timeline, calls: &[&Call], effects: &[(&str, Effect)])
         spans.push(CallSpan { started, ended, reached, decided, is_change: false, label });
     }
     for (request_id, effect) in effects {
-        let Effect { reservation_id, revision, started, ended } = effect;
-        let same = |other: &&(&str, Effect)| (other.1.revision, &other.1.reservation_id) == (*revision, reservation_id);
-        // Of several requests that confirm, cancel or extend the same reservation, one has the effect.
+        let Effect { reservation_id, revision, started, ended, .. } = effect;
+        let same =
+            |other: &&(&str, Effect<'_>)| (other.1.revision, &other.1.reservation_id) == (*revision, reservation_id);
+        // Of several requests that find the same reservation as they want it, one has made it so.
         let shared = effects.iter().filter(same).count() > 1;
         if !shared {
             spans.push(CallSpan {

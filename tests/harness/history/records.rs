@@ -36,6 +36,20 @@ pub(super) struct ReservationRow {
     pub(super) state: String,
     pub(super) tender_method: Option<String>,
     pub(super) revision: i64,
+    pub(super) confirm_time: Option<DateTime<Utc>>,
+    pub(super) cancel_time: Option<DateTime<Utc>>,
+    pub(super) amendment: Option<Vec<u8>>,
+    pub(super) refund_due_time: Option<DateTime<Utc>>,
+}
+
+#[derive(Debug, FromQueryResult)]
+pub(super) struct BlockedRow {
+    pub(super) showtime_id: Uuid,
+    pub(super) seat: i16,
+    pub(super) reason: String,
+    pub(super) note: String,
+    pub(super) create_time: DateTime<Utc>,
+    pub(super) revision: i64,
 }
 
 #[derive(Debug, FromQueryResult)]
@@ -58,6 +72,7 @@ pub(super) struct Records {
     pub(super) showtimes: Vec<ShowtimeRow>,
     pub(super) reservations: Vec<ReservationRow>,
     pub(super) claims: Vec<ClaimRow>,
+    pub(super) blocked: Vec<BlockedRow>,
     outbox: Vec<OutboxRow>,
 }
 
@@ -72,6 +87,7 @@ impl Records {
             showtimes: rows(connection, "SELECT * FROM showtimes JOIN standings USING (showtime_id)").await,
             reservations: rows(connection, "SELECT * FROM reservations ORDER BY first_revision").await,
             claims: rows(connection, "SELECT * FROM seat_claims").await,
+            blocked: rows(connection, "SELECT * FROM blocked_seats").await,
             outbox: rows(connection, "SELECT * FROM outbox ORDER BY aggregate, seq").await,
         };
         connection.execute_unprepared("COMMIT").await.expect("the snapshot ends");

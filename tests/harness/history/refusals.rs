@@ -4,17 +4,19 @@
 //! revision was made, and not after the next one was. Each hold that the refusal reports as live or as lapsed narrows this
 //! interval. The refusal is right if the interval is not empty.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
-use boxoffice::pb::boxoffice::v1::{ReservationState, SeatState, SeatsUnavailable};
-use chrono::{DateTime, Utc};
+use boxoffice::pb::boxoffice::v1::{ReservationState, SeatsUnavailable};
+use chrono::{DateTime, TimeDelta, Utc};
 use prost::Message as _;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use super::{
     Call, Operation,
-    replay::{ReplayedReservation, ReplayedShowtime, SeatName, datetime, seat_name},
+    answers::requested_seats,
+    replay::{MOST_SEATS, ReplayedReservation, ReplayedShowtime, SeatName, is_live},
+    unavailable::Asking,
 };
 
 /// An answer that says that the request had no effect, and why.
@@ -26,10 +28,12 @@ pub(crate) struct Refusal {
     pub(crate) revision: Option<i64>,
     pub(crate) metadata: HashMap<String, String>,
     pub(crate) unavailable: Option<SeatsUnavailable>,
+    /// The subjects of the violations of a precondition, such as "F7".
+    pub(crate) subjects: Vec<String>,
 }
 
 /// The reasons that depend on the state of a showtime. Such a refusal must name the revision.
-const REASONS_WITH_REVISION: [&str; 8] = [
+const REASONS_WITH_REVISION: [&str; 12] = [
     "SEATS_UNAVAILABLE",
     "SEAT_STRANDED",
     "HOLD_LIMIT",
@@ -38,6 +42,10 @@ const REASONS_WITH_REVISION: [&str; 8] = [
     "RESERVATION_EXPIRED",
     "RESERVATION_NOT_HELD",
     "TENDER_DIFFERS",
+    "RESERVATION_RELEASED",
+    "SEAT_NOT_SOLD",
+    "SEAT_NOT_BLOCKED",
+    "SEATS_DIFFER",
 ];
 
 /// The reasons that do not depend on the state. The same request may succeed later.
@@ -50,6 +58,20 @@ pub(super) struct Interval {
     pub(super) to: DateTime<Utc>,
 }
 
+impl Interval {
+    /// Ends the interval before this time.
+    pub(super) fn end_before(&mut self, time: DateTime<Utc>) {
+        self.to = self.to.min(time - TimeDelta::microseconds(1));
+    }
+
+    /// Ends the interval before the reservation's hold lapses, if it is one.
+    fn end_before_lapse(&mut self, reservation: &ReplayedReservation) {
+        if reservation.state == ReservationState::Held {
+            self.end_before(reservation.expire_time);
+        }
+    }
+}
+
 impl Refusal {
     /// Returns `None` if the outcome is unknown after this status.
     pub(super) fn from_status(status: &Status) -> Option<Self> {
@@ -59,12 +81,14 @@ impl Refusal {
         let unavailable = unavailable.map(|detail| SeatsUnavailable::decode(&*detail.value));
         let unavailable = unavailable.transpose().expect("the detail has the type that it names");
         let named = info.metadata.get("revision").map(|revision| revision.parse().expect("a revision is a number"));
+        let failed = status.get_details_precondition_failure().into_iter().flat_map(|failure| failure.violations);
         Some(Self {
             code: status.code(),
             reason: info.reason,
             revision: named.or(unavailable.as_ref().map(|detail| detail.revision)),
             metadata: info.metadata,
             unavailable,
+            subjects: failed.map(|violation| violation.subject).collect(),
         })
     }
 
@@ -86,120 +110,114 @@ impl Refusal {
 
     /// Checks that the state at the refusal's revision is a reason for it at some time in the interval.
     pub(super) fn check(&self, call: &Call, showtime: &ReplayedShowtime, interval: Interval) -> Result<(), String> {
-        let named = |id: &String| showtime.reservations.get(id).ok_or_else(|| format!("there is no reservation {id}"));
-        match &call.operation {
-            Operation::Reserve(request) if self.reason == "SEATS_UNAVAILABLE" => {
-                let unavailable = self.unavailable.as_ref().ok_or("it does not name the seats")?;
-                let requested: Vec<SeatName> = request.seats.iter().map(seat_name).collect();
-                let (interval, size) = if requested.is_empty() {
-                    check_no_block_free(showtime, usize::try_from(request.seat_count).expect("a count"), interval)?
-                } else {
-                    (check_unavailable(showtime, &requested, unavailable, interval)?, requested.len())
-                };
-                check_offers(showtime, unavailable, size, interval)
-            }
-            Operation::Reserve(request) if self.reason == "HOLD_LIMIT" => {
-                let is_live = |reservation: &&ReplayedReservation| {
-                    reservation.customer_id == request.customer_id && !reservation.has_ended(interval.from)
-                };
-                let owned: usize =
-                    showtime.reservations.values().filter(is_live).map(|reservation| reservation.seats.len()).sum();
-                let requested = request.seats.len() + usize::try_from(request.seat_count).expect("a count");
-                // 10 is the default of the limit.
-                if owned + requested > 10 { Ok(()) } else { Err(format!("the customer has {owned} seats")) }
-            }
-            Operation::Confirm(request) if self.reason == "TENDER_DIFFERS" => {
-                let reservation = named(&request.reservation_id)?;
-                let method = request.tender.as_ref().map_or("", |tender| &tender.method);
-                let differs = reservation.state == ReservationState::Confirmed && reservation.tender_method != method;
-                if differs { Ok(()) } else { Err(format!("but the reservation is {reservation:?}")) }
-            }
-            Operation::Confirm(request) => self.check_reservation(named(&request.reservation_id)?, interval),
-            Operation::Cancel(request) => self.check_reservation(named(&request.reservation_id)?, interval),
-            Operation::Extend(request) => self.check_reservation(named(&request.reservation_id)?, interval),
-            _ if self.reason == "SHOWTIME_CANCELLED" && showtime.cancelled => Ok(()),
-            _ => Err("the state has no reason for it".to_owned()),
+        let requested = requested_seats(&call.operation);
+        if let Some(id) = call.operation.reservation_id() {
+            let reservation = showtime.reservations.get(id).ok_or_else(|| format!("there is no reservation {id}"))?;
+            return self.check_about(reservation, call, showtime, interval);
         }
+        let right = match (&call.operation, &*self.reason) {
+            (_, "SHOWTIME_CANCELLED") => showtime.cancelled,
+            (Operation::Reserve(request), "SEATS_UNAVAILABLE") => {
+                let blocked = |seat: &&SeatName| request.from_block && showtime.blocked.contains_key(*seat);
+                let own = requested.iter().filter(blocked).cloned().collect();
+                let size = requested.len() + usize::try_from(request.seat_count).expect("a count");
+                return Asking { requested, size, own }.check(showtime, self.unavailable.as_ref(), interval);
+            }
+            (Operation::Block(_), "SEATS_UNAVAILABLE") => {
+                let (size, own) = (requested.len(), Vec::new());
+                return Asking { requested, size, own }.check(showtime, self.unavailable.as_ref(), interval);
+            }
+            (Operation::Reserve(request), "HOLD_LIMIT") => {
+                let size = requested.len() + usize::try_from(request.seat_count).expect("a count");
+                showtime.customer_seats(&request.customer_id, interval.from) + size > MOST_SEATS
+            }
+            (Operation::Unblock(_), "SEAT_NOT_BLOCKED") => {
+                self.names(requested.into_iter().filter(|seat| !showtime.blocked.contains_key(seat)), showtime)
+            }
+            _ => false,
+        };
+        if right { Ok(()) } else { Err("the state has no reason for it".to_owned()) }
     }
 
-    fn check_reservation(&self, reservation: &ReplayedReservation, interval: Interval) -> Result<(), String> {
-        let state = reservation.state;
-        let right = match &*self.reason {
-            "RESERVATION_EXPIRED" => match state {
-                ReservationState::Held => reservation.expire_time <= interval.to,
-                state => state == ReservationState::Expired,
-            },
-            "RESERVATION_NOT_HELD" => {
+    /// Checks a refusal of a request about this reservation.
+    fn check_about(
+        &self,
+        reservation: &ReplayedReservation,
+        call: &Call,
+        showtime: &ReplayedShowtime,
+        mut interval: Interval,
+    ) -> Result<(), String> {
+        let (operation, requested) = (&call.operation, requested_seats(&call.operation));
+        let is_late = matches!(operation, Operation::Confirm(request) if request.late);
+        let is_held = reservation.state == ReservationState::Held;
+        let right = match (operation, &*self.reason) {
+            (Operation::Confirm(request), "TENDER_DIFFERS") => {
+                let method = request.tender.as_ref().map_or("", |tender| &tender.method);
+                let was_paid = reservation.state == ReservationState::Confirmed
+                    || is_late && (!reservation.tender_method.is_empty() || reservation.refund_due.is_some());
+                was_paid && reservation.paid_by() != method
+            }
+            (Operation::Confirm(_), "RESERVATION_RELEASED") => is_late && reservation.is_released(),
+            (Operation::Release(_) | Operation::Exchange(_), "RESERVATION_RELEASED") => reservation.is_released(),
+            (Operation::Release(_), "SEAT_NOT_SOLD") => self.is_not_sold(reservation, requested, showtime, interval),
+            (Operation::Exchange(_), "SEATS_DIFFER") => {
+                interval.end_before_lapse(reservation);
+                interval.from <= interval.to && requested.len() != reservation.seats.len()
+            }
+            (Operation::Exchange(_), "SEATS_UNAVAILABLE") if is_live(reservation.state) => {
+                interval.end_before_lapse(reservation);
+                let (size, own) = (requested.len(), reservation.seats.clone());
+                if size != own.len() || interval.from > interval.to {
+                    return Err(format!("but the reservation is {reservation:?}"));
+                }
+                return Asking { requested, size, own }.check(showtime, self.unavailable.as_ref(), interval);
+            }
+            (_, "RESERVATION_EXPIRED") if !is_late => {
+                reservation.state == ReservationState::Expired || is_held && reservation.expire_time <= interval.to
+            }
+            (_, "RESERVATION_NOT_HELD") if !is_late => {
                 let named = self.metadata.get("state").map(String::as_str).unwrap_or_default();
-                let ended = matches!(state, ReservationState::Confirmed | ReservationState::Cancelled);
-                ended && state.as_str_name().ends_with(named) && !named.is_empty()
+                let may_be = match operation {
+                    Operation::Exchange(_) => reservation.state == ReservationState::Cancelled,
+                    _ => matches!(reservation.state, ReservationState::Confirmed | ReservationState::Cancelled),
+                };
+                may_be && is_named(named, reservation.state)
             }
             _ => false,
         };
         if right { Ok(()) } else { Err(format!("but the reservation is {reservation:?}")) }
     }
-}
 
-/// Checks that exactly the taken seats are named, each with its state. Returns the interval in which that is so.
-fn check_unavailable(
-    showtime: &ReplayedShowtime,
-    requested: &[SeatName],
-    unavailable: &SeatsUnavailable,
-    mut interval: Interval,
-) -> Result<Interval, String> {
-    let mut named = BTreeMap::new();
-    for one in &unavailable.seats {
-        let until = one.held_until.as_ref().and_then(datetime);
-        named.insert(seat_name(one.seat.as_ref().ok_or("a seat has no name")?), (one.state(), until));
-    }
-    if named.is_empty() || named.keys().any(|seat| !requested.contains(seat)) || named.len() != unavailable.seats.len()
-    {
-        return Err(format!("the named seats are not among the requested ones: {requested:?}"));
-    }
-    for seat in requested {
-        let owner = showtime.owner(seat);
-        let state = owner.map_or(ReservationState::Unspecified, |owner| owner.state);
-        let until = owner.map(|owner| owner.expire_time);
-        match (named.get(seat), state) {
-            (None, ReservationState::Unspecified) | (Some((SeatState::Sold, None)), ReservationState::Confirmed) => {}
-            // The hold had lapsed.
-            (None, ReservationState::Held) => interval.from = interval.from.max(until.unwrap_or(interval.from)),
-            // The hold had not lapsed.
-            (Some((SeatState::Held, held_until)), ReservationState::Held) if *held_until == until => {
-                let last = until.unwrap_or(interval.to) - chrono::TimeDelta::microseconds(1);
-                interval.to = interval.to.min(last);
+    /// Whether the reservation was not sold, or exactly the seats are named that it does not have.
+    fn is_not_sold(
+        &self,
+        reservation: &ReplayedReservation,
+        requested: Vec<SeatName>,
+        showtime: &ReplayedShowtime,
+        interval: Interval,
+    ) -> bool {
+        let named = self.metadata.get("state").map(String::as_str).unwrap_or_default();
+        let (lapse, has_lapsed) = (reservation.expire_time, named == "EXPIRED");
+        let all = if requested.is_empty() { reservation.seats.clone() } else { requested.clone() };
+        match reservation.state {
+            ReservationState::Confirmed => {
+                let others = requested.into_iter().filter(|seat| !reservation.seats.contains(seat));
+                named == "CONFIRMED" && !self.subjects.is_empty() && self.names(others, showtime)
             }
-            (named, _) => return Err(format!("{seat:?} is named as {named:?}, but its owner is {owner:?}")),
+            ReservationState::Held if has_lapsed => lapse <= interval.to && self.names(all.into_iter(), showtime),
+            ReservationState::Held => named == "HELD" && interval.from < lapse && self.names(all.into_iter(), showtime),
+            state => is_named(named, state) && !reservation.is_released() && self.names(all.into_iter(), showtime),
         }
     }
-    if interval.from <= interval.to { Ok(interval) } else { Err(format!("it was right at no time: {interval:?}")) }
-}
 
-/// Checks that no block of this size was free at the start of the interval, when the fewest holds had lapsed.
-fn check_no_block_free(
-    showtime: &ReplayedShowtime,
-    size: usize,
-    interval: Interval,
-) -> Result<(Interval, usize), String> {
-    let taken = |seat: &SeatName| showtime.owner(seat).is_some_and(|owner| !owner.has_ended(interval.from));
-    match showtime.seats.blocks(size).find(|block| !block.iter().any(taken)) {
-        None => Ok((interval, size)),
-        Some(block) => Err(format!("{block:?} was free")),
+    /// Whether exactly these seats are named, in the order of the layout.
+    fn names(&self, seats: impl Iterator<Item = SeatName>, showtime: &ReplayedShowtime) -> bool {
+        let seats = showtime.seats.sorted(seats.collect());
+        seats.iter().map(|(row, number)| format!("{row}{number}")).eq(self.subjects.iter().cloned())
     }
 }
 
-fn check_offers(
-    showtime: &ReplayedShowtime,
-    unavailable: &SeatsUnavailable,
-    size: usize,
-    interval: Interval,
-) -> Result<(), String> {
-    for offer in &unavailable.offers {
-        let block: Vec<SeatName> = offer.seats.iter().map(seat_name).collect();
-        let taken = |seat: &SeatName| showtime.owner(seat).is_some_and(|owner| !owner.has_ended(interval.to));
-        if block.len() != size || !showtime.seats.is_block(&block) || block.iter().any(taken) {
-            return Err(format!("{block:?} is offered, but not free"));
-        }
-    }
-    Ok(())
+/// Whether this is the name of the state, such as "CONFIRMED".
+fn is_named(name: &str, state: ReservationState) -> bool {
+    state.as_str_name().strip_prefix("RESERVATION_STATE_") == Some(name)
 }

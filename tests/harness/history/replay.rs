@@ -3,131 +3,73 @@
 //! The replay shares no code with the service and is as simple as possible: seats are identified by name and found by a linear
 //! search. It has only those rules that can be checked from the events alone.
 
+mod amendments;
+mod blocked;
+mod prices;
+mod reservation;
+mod seat_list;
+
 use std::collections::BTreeMap;
 
 use boxoffice::pb::{
     boxoffice::{
         events::v1::{
-            Event, ReservationCancelled, ReservationConfirmed, ReservationCreated, ReservationExpired,
-            ReservationExtended, Seat as EventSeat, SeatsReleased, event::Payload,
+            Event, Line, ReservationCancelled, ReservationConfirmed, ReservationCreated, ReservationExpired,
+            ReservationExtended, Seat as EventSeat, SeatsReleased, SeatsReleasedReason, event::Payload,
         },
-        v1::{Layout, ReservationState, Seat},
+        v1::{ReservationState, Seat},
     },
     google::r#type::Money,
 };
 use chrono::{DateTime, Utc};
 use prost_types::Timestamp;
 
-/// The row and number of a seat, such as ("F", 7).
-pub(super) type SeatName = (String, i32);
+use self::prices::sum;
+pub(super) use self::{
+    blocked::ReplayedBlock,
+    prices::{Prices, without_seat},
+    reservation::ReplayedReservation,
+    seat_list::{SeatList, SeatName},
+};
 
-/// The seats of an auditorium, row by row from left to right, each with the number of its block.
-#[derive(Clone)]
-pub(super) struct SeatList(Vec<(SeatName, usize)>);
-
-/// A reservation, from the events alone.
-#[derive(Clone, Debug)]
-pub(super) struct ReplayedReservation {
-    pub(super) customer_id: String,
-    pub(super) seats: Vec<SeatName>,
-    pub(super) total: Money,
-    pub(super) create_time: DateTime<Utc>,
-    pub(super) first_expire_time: DateTime<Utc>,
-    pub(super) expire_time: DateTime<Utc>,
-    pub(super) state: ReservationState,
-    /// The method is "" if the reservation is not sold or was sold without a tender.
-    pub(super) tender_method: String,
-    pub(super) first_revision: i64,
-    pub(super) revision: i64,
-}
+/// The most seats of a showtime that a customer may have, which is the default.
+pub(super) const MOST_SEATS: usize = 10;
 
 /// The state of a showtime after some of its events.
 pub(super) struct ReplayedShowtime {
     pub(super) seats: SeatList,
-    /// The prices of the ticket types.
-    prices: Vec<Money>,
-    /// Whether sales have lines. Those of the release before have none.
-    has_lines: bool,
+    pub(super) prices: Prices,
     pub(super) revision: i64,
     pub(super) time: DateTime<Utc>,
     pub(super) cancelled: bool,
     /// The reservation of each seat that is claimed.
     pub(super) owners: BTreeMap<SeatName, String>,
+    /// The seats that are kept back from sale.
+    pub(super) blocked: BTreeMap<SeatName, ReplayedBlock>,
     pub(super) reservations: BTreeMap<String, ReplayedReservation>,
 }
 
-impl SeatList {
-    pub(super) fn new(layout: &Layout) -> Self {
-        let (mut seats, mut block) = (Vec::new(), 0);
-        for row in &layout.rows {
-            block += 1;
-            let (mut number, mut numbers) = (0, row.numbers.iter());
-            for cell in row.places.chars() {
-                number += i32::from(cell != '_');
-                match cell {
-                    '_' | '.' => block += 1,
-                    _ => seats.push(((row.label.clone(), *numbers.next().unwrap_or(&number)), block)),
-                }
-            }
-        }
-        Self(seats)
-    }
-
-    pub(super) fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn position(&self, name: &SeatName) -> Option<usize> {
-        self.0.iter().position(|(seat, _)| seat == name)
-    }
-
-    /// Returns up to `count` seats from the position `first` on. The tables use the same positions.
-    pub(super) fn names(&self, first: usize, count: usize) -> Vec<SeatName> {
-        self.0.iter().skip(first).take(count).map(|(name, _)| name.clone()).collect()
-    }
-
-    /// Whether the seats are neighbours in one block, from left to right.
-    pub(super) fn is_block(&self, seats: &[SeatName]) -> bool {
-        let positions: Vec<_> = seats.iter().map(|seat| self.position(seat)).collect();
-        let adjacent = |pair: &[Option<usize>]| match (pair[0], pair[1]) {
-            (Some(one), Some(next)) => next == one + 1 && self.0[one].1 == self.0[next].1,
-            _ => false,
-        };
-        !seats.is_empty() && positions[0].is_some() && positions.windows(2).all(adjacent)
-    }
-
-    /// Returns all runs of this many neighbouring seats.
-    pub(super) fn blocks(&self, size: usize) -> impl Iterator<Item = Vec<SeatName>> {
-        (0..self.0.len())
-            .map(move |first| self.names(first, size))
-            .filter(move |block| block.len() == size && self.is_block(block))
-    }
-}
-
-impl ReplayedReservation {
-    /// Whether its seats are free for other reservations at this time.
-    pub(super) fn has_ended(&self, now: DateTime<Utc>) -> bool {
-        match self.state {
-            ReservationState::Held => self.expire_time <= now,
-            ReservationState::Confirmed => false,
-            _ => true,
-        }
-    }
-}
-
 impl ReplayedShowtime {
-    /// A showtime with these prices, or with one price at the release before.
-    pub(super) fn new(seats: SeatList, one_price: Option<Money>, prices: Option<Vec<Money>>) -> Self {
-        let has_lines = prices.is_some();
-        let prices = prices.unwrap_or_else(|| one_price.into_iter().collect());
-        let (owners, reservations) = (BTreeMap::new(), BTreeMap::new());
+    pub(super) fn new(seats: SeatList, prices: Prices) -> Self {
+        let (owners, blocked, reservations) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let time = DateTime::<Utc>::MIN_UTC;
-        Self { seats, prices, has_lines, revision: 0, time, cancelled: false, owners, reservations }
+        Self { seats, prices, revision: 0, time, cancelled: false, owners, blocked, reservations }
     }
 
     /// Returns the reservation that has claimed the seat.
     pub(super) fn owner(&self, seat: &SeatName) -> Option<&ReplayedReservation> {
         self.owners.get(seat).and_then(|id| self.reservations.get(id))
+    }
+
+    /// The number of seats that nobody has claimed and that are not blocked.
+    pub(super) fn unclaimed(&self) -> usize {
+        self.seats.count() - self.owners.len() - self.blocked.len()
+    }
+
+    /// The number of seats that a customer has at this time.
+    pub(super) fn customer_seats(&self, customer_id: &str, now: DateTime<Utc>) -> usize {
+        let of_customer = self.reservations.values().filter(|one| one.customer_id == customer_id);
+        of_customer.filter(|one| !one.has_ended(now)).map(|one| one.seats.len()).sum()
     }
 
     /// Applies the events of the next revision and returns the anomalies in them.
@@ -146,10 +88,25 @@ impl ReplayedShowtime {
             self.time = time;
             anomalies.extend(self.apply_event(event, events).err());
         }
-        // A reservation that has ended has no claims.
+        anomalies.extend(self.check_claims());
+        anomalies
+    }
+
+    /// Every claim is of a reservation that has the seat and has not ended, and no claimed seat is blocked.
+    fn check_claims(&self) -> Vec<String> {
+        let mut anomalies = Vec::new();
         for (seat, id) in &self.owners {
             if !self.reservations.get(id).is_some_and(|reservation| is_live(reservation.state)) {
                 anomalies.push(format!("{seat:?} still belongs to {id}, which has ended"));
+            }
+            if self.blocked.contains_key(seat) {
+                anomalies.push(format!("{seat:?} belongs to {id} and is blocked"));
+            }
+        }
+        let changed = self.reservations.iter().filter(|(_, one)| one.revision == self.revision && is_live(one.state));
+        for (id, reservation) in changed {
+            if !reservation.seats.iter().all(|seat| self.owners.get(seat) == Some(id)) {
+                anomalies.push(format!("{id} does not have its seats: {reservation:?}"));
             }
         }
         anomalies
@@ -162,6 +119,7 @@ impl ReplayedShowtime {
                 check(first && step.len() == 1, || "the showtime is created twice".to_owned())?;
                 check(usize::try_from(created.seat_count) == Ok(self.seats.count()), || format!("{created:?}"))
             }
+            Payload::RefundDue(due) if !first => self.owe_refund(due),
             _ if first || self.cancelled => Err("the showtime is not created yet, or is cancelled".to_owned()),
             Payload::ShowtimeCancelled(cancelled) => {
                 self.cancelled = true;
@@ -175,77 +133,120 @@ impl ReplayedShowtime {
             Payload::ReservationCreated(created) => self.create(created),
             Payload::ReservationConfirmed(confirmed) => self.confirm(confirmed),
             Payload::ReservationExtended(extended) => self.extend(extended),
-            Payload::ReservationCancelled(cancelled) => {
-                let is_showtime = |event: &Event| matches!(event.payload, Some(Payload::ShowtimeCancelled(_)));
-                self.cancel(cancelled, step.iter().any(is_showtime))
-            }
+            Payload::ReservationCancelled(cancelled) => self.cancel(cancelled, step),
             Payload::ReservationExpired(expired) => self.expire(expired),
+            Payload::SeatsReleased(released) if released.reason() == SeatsReleasedReason::GivenBack => {
+                self.give_back(released)
+            }
             Payload::SeatsReleased(released) => self.release(released),
-            other => Err(format!("an event that is not known yet: {other:?}")),
+            Payload::SeatsExchanged(exchanged) => self.exchange(exchanged),
+            Payload::RefundDue(_) => Err("the showtime is not created yet".to_owned()),
+            Payload::SeatsBlocked(blocked) => self.block(blocked),
+            Payload::SeatsUnblocked(unblocked) => self.unblock(unblocked),
         }
     }
 
-    /// Whether so many seats may have this price, each being of one of the ticket types, of which there are at most two.
-    fn may_cost(&self, total: &Money, seats: i128) -> bool {
-        let (first, last) = (nanos(&self.prices[0]), nanos(self.prices.last().expect("a type")));
-        (0..=seats).any(|count| first * count + last * (seats - count) == nanos(total))
+    /// Gives seats to a reservation. Nobody may have them, and they must not be blocked.
+    fn claim(&mut self, id: &str, seats: &[SeatName]) -> Result<(), String> {
+        for seat in seats {
+            if let Some(other) = self.owners.insert(seat.clone(), id.to_owned()) {
+                return Err(format!("{id} gets {seat:?}, which belongs to {other}"));
+            }
+            check(!self.blocked.contains_key(seat), || format!("{id} gets {seat:?}, which is blocked"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes seats from a reservation, which must have them.
+    fn disclaim(&mut self, id: &str, seats: &[SeatName]) -> Result<(), String> {
+        for seat in seats {
+            let owner = self.owners.remove(seat);
+            check(owner.as_deref() == Some(id), || format!("{id} releases {seat:?}, which belongs to {owner:?}"))?;
+        }
+        Ok(())
     }
 
     fn create(&mut self, created: &ReservationCreated) -> Result<(), String> {
-        let id = &created.reservation_id;
-        let seats: Vec<SeatName> = created.seats.iter().map(event_seat_name).collect();
+        let (id, time) = (&created.reservation_id, self.time);
+        let seats = event_seat_names(&created.seats);
         check(!self.reservations.contains_key(id), || format!("{id} is created twice"))?;
         check(self.seats.is_block(&seats), || format!("the seats of {id} are not a block: {seats:?}"))?;
-        for seat in &seats {
-            if let Some(other) = self.owners.insert(seat.clone(), id.clone()) {
-                return Err(format!("{id} gets {seat:?}, which belongs to {other}"));
-            }
-        }
+        let has = self.customer_seats(&created.customer_id, time);
         let total = created.total_price.clone().unwrap_or_default();
-        check(self.may_cost(&total, seats.len() as i128), || format!("{id} costs {total:?}"))?;
         let expire_time = required(created.expire_time.as_ref())?;
-        check(expire_time > self.time, || format!("the hold of {id} has lapsed when it is created"))?;
         let reservation = ReplayedReservation {
             customer_id: created.customer_id.clone(),
-            seats,
-            total,
-            create_time: self.time,
+            first_seats: seats.clone(),
+            first_total: total.clone(),
+            all_seats: seats.iter().map(|seat| (seat.clone(), false)).collect(),
+            seats: seats.clone(),
+            is_amended: false,
+            lines: None,
+            total: total.clone(),
+            create_time: time,
             first_expire_time: expire_time,
             expire_time,
             state: ReservationState::Held,
+            confirm_time: None,
+            cancel_time: None,
+            recovered: false,
             tender_method: String::new(),
+            refund_due: None,
             first_revision: self.revision,
             revision: self.revision,
         };
         self.reservations.insert(id.clone(), reservation);
-        Ok(())
+        self.claim(id, &seats)?;
+        check(has + seats.len() <= MOST_SEATS, || format!("the customer of {id} had {has} seats"))?;
+        check(self.prices.may_cost(&self.seats, &seats, &total), || format!("{id} costs {total:?}"))?;
+        check(expire_time > time, || format!("the hold of {id} has lapsed when it is created"))
+    }
+
+    /// Returns a reservation, and sets its revision to the current one.
+    fn changing(&mut self, id: &str) -> Result<&mut ReplayedReservation, String> {
+        let reservation = self.reservations.get_mut(id).ok_or_else(|| format!("{id} was never created"))?;
+        reservation.revision = self.revision;
+        Ok(reservation)
     }
 
     /// Returns a hold that has not lapsed, and sets its revision to the current one.
     fn live_hold(&mut self, id: &str) -> Result<&mut ReplayedReservation, String> {
-        let (time, revision) = (self.time, self.revision);
-        let reservation = self.reservations.get_mut(id).ok_or_else(|| format!("{id} was never created"))?;
+        let time = self.time;
+        let reservation = self.changing(id)?;
         check(reservation.state == ReservationState::Held, || format!("{id} is {:?}", reservation.state))?;
         check(!reservation.has_ended(time), || {
             format!("the hold of {id} lapsed at {}, and it is {time}", reservation.expire_time)
         })?;
-        reservation.revision = revision;
         Ok(reservation)
     }
 
     fn confirm(&mut self, confirmed: &ReservationConfirmed) -> Result<(), String> {
-        let reservation = self.live_hold(&confirmed.reservation_id)?;
+        let time = self.time;
+        if confirmed.recovered {
+            self.recover(confirmed)?;
+        }
+        let id = &confirmed.reservation_id;
+        let reservation = if confirmed.recovered { self.changing(id)? } else { self.live_hold(id)? };
         reservation.state = ReservationState::Confirmed;
+        (reservation.confirm_time, reservation.recovered) = (Some(time), confirmed.recovered);
         reservation.tender_method = confirmed.tender.as_ref().map_or_else(String::new, |tender| tender.method.clone());
-        let seats: Vec<SeatName> = confirmed.seats.iter().map(event_seat_name).collect();
-        let same = seats == reservation.seats
+        let (before, lines) = (reservation.lines.take(), &confirmed.lines);
+        reservation.lines = (!lines.is_empty()).then(|| lines.clone());
+        let same = event_seat_names(&confirmed.seats) == reservation.seats
             && confirmed.total_price.as_ref() == Some(&reservation.total)
-            && confirmed.customer_id == reservation.customer_id;
+            && confirmed.customer_id == reservation.customer_id
+            && before.is_none_or(|before| before == *lines);
         check(same, || format!("{confirmed:?} is not what was held: {reservation:?}"))?;
-        let (lines, total) = (&confirmed.lines, confirmed.total_price.as_ref());
-        let sum: i128 = lines.iter().filter_map(|line| line.total.as_ref()).map(nanos).sum();
-        let adds_up = lines.len() == seats.len() && total.is_some_and(|total| sum == nanos(total));
-        check(adds_up || !self.has_lines, || format!("the lines do not add up: {confirmed:?}"))
+        self.check_lines(lines, &confirmed.seats, confirmed.total_price.as_ref())
+    }
+
+    /// Checks that each seat has a line, that each line is right, and that they add up.
+    fn check_lines(&self, lines: &[Line], seats: &[EventSeat], total: Option<&Money>) -> Result<(), String> {
+        let of_seats = lines.iter().map(|line| line.seat.as_ref()).eq(seats.iter().map(Some));
+        let adds_up = of_seats && total.is_some_and(|total| sum(lines) == nanos(total));
+        check(adds_up || !self.prices.has_lines, || format!("the lines do not add up to {total:?}: {lines:?}"))?;
+        let wrong = lines.iter().find(|line| !self.prices.is_right(&self.seats, line));
+        wrong.map_or(Ok(()), |line| Err(format!("a seat does not cost that: {line:?}")))
     }
 
     fn extend(&mut self, extended: &ReservationExtended) -> Result<(), String> {
@@ -256,41 +257,54 @@ impl ReplayedShowtime {
         check(once, || format!("{extended:?} does not extend the hold, or is the second extension: {reservation:?}"))
     }
 
-    fn cancel(&mut self, cancelled: &ReservationCancelled, with_showtime: bool) -> Result<(), String> {
-        let (id, revision) = (&cancelled.reservation_id, self.revision);
-        let sold =
-            self.reservations.get(id).is_some_and(|reservation| reservation.state == ReservationState::Confirmed);
-        check(sold == cancelled.was_confirmed && (with_showtime || !sold), || format!("sold: {sold}, {cancelled:?}"))?;
-        let reservation = match self.reservations.get_mut(id) {
-            Some(reservation) if sold => reservation,
-            _ => self.live_hold(id)?,
-        };
-        (reservation.state, reservation.revision) = (ReservationState::Cancelled, revision);
-        Ok(())
+    /// A hold is cancelled by a request or with its showtime; a sale is cancelled with its showtime, or gives back its last seats.
+    fn cancel(&mut self, cancelled: &ReservationCancelled, step: &[Event]) -> Result<(), String> {
+        let (id, time) = (&cancelled.reservation_id, self.time);
+        let ends_sale = step.iter().any(|event| match &event.payload {
+            Some(Payload::ShowtimeCancelled(_)) => true,
+            Some(Payload::SeatsReleased(released)) => {
+                released.reservation_id == *id && released.reason() == SeatsReleasedReason::GivenBack
+            }
+            _ => false,
+        });
+        let sold = self.reservations.get(id).is_some_and(|one| one.state == ReservationState::Confirmed);
+        check(sold == cancelled.was_confirmed && (ends_sale || !sold), || format!("sold: {sold}, {cancelled:?}"))?;
+        let reservation = if sold { self.changing(id)? } else { self.live_hold(id)? };
+        (reservation.state, reservation.cancel_time) = (ReservationState::Cancelled, Some(time));
+        let same = event_seat_names(&cancelled.seats) == reservation.seats
+            && cancelled.total_price.as_ref().map(nanos) == Some(reservation.remaining())
+            && cancelled.customer_id == reservation.customer_id;
+        check(same, || format!("{cancelled:?} is not what there was: {reservation:?}"))
     }
 
     fn expire(&mut self, expired: &ReservationExpired) -> Result<(), String> {
-        let (id, time, revision) = (&expired.reservation_id, self.time, self.revision);
-        let reservation = self.reservations.get_mut(id).ok_or_else(|| format!("{id} was never created"))?;
+        let (id, time) = (&expired.reservation_id, self.time);
         let recorded = required(expired.expire_time.as_ref())?;
+        let reservation = self.changing(id)?;
         let has_lapsed = reservation.state == ReservationState::Held
             && reservation.expire_time <= time
-            && recorded == reservation.expire_time;
-        (reservation.state, reservation.revision) = (ReservationState::Expired, revision);
+            && recorded == reservation.expire_time
+            && event_seat_names(&expired.seats) == reservation.seats
+            && expired.total_price.as_ref() == Some(&reservation.total);
+        reservation.state = ReservationState::Expired;
         check(has_lapsed, || format!("{expired:?} at {time}, but it is {reservation:?}"))
     }
 
+    /// The seats of a reservation that this revision has ended become free.
     fn release(&mut self, released: &SeatsReleased) -> Result<(), String> {
-        let id = &released.reservation_id;
+        let (id, has_reasons) = (&released.reservation_id, self.prices.has_lines);
         let reservation = self.reservations.get(id).ok_or_else(|| format!("{id} was never created"))?;
-        let seats: Vec<SeatName> = released.seats.iter().map(event_seat_name).collect();
+        let seats = event_seat_names(&released.seats);
+        let has_reason = match released.reason() {
+            SeatsReleasedReason::Cancelled => reservation.state == ReservationState::Cancelled,
+            SeatsReleasedReason::Lapsed => reservation.state == ReservationState::Expired,
+            SeatsReleasedReason::Unspecified | SeatsReleasedReason::GivenBack => !has_reasons,
+        };
         let ended = !is_live(reservation.state) && reservation.revision == self.revision && seats == reservation.seats;
-        check(ended, || format!("{released:?} at revision {}, but it is {reservation:?}", self.revision))?;
-        for seat in &seats {
-            let owner = self.owners.remove(seat);
-            check(owner.as_ref() == Some(id), || format!("{id} releases {seat:?}, which belongs to {owner:?}"))?;
-        }
-        Ok(())
+        check(ended && has_reason, || {
+            format!("{released:?} at revision {}, but it is {reservation:?}", self.revision)
+        })?;
+        self.disclaim(id, &seats)
     }
 }
 
@@ -315,8 +329,16 @@ pub(super) fn seat_name(seat: &Seat) -> SeatName {
     (seat.row.clone(), seat.number)
 }
 
-fn event_seat_name(seat: &EventSeat) -> SeatName {
+pub(super) fn seat_names(seats: &[Seat]) -> Vec<SeatName> {
+    seats.iter().map(seat_name).collect()
+}
+
+pub(super) fn event_seat_name(seat: &EventSeat) -> SeatName {
     (seat.row.clone(), seat.number)
+}
+
+fn event_seat_names(seats: &[EventSeat]) -> Vec<SeatName> {
+    seats.iter().map(event_seat_name).collect()
 }
 
 /// Returns the amount in billionths of the currency unit, without rounding.

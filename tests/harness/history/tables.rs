@@ -3,17 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 
 use boxoffice::pb::boxoffice::v1::{
-    ListReservationsRequest, Reservation, ReservationState, reservations_client::ReservationsClient,
+    BlockSeatsRequest, ListReservationsRequest, Reservation, ReservationState, reservations_client::ReservationsClient,
 };
 use sea_orm::prelude::Uuid;
 use tonic::transport::Channel;
 
 use super::{
-    RecordedShowtime,
-    answers::Effect,
-    lines::Lines,
+    Operation,
+    answers::{Effect, agrees},
+    check::Timeline,
+    lines::{Lines, are_right, has_types_of},
     records::{Records, state},
-    replay::{ReplayedShowtime, SeatName, is_live, nanos, seat_name},
+    replay::{ReplayedBlock, ReplayedShowtime, SeatName, nanos},
 };
 
 /// Checks that the tables have the reservations, claims and counts that the events give.
@@ -28,13 +29,17 @@ pub(super) fn check_tables(records: &Records, last: &ReplayedShowtime, id: Uuid)
             anomalies.push(format!("there is no row for {id}: {reservation:?}"));
             continue;
         };
-        let seats = last.seats.names(usize::try_from(row.first_seat).unwrap_or(usize::MAX), reservation.seats.len());
-        let same = seats == reservation.seats
-            && usize::try_from(row.seat_count) == Ok(seats.len())
-            && i128::from(row.total_minor) * 10_000_000 == nanos(&reservation.total)
+        let (first, count) = (row.first_seat, reservation.first_seats.len());
+        let seats = last.seats.names(usize::try_from(first).unwrap_or(usize::MAX), count);
+        let same = seats == reservation.first_seats
+            && usize::try_from(row.seat_count) == Ok(count)
+            && i128::from(row.total_minor) * 10_000_000 == nanos(&reservation.first_total)
+            && row.amendment.is_some() == reservation.is_amended
             && row.customer_id == reservation.customer_id
             && state(&row.state) == reservation.state
-            && row.tender_method.as_deref().unwrap_or_default() == reservation.tender_method
+            && row.tender_method.as_deref().unwrap_or_default() == reservation.paid_by()
+            && row.refund_due_time == reservation.refund_due.as_ref().map(|due| due.time)
+            && (row.confirm_time, row.cancel_time) == (reservation.confirm_time, reservation.cancel_time)
             && (row.create_time, row.first_expire_time) == (reservation.create_time, reservation.first_expire_time)
             && (row.expire_time, row.revision) == (reservation.expire_time, reservation.revision)
             && row.first_revision == reservation.first_revision;
@@ -50,15 +55,18 @@ pub(super) fn check_tables(records: &Records, last: &ReplayedShowtime, id: Uuid)
             name.map(|name| (name, claim.reservation_id.to_string()))
         })
         .collect();
-    if claims != last.owners {
-        anomalies.push(format!("the claims are {claims:?}, but the events give {:?}", last.owners));
+    // A claim without a reservation is of a seat that is blocked.
+    let blocked = last.blocked.keys().map(|seat| (seat.clone(), Uuid::nil().to_string()));
+    let expected: BTreeMap<SeatName, String> = last.owners.clone().into_iter().chain(blocked).collect();
+    if claims != expected {
+        anomalies.push(format!("the claims are {claims:?}, but the events give {expected:?}"));
     }
     let Some(row) = records.showtimes.iter().find(|row| row.showtime_id == id) else {
         return vec!["the showtime has no row".to_owned()];
     };
     let holds = last.reservations.values().filter(|reservation| reservation.state == ReservationState::Held);
     let first = holds.map(|reservation| reservation.expire_time).min();
-    let free = last.seats.count() - last.owners.len();
+    let free = last.unclaimed();
     let same = row.revision == last.revision
         && usize::try_from(row.available_count) == Ok(free)
         && (row.state == "cancelled") == last.cancelled
@@ -75,8 +83,9 @@ pub(super) fn check_tables(records: &Records, last: &ReplayedShowtime, id: Uuid)
 }
 
 /// Checks that each reservation is stored with the id of the request that made it, and none with that of a refused request.
-pub(super) fn check_request_ids(records: &Records, id: Uuid, effects: &[(&str, Effect)]) -> Vec<String> {
-    let effects: HashMap<&str, &Effect> = effects.iter().map(|(request_id, effect)| (*request_id, effect)).collect();
+pub(super) fn check_request_ids(records: &Records, id: Uuid, effects: &[(&str, Effect<'_>)]) -> Vec<String> {
+    let effects: HashMap<&str, &Effect<'_>> =
+        effects.iter().map(|(request_id, effect)| (*request_id, effect)).collect();
     let rows = records.reservations.iter().filter(|row| row.showtime_id == id);
     rows.filter_map(|row| {
         let request_id = row.request_id?.to_string();
@@ -104,32 +113,59 @@ pub(super) async fn list(channel: Channel, showtime_id: &str) -> Vec<Reservation
     }
 }
 
-/// Checks that the list has the reservations of the tables. A hold may have lapsed since the tables were read.
-pub(super) fn check_list(
+/// Checks that the blocked seats are stored with the reason and the note of the request that blocked them.
+pub(super) fn check_blocked(
     records: &Records,
-    recorded: &RecordedShowtime,
-    lines: &Lines<'_>,
-    list: &[Reservation],
+    last: &ReplayedShowtime,
+    id: Uuid,
+    effects: &[(&str, Effect<'_>)],
 ) -> Vec<String> {
+    let stored = records.blocked.iter().filter(|row| row.showtime_id == id);
+    let stored: BTreeMap<SeatName, _> = stored
+        .filter_map(|row| {
+            let name = last.seats.names(usize::try_from(row.seat).unwrap_or(usize::MAX), 1).pop()?;
+            let block = ReplayedBlock { revision: row.revision, time: row.create_time };
+            Some((name, (block, row.reason.clone(), row.note.clone())))
+        })
+        .collect();
+    let blocks: HashMap<i64, &BlockSeatsRequest> = effects
+        .iter()
+        .filter_map(|(_, effect)| match effect.operation {
+            Operation::Block(request) => Some((effect.revision, request)),
+            _ => None,
+        })
+        .collect();
+    let expected: BTreeMap<SeatName, _> = last
+        .blocked
+        .iter()
+        .filter_map(|(seat, block)| {
+            let request = blocks.get(&block.revision)?;
+            let reason = request.reason().as_str_name().trim_start_matches("BLOCK_REASON_").to_lowercase();
+            Some((seat.clone(), (*block, reason, request.note.clone())))
+        })
+        .collect();
+    let same = stored == expected && expected.len() == last.blocked.len();
+    Vec::from_iter((!same).then(|| format!("blocked are {stored:?}, but the events give {:?}", last.blocked)))
+}
+
+/// Checks that the list has the reservations that the events give. A hold may have lapsed since the tables were read.
+pub(super) fn check_list(timeline: &Timeline, lines: &Lines<'_>, list: &[Reservation]) -> Vec<String> {
     let mut anomalies = Vec::new();
     let listed: HashMap<&str, &Reservation> = list.iter().map(|one| (&*one.reservation_id, one)).collect();
-    let rows = records.reservations.iter().filter(|row| row.showtime_id.to_string() == recorded.showtime.showtime_id);
-    let mut count = 0;
-    for row in rows {
-        count += 1;
-        let same = listed.get(&*row.reservation_id.to_string()).is_some_and(|one| {
-            let seats = recorded.seats.names(usize::try_from(row.first_seat).expect("a seat"), one.seats.len());
-            let has_lapsed = state(&row.state) == ReservationState::Held && one.state() == ReservationState::Expired;
-            one.seats.iter().map(seat_name).eq(seats)
-                && one.customer_id == row.customer_id
-                && lines.get(&*one.reservation_id).is_none_or(|lines| *lines == one.lines)
-                && (one.state() == state(&row.state) || has_lapsed)
-                && (!is_live(one.state()) || one.revision == row.revision)
+    for (id, expected) in &timeline.last.reservations {
+        let same = listed.get(&**id).is_some_and(|one| {
+            let has_lapsed = expected.state == ReservationState::Held && one.state() == ReservationState::Expired;
+            let state = if has_lapsed { ReservationState::Expired } else { expected.state };
+            agrees(one, expected, state)
+                && are_right(timeline, one, expected)
+                && lines.get(&**id).is_none_or(|first| has_types_of(first, &one.lines))
+                && (has_lapsed || one.revision == expected.revision)
         });
         if !same {
-            anomalies.push(format!("{row:?} is listed as {:?}", listed.get(&*row.reservation_id.to_string())));
+            anomalies.push(format!("{expected:?} is listed as {:?}", listed.get(&**id)));
         }
     }
+    let count = timeline.last.reservations.len();
     if (count, count) != (list.len(), listed.len()) {
         anomalies.push(format!(
             "{count} reservations are listed as {}, with {} different ids",
