@@ -5,11 +5,13 @@
 #[macro_use]
 mod harness;
 
+mod accessible_seats;
 mod annotations;
 mod asyncapi;
 mod attacks;
 mod auditoriums;
 mod between_instances;
+mod blocked_seats;
 mod broker_sinks;
 mod browsers;
 mod cancelled_showtimes;
@@ -29,10 +31,12 @@ mod event_instances;
 mod event_order;
 mod event_retention;
 mod events;
+mod exchanged_seats;
 mod fuzz;
 mod holds;
 mod hosts;
 mod idempotency;
+mod late_money;
 mod lifecycle;
 mod limits;
 mod listing;
@@ -57,6 +61,7 @@ mod queues;
 mod redis;
 mod redis_history;
 mod redis_sink;
+mod released_seats;
 mod replication;
 mod report_plans;
 mod reports;
