@@ -1,7 +1,8 @@
 //! `boxoffice project`: the tables equal what the service says, whatever ends in between, and however often events come.
 
-use boxoffice::pb::boxoffice::v1::GetEventFeedRequest;
+use boxoffice::pb::boxoffice::v1::{GetEventFeedRequest, Reservation, Showtime};
 use rustix::process::Signal;
+use sea_orm::JsonValue;
 use serde_json::json;
 
 use crate::harness::{
@@ -9,13 +10,15 @@ use crate::harness::{
     proxy::Proxy,
     reporting::Reporting,
     sales::{Dice, cancel_showtime, lapse, schedule, sell},
-    seats::{best, confirm, reserve, showtime},
+    seats::{best, confirm, reserve, showtime, these},
     server::binary,
+    staff::{confirm_late, exchange, release},
     world::Storage,
 };
 
 on_both_stores!(
     the_tables_equal_what_the_service_says_and_a_rebuild_equals_what_grew,
+    what_becomes_of_a_sale_is_counted_once,
     events_that_come_twice_change_nothing,
     of_two_projectors_one_stops_and_the_tables_are_right,
     the_database_of_the_service_is_refused,
@@ -44,6 +47,62 @@ async fn the_tables_equal_what_the_service_says_and_a_rebuild_equals_what_grew(w
     assert_eq!(reports.dump().await, grown);
     let state = reports.rows("SELECT complete_since FROM projection").await;
     assert_eq!(state[0]["complete_since"], json!(null), "nothing was deleted");
+}
+
+async fn what_becomes_of_a_sale_is_counted_once(world: World) {
+    let reports = reporting(&world).await;
+    let (mut showtimes, calm) = (schedule(&world).await, showtime(&world).await);
+    // Holds of this one lapse after a second.
+    let brief = showtimes.last().expect("a showtime").clone();
+    showtimes.push(calm.clone());
+    let sell = async |seats: &str| {
+        let held = reserve(&world, these(&calm, seats, seats)).await.expect("the seats are free");
+        confirm(&world, &held).await.expect("it is held")
+    };
+    let (part, whole) = (sell("A1 A2 A3").await, sell("B1 B2").await);
+    release(&world, &part, "A2").await.expect("it is sold");
+    exchange(&world, &part, "D1 D2").await.expect("the seats are free");
+    exchange(&world, &whole, "B2 B3").await.expect("one is free, and it has the other");
+    release(&world, &whole, "B3").await.expect("it is sold");
+    release(&world, &whole, "").await.expect("one is left");
+    let late = async |seats: &str| reserve(&world, these(&brief, seats, seats)).await.expect("the seats are free");
+    let (recovered, owed) = (late("A1 A2").await, late("B1 B2").await);
+    lapse(&world, std::slice::from_ref(&brief)).await;
+    confirm_late(&world, &recovered, "card").await.expect("the seats are free");
+    let taken = sell_at(&world, &brief, "B2").await;
+    confirm_late(&world, &owed, "card").await.expect("the money is noted");
+    reports.assert_equals(&world, &showtimes).await;
+    let counts = async |showtime: &Showtime| {
+        let id = &showtime.showtime_id;
+        let row = reports.rows(&format!("SELECT * FROM showtimes WHERE showtime_id = '{id}'")).await.remove(0);
+        (row["held_seats"].as_i64(), row["sold_seats"].as_i64())
+    };
+    assert_eq!((counts(&calm).await, counts(&brief).await), ((Some(0), Some(2)), (Some(0), Some(3))));
+    let sales = async |of: &Reservation| {
+        let id = &of.reservation_id;
+        let rows = reports.rows(&format!("SELECT * FROM sales WHERE reservation_id = '{id}' ORDER BY seat")).await;
+        let read = |row: &JsonValue| (row["seat"].clone(), row["return_time"].is_null(), row["price"].clone());
+        rows.iter().map(read).collect::<Vec<_>>()
+    };
+    // A line stays the line of the seat that was sold first.
+    let line = |seat: &str, is_kept| (json!(seat), is_kept, json!(950));
+    assert_eq!(sales(&part).await, [line("A1", true), line("A2", false), line("A3", true)]);
+    assert_eq!(sales(&whole).await, [line("B1", false), line("B2", false)]);
+    assert_eq!((sales(&recovered).await.len(), sales(&taken).await.len(), sales(&owed).await.len()), (2, 1, 0));
+    for (of, expected) in [(&recovered, "confirmed"), (&owed, "expired"), (&whole, "confirmed")] {
+        let id = &of.reservation_id;
+        let row = reports.rows(&format!("SELECT outcome FROM holds WHERE reservation_id = '{id}'")).await.remove(0);
+        assert_eq!(row["outcome"], json!(expected));
+    }
+    let grown = reports.dump().await;
+    reports.catch_up(world.address(), &["--rebuild"]).await;
+    assert_eq!(reports.dump().await, grown);
+}
+
+/// Sells seats at once, before the hold lapses.
+async fn sell_at(server: &Server, showtime: &Showtime, seats: &str) -> Reservation {
+    let held = reserve(server, these(showtime, seats, seats)).await.expect("the seats are free");
+    confirm_late(server, &held, "card").await.expect("its seats are free, whether or not it has lapsed").1
 }
 
 async fn events_that_come_twice_change_nothing(world: World) {

@@ -121,12 +121,16 @@ impl Reporting {
         for row in self.rows("SELECT * FROM holds").await {
             said.insert(text(&row, "reservation_id"), format!("{} {}", text(&row, "outcome"), row["seats"]));
         }
-        let lines = self.rows("SELECT * FROM sales ORDER BY reservation_id, seat_row, seat_number").await;
-        for row in lines {
+        let line = |row: &JsonValue| {
             let returned = if row["return_time"].is_null() { "" } else { " returned" };
-            let (seat, currency) = (text(&row, "seat"), text(&row, "currency"));
-            let line = format!("; {seat} for {} {currency}{returned}", row["price"]);
-            said.entry(text(&row, "reservation_id")).or_default().push_str(&line);
+            let (seat_row, currency) = (text(row, "seat_row"), text(row, "currency"));
+            format!("; {seat_row}{} for {} {currency}{returned}", row["seat_number"], row["price"])
+        };
+        let rows = self.rows("SELECT * FROM sales").await;
+        let mut lines: Vec<_> = rows.iter().map(|row| (text(row, "reservation_id"), line(row))).collect();
+        lines.sort_unstable();
+        for (reservation_id, line) in lines {
+            said.entry(reservation_id).or_default().push_str(&line);
         }
         said
     }
@@ -182,18 +186,21 @@ fn of_reservation(reservation: &Reservation) -> String {
         ReservationState::Expired => "expired",
         state => panic!("{state:?}"),
     };
-    let held = format!("{outcome} {}", reservation.seat_count);
+    // With seats that were given back.
+    let held = format!("{outcome} {}", reservation.lines.len());
     if !sold {
         return held;
     }
-    let returned = if reservation.cancel_time.is_some() { " returned" } else { "" };
     let line = |line: &Line| {
+        let returned = if line.released || reservation.cancel_time.is_some() { " returned" } else { "" };
         let total = line.total.as_ref().expect("a price");
         // The smallest unit of these prices is a cent or a yen.
         let minor = if total.currency_code == "JPY" { 1 } else { 100 };
         let price = total.units * minor + i64::from(total.nanos) * minor / 1_000_000_000;
         format!("{} for {price} {}{returned}", name(line.seat.as_ref().expect("a seat")), total.currency_code)
     };
-    let lines: Vec<_> = std::iter::once(held).chain(reservation.lines.iter().map(line)).collect();
+    let mut lines: Vec<_> = reservation.lines.iter().map(line).collect();
+    lines.sort_unstable();
+    lines.insert(0, held);
     lines.join("; ")
 }

@@ -1,14 +1,17 @@
-//! Random sales: holds, confirmations, cancellations, extensions, cancelled showtimes, the same for the same seed.
+//! Random sales: holds, confirmations, cancellations, extensions, exchanges, seats that are given back, money that comes late,
+//! cancelled showtimes, the same for the same seed.
 
 use boxoffice::pb::boxoffice::v1::{
     CancelShowtimeRequest, CreateAuditoriumRequest, CreateShowtimeRequest, Reservation, ReservationState, Showtime,
 };
+use tonic::Status;
 
 use super::{
     Server, eventually, in_hours, new_auditorium, new_showtime,
     reporting::reservations,
     requests::{layout, money, seconds},
-    seats::{HALL, best, cancel, confirm, extend, reserve},
+    seats::{HALL, best, cancel, confirm, extend, get, name, reserve},
+    staff::{confirm_late, exchange, release},
 };
 
 /// Movies that every demo provider has.
@@ -58,10 +61,13 @@ pub(crate) async fn sell(server: &Server, showtimes: &[Showtime], dice: &mut Dic
     let mut made: Vec<Reservation> = Vec::new();
     for step in 0..steps {
         let chosen = dice.below(made.len());
-        match (dice.below(10), made.get(chosen)) {
-            (0..3, Some(reservation)) => drop(confirm(server, reservation).await),
-            (3..5, Some(reservation)) => drop(cancel(server, reservation).await),
-            (5, Some(reservation)) => drop(extend(server, reservation).await),
+        match (dice.below(15), made.get(chosen)) {
+            (0..4, Some(reservation)) => drop(confirm(server, reservation).await),
+            (4..6, Some(reservation)) => drop(cancel(server, reservation).await),
+            (6, Some(reservation)) => drop(extend(server, reservation).await),
+            (7, Some(reservation)) => drop(confirm_late(server, reservation, "card").await),
+            (8, Some(reservation)) => drop(give_back(server, reservation, dice).await),
+            (9..11, Some(reservation)) => drop(move_somewhere(server, reservation, dice).await),
             _ => {
                 let showtime = &showtimes[dice.below(showtimes.len())];
                 let seats = 1 + dice.below(3) as i32;
@@ -70,6 +76,21 @@ pub(crate) async fn sell(server: &Server, showtimes: &[Showtime], dice: &mut Dic
             }
         }
     }
+}
+
+/// Gives back a seat that the reservation has, or all.
+async fn give_back(server: &Server, reservation: &Reservation, dice: &mut Dice) -> Result<Reservation, Status> {
+    let has = get(server, reservation).await?.seats;
+    let chosen = has.get(dice.below(has.len() + 1)).map(name).unwrap_or_default();
+    release(server, reservation, &chosen).await
+}
+
+/// Exchanges the seats of a reservation for others of the last row.
+async fn move_somewhere(server: &Server, reservation: &Reservation, dice: &mut Dice) -> Result<Reservation, Status> {
+    let count = get(server, reservation).await?.seats.len();
+    let first = 1 + dice.below(9_usize.saturating_sub(count));
+    let seats: Vec<_> = (first..first + count).map(|number| format!("D{number}")).collect();
+    exchange(server, reservation, &seats.join(" ")).await
 }
 
 /// Waits until the holds have lapsed that last a second. One that was extended lasts longer.
