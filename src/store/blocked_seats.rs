@@ -73,7 +73,7 @@ impl Store {
                 })?;
                 match found.blocked.last_mut() {
                     Some(last) if last.revision == one.revision && last.blockage == one.blockage => {
-                        last.seats.push(seat)
+                        last.seats.push(seat);
                     }
                     _ => found.blocked.push(one),
                 }

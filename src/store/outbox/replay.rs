@@ -93,7 +93,7 @@ fn note(delta: &mut Delta, seat_index: &SeatIndex, change: &StepChange, decide_t
     let status = match change.kind.as_ref()? {
         Kind::Held(hold) => Status::Held { until: time(hold.expire_time)? },
         Kind::Extended(expire_time) => Status::Held { until: time(*expire_time)? },
-        Kind::Confirmed(_) => Status::Sold,
+        Kind::Confirmed(_) | Kind::Recovered(_) => Status::Sold,
         Kind::Cancelled(()) | Kind::Expired(()) => Status::Free,
         Kind::Exchanged(NewSeats { before, expire_time, .. }) => {
             delta.set(seats(seat_index, before)?.into_iter(), Status::Free);
@@ -110,7 +110,6 @@ fn note(delta: &mut Delta, seat_index: &SeatIndex, change: &StepChange, decide_t
             delta.set(seats(seat_index, &list.seats)?.into_iter(), Status::Blocked);
             return Some(());
         }
-        Kind::Recovered(_) => Status::Sold,
         Kind::RefundDue(()) => return Some(()),
         Kind::ShowtimeCancelled(_) => {
             delta.cancelled = Some(decide_time);

@@ -27,15 +27,16 @@ fn format_of(change: &StepChange) -> u32 {
         return 3;
     }
     match &change.kind {
-        Some(Kind::Held(NewHold { lines: None, .. })) | None => 1,
-        Some(Kind::Held(_)) => 2,
+        Some(Kind::Held(NewHold { lines: Some(_), .. })) => 2,
         Some(
-            Kind::Confirmed(_)
+            Kind::Held(_)
+            | Kind::Confirmed(_)
             | Kind::Extended(_)
             | Kind::Cancelled(())
             | Kind::Expired(())
             | Kind::ShowtimeCancelled(_),
-        ) => 1,
+        )
+        | None => 1,
         Some(
             Kind::Exchanged(_)
             | Kind::Released(_)
