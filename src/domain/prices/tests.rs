@@ -170,12 +170,12 @@ proptest! {
         // So are the sales of each type.
         let sales = by_ticket_type(&all);
         prop_assert!(sales.is_sorted_by(|one, next| one.ticket_type < next.ticket_type), "{sales:?}");
-        prop_assert_eq!(sales.iter().map(|of| of.seat_count).sum::<i32>() as usize, seats.len());
+        prop_assert_eq!(sales.iter().map(|of| of.seat_count).sum::<i32>(), seats.len() as i32);
         prop_assert_eq!(sales.iter().map(|of| of.total).sum::<i64>(), lines.total());
         prop_assert_eq!(sales.iter().map(|of| of.tax).sum::<i64>(), all.iter().map(|line| line.tax).sum::<i64>());
         for of in &sales {
             let own = || all.iter().filter(|line| line.ticket_type == of.ticket_type);
-            prop_assert_eq!((of.seat_count as usize, of.total), (own().count(), own().map(Line::total).sum::<i64>()));
+            prop_assert_eq!((of.seat_count, of.total), (own().count() as i32, own().map(Line::total).sum::<i64>()));
         }
         prop_assert_eq!(list.lines_like(&lines, kinds()), lines);
     }

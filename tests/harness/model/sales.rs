@@ -13,13 +13,11 @@ use super::{Asking, Model, bad, must_be_held, prices};
 
 /// All seats of a reservation, also those that were given back, with its lines.
 fn all(record: &Record) -> (Vec<ReservedSeat>, Lines) {
-    match &record.amendment {
-        Some(amendment) => (amendment.seats.to_vec(), amendment.lines.clone()),
-        None => {
-            let seats = record.first_block.seats().map(|seat| ReservedSeat { seat, released: false });
-            (seats.collect(), record.first_lines.clone())
-        }
+    if let Some(amendment) = &record.amendment {
+        return (amendment.seats.to_vec(), amendment.lines.clone());
     }
+    let seats = record.first_block.seats().map(|seat| ReservedSeat { seat, released: false });
+    (seats.collect(), record.first_lines.clone())
 }
 
 /// The seats that a reservation has.
@@ -146,8 +144,8 @@ impl Model {
 
     pub(super) fn block(&mut self, names: &[SeatName], now: DateTime<Utc>) -> Result<(), Refusal> {
         self.must_not_be_over(now)?;
-        let named = self.numbers(names)?;
-        let taken: Vec<_> = named.iter().filter_map(|seat| Some((*seat, self.obstacle(*seat, now)?))).collect();
+        let chosen = self.numbers(names)?;
+        let taken: Vec<_> = chosen.iter().filter_map(|seat| Some((*seat, self.obstacle(*seat, now)?))).collect();
         if !taken.is_empty() {
             return Err(Refusal::Unavailable(boxoffice::domain::seating::Unavailable {
                 seats: taken,
@@ -155,20 +153,20 @@ impl Model {
             }));
         }
         self.revision += 1;
-        self.record_lapses(now, |it| seats(it).iter().any(|seat| named.contains(seat)));
-        self.blocked.extend(named);
+        self.record_lapses(now, |it| seats(it).iter().any(|seat| chosen.contains(seat)));
+        self.blocked.extend(chosen);
         Ok(())
     }
 
     pub(super) fn unblock(&mut self, names: &[SeatName], now: DateTime<Utc>) -> Result<(), Refusal> {
         self.must_not_be_over(now)?;
-        let named = self.numbers(names)?;
-        let others: Vec<_> = named.iter().copied().filter(|seat| !self.blocked.contains(seat)).collect();
+        let chosen = self.numbers(names)?;
+        let others: Vec<_> = chosen.iter().copied().filter(|seat| !self.blocked.contains(seat)).collect();
         if !others.is_empty() {
             return Err(Refusal::NotBlocked { seats: others });
         }
         self.revision += 1;
-        self.blocked.retain(|seat| !named.contains(seat));
+        self.blocked.retain(|seat| !chosen.contains(seat));
         Ok(())
     }
 

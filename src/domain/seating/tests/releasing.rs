@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{Command, HOLD, Phase, Refusal, Reservation, ReservationId, Stage, close, minutes, tender};
 use crate::domain::{
+    prices::Line,
     reservation::{Sale, State},
     seat_index::BadKind,
     seating::{Change, Decision, Obstacle, Unavailable},
@@ -39,7 +40,7 @@ fn a_release_says_what_each_seat_was_sold_for_and_the_sale_keeps_its_lines() {
     let [Change::Released { reservation: rest, seats, lines, reason }] = &*changes else { panic!("{changes:?}") };
     assert_eq!(Some(rest), reservation.as_ref());
     assert_eq!((&**seats, reason.as_str()), (&[0, 2][..], "a leak"));
-    assert_eq!(lines.iter().map(|line| line.total()).collect::<Vec<_>>(), [950, 950]);
+    assert_eq!(lines.iter().map(Line::total).collect::<Vec<_>>(), [950, 950]);
     assert_eq!((rest.total().minor, rest.remaining_total().minor), (2_850, 950));
     assert!(rest.lines().iter().eq(sold.lines().iter()));
     let given_back: Vec<_> = rest.all_seats().map(|one| one.released).collect();
