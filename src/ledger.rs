@@ -11,6 +11,7 @@ mod batch;
 mod decision;
 mod lookup;
 mod memory;
+mod planted;
 mod request;
 mod time;
 mod views;

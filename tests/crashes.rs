@@ -6,7 +6,8 @@ use std::sync::Arc;
 use boxoffice::{
     clock::Clock,
     pb::boxoffice::v1::{
-        CancelShowtimeRequest, Reservation, reservations_client::ReservationsClient, showtimes_client::ShowtimesClient,
+        CancelShowtimeRequest, ConfirmVerdict, Reservation, reservations_client::ReservationsClient,
+        showtimes_client::ShowtimesClient,
     },
 };
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,7 +18,7 @@ use tonic::Code;
 use crate::harness::{
     Postgres, Server, Store, assert_refused, eventually,
     fleet::Fleet,
-    history::{History, Operation, Outcome, database_time},
+    history::{Call, History, Operation, Outcome, database_time, row_seats},
     load::{self, Load},
     proxy::{Cut, Proxy},
     server::Setup,
@@ -52,6 +53,11 @@ async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise()
     tokio::join!(all, kills, load.lock_showtimes(&connection));
     history.settle(fleet.channel(0)).await;
     history.assert_holds(&connection, &fleet.channels()).await;
+    assert_everything_occurred(&history);
+}
+
+/// The random calls were not in vain.
+fn assert_everything_occurred(history: &History) {
     // Every kind of refusal has occurred.
     for reason in [
         "SEATS_UNAVAILABLE",
@@ -60,10 +66,29 @@ async fn ten_thousand_random_calls_while_servers_are_killed_keep_every_promise()
         "HOLD_LIMIT",
         "TENDER_DIFFERS",
         "SHOWTIME_CANCELLED",
+        "RESERVATION_RELEASED",
+        "SEAT_NOT_SOLD",
+        "SEAT_NOT_BLOCKED",
+        "SEATS_DIFFER",
     ] {
         let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused(refusal) if refusal.reason == reason);
         assert!(history.calls().iter().any(|call| refused(&call.outcome)), "no call was refused with {reason}");
     }
+    // So has every verdict, and every request was accepted at some time.
+    for verdict in [ConfirmVerdict::Confirmed, ConfirmVerdict::Recovered, ConfirmVerdict::RefundDue] {
+        let has = |outcome: &Outcome| matches!(outcome, Outcome::Changed { verdict: given, .. } if *given == verdict);
+        assert!(history.calls().iter().any(|call| has(&call.outcome)), "no call had the verdict {verdict:?}");
+    }
+    let accepted = |which: fn(&Operation) -> bool| {
+        let is_accepted = |call: &&Call| matches!(call.outcome, Outcome::Changed { .. } | Outcome::Blocked { .. });
+        history.calls().iter().filter(is_accepted).any(|call| which(&call.operation))
+    };
+    assert!(accepted(|operation| matches!(operation, Operation::Release(of) if of.seats.is_empty())));
+    assert!(accepted(|operation| matches!(operation, Operation::Release(of) if !of.seats.is_empty())));
+    assert!(accepted(|operation| matches!(operation, Operation::Exchange(_))));
+    assert!(accepted(|operation| matches!(operation, Operation::Block(_))));
+    assert!(accepted(|operation| matches!(operation, Operation::Unblock(_))));
+    assert!(accepted(|operation| matches!(operation, Operation::Reserve(of) if of.from_block)));
 }
 
 /// The database is killed under load, the second time while a batch is being decided.
@@ -135,6 +160,9 @@ async fn a_commit_whose_answer_is_lost_is_found_by_its_request_id() {
         call_with_cut(Operation::confirm(&sold)).await;
         let cancelled = call_with_cut(Operation::reserve(id, "two", row, 3..=4)).await;
         call_with_cut(Operation::cancel(&cancelled)).await;
+        call_with_cut(Operation::exchange(&sold, row_seats(row, 6..=7))).await;
+        call_with_cut(Operation::release(&sold, row_seats(row, 6..=6))).await;
+        call_with_cut(Operation::confirm_late(&cancelled, "card")).await;
     }
     history.assert_holds(&storage.connect().await, &fleet.channels()).await;
 }

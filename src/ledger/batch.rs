@@ -12,6 +12,7 @@ use chrono::{DateTime, Utc};
 use super::{
     decision::BatchDecision,
     lookup::Lookup,
+    planted::freed_first,
     request::{Outcome, Reply, Request},
     writer::Writer,
 };
@@ -223,7 +224,14 @@ impl Writer {
         }
         let decided = match decision.decide(seating, &request.command, &self.rules, now) {
             Ok(decided) => decided,
-            Err(refusal) => return Ok(reply(seating.revision(), Outcome::Refused(refusal))),
+            Err(refusal) => {
+                let revision = seating.revision();
+                if let Some(changes) = freed_first(seating, &request.command, &refusal, now) {
+                    seating.apply(&changes, now);
+                    decision.add(&plan, locked, now, seating.revision(), request, &changes)?;
+                }
+                return Ok(reply(revision, Outcome::Refused(refusal)));
+            }
         };
         let reservation = decided.reservation;
         let mut revision = seating.revision();

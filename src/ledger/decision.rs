@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
-use super::request::{Outcome, Request};
+use super::{
+    planted::{claims_nothing, sold_anyway},
+    request::{Outcome, Request},
+};
 use crate::{
     domain::{
         ids::ShowtimeId,
@@ -44,7 +47,8 @@ impl<'a> BatchDecision<'a> {
         now: DateTime<Utc>,
     ) -> Result<Decision, Arc<Refusal>> {
         let Command::Reserve { wish, .. } = command else {
-            return seating.decide(command, rules, now).map_err(Arc::new);
+            let decided = seating.decide(command, rules, now).map_err(Arc::new)?;
+            return Ok(sold_anyway(seating, decided, command, rules, now));
         };
         if planted::has(Bug::FirstTypeForAll) {
             let mut command = command.clone();
@@ -107,7 +111,7 @@ impl<'a> BatchDecision<'a> {
                 Change::Confirmed(now) | Change::Extended(now) | Change::RefundDue(now) => writes.change(now)?,
                 Change::Recovered(sold) => {
                     writes.change(sold)?;
-                    writes.claim(sold, sold.seats());
+                    writes.claim(sold, sold.seats().filter(|_| !claims_nothing()));
                 }
                 Change::Cancelled(ended) | Change::Expired(ended) => {
                     writes.change(ended)?;
@@ -119,7 +123,9 @@ impl<'a> BatchDecision<'a> {
                     writes.claim(reservation, reservation.seats());
                 }
                 Change::Released { reservation, seats, .. } => {
-                    writes.change(reservation)?;
+                    if !planted::has(Bug::ReleasedSeatsKept) {
+                        writes.change(reservation)?;
+                    }
                     writes.free(reservation, seats.iter().copied());
                 }
                 Change::Blocked { seats, blockage } => {

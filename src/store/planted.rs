@@ -27,11 +27,19 @@ pub enum Bug {
     SeveralUnconfirmed,
     /// Every seat costs what the first ticket type costs.
     FirstTypeForAll,
+    /// Seats that are given back are free, but their reservation keeps them too.
+    ReleasedSeatsKept,
+    /// An exchange gives up the seats of a reservation before it is known whether the others can be had.
+    ExchangeFreesFirst,
+    /// Money that comes late takes seats that are blocked.
+    LateTakesBlocked,
+    /// Money that comes late takes seats that are sold.
+    LateTakesSold,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::NoLock,
         Self::TimeBeforeLock,
         Self::AnswerBeforeCommit,
@@ -41,6 +49,10 @@ impl Bug {
         Self::PositionBeforeConfirmation,
         Self::SeveralUnconfirmed,
         Self::FirstTypeForAll,
+        Self::ReleasedSeatsKept,
+        Self::ExchangeFreesFirst,
+        Self::LateTakesBlocked,
+        Self::LateTakesSold,
     ];
 
     /// The name that a test gives to the bug.
@@ -56,6 +68,10 @@ impl Bug {
             Self::PositionBeforeConfirmation => "position-before-confirmation",
             Self::SeveralUnconfirmed => "several-unconfirmed",
             Self::FirstTypeForAll => "first-type-for-all",
+            Self::ReleasedSeatsKept => "released-seats-kept",
+            Self::ExchangeFreesFirst => "exchange-frees-first",
+            Self::LateTakesBlocked => "late-takes-blocked",
+            Self::LateTakesSold => "late-takes-sold",
         }
     }
 }

@@ -51,8 +51,8 @@ fn seats(numbers: &[i32]) -> Vec<Seat> {
     numbers.iter().map(|number| Seat { row: "A".to_owned(), number: *number }).collect()
 }
 
-fn total(numbers: &[i32]) -> Option<Money> {
-    Some(price(numbers.len().try_into().expect("few seats")))
+fn total(numbers: &[i32]) -> Money {
+    price(numbers.len().try_into().expect("few seats"))
 }
 
 fn lines(numbers: &[i32]) -> Vec<Line> {
@@ -71,7 +71,7 @@ fn created(id: &str, numbers: &[i32], until: i64) -> Payload {
         reservation_id: id.to_owned(),
         customer_id: format!("customer of {id}"),
         seats: seats(numbers),
-        total_price: total(numbers),
+        total_price: Some(total(numbers)),
         expire_time: Some(at(until)),
     })
 }
@@ -82,7 +82,7 @@ fn confirmed(id: &str, numbers: &[i32]) -> ReservationConfirmed {
         customer_id: format!("customer of {id}"),
         lines: lines(numbers),
         seats: seats(numbers),
-        total_price: total(numbers),
+        total_price: Some(total(numbers)),
         ..Default::default()
     }
 }
@@ -91,12 +91,16 @@ fn sold(id: &str, numbers: &[i32]) -> Payload {
     Payload::ReservationConfirmed(confirmed(id, numbers))
 }
 
-fn cash() -> Option<Tender> {
-    Some(Tender { method: "cash".to_owned(), ..Tender::default() })
+fn cash() -> Tender {
+    Tender { method: "cash".to_owned(), ..Tender::default() }
 }
 
 fn recovered(id: &str, numbers: &[i32]) -> Payload {
-    Payload::ReservationConfirmed(ReservationConfirmed { recovered: true, tender: cash(), ..confirmed(id, numbers) })
+    Payload::ReservationConfirmed(ReservationConfirmed {
+        recovered: true,
+        tender: Some(cash()),
+        ..confirmed(id, numbers)
+    })
 }
 
 fn refund_due(id: &str, units: i64) -> Payload {
@@ -104,7 +108,7 @@ fn refund_due(id: &str, units: i64) -> Payload {
         reservation_id: id.to_owned(),
         customer_id: format!("customer of {id}"),
         amount: Some(price(units)),
-        tender: cash(),
+        tender: Some(cash()),
     })
 }
 
@@ -114,7 +118,7 @@ fn cancelled(id: &str, numbers: &[i32], was_confirmed: bool) -> Payload {
         customer_id: format!("customer of {id}"),
         was_confirmed,
         seats: seats(numbers),
-        total_price: total(numbers),
+        total_price: Some(total(numbers)),
     })
 }
 
@@ -123,7 +127,7 @@ fn expired(id: &str, numbers: &[i32], at_second: i64) -> Payload {
         reservation_id: id.to_owned(),
         expire_time: Some(at(at_second)),
         seats: seats(numbers),
-        total_price: total(numbers),
+        total_price: Some(total(numbers)),
         ..Default::default()
     })
 }
@@ -150,7 +154,7 @@ fn given_back(id: &str, numbers: &[i32]) -> Payload {
         reason: SeatsReleasedReason::GivenBack.into(),
         note: "why".to_owned(),
         lines: lines(numbers),
-        amount: total(numbers),
+        amount: Some(total(numbers)),
     })
 }
 
@@ -162,7 +166,7 @@ fn exchanged(id: &str, before: &[i32], numbers: &[i32], was_confirmed: bool) -> 
         previous_seats: seats(before),
         was_confirmed,
         lines: lines(numbers),
-        total_price: total(numbers),
+        total_price: Some(total(numbers)),
     })
 }
 

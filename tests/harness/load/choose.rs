@@ -2,10 +2,16 @@
 
 use std::{collections::VecDeque, sync::PoisonError};
 
-use boxoffice::pb::boxoffice::v1::{Reservation, Seat, TicketCount};
+use boxoffice::{
+    clock::Clock,
+    pb::boxoffice::v1::{Reservation, ReservationState, Seat, TicketCount},
+};
 
 use super::{Load, Random, Requests};
-use crate::harness::history::{Operation, Outcome, row_seats};
+use crate::harness::{
+    history::{Operation, Outcome, row_seats},
+    requests::timestamp,
+};
 
 /// The number of latest reservations from which callers choose one to change or read.
 const MAX_RECENT: usize = 200;
@@ -44,6 +50,15 @@ impl Recent {
         self.reservations.iter().rev().nth(back)
     }
 
+    /// A reservation that was held when a caller was told of it, and whose hold has lapsed by now.
+    fn lapsed(&self, random: &mut Random) -> Option<&(usize, Reservation)> {
+        let now = timestamp(Clock::System.now());
+        let lapses = |one: &Reservation| one.expire_time.as_ref().is_some_and(|end| end.seconds < now.seconds);
+        let has_lapsed = |(_, one): &&(usize, Reservation)| one.state() == ReservationState::Held && lapses(one);
+        let lapsed: Vec<_> = self.reservations.iter().filter(has_lapsed).collect();
+        lapsed.get(random.below(lapsed.len().max(1))).copied()
+    }
+
     fn block(&self, random: &mut Random) -> Option<&(usize, Vec<Seat>)> {
         self.blocks.get(random.below(self.blocks.len().max(1)))
     }
@@ -65,7 +80,8 @@ impl Load {
             68..72 => Operation::get(id),
             72..75 => Operation::GetShowtime,
             _ if self.requests == Requests::OfTheReleaseBefore => return self.reserve(random),
-            75..80 => Operation::confirm_late(id, method),
+            75..77 => Operation::confirm_late(id, method),
+            77..80 => return confirm_lapsed(&recent, method, random).unwrap_or_else(|| self.reserve(random)),
             80..87 => release(reservation, random),
             87..94 => self.exchange(*at, reservation, &recent, random),
             94..98 => return self.block(&recent, random),
@@ -140,13 +156,20 @@ impl Load {
         Operation::exchange(&reservation.reservation_id, seats)
     }
 
-    /// Blocks seats, gives blocked ones back to sale, or reserves them.
+    /// Blocks seats, often those of a reservation that may have ended, gives blocked ones back to sale, or reserves them.
     fn block(&self, recent: &Recent, random: &mut Random) -> (usize, Operation) {
         let (what, known) = (random.below(4), recent.block(random));
         let Some((at, seats)) = known.filter(|_| what < 2) else {
-            let at = self.showtime(random);
-            let count = i32::try_from(random.below(3)).expect("a small number") + 1;
-            let seats = self.seats(at, count, random);
+            let (at, seats) = match recent.reservation(random) {
+                Some((at, reservation)) if random.below(2) == 0 && !reservation.seats.is_empty() => {
+                    (*at, reservation.seats.clone())
+                }
+                _ => {
+                    let at = self.showtime(random);
+                    let count = i32::try_from(random.below(3)).expect("a small number") + 1;
+                    (at, self.seats(at, count, random))
+                }
+            };
             let note = format!("note {}", random.below(1_000));
             return (at, Operation::block(&self.showtimes[at].0.showtime_id, seats, &note));
         };
@@ -157,6 +180,12 @@ impl Load {
         }
         (*at, Operation::unblock(showtime_id, some))
     }
+}
+
+/// Money comes late for a hold that has lapsed.
+fn confirm_lapsed(recent: &Recent, method: &str, random: &mut Random) -> Option<(usize, Operation)> {
+    let (at, reservation) = recent.lapsed(random)?;
+    Some((*at, Operation::confirm_late(&reservation.reservation_id, method)))
 }
 
 /// Gives back all seats or one of them.

@@ -7,9 +7,9 @@ use super::{ReplayedShowtime, SeatName, check, event_seat_names};
 
 /// When a seat was blocked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::harness::history) struct ReplayedBlock {
-    pub(in crate::harness::history) revision: i64,
-    pub(in crate::harness::history) time: DateTime<Utc>,
+pub(in super::super) struct ReplayedBlock {
+    pub(in super::super) revision: i64,
+    pub(in super::super) time: DateTime<Utc>,
 }
 
 impl ReplayedShowtime {

@@ -11,7 +11,7 @@ use super::{SeatList, SeatName, event_seat_name, nanos};
 const MINOR: i128 = 10_000_000;
 
 /// The prices of a showtime.
-pub(in crate::harness::history) struct Prices {
+pub(in super::super) struct Prices {
     /// The code and the price of each ticket type.
     types: Vec<(String, i128)>,
     /// The supplement for a premium seat.
@@ -19,11 +19,11 @@ pub(in crate::harness::history) struct Prices {
     fee: i128,
     tax_basis_points: i128,
     /// Whether sales have lines. Those of the release before have none.
-    pub(in crate::harness::history) has_lines: bool,
+    pub(in super::super) has_lines: bool,
 }
 
 impl Prices {
-    pub(in crate::harness::history) fn of(showtime: &Showtime) -> Self {
+    pub(in super::super) fn of(showtime: &Showtime) -> Self {
         let amount = |money: Option<&Money>| money.map(nanos).unwrap_or_default();
         let Some(list) = &showtime.price_list else {
             let types = vec![(String::new(), amount(showtime.price.as_ref()))];
@@ -40,7 +40,7 @@ impl Prices {
     }
 
     /// The ticket type of a seat for which none was asked.
-    pub(in crate::harness::history) fn first_type(&self) -> &str {
+    pub(in super::super) fn first_type(&self) -> &str {
         &self.types[0].0
     }
 
@@ -49,15 +49,15 @@ impl Prices {
     }
 
     /// Whether these seats may have this price, each being of one of the ticket types, of which there are at most two.
-    pub(in crate::harness::history) fn may_cost(&self, list: &SeatList, seats: &[SeatName], total: &Money) -> bool {
+    pub(in super::super) fn may_cost(&self, list: &SeatList, seats: &[SeatName], total: &Money) -> bool {
         let count = seats.len() as i128;
-        let (first, last) = (self.types[0].1, self.types[self.types.len() - 1].1);
+        let (first, second) = (self.types[0].1, self.types[self.types.len() - 1].1);
         let further: i128 = seats.iter().map(|seat| self.supplement(list, seat) + self.fee).sum();
-        (0..=count).any(|of_first| first * of_first + last * (count - of_first) + further == nanos(total))
+        (0..=count).any(|of_first| first * of_first + second * (count - of_first) + further == nanos(total))
     }
 
     /// Whether the line is what such a seat costs.
-    pub(in crate::harness::history) fn is_right(&self, list: &SeatList, line: &Line) -> bool {
+    pub(in super::super) fn is_right(&self, list: &SeatList, line: &Line) -> bool {
         let Some(seat) = line.seat.as_ref().map(event_seat_name) else { return false };
         let price = self.types.iter().find(|(code, _)| *code == line.ticket_type).map(|(_, price)| *price);
         let amount = |money: &Option<Money>| money.as_ref().map(nanos).unwrap_or_default();
@@ -72,11 +72,11 @@ impl Prices {
 }
 
 /// The sum of the totals of these lines.
-pub(in crate::harness::history) fn sum<'a>(lines: impl IntoIterator<Item = &'a Line>) -> i128 {
+pub(in super::super) fn sum<'a>(lines: impl IntoIterator<Item = &'a Line>) -> i128 {
     lines.into_iter().filter_map(|line| line.total.as_ref()).map(nanos).sum()
 }
 
 /// The line without its seat: what an exchange of a sale keeps.
-pub(in crate::harness::history) fn without_seat(line: &Line) -> Line {
+pub(in super::super) fn without_seat(line: &Line) -> Line {
     Line { seat: None, ..line.clone() }
 }

@@ -9,48 +9,48 @@ use chrono::{DateTime, Utc};
 use super::{SeatName, nanos, prices::sum};
 
 #[derive(Clone, Debug)]
-pub(in crate::harness::history) struct ReplayedReservation {
-    pub(in crate::harness::history) customer_id: String,
+pub(in super::super) struct ReplayedReservation {
+    pub(in super::super) customer_id: String,
     /// The seats that it was made with.
-    pub(in crate::harness::history) first_seats: Vec<SeatName>,
+    pub(in super::super) first_seats: Vec<SeatName>,
     /// What they cost.
-    pub(in crate::harness::history) first_total: Money,
+    pub(in super::super) first_total: Money,
     /// All seats in the order of the lines, each with whether it was given back.
-    pub(in crate::harness::history) all_seats: Vec<(SeatName, bool)>,
+    pub(in super::super) all_seats: Vec<(SeatName, bool)>,
     /// Those of them that were not given back.
-    pub(in crate::harness::history) seats: Vec<SeatName>,
+    pub(in super::super) seats: Vec<SeatName>,
     /// Whether seats were exchanged or given back.
-    pub(in crate::harness::history) is_amended: bool,
+    pub(in super::super) is_amended: bool,
     /// The line of each of all seats, once an event had them.
-    pub(in crate::harness::history) lines: Option<Vec<Line>>,
+    pub(in super::super) lines: Option<Vec<Line>>,
     /// What all seats cost.
-    pub(in crate::harness::history) total: Money,
-    pub(in crate::harness::history) create_time: DateTime<Utc>,
-    pub(in crate::harness::history) first_expire_time: DateTime<Utc>,
-    pub(in crate::harness::history) expire_time: DateTime<Utc>,
-    pub(in crate::harness::history) state: ReservationState,
-    pub(in crate::harness::history) confirm_time: Option<DateTime<Utc>>,
-    pub(in crate::harness::history) cancel_time: Option<DateTime<Utc>>,
+    pub(in super::super) total: Money,
+    pub(in super::super) create_time: DateTime<Utc>,
+    pub(in super::super) first_expire_time: DateTime<Utc>,
+    pub(in super::super) expire_time: DateTime<Utc>,
+    pub(in super::super) state: ReservationState,
+    pub(in super::super) confirm_time: Option<DateTime<Utc>>,
+    pub(in super::super) cancel_time: Option<DateTime<Utc>>,
     /// Whether its hold had lapsed when it was sold.
-    pub(in crate::harness::history) recovered: bool,
+    pub(in super::super) recovered: bool,
     /// The method is "" if the reservation was not sold or was sold without a tender.
-    pub(in crate::harness::history) tender_method: String,
-    pub(in crate::harness::history) refund_due: Option<ReplayedRefund>,
-    pub(in crate::harness::history) first_revision: i64,
-    pub(in crate::harness::history) revision: i64,
+    pub(in super::super) tender_method: String,
+    pub(in super::super) refund_due: Option<ReplayedRefund>,
+    pub(in super::super) first_revision: i64,
+    pub(in super::super) revision: i64,
 }
 
 /// Money that is to be given back.
 #[derive(Clone, Debug)]
-pub(in crate::harness::history) struct ReplayedRefund {
-    pub(in crate::harness::history) amount: Money,
-    pub(in crate::harness::history) tender_method: String,
-    pub(in crate::harness::history) time: DateTime<Utc>,
+pub(in super::super) struct ReplayedRefund {
+    pub(in super::super) amount: Money,
+    pub(in super::super) tender_method: String,
+    pub(in super::super) time: DateTime<Utc>,
 }
 
 impl ReplayedReservation {
     /// Whether its seats are free for other reservations at this time.
-    pub(in crate::harness::history) fn has_ended(&self, now: DateTime<Utc>) -> bool {
+    pub(in super::super) fn has_ended(&self, now: DateTime<Utc>) -> bool {
         match self.state {
             ReservationState::Held => self.expire_time <= now,
             ReservationState::Confirmed => false,
@@ -59,12 +59,12 @@ impl ReplayedReservation {
     }
 
     /// Whether it was sold, and all of its seats were given back.
-    pub(in crate::harness::history) fn is_released(&self) -> bool {
+    pub(in super::super) fn is_released(&self) -> bool {
         self.seats.is_empty()
     }
 
     /// What the seats cost that were not given back.
-    pub(in crate::harness::history) fn remaining(&self) -> i128 {
+    pub(in super::super) fn remaining(&self) -> i128 {
         let released = self.all_seats.iter().map(|(_, released)| *released);
         match &self.lines {
             Some(lines) => sum(lines.iter().zip(released).filter(|(_, released)| !released).map(|(line, _)| line)),
@@ -73,7 +73,7 @@ impl ReplayedReservation {
     }
 
     /// The method by which it was paid, be it too late.
-    pub(in crate::harness::history) fn paid_by(&self) -> &str {
+    pub(in super::super) fn paid_by(&self) -> &str {
         self.refund_due.as_ref().map_or(&self.tender_method, |due| &due.tender_method)
     }
 

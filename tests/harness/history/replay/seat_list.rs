@@ -3,11 +3,11 @@
 use boxoffice::pb::boxoffice::v1::Layout;
 
 /// The row and number of a seat, such as ("F", 7).
-pub(in crate::harness::history) type SeatName = (String, i32);
+pub(in super::super) type SeatName = (String, i32);
 
 /// The seats of an auditorium, row by row from left to right.
 #[derive(Clone)]
-pub(in crate::harness::history) struct SeatList(Vec<ListedSeat>);
+pub(in super::super) struct SeatList(Vec<ListedSeat>);
 
 #[derive(Clone)]
 struct ListedSeat {
@@ -18,7 +18,7 @@ struct ListedSeat {
 }
 
 impl SeatList {
-    pub(in crate::harness::history) fn new(layout: &Layout) -> Self {
+    pub(in super::super) fn new(layout: &Layout) -> Self {
         let (mut seats, mut run) = (Vec::new(), 0);
         for row in &layout.rows {
             run += 1;
@@ -37,31 +37,31 @@ impl SeatList {
         Self(seats)
     }
 
-    pub(in crate::harness::history) fn count(&self) -> usize {
+    pub(in super::super) fn count(&self) -> usize {
         self.0.len()
     }
 
-    pub(in crate::harness::history) fn position(&self, name: &SeatName) -> Option<usize> {
+    pub(in super::super) fn position(&self, name: &SeatName) -> Option<usize> {
         self.0.iter().position(|seat| seat.name == *name)
     }
 
     /// Returns up to `count` seats from the position `first` on. The tables use the same positions.
-    pub(in crate::harness::history) fn names(&self, first: usize, count: usize) -> Vec<SeatName> {
+    pub(in super::super) fn names(&self, first: usize, count: usize) -> Vec<SeatName> {
         self.0.iter().skip(first).take(count).map(|seat| seat.name.clone()).collect()
     }
 
-    pub(in crate::harness::history) fn is_premium(&self, name: &SeatName) -> bool {
+    pub(in super::super) fn is_premium(&self, name: &SeatName) -> bool {
         self.0.iter().any(|seat| seat.name == *name && seat.is_premium)
     }
 
     /// Returns the seats in the order of the layout.
-    pub(in crate::harness::history) fn sorted(&self, mut seats: Vec<SeatName>) -> Vec<SeatName> {
+    pub(in super::super) fn sorted(&self, mut seats: Vec<SeatName>) -> Vec<SeatName> {
         seats.sort_by_key(|name| self.position(name));
         seats
     }
 
     /// Whether the seats are neighbours without an aisle between them, from left to right.
-    pub(in crate::harness::history) fn is_block(&self, seats: &[SeatName]) -> bool {
+    pub(in super::super) fn is_block(&self, seats: &[SeatName]) -> bool {
         let positions: Vec<_> = seats.iter().map(|seat| self.position(seat)).collect();
         let adjacent = |pair: &[Option<usize>]| match (pair[0], pair[1]) {
             (Some(one), Some(next)) => next == one + 1 && self.0[one].run == self.0[next].run,
@@ -71,7 +71,7 @@ impl SeatList {
     }
 
     /// Returns all runs of this many neighbouring seats.
-    pub(in crate::harness::history) fn blocks(&self, size: usize) -> impl Iterator<Item = Vec<SeatName>> {
+    pub(in super::super) fn blocks(&self, size: usize) -> impl Iterator<Item = Vec<SeatName>> {
         (0..self.0.len())
             .map(move |first| self.names(first, size))
             .filter(move |block| block.len() == size && self.is_block(block))
