@@ -23,6 +23,7 @@ mod connection_errors;
 mod consumers;
 mod contention;
 mod crashes;
+mod crossing;
 mod dead_letters;
 mod delivery;
 mod descriptors;
