@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     AccessibleSeats, Block, BlockReason, Blockage, Choice, Command, Decision, OrphanRule, Refusal, ReservationId,
-    Rules, Stage, customer, seat, tender, wish,
+    Rules, Stage, Wish, customer, seat, tender, wish,
 };
 use crate::domain::{reservation::Phase, seat_index::SeatName, seating::Unavailable};
 
@@ -118,8 +118,8 @@ proptest! {
 #[derive(Clone, Debug)]
 enum Step {
     Named(u8, Vec<(Index, bool)>),
-    Neighbours(u8, Index, u16),
-    Best(u8, u16),
+    Neighbours(u8, Index, u16, Asking),
+    Best(u8, u16, Asking),
     Confirm(Index, Option<u8>, bool),
     Cancel(Index, Option<u8>),
     Extend(Index, Option<u8>),
@@ -131,13 +131,18 @@ enum Step {
     CancelShowtime(bool),
 }
 
+/// Whether accessible seats are asked for, and whether blocked ones may be taken.
+type Asking = (bool, bool);
+
 fn steps() -> impl Strategy<Value = Step> {
     let who = || 0..3_u8;
     let whose = || prop_oneof![4 => Just(None), 1 => who().prop_map(Some)];
+    let asking = || prop_oneof![3 => Just((false, false)), 1 => any::<(bool, bool)>()];
     prop_oneof![
         2 => (who(), vec((any::<Index>(), any::<bool>()), 0..4)).prop_map(|(who, seats)| Step::Named(who, seats)),
-        6 => (who(), any::<Index>(), 1..5_u16).prop_map(|(who, first, count)| Step::Neighbours(who, first, count)),
-        3 => (who(), 0..5_u16).prop_map(|(who, count)| Step::Best(who, count)),
+        6 => (who(), any::<Index>(), 1..5_u16, asking())
+            .prop_map(|(who, first, count, asking)| Step::Neighbours(who, first, count, asking)),
+        3 => (who(), 0..5_u16, asking()).prop_map(|(who, count, asking)| Step::Best(who, count, asking)),
         4 => (any::<Index>(), whose(), any::<bool>()).prop_map(|(of, whose, paid)| Step::Confirm(of, whose, paid)),
         2 => (any::<Index>(), whose()).prop_map(|(of, whose)| Step::Cancel(of, whose)),
         2 => (any::<Index>(), whose()).prop_map(|(of, whose)| Step::Extend(of, whose)),
@@ -172,13 +177,16 @@ fn take(stage: &mut Stage, step: &Step) {
             };
             Choice::Seats(seats.iter().map(place).collect())
         }
-        Step::Neighbours(_, first, length) => Choice::Seats(neighbours(first, *length)),
-        Step::Best(_, count) => Choice::Best(*count),
+        Step::Neighbours(_, first, length, _) => Choice::Seats(neighbours(first, *length)),
+        Step::Best(_, count, _) => Choice::Best(*count),
         _ => Choice::Best(0),
     };
     let _answer = match step {
-        Step::Named(by, _) | Step::Neighbours(by, ..) | Step::Best(by, _) => {
-            stage.choose(who(by).as_str(), choice).map(drop)
+        Step::Named(by, _) => stage.choose(who(by).as_str(), choice).map(drop),
+        Step::Neighbours(by, .., (accessible, from_block)) | Step::Best(by, _, (accessible, from_block)) => {
+            let from_block = *from_block && matches!(choice, Choice::Seats(_));
+            let wish = Wish { accessible: *accessible, from_block, ..wish(choice) };
+            stage.wish(who(by).as_str(), wish).map(drop)
         }
         Step::Confirm(index, by, paid) => {
             let tender = paid.then(|| tender("cash"));
@@ -228,14 +236,16 @@ fn wild_rules() -> impl Strategy<Value = Rules> {
         select(vec![Duration::ZERO, Duration::from_nanos(1), Duration::from_mins(10), long, Duration::MAX])
     };
     let some = || prop_oneof![4 => 0..8_u16, 1 => Just(u16::MAX)];
-    (some(), some(), spans(), spans(), orphan_rules()).prop_map(
-        |(max_seats, max_customer_seats, closing, extension, orphan_rule)| Rules {
+    let on_request = spans().prop_map(|open_before| AccessibleSeats::OnRequest { open_before });
+    let accessible_seats = prop_oneof![Just(AccessibleSeats::Open), on_request];
+    (some(), some(), spans(), spans(), orphan_rules(), accessible_seats).prop_map(
+        |(max_seats, max_customer_seats, closing, extension, orphan_rule, accessible_seats)| Rules {
             max_seats,
             max_customer_seats,
             closing,
             extension,
             orphan_rule,
-            accessible_seats: AccessibleSeats::Open,
+            accessible_seats,
         },
     )
 }
