@@ -55,8 +55,8 @@ impl Recent {
         let now = timestamp(Clock::System.now());
         let lapses = |one: &Reservation| one.expire_time.as_ref().is_some_and(|end| end.seconds < now.seconds);
         let has_lapsed = |(_, one): &&(usize, Reservation)| one.state() == ReservationState::Held && lapses(one);
-        let lapsed: Vec<_> = self.reservations.iter().filter(has_lapsed).collect();
-        lapsed.get(random.below(lapsed.len().max(1))).copied()
+        let all: Vec<_> = self.reservations.iter().filter(has_lapsed).collect();
+        all.get(random.below(all.len().max(1))).copied()
     }
 
     fn block(&self, random: &mut Random) -> Option<&(usize, Vec<Seat>)> {
