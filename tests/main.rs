@@ -84,7 +84,6 @@ mod standby;
 mod tidy;
 mod topology;
 mod traces;
-mod verdicts;
 mod watching;
 mod webhook_endpoints;
 mod webhook_receivers;
