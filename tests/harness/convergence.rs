@@ -9,14 +9,15 @@ use std::{
 
 use boxoffice::{
     clock::Clock,
-    pb::boxoffice::v1::{Reservation, ReservationState, SeatState, Showtime, WatchSeatMapResponse},
+    pb::boxoffice::v1::{Reservation, ReservationState, Seat, SeatState, Showtime, WatchSeatMapResponse},
 };
 use futures_util::future::join_all;
 use tonic::Streaming;
 
 use super::{
     Server, in_hours,
-    seats::{best, cancel, confirm, extend, name, reserve, showtime_with},
+    seats::{best, cancel, confirm, extend, name, names, reserve, showtime_with},
+    staff::{block, exchange, release, unblock},
     watching::{Copy, States, map, states, watch},
 };
 
@@ -79,21 +80,22 @@ impl<'a> Convergence<'a> {
             let server = self.servers[at[caller % at.len()]];
             let customer = Customer::new(self.seed, caller);
             let held = customer.reserve(server, &self.showtime).await;
-            self.converge_at(&held).await;
-            self.converge_at(&customer.change(server, &held).await).await;
+            self.converge_at(&[Shown::of(&held)]).await;
+            let changed = customer.change(server, &self.showtime, &held).await;
+            self.converge_at(&changed).await;
         }
     }
 
-    async fn converge_at(&mut self, changed: &Reservation) {
-        self.note_answer(changed);
+    async fn converge_at(&mut self, changed: &[Shown]) {
+        changed.iter().for_each(|shown| self.note_answer(shown));
         self.converge().await;
         assert!(
-            self.watching.iter().all(|(copy, _)| copy.revision == changed.revision),
+            self.watching.iter().all(|(copy, _)| copy.revision == self.last),
             "a watcher has a revision that no caller made"
         );
     }
 
-    /// Lets callers reserve at once at these instances, and confirm, extend or cancel. Meanwhile maps are read from the same
+    /// Lets callers reserve at once at these instances, and change their reservations. Meanwhile maps are read from the same
     /// instances.
     pub(crate) async fn change(&mut self, at: &[usize], callers: usize) {
         self.seed = self.seed.wrapping_add(1);
@@ -104,7 +106,8 @@ impl<'a> Convergence<'a> {
             let calls = join_all((0..callers).map(async |caller| {
                 let (server, customer) = (servers[caller % servers.len()], Customer::new(seed, caller));
                 let held = customer.reserve(server, showtime).await;
-                customer.change(server, &held).await
+                let changed = customer.change(server, showtime, &held).await;
+                [vec![Shown::of(&held)], changed].concat()
             }));
             let changed = calls.await;
             load_ended.store(true, Ordering::SeqCst);
@@ -118,8 +121,8 @@ impl<'a> Convergence<'a> {
             maps
         });
         let (changed, maps) = tokio::join!(load, join_all(read));
-        for reservation in &changed {
-            self.note_answer(reservation);
+        for shown in changed.iter().flatten() {
+            self.note_answer(shown);
         }
         for map in maps.into_iter().flatten() {
             self.read.insert(map.revision);
@@ -162,21 +165,15 @@ impl<'a> Convergence<'a> {
         self.read.intersection(&self.watched).count()
     }
 
-    /// Notes the state of the seats of a reservation in an answer.
-    fn note_answer(&mut self, reservation: &Reservation) {
-        let state = match reservation.state() {
-            ReservationState::Held => SeatState::Held,
-            ReservationState::Confirmed => SeatState::Sold,
-            _ => SeatState::Free,
-        };
-        let revision = reservation.revision;
-        for seat in &reservation.seats {
-            let latest = self.answered.entry(name(seat)).or_insert((revision, state));
-            if latest.0 < revision {
-                *latest = (revision, state);
+    /// Notes the state of seats by an answer.
+    fn note_answer(&mut self, Shown { revision, seats, state }: &Shown) {
+        for seat in seats {
+            let latest = self.answered.entry(name(seat)).or_insert((*revision, *state));
+            if latest.0 < *revision {
+                *latest = (*revision, *state);
             }
         }
-        self.last = self.last.max(revision);
+        self.last = self.last.max(*revision);
     }
 
     /// Compares the seats at a revision with what was shown at it before.
@@ -211,13 +208,64 @@ impl Customer {
         reserve(server, request).await.expect("there are enough seats")
     }
 
-    /// Confirms, extends or cancels the reservation.
-    async fn change(&self, server: &Server, held: &Reservation) -> Reservation {
-        let changed = match self.random / 2 % 4 {
-            0 => confirm(server, held).await,
-            1 | 2 => cancel(server, held).await,
-            _ => extend(server, held).await,
+    /// Confirms, extends or cancels the reservation, gives back the seats of the sale, exchanges them, or has them blocked for a while.
+    async fn change(&self, server: &Server, showtime: &Showtime, held: &Reservation) -> Vec<Shown> {
+        let free = |revision| Shown { revision, seats: held.seats.clone(), state: SeatState::Free };
+        match self.random / 2 % 8 {
+            0 => vec![Shown::of(&confirm(server, held).await.expect("the seats are held"))],
+            1 => vec![Shown::of(&extend(server, held).await.expect("the seats are held"))],
+            2 => {
+                confirm(server, held).await.expect("the seats are held");
+                vec![free(release(server, held, "").await.expect("the seats are sold").revision)]
+            }
+            3 => match exchange(server, held, &neighbours(&held.seats)).await {
+                Ok(moved) => {
+                    let cancelled = cancel(server, held).await.expect("the seats are held");
+                    vec![free(moved.revision), Shown::of(&moved), Shown::of(&cancelled)]
+                }
+                // Somebody else has them.
+                Err(_) => vec![Shown::of(&cancel(server, held).await.expect("the seats are held"))],
+            },
+            4 => {
+                let cancelled = Shown::of(&cancel(server, held).await.expect("the seats are held"));
+                let names = names(&held.seats);
+                let Ok(blocked) = block(server, showtime, &names).await else { return vec![cancelled] };
+                let unblocked = unblock(server, showtime, &names).await.expect("the seats are blocked");
+                let state = SeatState::Blocked;
+                vec![
+                    cancelled,
+                    Shown { revision: blocked.revision, seats: blocked.seats, state },
+                    free(unblocked.revision),
+                ]
+            }
+            _ => vec![Shown::of(&cancel(server, held).await.expect("the seats are held"))],
+        }
+    }
+}
+
+/// The seats right of these, or left of them at the end of a row.
+fn neighbours(seats: &[Seat]) -> String {
+    let count = i32::try_from(seats.len()).expect("few seats");
+    let step = if seats[0].number + 2 * count <= 21 { count } else { -count };
+    let beside = seats.iter().map(|seat| Seat { number: seat.number + step, ..seat.clone() });
+    names(&beside.collect::<Vec<_>>())
+}
+
+/// The state of seats by an answer.
+#[derive(Clone, Debug)]
+struct Shown {
+    revision: i64,
+    seats: Vec<Seat>,
+    state: SeatState,
+}
+
+impl Shown {
+    fn of(reservation: &Reservation) -> Self {
+        let state = match reservation.state() {
+            ReservationState::Held => SeatState::Held,
+            ReservationState::Confirmed => SeatState::Sold,
+            _ => SeatState::Free,
         };
-        changed.expect("the seats are held")
+        Self { revision: reservation.revision, seats: reservation.seats.clone(), state }
     }
 }
