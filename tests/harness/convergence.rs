@@ -87,7 +87,9 @@ impl<'a> Convergence<'a> {
     }
 
     async fn converge_at(&mut self, changed: &[Shown]) {
-        changed.iter().for_each(|shown| self.note_answer(shown));
+        for shown in changed {
+            self.note_answer(shown);
+        }
         self.converge().await;
         assert!(
             self.watching.iter().all(|(copy, _)| copy.revision == self.last),
