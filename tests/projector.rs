@@ -61,6 +61,8 @@ async fn what_becomes_of_a_sale_is_counted_once(world: World) {
     };
     let (part, whole) = (sell("A1 A2 A3").await, sell("B1 B2").await);
     release(&world, &part, "A2").await.expect("it is sold");
+    // It has the seat that was given back again, by another line, and then neither of them.
+    exchange(&world, &part, "A2 A3").await.expect("one is free, and it has the other");
     exchange(&world, &part, "D1 D2").await.expect("the seats are free");
     exchange(&world, &whole, "B2 B3").await.expect("one is free, and it has the other");
     release(&world, &whole, "B3").await.expect("it is sold");
