@@ -334,3 +334,24 @@ async fn other_instances_see_what_is_blocked() {
     reserve(&one, request).await.expect("it is blocked");
     unblock(&other, &showtime, "A2").await.expect_err("it is held");
 }
+
+/// A program of the release before that knows nothing of blocked seats counts them as available.
+#[tokio::test]
+async fn blocked_seats_stay_so_when_the_count_of_available_seats_is_wrong() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let storage = Storage::new(store).await;
+        let server = storage.setup().start().await;
+        let showtime = showtime(&server).await;
+        block(&server, &showtime, "A1 A2").await.expect("the seats are free");
+        server.stop().await;
+        storage.sql("UPDATE standings SET available_count = available_count + 2").await.expect("one row");
+        let server = storage.setup().start().await;
+        let status = reserve(&server, these(&showtime, "ada", "A1")).await.expect_err("it is blocked");
+        assert_eq!(assert_unavailable(&status, "SEATS_UNAVAILABLE").seats[0].state(), SeatState::Blocked);
+        unblock(&server, &showtime, "A1").await.expect("it is blocked");
+        let left = map(&mut server.showtimes(), &showtime.showtime_id, 0).await;
+        let counts = left.counts.expect("counts");
+        let now = showtime_now(&server, &showtime).await;
+        assert_eq!((counts.blocked, counts.free), (1, now.available_count));
+    }
+}

@@ -1,4 +1,4 @@
-//! Seat maps: which seats of a showtime are free, held and sold, and how that changes.
+//! Seat maps: which seats of a showtime are free, held, sold and blocked, and how that changes.
 //!
 //! A map has a revision, and a delta leads from one revision to a later one. The status of a seat also depends on the time:
 //! when its hold lapses, the seat is free, although no revision recorded that.

@@ -33,8 +33,7 @@ use crate::{
 const MAX_REPLAYED: i64 = 256;
 
 /// The standing of a showtime that nothing has happened to.
-const NEW: LedgerStanding =
-    LedgerStanding { state: showtime::State::Scheduled, decide_time: None, next_lapse: None, available_count: 0 };
+const NEW: LedgerStanding = LedgerStanding { state: showtime::State::Scheduled, decide_time: None, next_lapse: None };
 
 impl Writer {
     /// Decides these requests in one transaction. Replies are in the order of the requests; `None` is for a showtime that
@@ -115,7 +114,7 @@ impl Writer {
         }
         // At revision 1 nothing has happened, so there is nothing to read.
         let ids: Vec<_> = stale.iter().filter(|locked| locked.revision > 1).map(|locked| locked.showtime_id).collect();
-        let (mut stands, mut live) = (HashMap::new(), HashMap::<_, Vec<_>>::new());
+        let (mut stands, mut live) = (HashMap::<_, LedgerStanding>::new(), HashMap::<_, Vec<_>>::new());
         let mut blocked = HashMap::<_, Vec<_>>::new();
         if !ids.is_empty() {
             metrics::seatings_read(ids.len());
@@ -123,23 +122,13 @@ impl Writer {
             for reservation in tx.live_reservations(&ids).await? {
                 live.entry(reservation.showtime_id).or_default().push(reservation);
             }
-            // Seats that are neither available nor in a reservation are blocked. Most showtimes have none.
-            let has_blocked = |id: &ShowtimeId| {
-                let seats = self.memory.plan(*id).map_or(0, |plan| i32::from(plan.seat_index.seat_count()));
-                let of_live = live.get(id).into_iter().flatten().map(|live| i32::from(live.seat_count())).sum::<i32>();
-                stands.get(id).is_some_and(|stands: &LedgerStanding| stands.available_count + of_live != seats)
-            };
-            let with_blocked: Vec<_> = ids.iter().copied().filter(has_blocked).collect();
-            if !with_blocked.is_empty() {
-                for (id, seat) in tx.blocked(&with_blocked).await? {
-                    blocked.entry(id).or_default().push(seat);
-                }
+            for (id, seat) in tx.blocked(&ids).await? {
+                blocked.entry(id).or_default().push(seat);
             }
         }
         for LockedShowtime { showtime_id, revision } in stale {
             let Some(plan) = self.memory.plan(showtime_id).cloned() else { continue };
-            let LedgerStanding { state, decide_time, next_lapse, .. } =
-                stands.get(&showtime_id).copied().unwrap_or(NEW);
+            let LedgerStanding { state, decide_time, next_lapse } = stands.get(&showtime_id).copied().unwrap_or(NEW);
             let changed_at = decide_time.unwrap_or(plan.facts.create_time);
             let live = live.remove(&showtime_id).unwrap_or_default();
             let blocked = blocked.remove(&showtime_id).unwrap_or_default();

@@ -13,7 +13,8 @@
 //! 2. Once no program that is still in use needs a column, a later release drops it, and says in a comment above the statement
 //!    which release made that safe: `-- Safe since 0.4.0: nothing reads it any more.`
 //! 3. A migration after which older programs cannot use the database raises `schema_compatibility.usable_from` to its own
-//!    version, and the changelog says so. The same goes for a release that writes what the one before cannot read.
+//!    version, and the changelog says so. The same goes for a release that writes what the one before cannot read, unless only its
+//!    new methods write it: then the changelog says that they wait until no older program is left.
 //!
 //! A program whose newest migration is older than the database's accepts the database if that is at least `usable_from`, and
 //! refuses it otherwise. `tests/schema.rs` reads every file from 0006 on and refuses what contracts without naming a release.

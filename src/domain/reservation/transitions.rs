@@ -36,7 +36,7 @@ pub struct Hold {
     pub expire_time: DateTime<Utc>,
 }
 
-/// Why a reservation cannot be confirmed, cancelled by its customer or extended.
+/// Why a hold cannot be confirmed, cancelled by its customer, extended or exchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoLongerHeld {
     /// The hold has lapsed.

@@ -81,8 +81,8 @@ impl Seating {
         Ok(Decision::also(changes, exchanged, |reservation| Change::Exchanged { reservation, before }))
     }
 
-    /// Money was taken for a reservation that has ended. If its hold had lapsed and every rule of a new sale allows it, the same
-    /// seats are sold after all; if not, the money is to be given back.
+    /// Money was taken for a reservation that has ended. If its hold had lapsed and its seats can still be had, they are sold after
+    /// all; if not, the money is to be given back.
     pub(super) fn confirm_late(
         &self,
         reservation: &Arc<Reservation>,
@@ -117,7 +117,8 @@ impl Seating {
         Ok(Decision::also(changes, owed, Change::RefundDue))
     }
 
-    /// Whether the seats of a hold that has lapsed can still be sold to its customer.
+    /// Whether the seats of a hold that has lapsed can still be sold to its customer. Whether they leave an orphan was asked when
+    /// they were chosen.
     fn can_recover(&self, reservation: &Reservation, rules: &Rules, now: DateTime<Utc>) -> bool {
         let (has, _) = self.customer_seats(&reservation.customer_id, now);
         reservation.phase(now) == Phase::Expired

@@ -12,7 +12,7 @@ use crate::domain::{
 pub enum Refusal {
     /// The choice is invalid, whether or not the seats are free.
     BadChoice(BadChoice),
-    /// Seats are held or sold, or there is no free block.
+    /// Seats are held, sold or blocked, or there is no free block.
     Unavailable(Unavailable),
     /// The choice would leave orphans, and another block would not.
     LeavesOrphan(Unavailable),

@@ -35,8 +35,6 @@ pub struct LedgerStanding {
     pub decide_time: Option<DateTime<Utc>>,
     /// No hold lapses before this time. `None`: there is no hold.
     pub next_lapse: Option<DateTime<Utc>>,
-    /// The number of seats without a claim.
-    pub available_count: i32,
 }
 
 /// A reservation that was made by a request with an id.
@@ -114,8 +112,8 @@ impl LedgerTx {
         let rows = self.all::<LedgerStandingRow>(self.statement(sql, [ids])).await?;
         let standing = |row: LedgerStandingRow| {
             let LedgerStandingRow { standing, decide_time, next_lapse } = row;
-            let showtime::Standing { state, available_count, .. } = standing.standing()?;
-            Ok((ShowtimeId(standing.showtime_id), LedgerStanding { state, decide_time, next_lapse, available_count }))
+            let state = standing.standing()?.state;
+            Ok((ShowtimeId(standing.showtime_id), LedgerStanding { state, decide_time, next_lapse }))
         };
         rows.into_iter().map(standing).collect()
     }

@@ -281,6 +281,33 @@ fn a_step_has_these_fields_and_no_others() {
     assert_eq!(steps(&writer.rows[1]), bytes(sold_row));
 }
 
+/// The rows of [`Writer::with_every_change`] from the release of seats on, as they were first written: they stay readable, too.
+#[test]
+fn changes_of_what_is_sold_have_the_third_format_and_these_bytes() {
+    let writer = Writer::with_every_change();
+    let first = 11;
+    for (at, expected) in SALE_STEPS.into_iter().enumerate() {
+        let row = &writer.rows[first + at];
+        let steps = Row::decode(&**row).expect("a row");
+        assert_eq!(steps.encode_to_vec(), bytes(expected), "row {}", first + at);
+    }
+}
+
+/// Seats 4 and 5 are given back, blocked and unblocked; a sale is exchanged for them; a hold is made, exchanged and recovered.
+const SALE_STEPS: [&str; 7] = [
+    "122c0803100d1880b2f6c1f4f1b003221d0a10000000000000000000000000000000065a040a0203048201020205",
+    "12150803100e1880c0c4def4f1b003220672040a020304",
+    "12150803100f1880ce92fbf4f1b00322067a040a020304",
+    "122f080310101880dce097f5f1b00322200a100000000000000000000000000000000152070a02000110ec0e8201020304",
+    "1236080110111880eaaeb4f5f1b00322270a1000000000000000000000000000000007180122110a036c6f7510b6071880f6bbd2f7f1b0\
+     03",
+    "1236080310121880f8fcd0f5f1b00322270a1000000000000000000000000000000007520f0a010010b6072080f6bbd2f7f1b003820101\
+     01",
+    "12880108031013188092d88bf8f1b00322180a1000000000000000000000000000000007420082010101225f0a10000000000000000000\
+     0000000000000762470a110a036c6f7510b6071880f6bbd2f7f1b00312070a02080118b6071880eaaeb4f5f1b0032080f6bbd2f7f1b003\
+     281132130a0463617264120b74696c6c20332f34373131400182010101",
+];
+
 /// A hold by a price list. Without its lines it would be misread, so it has the later format. The lines are in `reservations`, too.
 #[test]
 fn a_hold_with_lines_has_the_second_format_and_these_bytes() {
