@@ -5,6 +5,7 @@
 
 mod auditoriums;
 mod blocked_seats;
+mod decisions;
 mod errors;
 mod events;
 mod movies;

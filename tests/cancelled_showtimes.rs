@@ -4,8 +4,9 @@ use boxoffice::pb::boxoffice::v1::{CancelShowtimeRequest, ReservationState, Show
 use tonic::{Code, Status};
 
 use crate::harness::{
-    Server, World, assert_refused,
+    Server, World, assert_refused, request_id,
     seats::{cancel, confirm, extend, get, instant, reserve, showtime, showtime_now, state, these},
+    staff::confirm_late,
 };
 
 on_both_stores!(
@@ -13,6 +14,7 @@ on_both_stores!(
     sales_are_cancelled_only_by_force,
     a_showtime_that_has_ended_cannot_be_cancelled,
     a_showtime_at_another_revision_than_expected_is_not_cancelled,
+    a_repeated_cancellation_answers_as_the_first_did_though_money_came_late,
 );
 
 async fn holds_are_cancelled_with_their_showtime(world: World) {
@@ -101,6 +103,22 @@ async fn a_showtime_at_another_revision_than_expected_is_not_cancelled(world: Wo
         answer.expect("the revision is the expected one").into_inner().showtime.map(|showtime| showtime.revision),
         Some(4)
     );
+}
+
+async fn a_repeated_cancellation_answers_as_the_first_did_though_money_came_late(world: World) {
+    let showtime = showtime(&world).await;
+    let held = reserve(&world, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let cancel = CancelShowtimeRequest {
+        showtime_id: showtime.showtime_id.clone(),
+        request_id: request_id(),
+        ..CancelShowtimeRequest::default()
+    };
+    let first = world.showtimes().cancel_showtime(cancel.clone()).await.expect("nothing was sold").into_inner();
+    confirm_late(&world, &held, "card").await.expect("the money is noted");
+    let revision = first.showtime.as_ref().expect("the answer has the showtime").revision;
+    assert_eq!(showtime_now(&world, &showtime).await.revision, revision + 1);
+    let again = world.showtimes().cancel_showtime(cancel).await.expect("it is repeated").into_inner();
+    assert_eq!(again, first);
 }
 
 async fn cancel_showtime(server: &Server, showtime: &Showtime, force: bool) -> Result<Showtime, Status> {

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Answer, App, Error, Origin, Refused};
+use super::{Answer, App, Error, Origin, decisions::Accepted};
 use crate::{
     domain::{
         ids::ShowtimeId,
         seat_index::SeatName,
         seating::{Blockage, Command, ShowtimePlan},
     },
-    ledger::{Outcome, Reply},
     store::BlockedSeatsAt,
 };
 
@@ -75,15 +74,8 @@ impl App {
         seats: &[SeatName],
     ) -> Result<Answer<BlockChange>, Error> {
         let reply = self.decide(origin.command(showtime_id, command)).await?;
-        let Reply { plan, revision, now, outcome } = reply.ok_or_else(|| Error::no_showtime(showtime_id))?;
-        let repeated = match outcome {
-            Outcome::Done(_) => false,
-            Outcome::Repeated(_) => true,
-            Outcome::RequestReused => return Err(Error::RequestReused),
-            Outcome::Refused(why) => {
-                return Err(Error::Refused(Refused { why, plan, revision, now, reservation_id: None }));
-            }
-        };
+        let reply = reply.ok_or_else(|| Error::no_showtime(showtime_id))?;
+        let Accepted { plan, revision, repeated, .. } = Accepted::read(reply, None)?;
         // The seats were known when the command was accepted.
         let seats = plan.seat_index.numbers(seats).map_err(|bad| Error::Invalid(bad.violations))?;
         Ok(Answer { value: BlockChange { seats, plan, revision }, repeated })

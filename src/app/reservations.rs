@@ -3,10 +3,9 @@
 use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use tracing::Instrument as _;
 use uuid::Uuid;
 
-use super::{Answer, App, Error, Origin, PageRequest, Refused};
+use super::{Answer, App, Error, Origin, PageRequest, decisions::Accepted};
 use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
@@ -220,12 +219,6 @@ impl App {
         Ok(ReservationPage { reservations: found.into_iter().filter_map(with_plan).collect(), next })
     }
 
-    /// Submits a command to the ledger. The caller's trace shows the wait for the reply; the transaction is shared with others.
-    pub(super) async fn decide(&self, request: Request) -> Result<Option<Reply>, Error> {
-        let wait = tracing::info_span!("decide", otel.kind = "internal");
-        Ok(self.0.ledger.submit(request).instrument(wait).await?)
-    }
-
     /// Submits a command about an existing reservation.
     async fn change(
         &self,
@@ -263,16 +256,8 @@ fn view_at(reservation: Reservation, plan: Arc<ShowtimePlan>, as_of: DateTime<Ut
 
 /// The ledger's reply as the answer to a request about one reservation.
 fn changed(reply: Reply, reservation_id: Option<ReservationId>) -> Result<Answer<ReservationChange>, Error> {
-    let Reply { plan, revision, now, outcome } = reply;
-    let (reservation, repeated) = match outcome {
-        Outcome::Done(Some(reservation)) => (reservation, false),
-        Outcome::Repeated(Some(reservation)) => (reservation, true),
-        Outcome::Done(None) | Outcome::Repeated(None) => {
-            return Err(Error::Lost("the ledger's reply has no reservation".to_owned()));
-        }
-        Outcome::RequestReused => return Err(Error::RequestReused),
-        Outcome::Refused(why) => return Err(Error::Refused(Refused { why, plan, revision, now, reservation_id })),
-    };
+    let Accepted { plan, revision, now, reservation, repeated } = Accepted::read(reply, reservation_id)?;
+    let reservation = reservation.ok_or_else(|| Error::Lost("the ledger's reply has no reservation".to_owned()))?;
     // A repeated request gets the first answer again: HELD, even where the hold has lapsed since.
     let phase = match reservation.state() {
         State::Held => Phase::Held,

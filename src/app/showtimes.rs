@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
-    Answer, App, Error, Inner, Kind, Origin, PageRequest, Refused, ShowtimePage, shared_reads::Source,
+    Answer, App, Error, Inner, Kind, Origin, PageRequest, ShowtimePage, decisions::Accepted, shared_reads::Source,
     showtime_pages::PageKey,
 };
 use crate::{
@@ -16,7 +16,6 @@ use crate::{
         seating::Command,
         showtime::{Filter, NewShowtime, Phase, Showtime},
     },
-    ledger::{Outcome, Reply},
     store::{self, Cursor, Permit, Schedule, ShowtimeScheduled, SoldLines},
 };
 
@@ -109,18 +108,11 @@ impl App {
         expected_revision: Option<i64>,
     ) -> Result<Answer<Showtime>, Error> {
         let request = origin.command(id, Command::CancelShowtime { force, expected_revision });
-        let Reply { plan, revision, now, outcome } =
-            self.decide(request).await?.ok_or_else(|| Error::no_showtime(id))?;
-        let repeated = match outcome {
-            Outcome::Done(_) => false,
-            Outcome::Repeated(_) => true,
-            Outcome::RequestReused => return Err(Error::RequestReused),
-            Outcome::Refused(why) => {
-                return Err(Error::Refused(Refused { why, plan, revision, now, reservation_id: None }));
-            }
-        };
-        // A cancelled showtime does not change any more, so a read after the commit returns the result.
-        let value = self.0.store.showtime(id).await?.ok_or_else(|| Error::no_showtime(id))?;
+        let reply = self.decide(request).await?.ok_or_else(|| Error::no_showtime(id))?;
+        let Accepted { revision, repeated, .. } = Accepted::read(reply, None)?;
+        // Nothing of a cancelled showtime changes any more but its revision, which goes on when money comes late.
+        let mut value = self.0.store.showtime(id).await?.ok_or_else(|| Error::no_showtime(id))?;
+        value.standing.revision = revision;
         Ok(Answer { value, repeated })
     }
 

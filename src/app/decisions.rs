@@ -1,0 +1,50 @@
+//! Commands that the ledger decides, and its replies.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use tracing::Instrument as _;
+
+use super::{App, Error, Refused};
+use crate::{
+    domain::{ids::ReservationId, reservation::Reservation, seating::ShowtimePlan},
+    ledger::{Outcome, Reply, Request},
+};
+
+/// A command that was accepted, now or when its request came first.
+pub(super) struct Accepted {
+    /// The showtime, and the seats of its auditorium.
+    pub(super) plan: Arc<ShowtimePlan>,
+    /// The showtime's revision in the answer.
+    pub(super) revision: i64,
+    /// When the request was decided.
+    pub(super) now: DateTime<Utc>,
+    /// The reservation in the answer, if the command is about one.
+    pub(super) reservation: Option<Arc<Reservation>>,
+    /// Whether the request came before.
+    pub(super) repeated: bool,
+}
+
+impl App {
+    /// Submits a command to the ledger. The caller's trace shows the wait for the reply; the transaction is shared with others.
+    pub(super) async fn decide(&self, request: Request) -> Result<Option<Reply>, Error> {
+        let wait = tracing::info_span!("decide", otel.kind = "internal");
+        Ok(self.0.ledger.submit(request).instrument(wait).await?)
+    }
+}
+
+impl Accepted {
+    /// Reads a reply to a command, which may have named a reservation.
+    pub(super) fn read(reply: Reply, named: Option<ReservationId>) -> Result<Self, Error> {
+        let Reply { plan, revision, now, outcome } = reply;
+        let (reservation, repeated) = match outcome {
+            Outcome::Done(reservation) => (reservation, false),
+            Outcome::Repeated(reservation) => (reservation, true),
+            Outcome::RequestReused => return Err(Error::RequestReused),
+            Outcome::Refused(why) => {
+                return Err(Error::Refused(Refused { why, plan, revision, now, reservation_id: named }));
+            }
+        };
+        Ok(Self { plan, revision, now, reservation, repeated })
+    }
+}
