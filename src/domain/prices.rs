@@ -254,23 +254,23 @@ impl PriceList {
     /// the first type.
     #[must_use]
     pub fn lines(&self, tickets: &[TicketCount], kinds: impl ExactSizeIterator<Item = SeatKind>) -> Lines {
-        if self.is_plain() {
-            return Lines::Plain { count: kinds.len() as u16, price: self.price().minor };
-        }
         let types = tickets.iter().flat_map(|TicketCount { code, count }| {
             std::iter::repeat_n(self.index(code).unwrap_or_default(), usize::from(*count))
         });
-        let types = types.chain(std::iter::repeat(0));
-        Lines::Each(types.zip(kinds).map(|(ticket_type, kind)| self.line(ticket_type, kind)).collect())
+        self.lines_as(types.chain(std::iter::repeat(0)), kinds)
     }
 
     /// The lines of seats of these kinds, as the ticket types of other lines.
     #[must_use]
     pub fn lines_like(&self, others: &Lines, kinds: impl ExactSizeIterator<Item = SeatKind>) -> Lines {
+        self.lines_as(others.iter().map(|other| other.ticket_type), kinds)
+    }
+
+    fn lines_as(&self, types: impl Iterator<Item = u8>, kinds: impl ExactSizeIterator<Item = SeatKind>) -> Lines {
         if self.is_plain() {
             return Lines::Plain { count: kinds.len() as u16, price: self.price().minor };
         }
-        Lines::Each(others.iter().zip(kinds).map(|(other, kind)| self.line(other.ticket_type, kind)).collect())
+        Lines::Each(types.zip(kinds).map(|(ticket_type, kind)| self.line(ticket_type, kind)).collect())
     }
 
     /// The index of the ticket type with this code.

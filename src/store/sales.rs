@@ -1,6 +1,5 @@
 //! What was sold of a showtime, seat by seat.
 
-use prost::Message as _;
 use sea_orm::{
     EntityTrait as _, FromQueryResult, QuerySelect, Select,
     prelude::Uuid,
@@ -17,10 +16,7 @@ use super::{
     rows::{amendment, prices::StoredLines},
     timing::read_named,
 };
-use crate::domain::{
-    ids::ShowtimeId,
-    prices::{Line, Lines},
-};
+use crate::domain::{ids::ShowtimeId, prices::Line};
 
 /// The lines of all seats of a showtime that are sold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,10 +73,7 @@ impl Row {
             return Some(all.filter(|(one, _)| !one.released).map(|(_, line)| line).collect());
         }
         let count = u16::try_from(self.seat_count?).ok()?;
-        let lines = match &self.lines {
-            None => Lines::plain(count, self.total_minor?),
-            Some(stored) => StoredLines::decode(&stored[..]).ok()?.lines(count)?,
-        };
+        let lines = StoredLines::read_column(self.lines.as_deref(), count, self.total_minor?)?;
         Some(lines.iter().collect())
     }
 }

@@ -104,17 +104,16 @@ impl Seating {
         }
         let revision = self.revision + 1;
         let expired = (**reservation).clone().expire(now, revision);
-        let mut changes = Vec::from_iter(expired.clone().map(|expired| Change::Expired(Arc::new(expired))));
-        let ended = expired.unwrap_or_else(|| (**reservation).clone());
+        let ended = expired.clone().unwrap_or_else(|| (**reservation).clone());
         if self.can_recover(reservation, rules, now)
             && let Some(sold) = ended.clone().recover(tender.clone(), now, revision)
         {
-            let of_others = |change: &Change| !matches!(change, Change::Expired(one) if one.reservation_id == reservation.reservation_id);
-            changes.extend(self.lapsed_in(reservation.seats(), now).into_iter().filter(of_others));
-            return Ok(Decision::also(changes, sold, Change::Recovered));
+            // If its lapse was not recorded before, it is the hold that has these seats.
+            return Ok(Decision::also(self.lapsed_in(reservation.seats(), now), sold, Change::Recovered));
         }
+        let changes = expired.map(|expired| Change::Expired(Arc::new(expired)));
         let owed = ended.owe_refund(tender.clone(), now, revision).ok_or(Refusal::NoReservation)?;
-        Ok(Decision::also(changes, owed, Change::RefundDue))
+        Ok(Decision::also(changes.into_iter().collect(), owed, Change::RefundDue))
     }
 
     /// Whether the seats of a hold that has lapsed can still be sold to its customer. Whether they leave an orphan was asked when

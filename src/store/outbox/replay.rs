@@ -25,7 +25,6 @@ use self::step::{Kind, NewHold, NewSale, NewSeats, Recovered, Row, Step, StepCha
 use crate::{
     domain::{
         ids::ReservationId,
-        prices::Lines,
         reservation::{CustomerId, Hold, Record, Reservation, State, Tender},
         seat_index::{Block, SeatIndex},
         seat_map::{Delta, Status},
@@ -158,7 +157,7 @@ fn decode(seating: &Seating, change: &StepChange, revision: i64, now: DateTime<U
             let seats = seats_of(seat_index, change)?;
             let block = Block { first: *seats.first()?, count: seats.len() as u16 };
             let exchanged = if expire_time.is_some() {
-                let lines = read_lines(lines.as_ref(), block.count, *total_minor)?;
+                let lines = StoredLines::read(lines.as_ref(), block.count, *total_minor)?;
                 live()?.exchange_held(block, lines, now, revision).ok()?
             } else {
                 live()?.exchange_sold(block, revision)?
@@ -201,7 +200,7 @@ impl NewHold {
             customer_id: CustomerId::restore(&self.customer_id),
             block,
             currency: facts.prices.currency,
-            lines: read_lines(self.lines.as_ref(), block.count, self.total_minor)?,
+            lines: StoredLines::read(self.lines.as_ref(), block.count, self.total_minor)?,
             create_time,
             expire_time: time(self.expire_time)?,
         };
@@ -235,13 +234,6 @@ impl Recovered {
             revision,
         });
         expired.recover(self.tender.as_ref()?.read(), now, revision)
-    }
-}
-
-fn read_lines(stored: Option<&StoredLines>, count: u16, total_minor: i64) -> Option<Lines> {
-    match stored {
-        None => Some(Lines::plain(count, total_minor)),
-        Some(stored) => stored.lines(count),
     }
 }
 

@@ -3,10 +3,7 @@
 use prost::Message as _;
 
 use super::prices::StoredLines;
-use crate::domain::{
-    prices::Lines,
-    reservation::{Amendment, ReservedSeat},
-};
+use crate::domain::reservation::{Amendment, ReservedSeat};
 
 /// The seats and lines that a reservation has instead of the first ones.
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -42,9 +39,6 @@ pub(in crate::store) fn decode(bytes: &[u8]) -> Option<Amendment> {
     let StoredAmendment { seats, lines, total_minor } = StoredAmendment::decode(bytes).ok()?;
     let count = u16::try_from(seats.len()).ok()?;
     let seat = |one: StoredSeat| Some(ReservedSeat { seat: u16::try_from(one.seat).ok()?, released: one.released });
-    let lines = match lines {
-        None => Lines::plain(count, total_minor),
-        Some(stored) => stored.lines(count)?,
-    };
+    let lines = StoredLines::read(lines.as_ref(), count, total_minor)?;
     Some(Amendment { seats: seats.into_iter().map(seat).collect::<Option<_>>()?, lines })
 }

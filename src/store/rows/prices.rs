@@ -1,5 +1,6 @@
 //! Price lists and lines as they are stored.
 
+use prost::Message as _;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
@@ -130,13 +131,20 @@ impl StoredLines {
         Some(Self { lines: lines.iter().map(stored).collect() })
     }
 
-    /// The lines of so many seats. `None`: there are not as many.
-    pub(in crate::store) fn lines(&self, count: u16) -> Option<Lines> {
+    /// The lines of so many seats, which cost `total` together if no lines are stored. `None`: there are not as many.
+    pub(in crate::store) fn read(stored: Option<&Self>, count: u16, total: i64) -> Option<Lines> {
+        let Some(Self { lines }) = stored else { return Some(Lines::plain(count, total)) };
         let line = |stored: &StoredLine| {
             let StoredLine { ticket_type, price, supplement, fee, tax } = *stored;
             Some(Line { ticket_type: u8::try_from(ticket_type).ok()?, price, supplement, fee, tax })
         };
-        let lines: Option<Vec<_>> = self.lines.iter().map(line).collect();
+        let lines: Option<Vec<_>> = lines.iter().map(line).collect();
         Some(Lines::Each(lines.filter(|lines| lines.len() == usize::from(count))?.into()))
+    }
+
+    /// The same from the bytes of a column.
+    pub(in crate::store) fn read_column(stored: Option<&[u8]>, count: u16, total: i64) -> Option<Lines> {
+        let stored = stored.map(Self::decode).transpose().ok()?;
+        Self::read(stored.as_ref(), count, total)
     }
 }

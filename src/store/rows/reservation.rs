@@ -9,7 +9,6 @@ use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
         money::Currency,
-        prices::Lines,
         reservation::{CustomerId, Record, RefundDue, Reservation, Sale, State, Tender},
         seat_index::Block,
     },
@@ -110,10 +109,7 @@ impl ReservationRow {
         let (Ok(first), Ok(count)) = seats else { return Err(unreadable("seats".to_owned())) };
         let currency =
             Currency::parse(&self.currency).ok_or_else(|| unreadable(format!("currency {:?}", self.currency)))?;
-        let lines = match &self.lines {
-            None => Some(Lines::plain(count, self.total_minor)),
-            Some(stored) => StoredLines::decode(&stored[..]).ok().and_then(|stored| stored.lines(count)),
-        };
+        let lines = StoredLines::read_column(self.lines.as_deref(), count, self.total_minor);
         let lines = lines.ok_or_else(|| unreadable("lines".to_owned()))?;
         let amendment = self.amendment.as_deref().map(amendment::decode);
         let amendment = amendment.map(|read| read.ok_or_else(|| unreadable("amendment".to_owned()))).transpose()?;
