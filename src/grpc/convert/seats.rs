@@ -44,7 +44,7 @@ pub(crate) fn seats(seat_index: &SeatIndex, seats: impl IntoIterator<Item = u16>
 }
 
 pub(crate) fn block(seat_index: &SeatIndex, block: Block) -> pb::SeatBlock {
-    pb::SeatBlock { seats: seats(seat_index, block.seats()) }
+    pb::SeatBlock { seats: seat_index.names(block).map(seat).collect() }
 }
 
 pub(crate) fn seat(name: SeatName) -> pb::Seat {

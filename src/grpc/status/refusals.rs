@@ -56,7 +56,7 @@ pub(super) fn of(refused: &Refused) -> Status {
             failed_precondition(refused, "RESERVATION_NOT_HELD", &message, [("state", state.to_owned())])
         }
         Refusal::TenderDiffers => {
-            let message = "the reservation was confirmed before, or a refund is due for it, and not with this tender";
+            let message = "the reservation was confirmed with another tender, or a refund is due for another one";
             failed_precondition(refused, "TENDER_DIFFERS", message, [])
         }
         Refusal::Released => {
