@@ -174,12 +174,18 @@ impl Load {
             return (at, Operation::block(&self.showtimes[at].0.showtime_id, seats, &note));
         };
         let showtime_id = &self.showtimes[*at].0.showtime_id;
-        let some = seats.iter().take(1 + random.below(seats.len())).cloned().collect();
+        let some = &seats[..=random.below(seats.len())];
         if what == 0 {
-            return (*at, Operation::reserve_from_block(showtime_id, &customer(random), some));
+            return (*at, Operation::reserve_from_block(showtime_id, &customer(random), neighbours(some)));
         }
-        (*at, Operation::unblock(showtime_id, some))
+        (*at, Operation::unblock(showtime_id, some.to_vec()))
     }
+}
+
+/// The first seats, as far as they are neighbours. Between those of a sale, seats may have been given back.
+fn neighbours(seats: &[Seat]) -> Vec<Seat> {
+    let runs = seats.chunk_by(|left, right| left.row == right.row && left.number + 1 == right.number);
+    runs.take(1).flatten().cloned().collect()
 }
 
 /// Money comes late for a hold that has lapsed.
