@@ -9,6 +9,7 @@ pub mod layout;
 pub mod money;
 pub mod movie;
 pub mod prices;
+pub mod purchase;
 pub mod reservation;
 pub mod seat_index;
 pub mod seat_map;

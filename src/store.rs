@@ -37,6 +37,7 @@ mod ledger;
 mod migrations;
 mod plans;
 mod pools;
+mod purchases;
 mod reader;
 mod recovery;
 mod request_key;
@@ -63,6 +64,10 @@ pub use ledger::{
     LockedShowtimes, NewAnswer, NewBlockedSeat, OutboxRow, Pass, PriorReservation, ShowtimeAdvance, StoredAnswer,
 };
 pub use pools::{Database, Options, PLANNING, Permit};
+pub use purchases::{
+    DuePurchase, MoneyEntry, PurchaseFilter, PurchaseWrite, StoredPayment, StoredPurchase, TimedCursor, insert_purchase,
+    update_purchase,
+};
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;
 pub use reservations::{ReservationAt, ReservationCursor};

@@ -43,6 +43,14 @@ id!(
     ReservationId
 );
 id!(
+    /// Identifies a purchase.
+    PurchaseId
+);
+id!(
+    /// Identifies a payment.
+    PaymentId
+);
+id!(
     /// Identifies a request that changes something, so that it can be repeated. Callers choose one for each change.
     RequestId
 );

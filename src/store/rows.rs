@@ -8,5 +8,6 @@ pub(super) mod amendment;
 pub(super) mod auditorium;
 pub(super) mod blocked_seat;
 pub(super) mod prices;
+pub(super) mod purchase;
 pub(super) mod reservation;
 pub(super) mod showtime;

@@ -1,0 +1,390 @@
+//! What came of an action, and where the purchase is then. This is the only code that moves a purchase.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    ASK_EVERY, Failure, FailureReason, MAX_ATTEMPTS, MAX_PAYMENTS, Payment, PaymentState, Position, Purchase,
+    PurchaseFacts, Record, StepName, StepState, Steps, Work,
+};
+use crate::domain::money::Money;
+
+const FREE_OF_CHARGE: &str = "nothing is to be paid";
+
+/// How the gateway says that a payment stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GatewayAnswer {
+    /// It works on it.
+    Pending,
+    /// The customer has something to do.
+    ActionRequired {
+        /// Where.
+        redirect_uri: String,
+    },
+    /// The money is kept for us.
+    Authorized,
+    /// It is declined for good.
+    Declined {
+        /// The gateway's code.
+        code: String,
+        /// Whether another token may succeed.
+        retryable: bool,
+    },
+    /// It cannot succeed any more.
+    Voided,
+    /// The money is taken.
+    Captured,
+    /// The money was authorised, and is not taken.
+    CaptureFailed {
+        /// The gateway's code.
+        code: String,
+    },
+    /// The money is given back.
+    Refunded,
+    /// The money cannot be given back.
+    RefundFailed {
+        /// The gateway's code.
+        code: String,
+    },
+}
+
+impl Purchase {
+    /// A purchase whose seats are held, or will be with its first commit.
+    #[must_use]
+    pub fn begin(facts: PurchaseFacts, total: Money, payment: Payment) -> Self {
+        let mut steps = Steps::new();
+        steps.work(StepName::ReserveSeats).attempt(facts.create_time);
+        let record = Record {
+            position: Position::Held,
+            stuck: false,
+            failed_attempts: 0,
+            not_before: None,
+            pay_until: None,
+            redirect_uri: String::new(),
+            sold: false,
+            total,
+            payments: vec![payment],
+            steps,
+            failure: None,
+            complete_time: None,
+        };
+        Self { facts, record }
+    }
+
+    /// The ledger keeps the seats until the payment is decided. Seats that cost nothing are sold without a payment.
+    pub fn payment_begun(&mut self, total: Money, pay_until: DateTime<Utc>, now: DateTime<Utc>) {
+        self.record.total = total;
+        self.record.pay_until = Some(pay_until);
+        self.record.steps.work(StepName::ReserveSeats).end(StepState::Done, "", now);
+        if let Some(payment) = self.record.payments.last_mut() {
+            payment.amount = total;
+        }
+        if total.minor == 0 {
+            self.decide_payment(PaymentState::Completed, "", now);
+            self.record.steps.work(StepName::Pay).end(StepState::Done, FREE_OF_CHARGE, now);
+        }
+        self.enter(if total.minor == 0 { Position::Confirming } else { Position::Authorizing }, now);
+    }
+
+    /// The seats cannot be paid for.
+    pub fn payment_not_begun(&mut self, why: &str, now: DateTime<Utc>) {
+        self.record.steps.work(StepName::ReserveSeats).end(StepState::Failed, why, now);
+        self.decide_payment(PaymentState::Voided, "", now);
+        self.fail(FailureReason::NotSold, Position::Freeing, now);
+    }
+
+    /// Another instance worked on it, and may have been interrupted anywhere. What it was about to do is attempted again.
+    pub fn taken_over(&mut self, now: DateTime<Utc>) {
+        self.record.not_before = None;
+        if let Some(work) = self.present_work() {
+            work.attempt(now);
+        }
+    }
+
+    /// Gives up what has taken too long by now. Returns whether anything changed.
+    pub fn notice_time(&mut self, now: DateTime<Utc>) -> bool {
+        let is_late = self.pay_until().is_some_and(|until| now >= until) && !self.record.stuck;
+        match self.record.position {
+            Position::Authorizing | Position::AwaitingAction if is_late => {
+                self.record.steps.work(StepName::Pay).end(StepState::Failed, "not decided in time", now);
+                self.fail(FailureReason::PaymentExpired, Position::Voiding, now);
+            }
+            Position::AwaitingToken if is_late => {
+                if let Some(failure) = &mut self.record.failure {
+                    failure.retryable = false;
+                }
+                self.enter(Position::Freeing, now);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// The gateway has answered, whatever was asked.
+    pub fn answered(&mut self, answer: GatewayAnswer, now: DateTime<Utc>) {
+        match self.record.position {
+            Position::Authorizing | Position::AwaitingAction => self.authorization(answer, now),
+            Position::Capturing => self.capture(answer, now),
+            Position::Voiding => self.voiding(answer, now),
+            Position::Refunding => self.refunding(answer, now),
+            Position::Held
+            | Position::AwaitingToken
+            | Position::Confirming
+            | Position::Freeing
+            | Position::Completed
+            | Position::Compensated => {}
+        }
+    }
+
+    fn authorization(&mut self, answer: GatewayAnswer, now: DateTime<Utc>) {
+        match answer {
+            GatewayAnswer::Authorized | GatewayAnswer::Captured | GatewayAnswer::CaptureFailed { .. } => {
+                self.decide_payment(PaymentState::Authorized, "", now);
+                self.record.failure = None;
+                self.record.steps.work(StepName::Pay).end(StepState::Done, "", now);
+                self.enter(Position::Confirming, now);
+            }
+            GatewayAnswer::Declined { code, retryable } => {
+                self.decide_payment(PaymentState::Declined, &code, now);
+                self.record.steps.work(StepName::Pay).end(StepState::Failed, &code, now);
+                let in_time = self.pay_until().is_some_and(|until| now < until);
+                let retryable = retryable && in_time && self.record.payments.len() < MAX_PAYMENTS;
+                self.record.failure =
+                    Some(Failure { reason: FailureReason::PaymentDeclined, decline_code: code, retryable });
+                self.enter(if retryable { Position::AwaitingToken } else { Position::Freeing }, now);
+            }
+            GatewayAnswer::Voided | GatewayAnswer::Refunded | GatewayAnswer::RefundFailed { .. } => {
+                self.decide_payment(PaymentState::Voided, "", now);
+                self.record.steps.work(StepName::Pay).end(StepState::Failed, "voided", now);
+                self.fail(FailureReason::PaymentRefused, Position::Freeing, now);
+            }
+            GatewayAnswer::ActionRequired { .. } | GatewayAnswer::Pending => self.ask_again(now),
+        }
+    }
+
+    /// The customer has something to do, and has until `pay_until` for it.
+    pub fn await_action(&mut self, redirect_uri: String, pay_until: DateTime<Utc>, now: DateTime<Utc>) {
+        self.record.redirect_uri = redirect_uri;
+        self.record.pay_until = Some(pay_until);
+        if let Some(payment) = self.record.payments.last_mut() {
+            payment.state = PaymentState::Processing;
+        }
+        self.record.position = Position::AwaitingAction;
+        self.record.failed_attempts = 0;
+        self.ask_again(now);
+    }
+
+    fn ask_again(&mut self, now: DateTime<Utc>) {
+        let pause = if self.record.position == Position::AwaitingAction { ASK_EVERY } else { self.growing_pause() };
+        self.record.failed_attempts += 1;
+        let next = now + pause;
+        self.record.not_before = Some(self.pay_until().map_or(next, |until| next.min(until)));
+    }
+
+    /// A pause that grows with the attempts, for a gateway that works on something.
+    fn growing_pause(&self) -> TimeDelta {
+        TimeDelta::from_std(self.pause(1.0)).unwrap_or_default()
+    }
+
+    fn capture(&mut self, answer: GatewayAnswer, now: DateTime<Utc>) {
+        let code = match answer {
+            GatewayAnswer::Captured | GatewayAnswer::Refunded | GatewayAnswer::RefundFailed { .. } => {
+                self.decide_payment(PaymentState::Completed, "", now);
+                self.record.steps.work(StepName::Capture).end(StepState::Done, "", now);
+                self.enter(Position::Completed, now);
+                return;
+            }
+            GatewayAnswer::Pending | GatewayAnswer::Authorized | GatewayAnswer::ActionRequired { .. } => {
+                self.ask_again(now);
+                return;
+            }
+            GatewayAnswer::CaptureFailed { code } | GatewayAnswer::Declined { code, .. } => code,
+            GatewayAnswer::Voided => "voided".to_owned(),
+        };
+        self.record.steps.work(StepName::Capture).end(StepState::Failed, &code, now);
+        self.record.failure = Some(Failure { reason: FailureReason::CaptureFailed, decline_code: code, retryable: false });
+        self.enter(Position::Voiding, now);
+    }
+
+    fn voiding(&mut self, answer: GatewayAnswer, now: DateTime<Utc>) {
+        match answer {
+            GatewayAnswer::Voided | GatewayAnswer::Declined { .. } | GatewayAnswer::Refunded => {
+                self.decide_payment(PaymentState::Voided, "", now);
+                self.record.steps.compensation(StepName::Pay).end(StepState::Done, "", now);
+                self.enter(Position::Freeing, now);
+            }
+            GatewayAnswer::Captured | GatewayAnswer::RefundFailed { .. } => {
+                self.record.steps.compensation(StepName::Pay).end(StepState::Failed, "the money was taken", now);
+                self.enter(Position::Refunding, now);
+            }
+            GatewayAnswer::Pending
+            | GatewayAnswer::ActionRequired { .. }
+            | GatewayAnswer::Authorized
+            | GatewayAnswer::CaptureFailed { .. } => self.ask_again(now),
+        }
+    }
+
+    fn refunding(&mut self, answer: GatewayAnswer, now: DateTime<Utc>) {
+        match answer {
+            GatewayAnswer::Refunded => {
+                self.decide_payment(PaymentState::Refunded, "", now);
+                self.record.steps.compensation(StepName::Capture).end(StepState::Done, "", now);
+                self.enter(Position::Freeing, now);
+            }
+            GatewayAnswer::RefundFailed { code } => self.stick(&format!("the refund failed: {code}"), now),
+            _ => self.ask_again(now),
+        }
+    }
+
+    /// The seats are sold.
+    pub fn confirmed(&mut self, now: DateTime<Utc>) {
+        self.record.sold = true;
+        self.record.steps.work(StepName::ConfirmReservation).end(StepState::Done, "", now);
+        if self.record.total.minor == 0 {
+            self.record.steps.work(StepName::Capture).end(StepState::Done, FREE_OF_CHARGE, now);
+        }
+        self.enter(if self.record.total.minor == 0 { Position::Completed } else { Position::Capturing }, now);
+    }
+
+    /// The seats cannot be sold.
+    pub fn not_confirmed(&mut self, why: &str, now: DateTime<Utc>) {
+        self.record.steps.work(StepName::ConfirmReservation).end(StepState::Failed, why, now);
+        let then = if self.record.total.minor == 0 { Position::Freeing } else { Position::Voiding };
+        self.fail(FailureReason::NotSold, then, now);
+    }
+
+    /// The seats are free, or somebody else's: they are not kept for this purchase any more.
+    pub fn freed(&mut self, now: DateTime<Utc>) {
+        if self.record.sold {
+            self.record.steps.compensation(StepName::ConfirmReservation).end(StepState::Done, "", now);
+        }
+        self.record.steps.compensation(StepName::ReserveSeats).end(StepState::Done, "", now);
+        self.enter(Position::Compensated, now);
+    }
+
+    /// The outcome of an attempt is not known, so there will be another one after `pause`.
+    pub fn unknown(&mut self, message: &str, fraction: f64, now: DateTime<Utc>) {
+        let pause = TimeDelta::from_std(self.pause(fraction)).unwrap_or_default();
+        self.record.failed_attempts += 1;
+        let limited = matches!(self.record.position, Position::Authorizing | Position::AwaitingAction);
+        if !limited && self.record.failed_attempts >= MAX_ATTEMPTS {
+            self.stick(message, now);
+            return;
+        }
+        self.record.not_before = Some(now + pause);
+        if let Some(work) = self.present_work() {
+            work.note(message);
+            work.attempts += 1;
+        }
+    }
+
+    /// The gateway refuses a request by its content, and will refuse it again.
+    pub fn refused(&mut self, message: &str, now: DateTime<Utc>) {
+        match self.record.position {
+            Position::Authorizing | Position::AwaitingAction => {
+                self.record.steps.work(StepName::Pay).end(StepState::Failed, message, now);
+                self.fail(FailureReason::PaymentRefused, Position::Voiding, now);
+            }
+            Position::Capturing => self.capture(GatewayAnswer::CaptureFailed { code: message.to_owned() }, now),
+            _ => self.stick(message, now),
+        }
+    }
+
+    /// It cannot go on without an operator.
+    pub fn stick(&mut self, message: &str, now: DateTime<Utc>) {
+        self.record.stuck = true;
+        if let Some(work) = self.present_work() {
+            work.end(StepState::Failed, message, now);
+        }
+    }
+
+    /// An operator lets it go on.
+    pub fn resume(&mut self, now: DateTime<Utc>) {
+        self.record.stuck = false;
+        self.record.failed_attempts = 0;
+        self.taken_over(now);
+    }
+
+    /// The customer tries another token.
+    ///
+    /// # Errors
+    /// It does not wait for one.
+    pub fn try_payment(&mut self, payment: Payment, now: DateTime<Utc>) -> Result<(), Position> {
+        if self.record.position != Position::AwaitingToken || self.record.stuck {
+            return Err(self.record.position);
+        }
+        self.record.payments.push(payment);
+        self.record.failure = None;
+        self.enter(Position::Authorizing, now);
+        Ok(())
+    }
+
+    /// The customer comes back, or the gateway says that something happened: it is asked at once.
+    pub fn nudge(&mut self) {
+        if self.record.position == Position::AwaitingAction {
+            self.record.not_before = None;
+        }
+    }
+
+    /// The customer gives up.
+    ///
+    /// # Errors
+    /// It does not wait for its customer.
+    pub fn cancel(&mut self, now: DateTime<Utc>) -> Result<(), Position> {
+        match self.record.position {
+            _ if self.record.stuck => return Err(self.record.position),
+            Position::AwaitingToken => self.fail(FailureReason::Cancelled, Position::Freeing, now),
+            Position::AwaitingAction => {
+                self.record.steps.work(StepName::Pay).end(StepState::Failed, "cancelled", now);
+                self.fail(FailureReason::Cancelled, Position::Voiding, now);
+            }
+            _ => return Err(self.record.position),
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, reason: FailureReason, then: Position, now: DateTime<Utc>) {
+        self.record.failure = Some(Failure { reason, decline_code: String::new(), retryable: false });
+        self.enter(then, now);
+    }
+
+    /// The outcome of the present payment is known, as far as this goes.
+    fn decide_payment(&mut self, state: PaymentState, decline_code: &str, now: DateTime<Utc>) {
+        if let Some(payment) = self.record.payments.last_mut().filter(|payment| payment.state != PaymentState::Declined) {
+            payment.state = state;
+            decline_code.clone_into(&mut payment.decline_code);
+            payment.token.clear();
+            payment.process_time = Some(now);
+        }
+    }
+
+    /// Goes to a position. The first attempt at what is to be done there begins.
+    fn enter(&mut self, position: Position, now: DateTime<Utc>) {
+        self.record.position = position;
+        self.record.failed_attempts = 0;
+        self.record.not_before = None;
+        match position {
+            Position::Completed | Position::Compensated => self.record.complete_time = Some(now),
+            Position::AwaitingToken => {}
+            _ => {
+                if let Some(work) = self.present_work() {
+                    work.attempt(now);
+                }
+            }
+        }
+    }
+
+    /// The work that is under way at the present position.
+    fn present_work(&mut self) -> Option<&mut Work> {
+        let steps = &mut self.record.steps;
+        match self.record.position {
+            Position::Held => Some(steps.work(StepName::ReserveSeats)),
+            Position::Authorizing | Position::AwaitingAction => Some(steps.work(StepName::Pay)),
+            Position::Confirming => Some(steps.work(StepName::ConfirmReservation)),
+            Position::Capturing => Some(steps.work(StepName::Capture)),
+            Position::Voiding => Some(steps.compensation(StepName::Pay)),
+            Position::Refunding => Some(steps.compensation(StepName::Capture)),
+            Position::Freeing => Some(steps.compensation(StepName::ReserveSeats)),
+            Position::AwaitingToken | Position::Completed | Position::Compensated => None,
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The life of purchases, step by step, and whatever happens at any of them.
