@@ -43,6 +43,10 @@ id!(
     ReservationId
 );
 id!(
+    /// Identifies a purchase: the sale of a reservation's seats for money.
+    PurchaseId
+);
+id!(
     /// Identifies a request that changes something, so that it can be repeated. Callers choose one for each change.
     RequestId
 );
