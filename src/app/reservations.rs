@@ -107,6 +107,7 @@ impl App {
             reservation_id,
             customer_id,
             tender,
+            purchase_id: None,
             late,
         })
         .await
@@ -261,6 +262,7 @@ fn changed(reply: Reply, reservation_id: Option<ReservationId>) -> Result<Answer
     // A repeated request gets the first answer again: HELD, even where the hold has lapsed since.
     let phase = match reservation.state() {
         State::Held => Phase::Held,
+        State::Paying(_) => Phase::Paying,
         State::Confirmed(_) => Phase::Confirmed,
         State::Cancelled { .. } => Phase::Cancelled,
         State::Expired => Phase::Expired,
@@ -274,6 +276,7 @@ fn canonical(filter: &Filter) -> String {
     let Filter { customer_id, showtime_id, phases, refund_due, created_after, created_before } = filter;
     let name = |phase: &Phase| match phase {
         Phase::Held => "held",
+        Phase::Paying => "paying",
         Phase::Confirmed => "confirmed",
         Phase::Cancelled => "cancelled",
         Phase::Expired => "expired",

@@ -43,7 +43,7 @@ id!(
     ReservationId
 );
 id!(
-    /// Identifies a purchase.
+    /// Identifies a purchase: the sale of a reservation's seats for money.
     PurchaseId
 );
 id!(

@@ -7,6 +7,7 @@
 mod amendments;
 mod card_number;
 mod customer;
+mod paying;
 mod tender;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::{
-    ids::{ReservationId, ShowtimeId},
+    ids::{PurchaseId, ReservationId, ShowtimeId},
     money::{Currency, Money},
     prices::{Line, Lines},
     seat_index::Block,
@@ -25,6 +26,7 @@ use super::{
 
 pub use amendments::{Amendment, ReservedSeat};
 pub use customer::{CustomerId, MAX_CUSTOMER};
+pub use paying::Paying;
 pub use tender::{MAX_METHOD, MAX_TRANSACTION, Tender};
 pub use transitions::{Hold, NoLongerHeld};
 
@@ -44,9 +46,12 @@ pub struct Sale {
 pub enum State {
     /// The seats are kept until the reservation's `expire_time`.
     Held,
+    /// A payment is under way. The seats are kept until the ledger ends it.
+    Paying(Paying),
     /// The seats are sold.
     Confirmed(Sale),
-    /// The customer cancelled the hold, the showtime was cancelled, or all seats of a sale were given back.
+    /// The customer cancelled the hold, its payment was given up, the showtime was cancelled, or all seats of a sale were given
+    /// back.
     Cancelled {
         /// When it was cancelled.
         at: DateTime<Utc>,
@@ -62,6 +67,8 @@ pub enum State {
 pub enum Phase {
     /// The hold can still be confirmed.
     Held,
+    /// A payment is under way, whatever the time is.
+    Paying,
     /// The seats are sold.
     Confirmed,
     /// The reservation was cancelled.
@@ -106,6 +113,8 @@ pub struct Reservation {
     amendment: Option<Arc<Amendment>>,
     expire_time: DateTime<Utc>,
     state: State,
+    /// The payment that has ended. The one that is under way is in `state`.
+    payment: Option<Arc<Paying>>,
     refund_due: Option<Arc<RefundDue>>,
     revision: i64,
 }
@@ -137,6 +146,8 @@ pub struct Record {
     pub expire_time: DateTime<Utc>,
     /// See [`Reservation::state`].
     pub state: State,
+    /// The payment that has ended. The one that is under way is in `state`.
+    pub payment: Option<Paying>,
     /// See [`Reservation::refund_due`].
     pub refund_due: Option<RefundDue>,
     /// See [`Reservation::first_revision`].
@@ -161,6 +172,7 @@ impl Reservation {
             first_expire_time,
             expire_time,
             state,
+            payment,
             refund_due,
             first_revision,
             revision,
@@ -178,6 +190,7 @@ impl Reservation {
             amendment: amendment.map(Arc::new),
             expire_time,
             state,
+            payment: payment.map(Arc::new),
             refund_due: refund_due.map(Arc::new),
             revision,
         }
@@ -262,18 +275,41 @@ impl Reservation {
         self.revision
     }
 
-    /// When the hold lapses, or would have lapsed if it had not been confirmed or cancelled before.
+    /// When the hold lapses, or would have lapsed if it had not been paid for, confirmed or cancelled before.
     #[must_use]
     pub fn expire_time(&self) -> DateTime<Utc> {
         self.expire_time
     }
 
-    /// The state at `now`. A hold lapses exactly at its `expire_time`, whether or not that was recorded.
+    /// Its payment, which is under way or has ended with the sale or without one.
+    #[must_use]
+    pub fn payment(&self) -> Option<Paying> {
+        match &self.state {
+            State::Paying(paying) => Some(*paying),
+            _ => self.payment.as_deref().copied(),
+        }
+    }
+
+    /// Until when its payment is, or was, given time.
+    #[must_use]
+    pub fn pay_until(&self) -> Option<DateTime<Utc>> {
+        self.payment().map(|payment| payment.pay_until)
+    }
+
+    /// The purchase for which its payment began, also after the sale and after the end.
+    #[must_use]
+    pub fn purchase_id(&self) -> Option<PurchaseId> {
+        self.payment().map(|payment| payment.purchase_id)
+    }
+
+    /// The state at `now`. A hold lapses exactly at its `expire_time`, whether or not that was recorded. A payment that is under
+    /// way does not end by the clock.
     #[must_use]
     pub fn phase(&self, now: DateTime<Utc>) -> Phase {
         match &self.state {
             State::Held if now < self.expire_time => Phase::Held,
             State::Held | State::Expired => Phase::Expired,
+            State::Paying(_) => Phase::Paying,
             State::Confirmed(_) => Phase::Confirmed,
             State::Cancelled { .. } => Phase::Cancelled,
         }
@@ -291,7 +327,7 @@ impl Reservation {
         match &self.state {
             State::Confirmed(sale) => Some(sale),
             State::Cancelled { sale, .. } => sale.as_ref(),
-            State::Held | State::Expired => None,
+            State::Held | State::Paying(_) | State::Expired => None,
         }
     }
 }

@@ -26,6 +26,11 @@ pub enum Status {
         /// When the hold lapses.
         until: DateTime<Utc>,
     },
+    /// The seat is held by a reservation that is being paid for. It stays so until the ledger ends that, whatever the time is.
+    Paying {
+        /// Until when the payment is given time.
+        until: DateTime<Utc>,
+    },
     /// The seat is sold.
     Sold,
     /// The seat is kept back from sale.
@@ -38,17 +43,18 @@ impl Status {
     pub fn of(reservation: &Reservation) -> Self {
         match reservation.state() {
             State::Held => Self::Held { until: reservation.expire_time() },
+            State::Paying(paying) => Self::Paying { until: paying.pay_until },
             State::Confirmed(_) => Self::Sold,
             State::Cancelled { .. } | State::Expired => Self::Free,
         }
     }
 
-    /// When the hold lapses, if the seat is held.
+    /// When the hold lapses, if the seat is held and not being paid for.
     #[must_use]
-    pub fn held_until(self) -> Option<DateTime<Utc>> {
+    pub fn lapse(self) -> Option<DateTime<Utc>> {
         match self {
             Self::Held { until } => Some(until),
-            Self::Free | Self::Sold | Self::Blocked => None,
+            Self::Free | Self::Paying { .. } | Self::Sold | Self::Blocked => None,
         }
     }
 
@@ -92,6 +98,7 @@ impl Delta {
     pub fn note(&mut self, change: &Change) {
         match change {
             Change::Reserved(reservation)
+            | Change::Paying(reservation)
             | Change::Confirmed(reservation)
             | Change::Recovered(reservation)
             | Change::Extended(reservation)
@@ -207,10 +214,7 @@ impl SeatMap {
     }
 
     fn lapses(&self) -> impl Iterator<Item = (u16, DateTime<Utc>)> {
-        self.seats.iter().enumerate().filter_map(|(seat, status)| match status {
-            Status::Held { until } => Some((seat as u16, *until)),
-            Status::Free | Status::Sold | Status::Blocked => None,
-        })
+        self.seats.iter().enumerate().filter_map(|(seat, status)| Some((seat as u16, status.lapse()?)))
     }
 
     /// Applies a delta if it starts from the map's revision.

@@ -10,16 +10,13 @@ mod choose;
 mod command;
 mod decide;
 mod ending;
+mod live;
+mod paying;
 mod refusal;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -29,6 +26,8 @@ use super::{
     seat_index::SeatIndex,
     showtime,
 };
+
+use live::{LiveReservation, digest};
 
 pub use blocked::{BlockReason, Blockage, MAX_NOTE};
 pub use change::{Change, Decision};
@@ -80,15 +79,6 @@ pub struct ShowtimePlan {
     pub facts: Arc<showtime::Facts>,
     /// The seats of its auditorium.
     pub seat_index: Arc<SeatIndex>,
-}
-
-/// A live reservation, with copies of what decisions read most.
-#[derive(Clone, Debug)]
-struct LiveReservation {
-    customer_digest: u64,
-    /// When the hold lapses. `None`: the seats are sold.
-    until: Option<DateTime<Utc>>,
-    reservation: Arc<Reservation>,
 }
 
 /// The seats of a showtime at a revision, with the reservations that have them.
@@ -201,13 +191,13 @@ impl Seating {
         }
     }
 
-    /// The number of reservations that are recorded as held or confirmed.
+    /// The number of reservations that are recorded as held, being paid for or confirmed.
     #[must_use]
     pub fn live_count(&self) -> usize {
         self.live_index.len()
     }
 
-    /// The reservations that are recorded as held or confirmed.
+    /// The reservations that are recorded as held, being paid for or confirmed.
     pub fn live(&self) -> impl Iterator<Item = &Arc<Reservation>> {
         self.live.iter().flatten().map(|live| &live.reservation)
     }
@@ -221,7 +211,7 @@ impl Seating {
             State::Cancelled { .. } | State::Expired => {
                 self.ended.entry(reservation.reservation_id).or_insert(reservation);
             }
-            State::Held | State::Confirmed(_) => {}
+            State::Held | State::Paying(_) | State::Confirmed(_) => {}
         }
     }
 
@@ -241,10 +231,10 @@ impl Seating {
         i32::from(self.unclaimed)
     }
 
-    /// When the first recorded hold lapses, which may be in the past.
+    /// When the first recorded hold lapses, which may be in the past. What is being paid for does not lapse.
     #[must_use]
     pub fn next_lapse(&self) -> Option<DateTime<Utc>> {
-        self.live.iter().flatten().filter_map(|live| live.until).min()
+        self.live.iter().flatten().filter_map(LiveReservation::lapse).min()
     }
 
     /// The reservation that has a seat as recorded. Its hold may have lapsed.
@@ -261,14 +251,14 @@ impl Seating {
         !self.is_blocked(seat) && self.live_at(seat).is_none_or(|live| live.lapsed(now))
     }
 
-    /// The number of seats that the customer holds or has bought, and when the first of the holds lapses.
+    /// The number of seats that the customer holds, is paying for or has bought, and when the first of the holds lapses.
     fn customer_seats(&self, customer: &CustomerId, now: DateTime<Utc>) -> (u16, Option<DateTime<Utc>>) {
         let digest = digest(customer);
         let counts = |live: &&LiveReservation| {
             live.customer_digest == digest && !live.lapsed(now) && live.reservation.customer_id == *customer
         };
         self.live.iter().flatten().filter(counts).fold((0, None), |(count, first), live| {
-            let first = [first, live.until].into_iter().flatten().min();
+            let first = [first, live.lapse()].into_iter().flatten().min();
             (count + live.reservation.seat_count(), first)
         })
     }
@@ -287,7 +277,10 @@ impl Seating {
         self.latest = self.latest.max(now);
         for change in changes {
             match change {
-                Change::Reserved(reservation) | Change::Confirmed(reservation) | Change::Extended(reservation) => {
+                Change::Reserved(reservation)
+                | Change::Paying(reservation)
+                | Change::Confirmed(reservation)
+                | Change::Extended(reservation) => {
                     self.seat(Arc::clone(reservation));
                 }
                 Change::Recovered(reservation) => {
@@ -298,7 +291,7 @@ impl Seating {
                 Change::Exchanged { reservation, .. } | Change::Released { reservation, .. } => {
                     self.vacate(reservation.reservation_id);
                     match reservation.state() {
-                        State::Held | State::Confirmed(_) => self.seat(Arc::clone(reservation)),
+                        State::Held | State::Paying(_) | State::Confirmed(_) => self.seat(Arc::clone(reservation)),
                         State::Cancelled { .. } | State::Expired => self.unseat(reservation),
                     }
                 }
@@ -323,12 +316,7 @@ impl Seating {
             self.unclaimed -= u16::from(before == 0);
         }
         self.live_index.insert(reservation.reservation_id, index);
-        let until = match reservation.state() {
-            State::Held => Some(reservation.expire_time()),
-            State::Confirmed(_) | State::Cancelled { .. } | State::Expired => None,
-        };
-        let customer_digest = digest(&reservation.customer_id);
-        self.live[usize::from(index)] = Some(LiveReservation { customer_digest, until, reservation });
+        self.live[usize::from(index)] = Some(LiveReservation::new(reservation));
     }
 
     fn unseat(&mut self, reservation: &Arc<Reservation>) {
@@ -358,17 +346,4 @@ impl Seating {
         let before = std::mem::replace(&mut self.seats[usize::from(seat)], BLOCKED);
         self.unclaimed -= u16::from(before == 0);
     }
-}
-
-impl LiveReservation {
-    /// Whether this is a hold that has lapsed.
-    fn lapsed(&self, now: DateTime<Utc>) -> bool {
-        self.until.is_some_and(|until| until <= now)
-    }
-}
-
-fn digest(customer: &CustomerId) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    customer.hash(&mut hasher);
-    hasher.finish()
 }

@@ -10,11 +10,12 @@ use prost_types::Timestamp;
 use crate::{pb::boxoffice::events::v1::AggregateType, store::Error};
 
 /// The names of all kinds of events.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 13] = [
     "ShowtimeCreated",
     "ShowtimeCancelled",
     "ReservationCreated",
     "ReservationExtended",
+    "ReservationPaying",
     "ReservationConfirmed",
     "ReservationCancelled",
     "ReservationExpired",
@@ -54,7 +55,7 @@ pub(super) struct Envelope {
     aggregate_id: String,
     #[prost(string, tag = "9")]
     traceparent: String,
-    #[prost(oneof = "Payload", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27")]
+    #[prost(oneof = "Payload", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28")]
     payload: Option<Payload>,
 }
 
@@ -85,6 +86,8 @@ enum Payload {
     SeatsBlocked(OfShowtime),
     #[prost(message, tag = "27")]
     SeatsUnblocked(OfShowtime),
+    #[prost(message, tag = "28")]
+    ReservationPaying(OfReservation),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -197,6 +200,7 @@ impl Entry {
             Some(Payload::ShowtimeCancelled(_)) => "boxoffice.v1.ShowtimeCancelled",
             Some(Payload::ReservationCreated(_)) => "boxoffice.v1.ReservationCreated",
             Some(Payload::ReservationExtended(_)) => "boxoffice.v1.ReservationExtended",
+            Some(Payload::ReservationPaying(_)) => "boxoffice.v1.ReservationPaying",
             Some(Payload::ReservationConfirmed(_)) => "boxoffice.v1.ReservationConfirmed",
             Some(Payload::ReservationCancelled(_)) => "boxoffice.v1.ReservationCancelled",
             Some(Payload::ReservationExpired(_)) => "boxoffice.v1.ReservationExpired",
@@ -222,6 +226,7 @@ impl Entry {
             Some(
                 Payload::ReservationCreated(of)
                 | Payload::ReservationExtended(of)
+                | Payload::ReservationPaying(of)
                 | Payload::ReservationConfirmed(of)
                 | Payload::ReservationCancelled(of)
                 | Payload::ReservationExpired(of)

@@ -314,7 +314,9 @@ fn keys<'a>(requests: &[&'a Request], which: impl Fn(&Request) -> bool) -> Vec<&
 /// The reservation that a command names.
 fn named_reservation(command: &Command) -> Option<ReservationId> {
     match command {
-        Command::Confirm { reservation_id, .. }
+        Command::Pay { reservation_id, .. }
+        | Command::StopPayment { reservation_id, .. }
+        | Command::Confirm { reservation_id, .. }
         | Command::Cancel { reservation_id, .. }
         | Command::Extend { reservation_id, .. }
         | Command::Release { reservation_id, .. }

@@ -108,7 +108,9 @@ impl<'a> BatchDecision<'a> {
             deltas[advance].note(change);
             match change {
                 Change::Reserved(made) => writes.make(made, request.key.clone()),
-                Change::Confirmed(now) | Change::Extended(now) | Change::RefundDue(now) => writes.change(now)?,
+                Change::Paying(now) | Change::Confirmed(now) | Change::Extended(now) | Change::RefundDue(now) => {
+                    writes.change(now)?;
+                }
                 Change::Recovered(sold) => {
                     writes.change(sold)?;
                     writes.claim(sold, sold.seats().filter(|_| !claims_nothing()));

@@ -73,6 +73,7 @@ pub(super) fn reservation(event: &Event) -> Option<&str> {
         | Payload::SeatsReleased(_)
         | Payload::SeatsExchanged(_)
         | Payload::RefundDue(_)
+        | Payload::ReservationPaying(_)
         | Payload::SeatsBlocked(_)
         | Payload::SeatsUnblocked(_) => None,
     }
@@ -135,12 +136,14 @@ impl Model {
                 self.returned(event, &released.reservation_id, Some(&released.seats), time)?;
             }
             Some(Payload::SeatsExchanged(exchanged)) if exchanged.was_confirmed => self.exchanged(exchanged),
-            // Other seats were counted with the end of their reservation. What is not known is ignored.
+            // Other seats were counted with the end of their reservation, and a hold that is being paid for is still a hold. What is
+            // not known is ignored.
             Some(
                 Payload::ShowtimeCreated(_)
                 | Payload::SeatsReleased(_)
                 | Payload::SeatsExchanged(_)
                 | Payload::RefundDue(_)
+                | Payload::ReservationPaying(_)
                 | Payload::SeatsBlocked(_)
                 | Payload::SeatsUnblocked(_),
             )

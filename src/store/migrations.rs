@@ -50,7 +50,7 @@ macro_rules! migration {
 }
 
 /// Every migration, in order. New ones are appended.
-const MIGRATIONS: [Migration; 14] = [
+const MIGRATIONS: [Migration; 15] = [
     migration!(1, "0001_ground_floor"),
     migration!(2, "0002_reservations"),
     migration!(3, "0003_standings"),
@@ -64,6 +64,7 @@ const MIGRATIONS: [Migration; 14] = [
     migration!(11, "0011_feed_segments"),
     migration!(12, "0012_prices"),
     migration!(13, "0013_blocked_seats"),
+    migration!(14, "0014_paying"),
     migration!(15, "0015_purchases"),
 ];
 

@@ -150,6 +150,7 @@ fn is_in_phase(phase: Phase, at: &Expr) -> Condition {
             let lapsed = Condition::all().add(Column::State.eq("held")).add(expire_time.lte(at.clone()));
             Condition::any().add(Column::State.eq("expired")).add(lapsed)
         }
+        Phase::Paying => Condition::all().add(Column::State.eq("paying")),
         Phase::Confirmed => Condition::all().add(Column::State.eq("confirmed")),
         Phase::Cancelled => Condition::all().add(Column::State.eq("cancelled")),
     }

@@ -25,7 +25,7 @@ pub struct ReadMap {
     pub now: Option<DateTime<Utc>>,
     /// The showtime's state.
     pub state: showtime::State,
-    /// The seats that are held, sold or blocked, with lapsed holds among them.
+    /// The seats that are held, being paid for, sold or blocked, with lapsed holds among them.
     pub claims: Vec<(u16, Status)>,
 }
 
@@ -49,6 +49,7 @@ struct ClaimRow {
     reservation_id: Option<Uuid>,
     claim: Option<String>,
     expire_time: Option<DateTime<Utc>>,
+    pay_until: Option<DateTime<Utc>>,
 }
 
 #[derive(FromQueryResult)]
@@ -61,10 +62,11 @@ struct RevisionRow {
 impl ClaimRow {
     /// The seat that is claimed, if the row can be read.
     fn claim(&self) -> Option<(u16, Status)> {
-        let status = match (self.claim.as_deref(), self.expire_time) {
-            (Some("held"), Some(until)) => Status::Held { until },
-            (Some("confirmed"), _) => Status::Sold,
-            (None, _) if self.reservation_id.is_some_and(|id| id.is_nil()) => Status::Blocked,
+        let status = match self.claim.as_deref() {
+            Some("held") => Status::Held { until: self.expire_time? },
+            Some("paying") => Status::Paying { until: self.pay_until? },
+            Some("confirmed") => Status::Sold,
+            None if self.reservation_id.is_some_and(|id| id.is_nil()) => Status::Blocked,
             _ => return None,
         };
         Some((u16::try_from(self.seat?).ok()?, status))
@@ -130,7 +132,7 @@ pub(super) fn seat_map(backend: DbBackend, id: ShowtimeId) -> Select<table::Enti
         .expr_as(dialect::statement_time(backend), "now")
         .columns([seat_claim::Column::Seat, seat_claim::Column::ReservationId])
         .column_as(reservation::Column::State, "claim")
-        .column(reservation::Column::ExpireTime)
+        .columns([reservation::Column::ExpireTime, reservation::Column::PayUntil])
         .inner_join(standing::Entity)
         .left_join(seat_claim::Entity)
         .join(JoinType::LeftJoin, seat_claim::Relation::Reservation.def())

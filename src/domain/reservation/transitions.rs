@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::{Amendment, CustomerId, Phase, RefundDue, Reservation, ReservedSeat, Sale, State, Tender};
+use super::{Amendment, CustomerId, Paying, Phase, RefundDue, Reservation, ReservedSeat, Sale, State, Tender};
 use crate::domain::{
     ids::{ReservationId, ShowtimeId},
     money::Currency,
@@ -36,7 +36,7 @@ pub struct Hold {
     pub expire_time: DateTime<Utc>,
 }
 
-/// Why a hold cannot be confirmed, cancelled by its customer, extended or exchanged.
+/// Why a hold cannot be paid for, confirmed, cancelled by its customer, extended or exchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoLongerHeld {
     /// The hold has lapsed.
@@ -44,6 +44,8 @@ pub enum NoLongerHeld {
         /// When it lapsed.
         at: DateTime<Utc>,
     },
+    /// A payment is under way.
+    Paying(Paying),
     /// The reservation was confirmed or cancelled.
     Settled {
         /// `Confirmed` or `Cancelled`.
@@ -69,6 +71,7 @@ impl Reservation {
             amendment: None,
             expire_time,
             state: State::Held,
+            payment: None,
             refund_due: None,
             revision,
         }
@@ -81,10 +84,39 @@ impl Reservation {
             amendment: None,
             expire_time: self.first_expire_time,
             state: State::Held,
+            payment: None,
             refund_due: None,
             revision: self.first_revision,
             ..self.clone()
         }
+    }
+
+    /// The payment of a hold begins. If it is under way for the same purchase, it is given another time.
+    ///
+    /// # Errors
+    /// The reservation is not a hold, the hold has lapsed by `now`, or a payment for another purchase is under way.
+    pub fn pay(self, paying: Paying, now: DateTime<Utc>, revision: i64) -> Result<Self, NoLongerHeld> {
+        match &self.state {
+            State::Paying(current) if current.purchase_id == paying.purchase_id => {}
+            _ => self.check_held(now)?,
+        }
+        Ok(Self { state: State::Paying(paying), revision, ..self })
+    }
+
+    /// The payment that is under way has succeeded, and the seats are sold at any time. `None`: no payment is under way.
+    #[must_use]
+    pub fn confirm_paid(self, tender: Option<Tender>, now: DateTime<Utc>, revision: i64) -> Option<Self> {
+        let State::Paying(paying) = self.state else { return None };
+        let (state, payment) = (State::Confirmed(Sale { at: now, tender }), Some(Arc::new(paying)));
+        Some(Self { state, payment, revision, ..self })
+    }
+
+    /// The payment that is under way is given up, and the seats with it. `None`: no payment is under way.
+    #[must_use]
+    pub fn stop_payment(self, now: DateTime<Utc>, revision: i64) -> Option<Self> {
+        let State::Paying(paying) = self.state else { return None };
+        let (state, payment) = (State::Cancelled { at: now, sale: None }, Some(Arc::new(paying)));
+        Some(Self { state, payment, revision, ..self })
     }
 
     /// A hold becomes a sale.
@@ -119,15 +151,17 @@ impl Reservation {
     pub fn expire(self, now: DateTime<Utc>, revision: i64) -> Option<Self> {
         match &self.state {
             State::Held if self.expire_time <= now => Some(Self { state: State::Expired, revision, ..self }),
-            State::Held | State::Confirmed(_) | State::Cancelled { .. } | State::Expired => None,
+            State::Held | State::Paying(_) | State::Confirmed(_) | State::Cancelled { .. } | State::Expired => None,
         }
     }
 
-    /// A hold or a sale is cancelled because its showtime is. `None`: it ended before `now`, if only by lapsing.
+    /// A hold, one that is being paid for, or a sale is cancelled because its showtime is. `None`: it ended before `now`, if only by
+    /// lapsing.
     #[must_use]
     pub fn cancel_with_showtime(self, now: DateTime<Utc>, revision: i64) -> Option<Self> {
         let sale = match &self.state {
             State::Held if now < self.expire_time => None,
+            State::Paying(_) => return self.stop_payment(now, revision),
             State::Confirmed(sale) => Some(sale.clone()),
             State::Held | State::Cancelled { .. } | State::Expired => return None,
         };
@@ -189,7 +223,7 @@ impl Reservation {
                 let sale = Sale { at: now, tender: Some(tender) };
                 Some(Self { state: State::Confirmed(sale), revision, ..self })
             }
-            State::Held | State::Confirmed(_) | State::Cancelled { .. } => None,
+            State::Held | State::Paying(_) | State::Confirmed(_) | State::Cancelled { .. } => None,
         }
     }
 
@@ -202,7 +236,7 @@ impl Reservation {
                 State::Cancelled { at: *at, sale: Some(Sale { at: sale.at, tender: Some(tender.clone()) }) }
             }
             State::Expired | State::Cancelled { sale: None, .. } => self.state.clone(),
-            State::Held | State::Confirmed(_) => return None,
+            State::Held | State::Paying(_) | State::Confirmed(_) => return None,
         };
         Some(Self { state, refund_due: Some(Arc::new(RefundDue { at: now, tender })), revision, ..self })
     }
@@ -212,10 +246,11 @@ impl Reservation {
     /// # Errors
     /// It is not, for the reason given.
     pub fn check_held(&self, now: DateTime<Utc>) -> Result<(), NoLongerHeld> {
-        match self.phase(now) {
-            Phase::Held => Ok(()),
-            Phase::Expired => Err(NoLongerHeld::Lapsed { at: self.expire_time }),
-            phase @ (Phase::Confirmed | Phase::Cancelled) => Err(NoLongerHeld::Settled { phase }),
+        match (&self.state, self.phase(now)) {
+            (State::Paying(paying), _) => Err(NoLongerHeld::Paying(*paying)),
+            (_, Phase::Held) => Ok(()),
+            (_, Phase::Expired) => Err(NoLongerHeld::Lapsed { at: self.expire_time }),
+            (_, phase) => Err(NoLongerHeld::Settled { phase }),
         }
     }
 }

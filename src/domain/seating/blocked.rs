@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Change, Decision, Obstacle, Refusal, Seating, Unavailable};
+use super::{Change, Decision, LiveReservation, Obstacle, Refusal, Seating, Unavailable};
 use crate::domain::{seat_index::SeatName, showtime};
 
 /// The most characters of a note.
@@ -63,8 +63,7 @@ impl Seating {
         if self.is_blocked(seat) {
             return Some(Obstacle::Blocked);
         }
-        let live = self.live_at(seat).filter(|live| !live.lapsed(now))?;
-        Some(live.until.map_or(Obstacle::Sold, |until| Obstacle::Held { until }))
+        self.live_at(seat).filter(|live| !live.lapsed(now)).map(LiveReservation::obstacle)
     }
 
     pub(super) fn check_not_over(&self, now: DateTime<Utc>) -> Result<(), Refusal> {

@@ -12,13 +12,15 @@ use crate::domain::{prices::Line, reservation::Reservation};
 pub enum Change {
     /// Seats were held.
     Reserved(Arc<Reservation>),
-    /// The seats of a hold were sold.
+    /// The payment of a hold began, or was given another time.
+    Paying(Arc<Reservation>),
+    /// The seats of a hold, or of a reservation that was being paid for, were sold.
     Confirmed(Arc<Reservation>),
     /// The seats of a hold that had expired were sold after all.
     Recovered(Arc<Reservation>),
     /// A hold was extended.
     Extended(Arc<Reservation>),
-    /// A reservation was cancelled, and its seats are free.
+    /// A reservation was cancelled or its payment given up, and its seats are free.
     Cancelled(Arc<Reservation>),
     /// The lapse of a hold was recorded, and its seats are free.
     Expired(Arc<Reservation>),

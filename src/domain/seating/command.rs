@@ -1,8 +1,10 @@
 //! Commands, which are all that can change the seats of a showtime.
 
+use std::time::Duration;
+
 use super::Blockage;
 use crate::domain::{
-    ids::ReservationId,
+    ids::{PurchaseId, ReservationId},
     prices::TicketCount,
     reservation::{CustomerId, Tender},
     seat_index::SeatName,
@@ -20,7 +22,25 @@ pub enum Command {
         /// What is to be held.
         wish: Wish,
     },
-    /// Sells the seats of a hold.
+    /// Begins the payment of a hold, or gives the payment of the same purchase another time.
+    Pay {
+        /// The reservation.
+        reservation_id: ReservationId,
+        /// The customer to whom the reservation must belong. `None` accepts any.
+        customer_id: Option<CustomerId>,
+        /// The purchase that is paid for.
+        purchase_id: PurchaseId,
+        /// How long the payment is given time from now on, at the longest until the sale closes.
+        span: Duration,
+    },
+    /// Gives up the payment of a purchase, and the seats with it.
+    StopPayment {
+        /// The reservation.
+        reservation_id: ReservationId,
+        /// The purchase that is given up.
+        purchase_id: PurchaseId,
+    },
+    /// Sells the seats of a hold, or of a reservation that is being paid for.
     Confirm {
         /// The reservation.
         reservation_id: ReservationId,
@@ -28,6 +48,8 @@ pub enum Command {
         customer_id: Option<CustomerId>,
         /// How the sale was paid for.
         tender: Option<Tender>,
+        /// The purchase that is paid for, whose payment must be under way. `None`: the reservation must be a hold.
+        purchase_id: Option<PurchaseId>,
         /// Whether money was taken in any case, so that a hold that has ended gets a verdict. With it there is a tender.
         late: bool,
     },

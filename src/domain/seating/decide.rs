@@ -12,7 +12,7 @@ use super::{
 use crate::domain::{
     ids::ReservationId,
     layout::SeatKind,
-    reservation::{CustomerId, Hold, NoLongerHeld, Phase, Reservation, State, Tender},
+    reservation::{CustomerId, Hold, NoLongerHeld, Paying, Phase, Reservation, Sale, State, Tender},
     seat_index::{BadChoice, Block},
     showtime,
 };
@@ -30,8 +30,17 @@ impl Seating {
             Command::Reserve { reservation_id, customer_id, wish } => {
                 self.reserve(*reservation_id, customer_id, wish, rules, now)
             }
-            Command::Confirm { reservation_id, customer_id, tender, late } => {
+            Command::Pay { reservation_id, customer_id, purchase_id, span } => {
+                self.pay(self.named(*reservation_id, customer_id.as_ref())?, *purchase_id, *span, rules, now)
+            }
+            Command::StopPayment { reservation_id, purchase_id } => {
+                self.stop_payment(self.named(*reservation_id, None)?, *purchase_id, now)
+            }
+            Command::Confirm { reservation_id, customer_id, tender, purchase_id, late } => {
                 let reservation = self.named(*reservation_id, customer_id.as_ref())?;
+                if let Some(purchase_id) = purchase_id {
+                    return self.confirm_paid(reservation, tender.as_ref(), *purchase_id, now);
+                }
                 let has_ended = matches!(reservation.phase(now), Phase::Expired | Phase::Cancelled);
                 match tender {
                     Some(tender) if *late && has_ended => self.confirm_late(reservation, tender, rules, now),
@@ -65,8 +74,8 @@ impl Seating {
         self.plan.facts.start_time.checked_sub_signed(closing).unwrap_or(DateTime::<Utc>::MIN_UTC)
     }
 
-    /// When a hold lapses that lasts for `span`, at the latest when the sale closes.
-    fn lapse(&self, from: DateTime<Utc>, span: Duration, rules: &Rules) -> DateTime<Utc> {
+    /// When a hold lapses, or a payment's time is over, that lasts for `span`: at the latest when the sale closes.
+    pub(super) fn lapse(&self, from: DateTime<Utc>, span: Duration, rules: &Rules) -> DateTime<Utc> {
         let closes = self.closes(rules);
         let end = TimeDelta::from_std(span).ok().and_then(|span| from.checked_add_signed(span));
         end.map_or(closes, |end| end.min(closes))
@@ -216,16 +225,25 @@ impl Seating {
         now: DateTime<Utc>,
     ) -> Result<Decision, Refusal> {
         if let State::Confirmed(sale) = reservation.state() {
-            return if tender.is_none() || tender == sale.tender.as_ref() {
-                Ok(Decision::unchanged(reservation))
-            } else {
-                Err(Refusal::TenderDiffers)
-            };
+            return Self::confirmed_before(reservation, sale, tender);
         }
         reservation.check_held(now)?;
         self.check_on_sale(rules, now)?;
         let sold = (**reservation).clone().confirm(tender.cloned(), now, self.revision + 1)?;
         Ok(Decision::changed(sold, Change::Confirmed))
+    }
+
+    /// The decision on a second confirmation of a sale.
+    pub(super) fn confirmed_before(
+        reservation: &Arc<Reservation>,
+        sale: &Sale,
+        tender: Option<&Tender>,
+    ) -> Result<Decision, Refusal> {
+        if tender.is_none() || tender == sale.tender.as_ref() {
+            Ok(Decision::unchanged(reservation))
+        } else {
+            Err(Refusal::TenderDiffers)
+        }
     }
 
     fn cancel(&self, reservation: &Arc<Reservation>, now: DateTime<Utc>) -> Result<Decision, Refusal> {
@@ -236,11 +254,15 @@ impl Seating {
         Ok(Decision::changed(cancelled, Change::Cancelled))
     }
 
-    /// Whether the reservation was cancelled while it was held, and not with the showtime.
+    /// Whether the reservation was cancelled while it was held or paid for, and not with the showtime.
     fn cancelled_by_customer(&self, reservation: &Reservation) -> bool {
         match reservation.state() {
             State::Cancelled { at, sale: None } => self.state != showtime::State::Cancelled { at: *at },
-            State::Cancelled { sale: Some(_), .. } | State::Held | State::Confirmed(_) | State::Expired => false,
+            State::Cancelled { sale: Some(_), .. }
+            | State::Held
+            | State::Paying(_)
+            | State::Confirmed(_)
+            | State::Expired => false,
         }
     }
 
@@ -307,6 +329,9 @@ impl From<NoLongerHeld> for Refusal {
     fn from(why: NoLongerHeld) -> Self {
         match why {
             NoLongerHeld::Lapsed { at } => Self::Expired { at },
+            NoLongerHeld::Paying(Paying { purchase_id, pay_until }) => {
+                Self::PaymentPending { purchase_id, until: pay_until }
+            }
             NoLongerHeld::Settled { phase } => Self::NotHeld { phase },
         }
     }

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use crate::domain::{
+    ids::PurchaseId,
     reservation::Phase,
     seat_index::{BadChoice, Block},
 };
@@ -24,7 +25,7 @@ pub enum Refusal {
         has: u16,
         /// The most seats that a customer may have.
         most: u16,
-        /// When the first hold of the customer lapses. `None`: all seats are sold.
+        /// When the first hold of the customer lapses. `None`: all seats are sold or being paid for.
         until: Option<DateTime<Utc>>,
     },
     /// The showtime was cancelled.
@@ -49,6 +50,15 @@ pub enum Refusal {
         /// `Confirmed` or `Cancelled`.
         phase: Phase,
     },
+    /// The reservation is being paid for.
+    PaymentPending {
+        /// The purchase that is paid for.
+        purchase_id: PurchaseId,
+        /// Until when the payment is given time. It may be in the past.
+        until: DateTime<Utc>,
+    },
+    /// The reservation is a hold, and its payment has not begun.
+    NotPaying,
     /// The reservation was confirmed with another tender, or money is due for another one.
     TenderDiffers,
     /// All seats of the reservation were given back.
@@ -94,9 +104,9 @@ pub struct Unavailable {
 /// Why a seat is not available.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// The seat is held.
+    /// The seat is held, or being paid for.
     Held {
-        /// When the hold lapses.
+        /// When the hold lapses, or until when the payment is given time. Only the latter may be in the past.
         until: DateTime<Utc>,
     },
     /// The seat is sold.

@@ -167,6 +167,7 @@ fn phase(state: i32) -> Result<Option<Phase>, Violations> {
     match pb::ReservationState::try_from(state) {
         Ok(pb::ReservationState::Unspecified) => Ok(None),
         Ok(pb::ReservationState::Held) => Ok(Some(Phase::Held)),
+        Ok(pb::ReservationState::Paying) => Ok(Some(Phase::Paying)),
         Ok(pb::ReservationState::Confirmed) => Ok(Some(Phase::Confirmed)),
         Ok(pb::ReservationState::Cancelled) => Ok(Some(Phase::Cancelled)),
         Ok(pb::ReservationState::Expired) => Ok(Some(Phase::Expired)),
@@ -177,6 +178,7 @@ fn phase(state: i32) -> Result<Option<Phase>, Violations> {
 pub(crate) fn state(phase: Phase) -> pb::ReservationState {
     match phase {
         Phase::Held => pb::ReservationState::Held,
+        Phase::Paying => pb::ReservationState::Paying,
         Phase::Confirmed => pb::ReservationState::Confirmed,
         Phase::Cancelled => pb::ReservationState::Cancelled,
         Phase::Expired => pb::ReservationState::Expired,
@@ -188,7 +190,7 @@ pub(crate) fn reservation(view: &ReservationView) -> pb::Reservation {
     let (facts, sale) = (&plan.facts, reservation.sale());
     let cancel_time = match reservation.state() {
         State::Cancelled { at, .. } => Some(timestamp(*at)),
-        State::Held | State::Confirmed(_) | State::Expired => None,
+        State::Held | State::Paying(_) | State::Confirmed(_) | State::Expired => None,
     };
     let tender =
         |tender: &Tender| pb::Tender { method: tender.method.clone(), transaction_id: tender.transaction_id.clone() };
@@ -218,6 +220,8 @@ pub(crate) fn reservation(view: &ReservationView) -> pb::Reservation {
             tender: Some(tender(&due.tender)),
             create_time: Some(timestamp(due.at)),
         }),
+        pay_until: reservation.pay_until().map(timestamp),
+        purchase_id: reservation.purchase_id().map(|id| id.to_string()).unwrap_or_default(),
     }
 }
 
@@ -226,12 +230,15 @@ pub(crate) fn validated(view: &ReservationView) -> pb::Reservation {
     pb::Reservation { reservation_id: String::new(), revision: 0, ..reservation(view) }
 }
 
-/// What came of a confirmation that was accepted. One that may not be late finds a sale as it should be, however it came about.
+/// What came of a confirmation that was accepted. One that may not be late finds a sale as it should be, however it came about. What
+/// was sold by a purchase was promised while its payment was under way, so it was not recovered.
 pub(crate) fn verdict(reservation: &Reservation, late: bool) -> pb::ConfirmVerdict {
     match reservation.sale() {
         _ if !late => pb::ConfirmVerdict::Confirmed,
         _ if reservation.refund_due().is_some() => pb::ConfirmVerdict::RefundDue,
-        Some(sale) if sale.at >= reservation.expire_time() => pb::ConfirmVerdict::Recovered,
+        Some(sale) if sale.at >= reservation.expire_time() && reservation.purchase_id().is_none() => {
+            pb::ConfirmVerdict::Recovered
+        }
         _ => pb::ConfirmVerdict::Confirmed,
     }
 }

@@ -44,7 +44,7 @@ fn counts(seats: &[Status]) -> pb::SeatCounts {
     for status in seats {
         *match status {
             Status::Free => &mut counts.free,
-            Status::Held { .. } => &mut counts.held,
+            Status::Held { .. } | Status::Paying { .. } => &mut counts.held,
             Status::Sold => &mut counts.sold,
             Status::Blocked => &mut counts.blocked,
         } += 1;
@@ -64,7 +64,7 @@ pub(crate) fn seat_map_delta(frame: &Frame) -> pb::SeatMapDelta {
 
 fn seat_status(seat_index: &SeatIndex, at: u16, status: Status) -> pb::SeatStatus {
     let held_until = match status {
-        Status::Held { until } => Some(timestamp(until)),
+        Status::Held { until } | Status::Paying { until } => Some(timestamp(until)),
         Status::Free | Status::Sold | Status::Blocked => None,
     };
     pb::SeatStatus { seat: Some(seat(seat_index.name(at))), state: state(status).into(), held_until }
@@ -73,7 +73,7 @@ fn seat_status(seat_index: &SeatIndex, at: u16, status: Status) -> pb::SeatStatu
 fn state(status: Status) -> pb::SeatState {
     match status {
         Status::Free => pb::SeatState::Free,
-        Status::Held { .. } => pb::SeatState::Held,
+        Status::Held { .. } | Status::Paying { .. } => pb::SeatState::Held,
         Status::Sold => pb::SeatState::Sold,
         Status::Blocked => pb::SeatState::Blocked,
     }

@@ -55,6 +55,17 @@ pub(super) fn of(refused: &Refused) -> Status {
             let message = format!("the reservation is {}, not held", state.to_lowercase());
             failed_precondition(refused, "RESERVATION_NOT_HELD", &message, [("state", state.to_owned())])
         }
+        Refusal::PaymentPending { purchase_id, until } => {
+            let until = rfc3339(*until);
+            let message = format!("a payment for the reservation is under way, and is given time until {until}");
+            let metadata = [("purchase_id", purchase_id.to_string()), ("pay_until", until)];
+            failed_precondition(refused, "PAYMENT_PENDING", &message, metadata)
+        }
+        // No method asks for this yet.
+        Refusal::NotPaying => {
+            let message = "no payment for the reservation is under way";
+            failed_precondition(refused, "PAYMENT_NOT_BEGUN", message, [])
+        }
         Refusal::TenderDiffers => {
             let message = "the reservation was confirmed with another tender, or a refund is due for another one";
             failed_precondition(refused, "TENDER_DIFFERS", message, [])
@@ -131,6 +142,7 @@ fn other_seats<const N: usize>(
 fn state_name(phase: Phase) -> &'static str {
     match phase {
         Phase::Held => "HELD",
+        Phase::Paying => "PAYING",
         Phase::Confirmed => "CONFIRMED",
         Phase::Cancelled => "CANCELLED",
         Phase::Expired => "EXPIRED",

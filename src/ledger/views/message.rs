@@ -3,7 +3,7 @@
 //! A message is the version (1 byte), the sender (16 bytes), the epoch (its length in 1 byte, then text), and one change after
 //! the other. A change is the showtime's id (16 bytes), the revisions before and after it (8 bytes each), the time of the
 //! showtime's cancellation or 0 (8 bytes), the number of seats (2 bytes), and for each seat its number (2 bytes), its state (1
-//! byte) and, if it is held, the time of the hold's lapse (8 bytes). Numbers are big-endian, times are microseconds since 1970.
+//! byte) and, if it is held, the time of the hold's lapse, or until when its payment is given time (8 bytes). Numbers are big-endian, times are microseconds since 1970.
 //! Deliberately absent: who has a seat.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
@@ -22,6 +22,8 @@ const FREE: u8 = 0;
 const HELD: u8 = 1;
 const SOLD: u8 = 2;
 const BLOCKED: u8 = 3;
+/// An instance that does not know it ignores the message, and finds the change by comparison.
+const PAYING: u8 = 4;
 
 /// A message that was received.
 #[derive(Debug, PartialEq, Eq)]
@@ -57,6 +59,10 @@ pub(super) fn put_change(bytes: &mut BytesMut, id: ShowtimeId, delta: &Delta) {
             Status::Free => bytes.put_u8(FREE),
             Status::Held { until } => {
                 bytes.put_u8(HELD);
+                bytes.put_i64(until.timestamp_micros());
+            }
+            Status::Paying { until } => {
+                bytes.put_u8(PAYING);
                 bytes.put_i64(until.timestamp_micros());
             }
             Status::Sold => bytes.put_u8(SOLD),
@@ -100,6 +106,7 @@ fn delta(bytes: &mut Bytes) -> Option<Delta> {
         let status = match bytes.try_get_u8().ok()? {
             FREE => Status::Free,
             HELD => Status::Held { until: time(bytes.try_get_i64().ok()?)? },
+            PAYING => Status::Paying { until: time(bytes.try_get_i64().ok()?)? },
             SOLD => Status::Sold,
             BLOCKED => Status::Blocked,
             _ => return None,
@@ -129,7 +136,8 @@ mod tests {
             Just(Status::Free),
             Just(Status::Sold),
             Just(Status::Blocked),
-            some_time().prop_map(|until| Status::Held { until })
+            some_time().prop_map(|until| Status::Held { until }),
+            some_time().prop_map(|until| Status::Paying { until })
         ];
         let seats = prop::collection::vec((any::<u16>(), status), 0..20);
         (1..i64::MAX - MAX_REVISIONS, 1..=MAX_REVISIONS, seats, prop::option::of(some_time()))

@@ -197,7 +197,7 @@ impl ViewState {
     /// Adds a frame for a change that the map has followed, together with the lapses up to the frame's time.
     fn push(&mut self, mut delta: Delta, now: DateTime<Utc>) {
         let now = self.moment(now);
-        let new_holds = delta.seats.iter().filter_map(|(_, status)| status.held_until());
+        let new_holds = delta.seats.iter().filter_map(|(_, status)| status.lapse());
         let next_lapse = new_holds.chain(self.next_lapse).min();
         self.lapses_sooner |= next_lapse != self.next_lapse;
         self.next_lapse = next_lapse;

@@ -24,7 +24,7 @@ pub struct Model {
     pub request_id: Option<Uuid>,
     pub caller: Option<String>,
     pub fingerprint: Option<Vec<u8>>,
-    /// `held`, `confirmed`, `cancelled` or `expired`.
+    /// `held`, `paying`, `confirmed`, `cancelled` or `expired`.
     pub state: String,
     pub revision: i64,
     pub confirm_time: Option<ChronoDateTimeUtc>,
@@ -37,6 +37,10 @@ pub struct Model {
     pub amendment: Option<Vec<u8>>,
     /// When money was taken for it after it had ended.
     pub refund_due_time: Option<ChronoDateTimeUtc>,
+    /// Until when its payment is, or was, given time.
+    pub pay_until: Option<ChronoDateTimeUtc>,
+    /// The purchase for which its payment began.
+    pub purchase_id: Option<Uuid>,
     #[sea_orm(belongs_to, from = "showtime_id", to = "showtime_id")]
     pub showtime: BelongsTo<super::showtime::Entity>,
     #[sea_orm(has_many)]

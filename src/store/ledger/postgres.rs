@@ -364,13 +364,17 @@ fn change(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
     let cancel = sql.column(&rows, |row| row.cancel_time)?;
     let amendment = sql.column(&rows, |row| row.amendment.as_deref())?;
     let due = sql.column(&rows, |row| row.refund_due_time)?;
+    let pay_until = sql.column(&rows, |row| row.pay_until)?;
+    let purchase = sql.column(&rows, |row| row.purchase_id)?;
     sql.with(format_args!(
         "changed AS (UPDATE reservations r SET state = n.state, revision = n.revision, expire_time = n.expire_time, \
             confirm_time = n.confirm_time, tender_method = n.tender_method, tender_transaction = n.tender_transaction, \
-            cancel_time = n.cancel_time, amendment = n.amendment, refund_due_time = n.refund_due_time \
+            cancel_time = n.cancel_time, amendment = n.amendment, refund_due_time = n.refund_due_time, \
+            pay_until = n.pay_until, purchase_id = n.purchase_id \
         FROM (SELECT {id} AS reservation_id, {state} AS state, {revision} AS revision, {expire} AS expire_time, \
             {confirm} AS confirm_time, {method} AS tender_method, {transaction} AS tender_transaction, \
-            {cancel} AS cancel_time, {amendment} AS amendment, {due} AS refund_due_time) AS n \
+            {cancel} AS cancel_time, {amendment} AS amendment, {due} AS refund_due_time, \
+            {pay_until} AS pay_until, {purchase} AS purchase_id) AS n \
         WHERE r.reservation_id = n.reservation_id RETURNING r.reservation_id)"
     ));
     Ok(())

@@ -54,11 +54,12 @@ const FREE: &str = "DELETE FROM seat_claims WHERE (showtime_id, seat, reservatio
     (SELECT unhex(value ->> 0), value ->> 1, unhex(value ->> 2) FROM json_each($1))";
 const CHANGE: &str = "UPDATE reservations SET state = n.state, revision = n.revision, expire_time = n.expire_time, \
         confirm_time = n.confirm_time, tender_method = n.tender_method, tender_transaction = n.tender_transaction, \
-        cancel_time = n.cancel_time, amendment = n.amendment, refund_due_time = n.refund_due_time \
+        cancel_time = n.cancel_time, amendment = n.amendment, refund_due_time = n.refund_due_time, \
+        pay_until = n.pay_until, purchase_id = n.purchase_id \
     FROM (SELECT unhex(value ->> 0) AS reservation_id, value ->> 1 AS state, value ->> 2 AS revision, \
         value ->> 3 AS expire_time, value ->> 4 AS confirm_time, value ->> 5 AS tender_method, \
         value ->> 6 AS tender_transaction, value ->> 7 AS cancel_time, unhex(value ->> 8) AS amendment, \
-        value ->> 9 AS refund_due_time FROM json_each($1)) AS n \
+        value ->> 9 AS refund_due_time, value ->> 10 AS pay_until, unhex(value ->> 11) AS purchase_id FROM json_each($1)) AS n \
     WHERE reservations.reservation_id = n.reservation_id";
 const ANSWER: &str = "INSERT INTO requests (caller, method, request_id, fingerprint, answer, create_time) \
     SELECT value ->> 0, value ->> 1, unhex(value ->> 2), unhex(value ->> 3), value -> 4, value ->> 5 FROM json_each($1)";
@@ -171,7 +172,9 @@ fn changed(reservation: &Reservation) -> Json {
         row.tender_transaction,
         row.cancel_time.map(text),
         row.amendment.map(|amendment| hex(&amendment)),
-        row.refund_due_time.map(text)
+        row.refund_due_time.map(text),
+        row.pay_until.map(text),
+        row.purchase_id.map(|id| id.simple().to_string())
     ])
 }
 

@@ -6,7 +6,7 @@ use sea_orm::DbBackend;
 pub(super) const RESERVATION_COLUMNS: &str = "r.reservation_id, r.showtime_id, r.customer_id, r.first_seat, \
     r.seat_count, s.currency, r.total_minor, r.create_time, r.first_expire_time, r.expire_time, r.first_revision, r.state, \
     r.revision, r.confirm_time, r.tender_method, r.tender_transaction, r.cancel_time, r.lines, \
-    r.amendment, r.refund_due_time";
+    r.amendment, r.refund_due_time, r.pay_until, r.purchase_id";
 
 /// The tables of `RESERVATION_COLUMNS`.
 pub(super) const FROM_RESERVATIONS: &str = "FROM reservations r JOIN showtimes s ON s.showtime_id = r.showtime_id";

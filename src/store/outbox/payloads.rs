@@ -19,6 +19,7 @@ use crate::{
 pub(super) fn of(plan: &ShowtimePlan, change: &Change) -> impl Iterator<Item = Payload> {
     let (first, second) = match change {
         Change::Reserved(made) => (created(plan, made), None),
+        Change::Paying(reservation) => (paying(plan, reservation), None),
         Change::Confirmed(sold) => (confirmed(plan, sold, false), None),
         Change::Recovered(sold) => (confirmed(plan, sold, true), None),
         Change::Extended(held) => {
@@ -78,6 +79,16 @@ fn created(plan: &ShowtimePlan, made: &Reservation) -> Payload {
         seats: current(plan, made),
         total_price: Some(money(made.total())),
         expire_time: Some(timestamp(made.expire_time())),
+    })
+}
+
+fn paying(plan: &ShowtimePlan, reservation: &Reservation) -> Payload {
+    Payload::ReservationPaying(pb::ReservationPaying {
+        reservation_id: reservation.reservation_id.to_string(),
+        customer_id: reservation.customer_id.to_string(),
+        purchase_id: reservation.purchase_id().map(|id| id.to_string()).unwrap_or_default(),
+        seats: current(plan, reservation),
+        pay_until: reservation.pay_until().map(timestamp),
     })
 }
 

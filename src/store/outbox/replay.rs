@@ -4,7 +4,7 @@
 //! for each revision. Replaying reads nothing else, so that public events can gain, lose or redact fields, and so that steps
 //! can change without consumers noticing. The fields of a step are: the revision, the time of the decision, and of each change
 //! the reservation's id and its seats; of a new hold also the customer's id, the prices and the expire time; of an extension, the
-//! expire time; of a sale, the tender; of a cancelled showtime, the number of confirmed reservations. Of an exchange there are the
+//! expire time; of a payment that began, the purchase and its time; of a sale, the tender; of a cancelled showtime, the number of confirmed reservations. Of an exchange there are the
 //! seats before and the lines, of a sale that was given back or of blocked seats the seats, and of a hold that was recovered all
 //! that it consists of, since other instances may not have it in memory. A refund that is due changes no seats.
 //!
@@ -21,11 +21,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 
-use self::step::{Kind, NewHold, NewSale, NewSeats, Recovered, Row, Step, StepChange, StepTender};
+use self::step::{Kind, NewHold, NewPayment, NewSale, NewSeats, Recovered, Row, Step, StepChange, StepTender};
 use crate::{
     domain::{
-        ids::ReservationId,
-        reservation::{CustomerId, Hold, Record, Reservation, State, Tender},
+        ids::{PurchaseId, ReservationId},
+        reservation::{CustomerId, Hold, Paying, Record, Reservation, State, Tender},
         seat_index::{Block, SeatIndex},
         seat_map::{Delta, Status},
         seating::{BlockReason, Blockage, Change, Seating},
@@ -39,8 +39,8 @@ pub(super) use encode::add_step;
 ///
 /// An addition without which a step would be misread raises it, and is written with it. Instances of the version before then read the
 /// showtime anew. Format 2 has the lines of new holds, where they are not plain. Format 3 has blocked seats and what becomes of a
-/// sale.
-const FORMAT: u32 = 3;
+/// sale. Format 4 has payments that began: an older instance would let their holds lapse by the clock.
+const FORMAT: u32 = 4;
 
 /// Replays the steps of a row that another instance has written.
 ///
@@ -92,6 +92,7 @@ fn note(delta: &mut Delta, seat_index: &SeatIndex, change: &StepChange, decide_t
     let status = match change.kind.as_ref()? {
         Kind::Held(hold) => Status::Held { until: time(hold.expire_time)? },
         Kind::Extended(expire_time) => Status::Held { until: time(*expire_time)? },
+        Kind::Paying(payment) => Status::Paying { until: time(payment.pay_until)? },
         Kind::Confirmed(_) | Kind::Recovered(_) => Status::Sold,
         Kind::Cancelled(()) | Kind::Expired(()) => Status::Free,
         Kind::Exchanged(NewSeats { before, expire_time, .. }) => {
@@ -144,13 +145,19 @@ fn decode(seating: &Seating, change: &StepChange, revision: i64, now: DateTime<U
         }
         Kind::Confirmed(NewSale { tender }) => {
             let tender = tender.as_ref().map(StepTender::read);
-            Change::Confirmed(Arc::new(live()?.confirm(tender, now, revision).ok()?))
+            let live = live()?;
+            let sold = match live.state() {
+                State::Paying(_) => live.confirm_paid(tender, now, revision)?,
+                _ => live.confirm(tender, now, revision).ok()?,
+            };
+            Change::Confirmed(Arc::new(sold))
         }
+        Kind::Paying(payment) => Change::Paying(Arc::new(live()?.pay(payment.read()?, now, revision).ok()?)),
         Kind::Recovered(recovered) => Change::Recovered(Arc::new(recovered.read(seating, id()?, now, revision)?)),
         Kind::Extended(expire_time) => {
             Change::Extended(Arc::new(live()?.extend(time(*expire_time)?, now, revision).ok()?))
         }
-        // A hold comes to the same state whether its customer cancelled it or its showtime was cancelled.
+        // A hold comes to the same state whether its customer cancelled it, its payment was given up or its showtime was cancelled.
         Kind::Cancelled(()) => Change::Cancelled(Arc::new(live()?.cancel_with_showtime(now, revision)?)),
         Kind::Expired(()) => Change::Expired(Arc::new(live()?.expire(now, revision)?)),
         Kind::Exchanged(NewSeats { before, total_minor, lines, expire_time }) => {
@@ -181,6 +188,13 @@ fn decode(seating: &Seating, change: &StepChange, revision: i64, now: DateTime<U
             Change::ShowtimeCancelled { at: now, confirmed_count: *confirmed_count }
         }
     })
+}
+
+impl NewPayment {
+    fn read(&self) -> Option<Paying> {
+        let purchase_id = PurchaseId(uuid::Uuid::from_slice(&self.purchase_id).ok()?);
+        Some(Paying { purchase_id, pay_until: time(self.pay_until)? })
+    }
 }
 
 impl NewHold {
@@ -229,6 +243,7 @@ impl Recovered {
             first_expire_time: time(self.first_expire_time)?,
             expire_time: time(hold.expire_time)?,
             state: State::Expired,
+            payment: None,
             refund_due: None,
             first_revision: self.first_revision,
             revision,

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        ids::{ReservationId, ShowtimeId},
+        ids::{PurchaseId, ReservationId, ShowtimeId},
         money::Currency,
-        reservation::{CustomerId, Record, RefundDue, Reservation, Sale, State, Tender},
+        reservation::{CustomerId, Paying, Record, RefundDue, Reservation, Sale, State, Tender},
         seat_index::Block,
     },
     store::{
@@ -48,14 +48,19 @@ pub(in crate::store) struct ReservationRow {
     pub(in crate::store) amendment: Option<Vec<u8>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(in crate::store) refund_due_time: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::store) pay_until: Option<DateTime<Utc>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::store) purchase_id: Option<Uuid>,
 }
 
 impl ReservationRow {
     pub(in crate::store) fn of(reservation: &Reservation) -> Self {
-        let (sale, due) = (reservation.sale(), reservation.refund_due());
+        let (sale, due, payment) = (reservation.sale(), reservation.refund_due(), reservation.payment());
         let tender = due.map(|due| &due.tender).or(sale.and_then(|sale| sale.tender.as_ref()));
         let (state, cancel_time) = match reservation.state() {
             State::Held => ("held", None),
+            State::Paying(_) => ("paying", None),
             State::Confirmed(_) => ("confirmed", None),
             State::Cancelled { at, .. } => ("cancelled", Some(*at)),
             State::Expired => ("expired", None),
@@ -81,6 +86,8 @@ impl ReservationRow {
             lines: StoredLines::of(&reservation.first_lines).map(|lines| lines.encode_to_vec()),
             amendment: reservation.amendment().map(amendment::encode),
             refund_due_time: due.map(|due| due.at),
+            pay_until: payment.map(|payment| payment.pay_until),
+            purchase_id: payment.map(|payment| payment.purchase_id.0),
         }
     }
 
@@ -97,12 +104,18 @@ impl ReservationRow {
             (Some(at), Some(tender)) => Some(RefundDue { at, tender: tender.clone() }),
             (Some(_), None) => return Err(unreadable("a refund without a tender".to_owned())),
         };
+        let payment = match (self.purchase_id.map(PurchaseId), self.pay_until) {
+            (Some(purchase_id), Some(pay_until)) => Some(Paying { purchase_id, pay_until }),
+            (None, None) => None,
+            _ => return Err(unreadable("half a payment".to_owned())),
+        };
         let sale = self.confirm_time.map(|at| Sale { at, tender });
-        let state = match (self.state.as_str(), sale, self.cancel_time) {
-            ("held", None, None) => State::Held,
-            ("expired", None, None) => State::Expired,
-            ("confirmed", Some(sale), None) => State::Confirmed(sale),
-            ("cancelled", sale, Some(at)) => State::Cancelled { at, sale },
+        let (state, payment) = match (self.state.as_str(), sale, self.cancel_time, payment) {
+            ("paying", None, None, Some(paying)) => (State::Paying(paying), None),
+            ("held", None, None, None) => (State::Held, None),
+            ("expired", None, None, None) => (State::Expired, None),
+            ("confirmed", Some(sale), None, payment) => (State::Confirmed(sale), payment),
+            ("cancelled", sale, Some(at), payment) => (State::Cancelled { at, sale }, payment),
             _ => return Err(unreadable(format!("state {:?}", self.state))),
         };
         let seats = (u16::try_from(self.first_seat), u16::try_from(self.seat_count));
@@ -125,6 +138,7 @@ impl ReservationRow {
             first_expire_time: self.first_expire_time,
             expire_time: self.expire_time,
             state,
+            payment,
             refund_due,
             first_revision: self.first_revision,
             revision: self.revision,

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::step::{Kind, NewHold, NewSale, NewSeats, Recovered, SeatList, Step, StepChange, StepTender};
+use super::step::{Kind, NewHold, NewPayment, NewSale, NewSeats, Recovered, SeatList, Step, StepChange, StepTender};
 use crate::{
     domain::{
         reservation::{Reservation, State, Tender},
@@ -23,10 +23,9 @@ pub(in crate::store::outbox) fn add_step(row: &mut Vec<u8>, revision: i64, now: 
 
 /// The first format that has such a change.
 fn format_of(change: &StepChange) -> u32 {
-    if !change.seats.is_empty() {
-        return 3;
-    }
-    match &change.kind {
+    let of_seats = if change.seats.is_empty() { 1 } else { 3 };
+    let of_kind = match &change.kind {
+        Some(Kind::Paying(_)) => 4,
         Some(Kind::Held(NewHold { lines: Some(_), .. })) => 2,
         Some(
             Kind::Held(_)
@@ -45,12 +44,20 @@ fn format_of(change: &StepChange) -> u32 {
             | Kind::Blocked(_)
             | Kind::Unblocked(_),
         ) => 3,
-    }
+    };
+    of_kind.max(of_seats)
 }
 
 fn encode(change: &Change) -> StepChange {
     let (reservation, kind) = match change {
         Change::Reserved(held) => (held, Kind::Held(new_hold(held))),
+        Change::Paying(paying) => {
+            let payment = paying.payment().map(|payment| NewPayment {
+                purchase_id: payment.purchase_id.0.as_bytes().to_vec(),
+                pay_until: payment.pay_until.timestamp_micros(),
+            });
+            (paying, Kind::Paying(payment.unwrap_or_default()))
+        }
         Change::Confirmed(sold) => {
             let tender = sold.sale().and_then(|sale| sale.tender.as_ref());
             (sold, Kind::Confirmed(NewSale { tender: tender.map(step_tender) }))

@@ -36,7 +36,7 @@ pub(super) struct StepChange {
     /// The seats, if they are not neighbours. `seat_count` is then 0.
     #[prost(uint32, repeated, tag = "16")]
     pub(super) seats: Vec<u32>,
-    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15")]
+    #[prost(oneof = "Kind", tags = "4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 17")]
     pub(super) kind: Option<Kind>,
 }
 
@@ -69,6 +69,20 @@ pub(super) enum Kind {
     Blocked(SeatList),
     #[prost(message, tag = "15")]
     Unblocked(SeatList),
+    /// Field 16 is `seats`.
+    #[prost(message, tag = "17")]
+    Paying(NewPayment),
+}
+
+/// A payment that began, or was given another time.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct NewPayment {
+    /// 16 bytes.
+    #[prost(bytes = "vec", tag = "1")]
+    pub(super) purchase_id: Vec<u8>,
+    /// In microseconds since 1970.
+    #[prost(int64, tag = "2")]
+    pub(super) pay_until: i64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
