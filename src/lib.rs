@@ -81,6 +81,7 @@ pub mod feed;
 pub mod grpc;
 pub mod ledger;
 pub mod pb;
+pub mod remote;
 pub mod reports;
 pub mod server;
 pub mod sinks;

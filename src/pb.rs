@@ -21,7 +21,7 @@ pub mod boxoffice {
             tonic::include_proto!("boxoffice.events.v1");
         }
     }
-    /// The faults of the demo provider.
+    /// The faults of the demo provider and of the demo gateway.
     pub mod demo {
         /// Version 1.
         pub mod v1 {
@@ -33,6 +33,14 @@ pub mod boxoffice {
 /// The contract of the movie provider.
 pub mod movies {
     tonic::include_proto!("movies");
+}
+
+/// The contract of the payment gateway.
+pub mod payments {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("payments.v1");
+    }
 }
 
 /// Messages that Google publishes for all contracts.

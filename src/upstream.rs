@@ -12,7 +12,6 @@
 
 mod breaker;
 mod cache;
-mod channel;
 pub mod demo;
 mod entry;
 mod options;
@@ -28,7 +27,8 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-pub use self::options::{Options, ProviderOptions, RedisOptions, Secret, SetupError};
+pub use self::options::{Options, ProviderOptions, RedisOptions, SetupError};
+pub use crate::remote::Secret;
 use self::{
     cache::Cache,
     entry::{Content, Entry, Key},

@@ -4,22 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// A text that must not be printed. It has no `Debug` and no `Display`.
-#[derive(Clone)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps the text.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text, for the code that sends it.
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
+use crate::remote::{Secret, channel::ChannelError};
 
 /// The options of [`Movies`](super::Movies).
 #[derive(Clone)]
@@ -83,4 +68,14 @@ pub enum SetupError {
     /// The Redis URL is not one, or asks for what is not supported.
     #[error("the Redis URL cannot be used: {0}")]
     RedisUrl(&'static str),
+}
+
+impl From<ChannelError> for SetupError {
+    fn from(error: ChannelError) -> Self {
+        match error {
+            ChannelError::Url => Self::ProviderUrl,
+            ChannelError::CaFile => Self::CaFile,
+            ChannelError::Tls(error) => Self::Tls(error),
+        }
+    }
 }

@@ -9,20 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use opentelemetry::{global, propagation::Injector};
 use tokio::time;
 use tonic::{
     Request,
-    metadata::{Ascii, MetadataKey, MetadataMap, MetadataValue},
+    metadata::{Ascii, MetadataValue},
     transport::Channel,
 };
 use tower::retry::budget::{Budget as _, TpsBudget};
-use tracing::{Instrument as _, Span, debug, field, info, info_span, warn};
-use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing::{Instrument as _, debug, field, info, info_span, warn};
 
 use super::{
     breaker::{Breaker, BreakerState, Permit, Settings},
-    channel,
     entry::{Content, Key},
     options::{ProviderOptions, SetupError},
     wire::{self, AttemptError},
@@ -30,6 +27,10 @@ use super::{
 use crate::{
     clock::Clock,
     pb::movies::{Empty, IdRequest, ResponseModel, SearchRequest, movies_api_client::MoviesApiClient},
+    remote::{
+        self,
+        channel::{self, ChannelOptions},
+    },
     telemetry::metrics,
 };
 
@@ -67,12 +68,14 @@ pub(super) struct Provider {
 
 impl Provider {
     pub(super) fn new(options: &ProviderOptions, clock: Clock) -> Result<Self, SetupError> {
-        let client = MoviesApiClient::new(channel::open(options)?).max_decoding_message_size(MAX_ANSWER_BYTES);
-        let api_key = options.api_key.as_ref().map(|key| {
-            let mut value = MetadataValue::try_from(key.expose()).map_err(|_| SetupError::ApiKey)?;
-            value.set_sensitive(true);
-            Ok(value)
-        });
+        let channel = channel::open(&ChannelOptions {
+            url: &options.url,
+            ca_pem: options.ca_pem.as_deref(),
+            insecure: options.insecure,
+            timeout: options.timeout,
+        })?;
+        let client = MoviesApiClient::new(channel).max_decoding_message_size(MAX_ANSWER_BYTES);
+        let api_key = options.api_key.as_ref().map(|key| remote::header(key).ok_or(SetupError::ApiKey));
         metrics::breaker("provider", BreakerState::Closed.gauge());
         Ok(Self {
             client,
@@ -165,8 +168,7 @@ impl Provider {
         if let Some(key) = &self.api_key {
             metadata.insert("x-apikey", key.clone());
         }
-        let context = Span::current().context();
-        global::get_text_map_propagator(|propagator| propagator.inject_context(&context, &mut Headers(metadata)));
+        remote::add_trace(metadata);
         request
     }
 
@@ -204,16 +206,5 @@ fn method(key: &Key) -> &'static str {
         Key::Movie(_) => "GetById",
         Key::Search(text) if text.is_empty() => "GetAll",
         Key::Search(_) => "Search",
-    }
-}
-
-/// Lets a propagator write into gRPC metadata.
-struct Headers<'a>(&'a mut MetadataMap);
-
-impl Injector for Headers<'_> {
-    fn set(&mut self, key: &str, value: String) {
-        if let (Ok(key), Ok(value)) = (key.parse::<MetadataKey<Ascii>>(), value.parse()) {
-            self.0.insert(key, value);
-        }
     }
 }
