@@ -12,6 +12,7 @@ mod movies;
 mod operations;
 mod origin;
 mod pages;
+mod purchases;
 mod reports;
 mod reservation_index;
 mod reservations;
@@ -28,12 +29,15 @@ use tokio_util::task::TaskTracker;
 
 pub use auditoriums::AuditoriumPage;
 pub use blocked_seats::BlockChange;
-pub use errors::{Error, FeedRefusal, Kind, Refused, ReportsRefusal};
+pub use errors::{Error, FeedRefusal, Kind, PurchaseRefusal, Refused, ReportsRefusal};
 pub use events::{EventFeed, EventSink, EventStart, EventStream};
 pub use movies::MoviePage;
 pub use operations::{DeadLetter, DeadLetters};
 pub use origin::{Caller, Origin};
 pub use pages::PageRequest;
+pub use purchases::{
+    NewPurchase, PaymentChoice, PaymentOptions, PaymentPage, PurchasePage, PurchaseRef, PurchaseView, PurchaseWatch, Wanted,
+};
 pub use reports::ReportPage;
 pub use reservations::{ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve};
 pub use seat_maps::Ending;
@@ -50,13 +54,14 @@ pub use crate::reports::{
     HoldCount, Occupancy, ReportDays, ReportFilter, ReportState, Sales, SalesGroup, Seen, hold_outcome,
 };
 /// What the store reads, and the key under which the answer to a change is stored, so that a repeated request finds it.
-pub use crate::store::{BlockedSeats, BlockedSeatsAt, RequestKey, SoldLines};
+pub use crate::store::{BlockedSeats, BlockedSeatsAt, PurchaseFilter, RequestKey, SoldLines, StoredPayment};
 
 use crate::{
     clock::Clock, domain::seating, feed::Feed, ledger::Ledger, reports::Reader, store::Store, telemetry::panics,
     upstream::Movies,
 };
 use pages::Pages;
+use purchases::Purchases;
 use reservation_index::ReservationIndex;
 use showtime_pages::ShowtimePages;
 
@@ -84,6 +89,7 @@ struct Inner {
     clock: Clock,
     rules: Rules,
     pages: Pages,
+    purchases: Purchases,
     reservation_index: ReservationIndex,
     showtime_pages: ShowtimePages,
     tasks: TaskTracker,
@@ -112,9 +118,11 @@ impl App {
         ledger: Ledger,
         feed: Feed,
         reports: Option<Reader>,
+        payments: PaymentOptions,
         clock: Clock,
         rules: Rules,
     ) -> Result<Self, Error> {
+        let purchases = Purchases::new(payments);
         let pages = Pages::new(&store.setting_or_insert(PAGE_KEY, &clock.secret()).await?);
         let (reservation_index, showtime_pages, tasks) =
             (ReservationIndex::new(), ShowtimePages::new(), TaskTracker::new());
@@ -127,6 +135,7 @@ impl App {
             clock,
             rules,
             pages,
+            purchases,
             reservation_index,
             showtime_pages,
             tasks,

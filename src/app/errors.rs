@@ -7,7 +7,8 @@ use thiserror::Error;
 
 use crate::{
     domain::{
-        ids::{ReservationId, ShowtimeId},
+        ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
+        purchase::PurchaseState,
         seating::{Refusal, ShowtimePlan},
         showtime::Showtime,
         violations::Violations,
@@ -26,6 +27,10 @@ pub enum Kind {
     Showtime,
     /// A reservation of the customer who asks for it.
     Reservation,
+    /// A purchase of the customer who asks for it.
+    Purchase,
+    /// A payment of the customer who asks for it.
+    Payment,
     /// A dead letter of a sink.
     DeadLetter,
 }
@@ -79,6 +84,34 @@ pub enum ReportsRefusal {
     Unavailable(#[source] reports::Error),
 }
 
+/// Why something is not done with a purchase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PurchaseRefusal {
+    /// A card number stands where the gateway's token belongs.
+    #[error("a card number was sent")]
+    CardNumber,
+    /// Its payment is under way, and may succeed.
+    #[error("the payment is under way")]
+    Pending,
+    /// It has ended.
+    #[error("the purchase has ended")]
+    Ended,
+    /// An operator must help.
+    #[error("the purchase is stuck")]
+    Stuck,
+}
+
+impl PurchaseRefusal {
+    /// Why nothing is done with a purchase in this state.
+    pub(super) fn of(state: PurchaseState) -> Self {
+        match state {
+            PurchaseState::Running | PurchaseState::AwaitingCustomer => Self::Pending,
+            PurchaseState::Completed | PurchaseState::Compensated => Self::Ended,
+            PurchaseState::Stuck => Self::Stuck,
+        }
+    }
+}
+
 /// A refusal, or a failure.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -127,6 +160,9 @@ pub enum Error {
     /// The feed of events has not what is asked for.
     #[error("events: {0}")]
     Feed(FeedRefusal),
+    /// A purchase is not as it must be for this.
+    #[error(transparent)]
+    Purchase(PurchaseRefusal),
     /// There are no reports.
     #[error(transparent)]
     Reports(ReportsRefusal),
@@ -177,6 +213,14 @@ impl Error {
 
     pub(super) fn no_reservation(id: ReservationId) -> Self {
         Self::NotFound { kind: Kind::Reservation, id: id.to_string() }
+    }
+
+    pub(super) fn no_purchase(id: PurchaseId) -> Self {
+        Self::NotFound { kind: Kind::Purchase, id: id.to_string() }
+    }
+
+    pub(super) fn no_payment(id: PaymentId) -> Self {
+        Self::NotFound { kind: Kind::Payment, id: id.to_string() }
     }
 
     /// The error for a movie that could not be looked up.

@@ -130,7 +130,48 @@ impl Line {
     }
 }
 
+/// What lines come to together, divided by what it is for. Tax is in no other part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Split {
+    /// For seats, without tax.
+    pub sales: i64,
+    /// For fees, without tax.
+    pub fees: i64,
+    /// Tax.
+    pub tax: i64,
+}
+
+impl Split {
+    /// All parts together.
+    #[must_use]
+    pub fn total(&self) -> i64 {
+        self.sales + self.fees + self.tax
+    }
+}
+
+impl Line {
+    /// What the line is for. The fee has a share of the tax, rounded down.
+    #[must_use]
+    pub fn split(&self) -> Split {
+        let total = self.total();
+        let in_fee = i128::from(self.tax) * i128::from(self.fee) / i128::from(total.max(1));
+        let in_fee = i64::try_from(in_fee).unwrap_or_default();
+        Split { sales: total - self.fee - (self.tax - in_fee), fees: self.fee - in_fee, tax: self.tax }
+    }
+}
+
 impl Lines {
+    /// What the lines are for.
+    #[must_use]
+    pub fn split(&self) -> Split {
+        let add = |all: Split, one: Split| Split {
+            sales: all.sales + one.sales,
+            fees: all.fees + one.fees,
+            tax: all.tax + one.tax,
+        };
+        self.iter().map(|line| line.split()).fold(Split::default(), add)
+    }
+
     /// The lines of seats that cost this together, with nothing added or contained.
     #[must_use]
     pub fn plain(count: u16, total: i64) -> Self {

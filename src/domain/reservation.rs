@@ -25,6 +25,7 @@ use super::{
 };
 
 pub use amendments::{Amendment, ReservedSeat};
+pub use card_number::contains_card_number;
 pub use customer::{CustomerId, MAX_CUSTOMER};
 pub use paying::Paying;
 pub use tender::{MAX_METHOD, MAX_TRANSACTION, Tender};

@@ -25,8 +25,8 @@ use crate::{
     pb::{
         self,
         boxoffice::v1::{
-            auditoriums_server, events_server, movies_server, operations_server, reports_server, reservations_server,
-            showtimes_server,
+            auditoriums_server, events_server, movies_server, operations_server, payments_server, purchases_server,
+            reports_server, reservations_server, showtimes_server,
         },
     },
 };
@@ -85,6 +85,8 @@ served! {
     events: events_server::EventsServer,
     movies: movies_server::MoviesServer,
     operations: operations_server::OperationsServer,
+    payments: payments_server::PaymentsServer,
+    purchases: purchases_server::PurchasesServer,
     reports: reports_server::ReportsServer,
     reservations: reservations_server::ReservationsServer,
     showtimes: showtimes_server::ShowtimesServer,

@@ -16,7 +16,7 @@ use tonic_types::StatusExt as _;
 use self::details::{BoundedMessage, error_info, field_violations, rfc3339, unavailable};
 use super::request_context::RequestContext;
 use crate::{
-    app::{Error, FeedRefusal, Kind, ReportsRefusal},
+    app::{Error, FeedRefusal, Kind, PurchaseRefusal, ReportsRefusal},
     domain::{showtime::Showtime, violations::Violations},
 };
 
@@ -72,6 +72,22 @@ fn of_reports(refusal: &ReportsRefusal) -> Status {
     }
 }
 
+/// The status of a request about a purchase that was refused like this.
+fn of_purchase(refusal: PurchaseRefusal) -> Status {
+    let (reason, message) = match refusal {
+        PurchaseRefusal::CardNumber => {
+            let description = "must be a token of the payment gateway, and contains a card number, which was not stored";
+            return invalid("CARD_NUMBER_REFUSED", &Violations::one("payment.token", description));
+        }
+        PurchaseRefusal::Pending => {
+            ("PAYMENT_PENDING", "the payment of the purchase is under way and may still succeed; wait for its outcome")
+        }
+        PurchaseRefusal::Ended => ("PURCHASE_ENDED", "the purchase has ended; begin another one"),
+        PurchaseRefusal::Stuck => ("PURCHASE_STUCK", "the purchase cannot go on by itself; the cinema has to look at it"),
+    };
+    Status::with_error_details(Code::FailedPrecondition, message, error_info(reason, []))
+}
+
 fn out_of_range(reason: &str, message: &str, oldest: &str) -> Status {
     Status::with_error_details(Code::OutOfRange, message, error_info(reason, [("oldest_token", oldest.to_owned())]))
 }
@@ -105,6 +121,7 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
         }
         Error::Feed(refusal) => of_feed(refusal),
         Error::Reports(refusal) => of_reports(refusal),
+        Error::Purchase(refusal) => of_purchase(*refusal),
         Error::WatchLimit { most } => {
             let mut details = error_info("WATCH_LIMIT", [("limit", most.to_string())]);
             let message = format!("this server allows {most} watchers from one address; end one, or share one");
@@ -159,6 +176,8 @@ fn not_found(kind: Kind, id: &str) -> Status {
         Kind::Movie => ("MOVIE_NOT_FOUND", "movie", "boxoffice.v1.Movie"),
         Kind::Showtime => ("SHOWTIME_NOT_FOUND", "showtime", "boxoffice.v1.Showtime"),
         Kind::Reservation => ("RESERVATION_NOT_FOUND", "reservation", "boxoffice.v1.Reservation"),
+        Kind::Purchase => ("PURCHASE_NOT_FOUND", "purchase", "boxoffice.v1.Purchase"),
+        Kind::Payment => ("PAYMENT_NOT_FOUND", "payment", "boxoffice.v1.Payment"),
         Kind::DeadLetter => ("DEAD_LETTER_NOT_FOUND", "dead letter", "boxoffice.v1.DeadLetter"),
     };
     let message = format!("there is no {name} {id}");

@@ -92,6 +92,13 @@ impl Purchase {
         self.fail(FailureReason::NotSold, Position::Freeing, now);
     }
 
+    /// The seats cost something else than what was to be paid. The gateway was not asked yet.
+    pub fn price_changed(&mut self, now: DateTime<Utc>) {
+        self.decide_payment(PaymentState::Voided, "", now);
+        self.record.steps.work(StepName::Pay).end(StepState::Failed, "the price has changed", now);
+        self.fail(FailureReason::NotSold, Position::Freeing, now);
+    }
+
     /// Another instance worked on it, and may have been interrupted anywhere. What it was about to do is attempted again.
     pub fn taken_over(&mut self, now: DateTime<Utc>) {
         self.record.not_before = None;
@@ -252,6 +259,12 @@ impl Purchase {
         self.fail(FailureReason::NotSold, then, now);
     }
 
+    /// The seats are not kept any more while the customer has something to do.
+    pub fn not_payable(&mut self, why: &str, now: DateTime<Utc>) {
+        self.record.steps.work(StepName::Pay).end(StepState::Failed, why, now);
+        self.fail(FailureReason::NotSold, Position::Voiding, now);
+    }
+
     /// The seats are free, or somebody else's: they are not kept for this purchase any more.
     pub fn freed(&mut self, now: DateTime<Utc>) {
         if self.record.sold {
@@ -318,11 +331,13 @@ impl Purchase {
         Ok(())
     }
 
-    /// The customer comes back, or the gateway says that something happened: it is asked at once.
-    pub fn nudge(&mut self) {
-        if self.record.position == Position::AwaitingAction {
+    /// The customer comes back, or the gateway says that something happened: it is asked at once. Returns whether that is of use.
+    pub fn nudge(&mut self) -> bool {
+        let waits = self.record.position == Position::AwaitingAction && !self.record.stuck;
+        if waits {
             self.record.not_before = None;
         }
+        waits
     }
 
     /// The customer gives up.

@@ -40,6 +40,12 @@ const RANGES: [CardRange; 14] = [
     range("UnionPay", 62..=62, 16..=19),
 ];
 
+/// Whether a card number stands in the text.
+#[must_use]
+pub fn contains_card_number(text: &str) -> bool {
+    card_scheme(text).is_some()
+}
+
 /// The scheme of a card number that stands in the text.
 ///
 /// The number is written without separators, or in groups of four (the last may be shorter) with one space or one hyphen

@@ -1,0 +1,351 @@
+//! Use cases of purchases. What a purchase does next is decided by `domain::purchase`, and done in `purchases/drive.rs`.
+
+mod changes;
+mod drive;
+mod gateway;
+mod ledger;
+mod reads;
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::{sync::Semaphore, time};
+
+use self::drive::Held;
+use super::{Answer, App, Error, Origin, PageRequest, ReservationRef, ReservationView, errors::PurchaseRefusal};
+use crate::{
+    background::Nudge,
+    domain::{
+        ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
+        money::Money,
+        purchase::{
+            Payment, PaymentMethod, PaymentState, Position, Purchase, PurchaseFacts, PurchaseNumber, PurchaseState,
+        },
+        reservation::{CustomerId, contains_card_number},
+        seating::{Command, Wish},
+        violations::Violations,
+    },
+    ledger::Request,
+    payments::Gateway,
+    store::{self, RequestKey, StoredPurchase, insert_purchase},
+};
+pub(super) use changes::Changes;
+pub use reads::{PaymentPage, PurchasePage, PurchaseWatch};
+
+/// How long PurchaseTickets and ContinuePurchase wait for a purchase that is running.
+const WAIT: Duration = Duration::from_secs(3);
+/// The most purchases that one instance works on at once. A further one is refused.
+const MAX_AT_WORK: usize = 16_384;
+/// The most watchers of purchases of one instance.
+const MAX_WATCHERS: usize = 1_000;
+/// Nobody else goes on with a purchase for this long after its last write, unless it says otherwise. It is longer than any call
+/// of the gateway, whose deadline is `--payment-gateway-timeout`.
+const LEASE: TimeDelta = TimeDelta::seconds(15);
+
+/// How purchases are paid for.
+#[derive(Clone)]
+pub struct PaymentOptions {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// How long a payment may take.
+    pub pay_time: Duration,
+    /// How long a payment may take that waits for its customer.
+    pub action_time: Duration,
+}
+
+/// What purchases need of an instance.
+pub(super) struct Purchases {
+    pub(super) options: PaymentOptions,
+    pub(super) changes: Changes,
+    pub(super) at_work: Arc<Semaphore>,
+    pub(super) watchers: Arc<Semaphore>,
+    /// Starts the search for purchases that are due.
+    pub(super) due: Nudge,
+}
+
+/// What a customer buys.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// The seats of a hold.
+    Reservation(ReservationId),
+    /// Seats of a showtime, which are held first.
+    Seats {
+        /// The showtime.
+        showtime_id: ShowtimeId,
+        /// The seats.
+        wish: Wish,
+    },
+}
+
+/// How a customer pays.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PaymentChoice {
+    /// How the payment is made.
+    pub method: PaymentMethod,
+    /// The gateway's token.
+    pub token: String,
+}
+
+/// A request to buy seats.
+#[derive(Clone)]
+pub struct NewPurchase {
+    /// What is bought.
+    pub wanted: Wanted,
+    /// The customer.
+    pub customer_id: CustomerId,
+    /// How it is paid for.
+    pub payment: PaymentChoice,
+    /// Where the customer goes after an action; may be empty.
+    pub return_uri: String,
+}
+
+/// A purchase named by a caller.
+#[derive(Clone, Debug)]
+pub struct PurchaseRef {
+    /// The purchase's id.
+    pub purchase_id: PurchaseId,
+    /// The customer to whom it must belong. `None` accepts any customer.
+    pub customer_id: Option<CustomerId>,
+}
+
+/// A purchase with its reservation.
+#[derive(Clone, Debug)]
+pub struct PurchaseView {
+    /// The purchase.
+    pub purchase: Purchase,
+    /// Grows with every change of the purchase.
+    pub version: i64,
+    /// Its reservation.
+    pub reservation: ReservationView,
+}
+
+impl Purchases {
+    pub(super) fn new(options: PaymentOptions) -> Self {
+        Self {
+            options,
+            changes: Changes::default(),
+            at_work: Arc::new(Semaphore::new(MAX_AT_WORK)),
+            watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+            due: Nudge::default(),
+        }
+    }
+}
+
+impl App {
+    /// Buys seats. Waits a little for the purchase to end, and answers with what it is then.
+    ///
+    /// # Errors
+    /// There is no request id, the seats cannot be had, or the store fails.
+    pub async fn purchase_tickets(&self, origin: &Origin, new: NewPurchase) -> Result<Answer<PurchaseView>, Error> {
+        let missing = || Violations::one("request_id", "is required: without it, a repeated request would buy twice");
+        let key = origin.key.clone().ok_or_else(missing)?;
+        check_token(&new.payment)?;
+        if let Some(found) = self.purchase_of(&key).await? {
+            return Ok(Answer { value: self.settled(found).await?, repeated: true });
+        }
+        let (app, origin) = (self.clone(), origin.clone());
+        let begun = self.detached(async move { app.begin_purchase(&origin, &key, new).await }).await?;
+        let repeated = matches!(begun, Begun::Before(_));
+        let (Begun::Now(stored) | Begun::Before(stored)) = begun;
+        Ok(Answer { value: self.settled(*stored).await?, repeated })
+    }
+
+    /// Goes on with a purchase that waits for its customer.
+    ///
+    /// # Errors
+    /// There is no such purchase, it waits for nothing, or the store fails.
+    pub async fn continue_purchase(
+        &self,
+        _origin: &Origin,
+        which: PurchaseRef,
+        choice: Option<PaymentChoice>,
+    ) -> Result<PurchaseView, Error> {
+        if let Some(choice) = &choice {
+            check_token(choice)?;
+        }
+        let app = self.clone();
+        let stored = self.detached(async move {
+            app.change_purchase(&which, |purchase, now| match choice.clone() {
+                None => Ok(purchase.nudge()),
+                Some(choice) => purchase.try_payment(app.new_payment(choice, purchase.total()), now).map(|()| true),
+            })
+            .await
+        });
+        self.settled(stored.await?).await
+    }
+
+    /// Gives up a purchase that waits for its customer.
+    ///
+    /// # Errors
+    /// There is no such purchase, it does not wait for its customer, or the store fails.
+    pub async fn cancel_purchase(&self, _origin: &Origin, which: PurchaseRef) -> Result<PurchaseView, Error> {
+        let app = self.clone();
+        let cancel = |purchase: &mut Purchase, now| match purchase.position() {
+            Position::Compensated => Ok(false),
+            _ => purchase.cancel(now).map(|()| true),
+        };
+        let stored = self.detached(async move { app.change_purchase(&which, cancel).await }).await?;
+        self.settled(stored).await
+    }
+
+    /// Makes the first commit of a purchase, and goes on with it in a task of its own.
+    async fn begin_purchase(&self, origin: &Origin, key: &RequestKey, new: NewPurchase) -> Result<Begun, Error> {
+        let permit = Arc::clone(&self.0.purchases.at_work).try_acquire_owned();
+        let permit = permit.map_err(|_| store::Error::overloaded("this instance works on as many purchases as it may"))?;
+        let first = Box::pin(self.first_commit(origin, key, new)).await;
+        match first {
+            Ok(purchase) => {
+                let stored =
+                    StoredPurchase { purchase, fence: 1, version: 1, fingerprint: key.fingerprint.to_vec() };
+                self.work_on(Held::new(&stored, origin.trace), permit);
+                Ok(Begun::Now(Box::new(stored)))
+            }
+            // The same request came twice at once, and the other one was first.
+            Err(Error::Store(error)) if matches!(*error, store::Error::Constraint(_)) => match self.purchase_of(key).await? {
+                Some(found) => Ok(Begun::Before(Box::new(found))),
+                None => Err(Error::Store(error)),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn first_commit(&self, origin: &Origin, key: &RequestKey, new: NewPurchase) -> Result<Purchase, Error> {
+        let now = self.0.clock.now();
+        let NewPurchase { wanted, customer_id, payment, return_uri } = new;
+        let (purchase_id, number) = (PurchaseId(self.0.clock.new_id()), self.new_number());
+        let facts = |showtime_id, reservation_id| PurchaseFacts {
+            purchase_id,
+            number,
+            customer_id: customer_id.clone(),
+            showtime_id,
+            reservation_id,
+            return_uri,
+            create_time: now,
+        };
+        match wanted {
+            Wanted::Reservation(reservation_id) => {
+                let named = ReservationRef { reservation_id, customer_id: Some(customer_id.clone()) };
+                let found = self.find(&named).await?.reservation;
+                let total = found.remaining_total();
+                let mut purchase = Purchase::begin(facts(found.showtime_id, reservation_id), total, self.new_payment(payment, total));
+                let until = self.pay_until(found.showtime_id, self.0.purchases.options.pay_time, now).await?;
+                purchase.payment_begun(total, until, now);
+                let command = self.pay(&purchase, self.0.purchases.options.pay_time);
+                let rows = insert_purchase(&purchase, key, now + LEASE);
+                let request = Request { companions: rows, trace: origin.trace, ..Request::new(found.showtime_id, command) };
+                let (held, _) = self.decided(request, Some(reservation_id)).await?;
+                // Between the read and the decision the seats may have been exchanged for dearer ones.
+                if held.remaining_total() != total {
+                    purchase.price_changed(now);
+                }
+                Ok(purchase)
+            }
+            Wanted::Seats { showtime_id, wish } => {
+                let reservation_id = ReservationId(self.0.clock.new_id());
+                let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
+                let nothing = Money { currency: plan.facts.prices.currency, minor: 0 };
+                let command = Command::Reserve { reservation_id, customer_id: customer_id.clone(), wish };
+                let purchase = Purchase::begin(facts(showtime_id, reservation_id), nothing, self.new_payment(payment, nothing));
+                let rows = insert_purchase(&purchase, key, now + LEASE);
+                let request = Request { companions: rows, trace: origin.trace, ..Request::new(showtime_id, command) };
+                self.decided(request, None).await?;
+                self.0.reservation_index.insert(reservation_id, showtime_id);
+                Ok(purchase)
+            }
+        }
+    }
+
+    /// Changes a purchase on which nobody works, and goes on with it. The change says whether it changed anything.
+    async fn change_purchase(
+        &self,
+        which: &PurchaseRef,
+        mut change: impl FnMut(&mut Purchase, DateTime<Utc>) -> Result<bool, Position>,
+    ) -> Result<StoredPurchase, Error> {
+        loop {
+            let mut stored = self.find_purchase(which).await?;
+            let now = self.0.clock.now();
+            let payments = stored.purchase.payments().len();
+            let refused = |_| Error::Purchase(PurchaseRefusal::of(stored.purchase.state()));
+            if stored.purchase.state() == PurchaseState::Stuck {
+                return Err(refused(stored.purchase.position()));
+            }
+            let mut changed = stored.purchase.clone();
+            // What has taken too long is given up, whatever is asked.
+            let is_late = changed.notice_time(now);
+            if !is_late && !change(&mut changed, now).map_err(refused)? {
+                return Ok(stored);
+            }
+            let permit = Arc::clone(&self.0.purchases.at_work).acquire_owned().await;
+            let permit = permit.map_err(|_| Error::Lost("the purchases have ended".to_owned()))?;
+            let id = stored.purchase.facts.purchase_id;
+            let Some(fence) = self.0.store.take_purchase(id, stored.fence, now + LEASE).await? else { continue };
+            let new_payment = changed.payments().len() > payments;
+            stored = StoredPurchase { purchase: changed, fence, ..stored };
+            let mut held = Held { new_payment, ..Held::new(&stored, None) };
+            if !self.keep(&mut held, now).await? {
+                continue;
+            }
+            self.work_on(held, permit);
+            return Ok(stored);
+        }
+    }
+
+    /// The purchase that a request has begun.
+    async fn purchase_of(&self, key: &RequestKey) -> Result<Option<StoredPurchase>, Error> {
+        match self.0.store.purchase_of_request(key).await? {
+            Some(found) if found.fingerprint != key.fingerprint => Err(Error::RequestReused),
+            found => Ok(found),
+        }
+    }
+
+    /// Waits until a purchase is not running any more, or for some seconds, and reads it again.
+    async fn settled(&self, stored: StoredPurchase) -> Result<PurchaseView, Error> {
+        let id = stored.purchase.facts.purchase_id;
+        let mut changes = self.0.purchases.changes.subscribe(id);
+        let mut stored = self.0.store.purchase(id).await?.unwrap_or(stored);
+        let deadline = time::sleep(WAIT);
+        tokio::pin!(deadline);
+        while stored.purchase.state() == PurchaseState::Running {
+            tokio::select! {
+                () = &mut deadline => break,
+                () = changes.changed() => {}
+            }
+            stored = self.0.store.purchase(id).await?.unwrap_or(stored);
+        }
+        self.view_purchase(stored).await
+    }
+
+    fn new_payment(&self, PaymentChoice { method, token }: PaymentChoice, amount: Money) -> Payment {
+        Payment {
+            payment_id: PaymentId(self.0.clock.new_id()),
+            method,
+            token,
+            amount,
+            refunded_minor: 0,
+            state: PaymentState::Pending,
+            decline_code: String::new(),
+            create_time: self.0.clock.now(),
+            process_time: None,
+        }
+    }
+
+    fn new_number(&self) -> PurchaseNumber {
+        let mut random = [0; 8];
+        // Other bytes have fixed bits.
+        random.copy_from_slice(&self.0.clock.secret()[9..17]);
+        PurchaseNumber::of(random)
+    }
+}
+
+/// A purchase whose first commit was made.
+enum Begun {
+    /// By this request.
+    Now(Box<StoredPurchase>),
+    /// By the same request, which came before.
+    Before(Box<StoredPurchase>),
+}
+
+/// Refuses a card number, which is never stored.
+fn check_token(choice: &PaymentChoice) -> Result<(), Error> {
+    if contains_card_number(&choice.token) { Err(Error::Purchase(PurchaseRefusal::CardNumber)) } else { Ok(()) }
+}

@@ -1,0 +1,333 @@
+//! Goes on with purchases: does what is to be done next, and stores what came of it before anything else.
+//!
+//! Whoever works on a purchase has its fence. If a write finds another fence, somebody else has taken the purchase, and the work
+//! here ends. So does it after an error of the store: what was stored last says what is to be done, and whoever looks for
+//! purchases that are due goes on from there.
+
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::{sync::OwnedSemaphorePermit, time};
+
+use super::LEASE;
+use crate::{
+    app::{App, Error},
+    background::{NextRun, Task},
+    domain::{
+        ids::PaymentId,
+        purchase::{Action, GatewayAnswer, Position, Purchase},
+        reservation::Reservation,
+        seating::{Command, Refusal},
+    },
+    ledger::Request,
+    payments::Trouble,
+    store::{self, MoneyEntry, PurchaseWrite, StoredPurchase, update_purchase},
+    telemetry::trace_parent::TraceParent,
+};
+use tokio_util::sync::CancellationToken;
+
+/// A purchase that pauses for longer is left to whoever looks for purchases that are due.
+const NAP: TimeDelta = TimeDelta::seconds(2);
+/// How often purchases that are due are looked for.
+const DUE_PERIOD: Duration = Duration::from_secs(1);
+/// How many of them are taken at once.
+const DUE_AT_ONCE: u64 = 256;
+
+/// A purchase that is worked on here.
+pub(super) struct Held {
+    pub(super) purchase: Purchase,
+    pub(super) fence: i64,
+    /// Whether the last payment was not stored yet.
+    pub(super) new_payment: bool,
+    /// Whether somebody else began, and may have been interrupted anywhere.
+    pub(super) taken_over: bool,
+    /// What it costs, for the books, once the seats are sold.
+    sold: Option<Arc<Reservation>>,
+    trace: Option<TraceParent>,
+}
+
+impl Held {
+    pub(super) fn new(stored: &StoredPurchase, trace: Option<TraceParent>) -> Self {
+        let (purchase, fence) = (stored.purchase.clone(), stored.fence);
+        Self { purchase, fence, new_payment: false, taken_over: false, sold: None, trace }
+    }
+}
+
+impl App {
+    /// Looks for purchases that are due, and goes on with them, until the shutdown.
+    pub async fn resume_purchases(self, shutdown: CancellationToken) {
+        let nudge = self.0.purchases.due.clone();
+        let task = Task::new("resumption of purchases", DUE_PERIOD).shutdown(shutdown).nudge(&nudge);
+        task.run(async move || {
+            let app = self.clone();
+            Box::pin(async move { app.take_due().await }).await
+        })
+        .await;
+    }
+
+    async fn take_due(&self) -> Result<NextRun, store::Error> {
+        let due = self.0.store.due_purchases(self.0.clock.now(), DUE_AT_ONCE).await?;
+        let more = due.len() as u64 == DUE_AT_ONCE;
+        for due in due {
+            // Where as much is worked on as may be, the others wait.
+            let Ok(permit) = Arc::clone(&self.0.purchases.at_work).try_acquire_owned() else {
+                return Ok(NextRun::Period);
+            };
+            let now = self.0.clock.now();
+            let Some(fence) = self.0.store.take_purchase(due.purchase_id, due.fence, now + LEASE).await? else { continue };
+            let Some(stored) = self.0.store.purchase(due.purchase_id).await? else { continue };
+            if stored.fence != fence {
+                continue;
+            }
+            // A purchase that has paused has said so. Any other one was interrupted.
+            let taken_over = stored.purchase.record().not_before.is_none();
+            self.work_on(Held { taken_over, ..Held::new(&stored, None) }, permit);
+        }
+        Ok(if more { NextRun::Now } else { NextRun::Period })
+    }
+
+    /// Goes on with a purchase in a task of its own.
+    pub(super) fn work_on(&self, held: Held, permit: OwnedSemaphorePermit) {
+        let (app, id) = (self.clone(), held.purchase.facts.purchase_id);
+        let work = async move {
+            if let Err(error) = Box::pin(app.work(held)).await {
+                tracing::warn!(error = &error as &dyn StdError, purchase_id = %id, "a purchase pauses until it is due");
+            }
+            drop(permit);
+            app.0.purchases.changes.note(id);
+        };
+        drop(self.0.tasks.spawn(work));
+    }
+
+    async fn work(&self, mut held: Held) -> Result<(), Error> {
+        if held.taken_over && !self.begin_again(&mut held).await? {
+            return Ok(());
+        }
+        loop {
+            let now = self.0.clock.now();
+            if held.purchase.notice_time(now) && !self.keep(&mut held, now).await? {
+                return Ok(());
+            }
+            // At the end of the process the purchase is left to others at once.
+            if self.0.tasks.is_closed() && !held.purchase.has_ended() {
+                return self.leave(&held, now).await;
+            }
+            let goes_on = match held.purchase.next_action(now) {
+                Action::End => return Ok(()),
+                Action::Wait(until) if until - now > NAP => return Ok(()),
+                Action::Wait(until) => {
+                    time::sleep((until - now).to_std().unwrap_or_default()).await;
+                    true
+                }
+                Action::BeginPayment => self.begin_payment(&mut held).await?,
+                Action::Confirm => self.confirm_seats(&mut held).await?,
+                Action::Free => self.free_seats(&mut held).await?,
+                action @ (Action::Authorize
+                | Action::AskGateway
+                | Action::Capture
+                | Action::Void
+                | Action::Refund) => self.call_gateway(&mut held, action).await?,
+            };
+            if !goes_on {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Somebody else has begun what is to be done, and may have done it.
+    async fn begin_again(&self, held: &mut Held) -> Result<bool, Error> {
+        let now = self.0.clock.now();
+        held.purchase.taken_over(now);
+        if held.purchase.position() == Position::Authorizing {
+            // Whoever began compares the price before the gateway is asked, and may not have come to it.
+            let found = self.0.store.reservation(held.purchase.facts.reservation_id, now).await?;
+            if found.is_some_and(|found| found.reservation.remaining_total() != held.purchase.total()) {
+                held.purchase.price_changed(now);
+            }
+        }
+        self.keep(held, now).await
+    }
+
+    /// Stores a purchase. Returns whether it is still worked on here.
+    pub(super) async fn keep(&self, held: &mut Held, now: DateTime<Utc>) -> Result<bool, Error> {
+        self.keep_with(held, &[], now).await
+    }
+
+    async fn keep_with(
+        &self,
+        held: &mut Held,
+        entries: &[(PaymentId, &str, MoneyEntry)],
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let written = self.0.store.write_purchase(&write(held, now), entries, now).await?;
+        held.new_payment = false;
+        self.0.purchases.changes.note(held.purchase.facts.purchase_id);
+        Ok(written)
+    }
+
+    /// Leaves a purchase to whoever looks for one that is due.
+    async fn leave(&self, held: &Held, now: DateTime<Utc>) -> Result<(), Error> {
+        let write = PurchaseWrite { due: Some(now), ..write(held, now) };
+        self.0.store.write_purchase(&write, &[], now).await?;
+        Ok(())
+    }
+
+    /// Submits a command that commits together with the purchase as it is after it.
+    async fn decide_with(&self, held: &Held, after: &Purchase, command: Command) -> Result<Arc<Reservation>, Error> {
+        let (facts, now) = (&held.purchase.facts, self.0.clock.now());
+        let due = due(after, now);
+        let rows = update_purchase(&PurchaseWrite { purchase: after, fence: held.fence, due, new_payment: false });
+        let request = Request { companions: rows, trace: held.trace, ..Request::new(facts.showtime_id, command) };
+        Ok(self.decided(request, Some(facts.reservation_id)).await?.0)
+    }
+
+    /// The seats were held for the purchase, and their payment begins.
+    async fn begin_payment(&self, held: &mut Held) -> Result<bool, Error> {
+        let now = self.0.clock.now();
+        let (showtime_id, span) = (held.purchase.facts.showtime_id, self.0.purchases.options.pay_time);
+        let found = self.0.store.reservation(held.purchase.facts.reservation_id, now).await?;
+        let found = found.ok_or_else(|| Error::no_reservation(held.purchase.facts.reservation_id))?.reservation;
+        let total = found.remaining_total();
+        let mut after = held.purchase.clone();
+        after.payment_begun(total, self.pay_until(showtime_id, span, now).await?, now);
+        match self.decide_with(held, &after, self.pay(&after, span)).await {
+            Ok(reservation) => {
+                held.purchase = after;
+                if reservation.remaining_total() != total {
+                    held.purchase.price_changed(now);
+                    return self.keep(held, now).await;
+                }
+                self.noted(held);
+                Ok(true)
+            }
+            Err(Error::Refused(refused)) => {
+                held.purchase.payment_not_begun(reason(&refused.why), now);
+                self.keep(held, now).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sells the seats. The rows of the purchase commit with the sale, so that either both are there or neither is.
+    async fn confirm_seats(&self, held: &mut Held) -> Result<bool, Error> {
+        let now = self.0.clock.now();
+        let mut after = held.purchase.clone();
+        after.confirmed(now);
+        match self.decide_with(held, &after, Self::confirm_paid(&held.purchase)).await {
+            Ok(sold) => {
+                (held.purchase, held.sold) = (after, Some(sold));
+                self.noted(held);
+                Ok(true)
+            }
+            Err(Error::Refused(refused)) => {
+                held.purchase.not_confirmed(reason(&refused.why), now);
+                self.keep(held, now).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the seats up, which may have happened before.
+    async fn free_seats(&self, held: &mut Held) -> Result<bool, Error> {
+        let now = self.0.clock.now();
+        let mut after = held.purchase.clone();
+        after.freed(now);
+        match self.decide_with(held, &after, Self::give_up(&held.purchase)).await {
+            // If nothing was changed, because the reservation has ended before, the rows were not written either.
+            Ok(_) | Err(Error::Refused(_)) => {
+                held.purchase = after;
+                self.keep(held, now).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the gateway once, and stores what came of it.
+    async fn call_gateway(&self, held: &mut Held, action: Action) -> Result<bool, Error> {
+        let answer = self.ask_gateway(&held.purchase, action).await;
+        let now = self.0.clock.now();
+        match answer {
+            Ok(GatewayAnswer::ActionRequired { redirect_uri }) if held.purchase.position() == Position::Authorizing => {
+                return self.await_action(held, redirect_uri).await;
+            }
+            Ok(answer) => held.purchase.answered(answer, now),
+            Err(Trouble::Unknown { message }) => held.purchase.unknown(&message, self.0.clock.fraction(), now),
+            Err(Trouble::NotFound) => held.purchase.unknown("the gateway does not know it", self.0.clock.fraction(), now),
+            Err(trouble @ Trouble::Refused { .. }) => held.purchase.refused(&trouble.to_string(), now),
+            Err(trouble @ Trouble::Differs { .. }) => held.purchase.stick(&trouble.to_string(), now),
+        }
+        let entries = match held.purchase.position() {
+            Position::Completed => self.entries(held).await?,
+            _ => Vec::new(),
+        };
+        self.keep_with(held, &entries, now).await
+    }
+
+    /// The customer has something to do, for which the seats are kept longer.
+    async fn await_action(&self, held: &mut Held, redirect_uri: String) -> Result<bool, Error> {
+        let now = self.0.clock.now();
+        let span = self.0.purchases.options.action_time;
+        let mut after = held.purchase.clone();
+        let until = self.pay_until(after.facts.showtime_id, span, now).await?;
+        after.await_action(redirect_uri, until, now);
+        match self.decide_with(held, &after, self.pay(&after, span)).await {
+            Ok(_) => {
+                held.purchase = after;
+                self.noted(held);
+                Ok(true)
+            }
+            Err(Error::Refused(refused)) => {
+                held.purchase.not_payable(reason(&refused.why), now);
+                self.keep(held, now).await
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says to those who wait that the purchase was stored.
+    fn noted(&self, held: &Held) {
+        self.0.purchases.changes.note(held.purchase.facts.purchase_id);
+    }
+
+    /// What the sale of a purchase adds to the books.
+    async fn entries(&self, held: &Held) -> Result<Vec<(PaymentId, &'static str, MoneyEntry)>, Error> {
+        let Some(payment) = held.purchase.payment() else { return Ok(Vec::new()) };
+        let id = held.purchase.facts.reservation_id;
+        let sold = match &held.sold {
+            Some(sold) => Arc::clone(sold),
+            None => {
+                let found = self.0.store.reservation(id, self.0.clock.now()).await?;
+                Arc::new(found.ok_or_else(|| Error::no_reservation(id))?.reservation)
+            }
+        };
+        let split = sold.lines().split();
+        let accounts = [("gateway", split.total()), ("sales", -split.sales), ("fees", -split.fees), ("tax", -split.tax)];
+        let entries = accounts.into_iter().filter(|(_, minor)| *minor != 0);
+        Ok(entries.map(|(account, minor)| (payment.payment_id, "capture", MoneyEntry { account, minor })).collect())
+    }
+}
+
+/// How a purchase is stored that is worked on here.
+fn write(held: &Held, now: DateTime<Utc>) -> PurchaseWrite<'_> {
+    let Held { purchase, fence, new_payment, .. } = held;
+    PurchaseWrite { purchase, fence: *fence, due: due(purchase, now), new_payment: *new_payment }
+}
+
+/// From when on somebody else may go on with a purchase that was just stored here.
+fn due(purchase: &Purchase, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    match purchase.next_action(now) {
+        Action::End => None,
+        Action::Wait(until) if until - now > NAP => Some(until),
+        _ => Some(now + LEASE),
+    }
+}
+
+/// Why the ledger refuses, for the steps of a purchase.
+fn reason(why: &Refusal) -> &'static str {
+    match why {
+        Refusal::ShowtimeCancelled { .. } => "the showtime was cancelled",
+        Refusal::SalesClosed { .. } => "the sale has closed",
+        Refusal::Expired { .. } => "the hold has lapsed",
+        _ => "the reservation is not held any more",
+    }
+}

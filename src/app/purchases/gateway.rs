@@ -1,0 +1,101 @@
+//! Calls of the payment gateway, and what its answers mean for a purchase.
+
+use crate::{
+    app::App,
+    domain::purchase::{Action, GatewayAnswer, Payment, PaymentMethod, Purchase},
+    payments::{Authorize, GatewayState, Operation, OperationState, PaymentReport, Trouble},
+};
+
+/// The names of operations in their keys. A key is made of the payment's id and one of these, so it is the same for every
+/// attempt, at every instance.
+const AUTHORIZE: &str = "authorize";
+const CAPTURE: &str = "capture";
+const VOID: &str = "void";
+const REFUND: &str = "refund";
+
+impl App {
+    /// Does what is to be done at the gateway, once.
+    pub(super) async fn ask_gateway(&self, purchase: &Purchase, action: Action) -> Result<GatewayAnswer, Trouble> {
+        let Some(payment) = purchase.payment() else { return Err(Trouble::NotFound) };
+        let gateway = &self.0.purchases.options.gateway;
+        let (report, operation) = match action {
+            Action::Capture => (gateway.capture(&operation(payment, CAPTURE)).await, CAPTURE),
+            Action::Void => (self.void(payment).await, VOID),
+            Action::Refund => (gateway.refund(&operation(payment, REFUND)).await, REFUND),
+            Action::AskGateway => (gateway.payment(&payment.key()).await, AUTHORIZE),
+            _ => (gateway.authorize(&authorize(purchase, payment)).await, AUTHORIZE),
+        };
+        report.map(|report| answer(&report, payment, operation))
+    }
+
+    /// Voids a payment. A gateway that has taken the money already refuses, and says so when it is asked how the payment stands.
+    async fn void(&self, payment: &Payment) -> Result<PaymentReport, Trouble> {
+        let gateway = &self.0.purchases.options.gateway;
+        match gateway.void(&operation(payment, VOID)).await {
+            Err(refused @ Trouble::Refused { .. }) => match gateway.payment(&payment.key()).await {
+                Ok(report) if report.state == GatewayState::Captured => Ok(report),
+                _ => Err(refused),
+            },
+            other => other,
+        }
+    }
+}
+
+fn authorize(purchase: &Purchase, payment: &Payment) -> Authorize {
+    Authorize {
+        payment_key: payment.key(),
+        operation_key: payment.operation_key(AUTHORIZE),
+        amount: payment.amount,
+        method: method_name(payment.method).to_owned(),
+        token: payment.token.clone(),
+        return_uri: purchase.facts.return_uri.clone(),
+    }
+}
+
+fn operation(payment: &Payment, name: &str) -> Operation {
+    Operation { payment_key: payment.key(), operation_key: payment.operation_key(name), amount: payment.amount }
+}
+
+/// What a report means for a purchase that has asked for this operation.
+fn answer(report: &PaymentReport, payment: &Payment, operation: &str) -> GatewayAnswer {
+    let of = |name| report.operation(&payment.operation_key(name)).map(|operation| &operation.state);
+    let failed = |name| match of(name) {
+        Some(OperationState::Failed { code }) => Some(code.clone()),
+        _ => None,
+    };
+    if operation == REFUND {
+        return match of(REFUND) {
+            Some(OperationState::Done) => GatewayAnswer::Refunded,
+            Some(OperationState::Failed { code }) => GatewayAnswer::RefundFailed { code: code.clone() },
+            Some(OperationState::Pending) | None => GatewayAnswer::Pending,
+        };
+    }
+    match &report.state {
+        GatewayState::Pending => GatewayAnswer::Pending,
+        GatewayState::ActionRequired { redirect_uri, .. } => {
+            GatewayAnswer::ActionRequired { redirect_uri: redirect_uri.clone() }
+        }
+        GatewayState::Authorized { .. } => match failed(CAPTURE) {
+            Some(code) if operation == CAPTURE => GatewayAnswer::CaptureFailed { code },
+            _ => GatewayAnswer::Authorized,
+        },
+        GatewayState::Declined { code, retryable } => {
+            GatewayAnswer::Declined { code: code.clone(), retryable: *retryable }
+        }
+        GatewayState::Voided => GatewayAnswer::Voided,
+        GatewayState::Captured => GatewayAnswer::Captured,
+    }
+}
+
+/// The method's name in the gateway's contract.
+pub(super) fn method_name(method: PaymentMethod) -> &'static str {
+    match method {
+        PaymentMethod::CreditCard => "CREDIT_CARD",
+        PaymentMethod::DebitCard => "DEBIT_CARD",
+        PaymentMethod::PayPal => "PAYPAL",
+        PaymentMethod::ApplePay => "APPLE_PAY",
+        PaymentMethod::GooglePay => "GOOGLE_PAY",
+        PaymentMethod::BankTransfer => "BANK_TRANSFER",
+        PaymentMethod::Other => "OTHER",
+    }
+}

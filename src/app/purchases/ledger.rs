@@ -1,0 +1,87 @@
+//! What a purchase asks of the ledger. The rows of the purchase commit with the change of seats.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::gateway::method_name;
+use crate::{
+    app::{App, Error, decisions::Accepted},
+    domain::{
+        ids::{ReservationId, ShowtimeId},
+        purchase::Purchase,
+        reservation::{Reservation, Tender},
+        seating::{Command, Refusal},
+    },
+    ledger::Request,
+};
+
+/// Why the ledger has given seats back that were sold by a purchase.
+const NOT_PAID: &str = "the payment failed";
+
+impl App {
+    /// Submits a command about the reservation of a purchase. Returns the reservation, and when that was decided.
+    pub(super) async fn decided(
+        &self,
+        request: Request,
+        named: Option<ReservationId>,
+    ) -> Result<(Arc<Reservation>, DateTime<Utc>), Error> {
+        let showtime_id = request.showtime_id;
+        let reply = self.decide(request).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
+        let accepted = Accepted::read(reply, named).map_err(|error| match (error, named) {
+            (Error::Refused(refused), Some(id)) if *refused.why == Refusal::NoReservation => Error::no_reservation(id),
+            (error, _) => error,
+        })?;
+        let missing = || Error::Lost("the ledger's reply has no reservation".to_owned());
+        Ok((accepted.reservation.ok_or_else(missing)?, accepted.now))
+    }
+
+    /// The command by which the payment of a purchase begins, or gets another time.
+    pub(super) fn pay(&self, purchase: &Purchase, span: Duration) -> Command {
+        Command::Pay {
+            reservation_id: purchase.facts.reservation_id,
+            customer_id: Some(purchase.facts.customer_id.clone()),
+            purchase_id: purchase.facts.purchase_id,
+            span,
+        }
+    }
+
+    /// The command that sells the seats of a purchase.
+    pub(super) fn confirm_paid(purchase: &Purchase) -> Command {
+        let tender = purchase.payment().map(|payment| Tender {
+            method: method_name(payment.method).to_lowercase(),
+            transaction_id: payment.key(),
+        });
+        Command::Confirm {
+            reservation_id: purchase.facts.reservation_id,
+            customer_id: None,
+            tender,
+            purchase_id: Some(purchase.facts.purchase_id),
+            late: false,
+        }
+    }
+
+    /// The command that gives up the seats of a purchase.
+    pub(super) fn give_up(purchase: &Purchase) -> Command {
+        let reservation_id = purchase.facts.reservation_id;
+        if purchase.is_sold() {
+            return Command::Release { reservation_id, seats: Vec::new(), reason: NOT_PAID.to_owned() };
+        }
+        Command::StopPayment { reservation_id, purchase_id: purchase.facts.purchase_id }
+    }
+
+    /// Until when a payment may be decided that begins now and may take this long: never past the close of the sale.
+    pub(super) async fn pay_until(
+        &self,
+        showtime_id: ShowtimeId,
+        span: Duration,
+        now: DateTime<Utc>,
+    ) -> Result<DateTime<Utc>, Error> {
+        let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
+        let delta = |span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX);
+        let closes = plan.facts.start_time.checked_sub_signed(delta(self.0.rules.seating.closing));
+        let until = now.checked_add_signed(delta(span));
+        let never = DateTime::<Utc>::MIN_UTC;
+        Ok(until.unwrap_or(never).min(closes.unwrap_or(never)))
+    }
+}
