@@ -80,6 +80,7 @@ pub mod domain;
 pub mod feed;
 pub mod grpc;
 pub mod ledger;
+pub mod payments;
 pub mod pb;
 pub mod remote;
 pub mod reports;

@@ -28,13 +28,13 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 
 pub use self::options::{Options, ProviderOptions, RedisOptions, SetupError};
-pub use crate::remote::Secret;
 use self::{
     cache::Cache,
     entry::{Content, Entry, Key},
     provider::{Provider, Unavailable},
     single_flight::SingleFlight,
 };
+pub use crate::remote::Secret;
 use crate::{
     clock::Clock,
     domain::movie::{Movie, MovieId, Source, Sourced},

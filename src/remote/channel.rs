@@ -18,7 +18,6 @@ use rustls::{
 use thiserror::Error;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 
-
 /// The interval of pings. They are also sent while the connection is idle, to detect a peer that vanished.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -73,10 +73,8 @@ pub async fn serve(
         names.iter().fold(builder, |builder, name| builder.with_service_name(*name))
     };
     let (_, health) = tonic_health::server::health_reporter();
-    let routes = routes
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
-        .add_service(health);
+    let routes =
+        routes.add_service(reflection().build_v1()?).add_service(reflection().build_v1alpha()?).add_service(health);
     let serving = server.add_routes(routes).serve_with_incoming_shutdown(
         TcpIncoming::from(listener).with_nodelay(Some(true)),
         shutdown.clone().cancelled_owned(),

@@ -35,6 +35,7 @@ struct Instruments {
     feed_messages: Counter<u64>,
     cache_calls: Histogram<f64>,
     provider_calls: Histogram<f64>,
+    gateway_calls: Histogram<f64>,
     breaker: Gauge<u64>,
 }
 
@@ -91,6 +92,7 @@ impl Instruments {
             sinks: SinkInstruments::new(meter),
             cache_calls: seconds("boxoffice.cache.duration", "Time spent on one call to the movie cache"),
             provider_calls: seconds("boxoffice.provider.duration", "Time of one attempt at the movie provider"),
+            gateway_calls: seconds("boxoffice.gateway.duration", "Time of one call of the payment gateway"),
             streams: level("boxoffice.request.active", "Requests in flight"),
             connections: level("boxoffice.connection.active", "Open connections"),
             connections_refused: count(
@@ -240,6 +242,12 @@ pub fn cache_call(backend: &'static str, call: &'static str, outcome: &'static s
 pub fn provider_call(method: &'static str, outcome: &'static str, elapsed: Duration) {
     let labels = [KeyValue::new("method", method), KeyValue::new("outcome", outcome)];
     record(|instruments| instruments.provider_calls.record(elapsed.as_secs_f64(), &labels));
+}
+
+/// Records a call of the payment gateway that ended as `ok`, `not_found`, `refused` or `unknown`.
+pub fn gateway_call(method: &'static str, outcome: &'static str, elapsed: Duration) {
+    let labels = [KeyValue::new("method", method), KeyValue::new("outcome", outcome)];
+    record(|instruments| instruments.gateway_calls.record(elapsed.as_secs_f64(), &labels));
 }
 
 /// Records the state of a circuit breaker: 0 closed, 1 half open, 2 open.
