@@ -10,6 +10,8 @@ pub mod layers;
 mod methods;
 mod movies;
 mod operations;
+mod payments;
+mod purchases;
 pub mod ready;
 mod reports;
 mod request_context;

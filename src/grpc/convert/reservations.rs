@@ -45,7 +45,7 @@ pub(crate) fn reserve(request: &pb::ReserveSeatsRequest) -> Result<Reserve, Viol
     finish(violations, wanted)
 }
 
-fn choice(seats: &[pb::Seat], count: i32) -> Result<Choice, Violations> {
+pub(super) fn choice(seats: &[pb::Seat], count: i32) -> Result<Choice, Violations> {
     let mut violations = Violations::new();
     let best = u16::try_from(count).ok().filter(|count| usize::from(*count) <= MOST_SEATS);
     if best.is_none() {

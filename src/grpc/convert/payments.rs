@@ -1,0 +1,105 @@
+//! Payments.
+
+use super::{
+    common::{finish, page},
+    values::{money, optional, timestamp},
+};
+use crate::{
+    app::{PageRequest, StoredPayment},
+    domain::{
+        ids::{PaymentId, PurchaseId, ReservationId},
+        money::Money,
+        purchase::{Payment, PaymentMethod, PaymentState},
+        reservation::CustomerId,
+        violations::Violations,
+    },
+    pb::boxoffice::v1 as pb,
+};
+
+/// Reads the payment that a request names, and the customer to whom it must belong.
+pub(crate) fn payment_ref(
+    payment_id: &str,
+    customer_id: &str,
+) -> Result<(PaymentId, Option<CustomerId>), Violations> {
+    let mut violations = Violations::new();
+    let payment_id = violations.take("payment_id", PaymentId::parse(payment_id));
+    let customer_id = violations.take("customer_id", optional(customer_id, CustomerId::parse));
+    finish(violations, payment_id.zip(customer_id))
+}
+
+/// Which payments a list has.
+type PaymentFilter = (Option<CustomerId>, Option<PurchaseId>);
+
+pub(crate) fn list_payments(request: pb::ListPaymentsRequest) -> Result<(PaymentFilter, PageRequest), Violations> {
+    let mut violations = Violations::new();
+    let customer_id = violations.take("customer_id", optional(&request.customer_id, CustomerId::parse));
+    let purchase_id = violations.take("purchase_id", optional(&request.purchase_id, PurchaseId::parse));
+    let page = page(&mut violations, request.page_size, request.page_token);
+    finish(violations, customer_id.zip(purchase_id).map(|filter| (filter, page)))
+}
+
+pub(crate) fn payment(stored: &StoredPayment) -> pb::Payment {
+    let StoredPayment { payment, purchase_id, reservation_id, customer_id } = stored;
+    message(payment, *purchase_id, *reservation_id, customer_id)
+}
+
+/// A payment of a purchase.
+pub(super) fn message(
+    payment: &Payment,
+    purchase_id: PurchaseId,
+    reservation_id: ReservationId,
+    customer_id: &CustomerId,
+) -> pb::Payment {
+    let refunded = Money { minor: payment.refunded_minor, ..payment.amount };
+    pb::Payment {
+        payment_id: payment.payment_id.to_string(),
+        purchase_id: purchase_id.to_string(),
+        reservation_id: reservation_id.to_string(),
+        customer_id: customer_id.as_str().to_owned(),
+        amount: Some(money(payment.amount)),
+        refunded_amount: Some(money(refunded)),
+        state: state(payment.state).into(),
+        method: method(payment.method).into(),
+        decline_code: payment.decline_code.clone(),
+        create_time: Some(timestamp(payment.create_time)),
+        process_time: payment.process_time.map(timestamp),
+    }
+}
+
+fn state(state: PaymentState) -> pb::PaymentState {
+    match state {
+        PaymentState::Pending => pb::PaymentState::Pending,
+        PaymentState::Processing => pb::PaymentState::Processing,
+        PaymentState::Authorized => pb::PaymentState::Authorized,
+        PaymentState::Completed => pb::PaymentState::Completed,
+        PaymentState::Declined => pb::PaymentState::Declined,
+        PaymentState::Refunded => pb::PaymentState::Refunded,
+        PaymentState::Voided => pb::PaymentState::Voided,
+    }
+}
+
+fn method(method: PaymentMethod) -> pb::PaymentMethod {
+    match method {
+        PaymentMethod::CreditCard => pb::PaymentMethod::CreditCard,
+        PaymentMethod::DebitCard => pb::PaymentMethod::DebitCard,
+        PaymentMethod::PayPal => pb::PaymentMethod::Paypal,
+        PaymentMethod::ApplePay => pb::PaymentMethod::ApplePay,
+        PaymentMethod::GooglePay => pb::PaymentMethod::GooglePay,
+        PaymentMethod::BankTransfer => pb::PaymentMethod::BankTransfer,
+        PaymentMethod::Other => pb::PaymentMethod::Other,
+    }
+}
+
+/// Reads a method of payment.
+pub(super) fn read_method(method: i32) -> Result<PaymentMethod, Violations> {
+    match pb::PaymentMethod::try_from(method) {
+        Ok(pb::PaymentMethod::CreditCard) => Ok(PaymentMethod::CreditCard),
+        Ok(pb::PaymentMethod::DebitCard) => Ok(PaymentMethod::DebitCard),
+        Ok(pb::PaymentMethod::Paypal) => Ok(PaymentMethod::PayPal),
+        Ok(pb::PaymentMethod::ApplePay) => Ok(PaymentMethod::ApplePay),
+        Ok(pb::PaymentMethod::GooglePay) => Ok(PaymentMethod::GooglePay),
+        Ok(pb::PaymentMethod::BankTransfer) => Ok(PaymentMethod::BankTransfer),
+        Ok(pb::PaymentMethod::Other) => Ok(PaymentMethod::Other),
+        Ok(pb::PaymentMethod::Unspecified) | Err(_) => Err(Violations::one("", "must be a known method of payment")),
+    }
+}

@@ -1,0 +1,40 @@
+//! `boxoffice.v1.Payments`
+
+use tonic::{Request, Response, Status};
+
+use super::{convert, services::Service};
+use crate::pb::boxoffice::v1::{self as pb, payments_server::Payments};
+
+#[tonic::async_trait]
+impl Payments for Service {
+    async fn get_payment(
+        &self,
+        request: Request<pb::GetPaymentRequest>,
+    ) -> Result<Response<pb::GetPaymentResponse>, Status> {
+        self.read(
+            request,
+            |message| convert::payment_ref(&message.payment_id, &message.customer_id),
+            |app, origin, (id, customer)| async move { app.payment(&origin, id, customer.as_ref()).await },
+            |payment| pb::GetPaymentResponse { payment: Some(convert::payment(&payment)) },
+        )
+        .await
+    }
+
+    async fn list_payments(
+        &self,
+        request: Request<pb::ListPaymentsRequest>,
+    ) -> Result<Response<pb::ListPaymentsResponse>, Status> {
+        self.read(
+            request,
+            convert::list_payments,
+            |app, origin, ((customer, purchase), page)| async move {
+                app.payments(&origin, (customer.as_ref(), purchase), &page).await
+            },
+            |page| pb::ListPaymentsResponse {
+                payments: page.payments.iter().map(convert::payment).collect(),
+                next_page_token: page.next,
+            },
+        )
+        .await
+    }
+}
