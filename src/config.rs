@@ -26,6 +26,7 @@ mod choices;
 mod cli;
 mod command;
 mod declare;
+mod demos;
 mod location;
 mod names;
 mod options;
@@ -46,10 +47,11 @@ use self::{declare::Section as _, sources::Settings};
 
 pub use choices::{AccessibleSeats, LogFormat, Migrate, OrphanSeats, Sample};
 pub use command::{Command, DeadLetters, EventAction, Parsed, Stop};
+pub use demos::{DemoGateway, DemoProvider, Faults, GatewayFaults};
 pub use location::DatabaseLocation;
 pub use options::{
-    Cache, Cinema, Config, Database, DemoConfig, DemoProvider, Exposure, Faults, Grpc, Http, Limits, Observability,
-    ProjectConfig, Projector, Provider, Reports, Seats, Webhooks, WebhooksConfig,
+    Cache, Cinema, Config, Database, DemoConfig, DemoGatewayConfig, Exposure, Grpc, Http, Limits, Observability,
+    Payments, ProjectConfig, Projector, Provider, Reports, Seats, Webhooks, WebhooksConfig,
 };
 pub use problem::Problem;
 pub use secret::{Secret, SecretUrl};

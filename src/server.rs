@@ -1,13 +1,14 @@
 //! The composition root: makes the parts, joins them, runs them, and stops them in order.
 //!
 //! Start: the limit on open files, the ports, the admin page, the demo provider, the store and its schema, the movies, the ledger, the feed, the
-//! app, the gRPC port with its health at `NOT_SERVING`, the sample, then `SERVING`. Stop: `NOT_SERVING`, no new connections, the requests in
+//! app, the demo gateway, the gRPC port with its health at `NOT_SERVING`, the sample, then `SERVING`. Stop: `NOT_SERVING`, no new connections, the requests in
 //! flight, the changes that they began, the store, telemetry. Each wait has a limit; `drain.rs` has the steps.
 
 pub mod admin;
 mod banner;
 pub mod coalesce;
 pub mod commands;
+mod demos;
 mod drain;
 mod event_commands;
 mod failure;
@@ -23,7 +24,6 @@ mod socket;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -34,11 +34,12 @@ use crate::{
     feed::Feed,
     grpc::{self, connections::Connections, layers},
     ledger::{Ledger, TimeSource},
+    payments::Gateway,
     reports::Reader,
     sinks,
     store::{self, Store},
     telemetry::{self, connection_errors, metrics},
-    upstream::{Movies, demo},
+    upstream::Movies,
 };
 use drain::Lifecycle;
 pub use failure::Failure;
@@ -69,13 +70,15 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
         let pages = admin::serve(admin, registry, move || health.clone().readiness());
         lifecycle.tasks.spawn(async move { failure::log_if_failed("the admin port", pages.await) });
     }
-    let (provider, demo) = provider(config, &lifecycle).await?;
+    let (provider, demo) = demos::provider(config, &lifecycle).await?;
+    let gateway = demos::Gateway::bind(config).await?;
     let built = tokio::select! {
-        built = Box::pin(build(config, &provider, &health)) => built?,
+        built = Box::pin(build(config, &provider, gateway.url(), &health)) => built?,
         // There is nothing to drain yet.
         () = lifecycle.shutdown.cancelled() => return Ok(()),
     };
-    let (store, ledger, feed, app) = built;
+    let (store, ledger, feed, app, _gateway) = built;
+    let demo_gateway = gateway.start(config, &lifecycle)?;
     lifecycle.tasks.spawn(feed.clone().run(lifecycle.shutdown.clone()));
     let delivery =
         sinks::run(options::sinks(config), store.clone(), feed.clone(), Clock::System, lifecycle.shutdown.clone());
@@ -102,7 +105,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     if !lifecycle.shutdown.is_cancelled() {
         lifecycle.tasks.spawn(health.clone().monitor(lifecycle.shutdown.clone()));
         health.ready(true).await;
-        let addresses = banner::Addresses { grpc: bound.address, admin: bound.admin_address, demo };
+        let addresses = banner::Addresses { grpc: bound.address, admin: bound.admin_address, demo, demo_gateway };
         banner::show(config, &app, &addresses).await;
     }
 
@@ -111,8 +114,14 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     outcome
 }
 
-/// Opens the store, and makes the ledger, the feed and the app on it.
-async fn build(config: &Config, provider: &str, health: &Health) -> Result<(Store, Ledger, Feed, App), Failure> {
+/// Opens the store, makes the ledger, the feed and the app on it, and the client of the payment gateway.
+async fn build(
+    config: &Config,
+    provider: &str,
+    gateway: &str,
+    health: &Health,
+) -> Result<(Store, Ledger, Feed, App, Gateway), Failure> {
+    let gateway = Gateway::new(&options::payments(config, gateway)?)?;
     let store = Store::open(&options::store(config)).await?;
     let sinks = options::sinks(config);
     sinks::check(&sinks).await?;
@@ -129,7 +138,7 @@ async fn build(config: &Config, provider: &str, health: &Health) -> Result<(Stor
     let app =
         App::new(store.clone(), movies.clone(), ledger.clone(), feed.clone(), reports, Clock::System, rules).await?;
     health.watch(store.clone(), movies);
-    Ok((store, ledger, feed, app))
+    Ok((store, ledger, feed, app, gateway))
 }
 
 /// Makes the sample. If that fails the service runs all the same, and the next start makes what is missing.
@@ -178,18 +187,6 @@ async fn listen(
 ) -> Result<Listener, Failure> {
     let bound = Listener::bind(address, most, connections, stop.clone()).await;
     bound.map_err(|error| format!("--{option} {address}: {}", telemetry::cause::of_io(&error)).into())
-}
-
-/// The movie provider's address: the configured one, or that of a demo provider that is started here.
-async fn provider(config: &Config, lifecycle: &Lifecycle) -> Result<(String, Option<SocketAddr>), Failure> {
-    if let Some(url) = &config.provider.provider_url {
-        return Ok((url.expose().to_owned(), None));
-    }
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = listener.local_addr()?;
-    let demo = demo::serve(listener, demo::Options::default(), lifecycle.requests_ended.clone());
-    lifecycle.tasks.spawn(async move { failure::log_if_failed("the demo provider", demo.await) });
-    Ok((format!("http://{address}"), Some(address)))
 }
 
 /// Logs what went wrong with connections, a line a second for each kind, until the requests have ended.

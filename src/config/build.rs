@@ -8,8 +8,8 @@ use super::{
     command::{Command, DeadLetters, EventAction},
     declare::Section,
     options::{
-        Config, DemoConfig, EventsConfig, Grpc, HealthcheckConfig, OfEvents, Output, Probe, ProjectConfig,
-        WebhooksConfig,
+        Config, DemoConfig, DemoGatewayConfig, EventsConfig, Grpc, HealthcheckConfig, OfEvents, Output, Probe,
+        ProjectConfig, WebhooksConfig,
     },
     problem::Problem,
     row::Row,
@@ -33,6 +33,11 @@ pub(super) fn command(
             let config = DemoConfig::read(&mut settings);
             checks::demo(&mut settings, &config);
             Command::DemoProvider(config)
+        }
+        Subcommand::DemoGateway => {
+            let config = DemoGatewayConfig::read(&mut settings);
+            checks::demo_gateway(&mut settings, &config);
+            Command::DemoGateway(config)
         }
         Subcommand::Project => {
             let config = ProjectConfig::read(&mut settings);

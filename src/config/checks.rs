@@ -13,10 +13,11 @@ use rustls::{
 use url::Url;
 
 use super::{
+    demos::{DemoGateway, DemoProvider},
     location::DatabaseLocation,
     options::{
-        Cache, Config, Database, DemoConfig, DemoProvider, Events, Exposure, Grpc, Http, Limits, Observability,
-        ProjectConfig, Projector, Provider, Reports, Webhooks, WebhooksConfig,
+        Cache, Config, Database, DemoConfig, DemoGatewayConfig, Events, Exposure, Grpc, Http, Limits, Observability,
+        Payments, ProjectConfig, Projector, Provider, Reports, Webhooks, WebhooksConfig,
     },
     row::Row,
     secret::SecretUrl,
@@ -39,6 +40,7 @@ pub(super) fn service(settings: &mut Settings, config: &Config) {
     }
     redis(settings, &config.cache);
     provider(settings, &config.provider);
+    payments(settings, &config.payments);
     sinks(settings, &config.events);
     settings.demand(
         &[Limits::request_timeout, Limits::max_request_timeout],
@@ -51,13 +53,31 @@ pub(super) fn service(settings: &mut Settings, config: &Config) {
 pub(super) fn demo(settings: &mut Settings, config: &DemoConfig) {
     let provider = &config.provider;
     exposed(settings, &config.exposure, DemoProvider::listen, Some(provider.listen));
-    let (certificate, key) = (DemoProvider::tls_cert, DemoProvider::tls_key);
-    let paired = provider.tls_cert.is_some() == provider.tls_key.is_some();
-    let unpaired = if provider.tls_cert.is_some() { [certificate, key] } else { [key, certificate] };
-    settings.demand(&unpaired, paired, format!("needs {} beside it", unpaired[1].flag()));
-    pem(settings, certificate, provider.tls_cert.as_ref(), Pem::Certificates);
-    pem(settings, key, provider.tls_key.as_ref(), Pem::PrivateKey);
+    let (certificate, key) = (provider.tls_cert.as_ref(), provider.tls_key.as_ref());
+    identity(settings, (DemoProvider::tls_cert, certificate), (DemoProvider::tls_key, key));
     observability(settings, &config.observability);
+}
+
+pub(super) fn demo_gateway(settings: &mut Settings, config: &DemoGatewayConfig) {
+    let gateway = &config.gateway;
+    exposed(settings, &config.exposure, DemoGateway::listen, Some(gateway.listen));
+    settings.demand(&[DemoGateway::data_dir], !gateway.data_dir.is_file(), "is a file, not a folder");
+    let (certificate, key) = (gateway.tls_cert.as_ref(), gateway.tls_key.as_ref());
+    identity(settings, (DemoGateway::tls_cert, certificate), (DemoGateway::tls_key, key));
+    observability(settings, &config.observability);
+}
+
+/// A certificate and its private key are given together.
+fn identity(
+    settings: &mut Settings,
+    (certificate, certificate_file): (Row, Option<&PathBuf>),
+    (key, key_file): (Row, Option<&PathBuf>),
+) {
+    let paired = certificate_file.is_some() == key_file.is_some();
+    let unpaired = if certificate_file.is_some() { [certificate, key] } else { [key, certificate] };
+    settings.demand(&unpaired, paired, format!("needs {} beside it", unpaired[1].flag()));
+    pem(settings, certificate, certificate_file, Pem::Certificates);
+    pem(settings, key, key_file, Pem::PrivateKey);
 }
 
 pub(super) fn project(settings: &mut Settings, config: &ProjectConfig) {
@@ -166,6 +186,31 @@ fn provider(settings: &mut Settings, provider: &Provider) {
         provider.provider_fresh <= provider.provider_stale,
         "is longer than --provider-stale: a movie cannot be fresh when it is too old to be stale",
     );
+}
+
+fn payments(settings: &mut Settings, payments: &Payments) {
+    let url = payments.payment_gateway_url.as_ref();
+    if let Some(url) = url {
+        endpoint(settings, Payments::payment_gateway_url, url);
+    }
+    let encrypted = url.is_some_and(|url| url.scheme() == "https");
+    let needless = "has a meaning only with a --payment-gateway-url that begins with https://";
+    let (insecure, file) = (payments.payment_gateway_insecure, payments.payment_gateway_ca_file.as_ref());
+    let (url_row, insecure_row, file_row) =
+        (Payments::payment_gateway_url, Payments::payment_gateway_insecure, Payments::payment_gateway_ca_file);
+    settings.demand(&[insecure_row, url_row], encrypted || !insecure, needless);
+    settings.demand(&[file_row, url_row], encrypted || file.is_none(), needless);
+    settings.demand(
+        &[file_row, insecure_row],
+        !insecure || file.is_none(),
+        "contradicts --payment-gateway-insecure: the certificate is verified or it is not",
+    );
+    settings.demand(
+        &[Payments::payment_gateway_key, url_row],
+        url.is_some() || payments.payment_gateway_key.is_none(),
+        "has a meaning only with a --payment-gateway-url",
+    );
+    pem(settings, file_row, file, Pem::Authorities);
 }
 
 fn sinks(settings: &mut Settings, events: &Events) {

@@ -7,7 +7,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, parser::ValueS
 
 use super::{
     declare::Section as _,
-    options::{Config, DemoConfig, EventsConfig, File, HealthcheckConfig, Output, ProjectConfig, WebhooksConfig},
+    options::{
+        Config, DemoConfig, DemoGatewayConfig, EventsConfig, File, HealthcheckConfig, Output, ProjectConfig,
+        WebhooksConfig,
+    },
     row::Row,
     values::Form,
 };
@@ -30,6 +33,7 @@ pub(super) enum Subcommand {
     Serve,
     Migrate,
     DemoProvider,
+    DemoGateway,
     Project,
     Webhooks,
     CheckConfig,
@@ -39,10 +43,11 @@ pub(super) enum Subcommand {
 }
 
 impl Subcommand {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Serve,
         Self::Migrate,
         Self::DemoProvider,
+        Self::DemoGateway,
         Self::Project,
         Self::Webhooks,
         Self::CheckConfig,
@@ -56,6 +61,7 @@ impl Subcommand {
             Self::Serve => "serve",
             Self::Migrate => "migrate",
             Self::DemoProvider => "demo-provider",
+            Self::DemoGateway => "demo-gateway",
             Self::Project => "project",
             Self::Webhooks => "webhooks",
             Self::CheckConfig => "check-config",
@@ -70,6 +76,7 @@ impl Subcommand {
             Self::Serve => "Run the service (the default without a subcommand)",
             Self::Migrate => "Bring the database's schema up to date, and exit",
             Self::DemoProvider => "Run the demo movie provider alone, with options for its faults",
+            Self::DemoGateway => "Run the demo payment gateway alone, with options for its faults",
             Self::Project => "Fill a reporting database from the events of a service",
             Self::Webhooks => "Deliver the events of a running service to HTTP endpoints, as signed webhooks",
             Self::CheckConfig => "Print the effective configuration, secrets masked, or all that is wrong with it",
@@ -89,6 +96,7 @@ impl Subcommand {
         let mut rows = match self {
             Self::Serve | Self::Migrate | Self::CheckConfig => Config::rows(),
             Self::DemoProvider => DemoConfig::rows(),
+            Self::DemoGateway => DemoGatewayConfig::rows(),
             Self::Project => ProjectConfig::rows(),
             Self::Webhooks => WebhooksConfig::rows(),
             Self::Healthcheck => HealthcheckConfig::rows(),

@@ -3,7 +3,7 @@
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use super::{
-    options::{Config, DemoConfig, ProjectConfig, WebhooksConfig},
+    options::{Config, DemoConfig, DemoGatewayConfig, ProjectConfig, WebhooksConfig},
     problem::Problem,
 };
 
@@ -16,6 +16,8 @@ pub enum Command {
     Migrate(Config),
     /// Run the demo provider alone.
     DemoProvider(DemoConfig),
+    /// Run the demo payment gateway alone.
+    DemoGateway(DemoGatewayConfig),
     /// Fill a reporting database.
     Project(ProjectConfig),
     /// Deliver events to HTTP endpoints.

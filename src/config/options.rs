@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use super::{
     choices::{AccessibleSeats, LogFormat, Migrate, OrphanSeats, Sample},
     declare::{Section, options, sections},
+    demos::{DemoGateway, DemoProvider, Faults, GatewayFaults},
     row::Row,
     secret::{Secret, SecretUrl},
     sinks::Sinks,
@@ -36,6 +37,8 @@ sections! {
         cache: Cache,
         /// The movie provider.
         provider: Provider,
+        /// The payment gateway.
+        payments: Payments,
         /// The rules of the deployment.
         cinema: Cinema,
         /// The ledger, the sweep, and seat maps.
@@ -58,6 +61,18 @@ sections! {
         exposure: Exposure,
         /// How it misbehaves.
         faults: Faults,
+        /// Logs and traces.
+        observability: Observability,
+    }
+
+    /// What `demo-gateway` takes.
+    pub struct DemoGatewayConfig {
+        /// The port, the file, and who is served.
+        gateway: DemoGateway,
+        /// Who may reach the port.
+        exposure: Exposure,
+        /// How it misbehaves.
+        faults: GatewayFaults,
         /// Logs and traces.
         observability: Observability,
     }
@@ -176,6 +191,20 @@ options! {
         provider_absent: Duration = "30s" in ZERO..=DAY,
     }
 
+    /// The payment gateway.
+    pub struct Payments under "Payment gateway" {
+        /// `http://` or `https://`; none: the demo gateway, in the process, on loopback.
+        payment_gateway_url: Option<SecretUrl>,
+        /// Key sent with each call. Prefer the environment or the file: other users of the machine can read flags.
+        payment_gateway_key: Option<Secret>,
+        /// PEM file with the authority that signed the gateway's certificate.
+        payment_gateway_ca_file: Option<PathBuf>,
+        /// Do not verify the gateway's certificate; for development.
+        payment_gateway_insecure: bool = false,
+        /// Longest wait for one call.
+        payment_gateway_timeout: Duration = "10s" in MILLISECOND..=MINUTE,
+    }
+
     /// The rules of the deployment.
     pub struct Cinema under "Cinema" {
         /// How long seats are held, unless the showtime has a hold duration of its own.
@@ -281,34 +310,6 @@ options! {
         log_level: String = "info",
         /// OpenTelemetry collector that accepts traces over gRPC; none: no traces.
         otlp_endpoint: Option<SecretUrl>,
-    }
-
-    /// The port of the demo provider, and who is served.
-    pub struct DemoProvider under "Listening" for "demo" {
-        /// Address; port 0 picks a free one.
-        listen: SocketAddr = "127.0.0.1:50061",
-        /// Key that callers must send; none: every caller is served.
-        api_key: Option<Secret>,
-        /// PEM file with the certificate; none: no TLS.
-        tls_cert: Option<PathBuf>,
-        /// PEM file with the certificate's private key.
-        tls_key: Option<PathBuf>,
-    }
-
-    /// How the demo provider misbehaves.
-    pub struct Faults under "Faults (they can be changed while it runs, too)" for "demo" {
-        /// Delay of every answer.
-        latency: Duration = "0s" in ZERO..=HOUR,
-        /// Random further delay, up to this.
-        jitter: Duration = "0s" in ZERO..=HOUR,
-        /// Per cent of calls that fail with a gRPC error.
-        failure_percent: u8 = 0 in 0..=100,
-        /// Per cent of calls that are OK and say in their answer that they failed.
-        in_band_percent: u8 = 0 in 0..=100,
-        /// Every call fails at once with UNAVAILABLE.
-        outage: bool = false,
-        /// Every call is accepted and never answered.
-        black_hole: bool = false,
     }
 
     /// The service whose events are projected, and the database with the tables.

@@ -16,13 +16,14 @@ pub(super) struct Addresses {
     pub(super) grpc: SocketAddr,
     pub(super) admin: Option<SocketAddr>,
     pub(super) demo: Option<SocketAddr>,
+    pub(super) demo_gateway: Option<SocketAddr>,
 }
 
 pub(super) async fn show(config: &Config, app: &App, addresses: &Addresses) {
     if config.observability.log_format == LogFormat::Json {
         let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
-        let (admin, demo) = (text(addresses.admin), text(addresses.demo));
-        tracing::info!(grpc = %addresses.grpc, admin, demo, "Boxoffice is ready");
+        let (admin, demo, demo_gateway) = (text(addresses.admin), text(addresses.demo), text(addresses.demo_gateway));
+        tracing::info!(grpc = %addresses.grpc, admin, demo, demo_gateway, "Boxoffice is ready");
         return;
     }
     let mut lines = vec![format!("Boxoffice is ready: gRPC and grpc-web on http://{}", addresses.grpc)];
@@ -37,6 +38,11 @@ pub(super) async fn show(config: &Config, app: &App, addresses: &Addresses) {
     match (addresses.demo, &config.provider.provider_url) {
         (Some(demo), _) => lines.push(format!("  demo provider on http://{demo}")),
         (None, Some(url)) => lines.push(format!("  movies from {url}")),
+        (None, None) => {}
+    }
+    match (addresses.demo_gateway, &config.payments.payment_gateway_url) {
+        (Some(demo), _) => lines.push(format!("  demo gateway on http://{demo}")),
+        (None, Some(url)) => lines.push(format!("  payments by {url}")),
         (None, None) => {}
     }
     lines.push(String::new());

@@ -11,11 +11,14 @@ use super::{event_commands, failure::Failure, open_files::OpenFiles, options, se
 use crate::{
     asyncapi,
     clock::Clock,
-    config::{Command, Config, DemoConfig, Observability, ProjectConfig, Webhooks},
-    pb, reports,
+    config::{Command, Config, DemoConfig, DemoGatewayConfig, Observability, ProjectConfig, Webhooks},
+    payments::demo as gateway,
+    pb,
+    remote::{Secret, demo::Tls},
+    reports,
     store::Store,
     telemetry::{self, cause},
-    upstream::{self, demo},
+    upstream::demo,
     webhooks,
 };
 
@@ -43,6 +46,9 @@ pub fn run(command: Command) -> ExitCode {
         Command::Migrate(config) => with_runtime(&config.observability.clone(), async |_| migrate(&config).await),
         Command::DemoProvider(config) => {
             with_runtime(&config.observability.clone(), async |_| demo_provider(config).await)
+        }
+        Command::DemoGateway(config) => {
+            with_runtime(&config.observability.clone(), async |_| demo_gateway(config).await)
         }
         Command::Project(config) => with_runtime(&config.observability.clone(), async |_| project(config).await),
         Command::Webhooks(config) if config.webhooks.list => list_webhooks(&config.webhooks),
@@ -88,6 +94,7 @@ fn wrong_url(command: &Command) -> Option<String> {
             ("database-url", projection.database.check().err()?.to_string())
         }
         Command::DemoProvider(_)
+        | Command::DemoGateway(_)
         | Command::Healthcheck { .. }
         | Command::Events { .. }
         | Command::Webhooks(_)
@@ -124,17 +131,9 @@ async fn migrate(config: &Config) -> Result<(), Failure> {
 /// Runs the demo provider alone.
 async fn demo_provider(config: DemoConfig) -> Result<(), Failure> {
     let DemoConfig { provider, faults, .. } = config;
-    let read =
-        |file: &Path| std::fs::read(file).map_err(|error| format!("{}: {}", file.display(), cause::of_io(&error)));
-    let tls = match (&provider.tls_cert, &provider.tls_key) {
-        (Some(certificate), Some(key)) => Some(demo::Tls { cert_pem: read(certificate)?, key_pem: read(key)? }),
-        _ => None,
-    };
-    let listen = provider.listen;
-    let taken = |error| format!("--listen {listen}: {}", cause::of_io(&error));
-    let listener = TcpListener::bind(listen).await.map_err(taken)?;
+    let tls = tls(provider.tls_cert.as_deref(), provider.tls_key.as_deref())?;
+    let (listener, address) = listen(provider.listen).await?;
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let address = listener.local_addr()?;
     let options = demo::Options {
         faults: demo::Faults {
             latency: faults.latency,
@@ -144,13 +143,58 @@ async fn demo_provider(config: DemoConfig) -> Result<(), Failure> {
             outage: faults.outage,
             black_hole: faults.black_hole,
         },
-        api_key: provider.api_key.as_ref().map(|key| upstream::Secret::new(key.expose())),
+        api_key: provider.api_key.as_ref().map(|key| Secret::new(key.expose())),
         tls,
     };
     let shutdown = CancellationToken::new();
     signals::cancel_on_signal(shutdown.clone())?;
     telemetry::print(&format!("demo provider on {scheme}://{address}"));
     Ok(demo::serve(listener, options, shutdown).await?)
+}
+
+/// Runs the demo gateway alone.
+async fn demo_gateway(config: DemoGatewayConfig) -> Result<(), Failure> {
+    let DemoGatewayConfig { gateway: options, faults, .. } = config;
+    let tls = tls(options.tls_cert.as_deref(), options.tls_key.as_deref())?;
+    let (listener, address) = listen(options.listen).await?;
+    let book = gateway::Book::open(&options.data_dir)?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let options = gateway::Options {
+        faults: gateway::Faults {
+            latency: faults.latency,
+            jitter: faults.jitter,
+            failure_percent: faults.failure_percent,
+            outage: faults.outage,
+            black_hole: faults.black_hole,
+            lost_reply_percent: faults.lost_reply_percent,
+            refund_delay: faults.refund_delay,
+            action_timeout: faults.action_timeout,
+        },
+        api_key: options.api_key.as_ref().map(|key| Secret::new(key.expose())),
+        tls,
+    };
+    let shutdown = CancellationToken::new();
+    signals::cancel_on_signal(shutdown.clone())?;
+    telemetry::print(&format!("demo gateway on {scheme}://{address}"));
+    Ok(gateway::serve(listener, book, options, shutdown).await?)
+}
+
+/// The identity of a demo server, if both files are given.
+fn tls(certificate: Option<&Path>, key: Option<&Path>) -> Result<Option<Tls>, Failure> {
+    let read =
+        |file: &Path| std::fs::read(file).map_err(|error| format!("{}: {}", file.display(), cause::of_io(&error)));
+    Ok(match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(Tls { cert_pem: read(certificate)?, key_pem: read(key)? }),
+        _ => None,
+    })
+}
+
+/// Opens the port of a demo server.
+async fn listen(address: SocketAddr) -> Result<(TcpListener, SocketAddr), Failure> {
+    let taken = |error| format!("--listen {address}: {}", cause::of_io(&error));
+    let listener = TcpListener::bind(address).await.map_err(taken)?;
+    let bound = listener.local_addr()?;
+    Ok((listener, bound))
 }
 
 /// Fills a reporting database.

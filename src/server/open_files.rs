@@ -19,6 +19,9 @@ const PROCESS: u64 = 32;
 const REDIS: u64 = 6;
 /// One connection, and one that is being opened in its place. The embedded demo provider has the other ends, too.
 const PROVIDER: u64 = 4;
+/// One connection, and one that is being opened in its place. The embedded demo gateway has the other ends, too, and its file,
+/// the lock beside it, and the port.
+const GATEWAY: u64 = 7;
 /// The event queue of the exporter's runtime, its connection, and one that is being opened in its place.
 const COLLECTOR: u64 = 6;
 
@@ -105,7 +108,7 @@ fn reserve(config: &Config) -> u64 {
     let redis = config.cache.redis_url.as_ref().map_or(0, |_| REDIS);
     let collector = config.observability.otlp_endpoint.as_ref().map_or(0, |_| COLLECTOR);
     let reports = options::reports(config).map_or(0, |reports| reports.open_files());
-    PROCESS + PROVIDER + admin + options::store(config).open_files() + writers + redis + collector + reports
+    PROCESS + PROVIDER + GATEWAY + admin + options::store(config).open_files() + writers + redis + collector + reports
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use crate::{
     domain::seating::{self, OrphanRule},
     feed,
     grpc::{connections, layers},
-    ledger, reports,
+    ledger, payments, remote, reports,
     server::limits,
     sinks, store,
     telemetry::{self, cause},
@@ -60,6 +60,22 @@ pub(super) fn upstream(config: &Config, url: &str) -> Result<upstream::Options, 
         fresh: provider.provider_fresh,
         stale: provider.provider_stale,
         absent: provider.provider_absent,
+    })
+}
+
+/// Fails if the file of `--payment-gateway-ca-file` cannot be read.
+pub(super) fn payments(config: &Config, url: &str) -> Result<payments::Options, String> {
+    let gateway = &config.payments;
+    let read = |file: &PathBuf| {
+        let unreadable = |error| format!("--payment-gateway-ca-file {}: {}", file.display(), cause::of_io(&error));
+        std::fs::read(file).map_err(unreadable)
+    };
+    Ok(payments::Options {
+        url: url.to_owned(),
+        api_key: gateway.payment_gateway_key.as_ref().map(|key| remote::Secret::new(key.expose())),
+        ca_pem: gateway.payment_gateway_ca_file.as_ref().map(read).transpose()?,
+        insecure: gateway.payment_gateway_insecure,
+        timeout: gateway.payment_gateway_timeout,
     })
 }
 

@@ -25,6 +25,8 @@ pub(super) struct State(Arc<Inner>);
 
 struct Inner {
     book: Mutex<Book>,
+    /// The id of the gateway, as it stands in tokens.
+    id: String,
     /// The number of the last change.
     changed: watch::Sender<u64>,
 }
@@ -32,7 +34,8 @@ struct Inner {
 impl State {
     pub(super) fn new(book: Book) -> Self {
         let changed = watch::Sender::new(book.last_change());
-        Self(Arc::new(Inner { book: Mutex::new(book), changed }))
+        let id = book.id().iter().map(|byte| format!("{byte:02x}")).collect();
+        Self(Arc::new(Inner { book: Mutex::new(book), id, changed }))
     }
 
     /// Carries out an operation. Returns the payment, and whether this call has changed it.
@@ -64,7 +67,7 @@ impl State {
 
     /// The token of a place in the stream of changes.
     pub(super) fn token(&self, change: u64) -> String {
-        format!("{}-{change}", self.hex())
+        format!("{}-{change}", self.0.id)
     }
 
     /// The reverse of [`token`](Self::token). An empty token is the present place. `None`: it is not one of this gateway.
@@ -74,7 +77,7 @@ impl State {
             return Some(last);
         }
         let (id, change) = token.split_once('-')?;
-        change.parse().ok().filter(|change| id == self.hex() && *change <= last)
+        change.parse().ok().filter(|change| id == self.0.id && *change <= last)
     }
 
     /// A receiver that is woken after changes.
@@ -96,10 +99,6 @@ impl State {
                 () = time::sleep(wait.min(LONGEST_WAIT)) => {}
             }
         }
-    }
-
-    fn hex(&self) -> String {
-        self.lock().id().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     fn with<T>(&self, step: impl FnOnce(&mut Book) -> T) -> T {
