@@ -113,10 +113,7 @@ impl App {
     /// # Errors
     /// The database cannot be read.
     pub async fn new(
-        store: Store,
-        movies: Movies,
-        ledger: Ledger,
-        feed: Feed,
+        (store, movies, ledger, feed): (Store, Movies, Ledger, Feed),
         reports: Option<Reader>,
         payments: PaymentOptions,
         clock: Clock,

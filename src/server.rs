@@ -77,7 +77,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
         // There is nothing to drain yet.
         () = lifecycle.shutdown.cancelled() => return Ok(()),
     };
-    let (store, ledger, feed, app, _gateway) = built;
+    let (store, ledger, feed, app) = built;
     let demo_gateway = gateway.start(config, &lifecycle)?;
     lifecycle.tasks.spawn(feed.clone().run(lifecycle.shutdown.clone()));
     let delivery =
@@ -96,6 +96,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     if config.wants_sample() {
         sample(&app, &lifecycle).await;
     }
+    lifecycle.tasks.spawn(app.clone().resume_purchases(lifecycle.shutdown.clone()));
     lifecycle.tasks.spawn(delete_old_answers(app.clone(), lifecycle.requests_ended.clone()));
     let kept = options::kept_events(config);
     lifecycle.tasks.spawn(feed.delete_old(kept, Clock::System, lifecycle.shutdown.clone()));
@@ -120,7 +121,7 @@ async fn build(
     provider: &str,
     gateway: &str,
     health: &Health,
-) -> Result<(Store, Ledger, Feed, App, Gateway), Failure> {
+) -> Result<(Store, Ledger, Feed, App), Failure> {
     let gateway = Gateway::new(&options::payments(config, gateway)?)?;
     let store = Store::open(&options::store(config)).await?;
     let sinks = options::sinks(config);
@@ -135,10 +136,11 @@ async fn build(
         Some(reports) => Some(Reader::open(&reports).await?),
         None => None,
     };
-    let app =
-        App::new(store.clone(), movies.clone(), ledger.clone(), feed.clone(), reports, Clock::System, rules).await?;
+    let payments = options::payment_options(config, gateway);
+    let (clock, parts) = (Clock::System, (store.clone(), movies.clone(), ledger.clone(), feed.clone()));
+    let app = App::new(parts, reports, payments, clock, rules).await?;
     health.watch(store.clone(), movies);
-    Ok((store, ledger, feed, app, gateway))
+    Ok((store, ledger, feed, app))
 }
 
 /// Makes the sample. If that fails the service runs all the same, and the next start makes what is missing.

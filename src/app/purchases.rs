@@ -12,9 +12,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{sync::Semaphore, time};
 
 use self::drive::Held;
-use super::{Answer, App, Error, Origin, PageRequest, ReservationRef, ReservationView, errors::PurchaseRefusal};
+use super::{Answer, App, Error, Origin, ReservationRef, ReservationView, errors::PurchaseRefusal};
 use crate::{
-    background::Nudge,
     domain::{
         ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
         money::Money,
@@ -38,15 +37,16 @@ const WAIT: Duration = Duration::from_secs(3);
 const MAX_AT_WORK: usize = 16_384;
 /// The most watchers of purchases of one instance.
 const MAX_WATCHERS: usize = 1_000;
-/// Nobody else goes on with a purchase for this long after its last write, unless it says otherwise. It is longer than any call
-/// of the gateway, whose deadline is `--payment-gateway-timeout`.
-const LEASE: TimeDelta = TimeDelta::seconds(15);
+/// Nobody else goes on with a purchase for as long as a call of the gateway may take, and this.
+const LEASE: Duration = Duration::from_secs(5);
 
 /// How purchases are paid for.
 #[derive(Clone)]
 pub struct PaymentOptions {
     /// The gateway.
     pub gateway: Gateway,
+    /// The deadline of a call of the gateway.
+    pub gateway_timeout: Duration,
     /// How long a payment may take.
     pub pay_time: Duration,
     /// How long a payment may take that waits for its customer.
@@ -59,8 +59,8 @@ pub(super) struct Purchases {
     pub(super) changes: Changes,
     pub(super) at_work: Arc<Semaphore>,
     pub(super) watchers: Arc<Semaphore>,
-    /// Starts the search for purchases that are due.
-    pub(super) due: Nudge,
+    /// For how long after a write nobody else goes on with a purchase, unless the write says otherwise.
+    pub(super) lease: TimeDelta,
 }
 
 /// What a customer buys.
@@ -121,12 +121,13 @@ pub struct PurchaseView {
 
 impl Purchases {
     pub(super) fn new(options: PaymentOptions) -> Self {
+        let lease = TimeDelta::from_std(options.gateway_timeout + LEASE).unwrap_or(TimeDelta::MAX);
         Self {
+            lease,
             options,
             changes: Changes::default(),
             at_work: Arc::new(Semaphore::new(MAX_AT_WORK)),
             watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
-            due: Nudge::default(),
         }
     }
 }
@@ -231,7 +232,7 @@ impl App {
                 let until = self.pay_until(found.showtime_id, self.0.purchases.options.pay_time, now).await?;
                 purchase.payment_begun(total, until, now);
                 let command = self.pay(&purchase, self.0.purchases.options.pay_time);
-                let rows = insert_purchase(&purchase, key, now + LEASE);
+                let rows = insert_purchase(&purchase, key, now + self.0.purchases.lease);
                 let request = Request { companions: rows, trace: origin.trace, ..Request::new(found.showtime_id, command) };
                 let (held, _) = self.decided(request, Some(reservation_id)).await?;
                 // Between the read and the decision the seats may have been exchanged for dearer ones.
@@ -246,7 +247,7 @@ impl App {
                 let nothing = Money { currency: plan.facts.prices.currency, minor: 0 };
                 let command = Command::Reserve { reservation_id, customer_id: customer_id.clone(), wish };
                 let purchase = Purchase::begin(facts(showtime_id, reservation_id), nothing, self.new_payment(payment, nothing));
-                let rows = insert_purchase(&purchase, key, now + LEASE);
+                let rows = insert_purchase(&purchase, key, now + self.0.purchases.lease);
                 let request = Request { companions: rows, trace: origin.trace, ..Request::new(showtime_id, command) };
                 self.decided(request, None).await?;
                 self.0.reservation_index.insert(reservation_id, showtime_id);
@@ -278,10 +279,11 @@ impl App {
             let permit = Arc::clone(&self.0.purchases.at_work).acquire_owned().await;
             let permit = permit.map_err(|_| Error::Lost("the purchases have ended".to_owned()))?;
             let id = stored.purchase.facts.purchase_id;
-            let Some(fence) = self.0.store.take_purchase(id, stored.fence, now + LEASE).await? else { continue };
+            let Some(fence) = self.0.store.take_purchase(id, stored.fence, now + self.0.purchases.lease).await? else { continue };
             let new_payment = changed.payments().len() > payments;
             stored = StoredPurchase { purchase: changed, fence, ..stored };
-            let mut held = Held { new_payment, ..Held::new(&stored, None) };
+            let mut held = Held::new(&stored, None);
+            held.new_payment = new_payment;
             if !self.keep(&mut held, now).await? {
                 continue;
             }

@@ -241,7 +241,7 @@ impl App {
     }
 
     /// Reads the reservation from the store, if it exists and belongs to the customer.
-    async fn find(&self, reservation: &ReservationRef) -> Result<ReservationAt, Error> {
+    pub(super) async fn find(&self, reservation: &ReservationRef) -> Result<ReservationAt, Error> {
         let found = self.0.store.reservation(reservation.reservation_id, self.0.clock.now()).await?;
         let belongs = |found: &ReservationAt| {
             reservation.customer_id.as_ref().is_none_or(|customer| found.reservation.customer_id == *customer)

@@ -203,6 +203,10 @@ options! {
         payment_gateway_insecure: bool = false,
         /// Longest wait for one call.
         payment_gateway_timeout: Duration = "10s" in MILLISECOND..=MINUTE,
+        /// How long a payment may take; its seats are kept until then, and never past the close of the sale.
+        pay_time: Duration = "2m" in SECOND..=HOUR,
+        /// How long a payment may take that waits for its customer.
+        pay_action_time: Duration = "10m" in SECOND..=HOUR,
     }
 
     /// The rules of the deployment.

@@ -312,16 +312,6 @@ impl Purchase {
         self.record.sold
     }
 
-    /// When somebody should look at it again if nobody works on it. `None`: never.
-    #[must_use]
-    pub fn due(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        match self.next_action(now) {
-            Action::End => None,
-            Action::Wait(time) => Some(time),
-            _ => Some(now),
-        }
-    }
-
     /// How long to pause after the failed attempts so far. `fraction` is random, from 0 to 1.
     #[must_use]
     pub fn pause(&self, fraction: f64) -> Duration {

@@ -6,7 +6,7 @@ use redis::{IntoConnectionInfo as _, io::tcp::TcpSettings};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    app::Rules,
+    app::{self, Rules},
     config::{
         self, AccessibleSeats, Cache, Config, Cors, Database, DatabaseLocation, Hosts, LogFormat, Migrate,
         Observability, OrphanSeats, Projector, SecretUrl, Webhooks,
@@ -77,6 +77,17 @@ pub(super) fn payments(config: &Config, url: &str) -> Result<payments::Options, 
         insecure: gateway.payment_gateway_insecure,
         timeout: gateway.payment_gateway_timeout,
     })
+}
+
+/// How purchases are paid for by this gateway.
+pub(super) fn payment_options(config: &Config, gateway: payments::Gateway) -> app::PaymentOptions {
+    let payments = &config.payments;
+    app::PaymentOptions {
+        gateway,
+        gateway_timeout: payments.payment_gateway_timeout,
+        pay_time: payments.pay_time,
+        action_time: payments.pay_action_time,
+    }
 }
 
 /// The longest time until the service answers a subscriber, and the longest silence after that. Between two heartbeats of the service

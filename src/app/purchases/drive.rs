@@ -9,7 +9,6 @@ use std::{error::Error as StdError, sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{sync::OwnedSemaphorePermit, time};
 
-use super::LEASE;
 use crate::{
     app::{App, Error},
     background::{NextRun, Task},
@@ -56,8 +55,7 @@ impl Held {
 impl App {
     /// Looks for purchases that are due, and goes on with them, until the shutdown.
     pub async fn resume_purchases(self, shutdown: CancellationToken) {
-        let nudge = self.0.purchases.due.clone();
-        let task = Task::new("resumption of purchases", DUE_PERIOD).shutdown(shutdown).nudge(&nudge);
+        let task = Task::new("resumption of purchases", DUE_PERIOD).shutdown(shutdown);
         task.run(async move || {
             let app = self.clone();
             Box::pin(async move { app.take_due().await }).await
@@ -74,7 +72,7 @@ impl App {
                 return Ok(NextRun::Period);
             };
             let now = self.0.clock.now();
-            let Some(fence) = self.0.store.take_purchase(due.purchase_id, due.fence, now + LEASE).await? else { continue };
+            let Some(fence) = self.0.store.take_purchase(due.purchase_id, due.fence, now + self.0.purchases.lease).await? else { continue };
             let Some(stored) = self.0.store.purchase(due.purchase_id).await? else { continue };
             if stored.fence != fence {
                 continue;
@@ -159,7 +157,7 @@ impl App {
         entries: &[(PaymentId, &str, MoneyEntry)],
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        let written = self.0.store.write_purchase(&write(held, now), entries, now).await?;
+        let written = self.0.store.write_purchase(&self.write(held, now), entries, now).await?;
         held.new_payment = false;
         self.0.purchases.changes.note(held.purchase.facts.purchase_id);
         Ok(written)
@@ -167,7 +165,7 @@ impl App {
 
     /// Leaves a purchase to whoever looks for one that is due.
     async fn leave(&self, held: &Held, now: DateTime<Utc>) -> Result<(), Error> {
-        let write = PurchaseWrite { due: Some(now), ..write(held, now) };
+        let write = PurchaseWrite { due: Some(now), ..self.write(held, now) };
         self.0.store.write_purchase(&write, &[], now).await?;
         Ok(())
     }
@@ -175,7 +173,7 @@ impl App {
     /// Submits a command that commits together with the purchase as it is after it.
     async fn decide_with(&self, held: &Held, after: &Purchase, command: Command) -> Result<Arc<Reservation>, Error> {
         let (facts, now) = (&held.purchase.facts, self.0.clock.now());
-        let due = due(after, now);
+        let due = self.due(after, now);
         let rows = update_purchase(&PurchaseWrite { purchase: after, fence: held.fence, due, new_payment: false });
         let request = Request { companions: rows, trace: held.trace, ..Request::new(facts.showtime_id, command) };
         Ok(self.decided(request, Some(facts.reservation_id)).await?.0)
@@ -284,6 +282,21 @@ impl App {
         }
     }
 
+    /// How a purchase is stored that is worked on here.
+    fn write<'a>(&self, held: &'a Held, now: DateTime<Utc>) -> PurchaseWrite<'a> {
+        let Held { purchase, fence, new_payment, .. } = held;
+        PurchaseWrite { purchase, fence: *fence, due: self.due(purchase, now), new_payment: *new_payment }
+    }
+
+    /// From when on somebody else may go on with a purchase that was just stored here.
+    fn due(&self, purchase: &Purchase, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match purchase.next_action(now) {
+            Action::End => None,
+            Action::Wait(until) if until - now > NAP => Some(until),
+            _ => Some(now + self.0.purchases.lease),
+        }
+    }
+
     /// Says to those who wait that the purchase was stored.
     fn noted(&self, held: &Held) {
         self.0.purchases.changes.note(held.purchase.facts.purchase_id);
@@ -304,21 +317,6 @@ impl App {
         let accounts = [("gateway", split.total()), ("sales", -split.sales), ("fees", -split.fees), ("tax", -split.tax)];
         let entries = accounts.into_iter().filter(|(_, minor)| *minor != 0);
         Ok(entries.map(|(account, minor)| (payment.payment_id, "capture", MoneyEntry { account, minor })).collect())
-    }
-}
-
-/// How a purchase is stored that is worked on here.
-fn write(held: &Held, now: DateTime<Utc>) -> PurchaseWrite<'_> {
-    let Held { purchase, fence, new_payment, .. } = held;
-    PurchaseWrite { purchase, fence: *fence, due: due(purchase, now), new_payment: *new_payment }
-}
-
-/// From when on somebody else may go on with a purchase that was just stored here.
-fn due(purchase: &Purchase, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    match purchase.next_action(now) {
-        Action::End => None,
-        Action::Wait(until) if until - now > NAP => Some(until),
-        _ => Some(now + LEASE),
     }
 }
 
