@@ -1,6 +1,7 @@
 //! The rules, the ledger on SQLite, the ledger on Postgres and two instances on one Postgres answer every command as a simple
 //! model does.
 
+mod payments;
 mod systems;
 mod turns;
 
@@ -9,7 +10,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use boxoffice::domain::seating::Command;
+use boxoffice::{
+    domain::seating::Command,
+    store::planted::{self, Bug},
+};
 use chrono::TimeDelta;
 use proptest::test_runner::{Config, TestRunner};
 use proptest_state_machine::ReferenceStateMachine as _;
@@ -51,6 +55,7 @@ fn two_instances_on_one_database_answer_as_the_model_does() {
 }
 
 fn on_stores(store: Store, instances: usize) {
+    plant_bug();
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let stores = runtime.block_on(async { Stores::open(Storage::new(store).await, instances).await });
     on_cases(100, |progress, turns, seen| runtime.block_on(play(&stores, progress, turns, &seen)));
@@ -67,6 +72,16 @@ async fn play(stores: &Stores, mut progress: Progress, turns: Vec<Turn>, seen: &
     system.sweep(end).await;
     progress.model.execute(&Command::Expire, end);
     system.check(&progress).await;
+}
+
+/// The variable that names a bug to plant in this process, which then runs one of these tests (see `planted_payments.rs`).
+pub(crate) const PLANTED_BUG: &str = "MODEL_PLANTED_BUG";
+
+/// Plants the bug that this process was started for, if any.
+fn plant_bug() {
+    #[expect(clippy::disallowed_methods, reason = "the process is started with it by another test")]
+    let name = std::env::var(PLANTED_BUG).unwrap_or_default();
+    Bug::ALL.into_iter().filter(|bug| bug.name() == name).for_each(planted::plant);
 }
 
 /// The number of turns that were taken. proptest removes the others when it shrinks a case.

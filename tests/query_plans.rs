@@ -132,7 +132,7 @@ fn reservation_lists(backend: DbBackend) -> Vec<(String, Statement)> {
             let (customer_id, phases) = (customer_id.clone(), phases.to_vec());
             reservation::Filter { customer_id, showtime_id, phases, created_after, created_before, refund_due }
         };
-        let one = [Phase::Held, Phase::Confirmed, Phase::Cancelled, Phase::Expired];
+        let one = [Phase::Held, Phase::Confirmed, Phase::Cancelled, Phase::Expired, Phase::Paying];
         let range = [Some(beginning()), Some(beginning() + TimeDelta::hours(8))];
         let mut filters = vec![of(&[], [None; 2]), of(&one[..2], [None; 2]), of(&one, range), of(&[], range)];
         filters.extend(one.map(|phase| of(&[phase], [None; 2])));

@@ -12,7 +12,7 @@ use chrono::{DateTime, Utc};
 use super::{
     decision::BatchDecision,
     lookup::Lookup,
-    planted::freed_first,
+    planted::{freed_first, freed_while_paying},
     request::{Outcome, Reply, Request},
     writer::Writer,
 };
@@ -210,6 +210,10 @@ impl Writer {
         if let Some((revision, outcome)) = key.and_then(|key| lookup.stored_answer(key)) {
             decision.add_stored(id, revision, &outcome);
             return Ok(reply(revision, outcome));
+        }
+        if let Some(changes) = freed_while_paying(seating, now) {
+            seating.apply(&changes, now);
+            decision.add(&plan, locked, now, seating.revision(), request, &changes)?;
         }
         let decided = match decision.decide(seating, &request.command, &self.rules, now) {
             Ok(decided) => decided,

@@ -25,6 +25,17 @@ pub(super) fn freed_first(
     Some(vec![Change::Cancelled(Arc::new(freed))])
 }
 
+/// What is freed before a command is decided, if such a bug is planted: seats that are being paid for, once the payment's time is over.
+pub(super) fn freed_while_paying(seating: &Seating, now: DateTime<Utc>) -> Option<Vec<Change>> {
+    if !planted::has(Bug::ReleaseWhilePaying) {
+        return None;
+    }
+    let overdue = seating.live().filter(|one| one.phase(now) == Phase::Paying && one.pay_until() <= Some(now));
+    let freed = overdue.filter_map(|one| (**one).clone().stop_payment(now, seating.revision() + 1));
+    let freed: Vec<_> = freed.map(|freed| Change::Cancelled(Arc::new(freed))).collect();
+    (!freed.is_empty()).then_some(freed)
+}
+
 /// The decision, or a sale instead of a refund, if a bug is planted that ignores what stands in its way.
 pub(super) fn sold_anyway(
     seating: &Seating,

@@ -35,11 +35,13 @@ pub enum Bug {
     LateTakesBlocked,
     /// Money that comes late takes seats that are sold.
     LateTakesSold,
+    /// Seats are freed once the time of their payment is over, although it may still succeed.
+    ReleaseWhilePaying,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NoLock,
         Self::TimeBeforeLock,
         Self::AnswerBeforeCommit,
@@ -53,6 +55,7 @@ impl Bug {
         Self::ExchangeFreesFirst,
         Self::LateTakesBlocked,
         Self::LateTakesSold,
+        Self::ReleaseWhilePaying,
     ];
 
     /// The name that a test gives to the bug.
@@ -72,6 +75,7 @@ impl Bug {
             Self::ExchangeFreesFirst => "exchange-frees-first",
             Self::LateTakesBlocked => "late-takes-blocked",
             Self::LateTakesSold => "late-takes-sold",
+            Self::ReleaseWhilePaying => "release-while-paying",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! second time, as plainly as possible and without regard to speed, so that both can be compared.
 
 mod choosing;
+mod paying;
 mod prices;
 mod sales;
 mod seat_plan;
@@ -150,7 +151,10 @@ impl Model {
             Command::Reserve { reservation_id, customer_id, wish } => {
                 self.reserve(*reservation_id, customer_id, wish, now).map(Some)
             }
-            Command::Confirm { reservation_id, customer_id, tender, late } => {
+            Command::Pay { .. } | Command::StopPayment { .. } | Command::Confirm { purchase_id: Some(_), .. } => {
+                self.execute_payment(command, now).map(Some)
+            }
+            Command::Confirm { reservation_id, customer_id, tender, late, purchase_id: None } => {
                 let at = self.find(*reservation_id, customer_id.as_ref())?;
                 let record = &self.reservations[at];
                 let lapsed = record.state == State::Held && record.expire_time <= now;
@@ -246,6 +250,7 @@ impl Model {
             first_expire_time: expire_time,
             expire_time,
             state: State::Held,
+            payment: None,
             refund_due: None,
             first_revision: self.revision,
             revision: self.revision,
@@ -333,20 +338,22 @@ impl Model {
         for it in &mut self.reservations {
             let sale = match &it.state {
                 State::Held => None,
+                State::Paying(_) => None,
                 State::Confirmed(sale) => Some(sale.clone()),
                 State::Cancelled { .. } | State::Expired => continue,
             };
+            it.payment = it.payment.or(paying::payment(it));
             it.state = State::Cancelled { at: now, sale };
             it.revision = self.revision;
         }
         Ok(())
     }
 
-    /// The reservations that are sold, or held and not lapsed.
+    /// The reservations that are sold or being paid for, or held and not lapsed.
     fn live(&self, now: DateTime<Utc>) -> impl Iterator<Item = &Record> {
         self.reservations.iter().filter(move |it| match it.state {
             State::Held => now < it.expire_time,
-            State::Confirmed(_) => true,
+            State::Paying(_) | State::Confirmed(_) => true,
             State::Cancelled { .. } | State::Expired => false,
         })
     }
@@ -375,6 +382,7 @@ fn must_be_held(reservation: &Record, now: DateTime<Utc>) -> Result<(), Refusal>
     match reservation.state {
         State::Held if now < reservation.expire_time => Ok(()),
         State::Held | State::Expired => Err(Refusal::Expired { at: reservation.expire_time }),
+        State::Paying(paying) => Err(paying::pending(&paying)),
         State::Confirmed(_) => Err(Refusal::NotHeld { phase: Phase::Confirmed }),
         State::Cancelled { .. } => Err(Refusal::NotHeld { phase: Phase::Cancelled }),
     }

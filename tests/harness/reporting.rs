@@ -181,7 +181,7 @@ fn of_reservation(reservation: &Reservation) -> String {
     let sold = reservation.confirm_time.is_some();
     let outcome = match reservation.state() {
         _ if sold => "confirmed",
-        ReservationState::Held => "held",
+        ReservationState::Held | ReservationState::Paying => "held",
         ReservationState::Cancelled => "cancelled",
         ReservationState::Expired => "expired",
         state => panic!("{state:?}"),

@@ -39,7 +39,7 @@ fn without_violations(refusal: Refusal) -> Refusal {
 /// Returns the number of seats that no recorded hold and no sale has.
 fn unclaimed(progress: &Progress) -> i32 {
     let claims = progress.model.reservations().iter().filter(|it| match it.state {
-        State::Held | State::Confirmed(_) => true,
+        State::Held | State::Paying(_) | State::Confirmed(_) => true,
         State::Cancelled { .. } | State::Expired => false,
     });
     let claimed: usize = claims.map(|it| Reservation::restore(it.clone()).seats().count()).sum();
@@ -274,6 +274,8 @@ impl<'a> OnStores<'a> {
         let mut command = command.clone();
         match &mut command {
             Command::Reserve { reservation_id, .. }
+            | Command::Pay { reservation_id, .. }
+            | Command::StopPayment { reservation_id, .. }
             | Command::Confirm { reservation_id, .. }
             | Command::Cancel { reservation_id, .. }
             | Command::Extend { reservation_id, .. }

@@ -25,6 +25,7 @@ use proptest::{
 use proptest_state_machine::ReferenceStateMachine;
 use uuid::Uuid;
 
+use super::payments::payments;
 use crate::harness::model::{Answer, Model};
 
 /// The showtime starts one hour after it was scheduled and lasts two.
@@ -221,13 +222,17 @@ fn facts(auditorium: &NewAuditorium, hold_duration: Duration, prices: PriceList)
     }
 }
 
-/// Chooses the time of the next turn: the same time, a little later or earlier, or within a microsecond of the end of a hold
-/// or of the sale.
+/// Chooses the time of the next turn: the same time, a little later or earlier, or within a microsecond of the end of a hold,
+/// of a payment's time or of the sale.
 fn times(progress: &Progress) -> BoxedStrategy<DateTime<Utc>> {
     let clock = progress.clock;
     let micros = || (-1..=1_i64).prop_map(TimeDelta::microseconds);
-    let held = progress.model.reservations().iter().filter(|it| it.state == State::Held);
-    let ends: Vec<_> = held.map(|it| it.expire_time).filter(|end| *end >= clock).collect();
+    let ends = progress.model.reservations().iter().filter_map(|it| match it.state {
+        State::Held => Some(it.expire_time),
+        State::Paying(paying) => Some(paying.pay_until),
+        _ => None,
+    });
+    let ends: Vec<_> = ends.filter(|end| *end >= clock).collect();
     let closes =
         progress.scenario.facts.start_time - TimeDelta::from_std(progress.scenario.rules.closing).expect("a span");
     let far = select(vec![closes, progress.scenario.facts.start_time, progress.scenario.facts.end_time]);
@@ -275,7 +280,7 @@ fn commands(progress: &Progress) -> BoxedStrategy<Command> {
     let confirm =
         (which(), customer(), tenders(), any::<bool>()).prop_map(|(reservation_id, customer_id, tender, is_late)| {
             let late = is_late && tender.is_some();
-            Command::Confirm { reservation_id, customer_id, tender, late }
+            Command::Confirm { reservation_id, customer_id, tender, purchase_id: None, late }
         });
     let cancel =
         (which(), customer()).prop_map(|(reservation_id, customer_id)| Command::Cancel { reservation_id, customer_id });
@@ -289,6 +294,7 @@ fn commands(progress: &Progress) -> BoxedStrategy<Command> {
     prop_oneof![
         50 => reserve,
         24 => confirm,
+        24 => payments(which(), customer(), tenders()),
         8 => cancel,
         12 => extend,
         14 => releases(&progress.model, which()),

@@ -7,6 +7,7 @@ mod ending;
 mod exchanging;
 mod holding;
 mod late;
+mod paying;
 mod properties;
 mod releasing;
 mod reserving;
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::domain::{
     auditorium::Auditorium,
-    ids::{AuditoriumId, ReservationId, ShowtimeId},
+    ids::{AuditoriumId, PurchaseId, ReservationId, ShowtimeId},
     layout::{Layout, LayoutRow},
     money::Money,
     movie::{Movie, MovieId, Source, Sourced},
@@ -202,12 +203,41 @@ impl Stage {
 
     fn confirm(&mut self, of: &Reservation) -> Result<Arc<Reservation>, Refusal> {
         let reservation_id = of.reservation_id;
-        self.named(&Command::Confirm { reservation_id, customer_id: None, tender: None, late: false })
+        self.named(&Command::Confirm {
+            reservation_id,
+            customer_id: None,
+            tender: None,
+            purchase_id: None,
+            late: false,
+        })
     }
 
     fn confirm_late(&mut self, of: &Reservation, tender: Tender) -> Result<Arc<Reservation>, Refusal> {
         let reservation_id = of.reservation_id;
-        self.named(&Command::Confirm { reservation_id, customer_id: None, tender: Some(tender), late: true })
+        self.named(&Command::Confirm {
+            reservation_id,
+            customer_id: None,
+            tender: Some(tender),
+            purchase_id: None,
+            late: true,
+        })
+    }
+
+    /// Pays for the purchase with this number.
+    fn pay(&mut self, of: &Reservation, purchase: u128, span: Duration) -> Result<Arc<Reservation>, Refusal> {
+        let (reservation_id, purchase_id) = (of.reservation_id, PurchaseId(Uuid::from_u128(purchase)));
+        self.named(&Command::Pay { reservation_id, customer_id: None, purchase_id, span })
+    }
+
+    fn stop_payment(&mut self, of: &Reservation, purchase: u128) -> Result<Arc<Reservation>, Refusal> {
+        let (reservation_id, purchase_id) = (of.reservation_id, PurchaseId(Uuid::from_u128(purchase)));
+        self.named(&Command::StopPayment { reservation_id, purchase_id })
+    }
+
+    fn confirm_paid(&mut self, of: &Reservation, purchase: u128) -> Result<Arc<Reservation>, Refusal> {
+        let (reservation_id, purchase_id) = (of.reservation_id, Some(PurchaseId(Uuid::from_u128(purchase))));
+        let tender = Some(tender("card"));
+        self.named(&Command::Confirm { reservation_id, customer_id: None, tender, purchase_id, late: false })
     }
 
     fn release(&mut self, of: &Reservation, labels: &str) -> Result<Arc<Reservation>, Refusal> {
@@ -269,7 +299,8 @@ fn freed(change: &Change) -> i32 {
         Change::Cancelled(reservation) | Change::Expired(reservation) => i32::from(reservation.seat_count()),
         Change::Released { seats, .. } | Change::Unblocked { seats } => seats.len() as i32,
         Change::Blocked { seats, .. } => -(seats.len() as i32),
-        Change::Confirmed(_)
+        Change::Paying(_)
+        | Change::Confirmed(_)
         | Change::Extended(_)
         | Change::Exchanged { .. }
         | Change::RefundDue(_)
@@ -282,8 +313,10 @@ fn check(seating: &Seating) {
     let mut taken: HashMap<u16, ReservationId> = HashMap::new();
     for reservation in seating.live() {
         let id = reservation.reservation_id;
-        assert!(matches!(reservation.phase(DateTime::<Utc>::MIN_UTC), Phase::Held | Phase::Confirmed));
+        assert!(matches!(reservation.phase(DateTime::<Utc>::MIN_UTC), Phase::Held | Phase::Paying | Phase::Confirmed));
         assert!(seating.has_block(reservation.first_block), "{reservation:?}");
+        let is_kept = |seat| !seating.is_free(seat, DateTime::<Utc>::MAX_UTC);
+        assert_eq!(reservation.phase(DateTime::<Utc>::MAX_UTC) != Phase::Expired, reservation.seats().all(is_kept));
         assert_eq!(reservation.all_seats().count(), reservation.lines().iter().count(), "{reservation:?}");
         for seat in reservation.seats() {
             assert_eq!(taken.insert(seat, id), None, "seat {seat} is taken twice");

@@ -86,6 +86,7 @@ fn cause_of<'a>(event: &'a Event, step: &'a [Event]) -> Option<Cause<'a>> {
         Payload::ShowtimeCreated(_)
         | Payload::ShowtimeCancelled(_)
         | Payload::ReservationExpired(_)
+        | Payload::ReservationPaying(_)
         | Payload::SeatsReleased(_) => return None,
     })
 }

@@ -125,6 +125,7 @@ impl Records {
 pub(super) fn state(word: &str) -> ReservationState {
     match word {
         "held" => ReservationState::Held,
+        "paying" => ReservationState::Paying,
         "confirmed" => ReservationState::Confirmed,
         "cancelled" => ReservationState::Cancelled,
         "expired" => ReservationState::Expired,

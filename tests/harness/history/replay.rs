@@ -15,7 +15,8 @@ use boxoffice::pb::{
     boxoffice::{
         events::v1::{
             Event, Line, ReservationCancelled, ReservationConfirmed, ReservationCreated, ReservationExpired,
-            ReservationExtended, Seat as EventSeat, SeatsReleased, SeatsReleasedReason, event::Payload,
+            ReservationExtended, ReservationPaying, Seat as EventSeat, SeatsReleased, SeatsReleasedReason,
+            event::Payload,
         },
         v1::{ReservationState, Seat},
     },
@@ -133,6 +134,7 @@ impl ReplayedShowtime {
             Payload::ReservationCreated(created) => self.create(created),
             Payload::ReservationConfirmed(confirmed) => self.confirm(confirmed),
             Payload::ReservationExtended(extended) => self.extend(extended),
+            Payload::ReservationPaying(paying) => self.pay(paying),
             Payload::ReservationCancelled(cancelled) => self.cancel(cancelled, step),
             Payload::ReservationExpired(expired) => self.expire(expired),
             Payload::SeatsReleased(released) if released.reason() == SeatsReleasedReason::GivenBack => {
@@ -220,13 +222,27 @@ impl ReplayedShowtime {
         Ok(reservation)
     }
 
+    /// Returns a hold that has not lapsed or is being paid for, and sets its revision to the current one.
+    fn unsold(&mut self, id: &str) -> Result<&mut ReplayedReservation, String> {
+        let is_paying = self.reservations.get(id).is_some_and(|one| one.state == ReservationState::Paying);
+        if is_paying { self.changing(id) } else { self.live_hold(id) }
+    }
+
+    fn pay(&mut self, paying: &ReservationPaying) -> Result<(), String> {
+        let reservation = self.unsold(&paying.reservation_id)?;
+        reservation.state = ReservationState::Paying;
+        let same =
+            event_seat_names(&paying.seats) == reservation.seats && paying.customer_id == reservation.customer_id;
+        check(same, || format!("{paying:?} is not what was held: {reservation:?}"))
+    }
+
     fn confirm(&mut self, confirmed: &ReservationConfirmed) -> Result<(), String> {
         let time = self.time;
         if confirmed.recovered {
             self.recover(confirmed)?;
         }
         let id = &confirmed.reservation_id;
-        let reservation = if confirmed.recovered { self.changing(id)? } else { self.live_hold(id)? };
+        let reservation = if confirmed.recovered { self.changing(id)? } else { self.unsold(id)? };
         reservation.state = ReservationState::Confirmed;
         (reservation.confirm_time, reservation.recovered) = (Some(time), confirmed.recovered);
         reservation.tender_method = confirmed.tender.as_ref().map_or_else(String::new, |tender| tender.method.clone());
@@ -269,7 +285,7 @@ impl ReplayedShowtime {
         });
         let sold = self.reservations.get(id).is_some_and(|one| one.state == ReservationState::Confirmed);
         check(sold == cancelled.was_confirmed && (ends_sale || !sold), || format!("sold: {sold}, {cancelled:?}"))?;
-        let reservation = if sold { self.changing(id)? } else { self.live_hold(id)? };
+        let reservation = if sold { self.changing(id)? } else { self.unsold(id)? };
         (reservation.state, reservation.cancel_time) = (ReservationState::Cancelled, Some(time));
         let same = event_seat_names(&cancelled.seats) == reservation.seats
             && cancelled.total_price.as_ref().map(nanos) == Some(reservation.remaining())
@@ -310,7 +326,7 @@ impl ReplayedShowtime {
 
 /// Whether a reservation that is recorded in this state claims its seats.
 pub(super) fn is_live(state: ReservationState) -> bool {
-    matches!(state, ReservationState::Held | ReservationState::Confirmed)
+    matches!(state, ReservationState::Held | ReservationState::Paying | ReservationState::Confirmed)
 }
 
 fn check(holds: bool, anomaly: impl FnOnce() -> String) -> Result<(), String> {

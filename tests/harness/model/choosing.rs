@@ -46,6 +46,7 @@ impl Model {
         let owner = self.live(now).find(|it| sales::seats(it).contains(&seat))?;
         Some(match owner.state {
             State::Held => Obstacle::Held { until: owner.expire_time },
+            State::Paying(paying) => Obstacle::Held { until: paying.pay_until },
             _ => Obstacle::Sold,
         })
     }

@@ -77,6 +77,7 @@ impl Model {
             State::Held if now < record.expire_time => Phase::Held,
             State::Held | State::Expired => Phase::Expired,
             State::Cancelled { .. } => Phase::Cancelled,
+            State::Paying(_) => Phase::Paying,
             State::Confirmed(_) => Phase::Confirmed,
         };
         if phase != Phase::Confirmed {
@@ -205,7 +206,7 @@ impl Model {
             match &mut it.state {
                 State::Cancelled { sale: Some(sale), .. } => sale.tender = Some(tender.clone()),
                 State::Cancelled { sale: None, .. } => {}
-                State::Held | State::Expired | State::Confirmed(_) => it.state = State::Expired,
+                State::Held | State::Expired | State::Paying(_) | State::Confirmed(_) => it.state = State::Expired,
             }
             it.refund_due = Some(RefundDue { at: now, tender: tender.clone() });
         }))

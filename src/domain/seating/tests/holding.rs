@@ -19,7 +19,13 @@ fn held() -> (Stage, Arc<Reservation>) {
 }
 
 fn confirm_with(stage: &mut Stage, of: &Reservation, tender: Option<Tender>) -> Result<Decision, Refusal> {
-    stage.ask(&Command::Confirm { reservation_id: of.reservation_id, customer_id: None, tender, late: false })
+    stage.ask(&Command::Confirm {
+        reservation_id: of.reservation_id,
+        customer_id: None,
+        tender,
+        purchase_id: None,
+        late: false,
+    })
 }
 
 #[test]
@@ -223,7 +229,13 @@ fn the_reservation_of_another_customer_is_not_found() {
         let customer_id = || customer_id.clone();
         [
             Command::Extend { reservation_id, customer_id: customer_id() },
-            Command::Confirm { reservation_id, customer_id: customer_id(), tender: None, late: false },
+            Command::Confirm {
+                reservation_id,
+                customer_id: customer_id(),
+                tender: None,
+                purchase_id: None,
+                late: false,
+            },
             Command::Cancel { reservation_id, customer_id: customer_id() },
         ]
     };

@@ -24,7 +24,10 @@ fn lapsed() -> (Stage, Arc<Reservation>) {
 
 fn confirm(stage: &mut Stage, of: &Reservation) -> Vec<Change> {
     let (reservation_id, tender) = (of.reservation_id, Some(tender("card")));
-    stage.ask(&Command::Confirm { reservation_id, customer_id: None, tender, late: true }).unwrap().changes
+    stage
+        .ask(&Command::Confirm { reservation_id, customer_id: None, tender, purchase_id: None, late: true })
+        .unwrap()
+        .changes
 }
 
 /// Asserts that the money is due, and that a repetition changes nothing.
@@ -225,6 +228,7 @@ fn money_for_the_reservation_of_another_customer_is_refused() {
         reservation_id: held.reservation_id,
         customer_id: Some(customer("bob")),
         tender: Some(tender("card")),
+        purchase_id: None,
         late: true,
     };
     assert_eq!(stage.ask(&command), Err(Refusal::NoReservation));

@@ -12,8 +12,8 @@ use proptest::{
 use uuid::Uuid;
 
 use super::{
-    AccessibleSeats, Block, BlockReason, Blockage, Choice, Command, Decision, OrphanRule, Refusal, ReservationId,
-    Rules, Stage, Wish, customer, seat, tender, wish,
+    AccessibleSeats, Block, BlockReason, Blockage, Choice, Command, Decision, OrphanRule, PurchaseId, Refusal,
+    ReservationId, Rules, Stage, Wish, customer, seat, tender, wish,
 };
 use crate::domain::{reservation::Phase, seat_index::SeatName, seating::Unavailable};
 
@@ -121,6 +121,7 @@ enum Step {
     Neighbours(u8, Index, u16, Asking),
     Best(u8, u16, Asking),
     Confirm(Index, Option<u8>, bool),
+    Payment(Index, Payment, u128),
     Cancel(Index, Option<u8>),
     Extend(Index, Option<u8>),
     Release(Index, Vec<Index>),
@@ -129,6 +130,14 @@ enum Step {
     Unblock(Index, u16),
     Expire,
     CancelShowtime(bool),
+}
+
+/// What is done about the payment of a purchase.
+#[derive(Clone, Copy, Debug)]
+enum Payment {
+    Begin(Duration),
+    Stop,
+    Confirm,
 }
 
 /// Whether accessible seats are asked for, and whether blocked ones may be taken.
@@ -151,8 +160,29 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => (any::<Index>(), 1..3_u16).prop_map(|(first, count)| Step::Block(first, count)),
         1 => (any::<Index>(), 1..3_u16).prop_map(|(first, count)| Step::Unblock(first, count)),
         2 => Just(Step::Expire),
+        6 => (any::<Index>(), payments(), 1..3_u128)
+            .prop_map(|(of, payment, purchase)| Step::Payment(of, payment, purchase)),
         1 => any::<bool>().prop_map(Step::CancelShowtime),
     ]
+}
+
+fn payments() -> impl Strategy<Value = Payment> {
+    let spans = select(vec![Duration::ZERO, Duration::from_mins(2), Duration::from_mins(10), Duration::MAX]);
+    prop_oneof![3 => spans.prop_map(Payment::Begin), 1 => Just(Payment::Stop), 1 => Just(Payment::Confirm)]
+}
+
+/// Asks for a step of a payment, whatever the answer.
+fn take_payment(stage: &mut Stage, reservation_id: ReservationId, payment: Payment, purchase: u128) {
+    let (purchase_id, customer_id) = (PurchaseId(Uuid::from_u128(purchase)), None);
+    let command = match payment {
+        Payment::Begin(span) => Command::Pay { reservation_id, customer_id, purchase_id, span },
+        Payment::Stop => Command::StopPayment { reservation_id, purchase_id },
+        Payment::Confirm => {
+            let (tender, purchase_id) = (None, Some(purchase_id));
+            Command::Confirm { reservation_id, customer_id, tender, purchase_id, late: false }
+        }
+    };
+    let _answer = stage.ask(&command);
 }
 
 /// Asks for a step, whatever the answer.
@@ -190,8 +220,9 @@ fn take(stage: &mut Stage, step: &Step) {
         }
         Step::Confirm(index, by, paid) => {
             let tender = paid.then(|| tender("cash"));
-            let command = Command::Confirm { reservation_id: of(index), customer_id: whose(by), tender, late: *paid };
-            stage.ask(&command).map(drop)
+            let (reservation_id, customer_id) = (of(index), whose(by));
+            let (purchase_id, late) = (None, *paid);
+            stage.ask(&Command::Confirm { reservation_id, customer_id, tender, purchase_id, late }).map(drop)
         }
         Step::Cancel(index, by) => {
             stage.ask(&Command::Cancel { reservation_id: of(index), customer_id: whose(by) }).map(drop)
@@ -214,6 +245,10 @@ fn take(stage: &mut Stage, step: &Step) {
             stage.ask(&Command::Block { seats: neighbours(first, *many), blockage }).map(drop)
         }
         Step::Unblock(first, many) => stage.ask(&Command::Unblock { seats: neighbours(first, *many) }).map(drop),
+        Step::Payment(index, payment, purchase) => {
+            take_payment(stage, of(index), *payment, *purchase);
+            Ok(())
+        }
         Step::Expire => stage.ask(&Command::Expire).map(drop),
         Step::CancelShowtime(force) => {
             stage.ask(&Command::CancelShowtime { force: *force, expected_revision: None }).map(drop)
@@ -299,7 +334,8 @@ fn blocks(stage: &Stage, count: u16) -> Vec<Block> {
 /// Every free block of this size.
 fn free_blocks(stage: &Stage, count: u16) -> Vec<Block> {
     let now = stage.now.max(stage.seating.latest());
-    let live = || stage.seating.live().filter(|one| matches!(one.phase(now), Phase::Held | Phase::Confirmed));
+    let live =
+        || stage.seating.live().filter(|one| matches!(one.phase(now), Phase::Held | Phase::Paying | Phase::Confirmed));
     let is_blocked = |block: &Block| block.seats().any(|seat| stage.seating.is_blocked(seat));
     let unblocked = blocks(stage, count).into_iter().filter(|block| !is_blocked(block));
     unblocked.filter(|block| !live().any(|one| one.seats().any(|seat| block.seats().contains(&seat)))).collect()

@@ -1,5 +1,7 @@
 //! Rows are replayed from their steps alone, whatever becomes of the public events beside them.
 
+mod paying;
+
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -78,11 +80,11 @@ impl Writer {
         let anybodys = |number| (id(number), None);
         let confirm = |number, tender| {
             let (reservation_id, customer_id) = anybodys(number);
-            Command::Confirm { reservation_id, customer_id, tender, late: false }
+            Command::Confirm { reservation_id, customer_id, tender, purchase_id: None, late: false }
         };
         let confirm_late = |number| {
             let (reservation_id, customer_id) = anybodys(number);
-            Command::Confirm { reservation_id, customer_id, tender: Some(tender()), late: true }
+            Command::Confirm { reservation_id, customer_id, tender: Some(tender()), purchase_id: None, late: true }
         };
         writer.decide(&reserve(1, "ann", 1..=2), 0);
         writer.decide(&confirm(1, Some(tender())), 1);
@@ -98,7 +100,8 @@ impl Writer {
         writer.decide(&reserve(6, "kim", 3..=6), 45);
         writer.decide(&confirm(6, None), 46);
         writer.change_what_is_sold(&reserve, &confirm_late, &name);
-        writer.decide(&Command::CancelShowtime { force: true, expected_revision: None }, 70);
+        writer.pay_for_seats(&reserve);
+        writer.decide(&Command::CancelShowtime { force: true, expected_revision: None }, 120);
         writer
     }
 
@@ -141,7 +144,7 @@ impl Writer {
 fn facts(seating: &Seating) -> impl PartialEq + std::fmt::Debug + use<> {
     // A reservation for which money is due is read anew when it is asked for.
     let known = |number| seating.reservation(id(number)).filter(|one| one.refund_due().is_none()).cloned();
-    let reservations: Vec<_> = (1..=8).map(known).collect();
+    let reservations: Vec<_> = (1..=11).map(known).collect();
     let counted = (seating.unclaimed_count(), seating.live_count(), seating.next_lapse());
     (seating.revision(), seating.state(), seating.latest(), counted, reservations)
 }

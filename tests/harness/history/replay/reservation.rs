@@ -53,7 +53,7 @@ impl ReplayedReservation {
     pub(in super::super) fn has_ended(&self, now: DateTime<Utc>) -> bool {
         match self.state {
             ReservationState::Held => self.expire_time <= now,
-            ReservationState::Confirmed => false,
+            ReservationState::Paying | ReservationState::Confirmed => false,
             _ => true,
         }
     }
