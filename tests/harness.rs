@@ -29,6 +29,7 @@ pub(crate) mod nats_proxy;
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod provider;
+pub(crate) mod purchases;
 pub(crate) mod proxy;
 pub(crate) mod rabbitmq;
 pub(crate) mod raw;

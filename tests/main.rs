@@ -59,6 +59,7 @@ mod projector;
 mod properties;
 mod provider;
 mod provider_access;
+mod purchases;
 mod query_plans;
 mod queues;
 mod redis;

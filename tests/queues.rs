@@ -7,7 +7,7 @@
 use std::{convert::Infallible, net::Ipv4Addr, pin::Pin, sync::Arc, task::Poll, time::Duration};
 
 use boxoffice::{
-    app::{App, Rules},
+    app::{App, PaymentOptions, Rules},
     clock::Clock,
     domain::seating::{self, AccessibleSeats, OrphanRule},
     feed::Feed,
@@ -21,6 +21,7 @@ use boxoffice::{
         GetShowtimeRequest, Reservation, ReserveSeatsRequest, Showtime, reservations_client::ReservationsClient,
         showtimes_client::ShowtimesClient,
     },
+    payments::{self, Gateway},
     store::{self, Database, Store},
     upstream::{self, Movies},
 };
@@ -142,6 +143,14 @@ async fn at_once<T>(mut call: Call<T>) -> Result<T, Status> {
     }
 }
 
+/// A payment gateway that nobody asks.
+fn no_payments() -> PaymentOptions {
+    let url = "http://127.0.0.1:9".to_owned();
+    let options = payments::Options { url, api_key: None, ca_pem: None, insecure: false, timeout: TIMEOUT };
+    let gateway = Gateway::new(&options).expect("a gateway's address");
+    PaymentOptions { gateway, gateway_timeout: TIMEOUT, pay_time: TIMEOUT, action_time: TIMEOUT }
+}
+
 /// The service on the data of this world, whose own server has stopped: the layers, the services, the ledger and the store.
 async fn stack(world: &World) -> Stack {
     let database = Database::Sqlite(world.storage.file());
@@ -163,7 +172,8 @@ async fn stack(world: &World) -> Stack {
     let feed = Feed::new(store.clone());
     let movies = Movies::new(&no_provider(), Clock::System).expect("a provider's address");
     let rules = Rules { hold_duration: Duration::from_mins(10), turnaround: Duration::ZERO, seating };
-    let app = App::new(store, movies, ledger, feed, None, Clock::System, rules).await.expect("the store is read");
+    let parts = (store, movies, ledger, feed);
+    let app = App::new(parts, None, no_payments(), Clock::System, rules).await.expect("the store is read");
     let watching = Watching { heartbeat: TIMEOUT, shutdown: CancellationToken::new() };
     let health = tonic_health::server::health_reporter().1;
     let settings = layers::Settings { request_timeout: TIMEOUT, ..layers::Settings::default() };

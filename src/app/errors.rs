@@ -215,6 +215,15 @@ impl Error {
         Self::NotFound { kind: Kind::Reservation, id: id.to_string() }
     }
 
+    /// Whether something that was stored before, perhaps by the same request, is in the way.
+    pub(super) fn is_conflict(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Store(error) => matches!(**error, store::Error::Constraint(_)),
+            _ => false,
+        }
+    }
+
     pub(super) fn no_purchase(id: PurchaseId) -> Self {
         Self::NotFound { kind: Kind::Purchase, id: id.to_string() }
     }

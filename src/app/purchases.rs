@@ -201,10 +201,10 @@ impl App {
                 self.work_on(Held::new(&stored, origin.trace), permit);
                 Ok(Begun::Now(Box::new(stored)))
             }
-            // The same request came twice at once, and the other one was first.
-            Err(Error::Store(error)) if matches!(*error, store::Error::Constraint(_)) => match self.purchase_of(key).await? {
+            // The same request may have come twice at once, and the other one was first and has the seats.
+            Err(error) if error.is_conflict() => match self.purchase_of(key).await? {
                 Some(found) => Ok(Begun::Before(Box::new(found))),
-                None => Err(Error::Store(error)),
+                None => Err(error),
             },
             Err(error) => Err(error),
         }

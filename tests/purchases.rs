@@ -1,0 +1,431 @@
+//! Purchases: money is taken once and seats are sold for it, or everything is undone.
+
+use boxoffice::pb::{
+    boxoffice::v1::{
+        GetPaymentRequest, ListPaymentsRequest, ListPurchasesRequest, PaymentState, Purchase, PurchaseFailureReason,
+        PurchaseState, PurchaseStepName, PurchaseStepState, PurchaseTicketsRequest, ReservationState,
+        WatchPurchaseRequest, payments_client::PaymentsClient,
+    },
+    payments::v1::PaymentState as GatewayState,
+};
+use tonic::Code;
+
+use crate::harness::{
+    Server, Store, assert_not_found, assert_refused, assert_violates, eventually,
+    purchases::{
+        Gateway, books, buy, card, client, continue_with, give_up, of_hold, of_seats, purchase, step, steps, until_state,
+    },
+    request_id,
+    seats::{assert_unavailable, cancel, confirm, extend, get, names, reserve, showtime, state, these},
+    world::Storage,
+};
+
+/// A server, its payment gateway, and their data.
+struct Shop {
+    server: Server,
+    gateway: Gateway,
+    storage: Storage,
+}
+
+impl Shop {
+    /// Opens one, with a short deadline for calls of the gateway.
+    async fn open(store: Store) -> Self {
+        Self::with(store, &[]).await
+    }
+
+    async fn with(store: Store, options: &[(&str, &str)]) -> Self {
+        let storage = Storage::new(store).await;
+        let gateway = Gateway::start(storage.folder()).await;
+        let setup = storage.setup().with("--payment-gateway-url", gateway.url());
+        let setup = setup.with("--payment-gateway-timeout", "500ms");
+        let setup = options.iter().fold(setup, |setup, (flag, value)| setup.with(flag, *value));
+        Self { server: setup.start().await, gateway, storage }
+    }
+
+    /// The states of all payments at the gateway.
+    async fn charged(&self) -> Vec<GatewayState> {
+        self.gateway.states().await
+    }
+
+    async fn assert_books(&self, expected: &[(&str, i64)]) {
+        let connection = self.storage.connect().await;
+        let expected: Vec<_> = expected.iter().map(|(account, minor)| ((*account).to_owned(), *minor)).collect();
+        assert_eq!(books(&connection).await, expected);
+    }
+}
+
+/// Makes two tests of each of these functions, one for each store.
+macro_rules! in_both_shops {
+    ($($test:ident),+ $(,)?) => {
+        $(mod $test {
+            use crate::{harness::Store, purchases::Shop};
+
+            #[tokio::test]
+            async fn sqlite() {
+                Box::pin(super::$test(Shop::open(Store::Sqlite).await)).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                Box::pin(super::$test(Shop::open(Store::Postgres).await)).await;
+            }
+        })+
+    };
+}
+
+in_both_shops!(
+    a_hold_is_bought_and_the_books_balance,
+    seats_are_held_and_bought_in_one_call,
+    after_a_decline_another_token_may_be_tried,
+    a_decline_for_good_gives_the_seats_up,
+    a_customer_acts_and_the_purchase_goes_on,
+    a_customer_who_gives_up_gets_nothing_and_pays_nothing,
+    answers_that_are_lost_or_late_charge_once,
+    a_capture_that_fails_undoes_the_sale,
+    a_repeated_request_buys_once,
+    while_a_payment_may_succeed_its_seats_belong_to_nobody_else,
+    a_purchase_is_watched_until_it_has_ended,
+    purchases_and_payments_are_listed_for_their_customer,
+    invalid_requests_are_refused_for_every_flaw,
+);
+
+const DONE: (PurchaseStepState, Option<PurchaseStepState>) = (PurchaseStepState::Done, None);
+const UNDONE: (PurchaseStepState, Option<PurchaseStepState>) = (PurchaseStepState::Done, Some(PurchaseStepState::Done));
+const PENDING: (PurchaseStepState, Option<PurchaseStepState>) = (PurchaseStepState::Pending, None);
+const FAILED: (PurchaseStepState, Option<PurchaseStepState>) = (PurchaseStepState::Failed, None);
+
+/// Asserts that the seats are sold for the money.
+fn assert_completed(bought: &Purchase) {
+    assert_eq!((bought.state(), steps(bought)), (PurchaseState::Completed, vec![DONE; 4]), "{bought:#?}");
+    let reservation = bought.reservation.as_ref().expect("it has its reservation");
+    assert_eq!(reservation.state(), ReservationState::Confirmed);
+    assert_eq!(reservation.purchase_id, bought.purchase_id);
+    let payment = bought.payments.last().expect("it has a payment");
+    assert_eq!((payment.state(), &payment.amount), (PaymentState::Completed, &bought.total));
+    assert_eq!((&bought.failure, &bought.pay_until, bought.redirect_uri.as_str()), (&None, &None, ""));
+    assert!(bought.complete_time.is_some() && bought.number.len() == 10, "{bought:?}");
+}
+
+/// Asserts that nothing is sold and nothing was taken.
+fn assert_compensated(bought: &Purchase, reason: PurchaseFailureReason) {
+    assert_eq!(bought.state(), PurchaseState::Compensated, "{bought:#?}");
+    let failure = bought.failure.as_ref().expect("it says why");
+    assert_eq!((failure.reason(), failure.retryable), (reason, false));
+    let reservation = bought.reservation.as_ref().expect("it has its reservation");
+    assert_eq!(reservation.state(), ReservationState::Cancelled);
+    for payment in &bought.payments {
+        assert!(matches!(payment.state(), PaymentState::Declined | PaymentState::Voided), "{payment:?}");
+    }
+}
+
+async fn a_hold_is_bought_and_the_books_balance(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let held = reserve(&shop.server, these(&showtime, "ada", "A1 A2")).await.expect("the seats are free");
+    let bought = buy(&shop.server, of_hold(&held, "tok_ok")).await.expect("the purchase begins");
+    assert_completed(&bought);
+    assert_eq!(bought.total, held.total_price);
+    let sold = bought.reservation.clone().expect("it has its reservation");
+    assert_eq!((names(&sold.seats), sold.reservation_id.as_str()), ("A1 A2".to_owned(), held.reservation_id.as_str()));
+    let tender = sold.tender.expect("it was paid for");
+    assert_eq!((tender.method.as_str(), &tender.transaction_id), ("credit_card", &bought.payments[0].payment_id));
+    assert_eq!(shop.charged().await, [GatewayState::Captured]);
+    let charged = shop.gateway.payments().await.remove(0);
+    assert_eq!((&charged.captured_amount, &charged.payment_key), (&bought.total, &bought.payments[0].payment_id));
+    let total = bought.total.clone().expect("a total");
+    let minor = total.units * 100 + i64::from(total.nanos / 10_000_000);
+    shop.assert_books(&[("gateway", minor), ("sales", -minor)]).await;
+    // The seats are taken for good.
+    let status = buy(&shop.server, of_hold(&held, "tok_ok")).await.expect_err("it is sold");
+    assert_refused(&status, Code::FailedPrecondition, "RESERVATION_NOT_HELD");
+    assert_eq!(shop.charged().await, [GatewayState::Captured]);
+}
+
+async fn seats_are_held_and_bought_in_one_call(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let bought = buy(&shop.server, of_seats(&showtime, "ada", "B1 B2 B3", "tok_ok")).await.expect("they are free");
+    assert_completed(&bought);
+    let best = PurchaseTicketsRequest { seat_count: 2, ..of_seats(&showtime, "bob", "", "tok_ok") };
+    assert_completed(&buy(&shop.server, best).await.expect("there are two"));
+    let status = buy(&shop.server, of_seats(&showtime, "bob", "B3 B4", "tok_ok")).await.expect_err("one is sold");
+    assert_unavailable(&status, "SEATS_UNAVAILABLE");
+    assert_eq!(shop.charged().await, [GatewayState::Captured; 2]);
+}
+
+async fn after_a_decline_another_token_may_be_tried(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let held = reserve(&shop.server, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let request = of_hold(&held, "tok_declined_insufficient_funds");
+    let declined = buy(&shop.server, request.clone()).await.expect("a decline is an answer");
+    assert_eq!(declined.state(), PurchaseState::AwaitingCustomer, "{declined:#?}");
+    let failure = declined.failure.clone().expect("it says why");
+    assert_eq!(failure.reason(), PurchaseFailureReason::PaymentDeclined);
+    assert_eq!((failure.decline_code.as_str(), failure.retryable), ("insufficient_funds", true));
+    assert!(declined.pay_until.is_some(), "{declined:?}");
+    assert_eq!(state(&shop.server, &held).await, ReservationState::Paying);
+    let again = continue_with(&shop.server, &declined, card("tok_declined_expired_card")).await.expect("it is tried");
+    assert_eq!((again.state(), again.payments.len()), (PurchaseState::AwaitingCustomer, 2));
+    let bought = continue_with(&shop.server, &declined, card("tok_ok")).await.expect("it is tried");
+    assert_completed(&bought);
+    let states: Vec<_> = bought.payments.iter().map(|payment| payment.state()).collect();
+    assert_eq!(states, [PaymentState::Declined, PaymentState::Declined, PaymentState::Completed]);
+    // A replay answers with the purchase as it has become.
+    assert_completed(&buy(&shop.server, request).await.expect("it is known"));
+    let status = continue_with(&shop.server, &bought, card("tok_ok")).await.expect_err("it has ended");
+    assert_refused(&status, Code::FailedPrecondition, "PURCHASE_ENDED");
+    let captured = shop.charged().await.into_iter().filter(|state| *state == GatewayState::Captured).count();
+    assert_eq!(captured, 1);
+}
+
+async fn a_decline_for_good_gives_the_seats_up(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let held = reserve(&shop.server, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let declined = buy(&shop.server, of_hold(&held, "tok_nobody_knows")).await.expect("a decline is an answer");
+    let declined = until_state(&shop.server, &declined, PurchaseState::Compensated).await;
+    assert_compensated(&declined, PurchaseFailureReason::PaymentDeclined);
+    assert_eq!(declined.failure.expect("it says why").decline_code, "unknown_token");
+    reserve(&shop.server, these(&showtime, "bob", "A1")).await.expect("the seat is free again");
+    shop.assert_books(&[]).await;
+}
+
+async fn a_customer_acts_and_the_purchase_goes_on(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let waits = buy(&shop.server, of_seats(&showtime, "ada", "A1", "tok_action_required")).await.expect("it begins");
+    assert_eq!(waits.state(), PurchaseState::AwaitingCustomer, "{waits:#?}");
+    assert!(waits.redirect_uri.starts_with("http"), "{waits:?}");
+    assert_eq!(waits.payments[0].state(), PaymentState::Processing);
+    let status = continue_with(&shop.server, &waits, card("tok_ok")).await.expect_err("the first may succeed");
+    assert_refused(&status, Code::FailedPrecondition, "PAYMENT_PENDING");
+    // Who comes back without having done anything waits on.
+    let waits = continue_with(&shop.server, &waits, None).await.expect("it is asked");
+    let waits = until_state(&shop.server, &waits, PurchaseState::AwaitingCustomer).await;
+    shop.gateway.complete_action(&waits.payments[0].payment_id, true).await;
+    let bought = continue_with(&shop.server, &waits, None).await.expect("it is asked");
+    assert_completed(&until_state(&shop.server, &bought, PurchaseState::Completed).await);
+    // Whoever does not come back gets the seats all the same.
+    let waits = buy(&shop.server, of_seats(&showtime, "bob", "A2", "tok_action_required")).await.expect("it begins");
+    shop.gateway.complete_action(&waits.payments[0].payment_id, true).await;
+    assert_completed(&until_state(&shop.server, &waits, PurchaseState::Completed).await);
+}
+
+async fn a_customer_who_gives_up_gets_nothing_and_pays_nothing(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let waits = buy(&shop.server, of_seats(&showtime, "ada", "A1", "tok_action_required")).await.expect("it begins");
+    give_up(&shop.server, &waits).await.expect("it waits");
+    let ended = until_state(&shop.server, &waits, PurchaseState::Compensated).await;
+    assert_compensated(&ended, PurchaseFailureReason::Cancelled);
+    assert_eq!(shop.charged().await, [GatewayState::Voided]);
+    // The void is a tombstone: what comes late changes nothing.
+    let charged = shop.gateway.payments().await.remove(0);
+    assert_eq!(shop.gateway.authorize_late(&charged, "tok_action_required").await, GatewayState::Voided);
+    let again = give_up(&shop.server, &waits).await.expect("it has ended");
+    assert_eq!(again.state(), PurchaseState::Compensated);
+    let declined = buy(&shop.server, of_seats(&showtime, "bob", "A1", "tok_declined_expired_card")).await;
+    let declined = declined.expect("the seat is free again");
+    assert_eq!(declined.state(), PurchaseState::AwaitingCustomer);
+    give_up(&shop.server, &declined).await.expect("it waits");
+    let ended = until_state(&shop.server, &declined, PurchaseState::Compensated).await;
+    assert_compensated(&ended, PurchaseFailureReason::Cancelled);
+    let bought = buy(&shop.server, of_seats(&showtime, "cid", "A1", "tok_ok")).await.expect("the seat is free again");
+    let status = give_up(&shop.server, &bought).await.expect_err("it is sold");
+    assert_refused(&status, Code::FailedPrecondition, "PURCHASE_ENDED");
+}
+
+async fn answers_that_are_lost_or_late_charge_once(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let tokens = [
+        "tok_lost_reply",
+        "tok_timeout_after_charge",
+        "tok_timeout_before_charge",
+        "tok_duplicate_push",
+    ];
+    for (at, token) in tokens.into_iter().enumerate() {
+        let seat = format!("D{}", at + 1);
+        let begun = buy(&shop.server, of_seats(&showtime, "ada", &seat, token)).await.expect("it begins");
+        let bought = until_state(&shop.server, &begun, PurchaseState::Completed).await;
+        assert_completed(&bought);
+        let repeats = token != "tok_duplicate_push";
+        assert_eq!(step(&bought, PurchaseStepName::Pay).attempts > 1, repeats, "{token}: {bought:#?}");
+        assert_eq!(shop.charged().await, vec![GatewayState::Captured; at + 1], "{token}");
+    }
+}
+
+async fn a_capture_that_fails_undoes_the_sale(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let begun = buy(&shop.server, of_seats(&showtime, "ada", "A1 A2", "tok_capture_fails")).await.expect("it begins");
+    let undone = until_state(&shop.server, &begun, PurchaseState::Compensated).await;
+    assert_compensated(&undone, PurchaseFailureReason::CaptureFailed);
+    assert_eq!(steps(&undone), [UNDONE, UNDONE, UNDONE, FAILED]);
+    assert_eq!(shop.charged().await, [GatewayState::Voided]);
+    reserve(&shop.server, these(&showtime, "bob", "A1 A2")).await.expect("the seats are free again");
+    shop.assert_books(&[]).await;
+}
+
+async fn a_repeated_request_buys_once(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let request = of_seats(&showtime, "ada", "A1", "tok_ok");
+    let calls = (0..8).map(|_| buy(&shop.server, request.clone()));
+    let answers = futures_util::future::join_all(calls).await;
+    let mut ids: Vec<_> = answers.into_iter().map(|answer| answer.expect("it is bought").purchase_id).collect();
+    ids.dedup();
+    assert_eq!(ids.len(), 1, "{ids:?}");
+    let other = PurchaseTicketsRequest { request_id: request.request_id, ..of_seats(&showtime, "ada", "A2", "tok_ok") };
+    let status = buy(&shop.server, other).await.expect_err("the id was used");
+    assert_refused(&status, Code::InvalidArgument, "REQUEST_ID_REUSED");
+    assert_eq!(shop.charged().await, [GatewayState::Captured]);
+}
+
+async fn while_a_payment_may_succeed_its_seats_belong_to_nobody_else(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let held = reserve(&shop.server, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+    let waits = buy(&shop.server, of_hold(&held, "tok_action_required")).await.expect("it begins");
+    assert_eq!(waits.state(), PurchaseState::AwaitingCustomer);
+    for refused in [confirm(&shop.server, &held).await, cancel(&shop.server, &held).await, extend(&shop.server, &held).await]
+    {
+        assert_refused(&refused.expect_err("it is being paid for"), Code::FailedPrecondition, "PAYMENT_PENDING");
+    }
+    let status = buy(&shop.server, of_hold(&held, "tok_ok")).await.expect_err("it is being paid for");
+    assert_refused(&status, Code::FailedPrecondition, "PAYMENT_PENDING");
+    let status = reserve(&shop.server, these(&showtime, "bob", "A1")).await.expect_err("it is being paid for");
+    assert_unavailable(&status, "SEATS_UNAVAILABLE");
+    assert_eq!(get(&shop.server, &held).await.expect("it is found").purchase_id, waits.purchase_id);
+}
+
+async fn a_purchase_is_watched_until_it_has_ended(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let waits = buy(&shop.server, of_seats(&showtime, "ada", "A1", "tok_action_required")).await.expect("it begins");
+    let request = WatchPurchaseRequest { purchase_id: waits.purchase_id.clone(), customer_id: "ada".to_owned() };
+    let mut watch = client(&shop.server).watch_purchase(request).await.expect("it is found").into_inner();
+    let first = watch.message().await.expect("a message").expect("a purchase").purchase.expect("a purchase");
+    assert_eq!(first.state(), PurchaseState::AwaitingCustomer);
+    shop.gateway.complete_action(&waits.payments[0].payment_id, true).await;
+    continue_with(&shop.server, &waits, None).await.expect("it is asked");
+    let mut last = first;
+    while let Some(next) = watch.message().await.expect("the stream goes on") {
+        last = next.purchase.expect("a purchase");
+    }
+    assert_completed(&last);
+    let other = WatchPurchaseRequest { purchase_id: waits.purchase_id.clone(), customer_id: "bob".to_owned() };
+    let status = client(&shop.server).watch_purchase(other).await.expect_err("it is another customer's");
+    assert_not_found(&status, "PURCHASE_NOT_FOUND", &waits.purchase_id);
+}
+
+async fn purchases_and_payments_are_listed_for_their_customer(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let mut bought = Vec::new();
+    for seat in ["A1", "A3", "A5"] {
+        bought.push(buy(&shop.server, of_seats(&showtime, "ada", seat, "tok_ok")).await.expect("it is bought"));
+    }
+    let waits = buy(&shop.server, of_seats(&showtime, "bob", "B1", "tok_declined_expired_card")).await.expect("declined");
+    let list = async |request: ListPurchasesRequest| {
+        client(&shop.server).list_purchases(request).await.expect("the filter is valid").into_inner()
+    };
+    let of_ada = ListPurchasesRequest { customer_id: "ada".to_owned(), page_size: 2, ..Default::default() };
+    let first = list(of_ada.clone()).await;
+    let second = list(ListPurchasesRequest { page_token: first.next_page_token, ..of_ada }).await;
+    let listed: Vec<_> = [first.purchases, second.purchases].concat();
+    let (mut listed, ids): (Vec<_>, Vec<_>) =
+        (listed.into_iter().map(|one| one.purchase_id).collect(), bought.iter().map(|one| one.purchase_id.clone()).collect());
+    listed.reverse();
+    assert_eq!((listed, second.next_page_token.as_str()), (ids, ""));
+    let waiting = ListPurchasesRequest { states: vec![PurchaseState::AwaitingCustomer.into()], ..Default::default() };
+    let found: Vec<_> = list(waiting).await.purchases.into_iter().map(|one| one.purchase_id).collect();
+    assert_eq!(found, [waits.purchase_id.as_str()]);
+    let stuck = ListPurchasesRequest { states: vec![PurchaseState::Stuck.into()], ..Default::default() };
+    assert!(list(stuck).await.purchases.is_empty());
+    let mut payments = PaymentsClient::new(shop.server.channel());
+    let of_bob = ListPaymentsRequest { customer_id: "bob".to_owned(), ..Default::default() };
+    let found = payments.list_payments(of_bob).await.expect("the filter is valid").into_inner().payments;
+    assert_eq!(found, waits.payments);
+    let of_first = ListPaymentsRequest { purchase_id: bought[0].purchase_id.clone(), ..Default::default() };
+    let found = payments.list_payments(of_first).await.expect("the filter is valid").into_inner().payments;
+    assert_eq!(found, bought[0].payments);
+    let one = GetPaymentRequest { payment_id: found[0].payment_id.clone(), customer_id: "ada".to_owned() };
+    let read = payments.get_payment(one.clone()).await.expect("it is found").into_inner().payment;
+    assert_eq!(read.as_ref(), found.first());
+    let status = payments.get_payment(GetPaymentRequest { customer_id: "bob".to_owned(), ..one.clone() }).await;
+    assert_not_found(&status.expect_err("it is another customer's"), "PAYMENT_NOT_FOUND", &one.payment_id);
+}
+
+async fn invalid_requests_are_refused_for_every_flaw(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let good = of_seats(&showtime, "ada", "A1", "tok_ok");
+    let refused = async |request| buy(&shop.server, request).await.expect_err("it is not valid");
+    let without = PurchaseTicketsRequest { request_id: String::new(), ..good.clone() };
+    assert_violates(&refused(without).await, &["request_id"]);
+    let nothing = PurchaseTicketsRequest {
+        payment: None,
+        return_uri: "javascript:alert(1)".to_owned(),
+        customer_id: String::new(),
+        ..good.clone()
+    };
+    assert_violates(&refused(nothing).await, &["customer_id", "payment", "return_uri"]);
+    let both = PurchaseTicketsRequest { reservation_id: request_id(), ..good.clone() };
+    assert_violates(&refused(both).await, &["showtime_id", "seats"]);
+    let number = PurchaseTicketsRequest { payment: card("4111 1111 1111 1111"), ..good.clone() };
+    assert_refused(&refused(number).await, Code::InvalidArgument, "CARD_NUMBER_REFUSED");
+    let unknown = PurchaseTicketsRequest {
+        reservation_id: request_id(),
+        showtime_id: String::new(),
+        seats: Vec::new(),
+        ..good
+    };
+    assert_not_found(&refused(unknown.clone()).await, "RESERVATION_NOT_FOUND", &unknown.reservation_id);
+    assert!(shop.gateway.payments().await.is_empty());
+}
+
+/// The time of a payment passes while the gateway does not answer: nothing is charged, and the seats are free only after that is
+/// certain.
+#[tokio::test]
+async fn a_payment_that_is_not_decided_in_time_is_voided_before_its_seats_are_free() {
+    let shop = Shop::with(Store::Postgres, &[("--pay-time", "1s")]).await;
+    let showtime = showtime(&shop.server).await;
+    shop.gateway.pause().await;
+    let begun = buy(&shop.server, of_seats(&showtime, "ada", "A1", "tok_ok")).await.expect("it begins");
+    assert_eq!(begun.state(), PurchaseState::Running, "{begun:#?}");
+    eventually("the time has passed", async || {
+        let now = purchase(&shop.server, &begun).await;
+        (now.failure.is_some()).then_some(())
+    })
+    .await;
+    let status = reserve(&shop.server, these(&showtime, "bob", "A1")).await.expect_err("the payment may succeed");
+    assert_unavailable(&status, "SEATS_UNAVAILABLE");
+    shop.gateway.resume();
+    let ended = until_state(&shop.server, &begun, PurchaseState::Compensated).await;
+    assert_compensated(&ended, PurchaseFailureReason::PaymentExpired);
+    assert_eq!(steps(&ended)[2..], [PENDING, PENDING]);
+    reserve(&shop.server, these(&showtime, "bob", "A1")).await.expect("the seat is free again");
+    assert_eq!(shop.charged().await, [GatewayState::Voided]);
+}
+
+/// Purchases that were begun by an instance that dies are finished by another one, and nobody is charged twice.
+#[tokio::test]
+async fn another_instance_finishes_what_one_that_died_has_begun() {
+    let mut shop = Shop::open(Store::Postgres).await;
+    let showtime = showtime(&shop.server).await;
+    shop.gateway.set_faults(crate::harness::purchases::latency(std::time::Duration::from_millis(400))).await;
+    let other = shop.server.setup().clone().start().await;
+    let requests: Vec<_> = ["A1", "A3", "A5", "B1", "B3", "B5"]
+        .map(|seat| of_seats(&showtime, seat, seat, "tok_ok"))
+        .into_iter()
+        .collect();
+    let calls = requests.iter().map(|request| buy(&shop.server, request.clone()));
+    let calls = futures_util::future::join_all(calls);
+    let begun = eventually("some purchases are under way", async || {
+        let list = client(&other).list_purchases(ListPurchasesRequest::default()).await;
+        Some(list.expect("a list").into_inner().purchases).filter(|all| !all.is_empty())
+    });
+    tokio::select! {
+        _ = begun => {}
+        _ = calls => {}
+    }
+    shop.server.kill();
+    shop.gateway.kill();
+    shop.gateway.restart().await;
+    for request in requests {
+        let bought = buy(&other, request).await.expect("it is bought");
+        assert_completed(&until_state(&other, &bought, PurchaseState::Completed).await);
+    }
+    assert_eq!(shop.charged().await, [GatewayState::Captured; 6]);
+    let total = books(&shop.storage.connect().await).await;
+    assert_eq!(total.iter().map(|(_, minor)| minor).sum::<i64>(), 0, "{total:?}");
+}
