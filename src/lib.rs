@@ -18,6 +18,7 @@
 //! | [`ledger`] | the only module that changes seats: it decides commands, commits them in batches, and serves seat maps | gRPC, the movie provider |
 //! | [`feed`] | the order in which events are delivered, and their subscribers | gRPC, the movie provider |
 //! | [`upstream`] | the movie provider, the cache of movies, and a demo provider | the database, showtimes |
+//! | [`payments`] | the client of the payment gateway, and a demo gateway | the database, seats, purchases |
 //! | [`app`] | the use cases | gRPC, SQL, Redis |
 //! | [`grpc`] | the services, conversions, statuses and layers of the contract | the database, the movie provider |
 //! | [`consumer`] | the stream of events from outside, as our own subcommands read it | the database, the rooms of the service |
@@ -25,7 +26,7 @@
 //! | [`webhooks`] | the delivery of events to HTTP endpoints, as a program of its own | the database of the service, its rooms |
 //! | [`server`] | how the parts are made, started and stopped | business rules |
 //!
-//! Four more modules serve the rooms. [`clock`] is the only reader of time and randomness, [`telemetry`] has the log, the
+//! Five more modules serve the rooms. [`remote`] has what the clients of other gRPC servers share, [`clock`] is the only reader of time and randomness, [`telemetry`] has the log, the
 //! metrics and the traces, [`background`] runs periodic tasks, and [`pb`] includes the generated code. [`config`] is the only
 //! reader of the environment. `tests/tidy/rooms.rs` is the table of which room may import which.
 //!

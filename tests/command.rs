@@ -35,6 +35,8 @@ async fn a_wrong_value_names_its_option_before_any_port_is_opened() {
         ("--provider-url", "not a url"),
         ("--provider-ca-file", "no-such-file.pem"),
         ("--provider-fresh", "banana"),
+        ("--payment-gateway-url", "not a url"),
+        ("--payment-gateway-timeout", "2m"),
         ("--provider-attempts", "0"),
         ("--hold-duration", "-1s"),
         ("--turnaround", "10"),
@@ -256,6 +258,8 @@ async fn check_config_accepts_valid_options_and_prints_no_secrets() {
     let setup = Setup::new(folder.path())
         .with("--provider-url", "http://127.0.0.1:1")
         .with("--provider-api-key", secret)
+        .with("--payment-gateway-url", "http://127.0.0.1:1")
+        .with("--payment-gateway-key", secret)
         .with("--database-url", format!("postgres://boxoffice:{secret}@localhost/boxoffice"))
         .with("--redis-url", format!("redis://:{secret}@localhost"));
     let check = setup.command("check-config").output().expect("the binary runs");
@@ -351,6 +355,7 @@ async fn help_names_every_subcommand_and_option() {
         "serve",
         "migrate",
         "demo-provider",
+        "demo-gateway",
         "check-config",
         "healthcheck",
         "events",
@@ -361,6 +366,7 @@ async fn help_names_every_subcommand_and_option() {
         "--database-url",
         "--redis-url",
         "--provider-url",
+        "--payment-gateway-url",
         "--hold-duration",
         "BOXOFFICE_LISTEN",
     ] {

@@ -16,6 +16,7 @@ pub(crate) mod contract;
 pub(crate) mod convergence;
 pub(crate) mod events;
 pub(crate) mod fleet;
+pub(crate) mod gateway;
 pub(crate) mod grpc_web;
 pub(crate) mod history;
 pub(crate) mod http;

@@ -34,6 +34,7 @@ mod event_retention;
 mod events;
 mod exchanged_seats;
 mod fuzz;
+mod gateway;
 mod holds;
 mod hosts;
 mod idempotency;

@@ -224,6 +224,7 @@ fn a_forbidden_import_is_caught() {
         "use crate::pb::boxoffice::{demo::v1, v1::Movie};",
         &["boxoffice::v1::Movie"],
     );
+    caught("src/payments/gateway.rs", "use crate::{upstream::Movies, pb::boxoffice::demo};", &["upstream", "demo"]);
     caught("src/server.rs", "use sea_orm::Database;", &["server may not name the crate sea_orm"]);
     caught("src/config/cli.rs", "use crate::store;\nuse tokio::fs;", &["crate::store", "the crate tokio"]);
     caught("src/attic/old.rs", "", &["no room called attic"]);

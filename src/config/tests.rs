@@ -146,6 +146,10 @@ fn values_out_of_bounds_or_out_of_form_are_refused() {
         ("demo-provider --failure-percent 101", "101 is not within 0 and 100"),
         ("demo-provider --listen 0.0.0.0:1", "--trusted-network"),
         ("demo-provider --tls-cert cert.pem", "needs --tls-key beside it"),
+        ("demo-gateway --lost-reply-percent 101", "101 is not within 0 and 100"),
+        ("demo-gateway --listen 0.0.0.0:1", "--trusted-network"),
+        ("demo-gateway --tls-key key.pem", "needs --tls-cert beside it"),
+        ("demo-gateway --data-dir Cargo.toml", "is a file, not a folder"),
         ("healthcheck --listen 127.0.0.1:0", "must be given where --listen leaves the port open"),
     ] {
         let text = refusal(line, &[]);
@@ -165,6 +169,9 @@ fn options_that_contradict_each_other_are_refused() {
         ("--provider-api-key k", "only with a --provider-url"),
         ("--provider-url http://localhost:1 --provider-ca-file Cargo.toml", "that begins with https://"),
         ("--provider-url https://localhost:1 --provider-ca-file Cargo.toml", "holds no CERTIFICATE"),
+        ("--payment-gateway-insecure", "only with a --payment-gateway-url that begins with https://"),
+        ("--payment-gateway-key k", "only with a --payment-gateway-url"),
+        ("--payment-gateway-url https://a:1 --payment-gateway-ca-file Cargo.toml", "holds no CERTIFICATE"),
     ] {
         let text = refusal(line, &[]);
         assert!(text.contains(reason), "{line}: {reason}\nis not in\n{text}");
@@ -278,7 +285,7 @@ fn a_mistyped_variable_causes_a_warning_with_the_nearest_name() {
 
 #[test]
 fn every_default_is_right_by_its_own_rules() {
-    for line in ["serve", "demo-provider", "healthcheck", "descriptors"] {
+    for line in ["serve", "demo-provider", "demo-gateway", "healthcheck", "descriptors"] {
         call(line, &[]).unwrap();
     }
 }

@@ -10,7 +10,8 @@ use super::secret::Secret;
 /// The value of a header that must not be printed. `None`: the text has other characters than visible ASCII.
 #[must_use]
 pub fn header(secret: &Secret) -> Option<MetadataValue<Ascii>> {
-    let mut value = MetadataValue::try_from(secret.expose()).ok()?;
+    let visible = secret.expose().bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    let mut value = MetadataValue::try_from(secret.expose()).ok().filter(|_| visible)?;
     value.set_sensitive(true);
     Some(value)
 }

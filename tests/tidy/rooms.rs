@@ -19,7 +19,7 @@ struct Room {
 
 const GRPC: [&str; 6] = ["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "tonic_web"];
 
-const ROOMS: [Room; 17] = [
+const ROOMS: [Room; 19] = [
     Room {
         name: "domain",
         may_name: &[],
@@ -56,8 +56,13 @@ const ROOMS: [Room; 17] = [
     },
     Room {
         name: "upstream",
-        may_name: &["domain", "pb::movies", "background", "clock", "telemetry"],
+        may_name: &["domain", "pb::movies", "remote", "background", "clock", "telemetry"],
         crates: Crates::Not(&["axum"]),
+    },
+    Room {
+        name: "payments",
+        may_name: &["domain", "pb::payments", "pb::google", "remote", "background", "clock", "telemetry"],
+        crates: Crates::Not(&["axum", "redis"]),
     },
     Room {
         name: "app",
@@ -92,6 +97,7 @@ const ROOMS: [Room; 17] = [
         // its option.
         crates: Crates::Only(&["clap", "redis", "rustls", "serde", "serde_json", "toml", "url"]),
     },
+    Room { name: "remote", may_name: &["pb::DESCRIPTORS"], crates: Crates::Not(&["axum", "redis"]) },
     // The leaves, which nearly every room may name. They may name only each other.
     Room { name: "telemetry", may_name: &["clock"], crates: Crates::Not(&["redis"]) },
     Room { name: "background", may_name: &["telemetry"], crates: Crates::Only(&["tokio", "tokio_util", "tracing"]) },
@@ -106,11 +112,12 @@ const UNRESTRICTED: [&str; 3] = ["server", "main", "lib"];
 const DATABASE_ROOMS: [&str; 3] = ["store", "reports", "webhooks"];
 
 /// The rooms that may name the crates of gRPC.
-const GRPC_ROOMS: [&str; 5] = ["grpc", "consumer", "upstream", "telemetry", "pb"];
+const GRPC_ROOMS: [&str; 7] = ["grpc", "consumer", "upstream", "payments", "remote", "telemetry", "pb"];
 
 /// Further paths that the files with this prefix may name.
-const FURTHER: [(&str, &[&str]); 2] = [
-    ("src/upstream/demo", &["pb::boxoffice::demo", "pb::DESCRIPTORS"]),
+const FURTHER: [(&str, &[&str]); 3] = [
+    ("src/upstream/demo", &["pb::boxoffice::demo"]),
+    ("src/payments/demo", &["pb::boxoffice::demo"]),
     // An event is stored in the form in which subscribers get it.
     ("src/store/outbox", &["pb::boxoffice::events", "pb::google"]),
 ];
