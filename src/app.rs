@@ -36,7 +36,8 @@ pub use operations::{DeadLetter, DeadLetters};
 pub use origin::{Caller, Origin};
 pub use pages::PageRequest;
 pub use purchases::{
-    NewPurchase, PaymentChoice, PaymentOptions, PaymentPage, PurchasePage, PurchaseRef, PurchaseView, PurchaseWatch, Wanted,
+    NewPurchase, PaymentChoice, PaymentOptions, PaymentPage, PurchasePage, PurchaseRef, PurchaseView, PurchaseWatch,
+    Wanted,
 };
 pub use reports::ReportPage;
 pub use reservations::{ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve};

@@ -65,8 +65,8 @@ pub use ledger::{
 };
 pub use pools::{Database, Options, PLANNING, Permit};
 pub use purchases::{
-    DuePurchase, MoneyEntry, PurchaseFilter, PurchaseWrite, StoredPayment, StoredPurchase, TimedCursor, insert_purchase,
-    update_purchase,
+    DuePurchase, MoneyEntry, PurchaseFilter, PurchaseWrite, StoredPayment, StoredPurchase, TimedCursor,
+    insert_purchase, update_purchase,
 };
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;

@@ -15,11 +15,13 @@ use crate::harness::{
     Redis, Server, Store, World, events::delivered, eventually, grpc_web, request_id, seats::showtime,
 };
 
-const SERVICES: [&str; 7] = [
+const SERVICES: [&str; 9] = [
     "boxoffice.v1.Auditoriums",
     "boxoffice.v1.Events",
     "boxoffice.v1.Movies",
     "boxoffice.v1.Operations",
+    "boxoffice.v1.Payments",
+    "boxoffice.v1.Purchases",
     "boxoffice.v1.Reports",
     "boxoffice.v1.Reservations",
     "boxoffice.v1.Showtimes",

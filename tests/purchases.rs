@@ -13,7 +13,8 @@ use tonic::Code;
 use crate::harness::{
     Server, Store, assert_not_found, assert_refused, assert_violates, eventually,
     purchases::{
-        Gateway, books, buy, card, client, continue_with, give_up, of_hold, of_seats, purchase, step, steps, until_state,
+        Gateway, books, buy, card, client, continue_with, give_up, of_hold, of_seats, purchase, step, steps,
+        until_state,
     },
     request_id,
     seats::{assert_unavailable, cancel, confirm, extend, get, names, reserve, showtime, state, these},
@@ -232,12 +233,7 @@ async fn a_customer_who_gives_up_gets_nothing_and_pays_nothing(shop: Shop) {
 
 async fn answers_that_are_lost_or_late_charge_once(shop: Shop) {
     let showtime = showtime(&shop.server).await;
-    let tokens = [
-        "tok_lost_reply",
-        "tok_timeout_after_charge",
-        "tok_timeout_before_charge",
-        "tok_duplicate_push",
-    ];
+    let tokens = ["tok_lost_reply", "tok_timeout_after_charge", "tok_timeout_before_charge", "tok_duplicate_push"];
     for (at, token) in tokens.into_iter().enumerate() {
         let seat = format!("D{}", at + 1);
         let begun = buy(&shop.server, of_seats(&showtime, "ada", &seat, token)).await.expect("it begins");
@@ -279,7 +275,8 @@ async fn while_a_payment_may_succeed_its_seats_belong_to_nobody_else(shop: Shop)
     let held = reserve(&shop.server, these(&showtime, "ada", "A1")).await.expect("the seat is free");
     let waits = buy(&shop.server, of_hold(&held, "tok_action_required")).await.expect("it begins");
     assert_eq!(waits.state(), PurchaseState::AwaitingCustomer);
-    for refused in [confirm(&shop.server, &held).await, cancel(&shop.server, &held).await, extend(&shop.server, &held).await]
+    for refused in
+        [confirm(&shop.server, &held).await, cancel(&shop.server, &held).await, extend(&shop.server, &held).await]
     {
         assert_refused(&refused.expect_err("it is being paid for"), Code::FailedPrecondition, "PAYMENT_PENDING");
     }
@@ -315,7 +312,8 @@ async fn purchases_and_payments_are_listed_for_their_customer(shop: Shop) {
     for seat in ["A1", "A3", "A5"] {
         bought.push(buy(&shop.server, of_seats(&showtime, "ada", seat, "tok_ok")).await.expect("it is bought"));
     }
-    let waits = buy(&shop.server, of_seats(&showtime, "bob", "B1", "tok_declined_expired_card")).await.expect("declined");
+    let waits =
+        buy(&shop.server, of_seats(&showtime, "bob", "B1", "tok_declined_expired_card")).await.expect("declined");
     let list = async |request: ListPurchasesRequest| {
         client(&shop.server).list_purchases(request).await.expect("the filter is valid").into_inner()
     };
@@ -323,8 +321,10 @@ async fn purchases_and_payments_are_listed_for_their_customer(shop: Shop) {
     let first = list(of_ada.clone()).await;
     let second = list(ListPurchasesRequest { page_token: first.next_page_token, ..of_ada }).await;
     let listed: Vec<_> = [first.purchases, second.purchases].concat();
-    let (mut listed, ids): (Vec<_>, Vec<_>) =
-        (listed.into_iter().map(|one| one.purchase_id).collect(), bought.iter().map(|one| one.purchase_id.clone()).collect());
+    let (mut listed, ids): (Vec<_>, Vec<_>) = (
+        listed.into_iter().map(|one| one.purchase_id).collect(),
+        bought.iter().map(|one| one.purchase_id.clone()).collect(),
+    );
     listed.reverse();
     assert_eq!((listed, second.next_page_token.as_str()), (ids, ""));
     let waiting = ListPurchasesRequest { states: vec![PurchaseState::AwaitingCustomer.into()], ..Default::default() };
@@ -363,12 +363,8 @@ async fn invalid_requests_are_refused_for_every_flaw(shop: Shop) {
     assert_violates(&refused(both).await, &["showtime_id", "seats"]);
     let number = PurchaseTicketsRequest { payment: card("4111 1111 1111 1111"), ..good.clone() };
     assert_refused(&refused(number).await, Code::InvalidArgument, "CARD_NUMBER_REFUSED");
-    let unknown = PurchaseTicketsRequest {
-        reservation_id: request_id(),
-        showtime_id: String::new(),
-        seats: Vec::new(),
-        ..good
-    };
+    let unknown =
+        PurchaseTicketsRequest { reservation_id: request_id(), showtime_id: String::new(), seats: Vec::new(), ..good };
     assert_not_found(&refused(unknown.clone()).await, "RESERVATION_NOT_FOUND", &unknown.reservation_id);
     assert!(shop.gateway.payments().await.is_empty());
 }

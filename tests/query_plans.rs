@@ -7,8 +7,9 @@ mod rows;
 
 use boxoffice::{
     domain::{
-        ids::{AuditoriumId, ReservationId, ShowtimeId},
+        ids::{AuditoriumId, PurchaseId, ReservationId, ShowtimeId},
         movie::MovieId,
+        purchase::PurchaseState,
         reservation::{self, CustomerId, Phase},
         showtime::{self, Filter},
     },
@@ -16,7 +17,7 @@ use boxoffice::{
         CancelShowtimeRequest, ConfirmReservationRequest, GetAuditoriumRequest, GetShowtimeRequest,
         ListAuditoriumsRequest, ListReservationsRequest, ListShowtimesRequest, ReserveSeatsRequest, Showtime,
     },
-    store::{Cursor, PLANNING, ReservationCursor, statements},
+    store::{Cursor, PLANNING, PurchaseFilter, ReservationCursor, statements},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
@@ -98,6 +99,7 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
     found.push(("showtimes with a lapse".to_owned(), statements::lapsed(backend, now, 256)));
     found.extend(feed(backend));
     found.extend(reservation_lists(backend));
+    found.extend(purchase_lists(backend));
     found
 }
 
@@ -141,6 +143,39 @@ fn reservation_lists(backend: DbBackend) -> Vec<(String, Statement)> {
                 let name = format!("reservations by {name}, {:?}, {page} page", filter.phases);
                 found.push((name, statements::reservations(backend, &filter, after, 51, beginning())));
             }
+        }
+    }
+    found
+}
+
+/// Lists of purchases and payments, and purchases that are due.
+fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
+    let customer = CustomerId::parse("customer 7").expect("a name");
+    let (customer_id, showtime_id) = (Some(customer.clone()), Some(ShowtimeId(id(FIRST + 7))));
+    let all = PurchaseFilter::default();
+    let open = vec![PurchaseState::Running, PurchaseState::AwaitingCustomer];
+    let filters = [
+        ("everything", all.clone()),
+        ("customer", PurchaseFilter { customer_id: customer_id.clone(), ..all.clone() }),
+        ("showtime", PurchaseFilter { showtime_id, ..all.clone() }),
+        ("stuck", PurchaseFilter { states: vec![PurchaseState::Stuck], ..all.clone() }),
+        ("open", PurchaseFilter { states: open.clone(), ..all.clone() }),
+        ("all of them", PurchaseFilter { customer_id, showtime_id, states: open }),
+    ];
+    let later = (beginning() + TimeDelta::hours(6), id(9));
+    let mut found = vec![("due purchases".to_owned(), statements::due_purchases(backend, beginning(), 256))];
+    for (page, after) in [("first", None), ("later", Some(later))] {
+        for (name, filter) in &filters {
+            let statement = statements::purchases(backend, filter, after, 51);
+            found.push((format!("purchases by {name}, {page} page"), statement));
+        }
+        for (name, of) in [
+            ("everything", (None, None)),
+            ("customer", (Some(&customer), None)),
+            ("purchase", (None, Some(PurchaseId(id(7))))),
+        ] {
+            let statement = statements::payments(backend, of, after, 51);
+            found.push((format!("payments by {name}, {page} page"), statement));
         }
     }
     found

@@ -17,11 +17,11 @@ use boxoffice::{
         layers,
     },
     ledger::{self, Ledger, TimeSource, WatchQuota},
+    payments::{self, Gateway},
     pb::boxoffice::v1::{
         GetShowtimeRequest, Reservation, ReserveSeatsRequest, Showtime, reservations_client::ReservationsClient,
         showtimes_client::ShowtimesClient,
     },
-    payments::{self, Gateway},
     store::{self, Database, Store},
     upstream::{self, Movies},
 };

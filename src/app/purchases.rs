@@ -192,12 +192,12 @@ impl App {
     /// Makes the first commit of a purchase, and goes on with it in a task of its own.
     async fn begin_purchase(&self, origin: &Origin, key: &RequestKey, new: NewPurchase) -> Result<Begun, Error> {
         let permit = Arc::clone(&self.0.purchases.at_work).try_acquire_owned();
-        let permit = permit.map_err(|_| store::Error::overloaded("this instance works on as many purchases as it may"))?;
+        let permit =
+            permit.map_err(|_| store::Error::overloaded("this instance works on as many purchases as it may"))?;
         let first = Box::pin(self.first_commit(origin, key, new)).await;
         match first {
             Ok(purchase) => {
-                let stored =
-                    StoredPurchase { purchase, fence: 1, version: 1, fingerprint: key.fingerprint.to_vec() };
+                let stored = StoredPurchase { purchase, fence: 1, version: 1, fingerprint: key.fingerprint.to_vec() };
                 self.work_on(Held::new(&stored, origin.trace), permit);
                 Ok(Begun::Now(Box::new(stored)))
             }
@@ -228,12 +228,14 @@ impl App {
                 let named = ReservationRef { reservation_id, customer_id: Some(customer_id.clone()) };
                 let found = self.find(&named).await?.reservation;
                 let total = found.remaining_total();
-                let mut purchase = Purchase::begin(facts(found.showtime_id, reservation_id), total, self.new_payment(payment, total));
+                let mut purchase =
+                    Purchase::begin(facts(found.showtime_id, reservation_id), total, self.new_payment(payment, total));
                 let until = self.pay_until(found.showtime_id, self.0.purchases.options.pay_time, now).await?;
                 purchase.payment_begun(total, until, now);
                 let command = self.pay(&purchase, self.0.purchases.options.pay_time);
                 let rows = insert_purchase(&purchase, key, now + self.0.purchases.lease);
-                let request = Request { companions: rows, trace: origin.trace, ..Request::new(found.showtime_id, command) };
+                let request =
+                    Request { companions: rows, trace: origin.trace, ..Request::new(found.showtime_id, command) };
                 let (held, _) = self.decided(request, Some(reservation_id)).await?;
                 // Between the read and the decision the seats may have been exchanged for dearer ones.
                 if held.remaining_total() != total {
@@ -246,7 +248,8 @@ impl App {
                 let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
                 let nothing = Money { currency: plan.facts.prices.currency, minor: 0 };
                 let command = Command::Reserve { reservation_id, customer_id: customer_id.clone(), wish };
-                let purchase = Purchase::begin(facts(showtime_id, reservation_id), nothing, self.new_payment(payment, nothing));
+                let purchase =
+                    Purchase::begin(facts(showtime_id, reservation_id), nothing, self.new_payment(payment, nothing));
                 let rows = insert_purchase(&purchase, key, now + self.0.purchases.lease);
                 let request = Request { companions: rows, trace: origin.trace, ..Request::new(showtime_id, command) };
                 self.decided(request, None).await?;
@@ -279,7 +282,9 @@ impl App {
             let permit = Arc::clone(&self.0.purchases.at_work).acquire_owned().await;
             let permit = permit.map_err(|_| Error::Lost("the purchases have ended".to_owned()))?;
             let id = stored.purchase.facts.purchase_id;
-            let Some(fence) = self.0.store.take_purchase(id, stored.fence, now + self.0.purchases.lease).await? else { continue };
+            let Some(fence) = self.0.store.take_purchase(id, stored.fence, now + self.0.purchases.lease).await? else {
+                continue;
+            };
             let new_payment = changed.payments().len() > payments;
             stored = StoredPurchase { purchase: changed, fence, ..stored };
             let mut held = Held::new(&stored, None);

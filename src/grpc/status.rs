@@ -76,14 +76,17 @@ fn of_reports(refusal: &ReportsRefusal) -> Status {
 fn of_purchase(refusal: PurchaseRefusal) -> Status {
     let (reason, message) = match refusal {
         PurchaseRefusal::CardNumber => {
-            let description = "must be a token of the payment gateway, and contains a card number, which was not stored";
+            let description =
+                "must be a token of the payment gateway, and contains a card number, which was not stored";
             return invalid("CARD_NUMBER_REFUSED", &Violations::one("payment.token", description));
         }
         PurchaseRefusal::Pending => {
             ("PAYMENT_PENDING", "the payment of the purchase is under way and may still succeed; wait for its outcome")
         }
         PurchaseRefusal::Ended => ("PURCHASE_ENDED", "the purchase has ended; begin another one"),
-        PurchaseRefusal::Stuck => ("PURCHASE_STUCK", "the purchase cannot go on by itself; the cinema has to look at it"),
+        PurchaseRefusal::Stuck => {
+            ("PURCHASE_STUCK", "the purchase cannot go on by itself; the cinema has to look at it")
+        }
     };
     Status::with_error_details(Code::FailedPrecondition, message, error_info(reason, []))
 }

@@ -313,12 +313,7 @@ impl Store {
     ///
     /// # Errors
     /// The database cannot be used.
-    pub async fn take_purchase(
-        &self,
-        id: PurchaseId,
-        fence: i64,
-        due: DateTime<Utc>,
-    ) -> Result<Option<i64>, Error> {
+    pub async fn take_purchase(&self, id: PurchaseId, fence: i64, due: DateTime<Utc>) -> Result<Option<i64>, Error> {
         self.run_transaction("take_purchase", async || {
             let tx = self.begin().await?;
             let taken = purchase::Entity::update_many()

@@ -5,6 +5,7 @@ use sea_orm::{DbBackend, QueryTrait as _, Statement};
 
 use super::{
     auditoriums, blocked_seats, feed,
+    purchases::{self, PurchaseFilter, TimedCursor},
     reservations::{self, ReservationCursor},
     rows::showtime::{ShowtimeRow, StandingRow},
     sales, seat_maps,
@@ -12,8 +13,8 @@ use super::{
     sweep,
 };
 use crate::domain::{
-    ids::{AuditoriumId, ShowtimeId},
-    reservation,
+    ids::{AuditoriumId, PurchaseId, ShowtimeId},
+    reservation::{self, CustomerId},
     showtime::Filter,
 };
 
@@ -113,6 +114,29 @@ pub fn reservations(
     now: DateTime<Utc>,
 ) -> Statement {
     reservations::list(backend, filter, after, limit, now).build(backend)
+}
+
+/// A page of purchases.
+#[must_use]
+pub fn purchases(backend: DbBackend, filter: &PurchaseFilter, after: Option<TimedCursor>, limit: u64) -> Statement {
+    purchases::purchases(backend, filter, after, limit).build(backend)
+}
+
+/// A page of payments.
+#[must_use]
+pub fn payments(
+    backend: DbBackend,
+    of: (Option<&CustomerId>, Option<PurchaseId>),
+    after: Option<TimedCursor>,
+    limit: u64,
+) -> Statement {
+    purchases::payments(backend, of, after, limit).build(backend)
+}
+
+/// Purchases with which any instance may go on.
+#[must_use]
+pub fn due_purchases(backend: DbBackend, now: DateTime<Utc>, limit: u64) -> Statement {
+    purchases::due_purchases(now, limit).build(backend)
 }
 
 /// Showtimes in which a hold may have lapsed.

@@ -4,13 +4,14 @@ use boxoffice::pb::{
     self,
     boxoffice::v1::{
         BlockReason, BlockSeatsRequest, CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest,
-        CreateAuditoriumRequest, CreateShowtimeRequest, DropDeadLettersRequest, ExchangeSeatsRequest,
-        GetAuditoriumRequest, GetHoldConversionRequest, GetMovieRequest, GetOccupancyRequest, GetReservationRequest,
-        GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListDeadLettersRequest,
-        ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest, ReleaseSeatsRequest, ReportDay,
-        ReservationState, ReserveSeatsRequest, Row, SalesGrouping, SearchMoviesRequest, Seat, ShowtimeState,
-        SubscribeEventsRequest, Tender, UnblockSeatsRequest, WatchSeatMapRequest, drop_dead_letters_request,
-        subscribe_events_request::Start,
+        ContinuePurchaseRequest, CreateAuditoriumRequest, CreateShowtimeRequest, DropDeadLettersRequest,
+        ExchangeSeatsRequest, GetAuditoriumRequest, GetHoldConversionRequest, GetMovieRequest, GetOccupancyRequest,
+        GetPurchaseRequest, GetReservationRequest, GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, Layout,
+        ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest, ListPurchasesRequest,
+        ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest, PaymentChoice, PaymentMethod,
+        PurchaseState, PurchaseTicketsRequest, ReleaseSeatsRequest, ReportDay, ReservationState, ReserveSeatsRequest,
+        Row, SalesGrouping, SearchMoviesRequest, Seat, ShowtimeState, SubscribeEventsRequest, Tender,
+        UnblockSeatsRequest, WatchSeatMapRequest, drop_dead_letters_request, subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
@@ -201,6 +202,42 @@ fn good_request_for_seat_maps(name: &str) -> Vec<u8> {
         }
         "ListSeatBlocksRequest" => ListSeatBlocksRequest { showtime_id: id() }.encode_to_vec(),
         "GetRulesRequest" | "GetEventFeedRequest" => Vec::new(),
+        name => good_request_for_purchases(name),
+    }
+}
+
+fn good_request_for_purchases(name: &str) -> Vec<u8> {
+    let id = request_id;
+    let (customer_id, page_token) = ("ada".to_owned(), String::new());
+    let payment = Some(PaymentChoice { method: PaymentMethod::CreditCard.into(), token: "tok_ok".to_owned() });
+    match name {
+        // A request names a reservation, seats, or their number.
+        "PurchaseTicketsRequest" => PurchaseTicketsRequest {
+            reservation_id: String::new(),
+            showtime_id: id(),
+            seats: two_seats(),
+            seat_count: 0,
+            ticket_types: tickets("adult 1 child 1"),
+            customer_id,
+            payment,
+            return_uri: "https://cinema.example/back".to_owned(),
+            request_id: id(),
+        }
+        .encode_to_vec(),
+        // All of these messages have the same fields.
+        "GetPurchaseRequest" | "WatchPurchaseRequest" | "CancelPurchaseRequest" | "GetPaymentRequest" => {
+            GetPurchaseRequest { purchase_id: id(), customer_id }.encode_to_vec()
+        }
+        "ContinuePurchaseRequest" => {
+            ContinuePurchaseRequest { purchase_id: id(), customer_id, payment }.encode_to_vec()
+        }
+        "ListPurchasesRequest" => {
+            let states = vec![PurchaseState::Stuck.into()];
+            ListPurchasesRequest { customer_id, showtime_id: id(), states, page_size: 1, page_token }.encode_to_vec()
+        }
+        "ListPaymentsRequest" => {
+            ListPaymentsRequest { customer_id, purchase_id: id(), page_size: 1, page_token }.encode_to_vec()
+        }
         name => good_request_for_events(name),
     }
 }

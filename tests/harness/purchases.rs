@@ -14,9 +14,7 @@ use boxoffice::pb::{
             Showtime, purchases_client::PurchasesClient,
         },
     },
-    payments::v1::{
-        AuthorizeRequest, ListPaymentsRequest, Payment, PaymentState, gateway_client::GatewayClient,
-    },
+    payments::v1::{AuthorizeRequest, ListPaymentsRequest, Payment, PaymentState, gateway_client::GatewayClient},
 };
 use rustix::process::Signal;
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
@@ -95,7 +93,8 @@ impl Gateway {
 
     /// All payments that the gateway knows.
     pub(crate) async fn payments(&self) -> Vec<Payment> {
-        let (mut client, mut payments, mut page_token) = (GatewayClient::new(self.channel()), Vec::new(), String::new());
+        let (mut client, mut payments, mut page_token) =
+            (GatewayClient::new(self.channel()), Vec::new(), String::new());
         loop {
             let page = client.list_payments(ListPaymentsRequest { page_size: 500, page_token }).await;
             let page = page.expect("the gateway answers").into_inner();
@@ -177,7 +176,8 @@ pub(crate) async fn continue_with(
     payment: Option<PaymentChoice>,
 ) -> Result<Purchase, Status> {
     let (purchase_id, customer_id) = (purchase.purchase_id.clone(), String::new());
-    let answer = client(server).continue_purchase(ContinuePurchaseRequest { purchase_id, customer_id, payment }).await?;
+    let answer =
+        client(server).continue_purchase(ContinuePurchaseRequest { purchase_id, customer_id, payment }).await?;
     Ok(answer.into_inner().purchase.expect("the answer has the purchase"))
 }
 
@@ -208,7 +208,8 @@ pub(crate) fn steps(purchase: &Purchase) -> Vec<(PurchaseStepState, Option<Purch
 
 /// What each account has, as far as it is not nothing.
 pub(crate) async fn books(connection: &DatabaseConnection) -> Vec<(String, i64)> {
-    let sql = "SELECT account, CAST(SUM(minor) AS BIGINT) AS minor FROM money_entries GROUP BY account ORDER BY account";
+    let sql =
+        "SELECT account, CAST(SUM(minor) AS BIGINT) AS minor FROM money_entries GROUP BY account ORDER BY account";
     let statement = Statement::from_string(connection.get_database_backend(), sql);
     let rows = connection.query_all_raw(statement).await.expect("the books are read");
     let read = |row: &sea_orm::QueryResult| {

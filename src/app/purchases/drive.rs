@@ -72,7 +72,11 @@ impl App {
                 return Ok(NextRun::Period);
             };
             let now = self.0.clock.now();
-            let Some(fence) = self.0.store.take_purchase(due.purchase_id, due.fence, now + self.0.purchases.lease).await? else { continue };
+            let Some(fence) =
+                self.0.store.take_purchase(due.purchase_id, due.fence, now + self.0.purchases.lease).await?
+            else {
+                continue;
+            };
             let Some(stored) = self.0.store.purchase(due.purchase_id).await? else { continue };
             if stored.fence != fence {
                 continue;
@@ -120,11 +124,9 @@ impl App {
                 Action::BeginPayment => self.begin_payment(&mut held).await?,
                 Action::Confirm => self.confirm_seats(&mut held).await?,
                 Action::Free => self.free_seats(&mut held).await?,
-                action @ (Action::Authorize
-                | Action::AskGateway
-                | Action::Capture
-                | Action::Void
-                | Action::Refund) => self.call_gateway(&mut held, action).await?,
+                action @ (Action::Authorize | Action::AskGateway | Action::Capture | Action::Void | Action::Refund) => {
+                    self.call_gateway(&mut held, action).await?
+                }
             };
             if !goes_on {
                 return Ok(());
@@ -250,7 +252,9 @@ impl App {
             }
             Ok(answer) => held.purchase.answered(answer, now),
             Err(Trouble::Unknown { message }) => held.purchase.unknown(&message, self.0.clock.fraction(), now),
-            Err(Trouble::NotFound) => held.purchase.unknown("the gateway does not know it", self.0.clock.fraction(), now),
+            Err(Trouble::NotFound) => {
+                held.purchase.unknown("the gateway does not know it", self.0.clock.fraction(), now)
+            }
             Err(trouble @ Trouble::Refused { .. }) => held.purchase.refused(&trouble.to_string(), now),
             Err(trouble @ Trouble::Differs { .. }) => held.purchase.stick(&trouble.to_string(), now),
         }
@@ -314,7 +318,8 @@ impl App {
             }
         };
         let split = sold.lines().split();
-        let accounts = [("gateway", split.total()), ("sales", -split.sales), ("fees", -split.fees), ("tax", -split.tax)];
+        let accounts =
+            [("gateway", split.total()), ("sales", -split.sales), ("fees", -split.fees), ("tax", -split.tax)];
         let entries = accounts.into_iter().filter(|(_, minor)| *minor != 0);
         Ok(entries.map(|(account, minor)| (payment.payment_id, "capture", MoneyEntry { account, minor })).collect())
     }

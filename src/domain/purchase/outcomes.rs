@@ -208,7 +208,8 @@ impl Purchase {
             GatewayAnswer::Voided => "voided".to_owned(),
         };
         self.record.steps.work(StepName::Capture).end(StepState::Failed, &code, now);
-        self.record.failure = Some(Failure { reason: FailureReason::CaptureFailed, decline_code: code, retryable: false });
+        self.record.failure =
+            Some(Failure { reason: FailureReason::CaptureFailed, decline_code: code, retryable: false });
         self.enter(Position::Voiding, now);
     }
 
@@ -364,7 +365,8 @@ impl Purchase {
 
     /// The outcome of the present payment is known, as far as this goes.
     fn decide_payment(&mut self, state: PaymentState, decline_code: &str, now: DateTime<Utc>) {
-        if let Some(payment) = self.record.payments.last_mut().filter(|payment| payment.state != PaymentState::Declined) {
+        if let Some(payment) = self.record.payments.last_mut().filter(|payment| payment.state != PaymentState::Declined)
+        {
             payment.state = state;
             decline_code.clone_into(&mut payment.decline_code);
             payment.token.clear();

@@ -17,10 +17,7 @@ use crate::{
 };
 
 /// Reads the payment that a request names, and the customer to whom it must belong.
-pub(crate) fn payment_ref(
-    payment_id: &str,
-    customer_id: &str,
-) -> Result<(PaymentId, Option<CustomerId>), Violations> {
+pub(crate) fn payment_ref(payment_id: &str, customer_id: &str) -> Result<(PaymentId, Option<CustomerId>), Violations> {
     let mut violations = Violations::new();
     let payment_id = violations.take("payment_id", PaymentId::parse(payment_id));
     let customer_id = violations.take("customer_id", optional(customer_id, CustomerId::parse));

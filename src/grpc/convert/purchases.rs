@@ -109,8 +109,7 @@ pub(crate) fn list_purchases(request: pb::ListPurchasesRequest) -> Result<(Purch
     let states = violations.take("states", states(&request.states));
     let page = page(&mut violations, request.page_size, request.page_token);
     let filter = customer_id.zip(showtime_id).zip(states);
-    let filter =
-        filter.map(|((customer_id, showtime_id), states)| PurchaseFilter { customer_id, showtime_id, states });
+    let filter = filter.map(|((customer_id, showtime_id), states)| PurchaseFilter { customer_id, showtime_id, states });
     finish(violations, filter.map(|filter| (filter, page)))
 }
 
