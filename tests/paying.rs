@@ -30,7 +30,7 @@ use crate::harness::{
         HALL, assert_unavailable, cancel, confirm, extend, get, instant, name, names, reserve, seats, showtime_with,
         these,
     },
-    watching::{map, next, watch},
+    watching::{map, next, states, watch},
 };
 
 on_both_stores!(
@@ -105,7 +105,7 @@ async fn the_service_shows_and_refuses_what_is_being_paid_for(world: World) {
     .await;
     let mut watching = watch(&server.showtimes(), &id, 0, "").await.expect("the showtime exists");
     let Some(Event::Snapshot(shown)) = next(&mut watching).await else { panic!("a watch begins with a snapshot") };
-    assert_eq!(find(&shown.seats, "A2").state(), SeatState::Held);
+    assert_eq!(states(&shown)["A2"], SeatState::Held);
     let message = pb::Reservation { reservation_id: held.reservation_id.to_string(), ..Default::default() };
     assert_shown_and_refused(&server, &message, &paying).await;
     server.stop().await;
@@ -241,7 +241,7 @@ impl Beside {
     async fn stopped(world: World) -> Self {
         let showtime_id = schedule(&world).await;
         world.stop().await;
-        Self::of(world, showtime_id).await
+        Box::pin(Self::of(world, showtime_id)).await
     }
 
     async fn of(world: World, showtime_id: ShowtimeId) -> Self {

@@ -31,7 +31,7 @@ use crate::{
 pub(super) use changes::Changes;
 pub use reads::{PaymentPage, PurchasePage, PurchaseWatch};
 
-/// How long PurchaseTickets and ContinuePurchase wait for a purchase that is running.
+/// How long `PurchaseTickets` and `ContinuePurchase` wait for a purchase that is running.
 const WAIT: Duration = Duration::from_secs(3);
 /// The most purchases that one instance works on at once. A further one is refused.
 const MAX_AT_WORK: usize = 16_384;
@@ -232,7 +232,7 @@ impl App {
                     Purchase::begin(facts(found.showtime_id, reservation_id), total, self.new_payment(payment, total));
                 let until = self.pay_until(found.showtime_id, self.0.purchases.options.pay_time, now).await?;
                 purchase.payment_begun(total, until, now);
-                let command = self.pay(&purchase, self.0.purchases.options.pay_time);
+                let command = Self::pay(&purchase, self.0.purchases.options.pay_time);
                 let rows = insert_purchase(&purchase, key, now + self.0.purchases.lease);
                 let request =
                     Request { companions: rows, trace: origin.trace, ..Request::new(found.showtime_id, command) };

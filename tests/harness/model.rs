@@ -337,8 +337,7 @@ impl Model {
         self.record_lapses(now, |_| true);
         for it in &mut self.reservations {
             let sale = match &it.state {
-                State::Held => None,
-                State::Paying(_) => None,
+                State::Held | State::Paying(_) => None,
                 State::Confirmed(sale) => Some(sale.clone()),
                 State::Cancelled { .. } | State::Expired => continue,
             };

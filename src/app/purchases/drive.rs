@@ -190,7 +190,7 @@ impl App {
         let total = found.remaining_total();
         let mut after = held.purchase.clone();
         after.payment_begun(total, self.pay_until(showtime_id, span, now).await?, now);
-        match self.decide_with(held, &after, self.pay(&after, span)).await {
+        match self.decide_with(held, &after, Self::pay(&after, span)).await {
             Ok(reservation) => {
                 held.purchase = after;
                 if reservation.remaining_total() != total {
@@ -253,7 +253,7 @@ impl App {
             Ok(answer) => held.purchase.answered(answer, now),
             Err(Trouble::Unknown { message }) => held.purchase.unknown(&message, self.0.clock.fraction(), now),
             Err(Trouble::NotFound) => {
-                held.purchase.unknown("the gateway does not know it", self.0.clock.fraction(), now)
+                held.purchase.unknown("the gateway does not know it", self.0.clock.fraction(), now);
             }
             Err(trouble @ Trouble::Refused { .. }) => held.purchase.refused(&trouble.to_string(), now),
             Err(trouble @ Trouble::Differs { .. }) => held.purchase.stick(&trouble.to_string(), now),
@@ -272,7 +272,7 @@ impl App {
         let mut after = held.purchase.clone();
         let until = self.pay_until(after.facts.showtime_id, span, now).await?;
         after.await_action(redirect_uri, until, now);
-        match self.decide_with(held, &after, self.pay(&after, span)).await {
+        match self.decide_with(held, &after, Self::pay(&after, span)).await {
             Ok(_) => {
                 held.purchase = after;
                 self.noted(held);
@@ -310,12 +310,11 @@ impl App {
     async fn entries(&self, held: &Held) -> Result<Vec<(PaymentId, &'static str, MoneyEntry)>, Error> {
         let Some(payment) = held.purchase.payment() else { return Ok(Vec::new()) };
         let id = held.purchase.facts.reservation_id;
-        let sold = match &held.sold {
-            Some(sold) => Arc::clone(sold),
-            None => {
-                let found = self.0.store.reservation(id, self.0.clock.now()).await?;
-                Arc::new(found.ok_or_else(|| Error::no_reservation(id))?.reservation)
-            }
+        let sold = if let Some(sold) = &held.sold {
+            Arc::clone(sold)
+        } else {
+            let found = self.0.store.reservation(id, self.0.clock.now()).await?;
+            Arc::new(found.ok_or_else(|| Error::no_reservation(id))?.reservation)
         };
         let split = sold.lines().split();
         let accounts =

@@ -37,7 +37,7 @@ impl App {
     }
 
     /// The command by which the payment of a purchase begins, or gets another time.
-    pub(super) fn pay(&self, purchase: &Purchase, span: Duration) -> Command {
+    pub(super) fn pay(purchase: &Purchase, span: Duration) -> Command {
         Command::Pay {
             reservation_id: purchase.facts.reservation_id,
             customer_id: Some(purchase.facts.customer_id.clone()),

@@ -131,7 +131,7 @@ impl Purchase {
         match self.record.position {
             Position::Authorizing | Position::AwaitingAction => self.authorization(answer, now),
             Position::Capturing => self.capture(answer, now),
-            Position::Voiding => self.voiding(answer, now),
+            Position::Voiding => self.voiding(&answer, now),
             Position::Refunding => self.refunding(answer, now),
             Position::Held
             | Position::AwaitingToken
@@ -213,7 +213,7 @@ impl Purchase {
         self.enter(Position::Voiding, now);
     }
 
-    fn voiding(&mut self, answer: GatewayAnswer, now: DateTime<Utc>) {
+    fn voiding(&mut self, answer: &GatewayAnswer, now: DateTime<Utc>) {
         match answer {
             GatewayAnswer::Voided | GatewayAnswer::Declined { .. } | GatewayAnswer::Refunded => {
                 self.decide_payment(PaymentState::Voided, "", now);

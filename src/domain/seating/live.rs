@@ -7,7 +7,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-use super::Obstacle;
+use super::refusal::Obstacle;
 use crate::domain::reservation::{CustomerId, Reservation, State};
 
 /// A live reservation, with copies of what decisions read most.

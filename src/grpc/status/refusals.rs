@@ -15,6 +15,7 @@ use super::details::{BoundedMessage, ByteBudget, DOMAIN, MAX_DETAIL_BYTES, error
 use crate::{
     app::Refused,
     domain::{
+        ids::PurchaseId,
         reservation::Phase,
         seat_index::{BadChoice, BadKind, Block, SeatIndex},
         seating::{Obstacle, Refusal, Unavailable},
@@ -55,17 +56,8 @@ pub(super) fn of(refused: &Refused) -> Status {
             let message = format!("the reservation is {}, not held", state.to_lowercase());
             failed_precondition(refused, "RESERVATION_NOT_HELD", &message, [("state", state.to_owned())])
         }
-        Refusal::PaymentPending { purchase_id, until } => {
-            let until = rfc3339(*until);
-            let message = format!("a payment for the reservation is under way, and is given time until {until}");
-            let metadata = [("purchase_id", purchase_id.to_string()), ("pay_until", until)];
-            failed_precondition(refused, "PAYMENT_PENDING", &message, metadata)
-        }
-        // No method asks for this yet.
-        Refusal::NotPaying => {
-            let message = "no payment for the reservation is under way";
-            failed_precondition(refused, "PAYMENT_NOT_BEGUN", message, [])
-        }
+        Refusal::PaymentPending { purchase_id, until } => payment_pending(refused, *purchase_id, *until),
+        Refusal::NotPaying => not_paying(refused),
         Refusal::TenderDiffers => {
             let message = "the reservation was confirmed with another tender, or a refund is due for another one";
             failed_precondition(refused, "TENDER_DIFFERS", message, [])
@@ -117,6 +109,18 @@ fn failed_precondition<const N: usize>(
     metadata: [(&str, String); N],
 ) -> Status {
     Status::with_error_details(Code::FailedPrecondition, message, refusal_info(refused, reason, metadata))
+}
+
+fn payment_pending(refused: &Refused, purchase_id: PurchaseId, until: DateTime<Utc>) -> Status {
+    let until = rfc3339(until);
+    let message = format!("a payment for the reservation is under way, and is given time until {until}");
+    let metadata = [("purchase_id", purchase_id.to_string()), ("pay_until", until)];
+    failed_precondition(refused, "PAYMENT_PENDING", &message, metadata)
+}
+
+/// No method asks for this yet.
+fn not_paying(refused: &Refused) -> Status {
+    failed_precondition(refused, "PAYMENT_NOT_BEGUN", "no payment for the reservation is under way", [])
 }
 
 /// Seats are not in the state that the request is about.

@@ -214,15 +214,15 @@ fn record(detail: Detail, total: Money, stuck: bool, payments: Vec<Payment>) -> 
         position: position(&detail.position)?,
         stuck,
         failed_attempts: detail.failed_attempts,
-        not_before: time(detail.not_before)?,
-        pay_until: time(detail.pay_until)?,
+        not_before: detail.not_before.and_then(time),
+        pay_until: detail.pay_until.and_then(time),
         redirect_uri: detail.redirect_uri,
         sold: detail.sold,
         total,
         payments,
         steps: Steps(detail.steps.into_iter().map(read_step).collect::<Option<_>>()?),
         failure,
-        complete_time: time(detail.complete_time)?,
+        complete_time: detail.complete_time.and_then(time),
     })
 }
 
@@ -240,15 +240,11 @@ fn read_work(stored: StoredWork) -> Option<Work> {
         state: work_state(&state)?,
         attempts,
         message,
-        start_time: time(start_time)?,
-        end_time: time(end_time)?,
+        start_time: start_time.and_then(time),
+        end_time: end_time.and_then(time),
     })
 }
 
-/// A time that may be left out. `None`: it is no time.
-fn time(micros: Option<i64>) -> Option<Option<DateTime<Utc>>> {
-    match micros {
-        Some(micros) => DateTime::from_timestamp_micros(micros).map(Some),
-        None => Some(None),
-    }
+fn time(micros: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(micros)
 }
