@@ -37,6 +37,7 @@ mod ledger;
 mod migrations;
 mod plans;
 mod pools;
+mod purchase_writes;
 mod purchases;
 mod reader;
 mod recovery;
@@ -64,10 +65,8 @@ pub use ledger::{
     LockedShowtimes, NewAnswer, NewBlockedSeat, OutboxRow, Pass, PriorReservation, ShowtimeAdvance, StoredAnswer,
 };
 pub use pools::{Database, Options, PLANNING, Permit};
-pub use purchases::{
-    DuePurchase, MoneyEntry, PurchaseFilter, PurchaseWrite, StoredPayment, StoredPurchase, TimedCursor,
-    insert_purchase, update_purchase,
-};
+pub use purchase_writes::{MoneyEntry, PurchaseWrite, insert_purchase, update_purchase};
+pub use purchases::{DuePurchase, PurchaseFilter, StoredPayment, StoredPurchase, TimedCursor};
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;
 pub use reservations::{ReservationAt, ReservationCursor};

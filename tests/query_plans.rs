@@ -88,7 +88,17 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
             found.push((name, statements::auditoriums(backend, cinema, after, 51)));
         }
     }
+    found.extend(by_id(backend));
+    found.extend(feed(backend));
+    found.extend(reservation_lists(backend));
+    found.extend(purchase_lists(backend));
+    found
+}
+
+/// What is read of some showtimes.
+fn by_id(backend: DbBackend) -> Vec<(String, Statement)> {
     let some = [ShowtimeId(id(FIRST + 1)), ShowtimeId(id(FIRST + 2))];
+    let mut found = Vec::new();
     found.push(("standings by id".to_owned(), statements::standings_by_ids(backend, &some)));
     found.push(("revisions by id".to_owned(), statements::revisions(backend, &some)));
     found.push(("a seat map".to_owned(), statements::seat_map(backend, some[0])));
@@ -97,9 +107,6 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
     found.push(("showtimes by id".to_owned(), statements::showtimes_by_ids(backend, &some)));
     let now = (backend == DbBackend::Sqlite).then(beginning);
     found.push(("showtimes with a lapse".to_owned(), statements::lapsed(backend, now, 256)));
-    found.extend(feed(backend));
-    found.extend(reservation_lists(backend));
-    found.extend(purchase_lists(backend));
     found
 }
 

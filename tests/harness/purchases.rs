@@ -1,5 +1,7 @@
 //! Purchases: a payment gateway as a process of its own, requests, and what the books say.
 
+pub(crate) mod shop;
+
 use std::{path::Path, process::Command, time::Duration};
 
 use boxoffice::pb::{
