@@ -39,6 +39,10 @@ use crate::{
     },
 };
 
+/// The number of concurrent calls for each connection. A service calls over one connection, and if the gateway is slow, each of
+/// its purchases waits in a call.
+const MAX_STREAMS: u32 = 16_384;
+
 /// The options of the demo gateway.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -69,7 +73,7 @@ pub async fn serve(
         .add_service(control.max_decoding_message_size(MAX_REQUEST_BYTES));
     let names = ["payments.v1.Gateway", "boxoffice.demo.v1.GatewayFaults"];
     tokio::select! {
-        served = demo::serve(listener, routes, &names, tls, shutdown) => served,
+        served = demo::serve(listener, routes, &names, MAX_STREAMS, tls, shutdown) => served,
         never = state.settle_when_due() => match never {},
     }
 }
