@@ -98,6 +98,7 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
 /// What is read of some showtimes.
 fn by_id(backend: DbBackend) -> Vec<(String, Statement)> {
     let some = [ShowtimeId(id(FIRST + 1)), ShowtimeId(id(FIRST + 2))];
+    let now = (backend == DbBackend::Sqlite).then(beginning);
     vec![
         ("standings by id".to_owned(), statements::standings_by_ids(backend, &some)),
         ("revisions by id".to_owned(), statements::revisions(backend, &some)),
