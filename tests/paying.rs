@@ -173,7 +173,7 @@ async fn a_paid_reservation_keeps_its_purchase(world: World) {
     let server = world.setup().clone().start().await;
     let message = pb::Reservation { reservation_id: held.reservation_id.to_string(), ..Default::default() };
     let found = confirm(&server, &message).await.expect("it was confirmed before");
-    assert_eq!((found.state(), found.purchase_id), (ReservationState::Confirmed, purchase().to_string()));
+    assert_eq!((found.state(), &found.purchase_id), (ReservationState::Confirmed, &purchase().to_string()));
     assert_eq!((found.pay_until.map(at), names(&found.seats)), (paying.pay_until(), "A1 A2".to_owned()));
     // It was promised while its payment was under way, so it was not recovered, although it was sold after its expire time.
     let late = ConfirmReservationRequest {
