@@ -5,6 +5,7 @@ mod drive;
 mod gateway;
 mod ledger;
 pub(super) mod parts;
+mod pushes;
 mod reads;
 
 use std::{sync::Arc, time::Duration};

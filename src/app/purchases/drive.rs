@@ -275,6 +275,9 @@ impl App {
         match self.decide_with(held, &after, Self::pay(&after, span)).await {
             Ok(_) => {
                 held.purchase = after;
+                if let Some(payment) = held.purchase.payment() {
+                    self.0.purchases.awaiting.insert(payment.payment_id, held.purchase.facts.purchase_id);
+                }
                 self.noted(held);
                 Ok(true)
             }

@@ -3,15 +3,21 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
+use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
 use super::changes::Changes;
-use crate::payments::Gateway;
+use crate::{
+    domain::ids::{PaymentId, PurchaseId},
+    payments::Gateway,
+};
 
 /// The most purchases that one instance works on at once. A further one is refused.
 const MAX_AT_WORK: usize = 16_384;
 /// The most watchers of purchases of one instance.
 const MAX_WATCHERS: usize = 1_000;
+/// The most payments that are remembered because they wait for their customer. Others are found by asking the gateway.
+const MAX_AWAITING: u64 = 20_000;
 /// Nobody else goes on with a purchase for as long as a call of the gateway may take, and this.
 const LEASE: Duration = Duration::from_secs(5);
 
@@ -34,6 +40,9 @@ pub(in crate::app) struct Purchases {
     pub(in crate::app) changes: Changes,
     pub(in crate::app) at_work: Arc<Semaphore>,
     pub(in crate::app) watchers: Arc<Semaphore>,
+    /// Payments that wait for their customer, as far as that was found here, so that a push of the gateway about any other one
+    /// costs nothing.
+    pub(in crate::app) awaiting: Cache<PaymentId, PurchaseId>,
     /// For how long after a write nobody else goes on with a purchase, unless the write says otherwise.
     pub(in crate::app) lease: TimeDelta,
 }
@@ -41,8 +50,10 @@ pub(in crate::app) struct Purchases {
 impl Purchases {
     pub(in crate::app) fn new(options: PaymentOptions) -> Self {
         let lease = TimeDelta::from_std(options.gateway_timeout + LEASE).unwrap_or(TimeDelta::MAX);
+        let awaiting = Cache::builder().max_capacity(MAX_AWAITING).time_to_live(options.action_time).build();
         Self {
             lease,
+            awaiting,
             options,
             changes: Changes::default(),
             at_work: Arc::new(Semaphore::new(MAX_AT_WORK)),
