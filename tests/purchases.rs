@@ -2,9 +2,9 @@
 
 use boxoffice::pb::{
     boxoffice::v1::{
-        GetPaymentRequest, ListPaymentsRequest, ListPurchasesRequest, Payment, PaymentState, PurchaseFailureReason,
-        PurchaseState, PurchaseStepName, PurchaseTicketsRequest, ReservationState, WatchPurchaseRequest,
-        payments_client::PaymentsClient,
+        GetPaymentRequest, GetReceiptRequest, ListPaymentsRequest, ListPurchasesRequest, Payment, PaymentState,
+        PurchaseFailureReason, PurchaseState, PurchaseStepName, PurchaseTicketsRequest, ReservationState,
+        WatchPurchaseRequest, payments_client::PaymentsClient,
     },
     payments::v1::PaymentState as GatewayState,
 };
@@ -73,6 +73,13 @@ async fn a_hold_is_bought_and_the_books_balance(shop: Shop) {
     let total = bought.total.clone().expect("a total");
     let minor = total.units * 100 + i64::from(total.nanos / 10_000_000);
     shop.assert_books(&[("gateway", minor), ("sales", -minor)]).await;
+    let which = GetReceiptRequest { purchase_id: bought.purchase_id.clone(), customer_id: "ada".to_owned() };
+    let mut payments = PaymentsClient::new(shop.server.channel());
+    let receipt = payments.get_receipt(which).await.expect("it is completed").into_inner().receipt.expect("a receipt");
+    assert_eq!((&receipt.number, &receipt.total), (&bought.number, &bought.total));
+    let lines: Vec<_> = receipt.lines.iter().map(|line| (line.text.as_str(), line.released)).collect();
+    assert_eq!(lines, [("A1", false), ("A2", false)]);
+    assert!(receipt.text.contains(&bought.number) && receipt.html.contains("<td>Total</td>"), "{receipt:?}");
     // The seats are taken for good.
     let status = buy(&shop.server, of_hold(&held, "tok_ok")).await.expect_err("it is sold");
     assert_refused(&status, Code::FailedPrecondition, "RESERVATION_NOT_HELD");

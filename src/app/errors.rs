@@ -96,6 +96,9 @@ pub enum PurchaseRefusal {
     /// It has ended.
     #[error("the purchase has ended")]
     Ended,
+    /// It is not completed.
+    #[error("the purchase is not completed")]
+    NotCompleted,
     /// An operator must help.
     #[error("the purchase is stuck")]
     Stuck,

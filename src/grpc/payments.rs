@@ -20,6 +20,19 @@ impl Payments for Service {
         .await
     }
 
+    async fn get_receipt(
+        &self,
+        request: Request<pb::GetReceiptRequest>,
+    ) -> Result<Response<pb::GetReceiptResponse>, Status> {
+        self.read(
+            request,
+            |message| convert::purchase_ref(&message.purchase_id, &message.customer_id),
+            |app, origin, which| async move { app.receipt(&origin, &which).await },
+            |receipt| pb::GetReceiptResponse { receipt: Some(convert::receipt(&receipt)) },
+        )
+        .await
+    }
+
     async fn list_payments(
         &self,
         request: Request<pb::ListPaymentsRequest>,

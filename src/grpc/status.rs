@@ -84,6 +84,9 @@ fn of_purchase(refusal: PurchaseRefusal) -> Status {
             ("PAYMENT_PENDING", "the payment of the purchase is under way and may still succeed; wait for its outcome")
         }
         PurchaseRefusal::Ended => ("PURCHASE_ENDED", "the purchase has ended; begin another one"),
+        PurchaseRefusal::NotCompleted => {
+            ("PURCHASE_NOT_COMPLETED", "the purchase is not completed, so there is no receipt of it")
+        }
         PurchaseRefusal::Stuck => {
             ("PURCHASE_STUCK", "the purchase cannot go on by itself; the cinema has to look at it")
         }

@@ -233,9 +233,11 @@ fn good_request_for_purchases(name: &str) -> Vec<u8> {
         }
         .encode_to_vec(),
         // All of these messages have the same fields.
-        "GetPurchaseRequest" | "WatchPurchaseRequest" | "CancelPurchaseRequest" | "GetPaymentRequest" => {
-            GetPurchaseRequest { purchase_id: id(), customer_id }.encode_to_vec()
-        }
+        "GetPurchaseRequest"
+        | "WatchPurchaseRequest"
+        | "CancelPurchaseRequest"
+        | "GetPaymentRequest"
+        | "GetReceiptRequest" => GetPurchaseRequest { purchase_id: id(), customer_id }.encode_to_vec(),
         "ContinuePurchaseRequest" => {
             ContinuePurchaseRequest { purchase_id: id(), customer_id, payment }.encode_to_vec()
         }

@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::{PurchaseRef, PurchaseView, changes::Waiter};
 use crate::{
-    app::{App, Error, Origin, PageRequest, ReservationRef},
+    app::{App, Error, Origin, PageRequest, PurchaseRefusal, ReservationRef},
     domain::{
         ids::{PaymentId, PurchaseId},
+        receipt::Receipt,
         reservation::CustomerId,
     },
     store::{PurchaseFilter, StoredPayment, StoredPurchase, TimedCursor},
@@ -113,6 +114,16 @@ impl App {
         let found = self.0.store.payment(id).await?;
         let found = found.filter(|found| customer.is_none_or(|customer| found.customer_id == *customer));
         found.ok_or_else(|| Error::no_payment(id))
+    }
+
+    /// Writes the receipt of a purchase.
+    ///
+    /// # Errors
+    /// The purchase does not exist or belongs to another customer, it is not completed, or the store fails.
+    pub async fn receipt(&self, origin: &Origin, which: &PurchaseRef) -> Result<Receipt, Error> {
+        let PurchaseView { purchase, reservation, .. } = self.purchase(origin, which).await?;
+        let receipt = Receipt::of(&purchase, &reservation.reservation, &reservation.plan);
+        receipt.ok_or(Error::Purchase(PurchaseRefusal::NotCompleted))
     }
 
     /// Reads a page of payments, the newest first.
