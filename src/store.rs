@@ -37,6 +37,7 @@ mod ledger;
 mod migrations;
 mod plans;
 mod pools;
+mod purchase_lists;
 mod purchases;
 mod reader;
 mod recovery;
@@ -49,6 +50,7 @@ mod seat_maps;
 mod settings;
 mod showtimes;
 mod sinks;
+mod stuck_purchases;
 mod sweep;
 mod timing;
 mod transactions;
@@ -64,9 +66,9 @@ pub use ledger::{
     LockedShowtimes, NewAnswer, NewBlockedSeat, OutboxRow, Pass, PriorReservation, ShowtimeAdvance, StoredAnswer,
 };
 pub use pools::{Database, Options, PLANNING, Permit};
+pub use purchase_lists::{PurchaseFilter, TimedCursor};
 pub use purchases::{
-    DuePurchase, MoneyEntry, PurchaseFilter, PurchaseWrite, StoredPayment, StoredPurchase, TimedCursor,
-    insert_purchase, update_purchase,
+    DuePurchase, MoneyEntry, PurchaseWrite, StoredPayment, StoredPurchase, insert_purchase, update_purchase,
 };
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;
@@ -75,3 +77,4 @@ pub use sales::SoldLines;
 pub use seat_maps::{ReadMap, Revisions};
 pub use showtimes::{Cursor, Schedule, ShowtimeScheduled};
 pub use sinks::{ABANDONED, Letters, Progress, Sink};
+pub use stuck_purchases::{StuckWrite, settle_purchase};

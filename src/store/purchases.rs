@@ -6,8 +6,7 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _, Select, Set,
+    ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryTrait as _, Select, Set,
     sea_query::{Expr, InsertStatement, UpdateStatement},
 };
 
@@ -17,14 +16,15 @@ use super::{
     errors::Error,
     handle::Store,
     ledger::Companion,
+    purchase_lists::{self, PurchaseFilter, TimedCursor},
     request_key::RequestKey,
     rows::purchase::{detail, method_name, payment as read_payment, payment_state_name, purchase as read, state_name},
     timing::read_named,
     transactions::Tx,
 };
 use crate::domain::{
-    ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
-    purchase::{Payment, Purchase, PurchaseState},
+    ids::{PaymentId, PurchaseId, ReservationId},
+    purchase::{Payment, Purchase},
     reservation::CustomerId,
 };
 
@@ -62,20 +62,6 @@ pub struct DuePurchase {
     /// Its fence.
     pub fence: i64,
 }
-
-/// Which purchases a list contains. A criterion that is `None` or empty excludes nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PurchaseFilter {
-    /// Only purchases of this customer.
-    pub customer_id: Option<CustomerId>,
-    /// Only purchases for this showtime.
-    pub showtime_id: Option<ShowtimeId>,
-    /// Only purchases in one of these states.
-    pub states: Vec<PurchaseState>,
-}
-
-/// A place in a list: just after the item with this time and id.
-pub type TimedCursor = (DateTime<Utc>, sea_orm::prelude::Uuid);
 
 /// Money that moves, of one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +117,11 @@ pub fn insert_purchase(purchase: &Purchase, key: &RequestKey, due: DateTime<Utc>
 #[must_use]
 pub fn update_purchase(write: &PurchaseWrite<'_>) -> Vec<Companion> {
     let (update, payment) = statements(write);
+    companions(update, payment)
+}
+
+/// The statements as rows that commit with a change of seats.
+pub(super) fn companions(update: UpdateStatement, payment: Option<PaymentWrite>) -> Vec<Companion> {
     let payment = payment.map(|payment| match payment {
         PaymentWrite::Insert(insert) => Companion::insert(*insert, 1),
         PaymentWrite::Update(update) => Companion::update(*update, 1),
@@ -138,12 +129,14 @@ pub fn update_purchase(write: &PurchaseWrite<'_>) -> Vec<Companion> {
     std::iter::once(Companion::update(update, 1)).chain(payment).collect()
 }
 
-enum PaymentWrite {
+/// A statement about the last payment of a purchase.
+pub(super) enum PaymentWrite {
     Insert(Box<InsertStatement>),
     Update(Box<UpdateStatement>),
 }
 
-fn statements(write: &PurchaseWrite<'_>) -> (UpdateStatement, Option<PaymentWrite>) {
+/// What is written of a purchase and of its last payment.
+pub(super) fn statements(write: &PurchaseWrite<'_>) -> (UpdateStatement, Option<PaymentWrite>) {
     let PurchaseWrite { purchase, fence, due, new_payment } = write;
     let update = purchase::Entity::update_many()
         .filter(purchase::Column::PurchaseId.eq(purchase.facts.purchase_id.0))
@@ -251,7 +244,7 @@ impl Store {
         after: Option<TimedCursor>,
         limit: u64,
     ) -> Result<Vec<StoredPurchase>, Error> {
-        let query = purchases(self.0.reads.backend(), filter, after, limit);
+        let query = purchase_lists::purchases(self.0.reads.backend(), filter, after, limit);
         self.all_purchases("list_purchases", query).await
     }
 
@@ -273,7 +266,7 @@ impl Store {
         after: Option<TimedCursor>,
         limit: u64,
     ) -> Result<Vec<StoredPayment>, Error> {
-        let query = payments(self.0.reads.backend(), (customer, purchase), after, limit);
+        let query = purchase_lists::payments(self.0.reads.backend(), (customer, purchase), after, limit);
         self.all_payments("list_payments", query).await
     }
 
@@ -302,7 +295,7 @@ impl Store {
     pub async fn due_purchases(&self, now: DateTime<Utc>, limit: u64) -> Result<Vec<DuePurchase>, Error> {
         read_named("due_purchases", async {
             let pooled = self.0.reads.acquire().await?;
-            let due = due_purchases(now, limit).into_tuple::<(sea_orm::prelude::Uuid, i64)>();
+            let due = purchase_lists::due_purchases(now, limit).into_tuple::<(sea_orm::prelude::Uuid, i64)>();
             let rows = pooled.read(due.all(pooled.connection)).await?;
             Ok(rows.into_iter().map(|(id, fence)| DuePurchase { purchase_id: PurchaseId(id), fence }).collect())
         })
@@ -342,107 +335,57 @@ impl Store {
         self.run_transaction("write_purchase", async || {
             let tx = self.begin().await?;
             let (update, payment) = statements(write);
-            if execute(&tx, &update).await? == 0 {
+            if !execute_all(&tx, &update, payment).await? {
                 return tx.rollback(false).await;
             }
-            match payment {
-                Some(PaymentWrite::Insert(insert)) => execute(&tx, &*insert).await?,
-                Some(PaymentWrite::Update(update)) => execute(&tx, &*update).await?,
-                None => 0,
-            };
-            if !entries.is_empty() {
-                let currency = write.purchase.total().currency.code();
-                let row = |(payment_id, operation, entry): &(PaymentId, &str, MoneyEntry)| money_entry::ActiveModel {
-                    payment_id: Set(payment_id.0),
-                    operation: Set((*operation).to_owned()),
-                    account: Set(entry.account.to_owned()),
-                    currency: Set(currency.to_owned()),
-                    minor: Set(entry.minor),
-                    create_time: Set(now),
-                };
-                money_entry::Entity::insert_many(entries.iter().map(row)).exec_without_returning(&tx.inner).await?;
-            }
+            insert_entries(&tx, write.purchase, entries, now).await?;
             tx.commit(true).await
         })
         .await
     }
 }
 
+/// Writes a purchase, and its last payment. Returns whether the purchase is as the statement demands; if not, nothing was written.
+pub(super) async fn execute_all(
+    tx: &Tx,
+    update: &UpdateStatement,
+    payment: Option<PaymentWrite>,
+) -> Result<bool, Error> {
+    if execute(tx, update).await? == 0 {
+        return Ok(false);
+    }
+    match payment {
+        Some(PaymentWrite::Insert(insert)) => execute(tx, &*insert).await?,
+        Some(PaymentWrite::Update(update)) => execute(tx, &*update).await?,
+        None => 0,
+    };
+    Ok(true)
+}
+
+/// Writes money that moves with a purchase.
+pub(super) async fn insert_entries(
+    tx: &Tx,
+    purchase: &Purchase,
+    entries: &[(PaymentId, &str, MoneyEntry)],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let currency = purchase.total().currency.code();
+    let row = |(payment_id, operation, entry): &(PaymentId, &str, MoneyEntry)| money_entry::ActiveModel {
+        payment_id: Set(payment_id.0),
+        operation: Set((*operation).to_owned()),
+        account: Set(entry.account.to_owned()),
+        currency: Set(currency.to_owned()),
+        minor: Set(entry.minor),
+        create_time: Set(now),
+    };
+    money_entry::Entity::insert_many(entries.iter().map(row)).exec_without_returning(&tx.inner).await?;
+    Ok(())
+}
+
 async fn execute(tx: &Tx, statement: &impl sea_orm::StatementBuilder) -> Result<u64, Error> {
     use sea_orm::ConnectionTrait as _;
     Ok(tx.inner.execute(statement).await?.rows_affected())
-}
-
-/// The query for purchases that are due.
-pub(super) fn due_purchases(now: DateTime<Utc>, limit: u64) -> Select<purchase::Entity> {
-    purchase::Entity::find()
-        .select_only()
-        .columns([purchase::Column::PurchaseId, purchase::Column::Fence])
-        .filter(purchase::Column::DueTime.is_not_null())
-        .filter(purchase::Column::DueTime.lte(now))
-        .order_by_asc(purchase::Column::DueTime)
-        .order_by_asc(purchase::Column::PurchaseId)
-        .limit(limit)
-}
-
-/// The query behind the list of purchases.
-pub(super) fn purchases(
-    backend: sea_orm::DbBackend,
-    filter: &PurchaseFilter,
-    after: Option<TimedCursor>,
-    limit: u64,
-) -> Select<purchase::Entity> {
-    let mut query = purchase::Entity::find()
-        .order_by_desc(purchase::Column::CreateTime)
-        .order_by_desc(purchase::Column::PurchaseId)
-        .limit(limit);
-    if let Some(id) = &filter.customer_id {
-        query = query.filter(dialect::is_name_by_digest(backend, purchase::Column::CustomerId, id.as_str()));
-    }
-    if let Some(id) = filter.showtime_id {
-        query = query.filter(purchase::Column::ShowtimeId.eq(id.0));
-    }
-    match filter.states[..] {
-        [] => {}
-        // Those that are stuck have an index of their own, whose condition is written as it stands there.
-        [PurchaseState::Stuck] => {
-            let stuck = Expr::Constant(state_name(PurchaseState::Stuck).into());
-            query = query.filter(Expr::col(purchase::Column::State).eq(stuck));
-        }
-        _ => {
-            let states = filter.states.iter().map(|state| purchase::Column::State.eq(state_name(*state)));
-            query = query.filter(states.fold(Condition::any(), Condition::add));
-        }
-    }
-    if let Some((time, id)) = after {
-        let last = Expr::tuple([Expr::value(time), Expr::value(id)]);
-        let this = [purchase::Column::CreateTime, purchase::Column::PurchaseId];
-        query = query.filter(Expr::tuple(this.map(|column| Expr::col((purchase::Entity, column)))).lt(last));
-    }
-    query
-}
-
-/// The query behind the list of payments.
-pub(super) fn payments(
-    backend: sea_orm::DbBackend,
-    (customer, purchase): (Option<&CustomerId>, Option<PurchaseId>),
-    after: Option<TimedCursor>,
-    limit: u64,
-) -> Select<payment::Entity> {
-    let mut query = payment::Entity::find()
-        .order_by_desc(payment::Column::CreateTime)
-        .order_by_desc(payment::Column::PaymentId)
-        .limit(limit);
-    if let Some(id) = customer {
-        query = query.filter(dialect::is_name_by_digest(backend, payment::Column::CustomerId, id.as_str()));
-    }
-    if let Some(id) = purchase {
-        query = query.filter(payment::Column::PurchaseId.eq(id.0));
-    }
-    if let Some((time, id)) = after {
-        let last = Expr::tuple([Expr::value(time), Expr::value(id)]);
-        let this = [payment::Column::CreateTime, payment::Column::PaymentId];
-        query = query.filter(Expr::tuple(this.map(|column| Expr::col((payment::Entity, column)))).lt(last));
-    }
-    query
 }
