@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod planted;
 pub mod statements;
 
+mod audit;
 mod auditoriums;
 mod blocked_seats;
 mod cache;
@@ -55,6 +56,7 @@ mod sweep;
 mod timing;
 mod transactions;
 
+pub use audit::{AuditedEntry, AuditedPayment, AuditedPurchase};
 pub use auditoriums::AuditoriumCreated;
 pub use blocked_seats::{BlockedSeats, BlockedSeatsAt};
 pub use dead_letters::{Letter, LetterChoice, LetterCounts, LetterPlace, StoredLetter};

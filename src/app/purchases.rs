@@ -1,10 +1,12 @@
 //! Use cases of purchases. What a purchase does next is decided by `domain::purchase`, and done in `purchases/drive.rs`.
 
+mod attempts;
 mod changes;
 mod drive;
 mod gateway;
 mod ledger;
 mod reads;
+mod stuck;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,6 +32,7 @@ use crate::{
 };
 pub(super) use changes::Changes;
 pub use reads::{PaymentPage, PurchasePage, PurchaseWatch};
+pub use stuck::{StuckPage, StuckPurchase};
 
 /// How long `PurchaseTickets` and `ContinuePurchase` wait for a purchase that is running.
 const WAIT: Duration = Duration::from_secs(3);

@@ -8,8 +8,8 @@ use crate::{
         ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
         money::{Currency, Money},
         purchase::{
-            Failure, FailureReason, NoteAction, Payment, PaymentMethod, PaymentState, Position, Purchase, PurchaseFacts,
-            PurchaseNote, PurchaseNumber, PurchaseState, Record, Step, StepName, StepState, Steps, Work,
+            Failure, FailureReason, NoteAction, Payment, PaymentMethod, PaymentState, Position, Purchase,
+            PurchaseFacts, PurchaseNote, PurchaseNumber, PurchaseState, Record, Step, StepName, StepState, Steps, Work,
         },
         reservation::CustomerId,
     },
@@ -125,6 +125,23 @@ pub(in crate::store) fn state_name(state: PurchaseState) -> &'static str {
         PurchaseState::Compensated => "compensated",
         PurchaseState::Stuck => "stuck",
     }
+}
+
+/// The state of a purchase of which nothing else is read.
+pub(in crate::store) fn read_state(row: &purchase::Model) -> Result<PurchaseState, Error> {
+    let all = [
+        PurchaseState::Running,
+        PurchaseState::AwaitingCustomer,
+        PurchaseState::Completed,
+        PurchaseState::Compensated,
+        PurchaseState::Stuck,
+    ];
+    let found = all.into_iter().find(|state| state_name(*state) == row.state);
+    found.ok_or_else(|| Error::Unreadable {
+        table: "purchases",
+        key: row.purchase_id.to_string(),
+        why: "the state is unknown".to_owned(),
+    })
 }
 
 /// The bytes of the column `detail`.
