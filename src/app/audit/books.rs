@@ -87,7 +87,7 @@ fn entries(audited: &AuditedPayment) -> Vec<String> {
         let of_operation = audited.entries.iter().filter(|entry| entry.operation == operation);
         let sum: i64 = of_operation.map(|entry| entry.minor).sum();
         if sum != 0 {
-            let sum = Money { currency, minor: sum };
+            let sum = signed(Money { currency, minor: sum });
             found.push(format!("payment {id}: the entries of {operation} add up to {sum}, not to nothing"));
         }
     }
@@ -107,11 +107,12 @@ fn entries(audited: &AuditedPayment) -> Vec<String> {
     }
     let Booked { captured, refunded } = booked(audited);
     if captured != payment.amount.minor {
-        let booked = Money { currency, minor: captured };
+        let booked = signed(Money { currency, minor: captured });
         found.push(format!("payment {id}: {} was taken, and the books have {booked}", payment.amount));
     }
     if refunded != payment.refunded_minor {
-        let (given, booked) = (Money { currency, minor: payment.refunded_minor }, Money { currency, minor: refunded });
+        let (given, booked) =
+            (Money { currency, minor: payment.refunded_minor }, signed(Money { currency, minor: refunded }));
         found.push(format!("payment {id}: {given} was given back, and the books have {booked}"));
     }
     found
@@ -120,7 +121,7 @@ fn entries(audited: &AuditedPayment) -> Vec<String> {
 /// How the gateway's report of a payment differs from the books. A payment of a purchase that goes on is not judged.
 pub(super) fn difference(report: &PaymentReport, known: Option<&AuditedPayment>) -> Option<String> {
     let key = &report.key;
-    let money = |minor| Money { currency: report.currency, minor };
+    let money = |minor| signed(Money { currency: report.currency, minor });
     let kept = report.captured_minor - report.refunded_minor;
     let Some(known) = known else {
         let what = format!("payment {key}: the gateway has captured {} and it is not known here", money(kept));
@@ -149,4 +150,10 @@ pub(super) fn difference(report: &PaymentReport, known: Option<&AuditedPayment>)
         return Some(format!("payment {key}: the gateway has refunded {there}, the books have {here}"));
     }
     None
+}
+
+/// The amount with its sign in front. A price has none.
+fn signed(money: Money) -> String {
+    let amount = Money { minor: money.minor.saturating_abs(), ..money };
+    if money.minor < 0 { format!("-{amount}") } else { amount.to_string() }
 }
