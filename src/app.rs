@@ -64,7 +64,7 @@ use crate::{
     upstream::Movies,
 };
 use pages::Pages;
-use purchases::Purchases;
+use purchases::parts::Purchases;
 use reservation_index::ReservationIndex;
 use showtime_pages::ShowtimePages;
 

@@ -38,7 +38,7 @@ mod ledger;
 mod migrations;
 mod plans;
 mod pools;
-mod purchase_lists;
+mod purchase_writes;
 mod purchases;
 mod reader;
 mod recovery;
@@ -68,10 +68,8 @@ pub use ledger::{
     LockedShowtimes, NewAnswer, NewBlockedSeat, OutboxRow, Pass, PriorReservation, ShowtimeAdvance, StoredAnswer,
 };
 pub use pools::{Database, Options, PLANNING, Permit};
-pub use purchase_lists::{PurchaseFilter, TimedCursor};
-pub use purchases::{
-    DuePurchase, MoneyEntry, PurchaseWrite, StoredPayment, StoredPurchase, insert_purchase, update_purchase,
-};
+pub use purchase_writes::{MoneyEntry, PurchaseWrite, insert_purchase, update_purchase};
+pub use purchases::{DuePurchase, PurchaseFilter, StoredPayment, StoredPurchase, TimedCursor};
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;
 pub use reservations::{ReservationAt, ReservationCursor};

@@ -12,13 +12,15 @@ use crate::harness::{
     contract::{good_request, good_request_with, methods, path, pool},
     raw,
     refusals::violations,
+    request_id,
 };
 
 /// Fields without a rule of their own. A new field needs a rule or an entry here.
-const WITHOUT_RULE: [&str; 32] = [
+const WITHOUT_RULE: [&str; 33] = [
     "CancelShowtimeRequest.force",
     "ConfirmReservationRequest.late",
     "ConfirmReservationRequest.tender",
+    "ContinuePurchaseRequest.payment",
     "CreateShowtimeRequest.price",
     "CreateShowtimeRequest.price.currency_code",
     "CreateShowtimeRequest.price.nanos",
@@ -194,7 +196,11 @@ fn with_all(request: &DynamicMessage, fields: &[FieldDescriptor], set: bool) -> 
         if !set {
             changed.clear_field(field);
         } else if !changed.has_field(field) {
-            let any = if field.kind() == Kind::Int32 { Value::I32(1) } else { Value::default_value_for_field(field) };
+            let any = match field.kind() {
+                Kind::Int32 => Value::I32(1),
+                Kind::String => Value::String(request_id()),
+                _ => Value::default_value_for_field(field),
+            };
             changed.set_field(field, any);
         }
     }

@@ -30,7 +30,7 @@ fn step(key: &str, step: &str) -> Operation {
 #[tokio::test]
 async fn a_payment_whose_reply_was_lost_is_found_after_a_kill() {
     let folder = supervisor::folder("gateway-");
-    let mut gateway = Gateway::start(folder.path(), &[]).await;
+    let mut gateway = Gateway::with(folder.path(), &[]).await;
     let client = gateway.client();
     let lost = client.authorize(&by("tok_lost_reply", "p")).await;
     assert!(matches!(lost, Err(Trouble::Unknown { .. })), "{lost:?}");
@@ -45,16 +45,16 @@ async fn a_payment_whose_reply_was_lost_is_found_after_a_kill() {
 #[tokio::test]
 async fn refunds_and_actions_go_on_after_a_kill() {
     let folder = supervisor::folder("gateway-");
-    let mut gateway = Gateway::start(folder.path(), &["--refund-delay", "1h", "--action-timeout", "1h"]).await;
+    let mut gateway = Gateway::with(folder.path(), &["--refund-delay", "1h", "--action-timeout", "1h"]).await;
     let client = gateway.client();
     client.authorize(&by("tok_action_required", "p")).await.expect("the customer is asked");
     client.authorize(&by("tok_ok", "q")).await.expect("it is authorised");
     client.capture(&step("q", "capture")).await.expect("it is captured");
-    gateway.set(GatewayFaultSettings::default()).await;
+    gateway.set_faults(GatewayFaultSettings::default()).await;
     client.refund(&step("q", "refund")).await.expect("the refund begins");
     gateway.restart().await;
 
-    assert_eq!(gateway.complete("p", true).await, "PAYMENT_STATE_AUTHORIZED");
+    assert_eq!(gateway.complete_action("p", true).await, "PAYMENT_STATE_AUTHORIZED");
     let client = gateway.client();
     eventually("the refund is done", async || {
         let refunded = client.payment("q").await.ok()?;
@@ -76,7 +76,7 @@ async fn instances_in_one_folder_do_not_fight_for_the_file() {
     first.stop().await;
 
     // With a gateway of their own neither starts one.
-    let gateway = Gateway::start(folder.path(), &[]).await;
+    let gateway = Gateway::with(folder.path(), &[]).await;
     let third = setup.with("--payment-gateway-url", gateway.url()).start().await;
     third.console().line(&["payments by http://"]).await;
     third.stop().await;

@@ -61,6 +61,7 @@ mod projector;
 mod properties;
 mod provider;
 mod provider_access;
+mod purchase_takeover;
 mod purchases;
 mod query_plans;
 mod queues;

@@ -55,7 +55,7 @@ fn two_instances_on_one_database_answer_as_the_model_does() {
 }
 
 fn on_stores(store: Store, instances: usize) {
-    plant_bug();
+    bug_to_plant().into_iter().for_each(planted::plant);
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let stores = runtime.block_on(async { Stores::open(Storage::new(store).await, instances).await });
     on_cases(100, |progress, turns, seen| runtime.block_on(play(&stores, progress, turns, &seen)));
@@ -77,18 +77,20 @@ async fn play(stores: &Stores, mut progress: Progress, turns: Vec<Turn>, seen: &
 /// The variable that names a bug to plant in this process, which then runs one of these tests (see `planted_payments.rs`).
 pub(crate) const PLANTED_BUG: &str = "MODEL_PLANTED_BUG";
 
-/// Plants the bug that this process was started for, if any.
-fn plant_bug() {
+/// The bug that this process was started for, if any.
+fn bug_to_plant() -> Option<Bug> {
     #[expect(clippy::disallowed_methods, reason = "the process is started with it by another test")]
     let name = std::env::var(PLANTED_BUG).unwrap_or_default();
-    Bug::ALL.into_iter().filter(|bug| bug.name() == name).for_each(planted::plant);
+    Bug::ALL.into_iter().find(|bug| bug.name() == name)
 }
 
 /// The number of turns that were taken. proptest removes the others when it shrinks a case.
 type Seen = Option<Arc<AtomicUsize>>;
 
 fn on_cases(cases: u32, run: impl Fn(Progress, Vec<Turn>, Seen)) {
-    let config = Config { cases, failure_persistence: None, max_shrink_iters: 2_000, ..Config::default() };
+    // A bug that was planted is known, so its case need not be shrunk.
+    let max_shrink_iters = if bug_to_plant().is_some() { 0 } else { 2_000 };
+    let config = Config { cases, failure_persistence: None, max_shrink_iters, ..Config::default() };
     let result =
         TestRunner::new(config).run(&ShowtimeMachine::sequential_strategy(TURNS), |(progress, turns, seen)| {
             run(progress, turns, seen);

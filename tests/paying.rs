@@ -8,15 +8,15 @@ use boxoffice::{
     clock::Clock,
     domain::{
         ids::{PurchaseId, ReservationId, ShowtimeId},
-        reservation::{CustomerId, Phase, Reservation},
+        reservation::{CustomerId, Phase, Reservation, Tender},
         seat_index::{RowLabel, SeatName},
         seat_map::Status,
         seating::{AccessibleSeats, Choice, Command, OrphanRule, Rules, Wish},
     },
     ledger::{self, Ledger, Outcome, Request, TimeSource, WatchMessage},
     pb::boxoffice::v1::{
-        self as pb, CreateShowtimeRequest, ExchangeSeatsRequest, ListReservationsRequest, ReservationState, SeatState,
-        SeatStatus, Showtime, watch_seat_map_response::Event,
+        self as pb, ConfirmReservationRequest, ConfirmVerdict, CreateShowtimeRequest, ExchangeSeatsRequest,
+        ListReservationsRequest, ReservationState, SeatState, SeatStatus, Showtime, watch_seat_map_response::Event,
     },
     store::{self, Database, Store as Tables},
 };
@@ -159,7 +159,13 @@ async fn assert_shown_and_refused(server: &Server, message: &pb::Reservation, pa
 async fn a_paid_reservation_keeps_its_purchase(world: World) {
     let beside = Box::pin(Beside::stopped(world)).await;
     let held = beside.reserve().await;
-    let paying = beside.pay(&held, Duration::from_mins(2)).await;
+    let paying = beside.pay(&held, Duration::from_secs(1)).await;
+    eventually("the hold would have lapsed, and the payment's time is over", async || {
+        let views = beside.ledger.views();
+        let snapshot = views.seat_map(beside.showtime_id, 0).await.expect("it is read").expect("the showtime exists");
+        (snapshot.at > held.expire_time()).then_some(())
+    })
+    .await;
     let sold = beside.confirm(&held).await;
     assert_eq!((sold.payment(), sold.sale().is_some()), (paying.payment(), true));
     assert_eq!(beside.read(&held).await, *sold);
@@ -167,8 +173,17 @@ async fn a_paid_reservation_keeps_its_purchase(world: World) {
     let server = world.setup().clone().start().await;
     let message = pb::Reservation { reservation_id: held.reservation_id.to_string(), ..Default::default() };
     let found = confirm(&server, &message).await.expect("it was confirmed before");
-    assert_eq!((found.state(), found.purchase_id), (ReservationState::Confirmed, purchase().to_string()));
+    assert_eq!((found.state(), &found.purchase_id), (ReservationState::Confirmed, &purchase().to_string()));
     assert_eq!((found.pay_until.map(at), names(&found.seats)), (paying.pay_until(), "A1 A2".to_owned()));
+    // It was promised while its payment was under way, so it was not recovered, although it was sold after its expire time.
+    let late = ConfirmReservationRequest {
+        reservation_id: found.reservation_id.clone(),
+        tender: Some(pb::Tender { method: "card".to_owned(), transaction_id: "42".to_owned() }),
+        late: true,
+        ..Default::default()
+    };
+    let answer = server.reservations().confirm_reservation(late).await.expect("the tender is the same").into_inner();
+    assert_eq!((answer.verdict(), answer.reservation), (ConfirmVerdict::Confirmed, Some(found)));
     server.stop().await;
 }
 
@@ -300,7 +315,8 @@ impl Beside {
 
     async fn confirm(&self, of: &Reservation) -> Arc<Reservation> {
         let (reservation_id, purchase_id) = (of.reservation_id, Some(purchase()));
-        let (customer_id, tender) = (None, None);
+        let tender = Some(Tender { method: "card".to_owned(), transaction_id: "42".to_owned() });
+        let customer_id = None;
         self.ask(Command::Confirm { reservation_id, customer_id, tender, purchase_id, late: false }).await
     }
 

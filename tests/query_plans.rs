@@ -88,19 +88,26 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
             found.push((name, statements::auditoriums(backend, cinema, after, 51)));
         }
     }
-    let some = [ShowtimeId(id(FIRST + 1)), ShowtimeId(id(FIRST + 2))];
-    found.push(("standings by id".to_owned(), statements::standings_by_ids(backend, &some)));
-    found.push(("revisions by id".to_owned(), statements::revisions(backend, &some)));
-    found.push(("a seat map".to_owned(), statements::seat_map(backend, some[0])));
-    found.push(("blocked seats".to_owned(), statements::blocked_seats(backend, some[0])));
-    found.push(("what was sold".to_owned(), statements::sold(backend, some[0])));
-    found.push(("showtimes by id".to_owned(), statements::showtimes_by_ids(backend, &some)));
-    let now = (backend == DbBackend::Sqlite).then(beginning);
-    found.push(("showtimes with a lapse".to_owned(), statements::lapsed(backend, now, 256)));
+    found.extend(by_id(backend));
     found.extend(feed(backend));
     found.extend(reservation_lists(backend));
     found.extend(purchase_lists(backend));
     found
+}
+
+/// What is read of some showtimes.
+fn by_id(backend: DbBackend) -> Vec<(String, Statement)> {
+    let some = [ShowtimeId(id(FIRST + 1)), ShowtimeId(id(FIRST + 2))];
+    let now = (backend == DbBackend::Sqlite).then(beginning);
+    vec![
+        ("standings by id".to_owned(), statements::standings_by_ids(backend, &some)),
+        ("revisions by id".to_owned(), statements::revisions(backend, &some)),
+        ("a seat map".to_owned(), statements::seat_map(backend, some[0])),
+        ("blocked seats".to_owned(), statements::blocked_seats(backend, some[0])),
+        ("what was sold".to_owned(), statements::sold(backend, some[0])),
+        ("showtimes by id".to_owned(), statements::showtimes_by_ids(backend, &some)),
+        ("showtimes with a lapse".to_owned(), statements::lapsed(backend, now, 256)),
+    ]
 }
 
 /// What is read of the feed of events.

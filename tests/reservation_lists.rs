@@ -153,10 +153,10 @@ async fn a_list_of_everything_is_refused(world: World) {
     let invalid = ListReservationsRequest {
         customer_id: "x".repeat(129),
         showtime_id: "no".to_owned(),
-        state: 5,
+        state: 9,
         page_size: -1,
         page_token: "x".repeat(513),
-        states: vec![0, 5],
+        states: vec![0, 9],
         created_after: Some(prost_types::Timestamp { seconds: 0, nanos: -1 }),
         created_before: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
         refund_due: false,

@@ -80,7 +80,9 @@ impl Audit {
                     continue;
                 }
                 purchase.payments.iter().for_each(|payment| audit.add(payment, start));
-                books::purchase(purchase).iter().for_each(|finding| audit.find(finding, report));
+                for finding in books::purchase(purchase) {
+                    audit.find(&finding, report);
+                }
             }
             match page.last() {
                 Some(last) if page.len() as u64 == PAGE => after = Some(last.purchase_id),
@@ -117,9 +119,9 @@ impl Audit {
         start: DateTime<Utc>,
         report: &mut impl FnMut(&str),
     ) -> Result<Comparison, store::Error> {
-        let (mut token, mut payments, mut taken) = (String::new(), 0, 0);
+        let (mut page_token, mut payments, mut taken) = (String::new(), 0, 0);
         loop {
-            let page = match gateway.list(&token).await {
+            let page = match gateway.list(&page_token).await {
                 Ok(page) => page,
                 Err(trouble) => return Ok(Comparison::Unreachable(trouble)),
             };
@@ -138,10 +140,10 @@ impl Audit {
                     self.find(&finding, report);
                 }
             }
-            if page.next_page_token.is_empty() || page.next_page_token == token {
+            if page.next_page_token.is_empty() || page.next_page_token == page_token {
                 break;
             }
-            token = page.next_page_token;
+            page_token = page.next_page_token;
         }
         if taken < self.taken
             && let Some(trouble) = self.find_missing(store, gateway, report).await?

@@ -5,13 +5,15 @@ mod changes;
 mod drive;
 mod gateway;
 mod ledger;
+pub(super) mod parts;
+mod pushes;
 mod reads;
 mod stuck;
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
-use tokio::{sync::Semaphore, time};
+use chrono::{DateTime, Utc};
+use tokio::time;
 
 use self::drive::Held;
 use super::{Answer, App, Error, Origin, ReservationRef, ReservationView, errors::PurchaseRefusal};
@@ -27,45 +29,14 @@ use crate::{
         violations::Violations,
     },
     ledger::Request,
-    payments::Gateway,
     store::{self, RequestKey, StoredPurchase, insert_purchase},
 };
-pub(super) use changes::Changes;
+pub use parts::PaymentOptions;
 pub use reads::{PaymentPage, PurchasePage, PurchaseWatch};
 pub use stuck::{StuckPage, StuckPurchase};
 
 /// How long `PurchaseTickets` and `ContinuePurchase` wait for a purchase that is running.
 const WAIT: Duration = Duration::from_secs(3);
-/// The most purchases that one instance works on at once. A further one is refused.
-const MAX_AT_WORK: usize = 16_384;
-/// The most watchers of purchases of one instance.
-const MAX_WATCHERS: usize = 1_000;
-/// Nobody else goes on with a purchase for as long as a call of the gateway may take, and this.
-const LEASE: Duration = Duration::from_secs(5);
-
-/// How purchases are paid for.
-#[derive(Clone)]
-pub struct PaymentOptions {
-    /// The gateway.
-    pub gateway: Gateway,
-    /// The deadline of a call of the gateway.
-    pub gateway_timeout: Duration,
-    /// How long a payment may take.
-    pub pay_time: Duration,
-    /// How long a payment may take that waits for its customer.
-    pub action_time: Duration,
-}
-
-/// What purchases need of an instance.
-pub(super) struct Purchases {
-    pub(super) options: PaymentOptions,
-    pub(super) changes: Changes,
-    pub(super) at_work: Arc<Semaphore>,
-    pub(super) watchers: Arc<Semaphore>,
-    /// For how long after a write nobody else goes on with a purchase, unless the write says otherwise.
-    pub(super) lease: TimeDelta,
-}
-
 /// What a customer buys.
 #[derive(Clone, Debug)]
 pub enum Wanted {
@@ -120,19 +91,6 @@ pub struct PurchaseView {
     pub version: i64,
     /// Its reservation.
     pub reservation: ReservationView,
-}
-
-impl Purchases {
-    pub(super) fn new(options: PaymentOptions) -> Self {
-        let lease = TimeDelta::from_std(options.gateway_timeout + LEASE).unwrap_or(TimeDelta::MAX);
-        Self {
-            lease,
-            options,
-            changes: Changes::default(),
-            at_work: Arc::new(Semaphore::new(MAX_AT_WORK)),
-            watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
-        }
-    }
 }
 
 impl App {

@@ -1,8 +1,8 @@
 //! A demo gateway: the gateway's contract over a real connection, with tokens that fail like a real one.
 //!
 //! The service starts one when no gateway is configured, tests set its faults, and it can be run alone. A token decides what
-//! becomes of a payment ([`token`]). A fault or a token never delays the shutdown. `boxoffice.demo.v1.GatewayFaults` is served
-//! on the same port, and so are reflection for both services and health. The key protects only the gateway.
+//! becomes of a payment (`demo/token.rs`). A fault or a token never delays the shutdown. `boxoffice.demo.v1.GatewayFaults` is
+//! served on the same port, and so are reflection for both services and health. The key protects only the gateway.
 //!
 //! What it knows is in a [`Book`]: in memory, and in a file if it has a folder. Each change is written before it is answered, so
 //! it survives a kill. It does not survive a power cut, because nothing is forced to the disk: the money is not real.
@@ -39,6 +39,10 @@ use crate::{
     },
 };
 
+/// The number of concurrent calls for each connection. A service calls over one connection, and if the gateway is slow, each of
+/// its purchases waits in a call.
+const MAX_STREAMS: u32 = 16_384;
+
 /// The options of the demo gateway.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -69,7 +73,7 @@ pub async fn serve(
         .add_service(control.max_decoding_message_size(MAX_REQUEST_BYTES));
     let names = ["payments.v1.Gateway", "boxoffice.demo.v1.GatewayFaults"];
     tokio::select! {
-        served = demo::serve(listener, routes, &names, tls, shutdown) => served,
+        served = demo::serve(listener, routes, &names, MAX_STREAMS, tls, shutdown) => served,
         never = state.settle_when_due() => match never {},
     }
 }

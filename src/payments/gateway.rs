@@ -182,14 +182,15 @@ impl Gateway {
             return noted("ListPayments", Err(differs("the page is too large")));
         }
         let all = answer.payments.len();
-        let payments: Vec<_> = answer.payments.into_iter().filter_map(|one| PaymentReport::read(one).ok()).collect();
+        let payments: Vec<_> = answer.payments.iter().filter_map(|one| PaymentReport::read(one).ok()).collect();
         Ok(Page { unreadable: all - payments.len(), payments, next_page_token: answer.next_page_token })
     }
 
     /// Opens the stream of changes after this token; an empty one means from now on.
     ///
     /// # Errors
-    /// The stream cannot be opened. [`Trouble::Refused`] with INVALID_ARGUMENT: the gateway does not know the token.
+    /// The stream cannot be opened. A refusal with [`Refusal::InvalidArgument`](super::Refusal) means that the gateway does not
+    /// know the token.
     pub async fn watch(&self, resume_token: &str) -> Result<Pushes, Trouble> {
         let mut request = self.request(WatchPaymentsRequest { resume_token: resume_token.to_owned() });
         // A deadline in the metadata would end the stream.
@@ -266,7 +267,7 @@ impl Operation {
 }
 
 fn read(payment: Option<Payment>) -> Result<PaymentReport, Trouble> {
-    payment.ok_or(differs("there is no payment in it")).and_then(PaymentReport::read)
+    PaymentReport::read(&payment.ok_or(differs("there is no payment in it"))?)
 }
 
 /// Logs why a call has no answer that can be used. Callers decide how serious that is.

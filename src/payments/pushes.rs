@@ -31,7 +31,7 @@ impl Pushes {
         if resume_token.len() > MAX_TOKEN {
             return Err(differs("the resume token is too long"));
         }
-        let report = match payment.map(PaymentReport::read) {
+        let report = match payment.as_ref().map(PaymentReport::read) {
             Some(Ok(report)) => Some(report),
             Some(Err(trouble)) => {
                 warn!(%trouble, "a push of the payment gateway cannot be read");

@@ -134,7 +134,7 @@ impl PaymentReport {
     }
 
     /// Reads a payment.
-    pub(super) fn read(payment: pb::Payment) -> Result<Self, Trouble> {
+    pub(super) fn read(payment: &pb::Payment) -> Result<Self, Trouble> {
         let key = key(&payment.payment_key).ok_or(differs("the payment's key is not valid"))?;
         let invalid = differs("an amount is not valid");
         let amount = payment.amount.as_ref().and_then(money::parse).ok_or_else(|| invalid.clone())?;
@@ -144,7 +144,7 @@ impl PaymentReport {
         if payment.operations.len() > MAX_OPERATIONS {
             return Err(differs("there are too many operations"));
         }
-        let state = state(&payment)?;
+        let state = state(payment)?;
         let operations = payment.operations.iter().map(|operation| OperationReport::read(operation, amount.currency));
         let operations = operations.collect::<Result<_, _>>()?;
         let (amount_minor, currency) = (amount.minor, amount.currency);

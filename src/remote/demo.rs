@@ -16,10 +16,6 @@ use crate::pb::DESCRIPTORS;
 
 /// The largest request in bytes.
 pub const MAX_REQUEST_BYTES: usize = 64 << 10;
-/// The number of concurrent calls for each connection. Further calls wait.
-const MAX_STREAMS: u32 = 256;
-/// The number of streams that a connection may open and reset before it is closed.
-const MAX_RESETS: usize = 64;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,19 +45,24 @@ pub enum ServeError {
 /// Serves on `listener` until `shutdown` is cancelled: these routes, reflection for the services with these names, and health.
 /// The service named `""` is SERVING from the start, because a process that listens is healthy.
 ///
+/// A connection has at most `max_streams` calls at once, and further ones wait. It is closed if it opens and resets a quarter of
+/// that number.
+///
 /// # Errors
 /// If the certificate or its key cannot be used.
 pub async fn serve(
     listener: TcpListener,
     routes: Routes,
     names: &[&str],
+    max_streams: u32,
     tls: Option<Tls>,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
+    let max_resets = (max_streams / 4) as usize;
     let mut server = Server::builder()
-        .max_concurrent_streams(MAX_STREAMS)
-        .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
-        .http2_max_local_error_reset_streams(Some(MAX_RESETS))
+        .max_concurrent_streams(max_streams)
+        .http2_max_pending_accept_reset_streams(Some(max_resets))
+        .http2_max_local_error_reset_streams(Some(max_resets))
         .http2_max_header_list_size(MAX_HEADER_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT));

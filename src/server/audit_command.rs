@@ -26,7 +26,10 @@ pub(super) async fn audit(config: &AuditConfig) -> Result<(), Failure> {
     let done = checked(&store, gateway.as_ref()).await;
     store.close().await;
     match done? {
-        0 => Ok(telemetry::print("the books balance")),
+        0 => {
+            telemetry::print("the books balance");
+            Ok(())
+        }
         1 => Err("the books do not balance: 1 finding".into()),
         findings => Err(format!("the books do not balance: {findings} findings").into()),
     }

@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 
 use tokio::net::TcpListener;
 
-use super::{drain::Lifecycle, failure};
+use super::{
+    drain::Lifecycle,
+    failure::{self, Failure},
+};
 use crate::{
     config::Config,
     payments::demo::{self as gateway, Book, OpenError},
-    server::Failure,
     upstream::demo as provider,
 };
 

@@ -6,25 +6,22 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryTrait as _, Select, Set,
-    sea_query::{Expr, InsertStatement, UpdateStatement},
+    ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    Select, sea_query::Expr,
 };
 
 use super::{
     dialect,
-    entities::{money_entry, payment, purchase},
+    entities::{payment, purchase},
     errors::Error,
     handle::Store,
-    ledger::Companion,
-    purchase_lists::{self, PurchaseFilter, TimedCursor},
     request_key::RequestKey,
-    rows::purchase::{detail, method_name, payment as read_payment, payment_state_name, purchase as read, state_name},
+    rows::purchase::{payment as read_payment, purchase as read, state_name},
     timing::read_named,
-    transactions::Tx,
 };
 use crate::domain::{
-    ids::{PaymentId, PurchaseId, ReservationId},
-    purchase::{Payment, Purchase},
+    ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
+    purchase::{Payment, Purchase, PurchaseState},
     reservation::CustomerId,
 };
 
@@ -63,126 +60,19 @@ pub struct DuePurchase {
     pub fence: i64,
 }
 
-/// Money that moves, of one account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MoneyEntry {
-    /// The account.
-    pub account: &'static str,
-    /// What it is owed; negative: what it owes.
-    pub minor: i64,
+/// Which purchases a list contains. A criterion that is `None` or empty excludes nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PurchaseFilter {
+    /// Only purchases of this customer.
+    pub customer_id: Option<CustomerId>,
+    /// Only purchases for this showtime.
+    pub showtime_id: Option<ShowtimeId>,
+    /// Only purchases in one of these states.
+    pub states: Vec<PurchaseState>,
 }
 
-/// A write of a purchase that somebody works on.
-#[derive(Clone, Debug)]
-pub struct PurchaseWrite<'a> {
-    /// The purchase as it is now.
-    pub purchase: &'a Purchase,
-    /// The fence.
-    pub fence: i64,
-    /// From when on another instance may go on with it. `None`: nobody has to.
-    pub due: Option<DateTime<Utc>>,
-    /// Whether the last payment is new.
-    pub new_payment: bool,
-}
-
-/// The rows of a new purchase, for the transaction of its first change of seats. Its fence is 1.
-#[must_use]
-pub fn insert_purchase(purchase: &Purchase, key: &RequestKey, due: DateTime<Utc>) -> Vec<Companion> {
-    let facts = &purchase.facts;
-    let row = purchase::ActiveModel {
-        purchase_id: Set(facts.purchase_id.0),
-        number: Set(facts.number.to_string()),
-        customer_id: Set(facts.customer_id.to_string()),
-        showtime_id: Set(facts.showtime_id.0),
-        reservation_id: Set(facts.reservation_id.0),
-        currency: Set(purchase.total().currency.code().to_owned()),
-        total_minor: Set(purchase.total().minor),
-        create_time: Set(facts.create_time),
-        request_id: Set(key.request_id.0),
-        caller: Set(key.caller.clone()),
-        fingerprint: Set(key.fingerprint.to_vec()),
-        state: Set(state_name(purchase.state()).to_owned()),
-        fence: Set(1),
-        version: Set(1),
-        due_time: Set(Some(due)),
-        detail: Set(detail(purchase)),
-    };
-    let insert = purchase::Entity::insert(row).into_query();
-    let payments = purchase.payments().iter().enumerate();
-    let payments = payments.map(|(at, payment)| Companion::insert(insert_payment(purchase, payment, at), 1));
-    std::iter::once(Companion::insert(insert, 1)).chain(payments).collect()
-}
-
-/// The same for a purchase that exists.
-#[must_use]
-pub fn update_purchase(write: &PurchaseWrite<'_>) -> Vec<Companion> {
-    let (update, payment) = statements(write);
-    companions(update, payment)
-}
-
-/// The statements as rows that commit with a change of seats.
-pub(super) fn companions(update: UpdateStatement, payment: Option<PaymentWrite>) -> Vec<Companion> {
-    let payment = payment.map(|payment| match payment {
-        PaymentWrite::Insert(insert) => Companion::insert(*insert, 1),
-        PaymentWrite::Update(update) => Companion::update(*update, 1),
-    });
-    std::iter::once(Companion::update(update, 1)).chain(payment).collect()
-}
-
-/// A statement about the last payment of a purchase.
-pub(super) enum PaymentWrite {
-    Insert(Box<InsertStatement>),
-    Update(Box<UpdateStatement>),
-}
-
-/// What is written of a purchase and of its last payment.
-pub(super) fn statements(write: &PurchaseWrite<'_>) -> (UpdateStatement, Option<PaymentWrite>) {
-    let PurchaseWrite { purchase, fence, due, new_payment } = write;
-    let update = purchase::Entity::update_many()
-        .filter(purchase::Column::PurchaseId.eq(purchase.facts.purchase_id.0))
-        .filter(purchase::Column::Fence.eq(*fence))
-        .col_expr(purchase::Column::TotalMinor, Expr::value(purchase.total().minor))
-        .col_expr(purchase::Column::State, Expr::value(state_name(purchase.state())))
-        .col_expr(purchase::Column::Version, Expr::col(purchase::Column::Version).add(1))
-        .col_expr(purchase::Column::DueTime, Expr::value(*due))
-        .col_expr(purchase::Column::Detail, Expr::value(detail(purchase)))
-        .into_query();
-    let payment = purchase.payments().iter().enumerate().next_back().map(|(at, payment)| {
-        if *new_payment {
-            return PaymentWrite::Insert(Box::new(insert_payment(purchase, payment, at)));
-        }
-        let update = payment::Entity::update_many()
-            .filter(payment::Column::PaymentId.eq(payment.payment_id.0))
-            .col_expr(payment::Column::AmountMinor, Expr::value(payment.amount.minor))
-            .col_expr(payment::Column::RefundedMinor, Expr::value(payment.refunded_minor))
-            .col_expr(payment::Column::State, Expr::value(payment_state_name(payment.state)))
-            .col_expr(payment::Column::Token, Expr::value(payment.token.as_str()))
-            .col_expr(payment::Column::DeclineCode, Expr::value(payment.decline_code.as_str()))
-            .col_expr(payment::Column::ProcessTime, Expr::value(payment.process_time));
-        PaymentWrite::Update(Box::new(update.into_query()))
-    });
-    (update, payment)
-}
-
-fn insert_payment(purchase: &Purchase, payment: &Payment, at: usize) -> InsertStatement {
-    let row = payment::ActiveModel {
-        payment_id: Set(payment.payment_id.0),
-        purchase_id: Set(purchase.facts.purchase_id.0),
-        ordinal: Set(i16::try_from(at).unwrap_or(i16::MAX)),
-        customer_id: Set(purchase.facts.customer_id.to_string()),
-        reservation_id: Set(purchase.facts.reservation_id.0),
-        method: Set(method_name(payment.method).to_owned()),
-        currency: Set(payment.amount.currency.code().to_owned()),
-        amount_minor: Set(payment.amount.minor),
-        create_time: Set(payment.create_time),
-        refunded_minor: Set(payment.refunded_minor),
-        state: Set(payment_state_name(payment.state).to_owned()),
-        token: Set(payment.token.clone()),
-        decline_code: Set(payment.decline_code.clone()),
-        process_time: Set(payment.process_time),
-    };
-    payment::Entity::insert(row).into_query()
-}
+/// A place in a list: just after the item with this time and id.
+pub type TimedCursor = (DateTime<Utc>, sea_orm::prelude::Uuid);
 
 impl Store {
     /// A purchase, if there is one.
@@ -244,7 +134,7 @@ impl Store {
         after: Option<TimedCursor>,
         limit: u64,
     ) -> Result<Vec<StoredPurchase>, Error> {
-        let query = purchase_lists::purchases(self.0.reads.backend(), filter, after, limit);
+        let query = purchases(self.0.reads.backend(), filter, after, limit);
         self.all_purchases("list_purchases", query).await
     }
 
@@ -266,7 +156,7 @@ impl Store {
         after: Option<TimedCursor>,
         limit: u64,
     ) -> Result<Vec<StoredPayment>, Error> {
-        let query = purchase_lists::payments(self.0.reads.backend(), (customer, purchase), after, limit);
+        let query = payments(self.0.reads.backend(), (customer, purchase), after, limit);
         self.all_payments("list_payments", query).await
     }
 
@@ -295,7 +185,7 @@ impl Store {
     pub async fn due_purchases(&self, now: DateTime<Utc>, limit: u64) -> Result<Vec<DuePurchase>, Error> {
         read_named("due_purchases", async {
             let pooled = self.0.reads.acquire().await?;
-            let due = purchase_lists::due_purchases(now, limit).into_tuple::<(sea_orm::prelude::Uuid, i64)>();
+            let due = due_purchases(now, limit).into_tuple::<(sea_orm::prelude::Uuid, i64)>();
             let rows = pooled.read(due.all(pooled.connection)).await?;
             Ok(rows.into_iter().map(|(id, fence)| DuePurchase { purchase_id: PurchaseId(id), fence }).collect())
         })
@@ -320,72 +210,78 @@ impl Store {
         })
         .await
     }
-
-    /// Writes a purchase, and money that moves with it. Returns whether the fence is still that of the purchase; if not, nothing
-    /// was written.
-    ///
-    /// # Errors
-    /// The database cannot be used.
-    pub async fn write_purchase(
-        &self,
-        write: &PurchaseWrite<'_>,
-        entries: &[(PaymentId, &str, MoneyEntry)],
-        now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
-        self.run_transaction("write_purchase", async || {
-            let tx = self.begin().await?;
-            let (update, payment) = statements(write);
-            if !execute_all(&tx, &update, payment).await? {
-                return tx.rollback(false).await;
-            }
-            insert_entries(&tx, write.purchase, entries, now).await?;
-            tx.commit(true).await
-        })
-        .await
-    }
 }
 
-/// Writes a purchase, and its last payment. Returns whether the purchase is as the statement demands; if not, nothing was written.
-pub(super) async fn execute_all(
-    tx: &Tx,
-    update: &UpdateStatement,
-    payment: Option<PaymentWrite>,
-) -> Result<bool, Error> {
-    if execute(tx, update).await? == 0 {
-        return Ok(false);
-    }
-    match payment {
-        Some(PaymentWrite::Insert(insert)) => execute(tx, &*insert).await?,
-        Some(PaymentWrite::Update(update)) => execute(tx, &*update).await?,
-        None => 0,
-    };
-    Ok(true)
+/// The query for purchases that are due.
+pub(super) fn due_purchases(now: DateTime<Utc>, limit: u64) -> Select<purchase::Entity> {
+    purchase::Entity::find()
+        .select_only()
+        .columns([purchase::Column::PurchaseId, purchase::Column::Fence])
+        .filter(purchase::Column::DueTime.is_not_null())
+        .filter(purchase::Column::DueTime.lte(now))
+        .order_by_asc(purchase::Column::DueTime)
+        .order_by_asc(purchase::Column::PurchaseId)
+        .limit(limit)
 }
 
-/// Writes money that moves with a purchase.
-pub(super) async fn insert_entries(
-    tx: &Tx,
-    purchase: &Purchase,
-    entries: &[(PaymentId, &str, MoneyEntry)],
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    if entries.is_empty() {
-        return Ok(());
+/// The query behind the list of purchases.
+pub(super) fn purchases(
+    backend: sea_orm::DbBackend,
+    filter: &PurchaseFilter,
+    after: Option<TimedCursor>,
+    limit: u64,
+) -> Select<purchase::Entity> {
+    let mut query = purchase::Entity::find()
+        .order_by_desc(purchase::Column::CreateTime)
+        .order_by_desc(purchase::Column::PurchaseId)
+        .limit(limit);
+    if let Some(id) = &filter.customer_id {
+        query = query.filter(dialect::is_name_by_digest(backend, purchase::Column::CustomerId, id.as_str()));
     }
-    let currency = purchase.total().currency.code();
-    let row = |(payment_id, operation, entry): &(PaymentId, &str, MoneyEntry)| money_entry::ActiveModel {
-        payment_id: Set(payment_id.0),
-        operation: Set((*operation).to_owned()),
-        account: Set(entry.account.to_owned()),
-        currency: Set(currency.to_owned()),
-        minor: Set(entry.minor),
-        create_time: Set(now),
-    };
-    money_entry::Entity::insert_many(entries.iter().map(row)).exec_without_returning(&tx.inner).await?;
-    Ok(())
+    if let Some(id) = filter.showtime_id {
+        query = query.filter(purchase::Column::ShowtimeId.eq(id.0));
+    }
+    match filter.states[..] {
+        [] => {}
+        // Those that are stuck have an index of their own, whose condition is written as it stands there.
+        [PurchaseState::Stuck] => {
+            let stuck = Expr::Constant(state_name(PurchaseState::Stuck).into());
+            query = query.filter(Expr::col(purchase::Column::State).eq(stuck));
+        }
+        _ => {
+            let states = filter.states.iter().map(|state| purchase::Column::State.eq(state_name(*state)));
+            query = query.filter(states.fold(Condition::any(), Condition::add));
+        }
+    }
+    if let Some((time, id)) = after {
+        let last = Expr::tuple([Expr::value(time), Expr::value(id)]);
+        let this = [purchase::Column::CreateTime, purchase::Column::PurchaseId];
+        query = query.filter(Expr::tuple(this.map(|column| Expr::col((purchase::Entity, column)))).lt(last));
+    }
+    query
 }
 
-async fn execute(tx: &Tx, statement: &impl sea_orm::StatementBuilder) -> Result<u64, Error> {
-    use sea_orm::ConnectionTrait as _;
-    Ok(tx.inner.execute(statement).await?.rows_affected())
+/// The query behind the list of payments.
+pub(super) fn payments(
+    backend: sea_orm::DbBackend,
+    (customer, purchase): (Option<&CustomerId>, Option<PurchaseId>),
+    after: Option<TimedCursor>,
+    limit: u64,
+) -> Select<payment::Entity> {
+    let mut query = payment::Entity::find()
+        .order_by_desc(payment::Column::CreateTime)
+        .order_by_desc(payment::Column::PaymentId)
+        .limit(limit);
+    if let Some(id) = customer {
+        query = query.filter(dialect::is_name_by_digest(backend, payment::Column::CustomerId, id.as_str()));
+    }
+    if let Some(id) = purchase {
+        query = query.filter(payment::Column::PurchaseId.eq(id.0));
+    }
+    if let Some((time, id)) = after {
+        let last = Expr::tuple([Expr::value(time), Expr::value(id)]);
+        let this = [payment::Column::CreateTime, payment::Column::PaymentId];
+        query = query.filter(Expr::tuple(this.map(|column| Expr::col((payment::Entity, column)))).lt(last));
+    }
+    query
 }

@@ -5,7 +5,7 @@ use sea_orm::{DbBackend, QueryTrait as _, Statement};
 
 use super::{
     audit, auditoriums, blocked_seats, feed,
-    purchase_lists::{self, PurchaseFilter, TimedCursor},
+    purchases::{self, PurchaseFilter, TimedCursor},
     reservations::{self, ReservationCursor},
     rows::showtime::{ShowtimeRow, StandingRow},
     sales, seat_maps,
@@ -119,7 +119,7 @@ pub fn reservations(
 /// A page of purchases.
 #[must_use]
 pub fn purchases(backend: DbBackend, filter: &PurchaseFilter, after: Option<TimedCursor>, limit: u64) -> Statement {
-    purchase_lists::purchases(backend, filter, after, limit).build(backend)
+    purchases::purchases(backend, filter, after, limit).build(backend)
 }
 
 /// A page of payments.
@@ -130,13 +130,13 @@ pub fn payments(
     after: Option<TimedCursor>,
     limit: u64,
 ) -> Statement {
-    purchase_lists::payments(backend, of, after, limit).build(backend)
+    purchases::payments(backend, of, after, limit).build(backend)
 }
 
 /// Purchases with which any instance may go on.
 #[must_use]
 pub fn due_purchases(backend: DbBackend, now: DateTime<Utc>, limit: u64) -> Statement {
-    purchase_lists::due_purchases(now, limit).build(backend)
+    purchases::due_purchases(now, limit).build(backend)
 }
 
 /// Showtimes in which a hold may have lapsed.

@@ -12,7 +12,7 @@ use super::{
     errors::Error,
     handle::Store,
     ledger::Companion,
-    purchases::{MoneyEntry, PaymentWrite, PurchaseWrite, companions, execute_all, insert_entries, statements},
+    purchase_writes::{MoneyEntry, PaymentWrite, PurchaseWrite, companions, execute_all, insert_entries, statements},
     rows::purchase::{note as read_note, note_action_name, state_name},
     timing::read_named,
 };

@@ -33,6 +33,9 @@ use crate::{
     },
 };
 
+/// The number of concurrent calls for each connection.
+const MAX_STREAMS: u32 = 256;
+
 /// The options of the demo provider.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -54,7 +57,7 @@ pub async fn serve(listener: TcpListener, options: Options, shutdown: Cancellati
     let movies = MoviesApiServer::new(Provider { faults: faults.clone() }).max_decoding_message_size(MAX_REQUEST_BYTES);
     let routes = Routes::new(InterceptedService::new(movies, demo::check_key("x-apikey", api_key)))
         .add_service(FaultsServer::new(faults).max_decoding_message_size(MAX_REQUEST_BYTES));
-    demo::serve(listener, routes, &["movies.MoviesApi", "boxoffice.demo.v1.Faults"], tls, shutdown).await
+    demo::serve(listener, routes, &["movies.MoviesApi", "boxoffice.demo.v1.Faults"], MAX_STREAMS, tls, shutdown).await
 }
 
 struct Provider {

@@ -125,6 +125,14 @@ pub(crate) fn good_request_with(descriptor: &MessageDescriptor, field: &str) -> 
         request.clear_field_by_name("price");
         request.merge(&list.encode_to_vec()[..]).expect("it is of this type");
     }
+    // The hold of a reservation is bought without a showtime, and seats without a reservation.
+    if (descriptor.name(), field) == ("PurchaseTicketsRequest", "showtime_id") {
+        let of_hold = PurchaseTicketsRequest { reservation_id: request_id(), ..PurchaseTicketsRequest::default() };
+        for field in ["showtime_id", "seats", "ticket_types"] {
+            request.clear_field_by_name(field);
+        }
+        request.merge(&of_hold.encode_to_vec()[..]).expect("it is of this type");
+    }
     request
 }
 

@@ -264,7 +264,7 @@ struct Shown {
 impl Shown {
     fn of(reservation: &Reservation) -> Self {
         let state = match reservation.state() {
-            ReservationState::Held => SeatState::Held,
+            ReservationState::Held | ReservationState::Paying => SeatState::Held,
             ReservationState::Confirmed => SeatState::Sold,
             _ => SeatState::Free,
         };

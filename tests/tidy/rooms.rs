@@ -66,7 +66,18 @@ const ROOMS: [Room; 19] = [
     },
     Room {
         name: "app",
-        may_name: &["domain", "store", "ledger", "feed", "reports", "upstream", "background", "clock", "telemetry"],
+        may_name: &[
+            "domain",
+            "store",
+            "ledger",
+            "feed",
+            "reports",
+            "upstream",
+            "payments",
+            "background",
+            "clock",
+            "telemetry",
+        ],
         crates: Crates::Not(&["axum", "redis"]),
     },
     Room {

@@ -51,7 +51,7 @@ pub(super) fn booked(payment: &AuditedPayment) -> Booked {
 
 /// What is wrong with a purchase that has ended.
 pub(super) fn purchase(purchase: &AuditedPurchase) -> Vec<String> {
-    let mut found: Vec<String> = purchase.payments.iter().flat_map(|payment| entries(payment)).collect();
+    let mut found: Vec<String> = purchase.payments.iter().flat_map(entries).collect();
     let id = purchase.purchase_id;
     let completed = purchase.payments.iter().filter(|one| one.payment.state == PaymentState::Completed);
     for payment in completed.clone() {

@@ -59,8 +59,7 @@ impl Held {
 impl App {
     /// Looks for purchases that are due, and goes on with them, until the shutdown.
     pub async fn resume_purchases(self, shutdown: CancellationToken) {
-        let permits = Arc::clone(&self.0.purchases.at_work);
-        metrics::observe_purchases_at_work(move || super::MAX_AT_WORK.saturating_sub(permits.available_permits()));
+        self.0.purchases.observe();
         let resumption = Task::new("resumption of purchases", DUE_PERIOD).shutdown(shutdown.clone());
         let counting = Task::new("count of stuck purchases", STUCK_PERIOD).shutdown(shutdown);
         let (app, store) = (self.clone(), self.0.store.clone());
@@ -294,6 +293,9 @@ impl App {
         match self.decide_with(held, &after, Self::pay(&after, span)).await {
             Ok(_) => {
                 held.purchase = after;
+                if let Some(payment) = held.purchase.payment() {
+                    self.0.purchases.awaiting.insert(payment.payment_id, held.purchase.facts.purchase_id);
+                }
                 self.noted(held);
                 Ok(true)
             }

@@ -118,10 +118,8 @@ impl App {
         held.purchase.settle(Settlement::Completed, note.time);
         let entries = self.entries(&held).await?;
         let write = StuckWrite { purchase: &held.purchase, fence: stuck.fence, due: None, note };
-        match self.0.store.write_stuck_purchase(&write, &entries).await? {
-            true => Ok(()),
-            false => Err(Error::Purchase(PurchaseRefusal::NotStuck)),
-        }
+        let written = self.0.store.write_stuck_purchase(&write, &entries).await?;
+        if written { Ok(()) } else { Err(Error::Purchase(PurchaseRefusal::NotStuck)) }
     }
 
     /// No money is taken, and the seats are given up. Both commit together, unless the seats were given up before.

@@ -94,7 +94,7 @@ mod tests {
                 let mut wrong = text.to_vec();
                 let now = digit(char::from(wrong[at])).expect("a digit");
                 wrong[at] = ALPHABET[(now + 1) % 32];
-                if (now + 1) % 32 != 0 {
+                if now != 31 {
                     assert!(PurchaseNumber::parse(&String::from_utf8_lossy(&wrong)).is_err(), "{number} at {at}");
                 }
                 if at < 8 && text[at] != text[at + 1] && text[at] != b'Z' && text[at + 1] != b'Z' {

@@ -55,6 +55,9 @@ fn wanted(request: &pb::PurchaseTicketsRequest) -> Result<Wanted, Violations> {
     let showtime_id = violations.take("showtime_id", optional(&request.showtime_id, ShowtimeId::parse));
     let tickets = violations.take("ticket_types", tickets(&request.ticket_types));
     if request.reservation_id.is_empty() {
+        if request.seats.is_empty() && request.seat_count == 0 {
+            violations.add("reservation_id", "must be given, unless seats or seat_count are");
+        }
         let choice = violations.take("", choice(&request.seats, request.seat_count));
         if request.showtime_id.is_empty() {
             violations.add("showtime_id", "must be given, unless reservation_id is");
@@ -72,6 +75,9 @@ fn wanted(request: &pb::PurchaseTicketsRequest) -> Result<Wanted, Violations> {
     ];
     for (field, _) in others.into_iter().filter(|(_, is_empty)| !is_empty) {
         violations.add(field, "must be left out if reservation_id is given");
+    }
+    if !request.seats.is_empty() || request.seat_count != 0 {
+        violations.add("reservation_id", "must be left out if seats or seat_count are given");
     }
     finish(violations, reservation_id.flatten().map(Wanted::Reservation))
 }

@@ -183,15 +183,14 @@ impl Book {
 
 /// The last record of each payment, in the order of the first ones.
 fn latest(records: Vec<Record>) -> Vec<Record> {
-    let mut places = HashMap::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     let mut latest: Vec<Record> = Vec::new();
     for record in records {
-        match places.get(record.key()) {
-            Some(at) => latest[*at] = record,
-            None => {
-                places.insert(record.key().to_owned(), latest.len());
-                latest.push(record);
-            }
+        if let Some(at) = places.get(record.key()) {
+            latest[*at] = record;
+        } else {
+            places.insert(record.key().to_owned(), latest.len());
+            latest.push(record);
         }
     }
     latest

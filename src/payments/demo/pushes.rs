@@ -1,4 +1,4 @@
-//! The stream of WatchPayments.
+//! The stream of changes.
 
 use std::{collections::VecDeque, pin::Pin};
 

@@ -8,6 +8,7 @@ use std::{
 
 use tokio::{sync::watch, time};
 use tonic::Status;
+use uuid::Uuid;
 
 use super::{
     book::{Book, Change},
@@ -34,7 +35,7 @@ struct Inner {
 impl State {
     pub(super) fn new(book: Book) -> Self {
         let changed = watch::Sender::new(book.last_change());
-        let id = book.id().iter().map(|byte| format!("{byte:02x}")).collect();
+        let id = Uuid::from_bytes(book.id()).simple().to_string();
         Self(Arc::new(Inner { book: Mutex::new(book), id, changed }))
     }
 

@@ -27,7 +27,7 @@ fn good() -> pb::Payment {
 fn read(change: impl FnOnce(&mut pb::Payment)) -> Result<PaymentReport, Trouble> {
     let mut payment = good();
     change(&mut payment);
-    let report = PaymentReport::read(payment)?;
+    let report = PaymentReport::read(&payment)?;
     report.check("p", "p/authorize", OperationKind::Authorize, euros(2_500))?;
     Ok(report)
 }

@@ -1,0 +1,70 @@
+//! What purchases need of an instance.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::TimeDelta;
+use moka::sync::Cache;
+use tokio::sync::Semaphore;
+
+use super::changes::Changes;
+use crate::{
+    domain::ids::{PaymentId, PurchaseId},
+    payments::Gateway,
+    telemetry::metrics,
+};
+
+/// The most purchases that one instance works on at once. A further one is refused.
+const MAX_AT_WORK: usize = 16_384;
+/// The most watchers of purchases of one instance.
+const MAX_WATCHERS: usize = 1_000;
+/// The most payments that are remembered because they wait for their customer. Others are found by asking the gateway.
+const MAX_AWAITING: u64 = 20_000;
+/// Nobody else goes on with a purchase for as long as a call of the gateway may take, and this.
+const LEASE: Duration = Duration::from_secs(5);
+
+/// How purchases are paid for.
+#[derive(Clone)]
+pub struct PaymentOptions {
+    /// The gateway.
+    pub gateway: Gateway,
+    /// The deadline of a call of the gateway.
+    pub gateway_timeout: Duration,
+    /// How long a payment may take.
+    pub pay_time: Duration,
+    /// How long a payment may take that waits for its customer.
+    pub action_time: Duration,
+}
+
+/// What purchases need of an instance.
+pub(in crate::app) struct Purchases {
+    pub(in crate::app) options: PaymentOptions,
+    pub(in crate::app) changes: Changes,
+    pub(in crate::app) at_work: Arc<Semaphore>,
+    pub(in crate::app) watchers: Arc<Semaphore>,
+    /// Payments that wait for their customer, as far as that was found here, so that a push of the gateway about any other one
+    /// costs nothing.
+    pub(in crate::app) awaiting: Cache<PaymentId, PurchaseId>,
+    /// For how long after a write nobody else goes on with a purchase, unless the write says otherwise.
+    pub(in crate::app) lease: TimeDelta,
+}
+
+impl Purchases {
+    pub(in crate::app) fn new(options: PaymentOptions) -> Self {
+        let lease = TimeDelta::from_std(options.gateway_timeout + LEASE).unwrap_or(TimeDelta::MAX);
+        let awaiting = Cache::builder().max_capacity(MAX_AWAITING).time_to_live(options.action_time).build();
+        Self {
+            lease,
+            awaiting,
+            options,
+            changes: Changes::default(),
+            at_work: Arc::new(Semaphore::new(MAX_AT_WORK)),
+            watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+        }
+    }
+
+    /// Reports the purchases that are worked on here whenever metrics are read.
+    pub(in crate::app) fn observe(&self) {
+        let permits = Arc::clone(&self.at_work);
+        metrics::observe_purchases_at_work(move || MAX_AT_WORK.saturating_sub(permits.available_permits()));
+    }
+}
