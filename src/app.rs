@@ -3,6 +3,7 @@
 //! A read is dropped with its caller. A change runs in a task of its own or in the ledger, so that a deadline or a lost
 //! connection ends the wait and not the change. A shutdown waits for changes.
 
+mod audit;
 mod auditoriums;
 mod blocked_seats;
 mod decisions;
@@ -27,6 +28,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
+pub use audit::{Audit, Comparison, Sums};
 pub use auditoriums::AuditoriumPage;
 pub use blocked_seats::BlockChange;
 pub use errors::{Error, FeedRefusal, Kind, PurchaseRefusal, Refused, ReportsRefusal};
@@ -37,7 +39,7 @@ pub use origin::{Caller, Origin};
 pub use pages::PageRequest;
 pub use purchases::{
     NewPurchase, PaymentChoice, PaymentOptions, PaymentPage, PurchasePage, PurchaseRef, PurchaseView, PurchaseWatch,
-    Wanted,
+    StuckPage, StuckPurchase, Wanted,
 };
 pub use reports::ReportPage;
 pub use reservations::{ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve};

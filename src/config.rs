@@ -29,6 +29,7 @@ mod declare;
 mod demos;
 mod location;
 mod names;
+mod operators;
 mod options;
 mod problem;
 mod row;
@@ -46,9 +47,10 @@ use std::ffi::OsString;
 use self::{declare::Section as _, sources::Settings};
 
 pub use choices::{AccessibleSeats, LogFormat, Migrate, OrphanSeats, Sample};
-pub use command::{Command, DeadLetters, EventAction, Parsed, Stop};
+pub use command::{Command, DeadLetters, EventAction, Parsed, PurchaseAction, Stop};
 pub use demos::{DemoGateway, DemoProvider, Faults, GatewayFaults};
 pub use location::DatabaseLocation;
+pub use operators::AuditConfig;
 pub use options::{
     Cache, Cinema, Config, Database, DemoConfig, DemoGatewayConfig, Exposure, Grpc, Http, Limits, Observability,
     Payments, ProjectConfig, Projector, Provider, Reports, Seats, Webhooks, WebhooksConfig,

@@ -5,6 +5,7 @@
 //! flight, the changes that they began, the store, telemetry. Each wait has a limit; `drain.rs` has the steps.
 
 pub mod admin;
+mod audit_command;
 mod banner;
 pub mod coalesce;
 pub mod commands;
@@ -19,6 +20,7 @@ mod open_files;
 mod options;
 mod peer_stream;
 mod protocol_errors;
+mod purchase_commands;
 mod signals;
 mod socket;
 

@@ -21,6 +21,7 @@ pub mod outbox;
 pub mod planted;
 pub mod statements;
 
+mod audit;
 mod auditoriums;
 mod blocked_seats;
 mod cache;
@@ -50,10 +51,12 @@ mod seat_maps;
 mod settings;
 mod showtimes;
 mod sinks;
+mod stuck_purchases;
 mod sweep;
 mod timing;
 mod transactions;
 
+pub use audit::{AuditedEntry, AuditedPayment, AuditedPurchase};
 pub use auditoriums::AuditoriumCreated;
 pub use blocked_seats::{BlockedSeats, BlockedSeatsAt};
 pub use dead_letters::{Letter, LetterChoice, LetterCounts, LetterPlace, StoredLetter};
@@ -74,3 +77,4 @@ pub use sales::SoldLines;
 pub use seat_maps::{ReadMap, Revisions};
 pub use showtimes::{Cursor, Schedule, ShowtimeScheduled};
 pub use sinks::{ABANDONED, Letters, Progress, Sink};
+pub use stuck_purchases::{StuckWrite, settle_purchase};

@@ -12,6 +12,7 @@ pub mod network;
 pub mod notices;
 mod options;
 pub mod panics;
+mod purchases;
 pub mod request;
 mod sinks;
 pub mod trace_parent;

@@ -359,6 +359,8 @@ async fn help_names_every_subcommand_and_option() {
         "check-config",
         "healthcheck",
         "events",
+        "purchases",
+        "audit",
         "descriptors",
         "--listen",
         "--admin-listen",

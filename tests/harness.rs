@@ -46,6 +46,7 @@ pub(crate) mod staff;
 pub(crate) mod supervisor;
 pub(crate) mod watching;
 pub(crate) mod webhooks;
+pub(crate) mod wrong_gateway;
 
 use std::time::Duration;
 

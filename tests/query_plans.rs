@@ -7,7 +7,7 @@ mod rows;
 
 use boxoffice::{
     domain::{
-        ids::{AuditoriumId, PurchaseId, ReservationId, ShowtimeId},
+        ids::{AuditoriumId, PaymentId, PurchaseId, ReservationId, ShowtimeId},
         movie::MovieId,
         purchase::PurchaseState,
         reservation::{self, CustomerId, Phase},
@@ -171,6 +171,15 @@ fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
     ];
     let later = (beginning() + TimeDelta::hours(6), id(9));
     let mut found = vec![("due purchases".to_owned(), statements::due_purchases(backend, beginning(), 256))];
+    found.push(("stuck purchases".to_owned(), statements::stuck_purchases(backend, 1_000)));
+    found.push(("purchase notes".to_owned(), statements::purchase_notes(backend, PurchaseId(id(7)), 20)));
+    for (page, purchase, payment) in [("first", None, None), ("later", Some(PurchaseId(id(7))), Some(PaymentId(id(7))))]
+    {
+        let name = format!("purchases for an audit, {page} page");
+        found.push((name, statements::audited_purchases(backend, purchase, 200)));
+        let name = format!("entries for an audit, {page} page");
+        found.push((name, statements::audited_entries(backend, payment, 200)));
+    }
     for (page, after) in [("first", None), ("later", Some(later))] {
         for (name, filter) in &filters {
             let statement = statements::purchases(backend, filter, after, 51);

@@ -102,6 +102,12 @@ pub enum PurchaseRefusal {
     /// An operator must help.
     #[error("the purchase is stuck")]
     Stuck,
+    /// It needs no operator.
+    #[error("the purchase is not stuck")]
+    NotStuck,
+    /// Its seats are not sold, so it cannot be settled as completed.
+    #[error("the seats of the purchase are not sold")]
+    NotSold,
 }
 
 impl PurchaseRefusal {

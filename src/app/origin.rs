@@ -59,6 +59,12 @@ impl Caller {
         Self { name: Cow::Borrowed(SAMPLE_CALLER), address: None }
     }
 
+    /// Its name, which is kept with what it does. Empty: it is not authenticated.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The network address of its connection.
     #[must_use]
     pub fn address(&self) -> Option<IpAddr> {

@@ -1,5 +1,6 @@
 //! Use cases of purchases. What a purchase does next is decided by `domain::purchase`, and done in `purchases/drive.rs`.
 
+mod attempts;
 mod changes;
 mod drive;
 mod gateway;
@@ -7,6 +8,7 @@ mod ledger;
 pub(super) mod parts;
 mod pushes;
 mod reads;
+mod stuck;
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,6 +33,7 @@ use crate::{
 };
 pub use parts::PaymentOptions;
 pub use reads::{PaymentPage, PurchasePage, PurchaseWatch};
+pub use stuck::{StuckPage, StuckPurchase};
 
 /// How long `PurchaseTickets` and `ContinuePurchase` wait for a purchase that is running.
 const WAIT: Duration = Duration::from_secs(3);

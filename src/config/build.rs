@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::{
     checks,
     cli::Subcommand,
-    command::{Command, DeadLetters, EventAction},
+    command::{Command, DeadLetters, EventAction, PurchaseAction},
     declare::Section,
+    operators::{AuditConfig, OfPurchases, PurchasesConfig},
     options::{
         Config, DemoConfig, DemoGatewayConfig, EventsConfig, Grpc, HealthcheckConfig, OfEvents, Output, Probe,
         ProjectConfig, WebhooksConfig,
@@ -51,6 +52,12 @@ pub(super) fn command(
         }
         Subcommand::Healthcheck => healthcheck(&mut settings),
         Subcommand::Events => events(words, &mut settings)?,
+        Subcommand::Purchases => purchases(words, &mut settings)?,
+        Subcommand::Audit => {
+            let config = AuditConfig::read(&mut settings);
+            checks::audit(&mut settings, &config);
+            Command::Audit(config)
+        }
         Subcommand::Descriptors => {
             let Output { out, asyncapi } = Output::read(&mut settings);
             Command::Descriptors { out, asyncapi }
@@ -95,6 +102,24 @@ fn events(words: &[String], settings: &mut Settings) -> Result<Command, Vec<Prob
         }
     };
     Ok(Command::Events { address, action })
+}
+
+fn purchases(words: &[String], settings: &mut Settings) -> Result<Command, Vec<Problem>> {
+    let PurchasesConfig { asked, grpc } = PurchasesConfig::read(settings);
+    let address = callable(settings, &[OfPurchases::address, Grpc::listen], asked.address, &grpc);
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let wrong = |why: &str| Err(vec![Problem::new(format!("purchases {}", words.join(" ")), why)]);
+    let action = match (&words[..], asked.note, asked.outcome.as_deref()) {
+        (["list"], _, _) => PurchaseAction::List,
+        (["resume" | "settle", _], None, _) => return wrong("needs --note, which says why"),
+        (["resume", id], Some(note), _) => PurchaseAction::Resume { id: (*id).to_owned(), note },
+        (["settle", id], Some(note), Some(outcome @ ("completed" | "compensated"))) => {
+            PurchaseAction::Settle { id: (*id).to_owned(), completed: outcome == "completed", note }
+        }
+        (["settle", _], ..) => return wrong("needs --outcome completed or --outcome compensated"),
+        _ => return wrong("is none of list, resume ID and settle ID"),
+    };
+    Ok(Command::Purchases { address, action })
 }
 
 /// The address at which a service is called.

@@ -15,6 +15,7 @@ use url::Url;
 use super::{
     demos::{DemoGateway, DemoProvider},
     location::DatabaseLocation,
+    operators::AuditConfig,
     options::{
         Cache, Config, Database, DemoConfig, DemoGatewayConfig, Events, Exposure, Grpc, Http, Limits, Observability,
         Payments, ProjectConfig, Projector, Provider, Reports, Webhooks, WebhooksConfig,
@@ -127,6 +128,12 @@ pub(super) fn webhooks(settings: &mut Settings, config: &WebhooksConfig) {
     if let Some(given) = &webhooks.database_url {
         database_url(settings, url, given);
     }
+    observability(settings, &config.observability);
+}
+
+pub(super) fn audit(settings: &mut Settings, config: &AuditConfig) {
+    database(settings, &config.database);
+    payments(settings, &config.payments);
     observability(settings, &config.observability);
 }
 

@@ -7,6 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, parser::ValueS
 
 use super::{
     declare::Section as _,
+    operators::{AuditConfig, PurchasesConfig},
     options::{
         Config, DemoConfig, DemoGatewayConfig, EventsConfig, File, HealthcheckConfig, Output, ProjectConfig,
         WebhooksConfig,
@@ -15,8 +16,10 @@ use super::{
     values::Form,
 };
 
-/// The argument of `events`.
+/// The argument of `events` and `purchases`.
 const ACTION: &str = "action";
+const EVENTS: &str = "lag, dead-letters list, dead-letters redrive or dead-letters drop";
+const PURCHASES: &str = "list, resume ID or settle ID";
 
 /// What stands on the command line.
 pub(super) struct Call {
@@ -39,11 +42,13 @@ pub(super) enum Subcommand {
     CheckConfig,
     Healthcheck,
     Events,
+    Purchases,
+    Audit,
     Descriptors,
 }
 
 impl Subcommand {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Serve,
         Self::Migrate,
         Self::DemoProvider,
@@ -53,6 +58,8 @@ impl Subcommand {
         Self::CheckConfig,
         Self::Healthcheck,
         Self::Events,
+        Self::Purchases,
+        Self::Audit,
         Self::Descriptors,
     ];
 
@@ -67,6 +74,8 @@ impl Subcommand {
             Self::CheckConfig => "check-config",
             Self::Healthcheck => "healthcheck",
             Self::Events => "events",
+            Self::Purchases => "purchases",
+            Self::Audit => "audit",
             Self::Descriptors => "descriptors",
         }
     }
@@ -82,6 +91,8 @@ impl Subcommand {
             Self::CheckConfig => "Print the effective configuration, secrets masked, or all that is wrong with it",
             Self::Healthcheck => "Ask a running service for its health: exit code 0 when it is serving",
             Self::Events => "Show how far the sinks of a running service are; list, redrive or drop dead letters",
+            Self::Purchases => "List the purchases of a running service that are stuck; resume or settle one",
+            Self::Audit => "Check the books, and compare them with the payment gateway: exit code 0 when they balance",
             Self::Descriptors => "Write the encoded descriptor set of the contracts, for generating clients",
         }
     }
@@ -101,6 +112,8 @@ impl Subcommand {
             Self::Webhooks => WebhooksConfig::rows(),
             Self::Healthcheck => HealthcheckConfig::rows(),
             Self::Events => EventsConfig::rows(),
+            Self::Purchases => PurchasesConfig::rows(),
+            Self::Audit => AuditConfig::rows(),
             Self::Descriptors => Output::rows(),
         };
         if self.reads_file() {
@@ -140,17 +153,17 @@ pub(super) fn program() -> Command {
         let command =
             Command::new(subcommand.name()).about(subcommand.about()).after_help(SOURCES).next_line_help(true);
         let command = command.args(subcommand.rows().iter().map(argument));
-        program.subcommand(if subcommand == Subcommand::Events { command.arg(action()) } else { command })
+        program.subcommand(match subcommand {
+            Subcommand::Events => command.arg(action(EVENTS)),
+            Subcommand::Purchases => command.arg(action(PURCHASES)),
+            _ => command,
+        })
     })
 }
 
-/// What `events` does.
-fn action() -> Arg {
-    Arg::new(ACTION)
-        .value_name("ACTION")
-        .help("lag, dead-letters list, dead-letters redrive or dead-letters drop")
-        .num_args(1..=2)
-        .required(true)
+/// What `events` or `purchases` does.
+fn action(actions: &'static str) -> Arg {
+    Arg::new(ACTION).value_name("ACTION").help(actions).num_args(1..=2).required(true)
 }
 
 fn argument(row: &Row) -> Arg {

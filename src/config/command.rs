@@ -3,6 +3,7 @@
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
 use super::{
+    operators::AuditConfig,
     options::{Config, DemoConfig, DemoGatewayConfig, ProjectConfig, WebhooksConfig},
     problem::Problem,
 };
@@ -43,6 +44,15 @@ pub enum Command {
         /// What is done.
         action: EventAction,
     },
+    /// Look at the purchases of a running service that are stuck, or repair them.
+    Purchases {
+        /// Where the service listens.
+        address: SocketAddr,
+        /// What is done.
+        action: PurchaseAction,
+    },
+    /// Check the books, and compare them with the payment gateway.
+    Audit(AuditConfig),
     /// Write the encoded descriptors of the contracts.
     Descriptors {
         /// The file; none: standard output.
@@ -66,6 +76,29 @@ pub enum EventAction {
     Redrive(DeadLetters),
     /// Give dead letters up.
     Drop(DeadLetters),
+}
+
+/// What is done with the purchases of a running service that are stuck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PurchaseAction {
+    /// Print them.
+    List,
+    /// Let one go on.
+    Resume {
+        /// The purchase.
+        id: String,
+        /// Why.
+        note: String,
+    },
+    /// Say how one ends.
+    Settle {
+        /// The purchase.
+        id: String,
+        /// Whether it is completed; if not, it is compensated.
+        completed: bool,
+        /// Why.
+        note: String,
+    },
 }
 
 /// Which dead letters are meant.

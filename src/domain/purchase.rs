@@ -1,7 +1,7 @@
 //! Purchases: money is taken once and seats are sold for it, or everything is undone.
 //!
 //! A [`Purchase`] is at one [`Position`]. [`Purchase::next_action`] says what is to be done there. Whoever does it gives the
-//! outcome to the methods of `outcomes.rs`, which are the only code that moves a purchase, and stores the purchase before it
+//! outcome to the methods of `outcomes.rs` and `stuck.rs`, which are the only code that moves a purchase, and stores the purchase before it
 //! does anything else. Nothing here waits, calls or reads a clock, so a purchase that was interrupted anywhere goes on like one
 //! that was not.
 
@@ -10,6 +10,7 @@ mod number;
 mod outcomes;
 mod payment;
 mod steps;
+mod stuck;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub use answer::GatewayAnswer;
 pub use number::PurchaseNumber;
 pub use payment::{Payment, PaymentMethod, PaymentState};
 pub use steps::{Step, StepName, StepState, Steps, Work};
+pub use stuck::{NoteAction, PurchaseNote, Settlement};
 
 /// The most payments of one purchase: each token that is tried is one.
 pub const MAX_PAYMENTS: usize = 10;

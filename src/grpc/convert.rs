@@ -24,7 +24,10 @@ pub(super) use auditoriums::{auditorium, auditorium_id, list_auditoriums, new_au
 pub(super) use blocked_seats::{block_seats, blocked_seats, unblock_seats};
 pub(super) use events::{event_feed, feed_event, subscribe_events};
 pub(super) use movies::{movie, movie_id, search_movies};
-pub(super) use operations::{dead_letter, drop_dead_letters, list_dead_letters, redrive_dead_letters};
+pub(super) use operations::{
+    dead_letter, drop_dead_letters, list_dead_letters, list_stuck_purchases, redrive_dead_letters, resume_purchase,
+    settle_purchase, stuck_purchase,
+};
 pub(super) use payments::{list_payments, payment, payment_ref};
 pub(super) use purchases::{continue_purchase, list_purchases, purchase, purchase_ref, purchase_tickets};
 pub(super) use receipts::receipt;

@@ -48,4 +48,48 @@ impl Operations for Service {
         )
         .await
     }
+
+    async fn list_stuck_purchases(
+        &self,
+        request: Request<pb::ListStuckPurchasesRequest>,
+    ) -> Result<Response<pb::ListStuckPurchasesResponse>, Status> {
+        self.read(
+            request,
+            convert::list_stuck_purchases,
+            |app, origin, page| async move { app.stuck_purchases(&origin, &page).await },
+            |page| pb::ListStuckPurchasesResponse {
+                purchases: page.purchases.into_iter().map(convert::stuck_purchase).collect(),
+                next_page_token: page.next,
+            },
+        )
+        .await
+    }
+
+    async fn resume_purchase(
+        &self,
+        request: Request<pb::ResumePurchaseRequest>,
+    ) -> Result<Response<pb::ResumePurchaseResponse>, Status> {
+        self.read(
+            request,
+            convert::resume_purchase,
+            |app, origin, (id, note)| async move { app.resume_purchase(&origin, id, note).await },
+            |view| pb::ResumePurchaseResponse { purchase: Some(convert::purchase(&view)) },
+        )
+        .await
+    }
+
+    async fn settle_purchase(
+        &self,
+        request: Request<pb::SettlePurchaseRequest>,
+    ) -> Result<Response<pb::SettlePurchaseResponse>, Status> {
+        self.read(
+            request,
+            convert::settle_purchase,
+            |app, origin, (id, settlement, note)| async move {
+                app.settle_purchase(&origin, id, settlement, note).await
+            },
+            |view| pb::SettlePurchaseResponse { purchase: Some(convert::purchase(&view)) },
+        )
+        .await
+    }
 }

@@ -90,6 +90,12 @@ fn of_purchase(refusal: PurchaseRefusal) -> Status {
         PurchaseRefusal::Stuck => {
             ("PURCHASE_STUCK", "the purchase cannot go on by itself; the cinema has to look at it")
         }
+        PurchaseRefusal::NotStuck => ("PURCHASE_NOT_STUCK", "the purchase is not stuck; read what has become of it"),
+        PurchaseRefusal::NotSold => (
+            "PURCHASE_NOT_SOLD",
+            "the seats of the purchase are not sold, so it cannot be completed; give the money back at the gateway, and \
+             settle the purchase as COMPENSATED",
+        ),
     };
     Status::with_error_details(Code::FailedPrecondition, message, error_info(reason, []))
 }

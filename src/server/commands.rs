@@ -7,7 +7,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
-use super::{event_commands, failure::Failure, open_files::OpenFiles, options, serve, signals};
+use super::{
+    audit_command::audit, event_commands, failure::Failure, open_files::OpenFiles, options, purchase_commands, serve,
+    signals,
+};
 use crate::{
     asyncapi,
     clock::Clock,
@@ -58,6 +61,8 @@ pub fn run(command: Command) -> ExitCode {
         Command::CheckConfig { config, report } => print(&checked(&config, report)),
         Command::Healthcheck { address, service } => healthcheck(address, service.unwrap_or_default()),
         Command::Events { address, action } => event_commands::run(address, action),
+        Command::Purchases { address, action } => purchase_commands::run(address, action),
+        Command::Audit(config) => with_runtime(&config.observability.clone(), async |_| audit(&config).await),
         Command::Descriptors { out, asyncapi: false } => write(out.as_deref(), pb::DESCRIPTORS),
         Command::Descriptors { out, asyncapi: true } => {
             asyncapi::document().map_err(Failure::from).and_then(|text| write(out.as_deref(), text.as_bytes()))
@@ -89,6 +94,7 @@ fn wrong_url(command: &Command) -> Option<String> {
                 Ok(()) => ("reports-url", reports?.to_string()),
             }
         }
+        Command::Audit(config) => ("database-url", options::audited(config).check().err()?.to_string()),
         Command::Project(config) => {
             let projection = options::projection(&config.projector).ok().flatten()?;
             ("database-url", projection.database.check().err()?.to_string())
@@ -97,6 +103,7 @@ fn wrong_url(command: &Command) -> Option<String> {
         | Command::DemoGateway(_)
         | Command::Healthcheck { .. }
         | Command::Events { .. }
+        | Command::Purchases { .. }
         | Command::Webhooks(_)
         | Command::Descriptors { .. } => return None,
     };

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     app::{self, Rules},
     config::{
-        self, AccessibleSeats, Cache, Config, Cors, Database, DatabaseLocation, Hosts, LogFormat, Migrate,
+        self, AccessibleSeats, AuditConfig, Cache, Config, Cors, Database, DatabaseLocation, Hosts, LogFormat, Migrate,
         Observability, OrphanSeats, Projector, SecretUrl, Webhooks,
     },
     consumer,
@@ -23,16 +23,25 @@ use crate::{
 };
 
 pub(super) fn store(config: &Config) -> store::Options {
-    let Database { migrate, database_connections, database_timeout, .. } = config.database;
+    database(&config.database, config.cache.showtime_cache)
+}
+
+/// The database of an audit, which is not migrated.
+pub(super) fn audited(config: &AuditConfig) -> store::Options {
+    store::Options { migrate: false, ..database(&config.database, 0) }
+}
+
+fn database(config: &Database, cached_showtimes: u64) -> store::Options {
+    let Database { migrate, database_connections, database_timeout, .. } = *config;
     store::Options {
-        database: match config.database.location() {
+        database: match config.location() {
             DatabaseLocation::Sqlite(path) => store::Database::Sqlite(path),
             DatabaseLocation::Postgres(url) => store::Database::Postgres(url.expose().to_owned()),
         },
         connections: database_connections,
         timeout: database_timeout,
         migrate: migrate == Migrate::Auto,
-        cached_showtimes: config.cache.showtime_cache,
+        cached_showtimes,
     }
 }
 
@@ -65,7 +74,11 @@ pub(super) fn upstream(config: &Config, url: &str) -> Result<upstream::Options, 
 
 /// Fails if the file of `--payment-gateway-ca-file` cannot be read.
 pub(super) fn payments(config: &Config, url: &str) -> Result<payments::Options, String> {
-    let gateway = &config.payments;
+    gateway(&config.payments, url)
+}
+
+/// Fails if the file of `--payment-gateway-ca-file` cannot be read.
+pub(super) fn gateway(gateway: &config::Payments, url: &str) -> Result<payments::Options, String> {
     let read = |file: &PathBuf| {
         let unreadable = |error| format!("--payment-gateway-ca-file {}: {}", file.display(), cause::of_io(&error));
         std::fs::read(file).map_err(unreadable)

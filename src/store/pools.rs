@@ -8,8 +8,8 @@ use std::{
 };
 
 use sea_orm::{
-    ConnectOptions, Database as Orm, DatabaseConnection, DatabaseTransaction, DbBackend, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait as _,
+    AccessMode, ConnectOptions, Database as Orm, DatabaseConnection, DatabaseTransaction, DbBackend, IsolationLevel,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
     sqlx::{
         self, ConnectOptions as _,
         postgres::PgConnectOptions,
@@ -180,6 +180,19 @@ impl PoolConnection<'_> {
             isolation_level: None,
             access_mode: None,
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        };
+        let begun = bounded(self.timeout, self.connection.begin_with_options(options)).await;
+        Ok((begun.map_err(|error| self.recovery.explain(error))?, self.permit))
+    }
+
+    /// Begins a transaction that reads everything from one snapshot.
+    pub(super) async fn begin_snapshot(self) -> Result<(DatabaseTransaction, Permit), Error> {
+        // On SQLite every transaction does so, and there is nothing to set.
+        let on_postgres = self.backend() == DbBackend::Postgres;
+        let options = TransactionOptions {
+            isolation_level: on_postgres.then_some(IsolationLevel::RepeatableRead),
+            access_mode: on_postgres.then_some(AccessMode::ReadOnly),
+            sqlite_transaction_mode: None,
         };
         let begun = bounded(self.timeout, self.connection.begin_with_options(options)).await;
         Ok((begun.map_err(|error| self.recovery.explain(error))?, self.permit))

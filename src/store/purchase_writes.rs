@@ -75,6 +75,11 @@ pub fn insert_purchase(purchase: &Purchase, key: &RequestKey, due: DateTime<Utc>
 #[must_use]
 pub fn update_purchase(write: &PurchaseWrite<'_>) -> Vec<Companion> {
     let (update, payment) = statements(write);
+    companions(update, payment)
+}
+
+/// The statements as rows that commit with a change of seats.
+pub(super) fn companions(update: UpdateStatement, payment: Option<PaymentWrite>) -> Vec<Companion> {
     let payment = payment.map(|payment| match payment {
         PaymentWrite::Insert(insert) => Companion::insert(*insert, 1),
         PaymentWrite::Update(update) => Companion::update(*update, 1),
@@ -82,12 +87,14 @@ pub fn update_purchase(write: &PurchaseWrite<'_>) -> Vec<Companion> {
     std::iter::once(Companion::update(update, 1)).chain(payment).collect()
 }
 
-enum PaymentWrite {
+/// A statement about the last payment of a purchase.
+pub(super) enum PaymentWrite {
     Insert(Box<InsertStatement>),
     Update(Box<UpdateStatement>),
 }
 
-fn statements(write: &PurchaseWrite<'_>) -> (UpdateStatement, Option<PaymentWrite>) {
+/// What is written of a purchase and of its last payment.
+pub(super) fn statements(write: &PurchaseWrite<'_>) -> (UpdateStatement, Option<PaymentWrite>) {
     let PurchaseWrite { purchase, fence, due, new_payment } = write;
     let update = purchase::Entity::update_many()
         .filter(purchase::Column::PurchaseId.eq(purchase.facts.purchase_id.0))
@@ -150,30 +157,54 @@ impl Store {
         self.run_transaction("write_purchase", async || {
             let tx = self.begin().await?;
             let (update, payment) = statements(write);
-            if execute(&tx, &update).await? == 0 {
+            if !execute_all(&tx, &update, payment).await? {
                 return tx.rollback(false).await;
             }
-            match payment {
-                Some(PaymentWrite::Insert(insert)) => execute(&tx, &*insert).await?,
-                Some(PaymentWrite::Update(update)) => execute(&tx, &*update).await?,
-                None => 0,
-            };
-            if !entries.is_empty() {
-                let currency = write.purchase.total().currency.code();
-                let row = |(payment_id, operation, entry): &(PaymentId, &str, MoneyEntry)| money_entry::ActiveModel {
-                    payment_id: Set(payment_id.0),
-                    operation: Set((*operation).to_owned()),
-                    account: Set(entry.account.to_owned()),
-                    currency: Set(currency.to_owned()),
-                    minor: Set(entry.minor),
-                    create_time: Set(now),
-                };
-                money_entry::Entity::insert_many(entries.iter().map(row)).exec_without_returning(&tx.inner).await?;
-            }
+            insert_entries(&tx, write.purchase, entries, now).await?;
             tx.commit(true).await
         })
         .await
     }
+}
+
+/// Writes a purchase, and its last payment. Returns whether the purchase is as the statement demands; if not, nothing was written.
+pub(super) async fn execute_all(
+    tx: &Tx,
+    update: &UpdateStatement,
+    payment: Option<PaymentWrite>,
+) -> Result<bool, Error> {
+    if execute(tx, update).await? == 0 {
+        return Ok(false);
+    }
+    match payment {
+        Some(PaymentWrite::Insert(insert)) => execute(tx, &*insert).await?,
+        Some(PaymentWrite::Update(update)) => execute(tx, &*update).await?,
+        None => 0,
+    };
+    Ok(true)
+}
+
+/// Writes money that moves with a purchase.
+pub(super) async fn insert_entries(
+    tx: &Tx,
+    purchase: &Purchase,
+    entries: &[(PaymentId, &str, MoneyEntry)],
+    now: DateTime<Utc>,
+) -> Result<(), Error> {
+    if entries.is_empty() {
+        return Ok(());
+    }
+    let currency = purchase.total().currency.code();
+    let row = |(payment_id, operation, entry): &(PaymentId, &str, MoneyEntry)| money_entry::ActiveModel {
+        payment_id: Set(payment_id.0),
+        operation: Set((*operation).to_owned()),
+        account: Set(entry.account.to_owned()),
+        currency: Set(currency.to_owned()),
+        minor: Set(entry.minor),
+        create_time: Set(now),
+    };
+    money_entry::Entity::insert_many(entries.iter().map(row)).exec_without_returning(&tx.inner).await?;
+    Ok(())
 }
 
 async fn execute(tx: &Tx, statement: &impl StatementBuilder) -> Result<u64, Error> {

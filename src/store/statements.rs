@@ -4,16 +4,16 @@ use chrono::{DateTime, Utc};
 use sea_orm::{DbBackend, QueryTrait as _, Statement};
 
 use super::{
-    auditoriums, blocked_seats, feed,
+    audit, auditoriums, blocked_seats, feed,
     purchases::{self, PurchaseFilter, TimedCursor},
     reservations::{self, ReservationCursor},
     rows::showtime::{ShowtimeRow, StandingRow},
     sales, seat_maps,
     showtimes::{self, Cursor},
-    sweep,
+    stuck_purchases, sweep,
 };
 use crate::domain::{
-    ids::{AuditoriumId, PurchaseId, ShowtimeId},
+    ids::{AuditoriumId, PaymentId, PurchaseId, ShowtimeId},
     reservation::{self, CustomerId},
     showtime::Filter,
 };
@@ -143,4 +143,28 @@ pub fn due_purchases(backend: DbBackend, now: DateTime<Utc>, limit: u64) -> Stat
 #[must_use]
 pub fn lapsed(backend: DbBackend, now: Option<DateTime<Utc>>, limit: u64) -> Statement {
     sweep::lapsed(backend, now, limit).build(backend)
+}
+
+/// The last notes of a purchase.
+#[must_use]
+pub fn purchase_notes(backend: DbBackend, id: PurchaseId, limit: u64) -> Statement {
+    stuck_purchases::purchase_notes(id, limit).build(backend)
+}
+
+/// Purchases that are stuck.
+#[must_use]
+pub fn stuck_purchases(backend: DbBackend, limit: u64) -> Statement {
+    stuck_purchases::stuck_purchases(limit).build(backend)
+}
+
+/// A page of purchases, for an audit.
+#[must_use]
+pub fn audited_purchases(backend: DbBackend, after: Option<PurchaseId>, limit: u64) -> Statement {
+    audit::audited_purchases(after, limit).build(backend)
+}
+
+/// A page of the payments that money entries name, for an audit.
+#[must_use]
+pub fn audited_entries(backend: DbBackend, after: Option<PaymentId>, limit: u64) -> Statement {
+    audit::audited_entries(after, limit).build(backend)
 }

@@ -12,6 +12,7 @@ use opentelemetry_sdk::{Resource, error::OTelSdkError, metrics::SdkMeterProvider
 use prometheus::Registry;
 
 use super::{
+    purchases::PurchaseInstruments,
     request::{Protocol, ResponseStatus},
     sinks::SinkInstruments,
 };
@@ -36,6 +37,7 @@ struct Instruments {
     cache_calls: Histogram<f64>,
     provider_calls: Histogram<f64>,
     gateway_calls: Histogram<f64>,
+    purchases: PurchaseInstruments,
     breaker: Gauge<u64>,
 }
 
@@ -93,6 +95,7 @@ impl Instruments {
             cache_calls: seconds("boxoffice.cache.duration", "Time spent on one call to the movie cache"),
             provider_calls: seconds("boxoffice.provider.duration", "Time of one attempt at the movie provider"),
             gateway_calls: seconds("boxoffice.gateway.duration", "Time of one call of the payment gateway"),
+            purchases: PurchaseInstruments::new(meter),
             streams: level("boxoffice.request.active", "Requests in flight"),
             connections: level("boxoffice.connection.active", "Open connections"),
             connections_refused: count(
@@ -248,6 +251,26 @@ pub fn provider_call(method: &'static str, outcome: &'static str, elapsed: Durat
 pub fn gateway_call(method: &'static str, outcome: &'static str, elapsed: Duration) {
     let labels = [KeyValue::new("method", method), KeyValue::new("outcome", outcome)];
     record(|instruments| instruments.gateway_calls.record(elapsed.as_secs_f64(), &labels));
+}
+
+/// Records an attempt at a step of a purchase that ended as `done`, `failed`, `refused` or `unknown`.
+pub fn purchase_step(step: &'static str, outcome: &'static str) {
+    record(|instruments| instruments.purchases.step(step, outcome));
+}
+
+/// Records that a purchase has ended in the state `completed`, `compensated` or `stuck`, this long after it began.
+pub fn purchase_ended(state: &'static str, elapsed: Duration) {
+    record(|instruments| instruments.purchases.ended(state, elapsed));
+}
+
+/// Reports the purchases that are worked on here whenever metrics are read.
+pub fn observe_purchases_at_work(count: impl Fn() -> usize + Send + Sync + 'static) {
+    record(|instruments| PurchaseInstruments::observe_at_work(&instruments.meter, count));
+}
+
+/// Records how many purchases are stuck.
+pub fn purchases_stuck(count: u64) {
+    record(|instruments| instruments.purchases.stuck(count));
 }
 
 /// Records the state of a circuit breaker: 0 closed, 1 half open, 2 open.

@@ -8,10 +8,11 @@ use boxoffice::pb::{
         ExchangeSeatsRequest, GetAuditoriumRequest, GetHoldConversionRequest, GetMovieRequest, GetOccupancyRequest,
         GetPurchaseRequest, GetReservationRequest, GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, Layout,
         ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest, ListPurchasesRequest,
-        ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest, PaymentChoice, PaymentMethod,
-        PurchaseState, PurchaseTicketsRequest, ReleaseSeatsRequest, ReportDay, ReservationState, ReserveSeatsRequest,
-        Row, SalesGrouping, SearchMoviesRequest, Seat, ShowtimeState, SubscribeEventsRequest, Tender,
-        UnblockSeatsRequest, WatchSeatMapRequest, drop_dead_letters_request, subscribe_events_request::Start,
+        ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest, ListStuckPurchasesRequest, PaymentChoice,
+        PaymentMethod, PurchaseOutcome, PurchaseState, PurchaseTicketsRequest, ReleaseSeatsRequest, ReportDay,
+        ReservationState, ReserveSeatsRequest, ResumePurchaseRequest, Row, SalesGrouping, SearchMoviesRequest, Seat,
+        SettlePurchaseRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest, WatchSeatMapRequest,
+        drop_dead_letters_request, subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
@@ -270,6 +271,16 @@ fn good_request_for_events(name: &str) -> Vec<u8> {
         "RedriveDeadLettersRequest" | "DropDeadLettersRequest" => {
             let dead_letters = Some(drop_dead_letters_request::DeadLetters::AllOfSink("nats".to_owned()));
             DropDeadLettersRequest { dead_letters }.encode_to_vec()
+        }
+        "ListStuckPurchasesRequest" => {
+            ListStuckPurchasesRequest { page_size: 1, page_token: String::new() }.encode_to_vec()
+        }
+        "ResumePurchaseRequest" => {
+            ResumePurchaseRequest { purchase_id: id(), note: "it was repaired".to_owned() }.encode_to_vec()
+        }
+        "SettlePurchaseRequest" => {
+            let (outcome, note) = (PurchaseOutcome::Compensated.into(), "nothing was taken".to_owned());
+            SettlePurchaseRequest { purchase_id: id(), outcome, note }.encode_to_vec()
         }
         other => panic!("add a valid {other} here"),
     }

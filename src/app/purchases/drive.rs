@@ -9,6 +9,7 @@ use std::{error::Error as StdError, sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{sync::OwnedSemaphorePermit, time};
 
+use super::attempts;
 use crate::{
     app::{App, Error},
     background::{NextRun, Task},
@@ -21,7 +22,7 @@ use crate::{
     ledger::Request,
     payments::Trouble,
     store::{self, MoneyEntry, PurchaseWrite, StoredPurchase, update_purchase},
-    telemetry::trace_parent::TraceParent,
+    telemetry::{metrics, trace_parent::TraceParent},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -29,6 +30,9 @@ use tokio_util::sync::CancellationToken;
 const NAP: TimeDelta = TimeDelta::seconds(2);
 /// How often purchases that are due are looked for.
 const DUE_PERIOD: Duration = Duration::from_secs(1);
+/// How often purchases that are stuck are counted, and up to how many.
+const STUCK_PERIOD: Duration = Duration::from_secs(5);
+const MAX_COUNTED: u64 = 1_000;
 /// How many of them are taken at once.
 const DUE_AT_ONCE: u64 = 256;
 
@@ -55,12 +59,19 @@ impl Held {
 impl App {
     /// Looks for purchases that are due, and goes on with them, until the shutdown.
     pub async fn resume_purchases(self, shutdown: CancellationToken) {
-        let task = Task::new("resumption of purchases", DUE_PERIOD).shutdown(shutdown);
-        task.run(async move || {
-            let app = self.clone();
+        self.0.purchases.observe();
+        let resumption = Task::new("resumption of purchases", DUE_PERIOD).shutdown(shutdown.clone());
+        let counting = Task::new("count of stuck purchases", STUCK_PERIOD).shutdown(shutdown);
+        let (app, store) = (self.clone(), self.0.store.clone());
+        let resumption = resumption.run(async move || {
+            let app = app.clone();
             Box::pin(async move { app.take_due().await }).await
-        })
-        .await;
+        });
+        let counting = counting.run(async move || {
+            metrics::purchases_stuck(store.count_stuck_purchases(MAX_COUNTED).await?);
+            Ok::<_, store::Error>(())
+        });
+        tokio::join!(resumption, counting);
     }
 
     async fn take_due(&self) -> Result<NextRun, store::Error> {
@@ -115,7 +126,10 @@ impl App {
                 return self.leave(&held, now).await;
             }
             let goes_on = match held.purchase.next_action(now) {
-                Action::End => return Ok(()),
+                Action::End => {
+                    attempts::ended(&held.purchase, now);
+                    return Ok(());
+                }
                 Action::Wait(until) if until - now > NAP => return Ok(()),
                 Action::Wait(until) => {
                     time::sleep((until - now).to_std().unwrap_or_default()).await;
@@ -177,8 +191,11 @@ impl App {
         let (facts, now) = (&held.purchase.facts, self.0.clock.now());
         let due = self.due(after, now);
         let rows = update_purchase(&PurchaseWrite { purchase: after, fence: held.fence, due, new_payment: false });
+        let step = attempts::of_command(&command);
         let request = Request { companions: rows, trace: held.trace, ..Request::new(facts.showtime_id, command) };
-        Ok(self.decided(request, Some(facts.reservation_id)).await?.0)
+        let decided = self.decided(request, Some(facts.reservation_id)).await;
+        metrics::purchase_step(step, attempts::of_decision(&decided));
+        Ok(decided?.0)
     }
 
     /// The seats were held for the purchase, and their payment begins.
@@ -245,6 +262,7 @@ impl App {
     /// Asks the gateway once, and stores what came of it.
     async fn call_gateway(&self, held: &mut Held, action: Action) -> Result<bool, Error> {
         let answer = self.ask_gateway(&held.purchase, action).await;
+        metrics::purchase_step(attempts::of_action(action), attempts::of_answer(&answer));
         let now = self.0.clock.now();
         match answer {
             Ok(GatewayAnswer::ActionRequired { redirect_uri }) if held.purchase.position() == Position::Authorizing => {
@@ -296,7 +314,7 @@ impl App {
     }
 
     /// From when on somebody else may go on with a purchase that was just stored here.
-    fn due(&self, purchase: &Purchase, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    pub(super) fn due(&self, purchase: &Purchase, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match purchase.next_action(now) {
             Action::End => None,
             Action::Wait(until) if until - now > NAP => Some(until),
@@ -310,7 +328,7 @@ impl App {
     }
 
     /// What the sale of a purchase adds to the books.
-    async fn entries(&self, held: &Held) -> Result<Vec<(PaymentId, &'static str, MoneyEntry)>, Error> {
+    pub(super) async fn entries(&self, held: &Held) -> Result<Vec<(PaymentId, &'static str, MoneyEntry)>, Error> {
         let Some(payment) = held.purchase.payment() else { return Ok(Vec::new()) };
         let id = held.purchase.facts.reservation_id;
         let sold = if let Some(sold) = &held.sold {

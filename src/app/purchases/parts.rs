@@ -10,6 +10,7 @@ use super::changes::Changes;
 use crate::{
     domain::ids::{PaymentId, PurchaseId},
     payments::Gateway,
+    telemetry::metrics,
 };
 
 /// The most purchases that one instance works on at once. A further one is refused.
@@ -59,5 +60,11 @@ impl Purchases {
             at_work: Arc::new(Semaphore::new(MAX_AT_WORK)),
             watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
         }
+    }
+
+    /// Reports the purchases that are worked on here whenever metrics are read.
+    pub(in crate::app) fn observe(&self) {
+        let permits = Arc::clone(&self.at_work);
+        metrics::observe_purchases_at_work(move || MAX_AT_WORK.saturating_sub(permits.available_permits()));
     }
 }

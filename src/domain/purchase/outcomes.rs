@@ -1,4 +1,4 @@
-//! What came of an action, and where the purchase is then. This is the only code that moves a purchase.
+//! What came of an action, and where the purchase is then. This and `stuck.rs` are the only code that moves a purchase.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -266,21 +266,6 @@ impl Purchase {
         }
     }
 
-    /// It cannot go on without an operator.
-    pub fn stick(&mut self, message: &str, now: DateTime<Utc>) {
-        self.record.stuck = true;
-        if let Some(work) = self.present_work() {
-            work.end(StepState::Failed, message, now);
-        }
-    }
-
-    /// An operator lets it go on.
-    pub fn resume(&mut self, now: DateTime<Utc>) {
-        self.record.stuck = false;
-        self.record.failed_attempts = 0;
-        self.taken_over(now);
-    }
-
     /// The customer tries another token.
     ///
     /// # Errors
@@ -327,7 +312,7 @@ impl Purchase {
     }
 
     /// The outcome of the present payment is known, as far as this goes.
-    fn decide_payment(&mut self, state: PaymentState, decline_code: &str, now: DateTime<Utc>) {
+    pub(super) fn decide_payment(&mut self, state: PaymentState, decline_code: &str, now: DateTime<Utc>) {
         if let Some(payment) = self.record.payments.last_mut().filter(|payment| payment.state != PaymentState::Declined)
         {
             payment.state = state;
@@ -338,7 +323,7 @@ impl Purchase {
     }
 
     /// Goes to a position. The first attempt at what is to be done there begins.
-    fn enter(&mut self, position: Position, now: DateTime<Utc>) {
+    pub(super) fn enter(&mut self, position: Position, now: DateTime<Utc>) {
         self.record.position = position;
         self.record.failed_attempts = 0;
         self.record.not_before = None;
@@ -354,7 +339,7 @@ impl Purchase {
     }
 
     /// The work that is under way at the present position.
-    fn present_work(&mut self) -> Option<&mut Work> {
+    pub(super) fn present_work(&mut self) -> Option<&mut Work> {
         let steps = &mut self.record.steps;
         match self.record.position {
             Position::Held => Some(steps.work(StepName::ReserveSeats)),

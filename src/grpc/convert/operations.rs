@@ -1,14 +1,20 @@
-//! Dead letters and what operators ask for.
+//! Dead letters, purchases that are stuck, and what operators ask for.
 
 use prost::Message as _;
 
 use super::{
-    common::{at_most, finish},
+    common::{at_most, finish, page},
+    purchases::purchase,
     values::timestamp,
 };
 use crate::{
-    app::{DeadLetter, DeadLetters, PageRequest},
-    domain::violations::Violations,
+    app::{DeadLetter, DeadLetters, PageRequest, StuckPurchase},
+    domain::{
+        ids::PurchaseId,
+        purchase::{NoteAction, PurchaseNote, Settlement},
+        reservation::contains_card_number,
+        violations::{Violations, printable},
+    },
     pb::boxoffice::{
         events::v1::Event,
         v1::{self as pb, drop_dead_letters_request, redrive_dead_letters_request},
@@ -18,6 +24,8 @@ use crate::{
 /// The most characters of the name of a sink, and of the id of a letter.
 const LONGEST_SINK: usize = 40;
 const LONGEST_ID: usize = 80;
+/// The most characters of a note.
+const LONGEST_NOTE: usize = 500;
 
 pub(crate) fn list_dead_letters(
     request: pb::ListDeadLettersRequest,
@@ -72,4 +80,56 @@ pub(crate) fn dead_letter(letter: DeadLetter) -> pb::DeadLetter {
         r#type: entry.event_type().to_owned(),
         data: Event::decode(&*entry.data()).ok(),
     }
+}
+
+pub(crate) fn list_stuck_purchases(request: pb::ListStuckPurchasesRequest) -> Result<PageRequest, Violations> {
+    let mut violations = Violations::new();
+    let page = page(&mut violations, request.page_size, request.page_token);
+    finish(violations, Some(page))
+}
+
+pub(crate) fn resume_purchase(request: pb::ResumePurchaseRequest) -> Result<(PurchaseId, String), Violations> {
+    let mut violations = Violations::new();
+    let id = violations.take("purchase_id", PurchaseId::parse(&request.purchase_id));
+    violations.take("note", note(&request.note));
+    finish(violations, id.map(|id| (id, request.note)))
+}
+
+pub(crate) fn settle_purchase(
+    request: pb::SettlePurchaseRequest,
+) -> Result<(PurchaseId, Settlement, String), Violations> {
+    let mut violations = Violations::new();
+    let id = violations.take("purchase_id", PurchaseId::parse(&request.purchase_id));
+    violations.take("note", note(&request.note));
+    let settlement = match request.outcome() {
+        pb::PurchaseOutcome::Completed => Some(Settlement::Completed),
+        pb::PurchaseOutcome::Compensated => Some(Settlement::Compensated),
+        pb::PurchaseOutcome::Unspecified => {
+            violations.add("outcome", "must be COMPLETED or COMPENSATED");
+            None
+        }
+    };
+    finish(violations, id.zip(settlement).map(|(id, settlement)| (id, settlement, request.note)))
+}
+
+fn note(note: &str) -> Result<(), Violations> {
+    printable(note, LONGEST_NOTE)?;
+    if contains_card_number(note) {
+        return Err(Violations::one("", "must not contain a card number"));
+    }
+    Ok(())
+}
+
+pub(crate) fn stuck_purchase(stuck: StuckPurchase) -> pb::StuckPurchase {
+    let StuckPurchase { view, notes } = stuck;
+    pb::StuckPurchase { purchase: Some(purchase(&view)), notes: notes.into_iter().map(purchase_note).collect() }
+}
+
+fn purchase_note(note: PurchaseNote) -> pb::PurchaseNote {
+    let action = match note.action {
+        NoteAction::Resumed => pb::PurchaseNoteAction::Resumed,
+        NoteAction::SettledCompleted => pb::PurchaseNoteAction::SettledCompleted,
+        NoteAction::SettledCompensated => pb::PurchaseNoteAction::SettledCompensated,
+    };
+    pb::PurchaseNote { time: Some(timestamp(note.time)), action: action.into(), note: note.text, caller: note.caller }
 }

@@ -8,13 +8,13 @@ use crate::{
         ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
         money::{Currency, Money},
         purchase::{
-            Failure, FailureReason, Payment, PaymentMethod, PaymentState, Position, Purchase, PurchaseFacts,
-            PurchaseNumber, PurchaseState, Record, Step, StepName, StepState, Steps, Work,
+            Failure, FailureReason, NoteAction, Payment, PaymentMethod, PaymentState, Position, Purchase,
+            PurchaseFacts, PurchaseNote, PurchaseNumber, PurchaseState, Record, Step, StepName, StepState, Steps, Work,
         },
         reservation::CustomerId,
     },
     store::{
-        entities::{payment, purchase},
+        entities::{payment, purchase, purchase_note},
         errors::Error,
     },
 };
@@ -100,6 +100,9 @@ named!(step_name, step: StepName {
     ReserveSeats = "reserve_seats", Pay = "pay", ConfirmReservation = "confirm_reservation", Capture = "capture",
 });
 named!(work_name, work_state: StepState { Pending = "pending", Running = "running", Done = "done", Failed = "failed" });
+named!(note_action_name, note_action: NoteAction {
+    Resumed = "resumed", SettledCompleted = "settled_completed", SettledCompensated = "settled_compensated",
+});
 named!(reason_name, reason: FailureReason {
     PaymentDeclined = "payment_declined", PaymentRefused = "payment_refused", PaymentExpired = "payment_expired",
     NotSold = "not_sold", CaptureFailed = "capture_failed", Cancelled = "cancelled",
@@ -122,6 +125,23 @@ pub(in crate::store) fn state_name(state: PurchaseState) -> &'static str {
         PurchaseState::Compensated => "compensated",
         PurchaseState::Stuck => "stuck",
     }
+}
+
+/// The state of a purchase of which nothing else is read.
+pub(in crate::store) fn read_state(row: &purchase::Model) -> Result<PurchaseState, Error> {
+    let all = [
+        PurchaseState::Running,
+        PurchaseState::AwaitingCustomer,
+        PurchaseState::Completed,
+        PurchaseState::Compensated,
+        PurchaseState::Stuck,
+    ];
+    let found = all.into_iter().find(|state| state_name(*state) == row.state);
+    found.ok_or_else(|| Error::Unreadable {
+        table: "purchases",
+        key: row.purchase_id.to_string(),
+        why: "the state is unknown".to_owned(),
+    })
 }
 
 /// The bytes of the column `detail`.
@@ -201,6 +221,17 @@ pub(in crate::store) fn payment(row: payment::Model) -> Result<Payment, Error> {
         })
     };
     read().ok_or_else(|| Error::Unreadable { table: "payments", key, why: "a value is unknown".to_owned() })
+}
+
+/// Reads what was kept of what an operator did.
+pub(in crate::store) fn note(row: purchase_note::Model) -> Result<PurchaseNote, Error> {
+    let action = note_action(&row.action).ok_or_else(|| Error::Unreadable {
+        table: "purchase_notes",
+        key: row.note_id.to_string(),
+        why: "the action is unknown".to_owned(),
+    })?;
+    let purchase_note::Model { note_id, create_time: time, caller, note: text, .. } = row;
+    Ok(PurchaseNote { note_id, time, caller, action, text })
 }
 
 fn record(detail: Detail, total: Money, stuck: bool, payments: Vec<Payment>) -> Option<Record> {

@@ -1,0 +1,159 @@
+//! What is wrong with the books. Pure.
+
+use crate::{
+    domain::{
+        money::{Currency, Money},
+        purchase::{PaymentState, PurchaseState},
+    },
+    payments::PaymentReport,
+    store::{AuditedPayment, AuditedPurchase},
+};
+
+/// The account that says what the gateway has for us.
+const GATEWAY: &str = "gateway";
+const CAPTURE: &str = "capture";
+
+/// What the entries of a payment say that the gateway has done, in the smallest units of the currency.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Booked {
+    pub(super) captured: i64,
+    pub(super) refunded: i64,
+}
+
+/// Whether the purchase goes on, or waits for an operator. What it has written so far is not all of it.
+pub(super) fn is_open(state: PurchaseState) -> bool {
+    match state {
+        PurchaseState::Running | PurchaseState::AwaitingCustomer | PurchaseState::Stuck => true,
+        PurchaseState::Completed | PurchaseState::Compensated => false,
+    }
+}
+
+/// Whether money was taken and is in the books.
+fn was_taken(state: PaymentState) -> bool {
+    match state {
+        PaymentState::Completed | PaymentState::Refunded => true,
+        PaymentState::Pending
+        | PaymentState::Processing
+        | PaymentState::Authorized
+        | PaymentState::Declined
+        | PaymentState::Voided => false,
+    }
+}
+
+/// What the entries of a payment say.
+pub(super) fn booked(payment: &AuditedPayment) -> Booked {
+    let of_gateway = payment.entries.iter().filter(|entry| entry.account == GATEWAY);
+    of_gateway.fold(Booked::default(), |booked, entry| match entry.operation.as_str() {
+        CAPTURE => Booked { captured: booked.captured + entry.minor, ..booked },
+        _ => Booked { refunded: booked.refunded - entry.minor, ..booked },
+    })
+}
+
+/// What is wrong with a purchase that has ended.
+pub(super) fn purchase(purchase: &AuditedPurchase) -> Vec<String> {
+    let mut found: Vec<String> = purchase.payments.iter().flat_map(entries).collect();
+    let id = purchase.purchase_id;
+    let completed = purchase.payments.iter().filter(|one| one.payment.state == PaymentState::Completed);
+    for payment in completed.clone() {
+        let payment_id = payment.payment.payment_id;
+        if purchase.state == PurchaseState::Compensated {
+            found.push(format!("purchase {id} is compensated, and its payment {payment_id} is completed"));
+        } else if !purchase.is_sold {
+            found.push(format!("payment {payment_id} is completed, and no seats are sold under purchase {id}"));
+        }
+    }
+    let taken = purchase.payments.iter().filter(|one| was_taken(one.payment.state)).count();
+    match purchase.state {
+        PurchaseState::Completed if taken != 1 => {
+            found.push(format!("purchase {id} is completed with {taken} payments that took money, not with one"));
+        }
+        PurchaseState::Compensated if purchase.is_sold => {
+            found.push(format!("purchase {id} is compensated, and its seats are sold"));
+        }
+        _ => {}
+    }
+    found
+}
+
+/// What is wrong with the entries of a payment.
+fn entries(audited: &AuditedPayment) -> Vec<String> {
+    let payment = &audited.payment;
+    let (id, currency) = (payment.payment_id, payment.amount.currency);
+    let mut found = Vec::new();
+    let mut operations: Vec<_> = audited.entries.iter().map(|entry| entry.operation.as_str()).collect();
+    operations.sort_unstable();
+    operations.dedup();
+    for operation in operations {
+        let of_operation = audited.entries.iter().filter(|entry| entry.operation == operation);
+        let sum: i64 = of_operation.map(|entry| entry.minor).sum();
+        if sum != 0 {
+            let sum = signed(Money { currency, minor: sum });
+            found.push(format!("payment {id}: the entries of {operation} add up to {sum}, not to nothing"));
+        }
+    }
+    if audited.entries.iter().any(|entry| entry.currency != currency.code()) {
+        found.push(format!("payment {id}: it has entries in another currency than {}", currency.code()));
+    }
+    if !was_taken(payment.state) {
+        if !audited.entries.is_empty() {
+            found.push(format!("payment {id} is {:?}, and has entries", payment.state));
+        }
+        return found;
+    }
+    // Money that was given back before the sale was complete is in no account.
+    let is_undone = payment.state == PaymentState::Refunded && audited.entries.is_empty();
+    if is_undone && audited.purchase_state == Some(PurchaseState::Compensated) {
+        return found;
+    }
+    let Booked { captured, refunded } = booked(audited);
+    if captured != payment.amount.minor {
+        let booked = signed(Money { currency, minor: captured });
+        found.push(format!("payment {id}: {} was taken, and the books have {booked}", payment.amount));
+    }
+    if refunded != payment.refunded_minor {
+        let (given, booked) =
+            (Money { currency, minor: payment.refunded_minor }, signed(Money { currency, minor: refunded }));
+        found.push(format!("payment {id}: {given} was given back, and the books have {booked}"));
+    }
+    found
+}
+
+/// How the gateway's report of a payment differs from the books. A payment of a purchase that goes on is not judged.
+pub(super) fn difference(report: &PaymentReport, known: Option<&AuditedPayment>) -> Option<String> {
+    let key = &report.key;
+    let money = |minor| signed(Money { currency: report.currency, minor });
+    let kept = report.captured_minor - report.refunded_minor;
+    let Some(known) = known else {
+        let what = format!("payment {key}: the gateway has captured {} and it is not known here", money(kept));
+        return (kept != 0).then_some(what);
+    };
+    if known.purchase_state.is_some_and(is_open) {
+        return None;
+    }
+    if known.entries.is_empty() {
+        let state = known.payment.state;
+        let what = format!("payment {key}: the gateway has captured {} and it is {state:?} here", money(kept));
+        return (kept != 0).then_some(what);
+    }
+    let here = booked(known);
+    let currency: Currency = known.payment.amount.currency;
+    if currency != report.currency {
+        let codes = (report.currency.code(), currency.code());
+        return Some(format!("payment {key}: the gateway has it in {}, the books in {}", codes.0, codes.1));
+    }
+    if here.captured != report.captured_minor {
+        let (there, here) = (money(report.captured_minor), money(here.captured));
+        return Some(format!("payment {key}: the gateway has captured {there}, the books have {here}"));
+    }
+    if here.refunded != report.refunded_minor {
+        let (there, here) = (money(report.refunded_minor), money(here.refunded));
+        return Some(format!("payment {key}: the gateway has refunded {there}, the books have {here}"));
+    }
+    None
+}
+
+/// The amount with its sign in front. A price has none.
+fn signed(money: Money) -> String {
+    let amount = Money { minor: money.minor.saturating_abs(), ..money };
+    if money.minor < 0 { format!("-{amount}") } else { amount.to_string() }
+}

@@ -1,0 +1,43 @@
+//! The options of the subcommands for operators: `purchases` and `audit`. `config.rs` says how to add one.
+
+use std::net::SocketAddr;
+
+use super::{
+    declare::{Section, options, sections},
+    options::{Database, Grpc, Observability, Payments},
+    row::Row,
+    sources::Settings,
+    values::Value,
+};
+
+sections! {
+    /// What `purchases` takes.
+    pub(super) struct PurchasesConfig {
+        /// What is asked.
+        asked: OfPurchases,
+        /// Where the service listens, if `asked` gives no address.
+        grpc: Grpc,
+    }
+
+    /// What `audit` takes.
+    pub struct AuditConfig {
+        /// The database.
+        database: Database,
+        /// The payment gateway.
+        payments: Payments,
+        /// Logs and traces.
+        observability: Observability,
+    }
+}
+
+options! {
+    /// What `purchases` does.
+    pub(super) struct OfPurchases under "What is asked" for "purchases" {
+        /// Address of the service; none: the one in `--listen`.
+        address: Option<SocketAddr>,
+        /// How a purchase is settled: `completed` or `compensated`.
+        outcome: Option<String>,
+        /// Why, for those who look at the purchase later: 1 to 500 characters.
+        note: Option<String>,
+    }
+}

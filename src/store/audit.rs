@@ -1,0 +1,212 @@
+//! What an audit reads of the books: purchases with their payments, money entries and reservations.
+//!
+//! Each page is read from one snapshot, so that what running instances commit together is seen together. Nothing is written.
+
+use std::{collections::HashMap, time::Instant};
+
+use sea_orm::{
+    ColumnTrait as _, DatabaseTransaction, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select, prelude::Uuid,
+};
+
+use super::{
+    deadline::bounded,
+    dialect,
+    entities::{money_entry, payment, purchase, reservation},
+    errors::Error,
+    handle::Store,
+    rows::purchase::{payment as read_payment, read_state},
+    timing::outcome,
+};
+use crate::{
+    domain::{
+        ids::{PaymentId, PurchaseId},
+        purchase::{Payment, PurchaseState},
+    },
+    telemetry::metrics,
+};
+
+/// The statements of one snapshot, of which each may take the pool's timeout.
+const STATEMENTS: u32 = 5;
+
+/// A purchase with all that the books have of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditedPurchase {
+    /// The purchase.
+    pub purchase_id: PurchaseId,
+    /// Its state.
+    pub state: PurchaseState,
+    /// Its payments, in their order.
+    pub payments: Vec<AuditedPayment>,
+    /// Whether its reservation is sold, and sold under this purchase.
+    pub is_sold: bool,
+}
+
+/// A payment with its money entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditedPayment {
+    /// The payment.
+    pub payment: Payment,
+    /// The state of its purchase. `None`: there is no such purchase.
+    pub purchase_state: Option<PurchaseState>,
+    /// Its entries.
+    pub entries: Vec<AuditedEntry>,
+}
+
+/// A money entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditedEntry {
+    /// `capture`, or another operation.
+    pub operation: String,
+    /// The account.
+    pub account: String,
+    /// The code of the currency.
+    pub currency: String,
+    /// What the account is owed; negative: what it owes.
+    pub minor: i64,
+}
+
+impl Store {
+    /// A page of purchases in the order of their ids.
+    ///
+    /// # Errors
+    /// The database cannot be used, or has a row that cannot be read.
+    pub async fn audited_purchases(
+        &self,
+        after: Option<PurchaseId>,
+        limit: u64,
+    ) -> Result<Vec<AuditedPurchase>, Error> {
+        self.snapshot("audit_purchases", async |tx, backend| {
+            let purchases = audited_purchases(after, limit).all(tx).await?;
+            let ids = purchases.iter().map(|row| row.purchase_id);
+            let payments = payment::Entity::find().filter(dialect::is_among(backend, payment::Column::PurchaseId, ids));
+            let mut payments = payments.all(tx).await?;
+            payments.sort_unstable_by_key(|row| row.ordinal);
+            let mut entries = entries(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
+            let reserved = purchases.iter().map(|row| row.reservation_id);
+            let reservations = reservation::Entity::find()
+                .select_only()
+                .columns([reservation::Column::PurchaseId, reservation::Column::State])
+                .filter(dialect::is_among(backend, reservation::Column::ReservationId, reserved));
+            let reservations = reservations.into_tuple::<(Option<Uuid>, String)>().all(tx).await?;
+            let sold: Vec<_> =
+                reservations.into_iter().filter(|(_, state)| state == "confirmed").filter_map(|(id, _)| id).collect();
+            let mut of_purchase: HashMap<_, Vec<_>> = HashMap::new();
+            for row in payments {
+                of_purchase.entry(row.purchase_id).or_default().push(row);
+            }
+            let read = |row: purchase::Model| {
+                let state = read_state(&row)?;
+                let payments = of_purchase.remove(&row.purchase_id).unwrap_or_default().into_iter();
+                let payments = payments.map(|payment| audited(payment, Some(state), &mut entries));
+                Ok(AuditedPurchase {
+                    purchase_id: PurchaseId(row.purchase_id),
+                    state,
+                    payments: payments.collect::<Result<_, _>>()?,
+                    is_sold: sold.contains(&row.purchase_id),
+                })
+            };
+            purchases.into_iter().map(read).collect()
+        })
+        .await
+    }
+
+    /// These payments, as far as there are any.
+    ///
+    /// # Errors
+    /// The database cannot be used, or has a row that cannot be read.
+    pub async fn audited_payments(&self, ids: &[PaymentId]) -> Result<Vec<AuditedPayment>, Error> {
+        self.snapshot("audit_payments", async |tx, backend| {
+            let among = dialect::is_among(backend, payment::Column::PaymentId, ids.iter().map(|id| id.0));
+            let payments = payment::Entity::find().filter(among).all(tx).await?;
+            let mut entries = entries(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
+            let of = payments.iter().map(|row| row.purchase_id);
+            let among = dialect::is_among(backend, purchase::Column::PurchaseId, of);
+            let purchases = purchase::Entity::find().filter(among).all(tx).await?;
+            let states = purchases.iter().map(|row| Ok((row.purchase_id, read_state(row)?)));
+            let states = states.collect::<Result<HashMap<_, _>, Error>>()?;
+            payments
+                .into_iter()
+                .map(|row| {
+                    let state = states.get(&row.purchase_id).copied();
+                    audited(row, state, &mut entries)
+                })
+                .collect()
+        })
+        .await
+    }
+
+    /// A page of the ids that money entries name, and which of them are those of payments.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn audited_entries(&self, after: Option<PaymentId>, limit: u64) -> Result<Vec<(PaymentId, bool)>, Error> {
+        self.snapshot("audit_entries", async |tx, backend| {
+            let named: Vec<Uuid> = audited_entries(after, limit).into_tuple().all(tx).await?;
+            let among = dialect::is_among(backend, payment::Column::PaymentId, named.iter().copied());
+            let known = payment::Entity::find().select_only().column(payment::Column::PaymentId).filter(among);
+            let known: Vec<Uuid> = known.into_tuple().all(tx).await?;
+            Ok(named.into_iter().map(|id| (PaymentId(id), known.contains(&id))).collect())
+        })
+        .await
+    }
+
+    /// Reads from one snapshot.
+    async fn snapshot<T: Send>(
+        &self,
+        name: &'static str,
+        read: impl AsyncFnOnce(&DatabaseTransaction, DbBackend) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (pool, start) = (&self.0.reads, Instant::now());
+        let (tx, _permit) = pool.acquire().await?.begin_snapshot().await?;
+        let done = bounded(pool.limit() * STATEMENTS, Box::pin(read(&tx, pool.backend()))).await;
+        metrics::transaction(name, outcome(&done), start.elapsed());
+        done
+    }
+}
+
+async fn entries(
+    tx: &DatabaseTransaction,
+    backend: DbBackend,
+    payments: impl Iterator<Item = Uuid>,
+) -> Result<HashMap<Uuid, Vec<AuditedEntry>>, Error> {
+    let among = dialect::is_among(backend, money_entry::Column::PaymentId, payments);
+    let mut entries: HashMap<_, Vec<_>> = HashMap::new();
+    for row in money_entry::Entity::find().filter(among).all(tx).await? {
+        let money_entry::Model { payment_id, operation, account, currency, minor, .. } = row;
+        entries.entry(payment_id).or_default().push(AuditedEntry { operation, account, currency, minor });
+    }
+    Ok(entries)
+}
+
+fn audited(
+    row: payment::Model,
+    purchase_state: Option<PurchaseState>,
+    entries: &mut HashMap<Uuid, Vec<AuditedEntry>>,
+) -> Result<AuditedPayment, Error> {
+    let entries = entries.remove(&row.payment_id).unwrap_or_default();
+    Ok(AuditedPayment { payment: read_payment(row)?, purchase_state, entries })
+}
+
+/// The query for a page of purchases.
+pub(super) fn audited_purchases(after: Option<PurchaseId>, limit: u64) -> Select<purchase::Entity> {
+    let query = purchase::Entity::find().order_by_asc(purchase::Column::PurchaseId).limit(limit);
+    match after {
+        Some(after) => query.filter(purchase::Column::PurchaseId.gt(after.0)),
+        None => query,
+    }
+}
+
+/// The query for a page of the ids that money entries name.
+pub(super) fn audited_entries(after: Option<PaymentId>, limit: u64) -> Select<money_entry::Entity> {
+    let query = money_entry::Entity::find()
+        .select_only()
+        .column(money_entry::Column::PaymentId)
+        .distinct()
+        .order_by_asc(money_entry::Column::PaymentId)
+        .limit(limit);
+    match after {
+        Some(after) => query.filter(money_entry::Column::PaymentId.gt(after.0)),
+        None => query,
+    }
+}

@@ -1,0 +1,129 @@
+//! A payment gateway that stands before the demo gateway and answers some calls wrongly.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+use boxoffice::pb::payments::v1::{
+    AuthorizeRequest, AuthorizeResponse, CaptureRequest, CaptureResponse, GetPaymentRequest, GetPaymentResponse,
+    ListPaymentsRequest, ListPaymentsResponse, OperationKind, Payment, RefundRequest, RefundResponse, VoidRequest,
+    VoidResponse, WatchPaymentsRequest, WatchPaymentsResponse,
+    gateway_client::GatewayClient,
+    gateway_server::{self, GatewayServer},
+};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{
+        Channel, Endpoint,
+        server::{Server, TcpIncoming},
+    },
+};
+
+/// What is wrong with the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Wrong {
+    Nothing,
+    /// The amount of an authorisation.
+    AuthorizedAmount,
+    /// The amount of a capture.
+    CapturedAmount,
+    /// Every void is refused.
+    Void,
+}
+
+/// The gateway. Its server ends with the test's runtime.
+pub(crate) struct WrongGateway {
+    address: String,
+    wrong: Arc<AtomicU8>,
+}
+
+impl WrongGateway {
+    /// Starts one before the gateway with this URL. Nothing is wrong with it yet.
+    pub(crate) fn before(url: String) -> Self {
+        let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let address = incoming.local_addr().expect("an address").to_string();
+        let wrong = Arc::new(AtomicU8::new(Wrong::Nothing as u8));
+        let channel = Endpoint::from_shared(url).expect("an address").connect_lazy();
+        let service = GatewayServer::new(Answers { client: GatewayClient::new(channel), wrong: Arc::clone(&wrong) });
+        let serving = Server::builder().add_service(service).serve_with_incoming(incoming);
+        tokio::spawn(serving);
+        Self { address, wrong }
+    }
+
+    /// The value for `--payment-gateway-url`.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Says what is wrong from now on.
+    pub(crate) fn set(&self, wrong: Wrong) {
+        self.wrong.store(wrong as u8, Ordering::SeqCst);
+    }
+}
+
+struct Answers {
+    client: GatewayClient<Channel>,
+    wrong: Arc<AtomicU8>,
+}
+
+impl Answers {
+    fn is(&self, wrong: Wrong) -> bool {
+        self.wrong.load(Ordering::SeqCst) == wrong as u8
+    }
+
+    /// The payment with another amount of its operations of this kind, if that is what is wrong.
+    fn with_amount(&self, wrong: Wrong, kind: OperationKind, payment: &mut Option<Payment>) {
+        let operations = payment.iter_mut().flat_map(|payment| &mut payment.operations);
+        for operation in operations.filter(|one| self.is(wrong) && one.kind() == kind) {
+            operation.amount.iter_mut().for_each(|amount| amount.units += 1);
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl gateway_server::Gateway for Answers {
+    async fn authorize(&self, request: Request<AuthorizeRequest>) -> Result<Response<AuthorizeResponse>, Status> {
+        let mut answer = self.client.clone().authorize(request.into_inner()).await?.into_inner();
+        self.with_amount(Wrong::AuthorizedAmount, OperationKind::Authorize, &mut answer.payment);
+        Ok(Response::new(answer))
+    }
+
+    async fn capture(&self, request: Request<CaptureRequest>) -> Result<Response<CaptureResponse>, Status> {
+        let mut answer = self.client.clone().capture(request.into_inner()).await?.into_inner();
+        self.with_amount(Wrong::CapturedAmount, OperationKind::Capture, &mut answer.payment);
+        Ok(Response::new(answer))
+    }
+
+    async fn void(&self, request: Request<VoidRequest>) -> Result<Response<VoidResponse>, Status> {
+        if self.is(Wrong::Void) {
+            return Err(Status::failed_precondition("there is no voiding today"));
+        }
+        self.client.clone().void(request.into_inner()).await
+    }
+
+    async fn refund(&self, request: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
+        self.client.clone().refund(request.into_inner()).await
+    }
+
+    async fn get_payment(&self, request: Request<GetPaymentRequest>) -> Result<Response<GetPaymentResponse>, Status> {
+        self.client.clone().get_payment(request.into_inner()).await
+    }
+
+    async fn list_payments(
+        &self,
+        request: Request<ListPaymentsRequest>,
+    ) -> Result<Response<ListPaymentsResponse>, Status> {
+        self.client.clone().list_payments(request.into_inner()).await
+    }
+
+    type WatchPaymentsStream = Streaming<WatchPaymentsResponse>;
+
+    async fn watch_payments(
+        &self,
+        request: Request<WatchPaymentsRequest>,
+    ) -> Result<Response<Self::WatchPaymentsStream>, Status> {
+        self.client.clone().watch_payments(request.into_inner()).await
+    }
+}
