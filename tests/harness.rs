@@ -25,6 +25,7 @@ pub(crate) mod kafka;
 pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod model;
+pub(crate) mod money;
 pub(crate) mod nats;
 pub(crate) mod nats_proxy;
 pub(crate) mod postgres;
@@ -42,10 +43,12 @@ pub(crate) mod requests;
 pub(crate) mod sales;
 pub(crate) mod seats;
 pub(crate) mod server;
+pub(crate) mod shoppers;
 pub(crate) mod staff;
 pub(crate) mod supervisor;
 pub(crate) mod watching;
 pub(crate) mod webhooks;
+pub(crate) mod wrong_gateway;
 
 use std::time::Duration;
 
