@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use boxoffice::pb::boxoffice::v1::{Purchase, PurchaseState};
-use tonic::Code;
 
 use crate::{
     harness::{
@@ -12,7 +11,7 @@ use crate::{
         seats::{reserve, showtime, these},
         server::Setup,
     },
-    purchase_edges::{Edge, cancel_showtime, wake_up},
+    purchase_edges::{Edge, cancel_showtime, until_paying, wake_up},
 };
 
 /// Fails unless an anomaly with this text is found with the bug, and none without it.
@@ -84,11 +83,7 @@ async fn money_that_is_taken_before_the_seats_are_sold_is_found() {
         let showtime = showtime(&server).await;
         edge.gateway.set_faults(latency(Duration::from_millis(800))).await;
         let cancels = async {
-            eventually("the payment has begun", async || {
-                let status = reserve(&server, these(&showtime, "bob", "A1")).await.err()?;
-                (status.code() == Code::FailedPrecondition).then_some(())
-            })
-            .await;
+            until_paying(&server, 1).await;
             cancel_showtime(&server, &showtime).await;
         };
         let (begun, ()) = tokio::join!(buy(&server, of_seats(&showtime, "ada", "A1", "tok_ok")), cancels);

@@ -57,6 +57,7 @@ async fn purchases_while_instances_and_postgres_and_the_gateway_are_killed_are_c
     let servers = vec![setup.clone().start().await, setup.start().await];
     let showtimes = showtimes(&servers[0], 12).await;
     let shoppers = Shoppers::new(servers, gateway.url(), showtimes, PURCHASES);
+    let began = std::time::Instant::now();
     let kills = async {
         for round in 0..2 {
             let start = 5 + 45 * round;
@@ -74,7 +75,9 @@ async fn purchases_while_instances_and_postgres_and_the_gateway_are_killed_are_c
         }
     };
     tokio::join!(shoppers.run(CALLERS), kills);
+    eprintln!("ran {:?}", began.elapsed());
     let states = shoppers.settle().await;
+    eprintln!("settled {:?} {states:?}", began.elapsed());
     assert_balanced(&connect(postgres.url()).await, &gateway).await;
     assert_everything_occurred(&states, PURCHASES);
 }

@@ -12,6 +12,7 @@ use tonic::Code;
 
 use crate::harness::{
     Server, Store, assert_not_found, assert_refused, assert_violates, eventually,
+    money::assert_balanced,
     purchases::{
         Gateway, books, buy, card, client, continue_with, give_up, of_hold, of_seats, purchase, step, steps,
         until_state,
@@ -422,6 +423,5 @@ async fn another_instance_finishes_what_one_that_died_has_begun() {
         assert_completed(&until_state(&other, &bought, PurchaseState::Completed).await);
     }
     assert_eq!(shop.charged().await, [GatewayState::Captured; 6]);
-    let total = books(&shop.storage.connect().await).await;
-    assert_eq!(total.iter().map(|(_, minor)| minor).sum::<i64>(), 0, "{total:?}");
+    assert_balanced(&shop.storage.connect().await, &shop.gateway).await;
 }

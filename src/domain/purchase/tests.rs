@@ -30,7 +30,7 @@ const FAULTS: [Fault; 8] = [
 const ACTIONS_WITHOUT_FAULTS: u32 = 12 + 120;
 
 fn config() -> ProptestConfig {
-    ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() }
+    ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 fn events() -> impl Strategy<Value = Event> {
