@@ -13,8 +13,9 @@ use crate::harness::{
     world::{Storage, connect},
 };
 
-/// Purchases on Postgres. The checks are the same for ten thousand, which take five times as long: about five minutes on two cores.
-const PURCHASES: usize = 2_000;
+/// Purchases on Postgres. They take 50 s on two idle cores, and up to 90 s on busy ones. Ten thousand take seven times as long, and
+/// find nothing else: each kill hits all that are under way, which is as many as there are customers.
+const PURCHASES: usize = 1_500;
 /// Purchases on `SQLite`, where one instance does everything.
 const PURCHASES_ON_SQLITE: usize = 400;
 /// Customers at once.
@@ -57,7 +58,6 @@ async fn purchases_while_instances_and_postgres_and_the_gateway_are_killed_are_c
     let servers = vec![setup.clone().start().await, setup.start().await];
     let showtimes = showtimes(&servers[0], 12).await;
     let shoppers = Shoppers::new(servers, gateway.url(), showtimes, PURCHASES);
-    let began = std::time::Instant::now();
     let kills = async {
         for round in 0..2 {
             let start = 5 + 45 * round;
@@ -75,9 +75,7 @@ async fn purchases_while_instances_and_postgres_and_the_gateway_are_killed_are_c
         }
     };
     tokio::join!(shoppers.run(CALLERS), kills);
-    eprintln!("ran {:?}", began.elapsed());
     let states = shoppers.settle().await;
-    eprintln!("settled {:?} {states:?}", began.elapsed());
     assert_balanced(&connect(postgres.url()).await, &gateway).await;
     assert_everything_occurred(&states, PURCHASES);
 }
