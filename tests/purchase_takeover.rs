@@ -10,8 +10,9 @@ use futures_util::future::join_all;
 
 use crate::harness::{
     Store, eventually,
+    money::assert_balanced,
     purchases::{
-        books, buy, client, latency, of_seats, purchase,
+        buy, client, latency, of_seats, purchase,
         shop::{PENDING, Shop, assert_compensated, assert_completed},
         steps, until_state,
     },
@@ -71,6 +72,5 @@ async fn another_instance_finishes_what_one_that_died_has_begun() {
         assert_completed(&until_state(&other, &bought, PurchaseState::Completed).await);
     }
     assert_eq!(shop.charged().await, [GatewayState::Captured; 6]);
-    let total = books(&shop.storage.connect().await).await;
-    assert_eq!(total.iter().map(|(_, minor)| minor).sum::<i64>(), 0, "{total:?}");
+    assert_balanced(&shop.storage.connect().await, &shop.gateway).await;
 }

@@ -243,7 +243,8 @@ impl App {
             let permit = Arc::clone(&self.0.purchases.at_work).acquire_owned().await;
             let permit = permit.map_err(|_| Error::Lost("the purchases have ended".to_owned()))?;
             let id = stored.purchase.facts.purchase_id;
-            let Some(fence) = self.0.store.take_purchase(id, stored.fence, now + self.0.purchases.lease).await? else {
+            let seen = (stored.fence, Some(stored.version));
+            let Some(fence) = self.0.store.take_purchase(id, seen, now + self.0.purchases.lease).await? else {
                 continue;
             };
             let new_payment = changed.payments().len() > payments;

@@ -37,11 +37,23 @@ pub enum Bug {
     LateTakesSold,
     /// Seats are freed once the time of their payment is over, although it may still succeed.
     ReleaseWhilePaying,
+    /// Each attempt at a call of the payment gateway has keys of its own.
+    NewKeyForEachRetry,
+    /// A payment of which the gateway says nothing counts as voided.
+    NotFoundIsNotCharged,
+    /// Who has lost a purchase to another instance writes it all the same.
+    NoFence,
+    /// Money is taken before the seats are sold.
+    CaptureBeforeConfirm,
+    /// The seats of a purchase are given up before its payment is voided.
+    FreeWhilePaymentMaySucceed,
+    /// Seats stay sold although the money for them was not taken.
+    LostCompensation,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 20] = [
         Self::NoLock,
         Self::TimeBeforeLock,
         Self::AnswerBeforeCommit,
@@ -56,6 +68,12 @@ impl Bug {
         Self::LateTakesBlocked,
         Self::LateTakesSold,
         Self::ReleaseWhilePaying,
+        Self::NewKeyForEachRetry,
+        Self::NotFoundIsNotCharged,
+        Self::NoFence,
+        Self::CaptureBeforeConfirm,
+        Self::FreeWhilePaymentMaySucceed,
+        Self::LostCompensation,
     ];
 
     /// The name that a test gives to the bug.
@@ -76,6 +94,12 @@ impl Bug {
             Self::LateTakesBlocked => "late-takes-blocked",
             Self::LateTakesSold => "late-takes-sold",
             Self::ReleaseWhilePaying => "release-while-paying",
+            Self::NewKeyForEachRetry => "new-key-for-each-retry",
+            Self::NotFoundIsNotCharged => "not-found-is-not-charged",
+            Self::NoFence => "no-fence",
+            Self::CaptureBeforeConfirm => "capture-before-confirm",
+            Self::FreeWhilePaymentMaySucceed => "free-while-payment-may-succeed",
+            Self::LostCompensation => "lost-compensation",
         }
     }
 }

@@ -192,16 +192,24 @@ impl Store {
         .await
     }
 
-    /// Goes on with a purchase that has this fence, unless somebody else was faster. Returns the new fence.
+    /// Goes on with a purchase that has this fence, unless somebody else was faster. Returns the new fence. Who has decided something
+    /// about the purchase as it was read names its version too, because the holder of the fence may have written it meanwhile.
     ///
     /// # Errors
     /// The database cannot be used.
-    pub async fn take_purchase(&self, id: PurchaseId, fence: i64, due: DateTime<Utc>) -> Result<Option<i64>, Error> {
+    pub async fn take_purchase(
+        &self,
+        id: PurchaseId,
+        (fence, version): (i64, Option<i64>),
+        due: DateTime<Utc>,
+    ) -> Result<Option<i64>, Error> {
         self.run_transaction("take_purchase", async || {
             let tx = self.begin().await?;
+            let as_read = version.map(|version| purchase::Column::Version.eq(version));
             let taken = purchase::Entity::update_many()
                 .filter(purchase::Column::PurchaseId.eq(id.0))
                 .filter(purchase::Column::Fence.eq(fence))
+                .filter(Condition::all().add_option(as_read))
                 .col_expr(purchase::Column::Fence, Expr::value(fence + 1))
                 .col_expr(purchase::Column::DueTime, Expr::value(Some(due)))
                 .exec(&tx.inner)

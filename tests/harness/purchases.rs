@@ -18,6 +18,13 @@ use tonic::{Status, transport::Channel};
 pub(crate) use super::gateway::Gateway;
 use super::{Server, eventually, request_id, seats::seats};
 
+/// Does what a customer would do at the gateway with this address, if it can be reached.
+pub(crate) async fn act(gateway: &str, payment_key: &str, approve: bool) {
+    let channel = Endpoint::from_shared(gateway.to_owned()).expect("an address").connect_lazy();
+    let request = CompleteActionRequest { payment_key: payment_key.to_owned(), approve };
+    let _may_be_down = GatewayFaultsClient::new(channel).complete_action(request).await;
+}
+
 pub(crate) fn client(server: &Server) -> PurchasesClient<Channel> {
     PurchasesClient::new(server.channel())
 }
@@ -114,4 +121,14 @@ pub(crate) async fn books(connection: &DatabaseConnection) -> Vec<(String, i64)>
 pub(crate) fn latency(of: Duration) -> GatewayFaultSettings {
     let latency = prost_types::Duration { seconds: of.as_secs().cast_signed(), nanos: of.subsec_nanos().cast_signed() };
     GatewayFaultSettings { latency: Some(latency), ..GatewayFaultSettings::default() }
+}
+
+/// A fault by which every call fails.
+pub(crate) fn outage() -> GatewayFaultSettings {
+    GatewayFaultSettings { outage: true, ..GatewayFaultSettings::default() }
+}
+
+/// A gateway that works.
+pub(crate) fn no_faults() -> GatewayFaultSettings {
+    GatewayFaultSettings::default()
 }

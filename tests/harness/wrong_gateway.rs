@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU8, Ordering},
+    atomic::{AtomicU8, AtomicUsize, Ordering},
 };
 
 use boxoffice::pb::payments::v1::{
@@ -29,6 +29,10 @@ pub(crate) enum Wrong {
     AuthorizedAmount,
     /// The amount of a capture.
     CapturedAmount,
+    /// The payment of an authorisation.
+    PaymentKey,
+    /// The operation of an authorisation.
+    OperationKey,
     /// Every void is refused.
     Void,
 }
@@ -37,6 +41,7 @@ pub(crate) enum Wrong {
 pub(crate) struct WrongGateway {
     address: String,
     wrong: Arc<AtomicU8>,
+    calls: Arc<AtomicUsize>,
 }
 
 impl WrongGateway {
@@ -46,15 +51,22 @@ impl WrongGateway {
         let address = incoming.local_addr().expect("an address").to_string();
         let wrong = Arc::new(AtomicU8::new(Wrong::Nothing as u8));
         let channel = Endpoint::from_shared(url).expect("an address").connect_lazy();
-        let service = GatewayServer::new(Answers { client: GatewayClient::new(channel), wrong: Arc::clone(&wrong) });
+        let calls = Arc::new(AtomicUsize::new(0));
+        let (client, shared) = (GatewayClient::new(channel), (Arc::clone(&wrong), Arc::clone(&calls)));
+        let service = GatewayServer::new(Answers { client, wrong: shared.0, calls: shared.1 });
         let serving = Server::builder().add_service(service).serve_with_incoming(incoming);
         tokio::spawn(serving);
-        Self { address, wrong }
+        Self { address, wrong, calls }
     }
 
     /// The value for `--payment-gateway-url`.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// How often it was asked to do something.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::SeqCst)
     }
 
     /// Says what is wrong from now on.
@@ -66,6 +78,7 @@ impl WrongGateway {
 struct Answers {
     client: GatewayClient<Channel>,
     wrong: Arc<AtomicU8>,
+    calls: Arc<AtomicUsize>,
 }
 
 impl Answers {
@@ -85,18 +98,27 @@ impl Answers {
 #[tonic::async_trait]
 impl gateway_server::Gateway for Answers {
     async fn authorize(&self, request: Request<AuthorizeRequest>) -> Result<Response<AuthorizeResponse>, Status> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         let mut answer = self.client.clone().authorize(request.into_inner()).await?.into_inner();
         self.with_amount(Wrong::AuthorizedAmount, OperationKind::Authorize, &mut answer.payment);
+        if let Some(payment) = &mut answer.payment {
+            let of_payment = self.is(Wrong::PaymentKey).then_some(&mut payment.payment_key);
+            let operations = payment.operations.iter_mut().filter(|_| self.is(Wrong::OperationKey));
+            let keys = operations.map(|operation| &mut operation.operation_key).chain(of_payment);
+            keys.for_each(|key| key.push('0'));
+        }
         Ok(Response::new(answer))
     }
 
     async fn capture(&self, request: Request<CaptureRequest>) -> Result<Response<CaptureResponse>, Status> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         let mut answer = self.client.clone().capture(request.into_inner()).await?.into_inner();
         self.with_amount(Wrong::CapturedAmount, OperationKind::Capture, &mut answer.payment);
         Ok(Response::new(answer))
     }
 
     async fn void(&self, request: Request<VoidRequest>) -> Result<Response<VoidResponse>, Status> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
         if self.is(Wrong::Void) {
             return Err(Status::failed_precondition("there is no voiding today"));
         }

@@ -21,7 +21,11 @@ use crate::{
     },
     ledger::Request,
     payments::Trouble,
-    store::{self, MoneyEntry, PurchaseWrite, StoredPurchase, update_purchase},
+    store::{
+        self, MoneyEntry, PurchaseWrite, StoredPurchase,
+        planted::{self, Bug},
+        update_purchase,
+    },
     telemetry::{metrics, trace_parent::TraceParent},
 };
 use tokio_util::sync::CancellationToken;
@@ -84,7 +88,7 @@ impl App {
             };
             let now = self.0.clock.now();
             let Some(fence) =
-                self.0.store.take_purchase(due.purchase_id, due.fence, now + self.0.purchases.lease).await?
+                self.0.store.take_purchase(due.purchase_id, (due.fence, None), now + self.0.purchases.lease).await?
             else {
                 continue;
             };
@@ -227,6 +231,9 @@ impl App {
 
     /// Sells the seats. The rows of the purchase commit with the sale, so that either both are there or neither is.
     async fn confirm_seats(&self, held: &mut Held) -> Result<bool, Error> {
+        if planted::has(Bug::CaptureBeforeConfirm) {
+            let _asked_again_later = self.ask_gateway(&held.purchase, Action::Capture).await;
+        }
         let now = self.0.clock.now();
         let mut after = held.purchase.clone();
         after.confirmed(now);
@@ -249,6 +256,10 @@ impl App {
         let now = self.0.clock.now();
         let mut after = held.purchase.clone();
         after.freed(now);
+        if held.purchase.is_sold() && planted::has(Bug::LostCompensation) {
+            held.purchase = after;
+            return self.keep(held, now).await;
+        }
         match self.decide_with(held, &after, Self::give_up(&held.purchase)).await {
             // If nothing was changed, because the reservation has ended before, the rows were not written either.
             Ok(_) | Err(Error::Refused(_)) => {
@@ -261,7 +272,18 @@ impl App {
 
     /// Asks the gateway once, and stores what came of it.
     async fn call_gateway(&self, held: &mut Held, action: Action) -> Result<bool, Error> {
-        let answer = self.ask_gateway(&held.purchase, action).await;
+        if action == Action::Void && planted::has(Bug::FreeWhilePaymentMaySucceed) {
+            let request = Request::new(held.purchase.facts.showtime_id, Self::give_up(&held.purchase));
+            let _given_up_again_later = self.decided(request, None).await;
+        }
+        let answer = match self.ask_gateway(&held.purchase, action).await {
+            Err(Trouble::NotFound | Trouble::Unknown { .. })
+                if action == Action::Void && planted::has(Bug::NotFoundIsNotCharged) =>
+            {
+                Ok(GatewayAnswer::Voided)
+            }
+            answer => answer,
+        };
         metrics::purchase_step(attempts::of_action(action), attempts::of_answer(&answer));
         let now = self.0.clock.now();
         match answer {
@@ -291,13 +313,13 @@ impl App {
         let until = self.pay_until(after.facts.showtime_id, span, now).await?;
         after.await_action(redirect_uri, until, now);
         match self.decide_with(held, &after, Self::pay(&after, span)).await {
+            // If the time is the same as before, because the sale closes, nothing was changed and no row was written.
             Ok(_) => {
                 held.purchase = after;
                 if let Some(payment) = held.purchase.payment() {
                     self.0.purchases.awaiting.insert(payment.payment_id, held.purchase.facts.purchase_id);
                 }
-                self.noted(held);
-                Ok(true)
+                self.keep(held, now).await
             }
             Err(Error::Refused(refused)) => {
                 held.purchase.not_payable(reason(&refused.why), now);

@@ -1,9 +1,15 @@
 //! Calls of the payment gateway, and what its answers mean for a purchase.
 
+use uuid::Uuid;
+
 use crate::{
     app::App,
-    domain::purchase::{Action, GatewayAnswer, Payment, PaymentMethod, Purchase},
+    domain::{
+        ids::PaymentId,
+        purchase::{Action, GatewayAnswer, Payment, PaymentMethod, Purchase},
+    },
     payments::{Authorize, GatewayState, Operation, OperationState, PaymentReport, Trouble},
+    store::planted::{self, Bug},
 };
 
 /// The names of operations in their keys. A key is made of the payment's id and one of these, so it is the same for every
@@ -17,6 +23,8 @@ impl App {
     /// Does what is to be done at the gateway, once.
     pub(super) async fn ask_gateway(&self, purchase: &Purchase, action: Action) -> Result<GatewayAnswer, Trouble> {
         let Some(payment) = purchase.payment() else { return Err(Trouble::NotFound) };
+        let renamed = with_new_keys(purchase, payment);
+        let payment = renamed.as_ref().unwrap_or(payment);
         let gateway = &self.0.purchases.options.gateway;
         let (report, operation) = match action {
             Action::Capture => (gateway.capture(&operation(payment, CAPTURE)).await, CAPTURE),
@@ -39,6 +47,13 @@ impl App {
             other => other,
         }
     }
+}
+
+/// The payment by another id for each attempt, if that bug is planted.
+fn with_new_keys(purchase: &Purchase, payment: &Payment) -> Option<Payment> {
+    let attempts = u128::from(purchase.record().failed_attempts);
+    let payment_id = PaymentId(Uuid::from_u128(payment.payment_id.0.as_u128().wrapping_add(attempts)));
+    planted::has(Bug::NewKeyForEachRetry).then(|| Payment { payment_id, ..payment.clone() })
 }
 
 fn authorize(purchase: &Purchase, payment: &Payment) -> Authorize {

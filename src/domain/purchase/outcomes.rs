@@ -146,6 +146,11 @@ impl Purchase {
     fn ask_again(&mut self, now: DateTime<Utc>) {
         let pause = if self.record.position == Position::AwaitingAction { ASK_EVERY } else { self.growing_pause() };
         self.record.failed_attempts += 1;
+        self.put_off(pause, now);
+    }
+
+    /// The next attempt is after this pause, unless the time for the payment ends before.
+    fn put_off(&mut self, pause: TimeDelta, now: DateTime<Utc>) {
         let next = now + pause;
         self.record.not_before = Some(self.pay_until().map_or(next, |until| next.min(until)));
     }
@@ -219,8 +224,13 @@ impl Purchase {
     /// The seats cannot be sold.
     pub fn not_confirmed(&mut self, why: &str, now: DateTime<Utc>) {
         self.record.steps.work(StepName::ConfirmReservation).end(StepState::Failed, why, now);
-        let then = if self.record.total.minor == 0 { Position::Freeing } else { Position::Voiding };
-        self.fail(FailureReason::NotSold, then, now);
+        if self.record.total.minor == 0 {
+            // The gateway has never heard of it.
+            self.decide_payment(PaymentState::Voided, "", now);
+            self.fail(FailureReason::NotSold, Position::Freeing, now);
+        } else {
+            self.fail(FailureReason::NotSold, Position::Voiding, now);
+        }
     }
 
     /// The seats are not kept any more while the customer has something to do.
@@ -247,7 +257,7 @@ impl Purchase {
             self.stick(message, now);
             return;
         }
-        self.record.not_before = Some(now + pause);
+        self.put_off(pause, now);
         if let Some(work) = self.present_work() {
             work.note(message);
             work.attempts += 1;

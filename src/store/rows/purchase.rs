@@ -1,5 +1,8 @@
 //! Purchases and payments as they are stored.
 
+#[cfg(test)]
+mod tests;
+
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 

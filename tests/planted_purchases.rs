@@ -1,0 +1,117 @@
+//! The tests of purchases are tested themselves: each bug that is planted for them is found, and nothing is found without one.
+
+use std::time::Duration;
+
+use boxoffice::pb::boxoffice::v1::{Purchase, PurchaseState};
+
+use crate::{
+    harness::{
+        Server, Store, eventually,
+        purchases::{buy, give_up, latency, no_faults, of_seats, outage, purchase},
+        seats::{reserve, showtime, these},
+        server::Setup,
+    },
+    purchase_edges::{Edge, cancel_showtime, until_paying, wake_up},
+};
+
+/// Fails unless an anomaly with this text is found with the bug, and none without it.
+async fn assert_found(bug: &str, text: &str, run: impl AsyncFn(&Edge, Setup) -> Vec<String>) {
+    let edge = Edge::new(Store::Postgres, "1s").await;
+    let found = Box::pin(run(&edge, edge.setup.clone().with_bug(bug))).await;
+    assert!(found.iter().any(|anomaly| anomaly.contains(text)), "the bug {bug} is not found: {found:#?}");
+    let edge = Edge::new(Store::Postgres, "1s").await;
+    let found = Box::pin(run(&edge, edge.setup.clone())).await;
+    assert!(found.is_empty(), "something is found where there is no bug: {found:#?}");
+}
+
+/// Buys a seat, waits until that has ended, and lists every anomaly.
+async fn buy_to_the_end(edge: &Edge, setup: Setup, token: &str) -> Vec<String> {
+    let server = setup.with("--pay-time", "3s").start().await;
+    let showtime = showtime(&server).await;
+    let begun = buy(&server, of_seats(&showtime, "ada", "A1", token)).await.expect("it begins");
+    until_ended(&server, &begun).await;
+    edge.anomalies().await
+}
+
+async fn until_ended(server: &Server, begun: &Purchase) {
+    eventually("the purchase ends", async || {
+        let state = purchase(server, begun).await.state();
+        matches!(state, PurchaseState::Completed | PurchaseState::Compensated).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_new_key_for_each_retry_is_found() {
+    let run = async |edge: &Edge, setup| buy_to_the_end(edge, setup, "tok_lost_reply").await;
+    assert_found("new-key-for-each-retry", "a charge belongs to no purchase", run).await;
+}
+
+#[tokio::test]
+async fn a_capture_that_fails_and_leaves_the_seats_sold_is_found() {
+    let run = async |edge: &Edge, setup| buy_to_the_end(edge, setup, "tok_capture_fails").await;
+    assert_found("lost-compensation", "it is compensated, and has its seats", run).await;
+}
+
+/// The gateway cannot be reached when the customer gives up, and the customer approves afterwards.
+#[tokio::test]
+async fn a_void_without_an_answer_that_counts_as_done_is_found() {
+    let run = async |edge: &Edge, setup: Setup| {
+        let server = setup.start().await;
+        let showtime = showtime(&server).await;
+        let waits = buy(&server, of_seats(&showtime, "ada", "A1", "tok_action_required")).await.expect("it begins");
+        edge.gateway.set_faults(outage()).await;
+        give_up(&server, &waits).await.expect("it waits");
+        edge.gateway.complete_action(&waits.payments[0].payment_id, true).await;
+        edge.gateway.set_faults(no_faults()).await;
+        until_ended(&server, &waits).await;
+        edge.anomalies().await
+    };
+    assert_found("not-found-is-not-charged", "it is compensated, and money is kept or taken", run).await;
+}
+
+#[tokio::test]
+async fn a_missing_fence_is_found() {
+    assert_found("no-fence", " became ", async |edge: &Edge, setup| wake_up(edge, setup).await).await;
+}
+
+/// The showtime is cancelled while the payment is being authorised.
+#[tokio::test]
+async fn money_that_is_taken_before_the_seats_are_sold_is_found() {
+    let run = async |edge: &Edge, setup: Setup| {
+        let server = setup.start().await;
+        let showtime = showtime(&server).await;
+        edge.gateway.set_faults(latency(Duration::from_millis(800))).await;
+        let cancels = async {
+            until_paying(&server, 1).await;
+            cancel_showtime(&server, &showtime).await;
+        };
+        let (begun, ()) = tokio::join!(buy(&server, of_seats(&showtime, "ada", "A1", "tok_ok")), cancels);
+        edge.gateway.set_faults(no_faults()).await;
+        until_ended(&server, &begun.expect("it begins")).await;
+        edge.anomalies().await
+    };
+    assert_found("capture-before-confirm", "money was taken for seats that were never sold", run).await;
+}
+
+/// The gateway does not answer until the time for the payment is over. Somebody else asks for the seat meanwhile.
+#[tokio::test]
+async fn seats_that_are_given_up_before_the_void_are_found() {
+    let run = async |edge: &Edge, setup: Setup| {
+        let server = setup.with("--pay-time", "1s").start().await;
+        let showtime = showtime(&server).await;
+        edge.gateway.set_faults(outage()).await;
+        let begun = buy(&server, of_seats(&showtime, "ada", "A1", "tok_ok")).await.expect("it begins");
+        eventually("a void has failed", async || {
+            let steps = purchase(&server, &begun).await.steps;
+            steps.iter().any(|step| step.compensation.as_ref().is_some_and(|undoes| undoes.attempts > 1)).then_some(())
+        })
+        .await;
+        let rival = reserve(&server, these(&showtime, "bob", "A1")).await;
+        let early = rival.ok().map(|rival| format!("a payment may succeed, and others have its seats: {rival:?}"));
+        edge.gateway.set_faults(no_faults()).await;
+        until_ended(&server, &begun).await;
+        [edge.anomalies().await, early.into_iter().collect()].concat()
+    };
+    assert_found("free-while-payment-may-succeed", "others have its seats", run).await;
+}

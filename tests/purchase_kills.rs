@@ -1,0 +1,104 @@
+//! Instances, Postgres and the payment gateway are killed while many customers buy. In the end each purchase is complete or undone.
+
+use std::collections::BTreeMap;
+
+use crate::harness::{
+    Postgres, Server, Store, in_hours,
+    money::assert_balanced,
+    purchases::Gateway,
+    seats::showtime_with,
+    server::Setup,
+    shoppers::{ROWS, Shoppers},
+    supervisor,
+    world::{Storage, connect},
+};
+
+/// Purchases on Postgres. They take 50 s on two idle cores, and up to 90 s on busy ones. Ten thousand take seven times as long, and
+/// find nothing else: each kill hits all that are under way, which is as many as there are customers.
+const PURCHASES: usize = 1_500;
+/// Purchases on `SQLite`, where one instance does everything.
+const PURCHASES_ON_SQLITE: usize = 400;
+/// Customers at once.
+const CALLERS: usize = 32;
+const CALLERS_ON_SQLITE: usize = 16;
+
+/// A setup with a gateway from which answers are not waited for long, and payments that must be decided soon.
+fn quick(setup: Setup, gateway: &Gateway) -> Setup {
+    setup
+        .with("--payment-gateway-url", gateway.url())
+        .with("--payment-gateway-timeout", "500ms")
+        .with("--pay-time", "8s")
+        .with("--pay-action-time", "20s")
+        .with("--sweep-interval", "500ms")
+}
+
+/// Showtimes with enough seats for most, and one that is sold out soon.
+async fn showtimes(server: &Server, large: usize) -> Vec<boxoffice::pb::boxoffice::v1::Showtime> {
+    let mut showtimes = vec![showtime_with(server, &ROWS[..2], in_hours(0), |request| request).await];
+    for _ in 0..large {
+        showtimes.push(showtime_with(server, &ROWS, in_hours(0), |request| request).await);
+    }
+    showtimes
+}
+
+/// The random purchases were not in vain.
+fn assert_everything_occurred(states: &BTreeMap<&str, usize>, purchases: usize) {
+    let of = |state| states.get(state).copied().unwrap_or_default();
+    let (completed, compensated) = (of("PURCHASE_STATE_COMPLETED"), of("PURCHASE_STATE_COMPENSATED"));
+    assert_eq!(states.values().sum::<usize>(), completed + compensated, "some are stuck: {states:?}");
+    assert!(completed > purchases / 5 && compensated > purchases / 10, "{states:?}");
+}
+
+#[tokio::test]
+async fn purchases_while_instances_and_postgres_and_the_gateway_are_killed_are_complete_or_undone() {
+    let folder = supervisor::folder("purchases-");
+    let mut postgres = Postgres::start(supervisor::root().join("postgres-of-purchases")).await;
+    let mut gateway = Gateway::start(folder.path()).await;
+    let setup = quick(Setup::new(folder.path()).with("--database-url", postgres.url()), &gateway);
+    let servers = vec![setup.clone().start().await, setup.start().await];
+    let showtimes = showtimes(&servers[0], 12).await;
+    let shoppers = Shoppers::new(servers, gateway.url(), showtimes, PURCHASES);
+    let kills = async {
+        for round in 0..2 {
+            let start = 5 + 45 * round;
+            shoppers.wait_for(start).await;
+            shoppers.kill(round);
+            shoppers.wait_for(start + 5).await;
+            shoppers.restart(round).await;
+            shoppers.wait_for(start + 15).await;
+            gateway.kill();
+            shoppers.wait_for(start + 17).await;
+            gateway.restart().await;
+            shoppers.wait_for(start + 30).await;
+            postgres.crash().await;
+            postgres.restart().await;
+        }
+    };
+    tokio::join!(shoppers.run(CALLERS), kills);
+    let states = shoppers.settle().await;
+    assert_balanced(&connect(postgres.url()).await, &gateway).await;
+    assert_everything_occurred(&states, PURCHASES);
+}
+
+#[tokio::test]
+async fn purchases_on_sqlite_while_the_service_and_the_gateway_are_killed_are_complete_or_undone() {
+    let storage = Storage::new(Store::Sqlite).await;
+    let mut gateway = Gateway::start(storage.folder()).await;
+    let server = quick(storage.setup(), &gateway).start().await;
+    let showtimes = showtimes(&server, 3).await;
+    let shoppers = Shoppers::new(vec![server], gateway.url(), showtimes, PURCHASES_ON_SQLITE);
+    let kills = async {
+        for start in [10, 50] {
+            shoppers.wait_for(start).await;
+            shoppers.kill(0);
+            shoppers.restart(0).await;
+            shoppers.wait_for(start + 20).await;
+            gateway.kill();
+            gateway.restart().await;
+        }
+    };
+    tokio::join!(shoppers.run(CALLERS_ON_SQLITE), kills);
+    let states = shoppers.settle().await;
+    assert_balanced(&storage.connect().await, &gateway).await;
+    assert_everything_occurred(&states, PURCHASES_ON_SQLITE);
+}
