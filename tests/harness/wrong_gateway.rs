@@ -73,18 +73,13 @@ struct Service {
 
 impl Service {
     /// A payment with one operation, and what is wrong with it.
-    fn answer(
-        &self,
-        kind: OperationKind,
-        (key, operation_key): (String, String),
-        amount: Option<Money>,
-    ) -> Option<Payment> {
+    fn answer(&self, kind: OperationKind, (key, operation_key): (String, String), amount: Option<&Money>) -> Payment {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let captures = kind == OperationKind::Capture;
-        let more = amount.clone().map(|amount| Money { units: amount.units + 1, ..amount });
+        let more = |amount: &Money| Money { units: amount.units + 1, ..amount.clone() };
         let is = |wrong: Wrong, captured: bool| self.wrong == wrong && captured == captures;
         let wrong_amount = is(Wrong::Amount, false) || is(Wrong::CapturedAmount, true);
-        let told = if wrong_amount { more } else { amount.clone() };
+        let told = if wrong_amount { amount.map(more) } else { amount.cloned() };
         let state = if captures { PaymentState::Captured } else { PaymentState::Authorized };
         let other = |key: String, wrong| if is(wrong, false) { format!("{key}0") } else { key };
         let operation = Operation {
@@ -94,14 +89,14 @@ impl Service {
             state: OperationState::Done.into(),
             ..Operation::default()
         };
-        Some(Payment {
+        Payment {
             payment_key: other(key, Wrong::PaymentKey),
             amount: told.clone(),
             state: state.into(),
             captured_amount: told.filter(|_| captures),
             operations: vec![operation],
             ..Payment::default()
-        })
+        }
     }
 }
 
@@ -109,20 +104,20 @@ impl Service {
 impl gateway_server::Gateway for Service {
     async fn authorize(&self, call: Request<AuthorizeRequest>) -> Result<Response<AuthorizeResponse>, Status> {
         let AuthorizeRequest { payment_key, operation_key, amount, .. } = call.into_inner();
-        let payment = self.answer(OperationKind::Authorize, (payment_key, operation_key), amount);
-        Ok(Response::new(AuthorizeResponse { payment }))
+        let payment = self.answer(OperationKind::Authorize, (payment_key, operation_key), amount.as_ref());
+        Ok(Response::new(AuthorizeResponse { payment: Some(payment) }))
     }
 
     async fn capture(&self, call: Request<CaptureRequest>) -> Result<Response<CaptureResponse>, Status> {
         let CaptureRequest { payment_key, operation_key, amount } = call.into_inner();
-        let payment = self.answer(OperationKind::Capture, (payment_key, operation_key), amount);
-        Ok(Response::new(CaptureResponse { payment }))
+        let payment = self.answer(OperationKind::Capture, (payment_key, operation_key), amount.as_ref());
+        Ok(Response::new(CaptureResponse { payment: Some(payment) }))
     }
 
     async fn void(&self, call: Request<VoidRequest>) -> Result<Response<VoidResponse>, Status> {
         let VoidRequest { payment_key, operation_key, amount } = call.into_inner();
-        let payment = self.answer(OperationKind::Void, (payment_key, operation_key), amount);
-        Ok(Response::new(VoidResponse { payment }))
+        let payment = self.answer(OperationKind::Void, (payment_key, operation_key), amount.as_ref());
+        Ok(Response::new(VoidResponse { payment: Some(payment) }))
     }
 
     async fn refund(&self, _: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
