@@ -7,8 +7,8 @@ use boxoffice::{
     clock::Clock,
     pb::{
         boxoffice::v1::{
-            CancelShowtimeRequest, ListPurchasesRequest, Purchase, PurchaseFailureReason, PurchaseState,
-            PurchaseStepName, PurchaseStepState, ReservationState, Showtime,
+            CancelShowtimeRequest, ListPurchasesRequest, Purchase, PurchaseFailure, PurchaseFailureReason,
+            PurchaseState, PurchaseStepName, PurchaseStepState, ReservationState, Showtime,
         },
         payments::v1::{Operation, OperationKind, PaymentState as GatewayState},
     },
@@ -82,7 +82,7 @@ async fn ended(server: &Server, begun: &Purchase) -> Purchase {
 }
 
 fn reason(purchase: &Purchase) -> PurchaseFailureReason {
-    purchase.failure.as_ref().map(|failure| failure.reason()).unwrap_or_default()
+    purchase.failure.as_ref().map(PurchaseFailure::reason).unwrap_or_default()
 }
 
 pub(crate) async fn cancel_showtime(server: &Server, showtime: &Showtime) {
@@ -229,7 +229,7 @@ async fn at_the_end_of_the_time_for_a_payment_it_is_taken_or_not_and_never_both(
                 let request = of_seats(showtime, &format!("customer {at}"), &seat, "tok_action_required");
                 let waits = buy(server, request).await.expect("it begins");
                 let offset = TimeDelta::milliseconds(5 * i64::try_from(at).expect("few") - 60);
-                let left = instant(waits.pay_until.clone()) + offset - Clock::System.now();
+                let left = instant(waits.pay_until) + offset - Clock::System.now();
                 tokio::time::sleep(left.to_std().unwrap_or_default()).await;
                 // Nothing is waited for: whenever the calls come, the purchase ends well. They may be refused.
                 let back = || continue_with(server, &waits, None);
@@ -289,15 +289,15 @@ pub(crate) async fn wake_up(edge: &Edge, setup: Setup) -> Vec<String> {
     let (first, other) = (setup.start().await, edge.start(&[]).await);
     let showtime = showtime(&other).await;
     edge.gateway.set_faults(latency(Duration::from_millis(700))).await;
-    let begin = |seat: &str| {
-        let (mut client, request) = (client(&first), of_seats(&showtime, seat, seat, "tok_ok"));
-        let again = request.clone();
-        (tokio::spawn(async move { client.purchase_tickets(request).await }), again)
+    let start = |seat: &str| {
+        let request = of_seats(&showtime, seat, seat, "tok_ok");
+        let (mut instance, call) = (client(&first), request.clone());
+        (tokio::spawn(async move { instance.purchase_tickets(call).await }), request)
     };
-    let mut begun: Vec<_> = ["A1", "A3", "A5"].map(&begin).into();
+    let mut begun: Vec<_> = ["A1", "A3", "A5"].map(&start).into();
     // Money is being taken for the first three purchases, and the payments of the others are being authorised.
     eventually("some are sold", async || (count(&other, ReservationState::Confirmed).await == 3).then_some(())).await;
-    begun.extend(["B1", "B3", "B5"].map(&begin));
+    begun.extend(["B1", "B3", "B5"].map(&start));
     until_paying(&other, 3).await;
     first.pause().await;
     edge.gateway.set_faults(no_faults()).await;

@@ -187,7 +187,7 @@ impl Shoppers {
                 1 => self.give_up(at, &purchase).await,
                 // Two browser windows.
                 2 if acts => {
-                    let (_, next) = tokio::join!(act(&self.gateway, &key, true), self.give_up(at, &purchase));
+                    let ((), next) = tokio::join!(act(&self.gateway, &key, true), self.give_up(at, &purchase));
                     next
                 }
                 3 if acts => {

@@ -190,8 +190,8 @@ fn only_who_is_waited_for_can_give_up_or_try_again() {
             before.record.stuck = stuck;
             let mut purchase = before.clone();
             let tries = position == Position::AwaitingToken && !stuck;
-            let tried = purchase.try_payment(payment(200, euros(950), now()), now());
-            assert_eq!(tried, if tries { Ok(()) } else { Err(position) });
+            let outcome = purchase.try_payment(payment(200, euros(950), now()), now());
+            assert_eq!(outcome, if tries { Ok(()) } else { Err(position) });
             assert!(if tries { purchase.position() == Position::Authorizing } else { purchase == before });
             let (mut purchase, waits) = (before.clone(), position == Position::AwaitingAction && !stuck);
             let given_up = purchase.cancel(now());
