@@ -13,6 +13,7 @@ mod operations;
 mod origin;
 mod pages;
 mod purchases;
+mod refunds;
 mod reports;
 mod reservation_index;
 mod reservations;
@@ -39,6 +40,7 @@ pub use purchases::{
     NewPurchase, PaymentChoice, PaymentOptions, PaymentPage, PurchasePage, PurchaseRef, PurchaseView, PurchaseWatch,
     Wanted,
 };
+pub use refunds::{NewRefund, RefundedPayment};
 pub use reports::ReportPage;
 pub use reservations::{ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve};
 pub use seat_maps::Ending;
@@ -63,6 +65,7 @@ use crate::{
 };
 use pages::Pages;
 use purchases::Purchases;
+use refunds::Refunds;
 use reservation_index::ReservationIndex;
 use showtime_pages::ShowtimePages;
 
@@ -91,6 +94,7 @@ struct Inner {
     rules: Rules,
     pages: Pages,
     purchases: Purchases,
+    refunds: Refunds,
     reservation_index: ReservationIndex,
     showtime_pages: ShowtimePages,
     tasks: TaskTracker,
@@ -120,7 +124,7 @@ impl App {
         clock: Clock,
         rules: Rules,
     ) -> Result<Self, Error> {
-        let purchases = Purchases::new(payments);
+        let (purchases, refunds) = (Purchases::new(payments), Refunds::default());
         let pages = Pages::new(&store.setting_or_insert(PAGE_KEY, &clock.secret()).await?);
         let (reservation_index, showtime_pages, tasks) =
             (ReservationIndex::new(), ShowtimePages::new(), TaskTracker::new());
@@ -134,6 +138,7 @@ impl App {
             rules,
             pages,
             purchases,
+            refunds,
             reservation_index,
             showtime_pages,
             tasks,

@@ -10,6 +10,7 @@ pub mod money;
 pub mod movie;
 pub mod prices;
 pub mod purchase;
+pub mod refund;
 pub mod reservation;
 pub mod seat_index;
 pub mod seat_map;

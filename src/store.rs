@@ -23,6 +23,7 @@ pub mod statements;
 
 mod auditoriums;
 mod blocked_seats;
+mod books;
 mod cache;
 mod commit;
 mod connect;
@@ -35,11 +36,13 @@ mod feed;
 mod handle;
 mod ledger;
 mod migrations;
+mod payments;
 mod plans;
 mod pools;
 mod purchases;
 mod reader;
 mod recovery;
+mod refunds;
 mod request_key;
 mod requests;
 mod reservations;
@@ -55,6 +58,7 @@ mod transactions;
 
 pub use auditoriums::AuditoriumCreated;
 pub use blocked_seats::{BlockedSeats, BlockedSeatsAt};
+pub use books::MoneyEntry;
 pub use dead_letters::{Letter, LetterChoice, LetterCounts, LetterPlace, StoredLetter};
 pub use errors::Error;
 pub use feed::{Deleted, FeedHead, FeedRow, Retention};
@@ -63,11 +67,12 @@ pub use ledger::{
     Claim, Companion, LedgerConnection, LedgerStanding, LedgerTx, LedgerWrites, LockWait, LockedShowtime,
     LockedShowtimes, NewAnswer, NewBlockedSeat, OutboxRow, Pass, PriorReservation, ShowtimeAdvance, StoredAnswer,
 };
+pub use payments::{StoredPayment, TimedCursor};
 pub use pools::{Database, Options, PLANNING, Permit};
 pub use purchases::{
-    DuePurchase, MoneyEntry, PurchaseFilter, PurchaseWrite, StoredPayment, StoredPurchase, TimedCursor,
-    insert_purchase, update_purchase,
+    DuePurchase, PurchaseFilter, PurchaseWrite, StoredPurchase, insert_purchase, update_purchase,
 };
+pub use refunds::{RefundWrite, StoredRefund, settle_refund, start_refunds};
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;
 pub use reservations::{ReservationAt, ReservationCursor};

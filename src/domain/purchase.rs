@@ -5,6 +5,7 @@
 //! does anything else. Nothing here waits, calls or reads a clock, so a purchase that was interrupted anywhere goes on like one
 //! that was not.
 
+mod answer;
 mod number;
 mod outcomes;
 mod payment;
@@ -22,8 +23,8 @@ use super::{
     reservation::CustomerId,
 };
 
+pub use answer::GatewayAnswer;
 pub use number::PurchaseNumber;
-pub use outcomes::GatewayAnswer;
 pub use payment::{Payment, PaymentMethod, PaymentState};
 pub use steps::{Step, StepName, StepState, Steps, Work};
 

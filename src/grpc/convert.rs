@@ -12,6 +12,7 @@ mod operations;
 mod payments;
 mod prices;
 mod purchases;
+mod refunds;
 mod reports;
 mod reservations;
 mod seat_maps;
@@ -26,6 +27,7 @@ pub(super) use movies::{movie, movie_id, search_movies};
 pub(super) use operations::{dead_letter, drop_dead_letters, list_dead_letters, redrive_dead_letters};
 pub(super) use payments::{list_payments, payment, payment_ref};
 pub(super) use purchases::{continue_purchase, list_purchases, purchase, purchase_ref, purchase_tickets};
+pub(super) use refunds::{refund, refund_payment};
 pub(super) use reports::{get_hold_conversion, get_occupancy, get_sales, hold_conversion, occupancy, sales};
 pub(super) use reservations::{
     confirm, exchange_seats, list_reservations, release_seats, reservation, reservation_ref, reserve, rules, validated,

@@ -17,6 +17,7 @@ pub(super) mod money_entry;
 pub(super) mod outbox;
 pub(super) mod payment;
 pub(super) mod purchase;
+pub(super) mod refund;
 pub(super) mod request;
 pub(super) mod reservation;
 pub(super) mod schema_compatibility;

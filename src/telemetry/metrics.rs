@@ -36,6 +36,7 @@ struct Instruments {
     cache_calls: Histogram<f64>,
     provider_calls: Histogram<f64>,
     gateway_calls: Histogram<f64>,
+    refunds: Counter<u64>,
     breaker: Gauge<u64>,
 }
 
@@ -92,6 +93,7 @@ impl Instruments {
             sinks: SinkInstruments::new(meter),
             cache_calls: seconds("boxoffice.cache.duration", "Time spent on one call to the movie cache"),
             provider_calls: seconds("boxoffice.provider.duration", "Time of one attempt at the movie provider"),
+            refunds: count("boxoffice.refunds", "Refunds that have ended, or that an operator must look at"),
             gateway_calls: seconds("boxoffice.gateway.duration", "Time of one call of the payment gateway"),
             streams: level("boxoffice.request.active", "Requests in flight"),
             connections: level("boxoffice.connection.active", "Open connections"),
@@ -248,6 +250,11 @@ pub fn provider_call(method: &'static str, outcome: &'static str, elapsed: Durat
 pub fn gateway_call(method: &'static str, outcome: &'static str, elapsed: Duration) {
     let labels = [KeyValue::new("method", method), KeyValue::new("outcome", outcome)];
     record(|instruments| instruments.gateway_calls.record(elapsed.as_secs_f64(), &labels));
+}
+
+/// Counts a refund that is `done`, has `failed`, or is `stuck`.
+pub fn refund(outcome: &'static str) {
+    record(|instruments| instruments.refunds.add(1, &[KeyValue::new("outcome", outcome)]));
 }
 
 /// Records the state of a circuit breaker: 0 closed, 1 half open, 2 open.

@@ -3,49 +3,12 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    ASK_EVERY, Failure, FailureReason, MAX_ATTEMPTS, MAX_PAYMENTS, Payment, PaymentState, Position, Purchase,
+    ASK_EVERY, Failure, FailureReason, GatewayAnswer, MAX_ATTEMPTS, MAX_PAYMENTS, Payment, PaymentState, Position, Purchase,
     PurchaseFacts, Record, StepName, StepState, Steps, Work,
 };
 use crate::domain::money::Money;
 
 const FREE_OF_CHARGE: &str = "nothing is to be paid";
-
-/// How the gateway says that a payment stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GatewayAnswer {
-    /// It works on it.
-    Pending,
-    /// The customer has something to do.
-    ActionRequired {
-        /// Where.
-        redirect_uri: String,
-    },
-    /// The money is kept for us.
-    Authorized,
-    /// It is declined for good.
-    Declined {
-        /// The gateway's code.
-        code: String,
-        /// Whether another token may succeed.
-        retryable: bool,
-    },
-    /// It cannot succeed any more.
-    Voided,
-    /// The money is taken.
-    Captured,
-    /// The money was authorised, and is not taken.
-    CaptureFailed {
-        /// The gateway's code.
-        code: String,
-    },
-    /// The money is given back.
-    Refunded,
-    /// The money cannot be given back.
-    RefundFailed {
-        /// The gateway's code.
-        code: String,
-    },
-}
 
 impl Purchase {
     /// A purchase whose seats are held, or will be with its first commit.
@@ -368,6 +331,7 @@ impl Purchase {
         if let Some(payment) = self.record.payments.last_mut().filter(|payment| payment.state != PaymentState::Declined)
         {
             payment.state = state;
+            payment.refunded_minor = if state == PaymentState::Refunded { payment.amount.minor } else { 0 };
             decline_code.clone_into(&mut payment.decline_code);
             payment.token.clear();
             payment.process_time = Some(now);

@@ -1,0 +1,38 @@
+//! What the payment gateway says about a payment.
+
+/// How the gateway says that a payment stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GatewayAnswer {
+    /// It works on it.
+    Pending,
+    /// The customer has something to do.
+    ActionRequired {
+        /// Where.
+        redirect_uri: String,
+    },
+    /// The money is kept for us.
+    Authorized,
+    /// It is declined for good.
+    Declined {
+        /// The gateway's code.
+        code: String,
+        /// Whether another token may succeed.
+        retryable: bool,
+    },
+    /// It cannot succeed any more.
+    Voided,
+    /// The money is taken.
+    Captured,
+    /// The money was authorised, and is not taken.
+    CaptureFailed {
+        /// The gateway's code.
+        code: String,
+    },
+    /// The money is given back.
+    Refunded,
+    /// The money cannot be given back.
+    RefundFailed {
+        /// The gateway's code.
+        code: String,
+    },
+}

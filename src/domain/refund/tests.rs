@@ -1,0 +1,1 @@
+//! What a refund gives back, and its life.
