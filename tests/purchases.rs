@@ -11,68 +11,15 @@ use boxoffice::pb::{
 use tonic::Code;
 
 use crate::harness::{
-    Server, Store, assert_not_found, assert_refused, assert_violates, eventually,
+    Store, assert_not_found, assert_refused, assert_violates, eventually,
     purchases::{
-        Gateway, books, buy, card, client, continue_with, give_up, of_hold, of_seats, purchase, step, steps,
+        books, buy, card, client, continue_with, give_up, of_hold, of_seats, purchase, step, steps,
         until_state,
     },
     request_id,
     seats::{assert_unavailable, cancel, confirm, extend, get, names, reserve, showtime, state, these},
-    world::Storage,
+    shop::Shop,
 };
-
-/// A server, its payment gateway, and their data.
-struct Shop {
-    server: Server,
-    gateway: Gateway,
-    storage: Storage,
-}
-
-impl Shop {
-    /// Opens one, with a short deadline for calls of the gateway.
-    async fn open(store: Store) -> Self {
-        Self::with(store, &[]).await
-    }
-
-    async fn with(store: Store, options: &[(&str, &str)]) -> Self {
-        let storage = Storage::new(store).await;
-        let gateway = Gateway::start(storage.folder()).await;
-        let setup = storage.setup().with("--payment-gateway-url", gateway.url());
-        let setup = setup.with("--payment-gateway-timeout", "500ms");
-        let setup = options.iter().fold(setup, |setup, (flag, value)| setup.with(flag, *value));
-        Self { server: setup.start().await, gateway, storage }
-    }
-
-    /// The states of all payments at the gateway.
-    async fn charged(&self) -> Vec<GatewayState> {
-        self.gateway.states().await
-    }
-
-    async fn assert_books(&self, expected: &[(&str, i64)]) {
-        let connection = self.storage.connect().await;
-        let expected: Vec<_> = expected.iter().map(|(account, minor)| ((*account).to_owned(), *minor)).collect();
-        assert_eq!(books(&connection).await, expected);
-    }
-}
-
-/// Makes two tests of each of these functions, one for each store.
-macro_rules! in_both_shops {
-    ($($test:ident),+ $(,)?) => {
-        $(mod $test {
-            use crate::{harness::Store, purchases::Shop};
-
-            #[tokio::test]
-            async fn sqlite() {
-                Box::pin(super::$test(Shop::open(Store::Sqlite).await)).await;
-            }
-
-            #[tokio::test]
-            async fn postgres() {
-                Box::pin(super::$test(Shop::open(Store::Postgres).await)).await;
-            }
-        })+
-    };
-}
 
 in_both_shops!(
     a_hold_is_bought_and_the_books_balance,

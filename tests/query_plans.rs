@@ -7,7 +7,7 @@ mod rows;
 
 use boxoffice::{
     domain::{
-        ids::{AuditoriumId, PurchaseId, ReservationId, ShowtimeId},
+        ids::{AuditoriumId, PaymentId, PurchaseId, RequestId, ReservationId, ShowtimeId},
         movie::MovieId,
         purchase::PurchaseState,
         reservation::{self, CustomerId, Phase},
@@ -163,7 +163,16 @@ fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         ("all of them", PurchaseFilter { customer_id, showtime_id, states: open }),
     ];
     let later = (beginning() + TimeDelta::hours(6), id(9));
-    let mut found = vec![("due purchases".to_owned(), statements::due_purchases(backend, beginning(), 256))];
+    let mut found = vec![
+        ("due purchases".to_owned(), statements::due_purchases(backend, beginning(), 256)),
+        ("due refunds".to_owned(), statements::due_refunds(backend, beginning(), 64)),
+        ("refunds of payments".to_owned(), statements::refunds_of(backend, &[PaymentId(id(7)), PaymentId(id(8))])),
+        ("refund of a request".to_owned(), statements::refund_of_request(backend, RequestId(id(7)), "")),
+        (
+            "refunded payments".to_owned(),
+            statements::refunded_payments(backend, ShowtimeId(id(FIRST + 7))),
+        ),
+    ];
     for (page, after) in [("first", None), ("later", Some(later))] {
         for (name, filter) in &filters {
             let statement = statements::purchases(backend, filter, after, 51);

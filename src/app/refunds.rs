@@ -12,19 +12,21 @@ use crate::{
     background::Nudge,
     domain::{
         ids::{PaymentId, PurchaseId, RefundId},
-        refund::{Chosen, Refund, RefundFacts, RefundRefusal, RefundWish, choose, choose_released, left},
+        refund::{Chosen, Refund, RefundFacts, RefundRefusal, RefundWish, blocked, choose, choose_released, left},
         reservation::Reservation,
         seating::{Change, Command, ShowtimePlan},
         violations::Violations,
     },
     ledger::{CompanionMaker, Reply, Request},
-    store::{self, RequestKey, StoredPayment, start_refunds},
+    store::{self, Companion, RequestKey, StoredPayment, exclude_refunds, start_refunds},
 };
 
 /// The refunds that one instance works on at once. The gateway is not asked for more at a time.
 const MAX_AT_WORK: usize = 64;
 /// Attempts to begin refunds while others of the same payments begin or end.
 const ATTEMPTS: usize = 10;
+/// The version that no payment has.
+const NO_VERSION: i64 = -1;
 /// The most payments of one purchase that are read.
 const MAX_PAYMENTS: u64 = 100;
 
@@ -154,8 +156,8 @@ impl App {
         Ok((Refund::begin(facts), stored.refund_version))
     }
 
-    /// Submits a command that gives up seats. The refunds of those that purchases have paid for commit with it. Named is the purchase
-    /// that the command is about; without one it is about the whole showtime.
+    /// Submits a command that gives up or exchanges seats. The refunds of those that are given up and that purchases have paid for
+    /// commit with it. Seats are not exchanged while their refund is pending. Named is the purchase that the command is about.
     pub(super) async fn decide_with_refunds(
         &self,
         request: &Request,
@@ -169,8 +171,12 @@ impl App {
                 // A reservation that is not paid for now may be by the time of the decision, but has no refunds then.
                 (_, None) => Vec::new(),
             };
+            let are_pending = known.iter().any(|stored| blocked(&stored.refunds).next().is_some());
             let more_companions = Some(self.refund_maker(known, reason));
             match self.decide(Request { more_companions, ..request.clone() }).await {
+                Err(error) if error.is_fenced() && are_pending && matches!(request.command, Command::Exchange { .. }) => {
+                    return Err(Error::Refund(RefundRefusal::SeatsPending));
+                }
                 // Another refund has begun or ended since the payments were read.
                 Err(error) if error.is_fenced() => {}
                 reply => {
@@ -203,17 +209,34 @@ impl App {
                 };
                 Some((Refund::begin(facts), known.map_or(0, |stored| stored.refund_version)))
             };
-            start_refunds(&changes.iter().filter_map(refund).collect::<Vec<_>>(), None)
+            let mut rows = start_refunds(&changes.iter().filter_map(refund).collect::<Vec<_>>(), None);
+            rows.extend(changes.iter().filter_map(|change| exchanged(change, &known)));
+            rows
         })
     }
 }
 
-/// The reservation that gives up seats with this change, and the payment and the purchase by which they were sold. The sale of a
-/// purchase names its payment as the transaction.
+/// The reservation that gives up seats with this change, and the payment and the purchase by which they were sold.
 fn given_up(change: &Change) -> Option<(&Reservation, PaymentId, PurchaseId)> {
     let (Change::Released { reservation, .. } | Change::Cancelled(reservation)) = change else { return None };
+    let (payment_id, purchase_id) = sold_by(reservation)?;
+    Some((reservation, payment_id, purchase_id))
+}
+
+/// The payment and the purchase by which seats were sold. The sale of a purchase names its payment as the transaction.
+fn sold_by(reservation: &Reservation) -> Option<(PaymentId, PurchaseId)> {
     let tender = reservation.sale()?.tender.as_ref()?;
-    Some((reservation, PaymentId::parse(&tender.transaction_id).ok()?, reservation.purchase_id()?))
+    Some((PaymentId::parse(&tender.transaction_id).ok()?, reservation.purchase_id()?))
+}
+
+/// The row that goes with an exchange of seats that were paid for. While a refund of them is pending, no payment has such a row.
+fn exchanged(change: &Change, known: &HashMap<PaymentId, StoredPayment>) -> Option<Companion> {
+    let Change::Exchanged { reservation, .. } = change else { return None };
+    let (payment_id, _) = sold_by(reservation)?;
+    let version = |stored: &StoredPayment| {
+        if blocked(&stored.refunds).next().is_some() { NO_VERSION } else { stored.refund_version }
+    };
+    Some(exclude_refunds(payment_id, known.get(&payment_id).map_or(0, version)))
 }
 
 /// What is given back for the seats that are given up with a change.

@@ -142,9 +142,11 @@ impl App {
         reservation: ReservationRef,
         seats: Vec<SeatName>,
     ) -> Result<Answer<ReservationChange>, Error> {
-        let exchange =
-            |ReservationRef { reservation_id, customer_id }| Command::Exchange { reservation_id, customer_id, seats };
-        self.change(origin, reservation, exchange).await
+        let found = self.find(&reservation).await?.reservation;
+        let ReservationRef { reservation_id, customer_id } = reservation;
+        let request = origin.command(found.showtime_id, Command::Exchange { reservation_id, customer_id, seats });
+        let reply = Box::pin(self.decide_with_refunds(&request, found.purchase_id(), "")).await?;
+        changed_or_missing(reply, reservation_id)
     }
 
     /// Cancels a hold, which frees its seats.

@@ -12,7 +12,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId};
 
-pub use choice::{Chosen, RefundRefusal, RefundWish, choose, choose_released, left};
+pub use choice::{Chosen, RefundRefusal, RefundWish, blocked, choose, choose_released, left};
 
 /// The attempts without an answer after which a refund is left to an operator. They take about half an hour.
 pub const MAX_ATTEMPTS: u32 = 25;

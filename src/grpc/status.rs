@@ -100,6 +100,10 @@ fn of_refund(refusal: RefundRefusal) -> Status {
             "nothing is left of the payment that can be given back for this; read the payment".to_owned(),
             None,
         ),
+        RefundRefusal::SeatsPending => {
+            let message = "a seat of the reservation is given up when its refund is done; wait for that, and read the payment";
+            ("REFUND_PENDING", message.to_owned(), None)
+        }
         RefundRefusal::Exceeds { left } => {
             let message = format!("{left} are left of the payment, and more is asked for");
             ("REFUND_EXCEEDS", message, Some(("left", left.to_string())))

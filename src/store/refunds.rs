@@ -28,7 +28,7 @@ use super::{
     timing::read_named,
 };
 use crate::domain::{
-    ids::{RefundId, RequestId},
+    ids::{PaymentId, RefundId, RequestId},
     purchase::PaymentState,
     refund::{Refund, RefundState},
 };
@@ -77,6 +77,16 @@ pub fn start_refunds(refunds: &[(Refund, i64)], key: Option<&RequestKey>) -> Vec
         }
     }
     rows
+}
+
+/// The row that makes a change of seats and the beginning of a refund exclude each other: it exists if the payment still has this
+/// version, and gives it the next one.
+#[must_use]
+pub fn exclude_refunds(payment_id: PaymentId, version: i64) -> Companion {
+    let update = next_version()
+        .filter(payment::Column::PaymentId.eq(payment_id.0))
+        .filter(payment::Column::RefundVersion.eq(version));
+    Companion::update(update.into_query(), 1)
 }
 
 /// The rows of a refund that has ended or goes on, and what its end changes: money that was given back counts for the payment and

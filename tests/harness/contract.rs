@@ -9,7 +9,7 @@ use boxoffice::pb::{
         GetPurchaseRequest, GetReservationRequest, GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, Layout,
         ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest, ListPurchasesRequest,
         ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest, PaymentChoice, PaymentMethod,
-        PurchaseState, PurchaseTicketsRequest, ReleaseSeatsRequest, ReportDay, ReservationState, ReserveSeatsRequest,
+        PurchaseState, PurchaseTicketsRequest, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState, ReserveSeatsRequest,
         Row, SalesGrouping, SearchMoviesRequest, Seat, ShowtimeState, SubscribeEventsRequest, Tender,
         UnblockSeatsRequest, WatchSeatMapRequest, drop_dead_letters_request, subscribe_events_request::Start,
     },
@@ -18,7 +18,7 @@ use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 
 use super::requests::{
-    INCEPTION, in_hours, new_auditorium, new_showtime, request_id, seconds, three_types, tickets, timestamp,
+    INCEPTION, euros, in_hours, new_auditorium, new_showtime, request_id, seconds, three_types, tickets, timestamp,
 };
 
 pub(crate) fn pool() -> DescriptorPool {
@@ -238,6 +238,15 @@ fn good_request_for_purchases(name: &str) -> Vec<u8> {
         "ListPaymentsRequest" => {
             ListPaymentsRequest { customer_id, purchase_id: id(), page_size: 1, page_token }.encode_to_vec()
         }
+        // A request names seats, an amount, or neither.
+        "RefundPaymentRequest" => RefundPaymentRequest {
+            payment_id: id(),
+            seats: Vec::new(),
+            amount: Some(euros(5, 500_000_000)),
+            reason: "the projector failed".to_owned(),
+            request_id: id(),
+        }
+        .encode_to_vec(),
         name => good_request_for_events(name),
     }
 }

@@ -38,6 +38,8 @@ pub enum RefundRefusal {
     Pending,
     /// No money was taken, all of it was given back or is about to be, or the seats are not among those that were paid for.
     Nothing,
+    /// A seat is given up when its refund is done, so it is not exchanged before.
+    SeatsPending,
     /// More is asked for than is left.
     Exceeds {
         /// What is left.
@@ -129,7 +131,7 @@ pub fn choose_released(
 }
 
 /// The seats that are given up once their refund is done.
-fn blocked(refunds: &[Refund]) -> impl Iterator<Item = SeatName> + '_ {
+pub fn blocked(refunds: &[Refund]) -> impl Iterator<Item = SeatName> + '_ {
     let open = refunds.iter().filter(|refund| refund.facts.releases && refund.is_open());
     open.flat_map(|refund| refund.facts.chosen.seats.iter().copied())
 }
