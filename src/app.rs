@@ -65,7 +65,7 @@ use crate::{
 };
 use pages::Pages;
 use purchases::Purchases;
-use refunds::Refunds;
+use refunds::work::Refunds;
 use reservation_index::ReservationIndex;
 use showtime_pages::ShowtimePages;
 

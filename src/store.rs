@@ -69,9 +69,7 @@ pub use ledger::{
 };
 pub use payments::{StoredPayment, TimedCursor};
 pub use pools::{Database, Options, PLANNING, Permit};
-pub use purchases::{
-    DuePurchase, PurchaseFilter, PurchaseWrite, StoredPurchase, insert_purchase, update_purchase,
-};
+pub use purchases::{DuePurchase, PurchaseFilter, PurchaseWrite, StoredPurchase, insert_purchase, update_purchase};
 pub use refunds::{RefundWrite, StoredRefund, exclude_refunds, settle_refund, start_refunds};
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;

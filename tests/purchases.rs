@@ -13,8 +13,7 @@ use tonic::Code;
 use crate::harness::{
     Store, assert_not_found, assert_refused, assert_violates, eventually,
     purchases::{
-        books, buy, card, client, continue_with, give_up, of_hold, of_seats, purchase, step, steps,
-        until_state,
+        books, buy, card, client, continue_with, give_up, of_hold, of_seats, purchase, step, steps, until_state,
     },
     request_id,
     seats::{assert_unavailable, cancel, confirm, extend, get, names, reserve, showtime, state, these},

@@ -97,9 +97,7 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
     found.push(("showtimes by id".to_owned(), statements::showtimes_by_ids(backend, &some)));
     let now = (backend == DbBackend::Sqlite).then(beginning);
     found.push(("showtimes with a lapse".to_owned(), statements::lapsed(backend, now, 256)));
-    found.extend(feed(backend));
-    found.extend(reservation_lists(backend));
-    found.extend(purchase_lists(backend));
+    found.extend([feed(backend), reservation_lists(backend), purchase_lists(backend)].concat());
     found
 }
 
@@ -168,10 +166,7 @@ fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         ("due refunds".to_owned(), statements::due_refunds(backend, beginning(), 64)),
         ("refunds of payments".to_owned(), statements::refunds_of(backend, &[PaymentId(id(7)), PaymentId(id(8))])),
         ("refund of a request".to_owned(), statements::refund_of_request(backend, RequestId(id(7)), "")),
-        (
-            "refunded payments".to_owned(),
-            statements::refunded_payments(backend, ShowtimeId(id(FIRST + 7))),
-        ),
+        ("refunded payments".to_owned(), statements::refunded_payments(backend, ShowtimeId(id(FIRST + 7)))),
     ];
     for (page, after) in [("first", None), ("later", Some(later))] {
         for (name, filter) in &filters {

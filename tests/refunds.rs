@@ -112,7 +112,10 @@ async fn assert_books(shop: &Shop, expected: &[(&str, i64)]) {
 async fn everything_is_given_back_and_the_books_are_even(shop: Shop) {
     let bought = bought(&shop, "ada", "A1 A2", "tok_ok").await;
     let (before, begun) = refund(&shop.server, all(&bought)).await.expect("it was paid");
-    assert_eq!((begun.state(), &begun.amount, names(&begun.seats)), (RefundState::Pending, &bought.total, "A1 A2".into()));
+    assert_eq!(
+        (begun.state(), &begun.amount, names(&begun.seats)),
+        (RefundState::Pending, &bought.total, "A1 A2".into())
+    );
     assert_eq!((before.state(), begun.reason.as_str()), (PaymentState::Completed, "the projector failed"));
     let after = until_ended(&shop.server, &bought, 1).await;
     assert_eq!((after.state(), &after.refunded_amount), (PaymentState::Refunded, &bought.total));
@@ -251,7 +254,10 @@ async fn seats_that_are_released_are_refunded(shop: Shop) {
     let first = reservations.release_seats(request.clone()).await.expect("it is sold").into_inner();
     let begun = payment(&shop.server, &bought).await;
     assert_eq!((begun.refunds.len(), minor(begun.refunds[0].amount.as_ref())), (1, each), "{begun:#?}");
-    assert_eq!((names(&begun.refunds[0].seats), begun.refunds[0].reason.as_str()), ("A2".into(), "the projector failed"));
+    assert_eq!(
+        (names(&begun.refunds[0].seats), begun.refunds[0].reason.as_str()),
+        ("A2".into(), "the projector failed")
+    );
     reserve(&shop.server, these_of(&bought, "bob", "A2")).await.expect("the seat is free at once");
     let again = reservations.release_seats(request).await.expect("it is known").into_inner();
     assert_eq!(again, first);

@@ -2,14 +2,12 @@
 //! in `refunds/drive.rs`, by whichever instance finds it due.
 
 mod drive;
+pub(super) mod work;
 
-use std::{collections::HashMap, sync::Arc};
-
-use tokio::sync::Semaphore;
+use std::collections::HashMap;
 
 use super::{Answer, App, Error, Origin};
 use crate::{
-    background::Nudge,
     domain::{
         ids::{PaymentId, PurchaseId, RefundId},
         refund::{Chosen, Refund, RefundFacts, RefundRefusal, RefundWish, blocked, choose, choose_released, left},
@@ -21,27 +19,12 @@ use crate::{
     store::{self, Companion, RequestKey, StoredPayment, exclude_refunds, start_refunds},
 };
 
-/// The refunds that one instance works on at once. The gateway is not asked for more at a time.
-const MAX_AT_WORK: usize = 64;
 /// Attempts to begin refunds while others of the same payments begin or end.
 const ATTEMPTS: usize = 10;
 /// The version that no payment has.
 const NO_VERSION: i64 = -1;
 /// The most payments of one purchase that are read.
 const MAX_PAYMENTS: u64 = 100;
-
-/// What refunds need of an instance.
-pub(super) struct Refunds {
-    /// Starts the search for refunds that are due.
-    begun: Nudge,
-    at_work: Arc<Semaphore>,
-}
-
-impl Default for Refunds {
-    fn default() -> Self {
-        Self { begun: Nudge::default(), at_work: Arc::new(Semaphore::new(MAX_AT_WORK)) }
-    }
-}
 
 /// A request to give money back.
 #[derive(Clone, Debug)]
@@ -174,7 +157,9 @@ impl App {
             let are_pending = known.iter().any(|stored| blocked(&stored.refunds).next().is_some());
             let more_companions = Some(self.refund_maker(known, reason));
             match self.decide(Request { more_companions, ..request.clone() }).await {
-                Err(error) if error.is_fenced() && are_pending && matches!(request.command, Command::Exchange { .. }) => {
+                Err(error)
+                    if error.is_fenced() && are_pending && matches!(request.command, Command::Exchange { .. }) =>
+                {
                     return Err(Error::Refund(RefundRefusal::SeatsPending));
                 }
                 // Another refund has begun or ended since the payments were read.

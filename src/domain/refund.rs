@@ -218,10 +218,10 @@ impl Refund {
         }
     }
 
-    /// The payment is not decided yet, so there is nothing to ask for. It is looked at again after a second.
+    /// The payment is not decided yet, so there is nothing to ask for. It is looked at again after five seconds.
     pub fn payment_undecided(&mut self, now: DateTime<Utc>) {
         "the payment is under way".clone_into(&mut self.record.message);
-        self.not_before = Some(now + TimeDelta::seconds(1));
+        self.not_before = Some(now + TimeDelta::seconds(5));
     }
 
     /// No money was taken that could be given back.

@@ -3,13 +3,17 @@
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _, Select,
-    sea_query::Expr,
+    QueryTrait as _, Select, sea_query::Expr,
 };
 
 use super::{
-    dialect, entities::{payment, refund}, errors::Error, handle::Store, refunds::refunds_of,
-    rows::purchase::payment as read_payment, timing::read_named,
+    dialect,
+    entities::{payment, refund},
+    errors::Error,
+    handle::Store,
+    refunds::refunds_of,
+    rows::purchase::payment as read_payment,
+    timing::read_named,
 };
 use crate::domain::{
     ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
@@ -68,8 +72,8 @@ impl Store {
     ) -> Result<Vec<StoredPayment>, Error> {
         read_named(name, async {
             let pooled = self.0.reads.acquire().await?;
-            let rows = pooled.read(query.all(pooled.connection)).await?;
-            let refunds = refunds_of(&pooled, &rows).await?;
+            let mut rows = pooled.read(query.all(pooled.connection)).await?;
+            let refunds = refunds_of(&pooled, &mut rows).await?;
             let read = |row: payment::Model| {
                 let own = refunds.iter().filter(|refund| refund.facts.payment_id.0 == row.payment_id);
                 let (refunds, refund_version) = (own.cloned().collect(), row.refund_version);

@@ -213,7 +213,7 @@ impl Store {
             let payments = payment::Entity::find().filter(of_these);
             let mut payments = pooled.read(payments.all(pooled.connection)).await?;
             payments.sort_unstable_by_key(|row| row.ordinal);
-            let refunds = refunds_of(&pooled, &payments).await?;
+            let refunds = refunds_of(&pooled, &mut payments).await?;
             let read = |row: purchase::Model| {
                 let own = payments.iter().filter(|payment| payment.purchase_id == row.purchase_id).cloned().collect();
                 let refunds = refunds.iter().filter(|refund| refund.facts.purchase_id.0 == row.purchase_id);

@@ -255,10 +255,11 @@ impl Store {
     }
 }
 
-/// The refunds of these payments, the oldest first. A payment that never had one is not asked for.
+/// The refunds of these payments, the oldest first. A payment that never had one is not asked for. What was given back of the payments
+/// is then what these refunds say, since one may have ended after the payments were read.
 pub(super) async fn refunds_of(
     pooled: &PoolConnection<'_>,
-    payments: &[payment::Model],
+    payments: &mut [payment::Model],
 ) -> Result<Vec<Refund>, Error> {
     let ids: Vec<_> = payments.iter().filter(|row| row.refund_version > 0).map(|row| row.payment_id).collect();
     if ids.is_empty() {
@@ -268,6 +269,17 @@ pub(super) async fn refunds_of(
     let rows = pooled.read(query.all(pooled.connection)).await?;
     let mut refunds = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
     refunds.sort_by_key(|refund| (refund.facts.create_time, refund.facts.refund_id));
+    for row in payments {
+        let done = refunds.iter().filter(|refund| refund.state() == RefundState::Done);
+        let done = done.filter(|refund| refund.facts.payment_id.0 == row.payment_id);
+        let refunded: i64 = done.map(|refund| refund.facts.chosen.amount.minor).sum();
+        if refunded > row.refunded_minor {
+            let is_all = refunded >= row.amount_minor;
+            let state = if is_all { PaymentState::Refunded } else { PaymentState::PartiallyRefunded };
+            payment_state_name(state).clone_into(&mut row.state);
+            row.refunded_minor = refunded;
+        }
+    }
     Ok(refunds)
 }
 
@@ -278,9 +290,7 @@ pub(super) fn of_payments(backend: sea_orm::DbBackend, ids: impl Iterator<Item =
 
 /// The query for the refund that a request has begun.
 pub(super) fn of_request(request_id: RequestId, caller: &str) -> Select<refund::Entity> {
-    refund::Entity::find()
-        .filter(refund::Column::RequestId.eq(request_id.0))
-        .filter(refund::Column::Caller.eq(caller))
+    refund::Entity::find().filter(refund::Column::RequestId.eq(request_id.0)).filter(refund::Column::Caller.eq(caller))
 }
 
 /// The query for refunds that are due.

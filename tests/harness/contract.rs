@@ -9,9 +9,9 @@ use boxoffice::pb::{
         GetPurchaseRequest, GetReservationRequest, GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, Layout,
         ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest, ListPurchasesRequest,
         ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest, PaymentChoice, PaymentMethod,
-        PurchaseState, PurchaseTicketsRequest, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState, ReserveSeatsRequest,
-        Row, SalesGrouping, SearchMoviesRequest, Seat, ShowtimeState, SubscribeEventsRequest, Tender,
-        UnblockSeatsRequest, WatchSeatMapRequest, drop_dead_letters_request, subscribe_events_request::Start,
+        PurchaseState, PurchaseTicketsRequest, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState,
+        ReserveSeatsRequest, Row, SalesGrouping, SearchMoviesRequest, Seat, ShowtimeState, SubscribeEventsRequest,
+        Tender, UnblockSeatsRequest, WatchSeatMapRequest, drop_dead_letters_request, subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
@@ -123,6 +123,11 @@ pub(crate) fn good_request_with(descriptor: &MessageDescriptor, field: &str) -> 
         let list = CreateShowtimeRequest { price_list: Some(three_types()), ..CreateShowtimeRequest::default() };
         request.clear_field_by_name("price");
         request.merge(&list.encode_to_vec()[..]).expect("it is of this type");
+    }
+    if (descriptor.name(), field) == ("RefundPaymentRequest", "seats") {
+        let seats = RefundPaymentRequest { seats: two_seats(), ..RefundPaymentRequest::default() };
+        request.clear_field_by_name("amount");
+        request.merge(&seats.encode_to_vec()[..]).expect("it is of this type");
     }
     request
 }

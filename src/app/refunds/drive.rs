@@ -165,9 +165,9 @@ impl App {
         let report = match self.0.purchases.options.gateway.refund(&operation).await {
             Ok(report) => report,
             // The request is refused by its content, or by the state of the payment: to repeat it does not help.
-            Err(
-                trouble @ Trouble::Refused { code: Refusal::InvalidArgument | Refusal::FailedPrecondition, .. },
-            ) => return RefundAnswer::Failed { code: trouble.to_string() },
+            Err(trouble @ Trouble::Refused { code: Refusal::InvalidArgument | Refusal::FailedPrecondition, .. }) => {
+                return RefundAnswer::Failed { code: trouble.to_string() };
+            }
             Err(trouble @ Trouble::Differs { .. }) => return RefundAnswer::Differs { message: trouble.to_string() },
             Err(trouble) => return RefundAnswer::Unknown { message: trouble.to_string() },
         };

@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    ASK_EVERY, Failure, FailureReason, GatewayAnswer, MAX_ATTEMPTS, MAX_PAYMENTS, Payment, PaymentState, Position, Purchase,
-    PurchaseFacts, Record, StepName, StepState, Steps, Work,
+    ASK_EVERY, Failure, FailureReason, GatewayAnswer, MAX_ATTEMPTS, MAX_PAYMENTS, Payment, PaymentState, Position,
+    Purchase, PurchaseFacts, Record, StepName, StepState, Steps, Work,
 };
 use crate::domain::money::Money;
 

@@ -99,9 +99,7 @@ pub fn choose(
         RefundWish::Amount(amount) if amount.currency != payment.amount.currency => {
             Err(RefundRefusal::OtherCurrency { currency: payment.amount.currency })
         }
-        RefundWish::Amount(amount) => {
-            within(Chosen { amount: *amount, split: Split::default(), seats: Vec::new() })
-        }
+        RefundWish::Amount(amount) => within(Chosen { amount: *amount, split: Split::default(), seats: Vec::new() }),
         RefundWish::Seats(names) => {
             if names.iter().any(|name| live.iter().all(|(own, _)| own != name)) {
                 return Err(RefundRefusal::Nothing);

@@ -142,8 +142,8 @@ pub(crate) fn purchase(view: &PurchaseView) -> pb::Purchase {
     let PurchaseView { purchase, refunds, reservation: reserved, .. } = view;
     let facts = &purchase.facts;
     let payments = purchase.payments().iter();
-    let payments =
-        payments.map(|payment| message((payment, refunds), facts.purchase_id, facts.reservation_id, &facts.customer_id));
+    let payments = payments
+        .map(|payment| message((payment, refunds), facts.purchase_id, facts.reservation_id, &facts.customer_id));
     pb::Purchase {
         purchase_id: facts.purchase_id.to_string(),
         number: facts.number.to_string(),

@@ -55,14 +55,8 @@ fn state(name: &str) -> Option<RefundState> {
 pub(in crate::store) fn detail(facts: &RefundFacts) -> Vec<u8> {
     let seat = |name: &SeatName| StoredSeat { row: name.row.as_str().to_owned(), number: name.number };
     let Chosen { split: Split { sales, fees, tax }, seats, .. } = &facts.chosen;
-    Detail {
-        seats: seats.iter().map(seat).collect(),
-        sales: *sales,
-        fees: *fees,
-        tax: *tax,
-        releases: facts.releases,
-    }
-    .encode_to_vec()
+    Detail { seats: seats.iter().map(seat).collect(), sales: *sales, fees: *fees, tax: *tax, releases: facts.releases }
+        .encode_to_vec()
 }
 
 /// Reads a refund.
