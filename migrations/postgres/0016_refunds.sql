@@ -31,3 +31,5 @@ CREATE INDEX refunds_by_due ON refunds (due_time, refund_id) WHERE due_time IS N
 
 -- Grows when a refund of the payment begins and when it ends. Whoever begins one has read all refunds of this version.
 ALTER TABLE payments ADD COLUMN refund_version bigint NOT NULL DEFAULT 0;
+-- The list of the payments of a purchase.
+CREATE INDEX payments_of_purchase ON payments (purchase_id, create_time, payment_id);
