@@ -107,8 +107,8 @@ impl App {
         }
     }
 
-    /// Decides on a refund by its payment, and with it the version of the payment. The payment is read before the reservation: if seats
-    /// are given up in between, their refund raises the version.
+    /// Decides on a refund by its payment, and answers with the version of the payment, too. The payment is read before the
+    /// reservation: if seats are given up in between, their refund raises the version.
     async fn choose_refund(&self, new: &NewRefund) -> Result<(Refund, i64), Error> {
         let (id, now) = (new.payment_id, self.0.clock.now());
         let stored = self.0.store.payment(id).await?.ok_or_else(|| Error::no_payment(id))?;
@@ -139,8 +139,8 @@ impl App {
         Ok((Refund::begin(facts), stored.refund_version))
     }
 
-    /// Submits a command that gives up or exchanges seats. The refunds of those that are given up and that purchases have paid for
-    /// commit with it. Seats are not exchanged while their refund is pending. Named is the purchase that the command is about.
+    /// Submits a command that gives up or exchanges seats. The refunds of those that are given up and that purchases have
+    /// paid for commit with it. Seats are not exchanged while their refund is pending. Named is the purchase that the command is about.
     pub(super) async fn decide_with_refunds(
         &self,
         request: &Request,

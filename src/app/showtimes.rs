@@ -98,8 +98,8 @@ impl App {
         Ok(self.0.showtime_pages.reads.read(&key, read).await?)
     }
 
-    /// Cancels a showtime and all its reservations, and frees its slot. The refund of each sale that a purchase has paid for begins
-    /// with that.
+    /// Cancels a showtime and all its reservations, and frees its slot. The refund of each sale that a purchase has paid for
+    /// begins with that.
     ///
     /// # Errors
     /// There is no such showtime, it cannot be cancelled any more, or the store fails.

@@ -255,8 +255,8 @@ impl Store {
     }
 }
 
-/// The refunds of these payments, the oldest first. A payment that never had one is not asked for. What was given back of the payments
-/// is then what these refunds say, since one may have ended after the payments were read.
+/// The refunds of these payments, the oldest first. A payment that never had one is not asked for. What was given back of the
+/// payments is then what these refunds say, since one may have ended after the payments were read.
 pub(super) async fn refunds_of(
     pooled: &PoolConnection<'_>,
     payments: &mut [payment::Model],
