@@ -93,14 +93,15 @@ const PAYMENTS: &str = "INSERT INTO payments (payment_id, purchase_id, ordinal, 
      SELECT purchase_id, purchase_id, 0, customer_id, reservation_id, 'credit_card', 'EUR', 950, create_time, 0, 'completed', \
      '', '', create_time, 1 FROM purchases";
 
-/// Makes a purchase for each reservation, of which one in a hundred is due, and one in a thousand is stuck.
+/// Makes a purchase for each reservation, of which one in a hundred is due, every second one is running, and one in a thousand
+/// is stuck.
 fn purchases(store: Store) -> String {
     let no_bytes = no_bytes(store);
     format!(
         "INSERT INTO purchases (purchase_id, number, customer_id, showtime_id, reservation_id, currency, total_minor, \
          create_time, request_id, caller, fingerprint, state, fence, version, due_time, detail) \
          SELECT reservation_id, CAST(n AS text), customer_id, showtime_id, reservation_id, 'EUR', 950, create_time, \
-         reservation_id, '', {no_bytes}, CASE n % 1000 WHEN 0 THEN 'stuck' ELSE 'completed' END, 1, 1, \
+         reservation_id, '', {no_bytes}, CASE WHEN n % 1000 = 0 THEN 'stuck' WHEN n % 2 = 0 THEN 'running' ELSE 'completed' END, 1, 1, \
          CASE n % 100 WHEN 1 THEN create_time END, {no_bytes} \
          FROM (SELECT *, row_number() OVER (ORDER BY reservation_id) AS n FROM reservations) AS numbered"
     )
