@@ -14,6 +14,7 @@ mod operations;
 mod origin;
 mod pages;
 mod purchases;
+mod refunds;
 mod reports;
 mod reservation_index;
 mod reservations;
@@ -41,6 +42,7 @@ pub use purchases::{
     NewPurchase, PaymentChoice, PaymentOptions, PaymentPage, PurchasePage, PurchaseRef, PurchaseView, PurchaseWatch,
     StuckPage, StuckPurchase, Wanted,
 };
+pub use refunds::{NewRefund, RefundedPayment};
 pub use reports::ReportPage;
 pub use reservations::{ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve};
 pub use seat_maps::Ending;
@@ -65,6 +67,7 @@ use crate::{
 };
 use pages::Pages;
 use purchases::parts::Purchases;
+use refunds::work::Refunds;
 use reservation_index::ReservationIndex;
 use showtime_pages::ShowtimePages;
 
@@ -93,6 +96,7 @@ struct Inner {
     rules: Rules,
     pages: Pages,
     purchases: Purchases,
+    refunds: Refunds,
     reservation_index: ReservationIndex,
     showtime_pages: ShowtimePages,
     tasks: TaskTracker,
@@ -122,7 +126,7 @@ impl App {
         clock: Clock,
         rules: Rules,
     ) -> Result<Self, Error> {
-        let purchases = Purchases::new(payments);
+        let (purchases, refunds) = (Purchases::new(payments), Refunds::default());
         let pages = Pages::new(&store.setting_or_insert(PAGE_KEY, &clock.secret()).await?);
         let (reservation_index, showtime_pages, tasks) =
             (ReservationIndex::new(), ShowtimePages::new(), TaskTracker::new());
@@ -136,6 +140,7 @@ impl App {
             rules,
             pages,
             purchases,
+            refunds,
             reservation_index,
             showtime_pages,
             tasks,

@@ -11,6 +11,7 @@ pub mod movie;
 pub mod prices;
 pub mod purchase;
 pub mod receipt;
+pub mod refund;
 pub mod reservation;
 pub mod seat_index;
 pub mod seat_map;

@@ -29,7 +29,7 @@ use crate::{
 use memory::Memory;
 use writer::{Message, QueuedRequest, Writer};
 
-pub use request::{Outcome, Reply, Request};
+pub use request::{CompanionMaker, Outcome, Reply, Request};
 pub use time::TimeSource;
 pub use views::{DeltaChannel, Encoding, Frame, Snapshot, Views, Watch, WatchError, WatchMessage, WatchQuota};
 

@@ -5,6 +5,8 @@
 //! when the test process ends, however that ends (see [`supervisor`]). Nothing here is a mock.
 
 #[macro_use]
+pub(crate) mod shop;
+#[macro_use]
 pub(crate) mod world;
 
 pub(crate) mod attacker;

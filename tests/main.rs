@@ -71,6 +71,7 @@ mod queues;
 mod redis;
 mod redis_history;
 mod redis_sink;
+mod refunds;
 mod released_seats;
 mod replication;
 mod report_plans;

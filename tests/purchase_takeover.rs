@@ -12,11 +12,12 @@ use crate::harness::{
     Store, eventually,
     money::assert_balanced,
     purchases::{
-        buy, client, latency, of_seats, purchase,
-        shop::{PENDING, Shop, assert_compensated, assert_completed},
-        steps, until_state,
+        buy, client,
+        ends::{PENDING, assert_compensated, assert_completed},
+        latency, of_seats, purchase, steps, until_state,
     },
     seats::{assert_unavailable, reserve, showtime, these},
+    shop::Shop,
 };
 
 /// The time of a payment passes while the gateway does not answer: nothing is charged, and the seats are free only after that is

@@ -14,32 +14,14 @@ use tonic::Code;
 use crate::harness::{
     assert_not_found, assert_refused, assert_violates,
     purchases::{
-        buy, card, client, continue_with, give_up, of_hold, of_seats,
-        shop::{FAILED, Shop, UNDONE, assert_compensated, assert_completed},
-        step, steps, until_state,
+        buy, card, client, continue_with,
+        ends::{FAILED, UNDONE, assert_compensated, assert_completed},
+        give_up, of_hold, of_seats, step, steps, until_state,
     },
     request_id,
     seats::{assert_unavailable, cancel, confirm, extend, get, names, reserve, showtime, state, these},
+    shop::Shop,
 };
-
-/// Makes two tests of each of these functions, one for each store.
-macro_rules! in_both_shops {
-    ($($test:ident),+ $(,)?) => {
-        $(mod $test {
-            use crate::harness::{Store, purchases::shop::Shop};
-
-            #[tokio::test]
-            async fn sqlite() {
-                Box::pin(super::$test(Shop::open(Store::Sqlite).await)).await;
-            }
-
-            #[tokio::test]
-            async fn postgres() {
-                Box::pin(super::$test(Shop::open(Store::Postgres).await)).await;
-            }
-        })+
-    };
-}
 
 in_both_shops!(
     a_hold_is_bought_and_the_books_balance,

@@ -7,7 +7,7 @@ mod rows;
 
 use boxoffice::{
     domain::{
-        ids::{AuditoriumId, PaymentId, PurchaseId, ReservationId, ShowtimeId},
+        ids::{AuditoriumId, PaymentId, PurchaseId, RequestId, ReservationId, ShowtimeId},
         movie::MovieId,
         purchase::PurchaseState,
         reservation::{self, CustomerId, Phase},
@@ -170,7 +170,13 @@ fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         ("all of them", PurchaseFilter { customer_id, showtime_id, states: open }),
     ];
     let later = (beginning() + TimeDelta::hours(6), id(9));
-    let mut found = vec![("due purchases".to_owned(), statements::due_purchases(backend, beginning(), 256))];
+    let mut found = vec![
+        ("due purchases".to_owned(), statements::due_purchases(backend, beginning(), 256)),
+        ("due refunds".to_owned(), statements::due_refunds(backend, beginning(), 64)),
+        ("refunds of payments".to_owned(), statements::refunds_of(backend, &[PaymentId(id(7)), PaymentId(id(8))])),
+        ("refund of a request".to_owned(), statements::refund_of_request(backend, RequestId(id(7)), "")),
+        ("refunded payments".to_owned(), statements::refunded_payments(backend, ShowtimeId(id(FIRST + 7)))),
+    ];
     found.push(("stuck purchases".to_owned(), statements::stuck_purchases(backend, 1_000)));
     found.push(("purchase notes".to_owned(), statements::purchase_notes(backend, PurchaseId(id(7)), 20)));
     for (page, purchase, payment) in [("first", None, None), ("later", Some(PurchaseId(id(7))), Some(PaymentId(id(7))))]

@@ -9,6 +9,7 @@ use crate::{
     domain::{
         ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
         purchase::PurchaseState,
+        refund::RefundRefusal,
         seating::{Refusal, ShowtimePlan},
         showtime::Showtime,
         violations::Violations,
@@ -172,6 +173,9 @@ pub enum Error {
     /// A purchase is not as it must be for this.
     #[error(transparent)]
     Purchase(PurchaseRefusal),
+    /// Nothing is given back.
+    #[error("no refund: {0:?}")]
+    Refund(RefundRefusal),
     /// There are no reports.
     #[error(transparent)]
     Reports(ReportsRefusal),
@@ -231,6 +235,11 @@ impl Error {
             Self::Store(error) => matches!(**error, store::Error::Constraint(_)),
             _ => false,
         }
+    }
+
+    /// Whether a row that was written with a change of seats was not as it had been read.
+    pub(super) fn is_fenced(&self) -> bool {
+        matches!(self, Self::Store(error) if matches!(**error, store::Error::Fenced(_)))
     }
 
     pub(super) fn no_purchase(id: PurchaseId) -> Self {

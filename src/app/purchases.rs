@@ -24,6 +24,7 @@ use crate::{
         purchase::{
             Payment, PaymentMethod, PaymentState, Position, Purchase, PurchaseFacts, PurchaseNumber, PurchaseState,
         },
+        refund::Refund,
         reservation::{CustomerId, contains_card_number},
         seating::{Command, Wish},
         violations::Violations,
@@ -87,6 +88,8 @@ pub struct PurchaseRef {
 pub struct PurchaseView {
     /// The purchase.
     pub purchase: Purchase,
+    /// The refunds of its payments.
+    pub refunds: Vec<Refund>,
     /// Grows with every change of the purchase.
     pub version: i64,
     /// Its reservation.
@@ -158,7 +161,13 @@ impl App {
         let first = Box::pin(self.first_commit(origin, key, new)).await;
         match first {
             Ok(purchase) => {
-                let stored = StoredPurchase { purchase, fence: 1, version: 1, fingerprint: key.fingerprint.to_vec() };
+                let stored = StoredPurchase {
+                    purchase,
+                    refunds: Vec::new(),
+                    fence: 1,
+                    version: 1,
+                    fingerprint: key.fingerprint.to_vec(),
+                };
                 self.work_on(Held::new(&stored, origin.trace), permit);
                 Ok(Begun::Now(Box::new(stored)))
             }

@@ -113,7 +113,7 @@ impl App {
         .await
     }
 
-    /// Gives back seats of a sale; all of them if none is named.
+    /// Gives back seats of a sale; all of them if none is named. If a purchase has paid for them, their refund begins with that.
     ///
     /// # Errors
     /// The reservation does not exist or has not sold the seats, or the store fails.
@@ -124,9 +124,12 @@ impl App {
         seats: Vec<SeatName>,
         reason: String,
     ) -> Result<Answer<ReservationChange>, Error> {
-        let release =
-            |ReservationRef { reservation_id, .. }: ReservationRef| Command::Release { reservation_id, seats, reason };
-        self.change(origin, reservation, release).await
+        let found = self.find(&reservation).await?.reservation;
+        let reservation_id = reservation.reservation_id;
+        let release = Command::Release { reservation_id, seats, reason: reason.clone() };
+        let request = origin.command(found.showtime_id, release);
+        let reply = Box::pin(self.decide_with_refunds(&request, found.purchase_id(), &reason)).await?;
+        changed_or_missing(reply, reservation_id)
     }
 
     /// Exchanges all seats of a reservation for others.
@@ -139,9 +142,11 @@ impl App {
         reservation: ReservationRef,
         seats: Vec<SeatName>,
     ) -> Result<Answer<ReservationChange>, Error> {
-        let exchange =
-            |ReservationRef { reservation_id, customer_id }| Command::Exchange { reservation_id, customer_id, seats };
-        self.change(origin, reservation, exchange).await
+        let found = self.find(&reservation).await?.reservation;
+        let ReservationRef { reservation_id, customer_id } = reservation;
+        let request = origin.command(found.showtime_id, Command::Exchange { reservation_id, customer_id, seats });
+        let reply = Box::pin(self.decide_with_refunds(&request, found.purchase_id(), "")).await?;
+        changed_or_missing(reply, reservation_id)
     }
 
     /// Cancels a hold, which frees its seats.
@@ -232,12 +237,7 @@ impl App {
             Some(showtime_id) => showtime_id,
             None => self.find(&reservation).await?.reservation.showtime_id,
         };
-        let not_found = || Error::no_reservation(reservation_id);
-        match self.decide(origin.command(showtime_id, command(reservation))).await? {
-            Some(Reply { outcome: Outcome::Refused(why), .. }) if *why == Refusal::NoReservation => Err(not_found()),
-            Some(reply) => changed(reply, Some(reservation_id)),
-            None => Err(not_found()),
-        }
+        changed_or_missing(self.decide(origin.command(showtime_id, command(reservation))).await?, reservation_id)
     }
 
     /// Reads the reservation from the store, if it exists and belongs to the customer.
@@ -256,6 +256,16 @@ fn view_at(reservation: Reservation, plan: Arc<ShowtimePlan>, as_of: DateTime<Ut
 }
 
 /// The ledger's reply as the answer to a request about one reservation.
+fn changed_or_missing(reply: Option<Reply>, id: ReservationId) -> Result<Answer<ReservationChange>, Error> {
+    match reply {
+        Some(Reply { outcome: Outcome::Refused(why), .. }) if *why == Refusal::NoReservation => {
+            Err(Error::no_reservation(id))
+        }
+        Some(reply) => changed(reply, Some(id)),
+        None => Err(Error::no_reservation(id)),
+    }
+}
+
 fn changed(reply: Reply, reservation_id: Option<ReservationId>) -> Result<Answer<ReservationChange>, Error> {
     let Accepted { plan, revision, now, reservation, repeated } = Accepted::read(reply, reservation_id)?;
     let reservation = reservation.ok_or_else(|| Error::Lost("the ledger's reply has no reservation".to_owned()))?;

@@ -20,6 +20,8 @@ use crate::{
 };
 
 const LIST: &str = "showtimes";
+/// Why the sales of a cancelled showtime are refunded.
+const CANCELLED: &str = "the showtime was cancelled";
 
 impl App {
     /// Schedules a showtime.
@@ -96,7 +98,8 @@ impl App {
         Ok(self.0.showtime_pages.reads.read(&key, read).await?)
     }
 
-    /// Cancels a showtime and all its reservations, and frees its slot.
+    /// Cancels a showtime and all its reservations, and frees its slot. The refund of each sale that a purchase has paid for
+    /// begins with that.
     ///
     /// # Errors
     /// There is no such showtime, it cannot be cancelled any more, or the store fails.
@@ -108,7 +111,8 @@ impl App {
         expected_revision: Option<i64>,
     ) -> Result<Answer<Showtime>, Error> {
         let request = origin.command(id, Command::CancelShowtime { force, expected_revision });
-        let reply = self.decide(request).await?.ok_or_else(|| Error::no_showtime(id))?;
+        let reply = Box::pin(self.decide_with_refunds(&request, None, CANCELLED)).await?;
+        let reply = reply.ok_or_else(|| Error::no_showtime(id))?;
         let Accepted { revision, repeated, .. } = Accepted::read(reply, None)?;
         // Nothing of a cancelled showtime changes any more but its revision, which goes on when money comes late.
         let mut value = self.0.store.showtime(id).await?.ok_or_else(|| Error::no_showtime(id))?;

@@ -51,6 +51,10 @@ id!(
     PaymentId
 );
 id!(
+    /// Identifies a refund.
+    RefundId
+);
+id!(
     /// Identifies a request that changes something, so that it can be repeated. Callers choose one for each change.
     RequestId
 );

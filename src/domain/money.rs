@@ -8,6 +8,8 @@ use std::fmt;
 use super::violations::Violations;
 
 const NANOS: i32 = 1_000_000_000;
+/// No payment is as large as this many times the most that a seat may cost.
+const MOST_PRICES: i64 = 1_000;
 
 /// An ISO 4217 code, of the currencies that prices are given in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +92,24 @@ impl Money {
     /// # Errors
     /// Names every flaw under its field of `google.type.Money`.
     pub fn price(code: &str, units: i64, nanos: i32) -> Result<Self, Violations> {
+        let cap = |currency: Currency| currency.price_cap();
+        Self::read((code, units, nanos), cap, |cap| format!("a seat may cost no more than {cap} {code}"))
+    }
+
+    /// An amount that is paid for several seats, from its units and the billionths of a unit.
+    ///
+    /// # Errors
+    /// Names every flaw under its field of `google.type.Money`.
+    pub fn amount(code: &str, units: i64, nanos: i32) -> Result<Self, Violations> {
+        let cap = |currency: Currency| currency.price_cap().saturating_mul(MOST_PRICES);
+        Self::read((code, units, nanos), cap, |_| "no payment is as large".to_owned())
+    }
+
+    fn read(
+        (code, units, nanos): (&str, i64, i32),
+        cap: impl FnOnce(Currency) -> i64,
+        why: impl FnOnce(i64) -> String,
+    ) -> Result<Self, Violations> {
         let mut violations = Violations::new();
         let currency = Currency::parse(code);
         if currency.is_none() {
@@ -103,9 +123,9 @@ impl Money {
         }
         // The other bounds depend on the currency.
         let Some(currency) = currency else { return Err(violations) };
-        let cap = currency.price_cap();
+        let cap = cap(currency);
         if units > cap || (units == cap && nanos > 0) {
-            violations.add("units", format!("must be at most {cap}: a seat may cost no more than {cap} {code}"));
+            violations.add("units", format!("must be at most {cap}: {}", why(cap)));
         }
         let nanos_per_minor = i64::from(NANOS) / currency.minor_per_unit();
         if (0..NANOS).contains(&nanos) && i64::from(nanos) % nanos_per_minor != 0 {

@@ -13,6 +13,7 @@ mod payments;
 mod prices;
 mod purchases;
 mod receipts;
+mod refunds;
 mod reports;
 mod reservations;
 mod seat_maps;
@@ -31,6 +32,7 @@ pub(super) use operations::{
 pub(super) use payments::{list_payments, payment, payment_ref};
 pub(super) use purchases::{continue_purchase, list_purchases, purchase, purchase_ref, purchase_tickets};
 pub(super) use receipts::receipt;
+pub(super) use refunds::{refund, refund_payment};
 pub(super) use reports::{get_hold_conversion, get_occupancy, get_sales, hold_conversion, occupancy, sales};
 pub(super) use reservations::{
     confirm, exchange_seats, list_reservations, release_seats, reservation, reservation_ref, reserve, rules, validated,

@@ -2,8 +2,16 @@
 
 use tonic::{Request, Response, Status};
 
-use super::{convert, services::Service};
+use super::{
+    convert,
+    handler::{ChangeRequest, changes},
+    services::Service,
+};
 use crate::pb::boxoffice::v1::{self as pb, payments_server::Payments};
+
+changes! {
+    "RefundPayment": pb::RefundPaymentRequest,
+}
 
 #[tonic::async_trait]
 impl Payments for Service {
@@ -46,6 +54,22 @@ impl Payments for Service {
             |page| pb::ListPaymentsResponse {
                 payments: page.payments.iter().map(convert::payment).collect(),
                 next_page_token: page.next,
+            },
+        )
+        .await
+    }
+
+    async fn refund_payment(
+        &self,
+        request: Request<pb::RefundPaymentRequest>,
+    ) -> Result<Response<pb::RefundPaymentResponse>, Status> {
+        self.change(
+            request,
+            convert::refund_payment,
+            |app, origin, new| async move { app.refund_payment(&origin, new).await },
+            |refunded| pb::RefundPaymentResponse {
+                payment: Some(convert::payment(&refunded.payment)),
+                refund: Some(convert::refund(&refunded.refund)),
             },
         )
         .await

@@ -17,7 +17,7 @@ use self::details::{BoundedMessage, error_info, field_violations, rfc3339, unava
 use super::request_context::RequestContext;
 use crate::{
     app::{Error, FeedRefusal, Kind, PurchaseRefusal, ReportsRefusal},
-    domain::{showtime::Showtime, violations::Violations},
+    domain::{refund::RefundRefusal, showtime::Showtime, violations::Violations},
 };
 
 /// When to try again after the database was unavailable.
@@ -100,6 +100,28 @@ fn of_purchase(refusal: PurchaseRefusal) -> Status {
     Status::with_error_details(Code::FailedPrecondition, message, error_info(reason, []))
 }
 
+/// The status of a request for a refund that was refused like this.
+fn of_refund(refusal: RefundRefusal) -> Status {
+    let (reason, message, left) = match refusal {
+        RefundRefusal::Pending => return of_purchase(PurchaseRefusal::Pending),
+        RefundRefusal::Nothing | RefundRefusal::OtherCurrency { .. } => (
+            "NOTHING_TO_REFUND",
+            "nothing is left of the payment that can be given back for this; read the payment".to_owned(),
+            None,
+        ),
+        RefundRefusal::SeatsPending => {
+            let message =
+                "a seat of the reservation is given up when its refund is done; wait for that, and read the payment";
+            ("REFUND_PENDING", message.to_owned(), None)
+        }
+        RefundRefusal::Exceeds { left } => {
+            let message = format!("{left} are left of the payment, and more is asked for");
+            ("REFUND_EXCEEDS", message, Some(("left", left.to_string())))
+        }
+    };
+    Status::with_error_details(Code::FailedPrecondition, message, error_info(reason, left))
+}
+
 fn out_of_range(reason: &str, message: &str, oldest: &str) -> Status {
     Status::with_error_details(Code::OutOfRange, message, error_info(reason, [("oldest_token", oldest.to_owned())]))
 }
@@ -134,6 +156,7 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
         Error::Feed(refusal) => of_feed(refusal),
         Error::Reports(refusal) => of_reports(refusal),
         Error::Purchase(refusal) => of_purchase(*refusal),
+        Error::Refund(refusal) => of_refund(*refusal),
         Error::WatchLimit { most } => {
             let mut details = error_info("WATCH_LIMIT", [("limit", most.to_string())]);
             let message = format!("this server allows {most} watchers from one address; end one, or share one");

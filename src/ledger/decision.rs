@@ -104,6 +104,9 @@ impl<'a> BatchDecision<'a> {
         row.event_count += outbox::add_changes(&mut row.events, plan, revision, decide_time, request.trace, changes);
         deltas[advance].revision = revision;
         writes.companions.extend_from_slice(&request.companions);
+        if let Some(maker) = &request.more_companions {
+            writes.companions.extend(maker.make(plan, changes, decide_time));
+        }
         for change in changes {
             deltas[advance].note(change);
             match change {

@@ -1,6 +1,6 @@
 //! Requests to the ledger, and its replies.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
@@ -8,7 +8,7 @@ use crate::{
     domain::{
         ids::ShowtimeId,
         reservation::Reservation,
-        seating::{Command, Refusal, ShowtimePlan},
+        seating::{Change, Command, Refusal, ShowtimePlan},
     },
     store::{Companion, RequestKey},
     telemetry::trace_parent::TraceParent,
@@ -30,14 +30,42 @@ pub struct Request {
     /// Rows of other tables that commit with the change. They are written only if the command is accepted and changes
     /// something. If one of them cannot be written, the request fails, and nothing of it is written.
     pub companions: Vec<Companion>,
+    /// Makes further rows, of what the command has changed.
+    pub more_companions: Option<CompanionMaker>,
+}
+
+/// Makes rows of other tables that commit with the changes of a command, where only the changes say which: a showtime that is
+/// cancelled ends all sales that it has by then. It is called under the lock, so it must be quick.
+#[derive(Clone)]
+pub struct CompanionMaker(Arc<MakeCompanions>);
+
+type MakeCompanions = dyn Fn(&ShowtimePlan, &[Change], DateTime<Utc>) -> Vec<Companion> + Send + Sync;
+
+impl CompanionMaker {
+    /// Makes rows by this function of the showtime, the changes, and the time of the decision.
+    pub fn new(
+        make: impl Fn(&ShowtimePlan, &[Change], DateTime<Utc>) -> Vec<Companion> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(make))
+    }
+
+    pub(super) fn make(&self, plan: &ShowtimePlan, changes: &[Change], now: DateTime<Utc>) -> Vec<Companion> {
+        (self.0)(plan, changes, now)
+    }
+}
+
+impl fmt::Debug for CompanionMaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CompanionMaker").finish_non_exhaustive()
+    }
 }
 
 impl Request {
     /// A command with nothing else: no request id, no trace, no companions.
     #[must_use]
     pub fn new(showtime_id: ShowtimeId, command: Command) -> Self {
-        let (key, trace, companions) = (None, None, Vec::new());
-        Self { showtime_id, command, key, validate_only: false, trace, companions }
+        let (key, trace, companions, more_companions) = (None, None, Vec::new(), None);
+        Self { showtime_id, command, key, validate_only: false, trace, companions, more_companions }
     }
 
     /// Whether the command makes a reservation. Such a request id is stored with the reservation, not with an answer.

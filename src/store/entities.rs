@@ -18,6 +18,7 @@ pub(super) mod outbox;
 pub(super) mod payment;
 pub(super) mod purchase;
 pub(super) mod purchase_note;
+pub(super) mod refund;
 pub(super) mod request;
 pub(super) mod reservation;
 pub(super) mod schema_compatibility;

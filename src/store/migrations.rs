@@ -50,7 +50,7 @@ macro_rules! migration {
 }
 
 /// Every migration, in order. New ones are appended.
-const MIGRATIONS: [Migration; 16] = [
+const MIGRATIONS: [Migration; 17] = [
     migration!(1, "0001_ground_floor"),
     migration!(2, "0002_reservations"),
     migration!(3, "0003_standings"),
@@ -66,6 +66,7 @@ const MIGRATIONS: [Migration; 16] = [
     migration!(13, "0013_blocked_seats"),
     migration!(14, "0014_paying"),
     migration!(15, "0015_purchases"),
+    migration!(16, "0016_refunds"),
     migration!(17, "0017_purchase_notes"),
 ];
 

@@ -8,7 +8,8 @@ use sea_orm::{
 };
 
 use super::{
-    entities::{money_entry, payment, purchase},
+    books::{self, MoneyEntry},
+    entities::{payment, purchase},
     errors::Error,
     handle::Store,
     ledger::Companion,
@@ -21,15 +22,6 @@ use crate::domain::{
     ids::PaymentId,
     purchase::{Payment, Purchase},
 };
-
-/// Money that moves, of one account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MoneyEntry {
-    /// The account.
-    pub account: &'static str,
-    /// What it is owed; negative: what it owes.
-    pub minor: i64,
-}
 
 /// A write of a purchase that somebody works on.
 #[derive(Clone, Debug)]
@@ -140,6 +132,7 @@ fn insert_payment(purchase: &Purchase, payment: &Payment, at: usize) -> InsertSt
         token: Set(payment.token.clone()),
         decline_code: Set(payment.decline_code.clone()),
         process_time: Set(payment.process_time),
+        refund_version: Set(0),
     };
     payment::Entity::insert(row).into_query()
 }
@@ -196,16 +189,7 @@ pub(super) async fn insert_entries(
     if entries.is_empty() {
         return Ok(());
     }
-    let currency = purchase.total().currency.code();
-    let row = |(payment_id, operation, entry): &(PaymentId, &str, MoneyEntry)| money_entry::ActiveModel {
-        payment_id: Set(payment_id.0),
-        operation: Set((*operation).to_owned()),
-        account: Set(entry.account.to_owned()),
-        currency: Set(currency.to_owned()),
-        minor: Set(entry.minor),
-        create_time: Set(now),
-    };
-    money_entry::Entity::insert_many(entries.iter().map(row)).exec_without_returning(&tx.inner).await?;
+    execute(tx, &books::insert_entries(purchase.total().currency, entries, now)).await?;
     Ok(())
 }
 

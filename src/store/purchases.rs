@@ -1,4 +1,4 @@
-//! Purchases with their payments, and who goes on with them.
+//! Purchases, and who goes on with them.
 //!
 //! Whoever works on a purchase has taken its **fence**, and names it in every write, in the ledger's transactions, too. So an
 //! instance that was taken for dead changes nothing any more. `due_time` says from when on another instance may take it. It is
@@ -15,13 +15,16 @@ use super::{
     entities::{payment, purchase},
     errors::Error,
     handle::Store,
+    payments::TimedCursor,
+    refunds::refunds_of,
     request_key::RequestKey,
-    rows::purchase::{payment as read_payment, purchase as read, state_name},
+    rows::purchase::{purchase as read, state_name},
     timing::read_named,
 };
 use crate::domain::{
-    ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
+    ids::{PaymentId, PurchaseId, ShowtimeId},
     purchase::{Payment, Purchase, PurchaseState},
+    refund::Refund,
     reservation::CustomerId,
 };
 
@@ -30,25 +33,14 @@ use crate::domain::{
 pub struct StoredPurchase {
     /// The purchase.
     pub purchase: Purchase,
+    /// The refunds of its payments, the oldest first.
+    pub refunds: Vec<Refund>,
     /// Who works on it names this.
     pub fence: i64,
     /// Grows with every write.
     pub version: i64,
     /// The fingerprint of the request that began it.
     pub fingerprint: Vec<u8>,
-}
-
-/// A payment as it is stored, with what it belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredPayment {
-    /// The payment.
-    pub payment: Payment,
-    /// Its purchase.
-    pub purchase_id: PurchaseId,
-    /// The reservation that is paid for.
-    pub reservation_id: ReservationId,
-    /// The customer.
-    pub customer_id: CustomerId,
 }
 
 /// What a purchase looks like to those who would go on with it.
@@ -70,9 +62,6 @@ pub struct PurchaseFilter {
     /// Only purchases in one of these states.
     pub states: Vec<PurchaseState>,
 }
-
-/// A place in a list: just after the item with this time and id.
-pub type TimedCursor = (DateTime<Utc>, sea_orm::prelude::Uuid);
 
 impl Store {
     /// A purchase, if there is one.
@@ -114,10 +103,13 @@ impl Store {
             let payments = payment::Entity::find().filter(of_these);
             let mut payments = pooled.read(payments.all(pooled.connection)).await?;
             payments.sort_unstable_by_key(|row| row.ordinal);
+            let refunds = refunds_of(&pooled, &mut payments).await?;
             let read = |row: purchase::Model| {
                 let own = payments.iter().filter(|payment| payment.purchase_id == row.purchase_id).cloned().collect();
+                let refunds = refunds.iter().filter(|refund| refund.facts.purchase_id.0 == row.purchase_id);
+                let refunds = refunds.cloned().collect();
                 let (fence, version, fingerprint) = (row.fence, row.version, row.fingerprint.clone());
-                Ok(StoredPurchase { purchase: read(row, own)?, fence, version, fingerprint })
+                Ok(StoredPurchase { purchase: read(row, own)?, refunds, fence, version, fingerprint })
             };
             rows.into_iter().map(read).collect()
         })
@@ -136,46 +128,6 @@ impl Store {
     ) -> Result<Vec<StoredPurchase>, Error> {
         let query = purchases(self.0.reads.backend(), filter, after, limit);
         self.all_purchases("list_purchases", query).await
-    }
-
-    /// A payment, if there is one.
-    ///
-    /// # Errors
-    /// The database cannot be used, or has a row that cannot be read.
-    pub async fn payment(&self, id: PaymentId) -> Result<Option<StoredPayment>, Error> {
-        Ok(self.all_payments("get_payment", payment::Entity::find_by_id(id.0)).await?.pop())
-    }
-
-    /// A page of payments, the newest first.
-    ///
-    /// # Errors
-    /// The database cannot be used, or has a row that cannot be read.
-    pub async fn payments(
-        &self,
-        (customer, purchase): (Option<&CustomerId>, Option<PurchaseId>),
-        after: Option<TimedCursor>,
-        limit: u64,
-    ) -> Result<Vec<StoredPayment>, Error> {
-        let query = payments(self.0.reads.backend(), (customer, purchase), after, limit);
-        self.all_payments("list_payments", query).await
-    }
-
-    async fn all_payments(
-        &self,
-        name: &'static str,
-        query: Select<payment::Entity>,
-    ) -> Result<Vec<StoredPayment>, Error> {
-        read_named(name, async {
-            let pooled = self.0.reads.acquire().await?;
-            let rows = pooled.read(query.all(pooled.connection)).await?;
-            let read = |row: payment::Model| {
-                let (purchase_id, reservation_id) = (PurchaseId(row.purchase_id), ReservationId(row.reservation_id));
-                let customer_id = CustomerId::restore(&row.customer_id);
-                Ok(StoredPayment { payment: read_payment(row)?, purchase_id, reservation_id, customer_id })
-            };
-            rows.into_iter().map(read).collect()
-        })
-        .await
     }
 
     /// Purchases with which any instance may go on now, those that are due longest in front.
@@ -265,31 +217,6 @@ pub(super) fn purchases(
         let last = Expr::tuple([Expr::value(time), Expr::value(id)]);
         let this = [purchase::Column::CreateTime, purchase::Column::PurchaseId];
         query = query.filter(Expr::tuple(this.map(|column| Expr::col((purchase::Entity, column)))).lt(last));
-    }
-    query
-}
-
-/// The query behind the list of payments.
-pub(super) fn payments(
-    backend: sea_orm::DbBackend,
-    (customer, purchase): (Option<&CustomerId>, Option<PurchaseId>),
-    after: Option<TimedCursor>,
-    limit: u64,
-) -> Select<payment::Entity> {
-    let mut query = payment::Entity::find()
-        .order_by_desc(payment::Column::CreateTime)
-        .order_by_desc(payment::Column::PaymentId)
-        .limit(limit);
-    if let Some(id) = customer {
-        query = query.filter(dialect::is_name_by_digest(backend, payment::Column::CustomerId, id.as_str()));
-    }
-    if let Some(id) = purchase {
-        query = query.filter(payment::Column::PurchaseId.eq(id.0));
-    }
-    if let Some((time, id)) = after {
-        let last = Expr::tuple([Expr::value(time), Expr::value(id)]);
-        let this = [payment::Column::CreateTime, payment::Column::PaymentId];
-        query = query.filter(Expr::tuple(this.map(|column| Expr::col((payment::Entity, column)))).lt(last));
     }
     query
 }

@@ -9,5 +9,6 @@ pub(super) mod auditorium;
 pub(super) mod blocked_seat;
 pub(super) mod prices;
 pub(super) mod purchase;
+pub(super) mod refund;
 pub(super) mod reservation;
 pub(super) mod showtime;

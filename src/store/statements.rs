@@ -5,7 +5,9 @@ use sea_orm::{DbBackend, QueryTrait as _, Statement};
 
 use super::{
     audit, auditoriums, blocked_seats, feed,
-    purchases::{self, PurchaseFilter, TimedCursor},
+    payments::{self, TimedCursor},
+    purchases::{self, PurchaseFilter},
+    refunds,
     reservations::{self, ReservationCursor},
     rows::showtime::{ShowtimeRow, StandingRow},
     sales, seat_maps,
@@ -13,7 +15,7 @@ use super::{
     stuck_purchases, sweep,
 };
 use crate::domain::{
-    ids::{AuditoriumId, PaymentId, PurchaseId, ShowtimeId},
+    ids::{AuditoriumId, PaymentId, PurchaseId, RequestId, ShowtimeId},
     reservation::{self, CustomerId},
     showtime::Filter,
 };
@@ -130,13 +132,37 @@ pub fn payments(
     after: Option<TimedCursor>,
     limit: u64,
 ) -> Statement {
-    purchases::payments(backend, of, after, limit).build(backend)
+    payments::payments(backend, of, after, limit).build(backend)
 }
 
 /// Purchases with which any instance may go on.
 #[must_use]
 pub fn due_purchases(backend: DbBackend, now: DateTime<Utc>, limit: u64) -> Statement {
     purchases::due_purchases(now, limit).build(backend)
+}
+
+/// Refunds with which any instance may go on.
+#[must_use]
+pub fn due_refunds(backend: DbBackend, now: DateTime<Utc>, limit: u64) -> Statement {
+    refunds::due_refunds(now, limit).build(backend)
+}
+
+/// The refunds of payments.
+#[must_use]
+pub fn refunds_of(backend: DbBackend, payments: &[PaymentId]) -> Statement {
+    refunds::of_payments(backend, payments.iter().map(|id| id.0)).build(backend)
+}
+
+/// The refund that a request has begun.
+#[must_use]
+pub fn refund_of_request(backend: DbBackend, request_id: RequestId, caller: &str) -> Statement {
+    refunds::of_request(request_id, caller).build(backend)
+}
+
+/// The payments of a showtime of which a refund has begun.
+#[must_use]
+pub fn refunded_payments(backend: DbBackend, of: ShowtimeId) -> Statement {
+    payments::refunded_payments(of).build(backend)
 }
 
 /// Showtimes in which a hold may have lapsed.

@@ -8,11 +8,12 @@ use sea_orm::{
 };
 
 use super::{
+    books::MoneyEntry,
     entities::{purchase, purchase_note},
     errors::Error,
     handle::Store,
     ledger::Companion,
-    purchase_writes::{MoneyEntry, PaymentWrite, PurchaseWrite, companions, execute_all, insert_entries, statements},
+    purchase_writes::{PaymentWrite, PurchaseWrite, companions, execute_all, insert_entries, statements},
     rows::purchase::{note as read_note, note_action_name, state_name},
     timing::read_named,
 };

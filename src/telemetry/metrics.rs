@@ -38,6 +38,7 @@ struct Instruments {
     provider_calls: Histogram<f64>,
     gateway_calls: Histogram<f64>,
     purchases: PurchaseInstruments,
+    refunds: Counter<u64>,
     breaker: Gauge<u64>,
 }
 
@@ -94,6 +95,7 @@ impl Instruments {
             sinks: SinkInstruments::new(meter),
             cache_calls: seconds("boxoffice.cache.duration", "Time spent on one call to the movie cache"),
             provider_calls: seconds("boxoffice.provider.duration", "Time of one attempt at the movie provider"),
+            refunds: count("boxoffice.refunds", "Refunds that have ended, or that an operator must look at"),
             gateway_calls: seconds("boxoffice.gateway.duration", "Time of one call of the payment gateway"),
             purchases: PurchaseInstruments::new(meter),
             streams: level("boxoffice.request.active", "Requests in flight"),
@@ -271,6 +273,11 @@ pub fn observe_purchases_at_work(count: impl Fn() -> usize + Send + Sync + 'stat
 /// Records how many purchases are stuck.
 pub fn purchases_stuck(count: u64) {
     record(|instruments| instruments.purchases.stuck(count));
+}
+
+/// Counts a refund that is `done`, has `failed`, or is `stuck`.
+pub fn refund(outcome: &'static str) {
+    record(|instruments| instruments.refunds.add(1, &[KeyValue::new("outcome", outcome)]));
 }
 
 /// Records the state of a circuit breaker: 0 closed, 1 half open, 2 open.

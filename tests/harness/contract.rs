@@ -9,17 +9,17 @@ use boxoffice::pb::{
         GetPurchaseRequest, GetReservationRequest, GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, Layout,
         ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest, ListPurchasesRequest,
         ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest, ListStuckPurchasesRequest, PaymentChoice,
-        PaymentMethod, PurchaseOutcome, PurchaseState, PurchaseTicketsRequest, ReleaseSeatsRequest, ReportDay,
-        ReservationState, ReserveSeatsRequest, ResumePurchaseRequest, Row, SalesGrouping, SearchMoviesRequest, Seat,
-        SettlePurchaseRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest, WatchSeatMapRequest,
-        drop_dead_letters_request, subscribe_events_request::Start,
+        PaymentMethod, PurchaseOutcome, PurchaseState, PurchaseTicketsRequest, RefundPaymentRequest,
+        ReleaseSeatsRequest, ReportDay, ReservationState, ReserveSeatsRequest, ResumePurchaseRequest, Row,
+        SalesGrouping, SearchMoviesRequest, Seat, SettlePurchaseRequest, ShowtimeState, SubscribeEventsRequest, Tender,
+        UnblockSeatsRequest, WatchSeatMapRequest, drop_dead_letters_request, subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, MethodDescriptor};
 
 use super::requests::{
-    INCEPTION, in_hours, new_auditorium, new_showtime, request_id, seconds, three_types, tickets, timestamp,
+    INCEPTION, euros, in_hours, new_auditorium, new_showtime, request_id, seconds, three_types, tickets, timestamp,
 };
 
 pub(crate) fn pool() -> DescriptorPool {
@@ -132,6 +132,11 @@ pub(crate) fn good_request_with(descriptor: &MessageDescriptor, field: &str) -> 
             request.clear_field_by_name(field);
         }
         request.merge(&of_hold.encode_to_vec()[..]).expect("it is of this type");
+    }
+    if (descriptor.name(), field) == ("RefundPaymentRequest", "seats") {
+        let seats = RefundPaymentRequest { seats: two_seats(), ..RefundPaymentRequest::default() };
+        request.clear_field_by_name("amount");
+        request.merge(&seats.encode_to_vec()[..]).expect("it is of this type");
     }
     request
 }
@@ -249,6 +254,15 @@ fn good_request_for_purchases(name: &str) -> Vec<u8> {
         "ListPaymentsRequest" => {
             ListPaymentsRequest { customer_id, purchase_id: id(), page_size: 1, page_token }.encode_to_vec()
         }
+        // A request names seats, an amount, or neither.
+        "RefundPaymentRequest" => RefundPaymentRequest {
+            payment_id: id(),
+            seats: Vec::new(),
+            amount: Some(euros(5, 500_000_000)),
+            reason: "the projector failed".to_owned(),
+            request_id: id(),
+        }
+        .encode_to_vec(),
         name => good_request_for_events(name),
     }
 }

@@ -1,6 +1,6 @@
 //! Purchases: requests for them, and what the books say.
 
-pub(crate) mod shop;
+pub(crate) mod ends;
 
 use std::time::Duration;
 

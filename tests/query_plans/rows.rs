@@ -63,6 +63,9 @@ pub(super) async fn with_many_rows(store: Store) -> (World, String) {
         &*reservations(store),
         CLAIMS,
         BLOCKED,
+        &*purchases(store),
+        PAYMENTS,
+        &*refunds(store),
         &*lapses,
         "ANALYZE",
     ] {
@@ -84,6 +87,40 @@ const CLAIMS: &str = "INSERT INTO seat_claims (showtime_id, seat, reservation_id
 /// As many blocked seats as reservations.
 const BLOCKED: &str = "INSERT INTO blocked_seats (showtime_id, seat, reason, note, create_time, revision) \
      SELECT showtime_id, 10 + first_seat, 'house', '', create_time, 2 FROM reservations";
+
+const PAYMENTS: &str = "INSERT INTO payments (payment_id, purchase_id, ordinal, customer_id, reservation_id, method, currency, \
+     amount_minor, create_time, refunded_minor, state, token, decline_code, process_time, refund_version) \
+     SELECT purchase_id, purchase_id, 0, customer_id, reservation_id, 'credit_card', 'EUR', 950, create_time, 0, 'completed', \
+     '', '', create_time, 1 FROM purchases";
+
+/// Makes a purchase for each reservation, of which one in a hundred is due, every second one is running, and one in a thousand
+/// is stuck.
+fn purchases(store: Store) -> String {
+    let no_bytes = no_bytes(store);
+    format!(
+        "INSERT INTO purchases (purchase_id, number, customer_id, showtime_id, reservation_id, currency, total_minor, \
+         create_time, request_id, caller, fingerprint, state, fence, version, due_time, detail) \
+         SELECT reservation_id, CAST(n AS text), customer_id, showtime_id, reservation_id, 'EUR', 950, create_time, \
+         reservation_id, '', {no_bytes}, CASE WHEN n % 1000 = 0 THEN 'stuck' WHEN n % 2 = 0 THEN 'running' ELSE 'completed' END, 1, 1, \
+         CASE n % 100 WHEN 1 THEN create_time END, {no_bytes} \
+         FROM (SELECT *, row_number() OVER (ORDER BY reservation_id) AS n FROM reservations) AS numbered"
+    )
+}
+
+/// Makes a refund of each payment, of which one in a hundred is due.
+fn refunds(store: Store) -> String {
+    let no_bytes = no_bytes(store);
+    format!(
+        "INSERT INTO refunds (refund_id, payment_id, purchase_id, reservation_id, showtime_id, currency, amount_minor, \
+         reason, create_time, request_id, caller, fingerprint, detail, state, fence, due_time, attempts, failed_attempts, \
+         message) SELECT purchase_id, purchase_id, purchase_id, reservation_id, showtime_id, 'EUR', 950, '', create_time, \
+         purchase_id, '', {no_bytes}, {no_bytes}, 'pending', 0, due_time, 0, 0, '' FROM purchases"
+    )
+}
+
+fn no_bytes(store: Store) -> &'static str {
+    if store == Store::Sqlite { "x''" } else { "''::bytea" }
+}
 
 /// Makes the reservations.
 fn reservations(store: Store) -> String {

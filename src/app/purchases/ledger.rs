@@ -21,7 +21,7 @@ const NOT_PAID: &str = "the payment failed";
 
 impl App {
     /// Submits a command about the reservation of a purchase. Returns the reservation, and when that was decided.
-    pub(super) async fn decided(
+    pub(in crate::app) async fn decided(
         &self,
         request: Request,
         named: Option<ReservationId>,

@@ -163,10 +163,10 @@ impl App {
 
     /// A purchase together with its reservation as it is now.
     pub(super) async fn view_purchase(&self, stored: StoredPurchase) -> Result<PurchaseView, Error> {
-        let StoredPurchase { purchase, version, .. } = stored;
+        let StoredPurchase { purchase, refunds, version, .. } = stored;
         let named = ReservationRef { reservation_id: purchase.facts.reservation_id, customer_id: None };
         let reservation = self.reservation(&Origin::from(super::super::Caller::service()), &named).await?;
-        Ok(PurchaseView { purchase, version, reservation })
+        Ok(PurchaseView { purchase, refunds, version, reservation })
     }
 }
 

@@ -326,6 +326,7 @@ impl Purchase {
         if let Some(payment) = self.record.payments.last_mut().filter(|payment| payment.state != PaymentState::Declined)
         {
             payment.state = state;
+            payment.refunded_minor = if state == PaymentState::Refunded { payment.amount.minor } else { 0 };
             decline_code.clone_into(&mut payment.decline_code);
             payment.token.clear();
             payment.process_time = Some(now);

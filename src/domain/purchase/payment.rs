@@ -36,7 +36,9 @@ pub enum PaymentState {
     Completed,
     /// The gateway declined it.
     Declined,
-    /// The money was given back.
+    /// The money was taken, and a part of it was given back.
+    PartiallyRefunded,
+    /// All of the money was given back.
     Refunded,
     /// It was given up before the money was taken.
     Voided,

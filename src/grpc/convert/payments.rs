@@ -2,6 +2,7 @@
 
 use super::{
     common::{finish, page},
+    refunds::refund,
     values::{money, optional, timestamp},
 };
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
         ids::{PaymentId, PurchaseId, ReservationId},
         money::Money,
         purchase::{Payment, PaymentMethod, PaymentState},
+        refund::Refund,
         reservation::CustomerId,
         violations::Violations,
     },
@@ -36,17 +38,18 @@ pub(crate) fn list_payments(request: pb::ListPaymentsRequest) -> Result<(Payment
 }
 
 pub(crate) fn payment(stored: &StoredPayment) -> pb::Payment {
-    let StoredPayment { payment, purchase_id, reservation_id, customer_id } = stored;
-    message(payment, *purchase_id, *reservation_id, customer_id)
+    let StoredPayment { payment, purchase_id, reservation_id, customer_id, refunds, .. } = stored;
+    message((payment, refunds), *purchase_id, *reservation_id, customer_id)
 }
 
-/// A payment of a purchase.
+/// A payment of a purchase, with those of these refunds that are its own.
 pub(super) fn message(
-    payment: &Payment,
+    (payment, refunds): (&Payment, &[Refund]),
     purchase_id: PurchaseId,
     reservation_id: ReservationId,
     customer_id: &CustomerId,
 ) -> pb::Payment {
+    let own = refunds.iter().filter(|refund| refund.facts.payment_id == payment.payment_id);
     let refunded = Money { minor: payment.refunded_minor, ..payment.amount };
     pb::Payment {
         payment_id: payment.payment_id.to_string(),
@@ -60,6 +63,7 @@ pub(super) fn message(
         decline_code: payment.decline_code.clone(),
         create_time: Some(timestamp(payment.create_time)),
         process_time: payment.process_time.map(timestamp),
+        refunds: own.map(refund).collect(),
     }
 }
 
@@ -70,6 +74,7 @@ fn state(state: PaymentState) -> pb::PaymentState {
         PaymentState::Authorized => pb::PaymentState::Authorized,
         PaymentState::Completed => pb::PaymentState::Completed,
         PaymentState::Declined => pb::PaymentState::Declined,
+        PaymentState::PartiallyRefunded => pb::PaymentState::PartiallyRefunded,
         PaymentState::Refunded => pb::PaymentState::Refunded,
         PaymentState::Voided => pb::PaymentState::Voided,
     }

@@ -145,11 +145,11 @@ fn states(states: &[i32]) -> Result<Vec<PurchaseState>, Violations> {
 }
 
 pub(crate) fn purchase(view: &PurchaseView) -> pb::Purchase {
-    let PurchaseView { purchase, reservation: reserved, .. } = view;
+    let PurchaseView { purchase, refunds, reservation: reserved, .. } = view;
     let facts = &purchase.facts;
     let payments = purchase.payments().iter();
-    let payments =
-        payments.map(|payment| message(payment, facts.purchase_id, facts.reservation_id, &facts.customer_id));
+    let payments = payments
+        .map(|payment| message((payment, refunds), facts.purchase_id, facts.reservation_id, &facts.customer_id));
     pb::Purchase {
         purchase_id: facts.purchase_id.to_string(),
         number: facts.number.to_string(),

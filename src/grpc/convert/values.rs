@@ -70,6 +70,11 @@ pub(super) fn duration(span: Duration) -> prost_types::Duration {
     prost_types::Duration { seconds: span.as_secs() as i64, nanos: span.subsec_nanos() as i32 }
 }
 
+/// Reads an amount that is paid for several seats.
+pub(super) fn amount(money: &PbMoney) -> Result<Money, Violations> {
+    Money::amount(&money.currency_code, money.units, money.nanos)
+}
+
 pub(super) fn money(money: Money) -> PbMoney {
     let (units, nanos) = money.units_and_nanos();
     PbMoney { currency_code: money.currency.code().to_owned(), units, nanos }

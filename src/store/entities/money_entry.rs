@@ -8,10 +8,10 @@ use sea_orm::entity::prelude::*;
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub payment_id: Uuid,
-    /// `capture`, or `refund` and its number.
+    /// `capture`, or `refund:` and the id of the refund.
     #[sea_orm(primary_key, auto_increment = false)]
     pub operation: String,
-    /// `gateway`, `sales`, `fees` or `tax`.
+    /// `gateway`, `sales`, `fees`, `tax` or `refunds`.
     #[sea_orm(primary_key, auto_increment = false)]
     pub account: String,
     pub currency: String,

@@ -18,12 +18,14 @@ pub struct Model {
     pub amount_minor: i64,
     pub create_time: ChronoDateTimeUtc,
     pub refunded_minor: i64,
-    /// `pending`, `processing`, `authorized`, `completed`, `declined`, `refunded` or `voided`.
+    /// `pending`, `processing`, `authorized`, `completed`, `declined`, `partially_refunded`, `refunded` or `voided`.
     pub state: String,
     /// The gateway's. Empty once the payment is decided.
     pub token: String,
     pub decline_code: String,
     pub process_time: Option<ChronoDateTimeUtc>,
+    /// Grows when a refund begins and when it ends. Whoever begins one has read all refunds of this version.
+    pub refund_version: i64,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

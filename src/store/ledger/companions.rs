@@ -5,9 +5,11 @@
 //! query builder.
 
 use sea_orm::{
-    DbBackend, Statement,
+    ConnectionTrait as _, DbBackend, Statement,
     sea_query::{InsertStatement, UpdateStatement},
 };
+
+use crate::store::{deadline::bounded, errors::Error, transactions::Tx};
 
 /// A statement that is executed in the ledger's transaction, before its commit.
 #[derive(Clone, Debug)]
@@ -46,5 +48,11 @@ impl Companion {
 
     pub(super) fn rows(&self) -> u64 {
         self.rows
+    }
+
+    /// Executes the statement in a transaction that is not the ledger's. Returns whether it concerned as many rows as it must.
+    pub(in crate::store) async fn write(&self, tx: &Tx) -> Result<bool, Error> {
+        let done = bounded(tx.limit, tx.inner.execute_raw(self.statement(tx.backend))).await?;
+        Ok(done.rows_affected() == self.rows)
     }
 }

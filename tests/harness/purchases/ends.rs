@@ -1,48 +1,10 @@
-//! A server with a payment gateway of its own, and what is true of purchases that have ended.
+//! What is true of purchases that have ended.
 
-use boxoffice::pb::{
-    boxoffice::v1::{
-        PaymentState, Purchase, PurchaseFailureReason, PurchaseState, PurchaseStepState, ReservationState,
-    },
-    payments::v1::PaymentState as GatewayState,
+use boxoffice::pb::boxoffice::v1::{
+    PaymentState, Purchase, PurchaseFailureReason, PurchaseState, PurchaseStepState, ReservationState,
 };
 
-use super::{Gateway, books, steps};
-use crate::harness::{Server, Store, world::Storage};
-
-/// A server, its payment gateway, and their data.
-pub(crate) struct Shop {
-    pub(crate) server: Server,
-    pub(crate) gateway: Gateway,
-    pub(crate) storage: Storage,
-}
-
-impl Shop {
-    /// Opens one, with a short deadline for calls of the gateway.
-    pub(crate) async fn open(store: Store) -> Self {
-        Self::with(store, &[]).await
-    }
-
-    pub(crate) async fn with(store: Store, options: &[(&str, &str)]) -> Self {
-        let storage = Storage::new(store).await;
-        let gateway = Gateway::start(storage.folder()).await;
-        let setup = storage.setup().with("--payment-gateway-url", gateway.url());
-        let setup = setup.with("--payment-gateway-timeout", "500ms");
-        let setup = options.iter().fold(setup, |setup, (flag, value)| setup.with(flag, *value));
-        Self { server: setup.start().await, gateway, storage }
-    }
-
-    /// The states of all payments at the gateway.
-    pub(crate) async fn charged(&self) -> Vec<GatewayState> {
-        self.gateway.states().await
-    }
-
-    pub(crate) async fn assert_books(&self, expected: &[(&str, i64)]) {
-        let connection = self.storage.connect().await;
-        let expected: Vec<_> = expected.iter().map(|(account, minor)| ((*account).to_owned(), *minor)).collect();
-        assert_eq!(books(&connection).await, expected);
-    }
-}
+use super::steps;
 
 pub(crate) const DONE: (PurchaseStepState, Option<PurchaseStepState>) = (PurchaseStepState::Done, None);
 pub(crate) const UNDONE: (PurchaseStepState, Option<PurchaseStepState>) =

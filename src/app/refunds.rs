@@ -1,0 +1,243 @@
+//! Use cases of refunds. What a refund gives back is decided by `domain::refund`. It is stored first, and then brought to its end
+//! in `refunds/drive.rs`, by whichever instance finds it due.
+
+mod drive;
+pub(super) mod work;
+
+use std::collections::HashMap;
+
+use super::{Answer, App, Error, Origin};
+use crate::{
+    domain::{
+        ids::{PaymentId, PurchaseId, RefundId},
+        refund::{Chosen, Refund, RefundFacts, RefundRefusal, RefundWish, blocked, choose, choose_released, left},
+        reservation::Reservation,
+        seating::{Change, Command, ShowtimePlan},
+        violations::Violations,
+    },
+    ledger::{CompanionMaker, Reply, Request},
+    store::{self, Companion, RequestKey, StoredPayment, exclude_refunds, start_refunds},
+};
+
+/// Attempts to begin refunds while others of the same payments begin or end.
+const ATTEMPTS: usize = 10;
+/// The version that no payment has.
+const NO_VERSION: i64 = -1;
+/// The most payments of one purchase that are read.
+const MAX_PAYMENTS: u64 = 100;
+
+/// A request to give money back.
+#[derive(Clone, Debug)]
+pub struct NewRefund {
+    /// The payment.
+    pub payment_id: PaymentId,
+    /// What is given back.
+    pub wish: RefundWish,
+    /// Why.
+    pub reason: String,
+}
+
+/// A payment with one of its refunds.
+#[derive(Clone, Debug)]
+pub struct RefundedPayment {
+    /// The payment.
+    pub payment: StoredPayment,
+    /// The refund.
+    pub refund: Refund,
+}
+
+impl App {
+    /// Begins a refund, and answers with it as it is then.
+    ///
+    /// # Errors
+    /// There is no request id, nothing is given back, or the store fails.
+    pub async fn refund_payment(&self, origin: &Origin, new: NewRefund) -> Result<Answer<RefundedPayment>, Error> {
+        let missing = || Violations::one("request_id", "is required: without it, a repeated request would pay twice");
+        let key = origin.key.clone().ok_or_else(missing)?;
+        let app = self.clone();
+        self.detached(async move {
+            let (refund_id, repeated) = app.begin_refund(&key, &new).await?;
+            let payment = app.0.store.payment(new.payment_id).await?;
+            let payment = payment.ok_or_else(|| Error::no_payment(new.payment_id))?;
+            let refund = payment.refunds.iter().find(|refund| refund.facts.refund_id == refund_id).cloned();
+            let refund = refund.ok_or_else(|| Error::Lost("the payment has no such refund".to_owned()))?;
+            Ok(Answer { value: RefundedPayment { payment, refund }, repeated })
+        })
+        .await
+    }
+
+    /// Stores a refund, unless the request came before. Returns its id, and whether the request came before.
+    async fn begin_refund(&self, key: &RequestKey, new: &NewRefund) -> Result<(RefundId, bool), Error> {
+        for _ in 0..ATTEMPTS {
+            if let Some(before) = self.refund_of(key).await? {
+                return Ok((before, true));
+            }
+            let begun = match self.choose_refund(new).await {
+                Ok((refund, version)) => {
+                    let id = refund.facts.refund_id;
+                    let begun = self.0.store.start_refund(&refund, version, key).await;
+                    begun.map(|begun| begun.then_some(id)).map_err(Error::from)
+                }
+                Err(error) => Err(error),
+            };
+            match begun {
+                Ok(Some(id)) => {
+                    self.0.refunds.begun.send();
+                    return Ok((id, false));
+                }
+                // Another refund of the payment has begun or ended since it was read.
+                Ok(None) => {}
+                // The same request may have come twice at once, and the other one has what is given back.
+                Err(error @ Error::Refund(_)) => match self.refund_of(key).await? {
+                    Some(before) => return Ok((before, true)),
+                    None => return Err(error),
+                },
+                Err(error) if error.is_conflict() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(store::Error::overloaded("too many refunds of this payment begin at once").into())
+    }
+
+    /// The refund that a request has begun.
+    async fn refund_of(&self, key: &RequestKey) -> Result<Option<RefundId>, Error> {
+        match self.0.store.refund_of_request(key).await? {
+            Some(found) if found.fingerprint != key.fingerprint => Err(Error::RequestReused),
+            found => Ok(found.map(|found| found.refund.facts.refund_id)),
+        }
+    }
+
+    /// Decides on a refund by its payment, and answers with the version of the payment, too. The payment is read before the
+    /// reservation: if seats are given up in between, their refund raises the version.
+    async fn choose_refund(&self, new: &NewRefund) -> Result<(Refund, i64), Error> {
+        let (id, now) = (new.payment_id, self.0.clock.now());
+        let stored = self.0.store.payment(id).await?.ok_or_else(|| Error::no_payment(id))?;
+        let reservation = self.0.store.reservation(stored.reservation_id, now).await?;
+        let reservation = reservation.ok_or_else(|| Error::no_reservation(stored.reservation_id))?.reservation;
+        let plan = self.0.store.plan(reservation.showtime_id).await?;
+        let plan = plan.ok_or_else(|| Error::no_showtime(reservation.showtime_id))?;
+        let StoredPayment { payment, refunds, .. } = &stored;
+        let chosen =
+            choose(&new.wish, payment, refunds, &reservation, &plan.seat_index).map_err(|refusal| match refusal {
+                RefundRefusal::OtherCurrency { currency } => {
+                    let description = format!("must be {}, the currency of the payment", currency.code());
+                    Error::Invalid(Violations::one("amount.currency_code", description))
+                }
+                refusal => Error::Refund(refusal),
+            })?;
+        let facts = RefundFacts {
+            refund_id: RefundId(self.0.clock.new_id()),
+            payment_id: id,
+            purchase_id: stored.purchase_id,
+            reservation_id: stored.reservation_id,
+            showtime_id: reservation.showtime_id,
+            releases: !chosen.seats.is_empty(),
+            chosen,
+            reason: new.reason.clone(),
+            create_time: now,
+        };
+        Ok((Refund::begin(facts), stored.refund_version))
+    }
+
+    /// Submits a command that gives up or exchanges seats. The refunds of those that are given up and that purchases have
+    /// paid for commit with it. Seats are not exchanged while their refund is pending. Named is the purchase that the command is about.
+    pub(super) async fn decide_with_refunds(
+        &self,
+        request: &Request,
+        purchase: Option<PurchaseId>,
+        reason: &str,
+    ) -> Result<Option<Reply>, Error> {
+        for _ in 0..ATTEMPTS {
+            let known = match (&request.command, purchase) {
+                (Command::CancelShowtime { .. }, _) => self.0.store.refunded_payments(request.showtime_id).await?,
+                (_, Some(_)) => self.0.store.payments((None, purchase), None, MAX_PAYMENTS).await?,
+                // A reservation that is not paid for now may be by the time of the decision, but has no refunds then.
+                (_, None) => Vec::new(),
+            };
+            let are_pending = known.iter().any(|stored| blocked(&stored.refunds).next().is_some());
+            let more_companions = Some(self.refund_maker(known, reason));
+            match self.decide(Request { more_companions, ..request.clone() }).await {
+                Err(error)
+                    if error.is_fenced() && are_pending && matches!(request.command, Command::Exchange { .. }) =>
+                {
+                    return Err(Error::Refund(RefundRefusal::SeatsPending));
+                }
+                // Another refund has begun or ended since the payments were read.
+                Err(error) if error.is_fenced() => {}
+                reply => {
+                    self.0.refunds.begun.send();
+                    return reply;
+                }
+            }
+        }
+        Err(store::Error::overloaded("too many refunds of these seats begin at once").into())
+    }
+
+    /// Makes the refunds of seats that are given up. A payment that is not known has had no refund.
+    fn refund_maker(&self, known: Vec<StoredPayment>, reason: &str) -> CompanionMaker {
+        let known: HashMap<_, _> = known.into_iter().map(|stored| (stored.payment.payment_id, stored)).collect();
+        let (clock, reason) = (self.0.clock.clone(), reason.to_owned());
+        CompanionMaker::new(move |plan, changes, now| {
+            let refund = |change| {
+                let (reservation, payment_id, purchase_id) = given_up(change)?;
+                let known = known.get(&payment_id);
+                let facts = RefundFacts {
+                    refund_id: RefundId(clock.new_id()),
+                    payment_id,
+                    purchase_id,
+                    reservation_id: reservation.reservation_id,
+                    showtime_id: reservation.showtime_id,
+                    chosen: released(plan, change, known)?,
+                    releases: false,
+                    reason: reason.clone(),
+                    create_time: now,
+                };
+                Some((Refund::begin(facts), known.map_or(0, |stored| stored.refund_version)))
+            };
+            let mut rows = start_refunds(&changes.iter().filter_map(refund).collect::<Vec<_>>(), None);
+            rows.extend(changes.iter().filter_map(|change| exchanged(change, &known)));
+            rows
+        })
+    }
+}
+
+/// The reservation that gives up seats with this change, and the payment and the purchase by which they were sold.
+fn given_up(change: &Change) -> Option<(&Reservation, PaymentId, PurchaseId)> {
+    let (Change::Released { reservation, .. } | Change::Cancelled(reservation)) = change else { return None };
+    let (payment_id, purchase_id) = sold_by(reservation)?;
+    Some((reservation, payment_id, purchase_id))
+}
+
+/// The payment and the purchase by which seats were sold. The sale of a purchase names its payment as the transaction.
+fn sold_by(reservation: &Reservation) -> Option<(PaymentId, PurchaseId)> {
+    let tender = reservation.sale()?.tender.as_ref()?;
+    Some((PaymentId::parse(&tender.transaction_id).ok()?, reservation.purchase_id()?))
+}
+
+/// The row that goes with an exchange of seats that were paid for. While a refund of them is pending, no payment has such a row.
+fn exchanged(change: &Change, known: &HashMap<PaymentId, StoredPayment>) -> Option<Companion> {
+    let Change::Exchanged { reservation, .. } = change else { return None };
+    let (payment_id, _) = sold_by(reservation)?;
+    let version = |stored: &StoredPayment| {
+        if blocked(&stored.refunds).next().is_some() { NO_VERSION } else { stored.refund_version }
+    };
+    Some(exclude_refunds(payment_id, known.get(&payment_id).map_or(0, version)))
+}
+
+/// What is given back for the seats that are given up with a change.
+fn released(plan: &ShowtimePlan, change: &Change, known: Option<&StoredPayment>) -> Option<Chosen> {
+    let name = |seat| plan.seat_index.name(seat);
+    let refunds = known.map_or(&[][..], |stored| &stored.refunds);
+    let left = known.map(|stored| left(&stored.payment, refunds));
+    match change {
+        Change::Released { reservation, seats, lines, .. } => {
+            let seats = seats.iter().map(|seat| name(*seat)).zip(lines.iter().copied());
+            choose_released(left, refunds, reservation.currency, seats)
+        }
+        Change::Cancelled(reservation) => {
+            let live = reservation.all_lines().filter(|(one, _)| !one.released);
+            choose_released(left, refunds, reservation.currency, live.map(|(one, line)| (name(one.seat), line)))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,205 @@
+//! Goes on with refunds: asks the gateway, and stores what came of it before anything else.
+//!
+//! A refund is found when it is due, by whichever instance is first, also right after it was stored. Who works on it has its
+//! fence, as for purchases, and asks for the same operation as everybody before. So it does not matter where it was interrupted.
+
+use std::{error::Error as StdError, sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::{sync::OwnedSemaphorePermit, time};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    app::{App, Error},
+    background::{NextRun, Task},
+    domain::{
+        purchase::{Payment, PaymentState},
+        refund::{Refund, RefundAction, RefundAnswer, RefundState},
+        seat_index::SeatName,
+        seating::Command,
+    },
+    ledger::Request,
+    payments::{Operation, OperationState, Refusal, Trouble},
+    store::{self, RefundWrite, StoredRefund, settle_refund},
+    telemetry::metrics,
+};
+
+/// A refund that pauses for longer is left to whoever looks for refunds that are due.
+const NAP: TimeDelta = TimeDelta::seconds(2);
+/// How often refunds that are due are looked for.
+const DUE_PERIOD: Duration = Duration::from_secs(1);
+/// Attempts to give the seats up while others give up seats of the same reservation.
+const RELEASES: usize = 5;
+
+impl App {
+    /// Looks for refunds that are due, and goes on with them, until the shutdown.
+    pub async fn resume_refunds(self, shutdown: CancellationToken) {
+        let task = Task::new("resumption of refunds", DUE_PERIOD).nudge(&self.0.refunds.begun).shutdown(shutdown);
+        task.run(async move || {
+            let app = self.clone();
+            Box::pin(async move { app.take_due_refunds().await }).await
+        })
+        .await;
+    }
+
+    async fn take_due_refunds(&self) -> Result<NextRun, store::Error> {
+        // What is left to others when as much is worked on as may be is looked for again when some of it is done.
+        let free = self.0.refunds.at_work.available_permits() as u64;
+        if free == 0 {
+            return Ok(NextRun::Period);
+        }
+        for due in self.0.store.due_refunds(self.0.clock.now(), free).await? {
+            let Ok(permit) = Arc::clone(&self.0.refunds.at_work).try_acquire_owned() else { break };
+            let lease = self.0.clock.now() + self.0.purchases.lease;
+            if let Some(stored) = self.0.store.take_refund(due, lease).await? {
+                self.work_on_refund(stored, permit);
+            }
+        }
+        Ok(NextRun::Period)
+    }
+
+    fn work_on_refund(&self, stored: StoredRefund, permit: OwnedSemaphorePermit) {
+        let app = self.clone();
+        let work = async move {
+            let id = stored.refund.facts.refund_id;
+            if let Err(error) = Box::pin(app.refund_until_pause(stored)).await {
+                tracing::warn!(error = &error as &dyn StdError, refund_id = %id, "a refund pauses until it is due");
+            }
+            drop(permit);
+            app.0.refunds.begun.send();
+        };
+        drop(self.0.tasks.spawn(work));
+    }
+
+    async fn refund_until_pause(&self, stored: StoredRefund) -> Result<(), Error> {
+        let StoredRefund { mut refund, fence, .. } = stored;
+        loop {
+            let now = self.0.clock.now();
+            // At the end of the process the refund is left to others at once.
+            if self.0.tasks.is_closed() && refund.state() == RefundState::Pending {
+                self.0.store.write_refund(&RefundWrite { refund: &refund, fence, due: Some(now) }, now).await?;
+                return Ok(());
+            }
+            match refund.next_action(now) {
+                RefundAction::End => return Ok(()),
+                RefundAction::Wait(until) if until - now > NAP => return Ok(()),
+                RefundAction::Wait(until) => time::sleep((until - now).to_std().unwrap_or_default()).await,
+                RefundAction::Ask => {
+                    if !self.ask_for_refund(&mut refund, fence).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the gateway once, and stores what came of it. Returns whether the refund is still worked on here.
+    async fn ask_for_refund(&self, refund: &mut Refund, fence: i64) -> Result<bool, Error> {
+        let id = refund.facts.payment_id;
+        let payment = self.0.store.payment(id).await?.ok_or_else(|| Error::no_payment(id))?.payment;
+        match payment.state {
+            PaymentState::Completed | PaymentState::PartiallyRefunded => {
+                let answer = self.gateway_refund(&payment, refund).await;
+                refund.answered(answer, self.0.clock.fraction(), self.0.clock.now());
+            }
+            PaymentState::Pending | PaymentState::Processing | PaymentState::Authorized => {
+                refund.payment_undecided(self.0.clock.now());
+            }
+            PaymentState::Declined | PaymentState::Voided | PaymentState::Refunded => {
+                refund.nothing_taken(self.0.clock.now());
+            }
+        }
+        let kept = self.keep_refund(refund, fence).await?;
+        if kept && refund.state() != RefundState::Pending {
+            Self::note_end(refund);
+        }
+        Ok(kept)
+    }
+
+    /// Stores a refund, and gives up its seats if that is to be done.
+    async fn keep_refund(&self, refund: &Refund, fence: i64) -> Result<bool, Error> {
+        let now = self.0.clock.now();
+        let write = RefundWrite { refund, fence, due: self.refund_due(refund, now) };
+        if refund.state() == RefundState::Done && refund.facts.releases {
+            for _ in 0..RELEASES {
+                let seats = self.seats_to_release(refund, now).await?;
+                if seats.is_empty() {
+                    break;
+                }
+                let (facts, companions) = (&refund.facts, settle_refund(&write, now));
+                let (reservation_id, reason) = (facts.reservation_id, facts.reason.clone());
+                let release = Command::Release { reservation_id, seats, reason };
+                let request = Request { companions, ..Request::new(facts.showtime_id, release) };
+                match self.decided(request, Some(reservation_id)).await {
+                    Ok(_) => return Ok(true),
+                    // Somebody else has given up one of the seats.
+                    Err(Error::Refused(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(self.0.store.write_refund(&write, now).await?)
+    }
+
+    /// The seats of a refund that its reservation still has.
+    async fn seats_to_release(&self, refund: &Refund, now: DateTime<Utc>) -> Result<Vec<SeatName>, Error> {
+        let facts = &refund.facts;
+        let found = self.0.store.reservation(facts.reservation_id, now).await?;
+        let found = found.ok_or_else(|| Error::no_reservation(facts.reservation_id))?.reservation;
+        if found.phase(now) != crate::domain::reservation::Phase::Confirmed {
+            return Ok(Vec::new());
+        }
+        let plan = self.0.store.plan(facts.showtime_id).await?;
+        let plan = plan.ok_or_else(|| Error::no_showtime(facts.showtime_id))?;
+        let own = found.seats().map(|seat| plan.seat_index.name(seat));
+        Ok(own.filter(|name| facts.chosen.seats.contains(name)).collect())
+    }
+
+    /// Asks the gateway for the refund, once.
+    async fn gateway_refund(&self, payment: &Payment, refund: &Refund) -> RefundAnswer {
+        let operation = Operation {
+            payment_key: payment.key(),
+            operation_key: refund.operation_key(),
+            amount: refund.facts.chosen.amount,
+        };
+        let report = match self.0.purchases.options.gateway.refund(&operation).await {
+            Ok(report) => report,
+            // The request is refused by its content, or by the state of the payment: to repeat it does not help.
+            Err(trouble @ Trouble::Refused { code: Refusal::InvalidArgument | Refusal::FailedPrecondition, .. }) => {
+                return RefundAnswer::Failed { code: trouble.to_string() };
+            }
+            Err(trouble @ Trouble::Differs { .. }) => return RefundAnswer::Differs { message: trouble.to_string() },
+            Err(trouble) => return RefundAnswer::Unknown { message: trouble.to_string() },
+        };
+        match report.operation(&operation.operation_key).map(|operation| &operation.state) {
+            Some(OperationState::Done) => RefundAnswer::Done,
+            Some(OperationState::Failed { code }) => RefundAnswer::Failed { code: code.clone() },
+            Some(OperationState::Pending) | None => RefundAnswer::Pending,
+        }
+    }
+
+    /// From when on somebody else may go on with a refund that is stored here.
+    fn refund_due(&self, refund: &Refund, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match refund.next_action(now) {
+            RefundAction::End => None,
+            RefundAction::Wait(until) if until - now > NAP => Some(until),
+            RefundAction::Wait(_) | RefundAction::Ask => Some(now + self.0.purchases.lease),
+        }
+    }
+
+    fn note_end(refund: &Refund) {
+        let (outcome, message) = (refund.state(), refund.record().message.as_str());
+        let (refund_id, payment_id) = (refund.facts.refund_id, refund.facts.payment_id);
+        match outcome {
+            RefundState::Done | RefundState::Pending => metrics::refund("done"),
+            RefundState::Failed => {
+                tracing::warn!(%refund_id, %payment_id, message, "a refund has failed");
+                metrics::refund("failed");
+            }
+            RefundState::Stuck => {
+                tracing::error!(%refund_id, %payment_id, message, "a refund is stuck: an operator must look at it");
+                metrics::refund("stuck");
+            }
+        }
+    }
+}

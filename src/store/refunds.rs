@@ -1,0 +1,306 @@
+//! Refunds of payments, and who goes on with them.
+//!
+//! A refund begins only with the version of its payment that its refunds were read with, so that two refunds that begin at once
+//! cannot exceed what is left: the second one finds another version, and is decided anew. Who works on a refund has taken its
+//! **fence**, as for purchases.
+
+use chrono::{DateTime, Utc};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    QueryTrait as _, Select, Set,
+    prelude::Uuid,
+    sea_query::{CaseStatement, Expr, UpdateStatement},
+};
+
+use super::{
+    books::{MoneyEntry, insert_entries},
+    dialect,
+    entities::{payment, refund},
+    errors::Error,
+    handle::Store,
+    ledger::Companion,
+    pools::PoolConnection,
+    request_key::RequestKey,
+    rows::{
+        purchase::payment_state_name,
+        refund::{detail, refund as read, state_name},
+    },
+    timing::read_named,
+};
+use crate::domain::{
+    ids::{PaymentId, RefundId, RequestId},
+    purchase::PaymentState,
+    refund::{Refund, RefundState},
+};
+
+/// The most refunds that one statement begins.
+const CHUNK: usize = 500;
+
+/// A refund as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredRefund {
+    /// The refund.
+    pub refund: Refund,
+    /// Who works on it names this.
+    pub fence: i64,
+    /// The fingerprint of the request that began it; empty if it began with a change of seats.
+    pub fingerprint: Vec<u8>,
+}
+
+/// A write of a refund that somebody works on.
+#[derive(Clone, Copy, Debug)]
+pub struct RefundWrite<'a> {
+    /// The refund as it is now.
+    pub refund: &'a Refund,
+    /// The fence.
+    pub fence: i64,
+    /// From when on another instance may go on with it. `None`: nobody has to.
+    pub due: Option<DateTime<Utc>>,
+}
+
+/// The rows of refunds that begin, each with the version of its payment. They are due at once. Each payment is named once.
+#[must_use]
+pub fn start_refunds(refunds: &[(Refund, i64)], key: Option<&RequestKey>) -> Vec<Companion> {
+    let mut rows = Vec::new();
+    let mut refunds: Vec<_> = refunds.iter().collect();
+    refunds.sort_by_key(|(refund, version)| (*version, refund.facts.payment_id));
+    for same in refunds.chunk_by(|(_, one), (_, next)| one == next) {
+        for some in same.chunks(CHUNK) {
+            let (count, version) = (some.len() as u64, some.first().map_or(0, |(_, version)| *version));
+            let payments = some.iter().map(|(refund, _)| refund.facts.payment_id.0);
+            let update = next_version()
+                .filter(payment::Column::PaymentId.is_in(payments))
+                .filter(payment::Column::RefundVersion.eq(version));
+            rows.push(Companion::update(update.into_query(), count));
+            let insert = refund::Entity::insert_many(some.iter().map(|(refund, _)| row(refund, key)));
+            rows.push(Companion::insert(insert.into_query(), count));
+        }
+    }
+    rows
+}
+
+/// The row that makes a change of seats and the beginning of a refund exclude each other: it exists if the payment still has this
+/// version, and gives it the next one.
+#[must_use]
+pub fn exclude_refunds(payment_id: PaymentId, version: i64) -> Companion {
+    let update = next_version()
+        .filter(payment::Column::PaymentId.eq(payment_id.0))
+        .filter(payment::Column::RefundVersion.eq(version));
+    Companion::update(update.into_query(), 1)
+}
+
+/// The rows of a refund that has ended or goes on, and what its end changes: money that was given back counts for the payment and
+/// in the books.
+#[must_use]
+pub fn settle_refund(write: &RefundWrite<'_>, now: DateTime<Utc>) -> Vec<Companion> {
+    let facts = &write.refund.facts;
+    let mut rows = vec![Companion::update(update(write), 1)];
+    match write.refund.state() {
+        RefundState::Done => {
+            let refunded = || Expr::col(payment::Column::RefundedMinor).add(facts.chosen.amount.minor);
+            let is_all = refunded().gte(Expr::col(payment::Column::AmountMinor));
+            let state = CaseStatement::new()
+                .case(is_all, payment_state_name(PaymentState::Refunded))
+                .finally(payment_state_name(PaymentState::PartiallyRefunded));
+            let payment = next_version()
+                .filter(payment::Column::PaymentId.eq(facts.payment_id.0))
+                .col_expr(payment::Column::RefundedMinor, refunded())
+                .col_expr(payment::Column::State, state.into());
+            rows.push(Companion::update(payment.into_query(), 1));
+            let entries = write.refund.entries().into_iter().filter(|(_, minor)| *minor != 0);
+            let entry =
+                |(account, minor)| (facts.payment_id, write.refund.book_operation(), MoneyEntry { account, minor });
+            let entries: Vec<_> = entries.map(entry).collect();
+            let insert = insert_entries(facts.chosen.amount.currency, &entries, now);
+            rows.push(Companion::insert(insert, entries.len() as u64));
+        }
+        RefundState::Failed => {
+            let payment = next_version().filter(payment::Column::PaymentId.eq(facts.payment_id.0));
+            rows.push(Companion::update(payment.into_query(), 1));
+        }
+        RefundState::Pending | RefundState::Stuck => {}
+    }
+    rows
+}
+
+/// Raises the version of payments.
+fn next_version() -> sea_orm::UpdateMany<payment::Entity> {
+    payment::Entity::update_many()
+        .col_expr(payment::Column::RefundVersion, Expr::col(payment::Column::RefundVersion).add(1))
+}
+
+fn update(write: &RefundWrite<'_>) -> UpdateStatement {
+    let record = write.refund.record();
+    let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
+    refund::Entity::update_many()
+        .filter(refund::Column::RefundId.eq(write.refund.facts.refund_id.0))
+        .filter(refund::Column::Fence.eq(write.fence))
+        .col_expr(refund::Column::State, Expr::value(state_name(record.state)))
+        .col_expr(refund::Column::DueTime, Expr::value(write.due))
+        .col_expr(refund::Column::Attempts, Expr::value(count(record.attempts)))
+        .col_expr(refund::Column::FailedAttempts, Expr::value(count(record.failed_attempts)))
+        .col_expr(refund::Column::Message, Expr::value(record.message.as_str()))
+        .col_expr(refund::Column::EndTime, Expr::value(record.end_time))
+        .into_query()
+}
+
+fn row(refund: &Refund, key: Option<&RequestKey>) -> refund::ActiveModel {
+    let facts = &refund.facts;
+    refund::ActiveModel {
+        refund_id: Set(facts.refund_id.0),
+        payment_id: Set(facts.payment_id.0),
+        purchase_id: Set(facts.purchase_id.0),
+        reservation_id: Set(facts.reservation_id.0),
+        showtime_id: Set(facts.showtime_id.0),
+        currency: Set(facts.chosen.amount.currency.code().to_owned()),
+        amount_minor: Set(facts.chosen.amount.minor),
+        reason: Set(facts.reason.clone()),
+        create_time: Set(facts.create_time),
+        request_id: Set(key.map(|key| key.request_id.0)),
+        caller: Set(key.map(|key| key.caller.clone())),
+        fingerprint: Set(key.map(|key| key.fingerprint.to_vec())),
+        detail: Set(detail(facts)),
+        state: Set(state_name(refund.state()).to_owned()),
+        fence: Set(0),
+        due_time: Set(Some(facts.create_time)),
+        attempts: Set(0),
+        failed_attempts: Set(0),
+        message: Set(String::new()),
+        end_time: Set(None),
+    }
+}
+
+impl Store {
+    /// Begins a refund, if the payment still has this version. Returns whether it has begun.
+    ///
+    /// # Errors
+    /// The database cannot be used. `Constraint`: the same request has begun a refund.
+    pub async fn start_refund(&self, refund: &Refund, version: i64, key: &RequestKey) -> Result<bool, Error> {
+        let rows = start_refunds(&[(refund.clone(), version)], Some(key));
+        self.write_rows("start_refund", &rows).await
+    }
+
+    /// Writes a refund. Returns whether the fence is still that of the refund; if not, nothing was written.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn write_refund(&self, write: &RefundWrite<'_>, now: DateTime<Utc>) -> Result<bool, Error> {
+        self.write_rows("write_refund", &settle_refund(write, now)).await
+    }
+
+    async fn write_rows(&self, name: &'static str, rows: &[Companion]) -> Result<bool, Error> {
+        self.run_transaction(name, async || {
+            let tx = self.begin().await?;
+            for row in rows {
+                if !row.write(&tx).await? {
+                    return tx.rollback(false).await;
+                }
+            }
+            tx.commit(true).await
+        })
+        .await
+    }
+
+    /// The refund that a request has begun, if it has.
+    ///
+    /// # Errors
+    /// The database cannot be used, or has a row that cannot be read.
+    pub async fn refund_of_request(&self, key: &RequestKey) -> Result<Option<StoredRefund>, Error> {
+        self.one_refund(of_request(key.request_id, &key.caller)).await
+    }
+
+    async fn one_refund(&self, query: Select<refund::Entity>) -> Result<Option<StoredRefund>, Error> {
+        read_named("get_refund", async {
+            let pooled = self.0.reads.acquire().await?;
+            let Some(row) = pooled.read(query.one(pooled.connection)).await? else { return Ok(None) };
+            let (fence, fingerprint) = (row.fence, row.fingerprint.clone().unwrap_or_default());
+            Ok(Some(StoredRefund { refund: read(row)?, fence, fingerprint }))
+        })
+        .await
+    }
+
+    /// Refunds with which any instance may go on now, each with its fence, those that are due longest in front.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn due_refunds(&self, now: DateTime<Utc>, limit: u64) -> Result<Vec<(RefundId, i64)>, Error> {
+        read_named("due_refunds", async {
+            let pooled = self.0.reads.acquire().await?;
+            let due = due_refunds(now, limit).into_tuple::<(Uuid, i64)>();
+            let rows = pooled.read(due.all(pooled.connection)).await?;
+            Ok(rows.into_iter().map(|(id, fence)| (RefundId(id), fence)).collect())
+        })
+        .await
+    }
+
+    /// Goes on with a refund that has this fence, unless somebody else was faster. Its fence is then the next one.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn take_refund(
+        &self,
+        (id, fence): (RefundId, i64),
+        due: DateTime<Utc>,
+    ) -> Result<Option<StoredRefund>, Error> {
+        let take = refund::Entity::update_many()
+            .filter(refund::Column::RefundId.eq(id.0))
+            .filter(refund::Column::Fence.eq(fence))
+            .col_expr(refund::Column::Fence, Expr::value(fence + 1))
+            .col_expr(refund::Column::DueTime, Expr::value(Some(due)));
+        if !self.write_rows("take_refund", &[Companion::update(take.into_query(), 1)]).await? {
+            return Ok(None);
+        }
+        let taken = self.one_refund(refund::Entity::find_by_id(id.0)).await?;
+        Ok(taken.filter(|taken| taken.fence == fence + 1))
+    }
+}
+
+/// The refunds of these payments, the oldest first. A payment that never had one is not asked for. What was given back of the
+/// payments is then what these refunds say, since one may have ended after the payments were read.
+pub(super) async fn refunds_of(
+    pooled: &PoolConnection<'_>,
+    payments: &mut [payment::Model],
+) -> Result<Vec<Refund>, Error> {
+    let ids: Vec<_> = payments.iter().filter(|row| row.refund_version > 0).map(|row| row.payment_id).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let query = of_payments(pooled.backend(), ids.into_iter());
+    let rows = pooled.read(query.all(pooled.connection)).await?;
+    let mut refunds = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    refunds.sort_by_key(|refund| (refund.facts.create_time, refund.facts.refund_id));
+    for row in payments {
+        let done = refunds.iter().filter(|refund| refund.state() == RefundState::Done);
+        let done = done.filter(|refund| refund.facts.payment_id.0 == row.payment_id);
+        let refunded: i64 = done.map(|refund| refund.facts.chosen.amount.minor).sum();
+        if refunded > row.refunded_minor {
+            let is_all = refunded >= row.amount_minor;
+            let state = if is_all { PaymentState::Refunded } else { PaymentState::PartiallyRefunded };
+            payment_state_name(state).clone_into(&mut row.state);
+            row.refunded_minor = refunded;
+        }
+    }
+    Ok(refunds)
+}
+
+/// The query for the refunds of payments.
+pub(super) fn of_payments(backend: sea_orm::DbBackend, ids: impl Iterator<Item = Uuid>) -> Select<refund::Entity> {
+    refund::Entity::find().filter(dialect::is_among(backend, refund::Column::PaymentId, ids))
+}
+
+/// The query for the refund that a request has begun.
+pub(super) fn of_request(request_id: RequestId, caller: &str) -> Select<refund::Entity> {
+    refund::Entity::find().filter(refund::Column::RequestId.eq(request_id.0)).filter(refund::Column::Caller.eq(caller))
+}
+
+/// The query for refunds that are due.
+pub(super) fn due_refunds(now: DateTime<Utc>, limit: u64) -> Select<refund::Entity> {
+    refund::Entity::find()
+        .select_only()
+        .columns([refund::Column::RefundId, refund::Column::Fence])
+        .filter(refund::Column::DueTime.is_not_null())
+        .filter(refund::Column::DueTime.lte(now))
+        .order_by_asc(refund::Column::DueTime)
+        .order_by_asc(refund::Column::RefundId)
+        .limit(limit)
+}

@@ -1,0 +1,62 @@
+//! A server with a payment gateway of its own, for tests of purchases and of what follows them.
+
+use boxoffice::pb::payments::v1::PaymentState as GatewayState;
+
+use super::{
+    Server, Store,
+    purchases::{Gateway, books},
+    world::Storage,
+};
+
+/// Makes two tests of each of these functions, one for each store.
+macro_rules! in_both_shops {
+    ($($test:ident),+ $(,)?) => {
+        $(mod $test {
+            use crate::harness::{Store, shop::Shop};
+
+            #[tokio::test]
+            async fn sqlite() {
+                Box::pin(super::$test(Shop::open(Store::Sqlite).await)).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                Box::pin(super::$test(Shop::open(Store::Postgres).await)).await;
+            }
+        })+
+    };
+}
+
+/// A server, its payment gateway, and their data.
+pub(crate) struct Shop {
+    pub(crate) server: Server,
+    pub(crate) gateway: Gateway,
+    pub(crate) storage: Storage,
+}
+
+impl Shop {
+    /// Opens one, with a short deadline for calls of the gateway.
+    pub(crate) async fn open(store: Store) -> Self {
+        Self::with(store, &[]).await
+    }
+
+    pub(crate) async fn with(store: Store, options: &[(&str, &str)]) -> Self {
+        let storage = Storage::new(store).await;
+        let gateway = Gateway::start(storage.folder()).await;
+        let setup = storage.setup().with("--payment-gateway-url", gateway.url());
+        let setup = setup.with("--payment-gateway-timeout", "500ms");
+        let setup = options.iter().fold(setup, |setup, (flag, value)| setup.with(flag, *value));
+        Self { server: setup.start().await, gateway, storage }
+    }
+
+    /// The states of all payments at the gateway.
+    pub(crate) async fn charged(&self) -> Vec<GatewayState> {
+        self.gateway.states().await
+    }
+
+    pub(crate) async fn assert_books(&self, expected: &[(&str, i64)]) {
+        let connection = self.storage.connect().await;
+        let expected: Vec<_> = expected.iter().map(|(account, minor)| ((*account).to_owned(), *minor)).collect();
+        assert_eq!(books(&connection).await, expected);
+    }
+}
