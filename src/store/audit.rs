@@ -190,23 +190,21 @@ fn audited(
 
 /// The query for a page of purchases.
 pub(super) fn audited_purchases(after: Option<PurchaseId>, limit: u64) -> Select<purchase::Entity> {
-    let query = purchase::Entity::find().order_by_asc(purchase::Column::PurchaseId).limit(limit);
-    match after {
-        Some(after) => query.filter(purchase::Column::PurchaseId.gt(after.0)),
-        None => query,
-    }
+    let after = after.map_or(Uuid::nil(), |after| after.0);
+    purchase::Entity::find()
+        .filter(purchase::Column::PurchaseId.gt(after))
+        .order_by_asc(purchase::Column::PurchaseId)
+        .limit(limit)
 }
 
 /// The query for a page of the ids that money entries name.
 pub(super) fn audited_entries(after: Option<PaymentId>, limit: u64) -> Select<money_entry::Entity> {
-    let query = money_entry::Entity::find()
+    let after = after.map_or(Uuid::nil(), |after| after.0);
+    money_entry::Entity::find()
         .select_only()
         .column(money_entry::Column::PaymentId)
         .distinct()
+        .filter(money_entry::Column::PaymentId.gt(after))
         .order_by_asc(money_entry::Column::PaymentId)
-        .limit(limit);
-    match after {
-        Some(after) => query.filter(money_entry::Column::PaymentId.gt(after.0)),
-        None => query,
-    }
+        .limit(limit)
 }
