@@ -167,7 +167,7 @@ async fn what_is_wrong_with_the_books_is_found(shop: Shop) {
         (
             format!("UPDATE reservations SET purchase_id = NULL WHERE reservation_id = {reservation}"),
             format!("UPDATE reservations SET purchase_id = {completed} WHERE reservation_id = {reservation}"),
-            "is completed, and no seats are sold under purchase",
+            "is completed, and no seats were sold under purchase",
         ),
         (
             "UPDATE purchases SET state = 'compensated' WHERE state = 'completed'".to_owned(),

@@ -237,7 +237,7 @@ async fn at_the_end_of_the_time_for_a_payment_it_is_taken_or_not_and_never_both(
                 match at % 4 {
                     0 => drop(tokio::join!(approves, back(), back())),
                     1 => drop(tokio::join!(approves, back(), give_up(server, &waits))),
-                    2 => approves.await,
+                    2 => drop(approves.await),
                     _ => {}
                 }
                 let ended = ended(server, &waits).await;

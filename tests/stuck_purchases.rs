@@ -3,8 +3,8 @@
 use boxoffice::pb::{
     boxoffice::v1::{
         ListStuckPurchasesRequest, PaymentState, Purchase, PurchaseNoteAction, PurchaseOutcome, PurchaseState,
-        PurchaseStepName, PurchaseStepState, ReservationState, ResumePurchaseRequest, SettlePurchaseRequest,
-        StuckPurchase,
+        PurchaseStepName, PurchaseStepState, Reservation, ReservationState, ResumePurchaseRequest,
+        SettlePurchaseRequest, StuckPurchase,
     },
     payments::v1::PaymentState as GatewayState,
 };
@@ -139,15 +139,15 @@ async fn a_purchase_that_is_stuck_goes_on_when_it_is_resumed(shop: Shop) {
     assert_eq!(shop.books().await.len(), 2);
     let metrics = shop.server.metrics().await;
     let of = |name: &str, labels: &[&str]| metrics.sum(name, labels).unwrap_or_default();
-    assert_eq!(of("boxoffice_purchase_steps_total", &["step=\"authorize\"", "outcome=\"done\""]).round(), 1.0);
-    assert_eq!(of("boxoffice_purchase_steps_total", &["step=\"capture\"", "outcome=\"failed\""]).round(), 2.0);
-    assert_eq!(of("boxoffice_purchase_ended_total", &["state=\"completed\""]).round(), 1.0);
-    assert_eq!(of("boxoffice_purchase_duration_seconds_count", &["state=\"completed\""]).round(), 1.0);
+    assert!((of("boxoffice_purchase_steps_total", &["step=\"authorize\"", "outcome=\"done\""]) - 1.0).abs() < 0.5);
+    assert!((of("boxoffice_purchase_steps_total", &["step=\"capture\"", "outcome=\"failed\""]) - 2.0).abs() < 0.5);
+    assert!((of("boxoffice_purchase_ended_total", &["state=\"completed\""]) - 1.0).abs() < 0.5);
+    assert!((of("boxoffice_purchase_duration_seconds_count", &["state=\"completed\""]) - 1.0).abs() < 0.5);
 }
 
 async fn a_purchase_whose_void_is_refused_goes_on_when_it_is_resumed(shop: Shop) {
     let stuck = shop.stuck("A1", "tok_capture_fails", Wrong::Void).await;
-    assert_eq!(stuck.reservation.as_ref().map(|it| it.state()), Some(ReservationState::Confirmed));
+    assert_eq!(stuck.reservation.as_ref().map(Reservation::state), Some(ReservationState::Confirmed));
     let resumed = shop.resume(&stuck, "voids work again").await.expect("it is stuck");
     let undone = until_state(&shop.server, &resumed, PurchaseState::Compensated).await;
     assert_eq!(undone.payments[0].state(), PaymentState::Voided);
@@ -162,7 +162,7 @@ async fn a_sold_purchase_is_settled_as_completed_with_its_money(shop: Shop) {
     assert_eq!((settled.state(), &settled.failure), (PurchaseState::Completed, &None), "{settled:#?}");
     assert!(settled.complete_time.is_some());
     assert_eq!(settled.payments[0].state(), PaymentState::Completed);
-    assert_eq!(settled.reservation.as_ref().map(|it| it.state()), Some(ReservationState::Confirmed));
+    assert_eq!(settled.reservation.as_ref().map(Reservation::state), Some(ReservationState::Confirmed));
     let total = settled.total.clone().expect("a total");
     let minor = total.units * 100 + i64::from(total.nanos / 10_000_000);
     assert_eq!(shop.books().await, [("gateway".to_owned(), minor), ("sales".to_owned(), -minor)]);
@@ -176,7 +176,7 @@ async fn a_sold_purchase_is_settled_as_compensated_and_its_seats_are_free(shop: 
     let settled = shop.settle(&stuck, PurchaseOutcome::Compensated).await.expect("it is stuck");
     assert_eq!(settled.state(), PurchaseState::Compensated, "{settled:#?}");
     assert_eq!(settled.payments[0].state(), PaymentState::Voided);
-    assert_eq!(settled.reservation.as_ref().map(|it| it.state()), Some(ReservationState::Cancelled));
+    assert_eq!(settled.reservation.as_ref().map(Reservation::state), Some(ReservationState::Cancelled));
     shop.assert_free(&stuck, "A1").await;
     assert!(shop.books().await.is_empty());
 }
@@ -211,7 +211,7 @@ async fn of_many_operators_one_is_first(shop: Shop) {
         let is_completed = ended.state() == PurchaseState::Completed;
         assert_eq!(entries.iter().map(|(_, minor)| minor).sum::<i64>(), 0, "{entries:?}");
         if sold {
-            let state = ended.reservation.as_ref().map(|it| it.state());
+            let state = ended.reservation.as_ref().map(Reservation::state);
             let expected = if is_completed { ReservationState::Confirmed } else { ReservationState::Cancelled };
             assert_eq!((state, entries.len()), (Some(expected), if is_completed { 2 } else { 0 }));
         } else {

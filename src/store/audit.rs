@@ -4,6 +4,7 @@
 
 use std::{collections::HashMap, time::Instant};
 
+use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait as _, DatabaseTransaction, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _, Select, prelude::Uuid,
@@ -12,7 +13,7 @@ use sea_orm::{
 use super::{
     deadline::bounded,
     dialect,
-    entities::{money_entry, payment, purchase, reservation},
+    entities::{money_entry, payment, purchase, refund, reservation},
     errors::Error,
     handle::Store,
     rows::purchase::{payment as read_payment, read_state},
@@ -25,6 +26,9 @@ use crate::{
     },
     telemetry::metrics,
 };
+
+/// The purchase, the state and the time of confirmation of a reservation.
+type Sale = (Option<Uuid>, String, Option<DateTime<Utc>>);
 
 /// The statements of one snapshot, of which each may take the pool's timeout.
 const STATEMENTS: u32 = 5;
@@ -40,6 +44,8 @@ pub struct AuditedPurchase {
     pub payments: Vec<AuditedPayment>,
     /// Whether its reservation is sold, and sold under this purchase.
     pub is_sold: bool,
+    /// Whether it was sold under this purchase, also if the seats were given up later.
+    pub was_sold: bool,
 }
 
 /// A payment with its money entries.
@@ -51,6 +57,8 @@ pub struct AuditedPayment {
     pub purchase_state: Option<PurchaseState>,
     /// Its entries.
     pub entries: Vec<AuditedEntry>,
+    /// Whether a refund of it has not ended, so that the gateway may have given back what is not in the books yet.
+    pub is_refunding: bool,
 }
 
 /// A money entry.
@@ -86,11 +94,17 @@ impl Store {
             let reserved = purchases.iter().map(|row| row.reservation_id);
             let reservations = reservation::Entity::find()
                 .select_only()
-                .columns([reservation::Column::PurchaseId, reservation::Column::State])
+                .columns([
+                    reservation::Column::PurchaseId,
+                    reservation::Column::State,
+                    reservation::Column::ConfirmTime,
+                ])
                 .filter(dialect::is_among(backend, reservation::Column::ReservationId, reserved));
-            let reservations = reservations.into_tuple::<(Option<Uuid>, String)>().all(tx).await?;
-            let sold: Vec<_> =
-                reservations.into_iter().filter(|(_, state)| state == "confirmed").filter_map(|(id, _)| id).collect();
+            let sales = reservations.into_tuple::<Sale>().all(tx).await?.into_iter();
+            let sales =
+                sales.filter_map(|(id, state, confirm_time)| confirm_time.and(Some((id?, state == "confirmed"))));
+            let sales: HashMap<Uuid, bool> = sales.collect();
+            let refunding = refunding(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
             let mut of_purchase: HashMap<_, Vec<_>> = HashMap::new();
             for row in payments {
                 of_purchase.entry(row.purchase_id).or_default().push(row);
@@ -98,12 +112,13 @@ impl Store {
             let read = |row: purchase::Model| {
                 let state = read_state(&row)?;
                 let payments = of_purchase.remove(&row.purchase_id).unwrap_or_default().into_iter();
-                let payments = payments.map(|payment| audited(payment, Some(state), &mut entries));
+                let payments = payments.map(|payment| audited(payment, Some(state), &mut entries, &refunding));
                 Ok(AuditedPurchase {
                     purchase_id: PurchaseId(row.purchase_id),
                     state,
                     payments: payments.collect::<Result<_, _>>()?,
-                    is_sold: sold.contains(&row.purchase_id),
+                    is_sold: sales.get(&row.purchase_id).is_some_and(|still| *still),
+                    was_sold: sales.contains_key(&row.purchase_id),
                 })
             };
             purchases.into_iter().map(read).collect()
@@ -120,6 +135,7 @@ impl Store {
             let among = dialect::is_among(backend, payment::Column::PaymentId, ids.iter().map(|id| id.0));
             let payments = payment::Entity::find().filter(among).all(tx).await?;
             let mut entries = entries(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
+            let refunding = refunding(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
             let of = payments.iter().map(|row| row.purchase_id);
             let among = dialect::is_among(backend, purchase::Column::PurchaseId, of);
             let purchases = purchase::Entity::find().filter(among).all(tx).await?;
@@ -129,7 +145,7 @@ impl Store {
                 .into_iter()
                 .map(|row| {
                     let state = states.get(&row.purchase_id).copied();
-                    audited(row, state, &mut entries)
+                    audited(row, state, &mut entries, &refunding)
                 })
                 .collect()
         })
@@ -179,13 +195,29 @@ async fn entries(
     Ok(entries)
 }
 
+/// Which of these payments have a refund that has not ended.
+async fn refunding(
+    tx: &DatabaseTransaction,
+    backend: DbBackend,
+    payments: impl Iterator<Item = Uuid>,
+) -> Result<Vec<Uuid>, Error> {
+    let open = refund::Entity::find()
+        .select_only()
+        .column(refund::Column::PaymentId)
+        .filter(dialect::is_among(backend, refund::Column::PaymentId, payments))
+        .filter(refund::Column::State.is_in(["pending", "stuck"]));
+    Ok(open.into_tuple().all(tx).await?)
+}
+
 fn audited(
     row: payment::Model,
     purchase_state: Option<PurchaseState>,
     entries: &mut HashMap<Uuid, Vec<AuditedEntry>>,
+    refunding: &[Uuid],
 ) -> Result<AuditedPayment, Error> {
     let entries = entries.remove(&row.payment_id).unwrap_or_default();
-    Ok(AuditedPayment { payment: read_payment(row)?, purchase_state, entries })
+    let is_refunding = refunding.contains(&row.payment_id);
+    Ok(AuditedPayment { payment: read_payment(row)?, purchase_state, entries, is_refunding })
 }
 
 /// The query for a page of purchases.

@@ -22,8 +22,8 @@ use super::{
     timing::read_named,
 };
 use crate::domain::{
-    ids::{PaymentId, PurchaseId, ShowtimeId},
-    purchase::{Payment, Purchase, PurchaseState},
+    ids::{PurchaseId, ShowtimeId},
+    purchase::{Purchase, PurchaseState},
     refund::Refund,
     reservation::CustomerId,
 };

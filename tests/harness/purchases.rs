@@ -5,7 +5,7 @@ pub(crate) mod ends;
 use std::time::Duration;
 
 use boxoffice::pb::boxoffice::{
-    demo::v1::GatewayFaultSettings,
+    demo::v1::{CompleteActionRequest, GatewayFaultSettings, gateway_faults_client::GatewayFaultsClient},
     v1::{
         CancelPurchaseRequest, ContinuePurchaseRequest, GetPurchaseRequest, PaymentChoice, PaymentMethod, Purchase,
         PurchaseState, PurchaseStep, PurchaseStepName, PurchaseStepState, PurchaseTicketsRequest, Reservation,
@@ -13,7 +13,10 @@ use boxoffice::pb::boxoffice::{
     },
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
-use tonic::{Status, transport::Channel};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
 
 pub(crate) use super::gateway::Gateway;
 use super::{Server, eventually, request_id, seats::seats};

@@ -203,7 +203,7 @@ impl Shoppers {
                     let both = [self.go_on(at, &purchase, None), self.go_on(at + 1, &purchase, None)];
                     join_all(both).await.pop().expect("two answers")
                 }
-                _ => self.go_on(at, &purchase, card(token(random))).await,
+                _ => self.go_on(at, &purchase, Some(card(token(random)))).await,
             };
             let Ok(next) = next else { return };
             purchase = next;

@@ -31,7 +31,7 @@ pub(super) fn is_open(state: PurchaseState) -> bool {
 /// Whether money was taken and is in the books.
 fn was_taken(state: PaymentState) -> bool {
     match state {
-        PaymentState::Completed | PaymentState::Refunded => true,
+        PaymentState::Completed | PaymentState::PartiallyRefunded | PaymentState::Refunded => true,
         PaymentState::Pending
         | PaymentState::Processing
         | PaymentState::Authorized
@@ -58,8 +58,8 @@ pub(super) fn purchase(purchase: &AuditedPurchase) -> Vec<String> {
         let payment_id = payment.payment.payment_id;
         if purchase.state == PurchaseState::Compensated {
             found.push(format!("purchase {id} is compensated, and its payment {payment_id} is completed"));
-        } else if !purchase.is_sold {
-            found.push(format!("payment {payment_id} is completed, and no seats are sold under purchase {id}"));
+        } else if !purchase.was_sold {
+            found.push(format!("payment {payment_id} is completed, and no seats were sold under purchase {id}"));
         }
     }
     let taken = purchase.payments.iter().filter(|one| was_taken(one.payment.state)).count();
@@ -145,7 +145,7 @@ pub(super) fn difference(report: &PaymentReport, known: Option<&AuditedPayment>)
         let (there, here) = (money(report.captured_minor), money(here.captured));
         return Some(format!("payment {key}: the gateway has captured {there}, the books have {here}"));
     }
-    if here.refunded != report.refunded_minor {
+    if here.refunded != report.refunded_minor && !known.is_refunding {
         let (there, here) = (money(report.refunded_minor), money(here.refunded));
         return Some(format!("payment {key}: the gateway has refunded {there}, the books have {here}"));
     }

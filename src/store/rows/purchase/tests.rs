@@ -161,6 +161,7 @@ fn rows(written: &Purchase) -> (purchase::Model, Vec<payment::Model>) {
         token: payment.token.clone(),
         decline_code: payment.decline_code.clone(),
         process_time: payment.process_time,
+        refund_version: 0,
     };
     (row, written.payments().iter().map(payment).collect())
 }
