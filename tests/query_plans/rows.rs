@@ -66,6 +66,7 @@ pub(super) async fn with_many_rows(store: Store) -> (World, String) {
         &*purchases(store),
         PAYMENTS,
         &*refunds(store),
+        NOTES,
         &*lapses,
         "ANALYZE",
     ] {
@@ -92,6 +93,10 @@ const PAYMENTS: &str = "INSERT INTO payments (payment_id, purchase_id, ordinal, 
      amount_minor, create_time, refunded_minor, state, token, decline_code, process_time, refund_version) \
      SELECT purchase_id, purchase_id, 0, customer_id, reservation_id, 'credit_card', 'EUR', 950, create_time, 0, 'completed', \
      '', '', create_time, 1 FROM purchases";
+
+/// Makes a note of each purchase.
+const NOTES: &str = "INSERT INTO purchase_notes (purchase_id, note_id, create_time, caller, action, note) \
+     SELECT purchase_id, purchase_id, create_time, '', 'resumed', 'a note' FROM purchases";
 
 /// Makes a purchase for each reservation, of which one in a hundred is due, every second one is running, and one in a thousand
 /// is stuck.

@@ -125,16 +125,14 @@ impl App {
             if held.purchase.notice_time(now) && !self.keep(&mut held, now).await? {
                 return Ok(());
             }
-            // At the end of the process the purchase is left to others at once.
-            if self.0.tasks.is_closed() && !held.purchase.has_ended() {
-                return self.leave(&held, now).await;
-            }
             let goes_on = match held.purchase.next_action(now) {
                 Action::End => {
                     attempts::ended(&held.purchase, now);
                     return Ok(());
                 }
                 Action::Wait(until) if until - now > NAP => return Ok(()),
+                // At the end of the process the purchase is left to others at once.
+                _ if self.0.tasks.is_closed() => return self.leave(&held, now).await,
                 Action::Wait(until) => {
                     time::sleep((until - now).to_std().unwrap_or_default()).await;
                     true
