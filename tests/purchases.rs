@@ -60,7 +60,7 @@ async fn a_hold_is_bought_and_the_books_balance(shop: Shop) {
     let receipt = payments.get_receipt(which).await.expect("it is completed").into_inner().receipt.expect("a receipt");
     assert_eq!((&receipt.number, &receipt.total), (&bought.number, &bought.total));
     let lines: Vec<_> = receipt.lines.iter().map(|line| (line.text.as_str(), line.released)).collect();
-    assert_eq!(lines, [("A1", false), ("A2", false)]);
+    assert_eq!(lines, [("A1 Standard", false), ("A2 Standard", false)]);
     assert!(receipt.text.contains(&bought.number) && receipt.html.contains("<td>Total</td>"), "{receipt:?}");
     // The seats are taken for good.
     let status = buy(&shop.server, of_hold(&held, "tok_ok")).await.expect_err("it is sold");

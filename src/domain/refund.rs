@@ -14,8 +14,6 @@ use super::ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId};
 
 pub use choice::{Chosen, RefundRefusal, RefundWish, blocked, choose, choose_released, left};
 
-/// The attempts without an answer after which a refund is left to an operator. They take about half an hour.
-pub const MAX_ATTEMPTS: u32 = 25;
 /// The most of the first pause between two attempts, and of the longest.
 const FIRST_PAUSE: TimeDelta = TimeDelta::milliseconds(100);
 const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(5);
@@ -206,12 +204,9 @@ impl Refund {
             RefundAnswer::Done => self.end(RefundState::Done, String::new(), now),
             RefundAnswer::Failed { code } => self.end(RefundState::Failed, code, now),
             RefundAnswer::Differs { message } => self.stick(message),
+            // A refund may take days, so this one is asked for until there is an answer.
             RefundAnswer::Unknown { message } => {
-                self.record.failed_attempts += 1;
-                if self.record.failed_attempts >= MAX_ATTEMPTS {
-                    self.stick(message);
-                    return;
-                }
+                self.record.failed_attempts = self.record.failed_attempts.saturating_add(1);
                 self.record.message = message;
                 self.pause(self.record.failed_attempts, fraction, now);
             }

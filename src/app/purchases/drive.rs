@@ -20,7 +20,7 @@ use crate::{
         seating::{Command, Refusal},
     },
     ledger::Request,
-    payments::Trouble,
+    payments::{self, Trouble},
     store::{
         self, MoneyEntry, PurchaseWrite, StoredPurchase,
         planted::{self, Bug},
@@ -92,7 +92,16 @@ impl App {
             else {
                 continue;
             };
-            let Some(stored) = self.0.store.purchase(due.purchase_id).await? else { continue };
+            let stored = match self.0.store.purchase(due.purchase_id).await {
+                Ok(Some(stored)) => stored,
+                Ok(None) => continue,
+                // One that cannot be read does not keep the others waiting.
+                Err(error @ store::Error::Unreadable { .. }) => {
+                    tracing::error!(error = &error as &dyn StdError, "a purchase cannot be read");
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if stored.fence != fence {
                 continue;
             }
@@ -154,7 +163,8 @@ impl App {
     async fn begin_again(&self, held: &mut Held) -> Result<bool, Error> {
         let now = self.0.clock.now();
         held.purchase.taken_over(now);
-        if held.purchase.position() == Position::Authorizing {
+        let free = held.purchase.position() == Position::Confirming && held.purchase.total().minor == 0;
+        if held.purchase.position() == Position::Authorizing || free {
             // Whoever began compares the price before the gateway is asked, and may not have come to it.
             let found = self.0.store.reservation(held.purchase.facts.reservation_id, now).await?;
             if found.is_some_and(|found| found.reservation.remaining_total() != held.purchase.total()) {
@@ -293,7 +303,12 @@ impl App {
             Err(Trouble::NotFound) => {
                 held.purchase.unknown("the gateway does not know it", self.0.clock.fraction(), now);
             }
-            Err(trouble @ Trouble::Refused { .. }) => held.purchase.refused(&trouble.to_string(), now),
+            Err(trouble @ Trouble::Refused { code, .. }) if action != Action::AskGateway && is_final(code) => {
+                held.purchase.refused(&trouble.to_string(), now);
+            }
+            Err(trouble @ Trouble::Refused { .. }) => {
+                held.purchase.unknown(&trouble.to_string(), self.0.clock.fraction(), now);
+            }
             Err(trouble @ Trouble::Differs { .. }) => held.purchase.stick(&trouble.to_string(), now),
         }
         let entries = match held.purchase.position() {
@@ -363,6 +378,11 @@ impl App {
         let entries = accounts.into_iter().filter(|(_, minor)| *minor != 0);
         Ok(entries.map(|(account, minor)| (payment.payment_id, "capture", MoneyEntry { account, minor })).collect())
     }
+}
+
+/// Whether a refusal of the gateway says that the request itself is refused, and not who sends it.
+fn is_final(code: payments::Refusal) -> bool {
+    matches!(code, payments::Refusal::InvalidArgument | payments::Refusal::FailedPrecondition)
 }
 
 /// Why the ledger refuses, for the steps of a purchase.

@@ -8,7 +8,7 @@ use crate::{
         ids::PaymentId,
         purchase::{Action, GatewayAnswer, Payment, PaymentMethod, Purchase},
     },
-    payments::{Authorize, GatewayState, Operation, OperationState, PaymentReport, Trouble},
+    payments::{Authorize, GatewayState, Operation, OperationState, PaymentReport, Refusal, Trouble},
     store::planted::{self, Bug},
 };
 
@@ -27,7 +27,7 @@ impl App {
         let payment = renamed.as_ref().unwrap_or(payment);
         let gateway = &self.0.purchases.options.gateway;
         let (report, operation) = match action {
-            Action::Capture => (gateway.capture(&operation(payment, CAPTURE)).await, CAPTURE),
+            Action::Capture => (self.capture(payment).await, CAPTURE),
             Action::Void => (self.void(payment).await, VOID),
             Action::Refund => (gateway.refund(&operation(payment, REFUND)).await, REFUND),
             Action::AskGateway => (gateway.payment(&payment.key()).await, AUTHORIZE),
@@ -36,15 +36,40 @@ impl App {
         report.map(|report| answer(&report, payment, operation))
     }
 
-    /// Voids a payment. A gateway that has taken the money already refuses, and says so when it is asked how the payment stands.
+    /// Takes the money. An attempt before may have done so and had no answer, so a refusal is looked at a second time.
+    async fn capture(&self, payment: &Payment) -> Result<PaymentReport, Trouble> {
+        let captured = self.0.purchases.options.gateway.capture(&operation(payment, CAPTURE)).await;
+        self.unless_decided(payment, captured, |state| matches!(state, GatewayState::Captured)).await
+    }
+
+    /// Voids a payment. A gateway refuses that if it has taken the money, or if there is nothing to void.
     async fn void(&self, payment: &Payment) -> Result<PaymentReport, Trouble> {
-        let gateway = &self.0.purchases.options.gateway;
-        match gateway.void(&operation(payment, VOID)).await {
-            Err(refused @ Trouble::Refused { .. }) => match gateway.payment(&payment.key()).await {
-                Ok(report) if report.state == GatewayState::Captured => Ok(report),
-                _ => Err(refused),
-            },
-            other => other,
+        let voided = self.0.purchases.options.gateway.void(&operation(payment, VOID)).await;
+        let is_decided = |state: &GatewayState| {
+            matches!(state, GatewayState::Captured | GatewayState::Voided | GatewayState::Declined { .. })
+        };
+        let report = self.unless_decided(payment, voided, is_decided).await?;
+        match report.operation(&payment.operation_key(VOID)).map(|operation| &operation.state) {
+            Some(OperationState::Failed { code }) if !is_decided(&report.state) => {
+                let message = format!("the void failed: {code}");
+                Err(Trouble::Refused { code: Refusal::FailedPrecondition, message })
+            }
+            _ => Ok(report),
+        }
+    }
+
+    /// What was answered, unless it is a refusal and the payment is in a state that says why.
+    async fn unless_decided(
+        &self,
+        payment: &Payment,
+        answer: Result<PaymentReport, Trouble>,
+        is_decided: impl Fn(&GatewayState) -> bool,
+    ) -> Result<PaymentReport, Trouble> {
+        let Err(refused @ Trouble::Refused { .. }) = answer else { return answer };
+        match self.0.purchases.options.gateway.payment(&payment.key()).await {
+            Ok(report) if is_decided(&report.state) => Ok(report),
+            Ok(_) | Err(Trouble::Refused { .. } | Trouble::NotFound) => Err(refused),
+            Err(unknown) => Err(unknown),
         }
     }
 }

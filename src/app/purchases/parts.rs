@@ -19,7 +19,7 @@ const MAX_AT_WORK: usize = 16_384;
 const MAX_WATCHERS: usize = 1_000;
 /// The most payments that are remembered because they wait for their customer. Others are found by asking the gateway.
 const MAX_AWAITING: u64 = 20_000;
-/// Nobody else goes on with a purchase for as long as a call of the gateway may take, and this.
+/// Nobody else goes on with a purchase for as long as two calls of the gateway may take, and this.
 const LEASE: Duration = Duration::from_secs(5);
 
 /// How purchases are paid for.
@@ -50,7 +50,7 @@ pub(in crate::app) struct Purchases {
 
 impl Purchases {
     pub(in crate::app) fn new(options: PaymentOptions) -> Self {
-        let lease = TimeDelta::from_std(options.gateway_timeout + LEASE).unwrap_or(TimeDelta::MAX);
+        let lease = TimeDelta::from_std(2 * options.gateway_timeout + LEASE).unwrap_or(TimeDelta::MAX);
         let awaiting = Cache::builder().max_capacity(MAX_AWAITING).time_to_live(options.action_time).build();
         Self {
             lease,

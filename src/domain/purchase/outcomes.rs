@@ -8,6 +8,8 @@ use super::{
 };
 use crate::domain::money::Money;
 
+/// The attempts after which the pause between two of them is the longest.
+const LONGEST_AFTER: u32 = 9;
 const FREE_OF_CHARGE: &str = "nothing is to be paid";
 
 impl Purchase {
@@ -145,7 +147,8 @@ impl Purchase {
 
     fn ask_again(&mut self, now: DateTime<Utc>) {
         let pause = if self.record.position == Position::AwaitingAction { ASK_EVERY } else { self.growing_pause() };
-        self.record.failed_attempts += 1;
+        // An answer is no failure: it makes the pauses longer, and does not use up the attempts.
+        self.record.failed_attempts = (self.record.failed_attempts + 1).min(LONGEST_AFTER);
         self.put_off(pause, now);
     }
 

@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{
-    Chosen, MAX_ATTEMPTS, Refund, RefundAction, RefundAnswer, RefundFacts, RefundRecord, RefundRefusal, RefundState,
-    RefundWish, choose, choose_released, left,
+    Chosen, Refund, RefundAction, RefundAnswer, RefundFacts, RefundRecord, RefundRefusal, RefundState, RefundWish,
+    choose, choose_released, left,
 };
 use crate::domain::{
     ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId},
@@ -181,16 +181,16 @@ fn the_gateway_is_asked_for_one_operation_until_it_says_what_became_of_it() {
 }
 
 #[test]
-fn after_many_attempts_without_an_answer_it_is_stuck_and_never_before() {
+fn it_is_asked_for_until_there_is_an_answer_however_long_that_takes() {
     let mut refund = Refund::begin(facts(1_000, &[1], true));
-    for attempt in 1..=MAX_ATTEMPTS {
+    for attempt in 1..=1_000 {
         assert_eq!(refund.state(), RefundState::Pending, "{attempt}");
         refund.answered(RefundAnswer::Unknown { message: "no answer".to_owned() }, 1.0, now());
         if let RefundAction::Wait(until) = refund.next_action(now()) {
             assert!(until - now() <= TimeDelta::minutes(5), "{attempt}: {until}");
         }
     }
-    assert_eq!((refund.state(), refund.record().message.as_str()), (RefundState::Stuck, "no answer"));
+    assert_eq!((refund.state(), refund.record().message.as_str()), (RefundState::Pending, "no answer"));
     assert!(refund.counts() && refund.is_open(), "its money may have been given back");
     // A gateway that works on it for days does not make it stuck.
     let mut slow = Refund::begin(facts(1_000, &[1], true));

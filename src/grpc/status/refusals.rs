@@ -118,7 +118,7 @@ fn payment_pending(refused: &Refused, purchase_id: PurchaseId, until: DateTime<U
     failed_precondition(refused, "PAYMENT_PENDING", &message, metadata)
 }
 
-/// No method asks for this yet.
+/// Purchases handle this refusal themselves, so no caller gets it.
 fn not_paying(refused: &Refused) -> Status {
     failed_precondition(refused, "PAYMENT_NOT_BEGUN", "no payment for the reservation is under way", [])
 }
