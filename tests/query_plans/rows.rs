@@ -67,6 +67,7 @@ pub(super) async fn with_many_rows(store: Store) -> (World, String) {
         PAYMENTS,
         &*refunds(store),
         NOTES,
+        ENTRIES,
         &*lapses,
         "ANALYZE",
     ] {
@@ -93,6 +94,11 @@ const PAYMENTS: &str = "INSERT INTO payments (payment_id, purchase_id, ordinal, 
      amount_minor, create_time, refunded_minor, state, token, decline_code, process_time, refund_version) \
      SELECT purchase_id, purchase_id, 0, customer_id, reservation_id, 'credit_card', 'EUR', 950, create_time, 0, 'completed', \
      '', '', create_time, 1 FROM purchases";
+
+/// Makes the entries of each payment.
+const ENTRIES: &str = "INSERT INTO money_entries (payment_id, operation, account, currency, minor, create_time) \
+     SELECT payment_id, 'capture', account, 'EUR', minor, create_time FROM payments, \
+     (SELECT 'gateway' AS account, 950 AS minor UNION ALL SELECT 'sales', -950) AS accounts";
 
 /// Makes a note of each purchase.
 const NOTES: &str = "INSERT INTO purchase_notes (purchase_id, note_id, create_time, caller, action, note) \
