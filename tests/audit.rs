@@ -8,33 +8,16 @@ use boxoffice::pb::{
 use tonic::transport::Endpoint;
 
 use crate::harness::{
-    Server, Store,
-    purchases::{Gateway, buy, give_up, of_seats, until_state},
+    purchases::{buy, give_up, of_seats, until_state},
     request_id,
     seats::showtime,
     server::binary,
+    shop::WrongShop,
     supervisor,
-    world::Storage,
-    wrong_gateway::{Wrong, WrongGateway},
+    wrong_gateway::Wrong,
 };
 
-/// The data of a server that has sold something, with a payment gateway.
-struct Shop {
-    server: Server,
-    wrong: WrongGateway,
-    gateway: Gateway,
-    storage: Storage,
-}
-
-impl Shop {
-    async fn open(store: Store) -> Self {
-        let storage = Storage::new(store).await;
-        let gateway = Gateway::start(storage.folder()).await;
-        let wrong = WrongGateway::before(gateway.url());
-        let server = storage.setup().with("--payment-gateway-url", wrong.url()).start().await;
-        Self { server, wrong, gateway, storage }
-    }
-
+impl WrongShop {
     /// Two purchases are completed and two compensated, one after its sale.
     async fn sell(&self) {
         let showtime = showtime(&self.server).await;
@@ -79,33 +62,14 @@ impl Shop {
     }
 }
 
-/// Makes two tests of each of these functions, one for each store.
-macro_rules! in_both_shops {
-    ($($test:ident),+ $(,)?) => {
-        $(mod $test {
-            use crate::{audit::Shop, harness::Store};
-
-            #[tokio::test]
-            async fn sqlite() {
-                Box::pin(super::$test(Shop::open(Store::Sqlite).await)).await;
-            }
-
-            #[tokio::test]
-            async fn postgres() {
-                Box::pin(super::$test(Shop::open(Store::Postgres).await)).await;
-            }
-        })+
-    };
-}
-
-in_both_shops!(
+in_both_shops!(WrongShop:
     books_that_balance_are_said_to_balance,
     purchases_that_are_stuck_are_counted_and_not_judged,
     what_is_wrong_with_the_books_is_found,
     what_the_gateway_says_otherwise_is_found,
 );
 
-async fn books_that_balance_are_said_to_balance(mut shop: Shop) {
+async fn books_that_balance_are_said_to_balance(mut shop: WrongShop) {
     shop.sell().await;
     if !shop.storage.is_postgres() {
         let (code, printed) = shop.audit().await;
@@ -124,7 +88,7 @@ async fn books_that_balance_are_said_to_balance(mut shop: Shop) {
     assert!(printed.contains("not compared with it: ") && printed.contains("the books balance"), "{printed}");
 }
 
-async fn purchases_that_are_stuck_are_counted_and_not_judged(shop: Shop) {
+async fn purchases_that_are_stuck_are_counted_and_not_judged(shop: WrongShop) {
     let showtime = showtime(&shop.server).await;
     shop.wrong.set(Wrong::CapturedAmount);
     let begun = buy(&shop.server, of_seats(&showtime, "ada", "A1", "tok_ok")).await.expect("it begins");
@@ -136,7 +100,7 @@ async fn purchases_that_are_stuck_are_counted_and_not_judged(shop: Shop) {
     assert!(printed.contains("0 completed, 0 compensated; not judged: 1 running, 1 stuck"), "{printed}");
 }
 
-async fn what_is_wrong_with_the_books_is_found(shop: Shop) {
+async fn what_is_wrong_with_the_books_is_found(shop: WrongShop) {
     shop.sell().await;
     shop.server.stop().await;
     assert_eq!(shop.audit().await.0, Some(0));
@@ -193,7 +157,7 @@ async fn what_is_wrong_with_the_books_is_found(shop: Shop) {
     shop.assert_finds("there are entries, and no such payment").await;
 }
 
-async fn what_the_gateway_says_otherwise_is_found(mut shop: Shop) {
+async fn what_the_gateway_says_otherwise_is_found(mut shop: WrongShop) {
     shop.sell().await;
     shop.server.stop().await;
     // Another client of the gateway takes money, of which we know nothing.

@@ -98,9 +98,9 @@ async fn only_the_list_for_staff_has_reasons_and_notes(world: World) {
     assert_eq!((names(&on.seats), names(&off.seats)), ("A1 C3".to_owned(), "C3".to_owned()));
     let list = blocked(&world, &showtime).await;
     assert_eq!((list.blocks[0].reason(), &*list.blocks[0].note), (BlockReason::Company, NOTE));
-    let told = format!("{made:?} {refused:?} {again:?} {map:?} {read:?}");
+    let public = format!("{made:?} {refused:?} {again:?} {map:?} {read:?}");
     let in_bytes = |bytes: &[u8]| bytes.windows(NOTE.len()).any(|part| part == NOTE.as_bytes());
-    assert!(!told.contains(NOTE) && !in_bytes(refused.details()) && !in_bytes(again.details()), "{told}");
+    assert!(!public.contains(NOTE) && !in_bytes(refused.details()) && !in_bytes(again.details()), "{public}");
     let log = world.console().to_string();
     assert!(!log.contains(NOTE), "{log}");
 }

@@ -3,12 +3,9 @@
 
 use std::sync::Arc;
 
-use boxoffice::{
-    clock::Clock,
-    pb::boxoffice::v1::{
-        CancelShowtimeRequest, ConfirmVerdict, Reservation, reservations_client::ReservationsClient,
-        showtimes_client::ShowtimesClient,
-    },
+use boxoffice::pb::boxoffice::v1::{
+    CancelShowtimeRequest, ConfirmVerdict, Reservation, reservations_client::ReservationsClient,
+    showtimes_client::ShowtimesClient,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
@@ -20,6 +17,7 @@ use crate::harness::{
     fleet::Fleet,
     history::{Call, History, Operation, Outcome, database_time, row_seats},
     load::{self, Load},
+    moments::Moments,
     proxy::{Cut, Proxy},
     server::Setup,
     supervisor,
@@ -218,22 +216,22 @@ async fn at_the_end_of_a_hold_its_seats_are_sold_or_free_and_never_both() {
     let history = History::default();
     let id = &history.schedule(fleet.channel(0), 6, 1).await;
     let connection = storage.connect().await;
+    let moments = Moments::new();
     let holds = (0..30_usize).map(|at| {
         let (row, first) = (["A", "B", "C", "D", "E", "F"][at / 5], i32::try_from(at % 5).expect("small") * 2 + 1);
         let operation = |customer: &str| Operation::reserve(id, &format!("{customer} {at}"), row, first..=first + 1);
         let (first, rival) = (operation("first"), operation("rival"));
-        let (history, fleet) = (&history, &fleet);
+        let (history, fleet, moments) = (&history, &fleet, &moments);
         async move {
             let held = history.call(fleet.channel(at), id, first).await.expect_reservation();
-            let left = expiry(&held) - Clock::System.now();
-            // From 30 ms before the end to 30 ms after it. Nothing is waited for: whenever the calls come, one of the two is true.
+            // From 30 ms before the end to 30 ms after it. Whenever the calls come, one of the two is true.
             let offset = TimeDelta::milliseconds(2 * i64::try_from(at).expect("small") - 30);
-            tokio::time::sleep((left + offset).to_std().unwrap_or_default()).await;
+            moments.at(expiry(&held) + offset).await;
             let confirm = history.call(fleet.channel(at + 1), id, Operation::confirm(&held.reservation_id));
             tokio::join!(confirm, history.call(fleet.channel(at + 2), id, rival))
         }
     });
-    for (confirmed, taken) in join_all(holds).await {
+    for (confirmed, taken) in moments.run(async || database_time(&connection).await, join_all(holds)).await {
         match confirmed {
             Outcome::Changed { .. } => drop(taken.expect_refusal("SEATS_UNAVAILABLE")),
             other => drop(other.expect_refusal("RESERVATION_EXPIRED")),

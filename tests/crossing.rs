@@ -103,7 +103,7 @@ fn assert_has(now: &Reservation, before: &Reservation, seats: &[Seat]) {
     assert_eq!((&*now.seats, now.seat_count), (seats, before.seat_count));
 }
 
-/// Three reservations move around in one row, at two instances at once. Whoever moves frees seats for the others.
+/// Three reservations move around in one row, at two instances at once. A reservation that moves frees seats for the others.
 #[tokio::test]
 async fn every_reservation_has_as_many_seats_as_before_however_exchanges_overlap() {
     let storage = Storage::new(Store::Postgres).await;
@@ -181,7 +181,7 @@ async fn win_given_back(history: &History, channels: &[Channel]) {
         let (releases, mut won) = tokio::join!(releases, winners(history, channels, id, callers));
         let is_accepted = |outcome: &&Outcome| matches!(outcome, Outcome::Changed { .. });
         assert_eq!(releases.iter().filter(is_accepted).count(), 1, "{releases:?}");
-        // Whoever came too early asks again.
+        // A caller that came too early asks again.
         won.extend(winners(history, channels, id, callers).await);
         assert_eq!(won.len(), 1, "{won:?}");
         owner = won.remove(0);

@@ -1,4 +1,4 @@
-//! How long events are kept, and what a subscriber is told of those that are not.
+//! How long events are kept, and what a subscriber gets instead of those that are not.
 
 use boxoffice::pb::boxoffice::v1::{
     FeedEvent, GetEventFeedRequest, GetEventFeedResponse, Showtime, SubscribeEventsRequest,
@@ -100,7 +100,7 @@ async fn sell_much(server: &Server) -> Vec<Showtime> {
     showtimes
 }
 
-/// Asserts that a subscriber is told that events were deleted, after those before them.
+/// Asserts that a subscriber gets `EVENTS_COMPACTED`, after the events before.
 async fn assert_told(slow: Events) {
     let reading = tokio::time::timeout(DEADLINE, read_to_the_end(slow));
     let (read, status) = reading.await.expect("the stream ends");

@@ -27,6 +27,7 @@ pub(crate) mod kafka;
 pub(crate) mod load;
 pub(crate) mod metrics;
 pub(crate) mod model;
+pub(crate) mod moments;
 pub(crate) mod money;
 pub(crate) mod nats;
 pub(crate) mod nats_proxy;

@@ -102,10 +102,10 @@ async fn free_seats_of_a_hold_that_has_lapsed_are_sold(world: World) {
     let expected =
         ["ShowtimeCreated", "ReservationCreated", "ReservationExpired", "SeatsReleased", "ReservationConfirmed"];
     assert_eq!(types, expected);
-    let Some(Payload::ReservationConfirmed(told)) = read[4].data.clone().and_then(|event| event.payload) else {
+    let Some(Payload::ReservationConfirmed(event)) = read[4].data.clone().and_then(|event| event.payload) else {
         panic!("another event: {:?}", read[4])
     };
-    assert_eq!((told.recovered, told.seats.len(), told.lines.len()), (true, 2, 2));
+    assert_eq!((event.recovered, event.seats.len(), event.lines.len()), (true, 2, 2));
     reserve(&world, these(&showtime, "bob", "A2")).await.expect_err("it is sold");
     // Also if its lapse was recorded before, by what took the seats for a while.
     let second = lapsed(&world, &showtime, "bob", "B1 B2").await;
@@ -136,11 +136,11 @@ async fn money_for_seats_that_others_have_is_due(world: World) {
     let read = until(&mut events, &showtime.showtime_id, due.revision, "RefundDue").await;
     let last = read.last().expect("an event");
     assert_eq!(last.subject, held.reservation_id);
-    let Some(Payload::RefundDue(told)) = last.data.clone().and_then(|event| event.payload) else {
+    let Some(Payload::RefundDue(event)) = last.data.clone().and_then(|event| event.payload) else {
         panic!("another event: {last:?}")
     };
-    assert_eq!((told.amount, &*told.customer_id), (Some(euros(19, 0)), "ada"));
-    assert_eq!(told.tender.map(|tender| tender.method), Some("card".to_owned()));
+    assert_eq!((event.amount, &*event.customer_id), (Some(euros(19, 0)), "ada"));
+    assert_eq!(event.tender.map(|tender| tender.method), Some("card".to_owned()));
     // The money does not make a reservation of it.
     let status = confirm(&world, &held).await.expect_err("it has lapsed");
     assert_refused(&status, Code::FailedPrecondition, "RESERVATION_EXPIRED");

@@ -145,8 +145,8 @@ async fn assert_shown_and_refused(server: &Server, message: &pb::Reservation, pa
     for refused in others.map(|answer| answer.map(drop)).into_iter().chain([exchanged]) {
         let status = refused.expect_err("it is being paid for");
         let about = assert_refused(&status, Code::FailedPrecondition, "PAYMENT_PENDING");
-        let told = DateTime::parse_from_rfc3339(&about["pay_until"]).expect("a time").to_utc();
-        assert_eq!((about["purchase_id"].as_str(), Some(told)), (&*found.purchase_id, paying.pay_until()));
+        let named = DateTime::parse_from_rfc3339(&about["pay_until"]).expect("a time").to_utc();
+        assert_eq!((about["purchase_id"].as_str(), Some(named)), (&*found.purchase_id, paying.pay_until()));
         assert_eq!((&*about["revision"], &about["reservation_id"]), ("3", &found.reservation_id));
     }
     let status =

@@ -124,13 +124,13 @@ async fn a_customer_acts_and_the_purchase_goes_on(shop: Shop) {
     assert_eq!(waits.payments[0].state(), PaymentState::Processing);
     let status = continue_with(&shop.server, &waits, Some(card("tok_ok"))).await.expect_err("the first may succeed");
     assert_refused(&status, Code::FailedPrecondition, "PAYMENT_PENDING");
-    // Who comes back without having done anything waits on.
+    // A customer who comes back without having done anything waits on.
     let waits = continue_with(&shop.server, &waits, None).await.expect("it is asked");
     let waits = until_state(&shop.server, &waits, PurchaseState::AwaitingCustomer).await;
     shop.gateway.complete_action(&waits.payments[0].payment_id, true).await;
     let bought = continue_with(&shop.server, &waits, None).await.expect("it is asked");
     assert_completed(&until_state(&shop.server, &bought, PurchaseState::Completed).await);
-    // Whoever does not come back gets the seats all the same.
+    // A customer who does not come back gets the seats all the same.
     let waits = buy(&shop.server, of_seats(&showtime, "bob", "A2", "tok_action_required")).await.expect("it begins");
     shop.gateway.complete_action(&waits.payments[0].payment_id, true).await;
     assert_completed(&until_state(&shop.server, &waits, PurchaseState::Completed).await);

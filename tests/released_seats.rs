@@ -1,4 +1,4 @@
-//! Seats of a sale that are given back: they are free at once, the others stay sold, and what they were sold for is told.
+//! Seats of a sale that are given back: they are free at once, the others stay sold, and events say what they were sold for.
 
 use boxoffice::pb::boxoffice::{
     events::v1::{self as events, SeatsReleasedReason, event::Payload},

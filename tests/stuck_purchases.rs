@@ -11,33 +11,17 @@ use boxoffice::pb::{
 use tonic::{Code, Status};
 
 use crate::harness::{
-    Server, Store, assert_not_found, assert_refused, assert_violates, eventually,
+    assert_not_found, assert_refused, assert_violates, eventually,
     process::free_port,
-    purchases::{Gateway, books, buy, of_seats, purchase, step, until_state},
+    purchases::{books, buy, of_seats, purchase, step, until_state},
     request_id,
     seats::{reserve, showtime, these},
     server::binary,
-    world::Storage,
-    wrong_gateway::{Wrong, WrongGateway},
+    shop::WrongShop,
+    wrong_gateway::Wrong,
 };
 
-/// A server with a payment gateway that may answer wrongly.
-struct Shop {
-    server: Server,
-    wrong: WrongGateway,
-    gateway: Gateway,
-    storage: Storage,
-}
-
-impl Shop {
-    async fn open(store: Store) -> Self {
-        let storage = Storage::new(store).await;
-        let gateway = Gateway::start(storage.folder()).await;
-        let wrong = WrongGateway::before(gateway.url());
-        let server = storage.setup().with("--payment-gateway-url", wrong.url()).start().await;
-        Self { server, wrong, gateway, storage }
-    }
-
+impl WrongShop {
     /// A purchase of this seat that gets stuck because of what is wrong.
     async fn stuck(&self, seat: &str, token: &str, wrong: Wrong) -> Purchase {
         let showtime = showtime(&self.server).await;
@@ -78,26 +62,7 @@ impl Shop {
     }
 }
 
-/// Makes two tests of each of these functions, one for each store.
-macro_rules! in_both_shops {
-    ($($test:ident),+ $(,)?) => {
-        $(mod $test {
-            use crate::{harness::Store, stuck_purchases::Shop};
-
-            #[tokio::test]
-            async fn sqlite() {
-                Box::pin(super::$test(Shop::open(Store::Sqlite).await)).await;
-            }
-
-            #[tokio::test]
-            async fn postgres() {
-                Box::pin(super::$test(Shop::open(Store::Postgres).await)).await;
-            }
-        })+
-    };
-}
-
-in_both_shops!(
+in_both_shops!(WrongShop:
     a_purchase_that_is_stuck_goes_on_when_it_is_resumed,
     a_purchase_whose_void_is_refused_goes_on_when_it_is_resumed,
     a_sold_purchase_is_settled_as_completed_with_its_money,
@@ -108,7 +73,7 @@ in_both_shops!(
     operators_use_the_command,
 );
 
-async fn a_purchase_that_is_stuck_goes_on_when_it_is_resumed(shop: Shop) {
+async fn a_purchase_that_is_stuck_goes_on_when_it_is_resumed(shop: WrongShop) {
     assert!(shop.list().await.is_empty());
     let stuck = shop.stuck("A1", "tok_ok", Wrong::CapturedAmount).await;
     let failed = step(&stuck, PurchaseStepName::Capture);
@@ -145,7 +110,7 @@ async fn a_purchase_that_is_stuck_goes_on_when_it_is_resumed(shop: Shop) {
     assert!((of("boxoffice_purchase_duration_seconds_count", &["state=\"completed\""]) - 1.0).abs() < 0.5);
 }
 
-async fn a_purchase_whose_void_is_refused_goes_on_when_it_is_resumed(shop: Shop) {
+async fn a_purchase_whose_void_is_refused_goes_on_when_it_is_resumed(shop: WrongShop) {
     let stuck = shop.stuck("A1", "tok_capture_fails", Wrong::Void).await;
     assert_eq!(stuck.reservation.as_ref().map(Reservation::state), Some(ReservationState::Confirmed));
     let resumed = shop.resume(&stuck, "voids work again").await.expect("it is stuck");
@@ -156,7 +121,7 @@ async fn a_purchase_whose_void_is_refused_goes_on_when_it_is_resumed(shop: Shop)
     assert!(shop.books().await.is_empty());
 }
 
-async fn a_sold_purchase_is_settled_as_completed_with_its_money(shop: Shop) {
+async fn a_sold_purchase_is_settled_as_completed_with_its_money(shop: WrongShop) {
     let stuck = shop.stuck("A1", "tok_ok", Wrong::CapturedAmount).await;
     let settled = shop.settle(&stuck, PurchaseOutcome::Completed).await.expect("its seats are sold");
     assert_eq!((settled.state(), &settled.failure), (PurchaseState::Completed, &None), "{settled:#?}");
@@ -171,7 +136,7 @@ async fn a_sold_purchase_is_settled_as_completed_with_its_money(shop: Shop) {
     assert_eq!(purchase(&shop.server, &stuck).await.state(), PurchaseState::Completed);
 }
 
-async fn a_sold_purchase_is_settled_as_compensated_and_its_seats_are_free(shop: Shop) {
+async fn a_sold_purchase_is_settled_as_compensated_and_its_seats_are_free(shop: WrongShop) {
     let stuck = shop.stuck("A1", "tok_ok", Wrong::CapturedAmount).await;
     let settled = shop.settle(&stuck, PurchaseOutcome::Compensated).await.expect("it is stuck");
     assert_eq!(settled.state(), PurchaseState::Compensated, "{settled:#?}");
@@ -181,7 +146,7 @@ async fn a_sold_purchase_is_settled_as_compensated_and_its_seats_are_free(shop: 
     assert!(shop.books().await.is_empty());
 }
 
-async fn a_purchase_that_is_not_sold_cannot_be_settled_as_completed(shop: Shop) {
+async fn a_purchase_that_is_not_sold_cannot_be_settled_as_completed(shop: WrongShop) {
     let stuck = shop.stuck("A1", "tok_ok", Wrong::AuthorizedAmount).await;
     let status = shop.settle(&stuck, PurchaseOutcome::Completed).await.expect_err("its seats are not sold");
     assert_refused(&status, Code::FailedPrecondition, "PURCHASE_NOT_SOLD");
@@ -193,7 +158,7 @@ async fn a_purchase_that_is_not_sold_cannot_be_settled_as_completed(shop: Shop) 
     assert!(shop.books().await.is_empty());
 }
 
-async fn of_many_operators_one_is_first(shop: Shop) {
+async fn of_many_operators_one_is_first(shop: WrongShop) {
     for (seat, sold) in [("A1", true), ("A3", false)] {
         let wrong = if sold { Wrong::CapturedAmount } else { Wrong::AuthorizedAmount };
         let stuck = shop.stuck(seat, "tok_ok", wrong).await;
@@ -220,7 +185,7 @@ async fn of_many_operators_one_is_first(shop: Shop) {
     }
 }
 
-async fn notes_are_demanded_and_have_no_card_number(shop: Shop) {
+async fn notes_are_demanded_and_have_no_card_number(shop: WrongShop) {
     let stuck = shop.stuck("A1", "tok_ok", Wrong::AuthorizedAmount).await;
     for note in ["", " ", "two\nlines", "4111 1111 1111 1111", &"x".repeat(501)] {
         assert_violates(&shop.resume(&stuck, note).await.expect_err("the note is not valid"), &["note"]);
@@ -233,7 +198,7 @@ async fn notes_are_demanded_and_have_no_card_number(shop: Shop) {
     assert_eq!(shop.list().await[0].notes, []);
 }
 
-async fn operators_use_the_command(shop: Shop) {
+async fn operators_use_the_command(shop: WrongShop) {
     let run = |arguments: &[&str]| {
         let mut command = binary();
         command.arg("purchases").args(arguments).args(["--address", shop.server.address()]);

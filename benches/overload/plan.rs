@@ -13,7 +13,7 @@ use crate::contention::messages::NextSeats;
 pub(crate) const WINDOW: Duration = Duration::from_millis(100);
 /// An honest call has this time. A later answer is no use to its caller.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(1);
-/// The same, as it is told to the service.
+/// The same, as the service's option.
 pub(crate) const DEADLINE_HEADER: &str = "1S";
 /// Honest connections, and as many hostile ones.
 pub(crate) const CONNECTIONS: usize = 64;

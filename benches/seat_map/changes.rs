@@ -60,7 +60,7 @@ pub(crate) fn now() -> u64 {
 }
 
 impl Plan {
-    /// Starts making the changes in a process of its own. When that is told to finish, its result is an [`Outcome`].
+    /// Starts making the changes in a process of its own. When that is asked to finish, its result is an [`Outcome`].
     pub(crate) fn start(&self) -> RoleProcess {
         wire::start_role("change", self).0
     }

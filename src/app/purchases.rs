@@ -229,7 +229,7 @@ impl App {
         }
     }
 
-    /// Changes a purchase on which nobody works, and goes on with it. The change says whether it changed anything.
+    /// Changes a purchase that waits, and goes on with it. `change` returns whether it changed anything.
     async fn change_purchase(
         &self,
         which: &PurchaseRef,
@@ -244,7 +244,7 @@ impl App {
                 return Err(refused(stored.purchase.position()));
             }
             let mut changed = stored.purchase.clone();
-            // What has taken too long is given up, whatever is asked.
+            // A payment whose time has passed is given up first.
             let is_late = changed.notice_time(now);
             if !is_late && !change(&mut changed, now).map_err(refused)? {
                 return Ok(stored);

@@ -32,7 +32,7 @@ const STANDARD: (&str, &str) = ("standard", "Standard");
 pub struct TicketType {
     /// Identifies it in its list.
     pub code: String,
-    /// What people are told.
+    /// The name that people read.
     pub name: String,
     /// The price of a seat, in the smallest units of the list's currency.
     pub minor: i64,
@@ -234,8 +234,8 @@ impl PriceList {
         Money { currency: self.currency, minor }
     }
 
-    /// Checks what the types of the fields allow and a list does not, except that the kinds of supplements are unique: whoever reads them
-    /// checks that.
+    /// Checks what the types of the fields allow and a list does not, except that the kinds of supplements are unique: the
+    /// conversion checks that.
     ///
     /// # Errors
     /// Names every flaw under the fields of `PriceList`.

@@ -1,8 +1,8 @@
 //! Purchases: money is taken once and seats are sold for it, or everything is undone.
 //!
-//! A [`Purchase`] is at one [`Position`]. [`Purchase::next_action`] says what is to be done there. Whoever does it gives the
-//! outcome to the methods of `outcomes.rs` and `stuck.rs`, which are the only code that moves a purchase, and stores the purchase before it
-//! does anything else. Nothing here waits, calls or reads a clock, so a purchase that was interrupted anywhere goes on like one
+//! A [`Purchase`] is at one [`Position`]. [`Purchase::next_action`] says what is to be done there. The
+//! outcome goes to the methods of `outcomes.rs` and `stuck.rs`, which are the only code that moves a purchase. The purchase is stored
+//! before the next action. Nothing here waits, calls or reads a clock, so a purchase that was interrupted anywhere goes on like one
 //! that was not.
 
 mod answer;

@@ -48,7 +48,7 @@ pub struct RefundFacts {
     pub chosen: Chosen,
     /// Whether the seats are given up when the money was given back. Otherwise they were given up before.
     pub releases: bool,
-    /// Why, in the words of whoever began it.
+    /// The reason that the request gave.
     pub reason: String,
     /// When it began.
     pub create_time: DateTime<Utc>,

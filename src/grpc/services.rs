@@ -43,7 +43,7 @@ pub(super) struct Service {
 pub struct Watching {
     /// The longest time without a message to a watcher.
     pub heartbeat: Duration,
-    /// Cancelled when the server shuts down, so that watchers are told where to resume.
+    /// Cancelled when the server shuts down, so that watchers are sent the place from which to resume.
     pub shutdown: CancellationToken,
 }
 

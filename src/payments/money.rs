@@ -40,7 +40,7 @@ mod tests {
             [Some(1234), Some(12), Some(1005)]
         );
         for (code, units, nanos) in
-            [("EUR", 1, 1), ("JPY", 1, 500_000_000), ("EUR", -1, 0), ("EUR", 0, -10_000_000), ("XXX", 1, 0), ("", 0, 0)]
+            [("EUR", 1, 1), ("JPY", 1, 500_000_000), ("EUR", -1, 0), ("EUR", 0, -10_000_000), ("ZZZ", 1, 0), ("", 0, 0)]
         {
             assert_eq!(of(code, units, nanos), None, "{code} {units} {nanos}");
         }

@@ -73,7 +73,7 @@ impl PeerStream {
 
     /// Notes from the outcome of a write whether the client takes bytes.
     fn note(&mut self, written: Poll<io::Result<usize>>, context: &Context<'_>) -> Poll<io::Result<usize>> {
-        // A task that has done enough in its turn is told to wait, too.
+        // A task that has used up its turn must wait, too.
         if written.is_pending() && self.blocked.is_none() && has_budget_remaining() {
             self.blocked = Some(self.connection.block());
         } else if written.is_ready() && self.blocked.take().is_some() {
@@ -226,7 +226,7 @@ mod tests {
 
     const BUFFER_BYTES: usize = 8 << 10;
 
-    /// The bytes that one poll reads, or `None` if it is told to wait.
+    /// The bytes that one poll reads, or `None` if it must wait.
     fn poll(stream: &mut PeerStream) -> Option<usize> {
         let mut buffer = [0; BUFFER_BYTES];
         let mut into = ReadBuf::new(&mut buffer);

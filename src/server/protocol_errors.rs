@@ -39,7 +39,7 @@ enum Sent {
     Nothing,
     Http1,
     Http2(Frames),
-    /// The connection was told that it will be closed. What follows is of no interest.
+    /// The client was notified that the connection will be closed. What follows is of no interest.
     Error,
 }
 

@@ -1,7 +1,7 @@
 //! A socket that the runtime can leave alone.
 //!
-//! While a connection is not read, everything that its client sends would still wake the runtime, and take the processor from
-//! whoever has it. So the socket is not registered for that time.
+//! While a connection is not read, everything that its client sends would still wake the runtime, and take the processor
+//! from other tasks. The socket is therefore not registered for that time.
 
 use std::{io, net};
 

@@ -41,7 +41,7 @@ pub enum Bug {
     NewKeyForEachRetry,
     /// A payment of which the gateway says nothing counts as voided.
     NotFoundIsNotCharged,
-    /// Who has lost a purchase to another instance writes it all the same.
+    /// An instance that has lost a purchase to another one writes it all the same.
     NoFence,
     /// Money is taken before the seats are sold.
     CaptureBeforeConfirm,

@@ -314,7 +314,7 @@ fn settings(timeout: Duration, lock_timeout: Duration) -> Vec<(&'static str, Str
         ("idle_in_transaction_session_timeout", millis(statement_timeout * 4)),
         // An acknowledged change is durable, whatever the server's default is.
         ("synchronous_commit", "on".to_owned()),
-        // A commit that may not be replicated is told by a warning.
+        // The server sends a warning for a commit that may not be replicated.
         ("client_min_messages", "warning".to_owned()),
         // A backslash in a text literal stands for itself.
         ("standard_conforming_strings", "on".to_owned()),

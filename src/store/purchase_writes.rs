@@ -23,7 +23,7 @@ use crate::domain::{
     purchase::{Payment, Purchase},
 };
 
-/// A write of a purchase that somebody works on.
+/// A write of a purchase by the holder of its fence.
 #[derive(Clone, Debug)]
 pub struct PurchaseWrite<'a> {
     /// The purchase as it is now.

@@ -1,7 +1,7 @@
-//! Purchases, and who goes on with them.
+//! Purchases, and how instances take them.
 //!
-//! Whoever works on a purchase has taken its **fence**, and names it in every write, in the ledger's transactions, too. So an
-//! instance that was taken for dead changes nothing any more. `due_time` says from when on another instance may take it. It is
+//! To work on a purchase, an instance takes its **fence**, and names it in every write, in the ledger's transactions, too. An
+//! instance that was taken for dead has an old fence and changes nothing. `due_time` says from when on another instance may take it. It is
 //! compared by the clocks of the instances: a wrong clock makes a takeover early or late, and no purchase wrong.
 
 use chrono::{DateTime, Utc};
@@ -35,7 +35,7 @@ pub struct StoredPurchase {
     pub purchase: Purchase,
     /// The refunds of its payments, the oldest first.
     pub refunds: Vec<Refund>,
-    /// Who works on it names this.
+    /// Every write names this.
     pub fence: i64,
     /// Grows with every write.
     pub version: i64,
@@ -43,7 +43,7 @@ pub struct StoredPurchase {
     pub fingerprint: Vec<u8>,
 }
 
-/// What a purchase looks like to those who would go on with it.
+/// A purchase that can be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DuePurchase {
     /// The purchase.

@@ -1,8 +1,8 @@
-//! Refunds of payments, and who goes on with them.
+//! Refunds of payments, and how instances take them.
 //!
 //! A refund begins only with the version of its payment that its refunds were read with, so that two refunds that begin at once
-//! cannot exceed what is left: the second one finds another version, and is decided anew. Who works on a refund has taken its
-//! **fence**, as for purchases.
+//! cannot exceed what is left: the second one finds another version, and is decided anew. To work on a refund, an instance takes
+//! its **fence**, as for purchases.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
@@ -41,13 +41,13 @@ const CHUNK: usize = 500;
 pub struct StoredRefund {
     /// The refund.
     pub refund: Refund,
-    /// Who works on it names this.
+    /// Every write names this.
     pub fence: i64,
     /// The fingerprint of the request that began it; empty if it began with a change of seats.
     pub fingerprint: Vec<u8>,
 }
 
-/// A write of a refund that somebody works on.
+/// A write of a refund by the holder of its fence.
 #[derive(Clone, Copy, Debug)]
 pub struct RefundWrite<'a> {
     /// The refund as it is now.

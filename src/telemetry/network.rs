@@ -1,4 +1,4 @@
-//! How the addresses of peers are told apart where they are counted.
+//! How the addresses of peers are distinguished where they are counted.
 
 use std::net::{IpAddr, Ipv6Addr};
 

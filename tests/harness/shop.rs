@@ -6,22 +6,24 @@ use super::{
     Server, Store,
     purchases::{Gateway, books},
     world::Storage,
+    wrong_gateway::WrongGateway,
 };
 
-/// Makes two tests of each of these functions, one for each store.
+/// Makes two tests of each of these functions, one for each store. They get a [`Shop`], or with `WrongShop:` in front that.
 macro_rules! in_both_shops {
-    ($($test:ident),+ $(,)?) => {
+    ($($test:ident),+ $(,)?) => { in_both_shops!(Shop: $($test),+); };
+    ($shop:ident: $($test:ident),+ $(,)?) => {
         $(mod $test {
-            use crate::harness::{Store, shop::Shop};
+            use crate::harness::{Store, shop::$shop};
 
             #[tokio::test]
             async fn sqlite() {
-                Box::pin(super::$test(Shop::open(Store::Sqlite).await)).await;
+                Box::pin(super::$test($shop::open(Store::Sqlite).await)).await;
             }
 
             #[tokio::test]
             async fn postgres() {
-                Box::pin(super::$test(Shop::open(Store::Postgres).await)).await;
+                Box::pin(super::$test($shop::open(Store::Postgres).await)).await;
             }
         })+
     };
@@ -58,5 +60,24 @@ impl Shop {
         let connection = self.storage.connect().await;
         let expected: Vec<_> = expected.iter().map(|(account, minor)| ((*account).to_owned(), *minor)).collect();
         assert_eq!(books(&connection).await, expected);
+    }
+}
+
+/// A server whose payment gateway may answer wrongly, the gateway behind that one, and their data.
+pub(crate) struct WrongShop {
+    pub(crate) server: Server,
+    pub(crate) wrong: WrongGateway,
+    pub(crate) gateway: Gateway,
+    pub(crate) storage: Storage,
+}
+
+impl WrongShop {
+    /// Opens one. Nothing is wrong yet.
+    pub(crate) async fn open(store: Store) -> Self {
+        let storage = Storage::new(store).await;
+        let gateway = Gateway::start(storage.folder()).await;
+        let wrong = WrongGateway::before(gateway.url());
+        let server = storage.setup().with("--payment-gateway-url", wrong.url()).start().await;
+        Self { server, wrong, gateway, storage }
     }
 }

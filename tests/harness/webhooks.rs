@@ -66,7 +66,7 @@ struct Shared {
     judge: Mutex<Arc<Judge>>,
 }
 
-/// An endpoint. It answers 204, unless it is told otherwise.
+/// An endpoint. It answers 204, unless it is set to something else.
 pub(crate) struct Receiver {
     pub(crate) address: String,
     shared: Arc<Shared>,

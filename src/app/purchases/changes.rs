@@ -1,4 +1,4 @@
-//! Who waits for which purchase to change.
+//! Waiters for changes of purchases.
 
 use std::{
     collections::HashMap,
@@ -13,7 +13,7 @@ use crate::domain::ids::PurchaseId;
 /// A change that another instance has made is found after this long.
 const POLL: Duration = Duration::from_millis(500);
 
-/// The purchases that somebody waits for, with the number of their changes in this process.
+/// The purchases that have waiters, with the number of their changes in this process.
 #[derive(Clone, Default)]
 pub(in crate::app) struct Changes(Arc<Mutex<HashMap<PurchaseId, watch::Sender<u64>>>>);
 

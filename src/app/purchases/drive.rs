@@ -1,7 +1,7 @@
 //! Goes on with purchases: does what is to be done next, and stores what came of it before anything else.
 //!
-//! Whoever works on a purchase has its fence. If a write finds another fence, somebody else has taken the purchase, and the work
-//! here ends. So does it after an error of the store: what was stored last says what is to be done, and whoever looks for
+//! A task that works on a purchase has its fence. If a write finds another fence, another task has taken the purchase, and this
+//! one ends. It also ends after an error of the store. What was stored last says what is to be done, and the task that looks for
 //! purchases that are due goes on from there.
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
@@ -30,7 +30,7 @@ use crate::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// A purchase that pauses for longer is left to whoever looks for purchases that are due.
+/// A purchase that pauses for longer is dropped from memory, and is taken again when it is due.
 const NAP: TimeDelta = TimeDelta::seconds(2);
 /// How often purchases that are due are looked for.
 const DUE_PERIOD: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ pub(super) struct Held {
     pub(super) fence: i64,
     /// Whether the last payment was not stored yet.
     pub(super) new_payment: bool,
-    /// Whether somebody else began, and may have been interrupted anywhere.
+    /// Whether another task began, and may have been interrupted anywhere.
     pub(super) taken_over: bool,
     /// What it costs, for the books, once the seats are sold.
     sold: Option<Arc<Reservation>>,
@@ -159,13 +159,13 @@ impl App {
         }
     }
 
-    /// Somebody else has begun what is to be done, and may have done it.
+    /// Another task has begun what is to be done, and may have done it.
     async fn begin_again(&self, held: &mut Held) -> Result<bool, Error> {
         let now = self.0.clock.now();
         held.purchase.taken_over(now);
         let free = held.purchase.position() == Position::Confirming && held.purchase.total().minor == 0;
         if held.purchase.position() == Position::Authorizing || free {
-            // Whoever began compares the price before the gateway is asked, and may not have come to it.
+            // The first task compares the price before it asks the gateway, and may have been interrupted before that.
             let found = self.0.store.reservation(held.purchase.facts.reservation_id, now).await?;
             if found.is_some_and(|found| found.reservation.remaining_total() != held.purchase.total()) {
                 held.purchase.price_changed(now);
@@ -191,7 +191,7 @@ impl App {
         Ok(written)
     }
 
-    /// Leaves a purchase to whoever looks for one that is due.
+    /// Makes a purchase due now, so that another instance takes it at once.
     async fn leave(&self, held: &Held, now: DateTime<Utc>) -> Result<(), Error> {
         let write = PurchaseWrite { due: Some(now), ..self.write(held, now) };
         self.0.store.write_purchase(&write, &[], now).await?;
@@ -348,7 +348,7 @@ impl App {
         PurchaseWrite { purchase, fence: *fence, due: self.due(purchase, now), new_payment: *new_payment }
     }
 
-    /// From when on somebody else may go on with a purchase that was just stored here.
+    /// From when on another instance may take a purchase that was just stored here.
     pub(super) fn due(&self, purchase: &Purchase, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match purchase.next_action(now) {
             Action::End => None,
@@ -380,7 +380,7 @@ impl App {
     }
 }
 
-/// Whether a refusal of the gateway says that the request itself is refused, and not who sends it.
+/// Whether the gateway refuses the content of a request, and not its sender.
 fn is_final(code: payments::Refusal) -> bool {
     matches!(code, payments::Refusal::InvalidArgument | payments::Refusal::FailedPrecondition)
 }

@@ -19,7 +19,7 @@ const MAX_AT_WORK: usize = 16_384;
 const MAX_WATCHERS: usize = 1_000;
 /// The most payments that are remembered because they wait for their customer. Others are found by asking the gateway.
 const MAX_AWAITING: u64 = 20_000;
-/// Nobody else goes on with a purchase for as long as two calls of the gateway may take, and this.
+/// How much longer a lease is than two calls of the gateway may take.
 const LEASE: Duration = Duration::from_secs(5);
 
 /// How purchases are paid for.
@@ -44,7 +44,7 @@ pub(in crate::app) struct Purchases {
     /// Payments that wait for their customer, as far as that was found here, so that a push of the gateway about any other one
     /// costs nothing.
     pub(in crate::app) awaiting: Cache<PaymentId, PurchaseId>,
-    /// For how long after a write nobody else goes on with a purchase, unless the write says otherwise.
+    /// How long after a write no other instance takes a purchase, unless the write names another time.
     pub(in crate::app) lease: TimeDelta,
 }
 

@@ -1,7 +1,7 @@
 //! What operators do with purchases that are stuck: they let them go on, or say how they end.
 //!
-//! Whatever is done is written together with a note, and only if the purchase is still stuck and as it was read: of two operators
-//! one is first, and the other one is told so.
+//! Each of these actions is written together with a note, and only if the purchase is still stuck and unchanged since it was read. If
+//! two operators act at once, the second one is refused.
 
 use std::sync::Arc;
 

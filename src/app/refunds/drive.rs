@@ -1,7 +1,7 @@
 //! Goes on with refunds: asks the gateway, and stores what came of it before anything else.
 //!
-//! A refund is found when it is due, by whichever instance is first, also right after it was stored. Who works on it has its
-//! fence, as for purchases, and asks for the same operation as everybody before. So it does not matter where it was interrupted.
+//! A refund is due as soon as it is stored, and the first instance that finds it takes it. Each write names the fence, as for
+//! purchases. Each attempt asks for the same operation, so it does not matter where an earlier one was interrupted.
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
@@ -24,7 +24,7 @@ use crate::{
     telemetry::metrics,
 };
 
-/// A refund that pauses for longer is left to whoever looks for refunds that are due.
+/// A refund that pauses for longer is dropped from memory, and is taken again when it is due.
 const NAP: TimeDelta = TimeDelta::seconds(2);
 /// How often refunds that are due are looked for.
 const DUE_PERIOD: Duration = Duration::from_secs(1);
@@ -132,7 +132,7 @@ impl App {
                 let request = Request { companions, ..Request::new(facts.showtime_id, release) };
                 match self.decided(request, Some(reservation_id)).await {
                     Ok(_) => return Ok(true),
-                    // Somebody else has given up one of the seats.
+                    // Another request has given up one of the seats.
                     Err(Error::Refused(_)) => {}
                     Err(error) => return Err(error),
                 }
@@ -178,7 +178,7 @@ impl App {
         }
     }
 
-    /// From when on somebody else may go on with a refund that is stored here.
+    /// From when on another instance may take a refund that is stored here.
     fn refund_due(&self, refund: &Refund, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         match refund.next_action(now) {
             RefundAction::End => None,

@@ -70,12 +70,12 @@ proptest! {
 
     /// A map that is updated at each lapse is the map that is read at any time.
     #[test]
-    fn lapses_told_one_by_one_are_what_is_seen(history in history(), steps in prop::collection::vec(0..25_i64, 1..6)) {
+    fn lapses_applied_one_by_one_are_what_is_seen(history in history(), steps in prop::collection::vec(0..25_i64, 1..6)) {
         let mut map = empty();
         for delta in &history {
             map.follow(delta);
         }
-        let mut told = shown(&map, 0);
+        let mut applied = shown(&map, 0);
         let (mut last, mut steps) = (0, steps);
         steps.sort_unstable();
         for now in steps {
@@ -83,9 +83,9 @@ proptest! {
             let lapsed: Vec<_> = map.lapsed(at(last), at(now)).collect();
             prop_assert_eq!(next.is_some_and(|next| next <= at(now)), !lapsed.is_empty());
             for seat in lapsed {
-                told[usize::from(seat)] = Status::Free;
+                applied[usize::from(seat)] = Status::Free;
             }
-            prop_assert_eq!(&told, &shown(&map, now));
+            prop_assert_eq!(&applied, &shown(&map, now));
             last = now;
         }
     }

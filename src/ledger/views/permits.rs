@@ -1,4 +1,4 @@
-//! Permits for watchers: a number in all, and a number for each caller. Callers are told apart by their addresses.
+//! Permits for watchers: a number in all, and a number for each caller. Callers are distinguished by their addresses.
 
 use std::{
     collections::{HashMap, hash_map::Entry},

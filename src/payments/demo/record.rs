@@ -31,7 +31,7 @@ pub(super) struct Record {
 /// What is not shown of an operation.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Hidden {
-    /// A digest of everything that was asked, by which a repeated request is told from another one.
+    /// A digest of everything that was asked, by which a repeated request is distinguished from another one.
     #[prost(bytes = "vec", tag = "1")]
     pub(super) fingerprint: Vec<u8>,
     /// When the operation ends by itself, if it is PENDING and does.

@@ -24,7 +24,7 @@ pub struct Model {
     pub token: String,
     pub decline_code: String,
     pub process_time: Option<ChronoDateTimeUtc>,
-    /// Grows when a refund begins and when it ends. Whoever begins one has read all refunds of this version.
+    /// Grows when a refund begins and when it ends. A refund begins only with the version that it was decided with.
     pub refund_version: i64,
 }
 

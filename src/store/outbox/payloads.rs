@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// What the change is told as, in order.
+/// The public events of a change, in order.
 pub(super) fn of(plan: &ShowtimePlan, change: &Change) -> impl Iterator<Item = Payload> {
     let (first, second) = match change {
         Change::Reserved(made) => (created(plan, made), None),

@@ -1,4 +1,4 @@
-//! What a caller does next: at random, with the reservations and the blocked seats that callers have just been told of.
+//! What a caller does next: at random, with the reservations and the blocked seats in the latest answers.
 
 use std::{collections::VecDeque, sync::PoisonError};
 
@@ -20,7 +20,7 @@ const MAX_BLOCKS: usize = 20;
 /// Every block of seats has this many.
 const BLOCK: i32 = 10;
 
-/// What callers have been told of, each with the index of its showtime, the newest last.
+/// What the latest answers named, each with the index of its showtime, the newest last.
 #[derive(Default)]
 pub(super) struct Recent {
     reservations: VecDeque<(usize, Reservation)>,
@@ -50,7 +50,7 @@ impl Recent {
         self.reservations.iter().rev().nth(back)
     }
 
-    /// A reservation that was held when a caller was told of it, and whose hold has lapsed by now.
+    /// A reservation that was held in its latest answer, and whose hold has lapsed by now.
     fn lapsed(&self, random: &mut Random) -> Option<&(usize, Reservation)> {
         let now = timestamp(Clock::System.now());
         let lapses = |one: &Reservation| one.expire_time.as_ref().is_some_and(|end| end.seconds < now.seconds);

@@ -1,4 +1,4 @@
-//! A gateway, a ledger and a store that fail as they are told, and instances that go on with one purchase.
+//! A gateway, a ledger and a store with set failures, and instances that go on with one purchase.
 
 use std::collections::BTreeMap;
 

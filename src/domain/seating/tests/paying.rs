@@ -38,7 +38,7 @@ fn paying() -> (Stage, Arc<Reservation>) {
     (stage, paying)
 }
 
-/// What somebody else is told who comes between.
+/// The refusal of any other command while the payment is under way.
 fn pending(of: &Reservation) -> Refusal {
     Refusal::PaymentPending { purchase_id: of.purchase_id().unwrap(), until: of.pay_until().unwrap() }
 }

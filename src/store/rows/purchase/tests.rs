@@ -221,7 +221,7 @@ fn rows_that_cannot_be_read_are_named() {
         assert!(error.contains(&Uuid::from_u128(id).to_string()), "{error}");
     };
     let (row, payments) = purchase_row();
-    named(purchase(purchase::Model { currency: "XXX".to_owned(), ..row.clone() }, payments.clone()), 7);
+    named(purchase(purchase::Model { currency: "ZZZ".to_owned(), ..row.clone() }, payments.clone()), 7);
     named(purchase(purchase::Model { detail: vec![255; 9], ..row.clone() }, payments.clone()), 7);
     named(purchase(purchase::Model { detail: Vec::new(), ..row.clone() }, payments.clone()), 7);
     let unknown = payment::Model { state: "gone".to_owned(), ..payments[0].clone() };
