@@ -6,7 +6,7 @@
 
 mod books;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 
@@ -130,8 +130,9 @@ impl Audit {
             }
             payments += page.payments.len() as u64;
             let known = find_all(store, &page.payments).await?;
+            let known: HashMap<_, _> = known.iter().map(|known| (known.payment.key(), known)).collect();
             for reported in &page.payments {
-                let known = known.iter().find(|known| known.payment.key() == reported.key);
+                let known = known.get(&reported.key).copied();
                 taken += u64::from(known.is_some_and(|known| is_taken(known, start)));
                 if difference(reported, known).is_none() {
                     continue;

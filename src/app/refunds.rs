@@ -165,7 +165,10 @@ impl App {
                 // Another refund has begun or ended since the payments were read.
                 Err(error) if error.is_fenced() => {}
                 reply => {
-                    self.0.refunds.begun.send();
+                    // Without a reply nothing was changed, so no refund has begun.
+                    if matches!(reply, Ok(Some(_))) {
+                        self.0.refunds.begun.send();
+                    }
                     return reply;
                 }
             }

@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 
 use super::{
     money::Money,
-    purchase::{PaymentMethod, PaymentState, Purchase},
+    purchase::{PaymentMethod, Purchase, PurchaseState},
     reservation::Reservation,
     seating::ShowtimePlan,
 };
@@ -66,8 +66,7 @@ impl Receipt {
     #[must_use]
     pub fn of(purchase: &Purchase, reservation: &Reservation, plan: &ShowtimePlan) -> Option<Self> {
         let payment = purchase.payment()?;
-        let is_paid = matches!(payment.state, PaymentState::Completed | PaymentState::Refunded);
-        let issue_time = purchase.complete_time().filter(|_| is_paid)?;
+        let issue_time = purchase.complete_time().filter(|_| purchase.state() == PurchaseState::Completed)?;
         let (facts, prices) = (&plan.facts, &plan.facts.prices);
         let (auditorium, zone) = (&facts.auditorium, facts.auditorium.time_zone);
         let lines = reservation.all_lines().map(|(one, line)| {

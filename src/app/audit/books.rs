@@ -53,13 +53,15 @@ pub(super) fn booked(payment: &AuditedPayment) -> Booked {
 pub(super) fn purchase(purchase: &AuditedPurchase) -> Vec<String> {
     let mut found: Vec<String> = purchase.payments.iter().flat_map(entries).collect();
     let id = purchase.purchase_id;
-    let completed = purchase.payments.iter().filter(|one| one.payment.state == PaymentState::Completed);
-    for payment in completed.clone() {
+    // A payment of which all was given back may belong to a purchase that was undone.
+    let kept =
+        |one: &&AuditedPayment| matches!(one.payment.state, PaymentState::Completed | PaymentState::PartiallyRefunded);
+    for payment in purchase.payments.iter().filter(kept) {
         let payment_id = payment.payment.payment_id;
         if purchase.state == PurchaseState::Compensated {
-            found.push(format!("purchase {id} is compensated, and its payment {payment_id} is completed"));
+            found.push(format!("purchase {id} is compensated, and its payment {payment_id} has taken money"));
         } else if !purchase.was_sold {
-            found.push(format!("payment {payment_id} is completed, and no seats were sold under purchase {id}"));
+            found.push(format!("payment {payment_id} has taken money, and no seats were sold under purchase {id}"));
         }
     }
     let taken = purchase.payments.iter().filter(|one| was_taken(one.payment.state)).count();

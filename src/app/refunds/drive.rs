@@ -51,8 +51,14 @@ impl App {
         for due in self.0.store.due_refunds(self.0.clock.now(), free).await? {
             let Ok(permit) = Arc::clone(&self.0.refunds.at_work).try_acquire_owned() else { break };
             let lease = self.0.clock.now() + self.0.purchases.lease;
-            if let Some(stored) = self.0.store.take_refund(due, lease).await? {
-                self.work_on_refund(stored, permit);
+            match self.0.store.take_refund(due, lease).await {
+                Ok(Some(stored)) => self.work_on_refund(stored, permit),
+                Ok(None) => {}
+                // One that cannot be read does not keep the others waiting.
+                Err(error @ store::Error::Unreadable { .. }) => {
+                    tracing::error!(error = &error as &dyn StdError, "a refund cannot be read");
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(NextRun::Period)
