@@ -63,12 +63,8 @@ impl App {
         let after = cursor.and_then(|cursor| Uuid::from_slice(&cursor).ok()).map(AuditoriumId);
         let cinema_only = (!cinema.is_empty()).then_some(cinema);
         let mut auditoriums = self.0.store.auditoriums(cinema_only, after, limit as u64 + 1).await?;
-        let more = auditoriums.len() > limit;
-        auditoriums.truncate(limit);
-        let next = match auditoriums.last() {
-            Some(last) if more => self.0.pages.token(LIST, cinema, last.auditorium_id.0.as_bytes()),
-            _ => String::new(),
-        };
+        let cursor = |last: &Auditorium| *last.auditorium_id.0.as_bytes();
+        let next = self.0.pages.cut((LIST, cinema), &mut auditoriums, limit, cursor);
         Ok(AuditoriumPage { auditoriums, next })
     }
 }

@@ -4,8 +4,10 @@
 //! or used with another filter, and the server stores nothing.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
+use chrono::{DateTime, Utc};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
+use uuid::Uuid;
 
 use crate::domain::violations::Violations;
 
@@ -54,6 +56,22 @@ impl Pages {
         BASE64.encode([cursor, &self.sign(list, filter, cursor)].concat())
     }
 
+    /// Takes away what was read beyond the page, and returns the token of the next page. It is empty if there is none.
+    pub(super) fn cut<T, C: AsRef<[u8]>>(
+        &self,
+        (list, filter): (&str, &str),
+        found: &mut Vec<T>,
+        limit: usize,
+        cursor: impl FnOnce(&T) -> C,
+    ) -> String {
+        let more = found.len() > limit;
+        found.truncate(limit);
+        match found.last() {
+            Some(item) if more => self.token(list, filter, cursor(item).as_ref()),
+            _ => String::new(),
+        }
+    }
+
     /// The cursor in a token. `None`: the token is empty, which means the first page.
     ///
     /// # Errors
@@ -83,6 +101,20 @@ impl Pages {
         signature.copy_from_slice(&mac.finalize().into_bytes()[..SIGNATURE]);
         signature
     }
+}
+
+/// The cursor of an item in a list that is ordered by a time and an id.
+pub(super) fn write_timed(time: DateTime<Utc>, id: Uuid) -> Vec<u8> {
+    let mut cursor = time.timestamp_micros().to_be_bytes().to_vec();
+    cursor.extend_from_slice(id.as_bytes());
+    cursor
+}
+
+/// The time and the id in such a cursor.
+pub(super) fn read_timed(cursor: &[u8]) -> Option<(DateTime<Utc>, Uuid)> {
+    let (time, id) = cursor.split_at_checked(8)?;
+    let time = DateTime::from_timestamp_micros(i64::from_be_bytes(time.try_into().ok()?))?;
+    Some((time, Uuid::from_slice(id).ok()?))
 }
 
 /// Each part with its length before it, so that no two triples have the same bytes.

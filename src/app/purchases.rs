@@ -90,8 +90,6 @@ pub struct PurchaseView {
     pub purchase: Purchase,
     /// The refunds of its payments.
     pub refunds: Vec<Refund>,
-    /// Grows with every change of the purchase.
-    pub version: i64,
     /// Its reservation.
     pub reservation: ReservationView,
 }

@@ -80,12 +80,7 @@ impl App {
         filter: &str,
         cursor: impl FnOnce(&T) -> Vec<u8>,
     ) -> ReportPage<T> {
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next = match rows.last() {
-            Some(last) if more => self.0.pages.token(name, filter, &cursor(last)),
-            _ => String::new(),
-        };
+        let next = self.0.pages.cut((name, filter), &mut rows, limit, cursor);
         ReportPage { rows, next, state }
     }
 }

@@ -3,9 +3,12 @@
 use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
-use super::{Answer, App, Error, Origin, PageRequest, decisions::Accepted};
+use super::{
+    Answer, App, Error, Origin, PageRequest,
+    decisions::Accepted,
+    pages::{read_timed, write_timed},
+};
 use crate::{
     domain::{
         ids::{ReservationId, ShowtimeId},
@@ -202,17 +205,27 @@ impl App {
     ) -> Result<ReservationPage, Error> {
         let limit = page.limit()?;
         let signed = canonical(filter);
-        let after = self.0.pages.cursor(LIST, &signed, &page.token)?.and_then(|cursor| read_cursor(&cursor));
+        let after = self.0.pages.cursor(LIST, &signed, &page.token)?.and_then(|cursor| read_timed(&cursor));
+        let after = after.map(|(create_time, id)| ReservationCursor { create_time, reservation_id: ReservationId(id) });
         let now = self.0.clock.now();
         // Both reads are on the heap: the query builder makes their futures large.
         let read = Box::pin(self.0.store.reservations(filter, after, limit as u64 + 1, now));
         let mut found = read.await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = match found.last() {
-            Some(last) if more => self.0.pages.token(LIST, &signed, &write_cursor(&last.reservation)),
-            _ => String::new(),
-        };
+        let next =
+            self.0.pages.cut((LIST, &signed), &mut found, limit, |ReservationAt { reservation: last, .. }| {
+                write_timed(last.create_time, last.reservation_id.0)
+            });
+        Ok(ReservationPage { reservations: self.view_all(found).await?, next })
+    }
+
+    /// The reservations of these ids as they are now, in any order.
+    pub(super) async fn reservations_of(&self, ids: &[ReservationId]) -> Result<Vec<ReservationView>, Error> {
+        let found = Box::pin(self.0.store.reservations_of(ids, self.0.clock.now())).await?;
+        self.view_all(found).await
+    }
+
+    /// Each of these reservations with the plan of its showtime.
+    async fn view_all(&self, found: Vec<ReservationAt>) -> Result<Vec<ReservationView>, Error> {
         let mut showtimes: Vec<_> = found.iter().map(|found| found.reservation.showtime_id).collect();
         showtimes.sort_unstable();
         showtimes.dedup();
@@ -222,7 +235,7 @@ impl App {
             let plan = plans.get(&reservation.showtime_id)?;
             Some(view_at(reservation, Arc::clone(plan), now))
         };
-        Ok(ReservationPage { reservations: found.into_iter().filter_map(with_plan).collect(), next })
+        Ok(found.into_iter().filter_map(with_plan).collect())
     }
 
     /// Submits a command about an existing reservation.
@@ -300,18 +313,4 @@ fn canonical(filter: &Filter) -> String {
     let showtime_id = showtime_id.map(|id| id.to_string()).unwrap_or_default();
     // The customer's name may contain any character, `|` too, so it comes last.
     [showtime_id.as_str(), which.as_str(), customer_id.as_ref().map_or("", CustomerId::as_str)].join("|")
-}
-
-fn write_cursor(last: &Reservation) -> Vec<u8> {
-    let mut cursor = last.create_time.timestamp_micros().to_be_bytes().to_vec();
-    cursor.extend_from_slice(last.reservation_id.0.as_bytes());
-    cursor
-}
-
-fn read_cursor(cursor: &[u8]) -> Option<ReservationCursor> {
-    let (created, id) = cursor.split_at_checked(8)?;
-    Some(ReservationCursor {
-        create_time: DateTime::from_timestamp_micros(i64::from_be_bytes(created.try_into().ok()?))?,
-        reservation_id: ReservationId(Uuid::from_slice(id).ok()?),
-    })
 }

@@ -3,10 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 use super::{
-    Answer, App, Error, Inner, Kind, Origin, PageRequest, ShowtimePage, decisions::Accepted, shared_reads::Source,
+    Answer, App, Error, Inner, Kind, Origin, PageRequest, ShowtimePage,
+    decisions::Accepted,
+    pages::{read_timed, write_timed},
+    shared_reads::Source,
     showtime_pages::PageKey,
 };
 use crate::{
@@ -92,7 +94,8 @@ impl App {
         let limit = page.limit()?;
         let signed = canonical(filter);
         let cursor = self.0.pages.cursor(LIST, &signed, &page.token)?;
-        let after = cursor.and_then(|cursor| read_cursor(&cursor));
+        let after = cursor.and_then(|cursor| read_timed(&cursor));
+        let after = after.map(|(start_time, id)| Cursor { start_time, showtime_id: ShowtimeId(id) });
         let key = (signed, page.token.clone(), limit);
         let read = PageRead { app: self.clone(), filter: filter.clone(), after, key: key.clone() };
         Ok(self.0.showtime_pages.reads.read(&key, read).await?)
@@ -156,7 +159,9 @@ impl Source<Arc<ShowtimePage>> for PageRead {
             return Ok(last);
         }
         let next = match showtimes.last() {
-            Some(last) if more => pages.token(LIST, signed, &write_cursor(last)),
+            Some(Showtime { facts, .. }) if more => {
+                pages.token(LIST, signed, &write_timed(facts.start_time, facts.showtime_id.0))
+            }
             _ => String::new(),
         };
         Ok(showtime_pages.keep(&self.key, showtimes, next))
@@ -198,18 +203,4 @@ fn canonical(filter: &Filter) -> String {
     ];
     parts.extend(more);
     parts.join("|")
-}
-
-fn write_cursor(last: &Showtime) -> Vec<u8> {
-    let mut cursor = last.facts.start_time.timestamp_micros().to_be_bytes().to_vec();
-    cursor.extend_from_slice(last.facts.showtime_id.0.as_bytes());
-    cursor
-}
-
-fn read_cursor(cursor: &[u8]) -> Option<Cursor> {
-    let (start, id) = cursor.split_at_checked(8)?;
-    Some(Cursor {
-        start_time: DateTime::from_timestamp_micros(i64::from_be_bytes(start.try_into().ok()?))?,
-        showtime_id: ShowtimeId(Uuid::from_slice(id).ok()?),
-    })
 }

@@ -71,6 +71,27 @@ impl Store {
         .await
     }
 
+    /// The reservations of these ids as they stand, in any order. `now` counts where the database has no clock.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn reservations_of(
+        &self,
+        ids: &[ReservationId],
+        now: DateTime<Utc>,
+    ) -> Result<Vec<ReservationAt>, Error> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        read_named("get_reservations", async {
+            let pooled = self.0.reads.acquire().await?;
+            let query = of_ids(pooled.backend(), ids, now).into_model::<ReservationAtRow>();
+            let rows = pooled.read(query.all(pooled.connection)).await?;
+            rows.into_iter().map(ReservationAtRow::reservation_at).collect()
+        })
+        .await
+    }
+
     /// A page of reservations, the newest first. `now` counts where the database has no clock.
     ///
     /// # Errors
@@ -100,6 +121,11 @@ fn select(backend: DbBackend, now: DateTime<Utc>) -> Select<Entity> {
         .select_only();
     ReservationRow::select_cols(joined)
         .expr_as(dialect::judging_time(backend, now, standing::Column::DecideTime), "now")
+}
+
+/// The query for the reservations of these ids.
+pub(super) fn of_ids(backend: DbBackend, ids: &[ReservationId], now: DateTime<Utc>) -> Select<Entity> {
+    select(backend, now).filter(dialect::is_among(backend, Column::ReservationId, ids.iter().map(|id| id.0)))
 }
 
 /// The query behind the lists. For a customer and for a showtime there is an index that ends in its order, but for

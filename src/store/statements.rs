@@ -15,7 +15,7 @@ use super::{
     stuck_purchases, sweep,
 };
 use crate::domain::{
-    ids::{AuditoriumId, PaymentId, PurchaseId, RequestId, ShowtimeId},
+    ids::{AuditoriumId, PaymentId, PurchaseId, RequestId, ReservationId, ShowtimeId},
     reservation::{self, CustomerId},
     showtime::Filter,
 };
@@ -116,6 +116,12 @@ pub fn reservations(
     now: DateTime<Utc>,
 ) -> Statement {
     reservations::list(backend, filter, after, limit, now).build(backend)
+}
+
+/// The reservations of these ids.
+#[must_use]
+pub fn reservations_of(backend: DbBackend, ids: &[ReservationId], now: DateTime<Utc>) -> Statement {
+    reservations::of_ids(backend, ids, now).build(backend)
 }
 
 /// A page of purchases.

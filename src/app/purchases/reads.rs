@@ -1,21 +1,22 @@
 //! Reads of purchases and payments.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use chrono::DateTime;
-use uuid::Uuid;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{PurchaseRef, PurchaseView, changes::Waiter};
 use crate::{
-    app::{App, Error, Origin, PageRequest, PurchaseRefusal, ReservationRef},
+    app::{
+        App, Error, Origin, PageRequest, PurchaseRefusal, ReservationRef,
+        pages::{read_timed, write_timed},
+    },
     domain::{
         ids::{PaymentId, PurchaseId},
         receipt::Receipt,
         reservation::CustomerId,
     },
-    store::{PurchaseFilter, StoredPayment, StoredPurchase, TimedCursor},
+    store::{PurchaseFilter, StoredPayment, StoredPurchase},
 };
-use tokio::sync::OwnedSemaphorePermit;
 
 const PURCHASES: &str = "purchases";
 const PAYMENTS: &str = "payments";
@@ -84,21 +85,19 @@ impl App {
         let states: Vec<_> = filter.states.iter().map(|state| format!("{state:?}")).collect();
         let customer = filter.customer_id.as_ref().map_or("", CustomerId::as_str);
         let signed = [showtime.as_str(), &states.join(","), customer].join("|");
-        let after = self.0.pages.cursor(PURCHASES, &signed, &page.token)?.and_then(|cursor| read_cursor(&cursor));
+        let after = self.0.pages.cursor(PURCHASES, &signed, &page.token)?.and_then(|cursor| read_timed(&cursor));
         let mut found = Box::pin(self.0.store.purchases(filter, after, limit as u64 + 1)).await?;
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = match found.last().map(|last| &last.purchase.facts) {
-            Some(last) if more => {
-                self.0.pages.token(PURCHASES, &signed, &write_cursor((last.create_time, last.purchase_id.0)))
-            }
-            _ => String::new(),
+        let next = self.0.pages.cut((PURCHASES, &signed), &mut found, limit, |last| {
+            write_timed(last.purchase.facts.create_time, last.purchase.facts.purchase_id.0)
+        });
+        let reservations: Vec<_> = found.iter().map(|found| found.purchase.facts.reservation_id).collect();
+        let reservations = self.reservations_of(&reservations).await?.into_iter();
+        let reservations: HashMap<_, _> = reservations.map(|view| (view.reservation.reservation_id, view)).collect();
+        let with_reservation = |StoredPurchase { purchase, refunds, .. }: StoredPurchase| {
+            let reservation = reservations.get(&purchase.facts.reservation_id)?.clone();
+            Some(PurchaseView { purchase, refunds, reservation })
         };
-        let mut purchases = Vec::with_capacity(found.len());
-        for stored in found {
-            purchases.push(self.view_purchase(stored).await?);
-        }
-        Ok(PurchasePage { purchases, next })
+        Ok(PurchasePage { purchases: found.into_iter().filter_map(with_reservation).collect(), next })
     }
 
     /// Reads a payment.
@@ -139,16 +138,11 @@ impl App {
         let limit = page.limit()?;
         let of_purchase = purchase.map(|id| id.to_string()).unwrap_or_default();
         let signed = [of_purchase.as_str(), customer.map_or("", CustomerId::as_str)].join("|");
-        let after = self.0.pages.cursor(PAYMENTS, &signed, &page.token)?.and_then(|cursor| read_cursor(&cursor));
+        let after = self.0.pages.cursor(PAYMENTS, &signed, &page.token)?.and_then(|cursor| read_timed(&cursor));
         let mut payments = Box::pin(self.0.store.payments((customer, purchase), after, limit as u64 + 1)).await?;
-        let more = payments.len() > limit;
-        payments.truncate(limit);
-        let next = match payments.last().map(|last| &last.payment) {
-            Some(last) if more => {
-                self.0.pages.token(PAYMENTS, &signed, &write_cursor((last.create_time, last.payment_id.0)))
-            }
-            _ => String::new(),
-        };
+        let next = self.0.pages.cut((PAYMENTS, &signed), &mut payments, limit, |last| {
+            write_timed(last.payment.create_time, last.payment.payment_id.0)
+        });
         Ok(PaymentPage { payments, next })
     }
 
@@ -163,10 +157,10 @@ impl App {
 
     /// A purchase together with its reservation as it is now.
     pub(super) async fn view_purchase(&self, stored: StoredPurchase) -> Result<PurchaseView, Error> {
-        let StoredPurchase { purchase, refunds, version, .. } = stored;
+        let StoredPurchase { purchase, refunds, .. } = stored;
         let named = ReservationRef { reservation_id: purchase.facts.reservation_id, customer_id: None };
         let reservation = self.reservation(&Origin::from(super::super::Caller::service()), &named).await?;
-        Ok(PurchaseView { purchase, refunds, version, reservation })
+        Ok(PurchaseView { purchase, refunds, reservation })
     }
 }
 
@@ -186,16 +180,4 @@ impl PurchaseWatch {
         }
         Ok(None)
     }
-}
-
-fn write_cursor((time, id): TimedCursor) -> Vec<u8> {
-    let mut cursor = time.timestamp_micros().to_be_bytes().to_vec();
-    cursor.extend_from_slice(id.as_bytes());
-    cursor
-}
-
-fn read_cursor(cursor: &[u8]) -> Option<TimedCursor> {
-    let (time, id) = cursor.split_at_checked(8)?;
-    let time = DateTime::from_timestamp_micros(i64::from_be_bytes(time.try_into().ok()?))?;
-    Some((time, Uuid::from_slice(id).ok()?))
 }

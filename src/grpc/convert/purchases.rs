@@ -145,7 +145,7 @@ fn states(states: &[i32]) -> Result<Vec<PurchaseState>, Violations> {
 }
 
 pub(crate) fn purchase(view: &PurchaseView) -> pb::Purchase {
-    let PurchaseView { purchase, refunds, reservation: reserved, .. } = view;
+    let PurchaseView { purchase, refunds, reservation: reserved } = view;
     let facts = &purchase.facts;
     let payments = purchase.payments().iter();
     let payments = payments
