@@ -17,6 +17,7 @@ mod health;
 pub mod limits;
 pub mod listener;
 mod open_files;
+mod operator_calls;
 mod options;
 mod peer_stream;
 mod protocol_errors;

@@ -1,18 +1,13 @@
 //! `boxoffice events`: what operators ask a running service about its sinks.
 
-use std::{
-    fmt::Write as _,
-    io::{self, Write as _},
-    net::SocketAddr,
-    time::Duration,
-};
+use std::{fmt::Write as _, net::SocketAddr};
 
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Status, transport::Channel};
 
-use super::failure::Failure;
+use super::{
+    failure::Failure,
+    operator_calls::{PAGE, print_answer},
+};
 use crate::{
     config::{DeadLetters, EventAction},
     pb::boxoffice::v1::{
@@ -22,24 +17,9 @@ use crate::{
     },
 };
 
-/// The deadline of a call.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// The letters of a page.
-const PAGE: i32 = 200;
-
 /// Asks the service, and prints its answer.
 pub(super) fn run(address: SocketAddr, action: EventAction) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let endpoint = Endpoint::try_from(format!("http://{address}"))?.connect_timeout(TIMEOUT).timeout(TIMEOUT);
-        let channel = endpoint.connect().await.map_err(|_| format!("{address} does not answer as a gRPC server"))?;
-        let text = ask(channel, action).await.map_err(|status| refused(address, &status))?;
-        Ok(io::stdout().write_all(text.as_bytes())?)
-    })
-}
-
-fn refused(address: SocketAddr, status: &Status) -> Failure {
-    format!("{address}: {:?}: {}", status.code(), status.message()).into()
+    print_answer(address, async |channel| ask(channel, action).await)
 }
 
 async fn ask(channel: Channel, action: EventAction) -> Result<String, Status> {

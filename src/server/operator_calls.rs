@@ -1,0 +1,34 @@
+//! How the commands of operators call a running service.
+
+use std::{
+    io::{self, Write as _},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
+
+use super::failure::Failure;
+
+/// The deadline of a call.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The items of a page, where a command reads a list.
+pub(super) const PAGE: i32 = 200;
+
+/// Asks the service at this address, and prints its answer.
+pub(super) fn print_answer(
+    address: SocketAddr,
+    ask: impl AsyncFnOnce(Channel) -> Result<String, Status>,
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let endpoint = Endpoint::try_from(format!("http://{address}"))?.connect_timeout(TIMEOUT).timeout(TIMEOUT);
+        let channel = endpoint.connect().await.map_err(|_| format!("{address} does not answer as a gRPC server"))?;
+        let refused = |status: Status| format!("{address}: {:?}: {}", status.code(), status.message());
+        let text = ask(channel).await.map_err(refused)?;
+        Ok(io::stdout().write_all(text.as_bytes())?)
+    })
+}
