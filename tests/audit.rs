@@ -5,7 +5,6 @@ use boxoffice::pb::{
     google::r#type::Money,
     payments::v1::{AuthorizeRequest, CaptureRequest, gateway_client::GatewayClient},
 };
-use tonic::transport::Endpoint;
 
 use crate::harness::{
     purchases::{buy, give_up, of_seats, until_state},
@@ -131,7 +130,7 @@ async fn what_is_wrong_with_the_books_is_found(shop: WrongShop) {
         (
             format!("UPDATE reservations SET purchase_id = NULL WHERE reservation_id = {reservation}"),
             format!("UPDATE reservations SET purchase_id = {completed} WHERE reservation_id = {reservation}"),
-            "is completed, and no seats were sold under purchase",
+            "has taken money, and no seats were sold under purchase",
         ),
         (
             "UPDATE purchases SET state = 'compensated' WHERE state = 'completed'".to_owned(),
@@ -151,6 +150,13 @@ async fn what_is_wrong_with_the_books_is_found(shop: WrongShop) {
         shop.assert_finds(finding).await;
         shop.sql(&undo).await;
     }
+    // A payment of which a part was given back is judged like one of which nothing was.
+    shop.sql("UPDATE payments SET state = 'partially_refunded' WHERE state = 'completed'").await;
+    assert_eq!(shop.audit().await.0, Some(0));
+    shop.sql(&format!("UPDATE reservations SET purchase_id = NULL WHERE reservation_id = {reservation}")).await;
+    shop.assert_finds("has taken money, and no seats were sold under purchase").await;
+    shop.sql(&format!("UPDATE reservations SET purchase_id = {completed} WHERE reservation_id = {reservation}")).await;
+    shop.sql("UPDATE payments SET state = 'completed' WHERE state = 'partially_refunded'").await;
     let (code, printed) = shop.audit().await;
     assert_eq!(code, Some(0), "{printed}");
     shop.sql("DELETE FROM payments WHERE payment_id IN (SELECT payment_id FROM money_entries)").await;
@@ -161,8 +167,7 @@ async fn what_the_gateway_says_otherwise_is_found(mut shop: WrongShop) {
     shop.sell().await;
     shop.server.stop().await;
     // Another client of the gateway takes money, of which we know nothing.
-    let channel = Endpoint::from_shared(shop.gateway.url()).expect("an address").connect_lazy();
-    let (mut client, payment_key) = (GatewayClient::new(channel), request_id());
+    let (mut client, payment_key) = (GatewayClient::new(shop.gateway.channel()), request_id());
     let amount = Some(Money { currency_code: "EUR".to_owned(), units: 3, nanos: 0 });
     let authorize = AuthorizeRequest {
         payment_key: payment_key.clone(),

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use boxoffice::pb::boxoffice::v1::{Purchase, PurchaseState};
-
 use crate::{
     harness::{
-        Server, Store, eventually,
-        purchases::{buy, give_up, latency, no_faults, of_seats, outage, purchase},
+        Store, eventually,
+        purchases::{buy, give_up, latency, no_faults, of_seats, outage, purchase, until_ended},
         seats::{reserve, showtime, these},
         server::Setup,
     },
@@ -31,14 +29,6 @@ async fn buy_to_the_end(edge: &Edge, setup: Setup, token: &str) -> Vec<String> {
     let begun = buy(&server, of_seats(&showtime, "ada", "A1", token)).await.expect("it begins");
     until_ended(&server, &begun).await;
     edge.anomalies().await
-}
-
-async fn until_ended(server: &Server, begun: &Purchase) {
-    eventually("the purchase ends", async || {
-        let state = purchase(server, begun).await.state();
-        matches!(state, PurchaseState::Completed | PurchaseState::Compensated).then_some(())
-    })
-    .await;
 }
 
 #[tokio::test]

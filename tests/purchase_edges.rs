@@ -24,7 +24,7 @@ use crate::harness::{
     money::{anomalies, assert_balanced},
     purchases::{
         Gateway, buy, client, continue_with, give_up, latency, no_faults, of_hold, of_seats, outage, purchase, step,
-        until_state,
+        until_ended, until_state,
     },
     seats::{HALL, assert_unavailable, instant, reserve, showtime, showtime_with, state, these},
     server::Setup,
@@ -74,14 +74,6 @@ pub(crate) async fn until_paying(server: &Server, purchases: usize) {
     eventually("payments are under way", is_so).await;
 }
 
-async fn ended(server: &Server, begun: &Purchase) -> Purchase {
-    eventually("the purchase ends", async || {
-        let states = [PurchaseState::Completed, PurchaseState::Compensated, PurchaseState::Stuck];
-        Some(purchase(server, begun).await).filter(|found| states.contains(&found.state()))
-    })
-    .await
-}
-
 fn reason(purchase: &Purchase) -> PurchaseFailureReason {
     purchase.failure.as_ref().map(PurchaseFailure::reason).unwrap_or_default()
 }
@@ -104,7 +96,7 @@ async fn an_authorization_that_comes_after_the_void_is_voided() {
     let status = reserve(&server, these(&showtime, "bob", "A1")).await.expect_err("what is on its way may succeed");
     assert_unavailable(&status, "SEATS_UNAVAILABLE");
     edge.gateway.set_faults(no_faults()).await;
-    let ended = ended(&server, &begun).await;
+    let ended = until_ended(&server, &begun).await;
     assert_eq!((ended.state(), reason(&ended)), (PurchaseState::Compensated, PurchaseFailureReason::PaymentExpired));
     let tombstone = edge.gateway.payments().await.remove(0);
     assert_eq!(tombstone.operations.iter().map(Operation::kind).collect::<Vec<_>>(), [OperationKind::Void]);
@@ -172,7 +164,7 @@ async fn a_showtime_that_is_cancelled_while_its_payments_are_under_way_sells_not
             (&given_up, PurchaseFailureReason::Cancelled),
             (&authorized, PurchaseFailureReason::NotSold),
         ] {
-            let ended = ended(&server, begun).await;
+            let ended = until_ended(&server, begun).await;
             assert_eq!((ended.state(), reason(&ended)), (PurchaseState::Compensated, why), "{ended:#?}");
         }
         assert_eq!(edge.gateway.states().await, [GatewayState::Voided; 3]);
@@ -191,7 +183,7 @@ async fn what_is_authorized_before_the_answer_comes_is_sold_after_the_sale_has_c
     let begun = buy(&server, of_seats(&showtime, "ada", "A1", "tok_ok")).await.expect("it begins in time");
     // The call that is under way stays as slow as it is.
     edge.gateway.set_faults(no_faults()).await;
-    let ended = ended(&server, &begun).await;
+    let ended = until_ended(&server, &begun).await;
     assert_eq!(ended.state(), PurchaseState::Completed, "{ended:#?}");
     assert!(instant(ended.complete_time) > closes, "{ended:#?}");
     let status = reserve(&server, these(&showtime, "bob", "A3")).await.expect_err("the sale has closed");
@@ -235,14 +227,21 @@ async fn at_the_end_of_the_time_for_a_payment_it_is_taken_or_not_and_never_both(
                 // Whenever the calls come, the purchase ends well. They may be refused.
                 let back = || continue_with(server, &waits, None);
                 let approves = edge.gateway.complete_action(&waits.payments[0].payment_id, true);
+                let mut given_up = false;
                 match at % 4 {
                     0 => drop(tokio::join!(approves, back(), back())),
-                    1 => drop(tokio::join!(approves, back(), give_up(server, &waits))),
+                    1 => given_up = tokio::join!(approves, back(), give_up(server, &waits)).2.is_ok(),
                     2 => drop(approves.await),
                     _ => {}
                 }
-                let ended = ended(server, &waits).await;
+                let ended = until_ended(server, &waits).await;
                 assert_ne!(ended.state(), PurchaseState::Stuck, "{ended:#?}");
+                if given_up || at % 4 == 3 {
+                    assert_eq!(ended.state(), PurchaseState::Compensated, "{ended:#?}");
+                }
+                if at % 4 == 3 {
+                    assert_eq!(reason(&ended), PurchaseFailureReason::PaymentExpired, "{ended:#?}");
+                }
             }
         });
         // The service judges the time by the clock of the machine. The clock is read after each of its answers.
@@ -276,7 +275,7 @@ async fn who_gives_up_while_the_seats_are_being_sold_gets_them_or_is_not_charged
             give_up(&servers[1], &waits).await
         };
         let (_, given_up) = tokio::join!(back, up);
-        let ended = ended(&servers[1], &waits).await;
+        let ended = until_ended(&servers[1], &waits).await;
         let state = if given_up.is_ok() { PurchaseState::Compensated } else { PurchaseState::Completed };
         assert_eq!(ended.state(), state, "{ended:#?}");
     }

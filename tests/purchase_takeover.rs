@@ -63,7 +63,7 @@ async fn another_instance_finishes_what_one_that_died_has_begun() {
     });
     tokio::select! {
         _ = begun => {}
-        _ = calls => {}
+        answers = calls => panic!("every purchase has ended before one was listed: {answers:#?}"),
     }
     shop.server.kill();
     shop.gateway.kill();

@@ -2,9 +2,9 @@
 
 use boxoffice::pb::{
     boxoffice::v1::{
-        GetPaymentRequest, GetReceiptRequest, ListPaymentsRequest, ListPurchasesRequest, Payment, PaymentState,
-        PurchaseFailureReason, PurchaseState, PurchaseStepName, PurchaseTicketsRequest, ReservationState,
-        WatchPurchaseRequest, payments_client::PaymentsClient,
+        GetPaymentRequest, ListPaymentsRequest, ListPurchasesRequest, Payment, PaymentState, PurchaseFailureReason,
+        PurchaseState, PurchaseStepName, PurchaseTicketsRequest, ReservationState, WatchPurchaseRequest,
+        payments_client::PaymentsClient,
     },
     payments::v1::PaymentState as GatewayState,
 };
@@ -13,10 +13,11 @@ use tonic::Code;
 
 use crate::harness::{
     assert_not_found, assert_refused, assert_violates,
+    money::minor,
     purchases::{
         buy, card, client, continue_with,
         ends::{FAILED, UNDONE, assert_compensated, assert_completed},
-        give_up, of_hold, of_seats, step, steps, until_state,
+        give_up, of_hold, of_seats, receipt, step, steps, until_state,
     },
     request_id,
     seats::{assert_unavailable, cancel, confirm, extend, get, names, reserve, showtime, state, these},
@@ -52,12 +53,9 @@ async fn a_hold_is_bought_and_the_books_balance(shop: Shop) {
     assert_eq!(shop.charged().await, [GatewayState::Captured]);
     let charged = shop.gateway.payments().await.remove(0);
     assert_eq!((&charged.captured_amount, &charged.payment_key), (&bought.total, &bought.payments[0].payment_id));
-    let total = bought.total.clone().expect("a total");
-    let minor = total.units * 100 + i64::from(total.nanos / 10_000_000);
+    let minor = minor(bought.total.as_ref());
     shop.assert_books(&[("gateway", minor), ("sales", -minor)]).await;
-    let which = GetReceiptRequest { purchase_id: bought.purchase_id.clone(), customer_id: "ada".to_owned() };
-    let mut payments = PaymentsClient::new(shop.server.channel());
-    let receipt = payments.get_receipt(which).await.expect("it is completed").into_inner().receipt.expect("a receipt");
+    let receipt = receipt(&shop.server, &bought).await.expect("it is completed");
     assert_eq!((&receipt.number, &receipt.total), (&bought.number, &bought.total));
     let lines: Vec<_> = receipt.lines.iter().map(|line| (line.text.as_str(), line.released)).collect();
     assert_eq!(lines, [("A1 Standard", false), ("A2 Standard", false)]);
@@ -182,6 +180,8 @@ async fn a_capture_that_fails_undoes_the_sale(shop: Shop) {
     assert_eq!(shop.charged().await, [GatewayState::Voided]);
     reserve(&shop.server, these(&showtime, "bob", "A1 A2")).await.expect("the seats are free again");
     shop.assert_books(&[]).await;
+    let status = receipt(&shop.server, &undone).await.expect_err("nothing was paid");
+    assert_refused(&status, Code::FailedPrecondition, "PURCHASE_NOT_COMPLETED");
 }
 
 async fn a_repeated_request_buys_once(shop: Shop) {

@@ -200,6 +200,9 @@ fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
             found.push((format!("payments by {name}, {page} page"), statement));
         }
     }
+    let of_page: Vec<_> = (0..50).map(|number| ReservationId(id(FIRST + number))).collect();
+    let statement = statements::reservations_of(backend, &of_page, beginning());
+    found.push(("reservations of a page of purchases".to_owned(), statement));
     found
 }
 

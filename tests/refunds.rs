@@ -9,7 +9,9 @@ use tonic::{Code, Status};
 
 use crate::harness::{
     Server, Store, assert_not_found, assert_refused, assert_violates, eventually,
-    purchases::{books, buy, of_seats},
+    money::minor,
+    purchases::{books, buy, of_seats, receipt},
+    refusals::reason,
     request_id,
     requests::{euros, money},
     seats::{confirm, get, names, reserve, seats, showtime, these},
@@ -86,27 +88,8 @@ async fn until_ended(server: &Server, purchase: &Purchase, count: usize) -> Paym
     .await
 }
 
-fn minor(money: Option<&boxoffice::pb::google::r#type::Money>) -> i64 {
-    money.map_or(0, |money| money.units * 100 + i64::from(money.nanos / 10_000_000))
-}
-
 fn total(purchase: &Purchase) -> i64 {
     minor(purchase.total.as_ref())
-}
-
-/// Asserts that each account has this, that the books add up to nothing, and that the gateway says the same of its money.
-async fn assert_books(shop: &Shop, expected: &[(&str, i64)]) {
-    let found: Vec<_> = books(&shop.storage.connect().await).await;
-    assert_eq!(found.iter().map(|(_, minor)| minor).sum::<i64>(), 0, "{found:?}");
-    let found: Vec<_> = found.iter().map(|(account, minor)| (account.as_str(), *minor)).collect();
-    let found: Vec<_> = found.into_iter().filter(|(_, minor)| *minor != 0).collect();
-    assert_eq!(found, expected);
-    let kept = |payment: &boxoffice::pb::payments::v1::Payment| {
-        minor(payment.captured_amount.as_ref()) - minor(payment.refunded_amount.as_ref())
-    };
-    let report: i64 = shop.gateway.payments().await.iter().map(kept).sum();
-    let gateway = expected.iter().find(|(account, _)| *account == "gateway").map_or(0, |(_, minor)| *minor);
-    assert_eq!(report, gateway, "the gateway's report");
 }
 
 async fn everything_is_given_back_and_the_books_are_even(shop: Shop) {
@@ -124,7 +107,7 @@ async fn everything_is_given_back_and_the_books_are_even(shop: Shop) {
     assert!(ended.end_time.is_some() && ended.attempts > 0, "{ended:?}");
     let seats = get(&shop.server, reservation(&bought)).await.expect("it is found");
     assert_eq!((seats.state(), seats.seat_count), (ReservationState::Cancelled, 0));
-    assert_books(&shop, &[]).await;
+    shop.assert_books(&[]).await;
     for request in [all(&bought), of_these(&bought, "A1"), cents(&bought, 1)] {
         let status = refund(&shop.server, request).await.expect_err("nothing is left");
         assert_refused(&status, Code::FailedPrecondition, "NOTHING_TO_REFUND");
@@ -149,11 +132,11 @@ async fn seats_are_given_back_one_after_the_other(shop: Shop) {
         let status = refund(&shop.server, of_these(&bought, others)).await.expect_err("it has not all of them");
         assert_refused(&status, Code::FailedPrecondition, "NOTHING_TO_REFUND");
     }
-    assert_books(&shop, &[("gateway", 2 * each), ("sales", -2 * each)]).await;
+    shop.assert_books(&[("gateway", 2 * each), ("sales", -2 * each)]).await;
     let (_, begun) = refund(&shop.server, all(&bought)).await.expect("two are left");
     assert_eq!((minor(begun.amount.as_ref()), names(&begun.seats)), (2 * each, "A1 A3".to_owned()));
     assert_eq!(until_ended(&shop.server, &bought, 2).await.state(), PaymentState::Refunded);
-    assert_books(&shop, &[]).await;
+    shop.assert_books(&[]).await;
 }
 
 async fn an_amount_is_given_back_for_no_seat(shop: Shop) {
@@ -165,16 +148,18 @@ async fn an_amount_is_given_back_for_no_seat(shop: Shop) {
     let about = assert_refused(&status, Code::FailedPrecondition, "REFUND_EXCEEDS");
     assert_eq!(about["left"], format!("{}.{:02} EUR", (whole - 150) / 100, (whole - 150) % 100));
     assert_eq!(until_ended(&shop.server, &bought, 1).await.state(), PaymentState::PartiallyRefunded);
+    let receipt = receipt(&shop.server, &bought).await.expect("it is completed");
+    assert_eq!((receipt.refunded.as_ref(), receipt.total), (Some(&euros(1, 500_000_000)), bought.total.clone()));
     let kept = get(&shop.server, reservation(&bought)).await.expect("it is found");
     assert_eq!((kept.state(), kept.seat_count), (ReservationState::Confirmed, 2));
-    assert_books(&shop, &[("gateway", whole - 150), ("refunds", 150), ("sales", -whole)]).await;
+    shop.assert_books(&[("gateway", whole - 150), ("refunds", 150), ("sales", -whole)]).await;
     // What the seats cost together is not left any more, and everything that is left is.
     let status = refund(&shop.server, of_these(&bought, "A1 A2")).await.expect_err("less is left");
     assert_refused(&status, Code::FailedPrecondition, "REFUND_EXCEEDS");
     refund(&shop.server, all(&bought)).await.expect("the rest is left");
     let after = until_ended(&shop.server, &bought, 2).await;
     assert_eq!((after.state(), &after.refunded_amount), (PaymentState::Refunded, &bought.total));
-    assert_books(&shop, &[]).await;
+    shop.assert_books(&[]).await;
 }
 
 async fn refunds_that_begin_at_once_give_no_more_back_than_was_paid(shop: Shop) {
@@ -185,8 +170,12 @@ async fn refunds_that_begin_at_once_give_no_more_back_than_was_paid(shop: Shop) 
     let answers = futures_util::future::join_all(requests.map(|request| refund(&shop.server, request))).await;
     let begun = answers.iter().filter(|answer| answer.is_ok()).count();
     assert!(begun > 0, "{answers:#?}");
+    // Together they ask for more than twice of what was paid.
+    assert!(begun < answers.len(), "{answers:#?}");
     for status in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        let reason = reason(status);
         assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+        assert!(["REFUND_EXCEEDS", "NOTHING_TO_REFUND"].contains(&reason.as_str()), "{status:?}");
     }
     let after = until_ended(&shop.server, &bought, begun).await;
     assert!(after.refunds.iter().all(|refund| refund.state() == RefundState::Done), "{after:#?}");
@@ -212,10 +201,13 @@ async fn a_refund_that_fails_changes_nothing_and_says_why(shop: Shop) {
     assert_eq!((after.state(), minor(after.refunded_amount.as_ref())), (PaymentState::Completed, 0));
     let kept = get(&shop.server, reservation(&bought)).await.expect("it is found");
     assert_eq!((names(&kept.seats), kept.state()), ("A1 A2".to_owned(), ReservationState::Confirmed));
-    assert_books(&shop, &[("gateway", total(&bought)), ("sales", -total(&bought))]).await;
+    shop.assert_books(&[("gateway", total(&bought)), ("sales", -total(&bought))]).await;
     // What has failed is not given back, so another refund may try it.
-    refund(&shop.server, all(&bought)).await.expect("everything is left");
-    until_ended(&shop.server, &bought, 2).await;
+    let (_, second) = refund(&shop.server, all(&bought)).await.expect("everything is left");
+    let after = until_ended(&shop.server, &bought, 2).await;
+    let ended = after.refunds.iter().find(|ended| ended.refund_id == second.refund_id).expect("it is listed");
+    assert_eq!((&ended.amount, ended.message.as_str()), (&bought.total, "refund_refused"));
+    assert_eq!((ended.state(), after.state()), (RefundState::Failed, PaymentState::Completed));
 }
 
 async fn a_repeated_request_gives_back_once(shop: Shop) {
@@ -266,7 +258,7 @@ async fn seats_that_are_released_are_refunded(shop: Shop) {
     release(&shop.server, reservation(&bought), "").await.expect("two are left");
     let after = until_ended(&shop.server, &bought, 2).await;
     assert_eq!((after.state(), &after.refunded_amount), (PaymentState::Refunded, &bought.total));
-    assert_books(&shop, &[]).await;
+    shop.assert_books(&[]).await;
 }
 
 /// A request to hold seats of the same showtime.
@@ -289,7 +281,7 @@ async fn seats_that_are_released_while_their_refund_is_pending_are_refunded_once
     shop.gateway.resume();
     let after = until_ended(&shop.server, &bought, 2).await;
     assert_eq!((after.state(), &after.refunded_amount), (PaymentState::Refunded, &bought.total));
-    assert_books(&shop, &[]).await;
+    shop.assert_books(&[]).await;
 }
 
 async fn a_cancelled_showtime_refunds_every_sale(shop: Shop) {
@@ -313,7 +305,7 @@ async fn a_cancelled_showtime_refunds_every_sale(shop: Shop) {
         let after = until_ended(&shop.server, sale, refunds).await;
         assert_eq!((after.state(), &after.refunded_amount), (PaymentState::Refunded, &sale.total), "{after:#?}");
     }
-    assert_books(&shop, &[]).await;
+    shop.assert_books(&[]).await;
 }
 
 async fn a_refund_outlives_an_outage_of_the_gateway(mut shop: Shop) {
@@ -328,7 +320,7 @@ async fn a_refund_outlives_an_outage_of_the_gateway(mut shop: Shop) {
     assert!(!tried.refunds[0].message.is_empty(), "{tried:?}");
     shop.gateway.restart().await;
     assert_eq!(until_ended(&shop.server, &bought, 1).await.state(), PaymentState::Refunded);
-    assert_books(&shop, &[]).await;
+    shop.assert_books(&[]).await;
 }
 
 async fn invalid_requests_are_refused_for_every_flaw(shop: Shop) {
@@ -377,7 +369,7 @@ async fn another_instance_finishes_refunds_of_one_that_died() {
         let after = until_ended(&other, sale, 1).await;
         assert_eq!((after.state(), &after.refunded_amount), (PaymentState::Refunded, &sale.total), "{after:#?}");
     }
-    assert_books(&shop, &[]).await;
+    shop.assert_books(&[]).await;
     let asked: Vec<_> = shop.gateway.payments().await.iter().map(|payment| payment.operations.len()).collect();
     assert_eq!(asked, [3; 4], "each was authorised, captured and refunded once");
 }

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 
 use crate::harness::{
     assert_not_found, assert_refused, assert_violates, eventually,
+    money::minor,
     process::free_port,
     purchases::{books, buy, of_seats, purchase, step, until_state},
     request_id,
@@ -128,8 +129,7 @@ async fn a_sold_purchase_is_settled_as_completed_with_its_money(shop: WrongShop)
     assert!(settled.complete_time.is_some());
     assert_eq!(settled.payments[0].state(), PaymentState::Completed);
     assert_eq!(settled.reservation.as_ref().map(Reservation::state), Some(ReservationState::Confirmed));
-    let total = settled.total.clone().expect("a total");
-    let minor = total.units * 100 + i64::from(total.nanos / 10_000_000);
+    let minor = minor(settled.total.as_ref());
     assert_eq!(shop.books().await, [("gateway".to_owned(), minor), ("sales".to_owned(), -minor)]);
     let status = shop.settle(&stuck, PurchaseOutcome::Compensated).await.expect_err("it has ended");
     assert_refused(&status, Code::FailedPrecondition, "PURCHASE_NOT_STUCK");
@@ -208,7 +208,7 @@ async fn operators_use_the_command(shop: WrongShop) {
     };
     assert_eq!(run(&["list"]), (Some(0), "no purchase is stuck\n".to_owned()));
     let stuck = shop.stuck("A1", "tok_ok", Wrong::CapturedAmount).await;
-    let id = stuck.purchase_id.as_str();
+    let (id, failed_after) = (stuck.purchase_id.as_str(), step(&stuck, PurchaseStepName::Capture).attempts);
     let (code, printed) = run(&["list"]);
     assert_eq!(code, Some(0), "{printed}");
     for part in [id, &stuck.number, "CAPTURE failed after 1 attempts", "the amount", "AUTHORIZED"] {
@@ -217,7 +217,12 @@ async fn operators_use_the_command(shop: WrongShop) {
     shop.wrong.set(Wrong::CapturedAmount);
     let (code, printed) = run(&["resume", id, "--note", "as the gateway asks"]);
     assert_eq!((code, printed.starts_with(id)), (Some(0), true), "{printed}");
-    until_state(&shop.server, &stuck, PurchaseState::Stuck).await;
+    eventually("it was asked once more, and is stuck again", async || {
+        let now = purchase(&shop.server, &stuck).await;
+        let asked = step(&now, PurchaseStepName::Capture).attempts > failed_after;
+        (now.state() == PurchaseState::Stuck && asked).then_some(())
+    })
+    .await;
     let (_, printed) = run(&["list"]);
     assert!(printed.contains("resumed: as the gateway asks"), "{printed}");
     let settle = ["settle", id, "--outcome", "completed", "--note", "captured, as their console says"];

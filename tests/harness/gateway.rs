@@ -24,6 +24,11 @@ pub(crate) struct Gateway {
     options: Vec<String>,
 }
 
+/// A channel to the gateway with this URL. It connects with the first call.
+pub(crate) fn channel(url: String) -> Channel {
+    Endpoint::from_shared(url).expect("an address").connect_lazy()
+}
+
 impl Gateway {
     /// Starts one with its file in a folder in this one.
     pub(crate) async fn start(folder: &Path) -> Self {
@@ -72,8 +77,8 @@ impl Gateway {
         GatewayFaultsClient::new(self.channel())
     }
 
-    fn channel(&self) -> Channel {
-        Endpoint::from_shared(self.url()).expect("an address").connect_lazy()
+    pub(crate) fn channel(&self) -> Channel {
+        channel(self.url())
     }
 
     /// Kills the process as a power cut would.

@@ -90,7 +90,7 @@ pub(crate) fn minor(money: Option<&Money>) -> i64 {
 }
 
 /// What the gateway has taken and not given back.
-fn taken(payment: &Payment) -> i64 {
+pub(crate) fn taken(payment: &Payment) -> i64 {
     minor(payment.captured_amount.as_ref()) - minor(payment.refunded_amount.as_ref())
 }
 

@@ -7,25 +7,22 @@ use std::time::Duration;
 use boxoffice::pb::boxoffice::{
     demo::v1::{CompleteActionRequest, GatewayFaultSettings, gateway_faults_client::GatewayFaultsClient},
     v1::{
-        CancelPurchaseRequest, ContinuePurchaseRequest, GetPurchaseRequest, PaymentChoice, PaymentMethod, Purchase,
-        PurchaseState, PurchaseStep, PurchaseStepName, PurchaseStepState, PurchaseTicketsRequest, Reservation,
-        Showtime, purchases_client::PurchasesClient,
+        CancelPurchaseRequest, ContinuePurchaseRequest, GetPurchaseRequest, GetReceiptRequest, PaymentChoice,
+        PaymentMethod, Purchase, PurchaseState, PurchaseStep, PurchaseStepName, PurchaseStepState,
+        PurchaseTicketsRequest, Receipt, Reservation, Showtime, payments_client::PaymentsClient,
+        purchases_client::PurchasesClient,
     },
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
-use tonic::{
-    Status,
-    transport::{Channel, Endpoint},
-};
+use tonic::{Status, transport::Channel};
 
 pub(crate) use super::gateway::Gateway;
-use super::{Server, eventually, request_id, seats::seats};
+use super::{Server, eventually, gateway::channel, request_id, seats::seats};
 
 /// Does what a customer would do at the gateway with this address, if it can be reached.
 pub(crate) async fn act(gateway: &str, payment_key: &str, approve: bool) {
-    let channel = Endpoint::from_shared(gateway.to_owned()).expect("an address").connect_lazy();
     let request = CompleteActionRequest { payment_key: payment_key.to_owned(), approve };
-    let _may_be_down = GatewayFaultsClient::new(channel).complete_action(request).await;
+    let _may_be_down = GatewayFaultsClient::new(channel(gateway.to_owned())).complete_action(request).await;
 }
 
 pub(crate) fn client(server: &Server) -> PurchasesClient<Channel> {
@@ -77,16 +74,36 @@ pub(crate) async fn continue_with(
     purchase: &Purchase,
     payment: Option<PaymentChoice>,
 ) -> Result<Purchase, Status> {
+    continue_by(client(server), purchase, payment).await
+}
+
+pub(crate) async fn continue_by(
+    mut client: PurchasesClient<Channel>,
+    purchase: &Purchase,
+    payment: Option<PaymentChoice>,
+) -> Result<Purchase, Status> {
     let (purchase_id, customer_id) = (purchase.purchase_id.clone(), String::new());
-    let answer =
-        client(server).continue_purchase(ContinuePurchaseRequest { purchase_id, customer_id, payment }).await?;
+    let answer = client.continue_purchase(ContinuePurchaseRequest { purchase_id, customer_id, payment }).await?;
     Ok(answer.into_inner().purchase.expect("the answer has the purchase"))
 }
 
 pub(crate) async fn give_up(server: &Server, purchase: &Purchase) -> Result<Purchase, Status> {
+    give_up_by(client(server), purchase).await
+}
+
+pub(crate) async fn give_up_by(mut client: PurchasesClient<Channel>, purchase: &Purchase) -> Result<Purchase, Status> {
     let (purchase_id, customer_id) = (purchase.purchase_id.clone(), String::new());
-    let answer = client(server).cancel_purchase(CancelPurchaseRequest { purchase_id, customer_id }).await?;
+    let answer = client.cancel_purchase(CancelPurchaseRequest { purchase_id, customer_id }).await?;
     Ok(answer.into_inner().purchase.expect("the answer has the purchase"))
+}
+
+/// Waits until nothing more happens to the purchase by itself.
+pub(crate) async fn until_ended(server: &Server, begun: &Purchase) -> Purchase {
+    let states = [PurchaseState::Completed, PurchaseState::Compensated, PurchaseState::Stuck];
+    eventually("the purchase ends", async || {
+        Some(purchase(server, begun).await).filter(|found| states.contains(&found.state()))
+    })
+    .await
 }
 
 /// Waits until the purchase has this state.
@@ -95,6 +112,13 @@ pub(crate) async fn until_state(server: &Server, bought: &Purchase, state: Purch
         Some(purchase(server, bought).await).filter(|found| found.state() == state)
     })
     .await
+}
+
+pub(crate) async fn receipt(server: &Server, purchase: &Purchase) -> Result<Receipt, Status> {
+    let (purchase_id, customer_id) = (purchase.purchase_id.clone(), String::new());
+    let answer =
+        PaymentsClient::new(server.channel()).get_receipt(GetReceiptRequest { purchase_id, customer_id }).await?;
+    Ok(answer.into_inner().receipt.expect("the answer has the receipt"))
 }
 
 /// The step of this name.

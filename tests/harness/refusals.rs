@@ -3,14 +3,23 @@
 use std::collections::HashMap;
 
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic_types::{ErrorInfo, StatusExt as _};
 
 /// Asserts that a request was refused with this code and this reason. Returns the metadata of the `ErrorInfo`.
 pub(crate) fn assert_refused(status: &Status, code: Code, reason: &str) -> HashMap<String, String> {
     assert_eq!(status.code(), code, "{status:?}");
-    let info = status.get_details_error_info().unwrap_or_else(|| panic!("without ErrorInfo: {status:?}"));
+    let info = info(status);
     assert_eq!((&*info.reason, &*info.domain), (reason, "boxoffice"), "{status:?}");
     info.metadata
+}
+
+/// The reason of a refusal.
+pub(crate) fn reason(status: &Status) -> String {
+    info(status).reason
+}
+
+fn info(status: &Status) -> ErrorInfo {
+    status.get_details_error_info().unwrap_or_else(|| panic!("without ErrorInfo: {status:?}"))
 }
 
 /// Asserts that a request was refused as bad input, with a violation at each of these paths and at no other. A path that ends

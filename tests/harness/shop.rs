@@ -4,6 +4,7 @@ use boxoffice::pb::payments::v1::PaymentState as GatewayState;
 
 use super::{
     Server, Store,
+    money::taken,
     purchases::{Gateway, books},
     world::Storage,
     wrong_gateway::WrongGateway,
@@ -56,10 +57,16 @@ impl Shop {
         self.gateway.states().await
     }
 
+    /// Asserts that each account has this and that those without a balance are left out, that the books add up to nothing, and that
+    /// the gateway says the same of its money.
     pub(crate) async fn assert_books(&self, expected: &[(&str, i64)]) {
-        let connection = self.storage.connect().await;
-        let expected: Vec<_> = expected.iter().map(|(account, minor)| ((*account).to_owned(), *minor)).collect();
-        assert_eq!(books(&connection).await, expected);
+        let found = books(&self.storage.connect().await).await;
+        assert_eq!(found.iter().map(|(_, minor)| minor).sum::<i64>(), 0, "{found:?}");
+        let found = found.iter().map(|(account, minor)| (account.as_str(), *minor)).filter(|(_, minor)| *minor != 0);
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+        let gateway = expected.iter().find(|(account, _)| *account == "gateway").map_or(0, |(_, minor)| *minor);
+        let report: i64 = self.gateway.payments().await.iter().map(taken).sum();
+        assert_eq!(report, gateway, "the gateway's report");
     }
 }
 

@@ -10,9 +10,9 @@ use std::{
 };
 
 use boxoffice::pb::boxoffice::v1::{
-    CancelPurchaseRequest, CancelReservationRequest, ConfirmReservationRequest, ContinuePurchaseRequest,
-    ListPurchasesRequest, PaymentChoice, Purchase, PurchaseState, PurchaseTicketsRequest, Reservation,
-    ReserveSeatsRequest, Showtime, purchases_client::PurchasesClient, reservations_client::ReservationsClient,
+    CancelReservationRequest, ConfirmReservationRequest, ListPurchasesRequest, Purchase, PurchaseState,
+    PurchaseTicketsRequest, Reservation, ReserveSeatsRequest, Showtime, purchases_client::PurchasesClient,
+    reservations_client::ReservationsClient,
 };
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -21,7 +21,7 @@ use tonic::{Code, Status, transport::Channel};
 use super::{
     Server, eventually,
     load::Random,
-    purchases::{act, card, of_hold, of_seats},
+    purchases::{act, card, continue_by, give_up_by, of_hold, of_seats},
     request_id,
     seats::{best, these},
     within,
@@ -92,7 +92,7 @@ impl Shoppers {
         within(SETTLES_WITHIN, "nothing is under way", async || {
             let waiting = self.list(&[PurchaseState::AwaitingCustomer]).await?;
             for purchase in &waiting {
-                let _may_have_ended = self.give_up(0, purchase).await;
+                let _may_have_ended = give_up_by(self.client(0), purchase).await;
             }
             let running = self.list(&[PurchaseState::Running, PurchaseState::AwaitingCustomer]).await?;
             running.is_empty().then_some(())
@@ -184,15 +184,16 @@ impl Shoppers {
             let next = match what {
                 // Away for ever.
                 0 => return,
-                1 => self.give_up(at, &purchase).await,
+                1 => give_up_by(self.client(at), &purchase).await,
                 // Two browser windows.
                 2 if acts => {
-                    let ((), next) = tokio::join!(act(&self.gateway, &key, true), self.give_up(at, &purchase));
+                    let ((), next) =
+                        tokio::join!(act(&self.gateway, &key, true), give_up_by(self.client(at), &purchase));
                     next
                 }
                 3 if acts => {
                     act(&self.gateway, &key, false).await;
-                    self.go_on(at, &purchase, None).await
+                    continue_by(self.client(at), &purchase, None).await
                 }
                 4 if acts => {
                     act(&self.gateway, &key, true).await;
@@ -200,27 +201,17 @@ impl Shoppers {
                 }
                 _ if acts => {
                     act(&self.gateway, &key, true).await;
-                    let both = [self.go_on(at, &purchase, None), self.go_on(at + 1, &purchase, None)];
+                    let both = [
+                        continue_by(self.client(at), &purchase, None),
+                        continue_by(self.client(at + 1), &purchase, None),
+                    ];
                     join_all(both).await.pop().expect("two answers")
                 }
-                _ => self.go_on(at, &purchase, Some(card(token(random)))).await,
+                _ => continue_by(self.client(at), &purchase, Some(card(token(random)))).await,
             };
             let Ok(next) = next else { return };
             purchase = next;
         }
-    }
-
-    async fn go_on(&self, at: usize, purchase: &Purchase, payment: Option<PaymentChoice>) -> Result<Purchase, Status> {
-        let (purchase_id, customer_id) = (purchase.purchase_id.clone(), String::new());
-        let request = ContinuePurchaseRequest { purchase_id, customer_id, payment };
-        let answer = self.client(at).continue_purchase(request).await?;
-        Ok(answer.into_inner().purchase.expect("the answer has the purchase"))
-    }
-
-    async fn give_up(&self, at: usize, purchase: &Purchase) -> Result<Purchase, Status> {
-        let (purchase_id, customer_id) = (purchase.purchase_id.clone(), String::new());
-        let answer = self.client(at).cancel_purchase(CancelPurchaseRequest { purchase_id, customer_id }).await?;
-        Ok(answer.into_inner().purchase.expect("the answer has the purchase"))
     }
 
     /// Holds seats for a moment, or buys them at the till.

@@ -15,10 +15,12 @@ use boxoffice::pb::payments::v1::{
 use tonic::{
     Request, Response, Status, Streaming,
     transport::{
-        Channel, Endpoint,
+        Channel,
         server::{Server, TcpIncoming},
     },
 };
+
+use super::gateway::channel;
 
 /// What is wrong with the answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,9 +52,8 @@ impl WrongGateway {
         let incoming = TcpIncoming::bind(([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = incoming.local_addr().expect("an address").to_string();
         let wrong = Arc::new(AtomicU8::new(Wrong::Nothing as u8));
-        let channel = Endpoint::from_shared(url).expect("an address").connect_lazy();
         let calls = Arc::new(AtomicUsize::new(0));
-        let (client, shared) = (GatewayClient::new(channel), (Arc::clone(&wrong), Arc::clone(&calls)));
+        let (client, shared) = (GatewayClient::new(channel(url)), (Arc::clone(&wrong), Arc::clone(&calls)));
         let service = GatewayServer::new(Answers { client, wrong: shared.0, calls: shared.1 });
         let serving = Server::builder().add_service(service).serve_with_incoming(incoming);
         tokio::spawn(serving);
