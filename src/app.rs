@@ -18,6 +18,7 @@ mod refunds;
 mod reports;
 mod reservation_index;
 mod reservations;
+mod sales;
 mod sample;
 mod seat_maps;
 mod shared_reads;
@@ -29,7 +30,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-pub use audit::{Audit, Comparison, Sums};
+pub use audit::{Audit, Comparison, MAX_COUNTED, Sums};
 pub use auditoriums::AuditoriumPage;
 pub use blocked_seats::BlockChange;
 pub use errors::{Error, FeedRefusal, Kind, PurchaseRefusal, Refused, ReportsRefusal};
@@ -39,12 +40,15 @@ pub use operations::{DeadLetter, DeadLetters};
 pub use origin::{Caller, Origin};
 pub use pages::PageRequest;
 pub use purchases::{
-    NewPurchase, PaymentChoice, PaymentOptions, PaymentPage, PurchasePage, PurchaseRef, PurchaseView, PurchaseWatch,
-    StuckPage, StuckPurchase, Wanted,
+    NewPurchase, PaymentChoice, PaymentOptions, PaymentPage, PaymentSource, PurchasePage, PurchaseRef, PurchaseView,
+    PurchaseWatch, StuckPage, StuckPurchase, Wanted,
 };
 pub use refunds::{NewRefund, RefundedPayment};
 pub use reports::ReportPage;
-pub use reservations::{ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve};
+pub use reservations::{
+    Release, ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve, TillPayment,
+};
+pub use sales::{CashUp, CashUpLine};
 pub use seat_maps::Ending;
 pub use showtime_pages::ShowtimePage;
 

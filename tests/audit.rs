@@ -11,7 +11,7 @@ use crate::harness::{
     request_id,
     seats::showtime,
     server::binary,
-    shop::WrongShop,
+    shop::{WrongShop, audit},
     supervisor,
     wrong_gateway::Wrong,
 };
@@ -36,15 +36,7 @@ impl WrongShop {
 
     /// Runs the audit. Returns its exit code and what it printed.
     async fn audit(&self) -> (Option<i32>, String) {
-        let (url, gateway) = (self.storage.url(), self.gateway.url());
-        let run = move || {
-            let mut command = binary();
-            command.args(["audit", "--database-url", &url, "--payment-gateway-url", &gateway]);
-            command.args(["--payment-gateway-timeout", "2s"]).output().expect("the binary runs")
-        };
-        let output = tokio::task::spawn_blocking(run).await.expect("it ends");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+        audit(&self.storage, &self.gateway).await
     }
 
     async fn assert_finds(&self, what: &str) {

@@ -303,9 +303,10 @@ async fn invalid_requests_are_refused_for_every_flaw(world: World) {
         customer_id: "c".repeat(129),
         tender: None,
         late: true,
+        till: "t".repeat(65),
     };
     let status = answer_to(&world, wrong.clone()).await.expect_err("all is wrong");
-    assert_violates(&status, &["reservation_id", "request_id", "customer_id", "tender"]);
+    assert_violates(&status, &["reservation_id", "request_id", "customer_id", "tender", "till"]);
     let tender = Some(Tender { method: String::new(), transaction_id: "4111 1111 1111 1111".to_owned() });
     let status = answer_to(&world, ConfirmReservationRequest { tender, ..wrong }).await.expect_err("all is wrong");
     assert_violates(

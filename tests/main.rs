@@ -93,6 +93,7 @@ mod sink_takeover;
 mod standby;
 mod stuck_purchases;
 mod tidy;
+mod tills;
 mod topology;
 mod traces;
 mod watching;

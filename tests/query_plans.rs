@@ -203,6 +203,12 @@ fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
     let of_page: Vec<_> = (0..50).map(|number| ReservationId(id(FIRST + number))).collect();
     let statement = statements::reservations_of(backend, &of_page, beginning());
     found.push(("reservations of a page of purchases".to_owned(), statement));
+    let today = beginning().date_naive();
+    let named = |name: &str, statement| (name.to_owned(), statement);
+    found.push(named("sales without a purchase", statements::sales_without_purchase(backend, None, 200)));
+    found.push(named("those of a showtime", statements::sales_without_purchase(backend, showtime_id, 200)));
+    found.push(named("taken at a till", statements::taken_at_till(backend, "till 17", today)));
+    found.push(named("paid out at a till", statements::paid_out_at_till(backend, "till 17", today)));
     found
 }
 

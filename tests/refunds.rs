@@ -334,8 +334,9 @@ async fn invalid_requests_are_refused_for_every_flaw(shop: Shop) {
         amount: Some(euros(0, 0)),
         reason: " ".to_owned(),
         request_id: request_id(),
+        till: "t".repeat(65),
     };
-    assert_violates(&refused(flawed).await, &["payment_id", "amount", "reason"]);
+    assert_violates(&refused(flawed).await, &["payment_id", "amount", "reason", "till"]);
     let yen = RefundPaymentRequest { amount: Some(money("JPY", 1, 0)), ..all(&bought) };
     assert_violates(&refused(yen).await, &["amount.currency_code"]);
     let negative = RefundPaymentRequest { amount: Some(euros(-1, 5)), ..all(&bought) };

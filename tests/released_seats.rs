@@ -257,8 +257,9 @@ async fn invalid_requests_are_refused_for_every_flaw(world: World) {
         seats: vec![Seat { row: "a".to_owned(), number: 0 }],
         reason: String::new(),
         request_id: "7".to_owned(),
+        till: "t".repeat(65),
     };
-    let fields = ["reservation_id", "seats[0].row", "seats[0].number", "reason", "request_id"];
+    let fields = ["reservation_id", "seats[0].row", "seats[0].number", "reason", "request_id", "till"];
     for reason in [String::new(), "r".repeat(201), "a\u{7}".to_owned()] {
         let request = ReleaseSeatsRequest { reason, ..wrong.clone() };
         let status = world.reservations().release_seats(request).await.expect_err("all is wrong");

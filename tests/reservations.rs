@@ -272,7 +272,8 @@ async fn refusals_of_all_methods(world: &World, reservation_id: &str, customer_i
     let mut client = world.reservations();
     let id = || (reservation_id.clone(), customer_id.clone(), String::new());
     let (reservation_id, customer_id, request_id) = id();
-    let confirm = ConfirmReservationRequest { reservation_id, request_id, customer_id, tender: None, late: false };
+    let confirm =
+        ConfirmReservationRequest { reservation_id, request_id, customer_id, ..ConfirmReservationRequest::default() };
     let (reservation_id, customer_id, request_id) = id();
     let cancel = CancelReservationRequest { reservation_id, request_id, customer_id };
     let (reservation_id, customer_id, request_id) = id();

@@ -20,6 +20,9 @@ use crate::{
 /// The purchases of a page.
 const PAGE: u64 = 200;
 
+/// Up to how many sales without a purchase are counted.
+pub const MAX_COUNTED: u64 = 1_000;
+
 /// What an audit has seen.
 #[derive(Clone, Debug, Default)]
 pub struct Audit {
@@ -31,6 +34,8 @@ pub struct Audit {
     pub running: u64,
     /// Purchases that are stuck. They are not judged.
     pub stuck: u64,
+    /// Sales from before there were purchases that have none yet, up to [`MAX_COUNTED`].
+    pub without_purchase: u64,
     /// What the books have of each currency, by its code.
     pub sums: BTreeMap<&'static str, Sums>,
     /// The number of findings.
@@ -90,6 +95,7 @@ impl Audit {
             }
         }
         audit.stray_entries(store, report).await?;
+        audit.without_purchase = store.sales_without_purchase(None, MAX_COUNTED).await?.len() as u64;
         Ok(audit)
     }
 
@@ -165,7 +171,7 @@ impl Audit {
         loop {
             let page = store.audited_purchases(after, PAGE).await?;
             let ended = page.iter().filter(|purchase| !is_open(purchase.state));
-            for payment in ended.flat_map(|purchase| &purchase.payments).filter(|one| !one.entries.is_empty()) {
+            for payment in ended.flat_map(|purchase| &purchase.payments).filter(|one| is_by_gateway(one)) {
                 match gateway.payment(&payment.payment.key()).await {
                     Ok(_) => {}
                     Err(Trouble::NotFound) => {
@@ -212,9 +218,14 @@ impl Audit {
     }
 }
 
-/// Whether money was taken for a payment before this time.
+/// Whether the books say that the gateway has taken money for a payment.
+fn is_by_gateway(payment: &AuditedPayment) -> bool {
+    payment.payment.at_till.is_none() && !payment.entries.is_empty()
+}
+
+/// Whether the gateway has taken money for a payment before this time.
 fn is_taken(payment: &AuditedPayment, start: DateTime<Utc>) -> bool {
-    !payment.entries.is_empty() && payment.payment.process_time.is_some_and(|time| time < start)
+    is_by_gateway(payment) && payment.payment.process_time.is_some_and(|time| time < start)
 }
 
 /// Our payments to which these reports belong.

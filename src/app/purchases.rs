@@ -15,18 +15,20 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tokio::time;
 
-use self::drive::Held;
+use self::{drive::Held, gateway::method_name};
 use super::{Answer, App, Error, Origin, ReservationRef, ReservationView, errors::PurchaseRefusal};
 use crate::{
+    clock::Clock,
     domain::{
         ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
         money::Money,
         purchase::{
-            Payment, PaymentMethod, PaymentState, Position, Purchase, PurchaseFacts, PurchaseNumber, PurchaseState,
+            AtTill, Payment, PaymentMethod, PaymentState, Position, Purchase, PurchaseFacts, PurchaseNumber,
+            PurchaseState,
         },
         refund::Refund,
         reservation::{CustomerId, contains_card_number},
-        seating::{Command, Wish},
+        seating::{Command, ShowtimePlan, Wish},
         violations::Violations,
     },
     ledger::Request,
@@ -57,8 +59,22 @@ pub enum Wanted {
 pub struct PaymentChoice {
     /// How the payment is made.
     pub method: PaymentMethod,
-    /// The gateway's token.
-    pub token: String,
+    /// What it is taken from.
+    pub source: PaymentSource,
+}
+
+/// What a payment is taken from.
+#[derive(Clone, PartialEq, Eq)]
+pub enum PaymentSource {
+    /// The gateway takes it from what this token of its stands for.
+    Token(String),
+    /// A till takes it, without the gateway.
+    Till {
+        /// The till; empty if it has no name.
+        till: String,
+        /// The till's name for the payment; may be empty.
+        transaction_id: String,
+    },
 }
 
 /// A request to buy seats.
@@ -130,7 +146,11 @@ impl App {
         let stored = self.detached(async move {
             app.change_purchase(&which, |purchase, now| match choice.clone() {
                 None => Ok(purchase.nudge()),
-                Some(choice) => purchase.try_payment(app.new_payment(choice, purchase.total()), now).map(|()| true),
+                Some(choice) => {
+                    let payment_id = PaymentId(app.0.clock.new_id());
+                    let payment = app.new_payment(payment_id, choice, purchase.total(), None);
+                    purchase.try_payment(payment, now).map(|()| true)
+                }
             })
             .await
         });
@@ -181,7 +201,16 @@ impl App {
     async fn first_commit(&self, origin: &Origin, key: &RequestKey, new: NewPurchase) -> Result<Purchase, Error> {
         let now = self.0.clock.now();
         let NewPurchase { wanted, customer_id, payment, return_uri } = new;
-        let (purchase_id, number) = (PurchaseId(self.0.clock.new_id()), self.new_number());
+        let new_id = || self.0.clock.new_id();
+        let reservation_id = match wanted {
+            Wanted::Reservation(reservation_id) => reservation_id,
+            Wanted::Seats { .. } => ReservationId(new_id()),
+        };
+        let (purchase_id, payment_id) = match payment.source {
+            PaymentSource::Till { .. } => (PurchaseId::at_till(reservation_id), PaymentId::at_till(reservation_id)),
+            PaymentSource::Token(_) => (PurchaseId(new_id()), PaymentId(new_id())),
+        };
+        let number = random_number(&self.0.clock);
         let facts = |showtime_id, reservation_id| PurchaseFacts {
             purchase_id,
             number,
@@ -196,12 +225,13 @@ impl App {
                 let named = ReservationRef { reservation_id, customer_id: Some(customer_id.clone()) };
                 let found = self.find(&named).await?.reservation;
                 let total = found.remaining_total();
-                let mut purchase =
-                    Purchase::begin(facts(found.showtime_id, reservation_id), total, self.new_payment(payment, total));
+                let plan = self.0.store.plan(found.showtime_id).await?;
+                let payment = self.new_payment(payment_id, payment, total, plan.as_deref());
+                let mut purchase = Purchase::begin(facts(found.showtime_id, reservation_id), total, payment);
                 let until = self.pay_until(found.showtime_id, self.0.purchases.options.pay_time, now).await?;
                 purchase.payment_begun(total, until, now);
                 let command = Self::pay(&purchase, self.0.purchases.options.pay_time);
-                let rows = insert_purchase(&purchase, key, now + self.0.purchases.lease);
+                let rows = insert_purchase(&purchase, Some(key), Some(now + self.0.purchases.lease));
                 let request =
                     Request { companions: rows, trace: origin.trace, ..Request::new(found.showtime_id, command) };
                 let (held, _) = self.decided(request, Some(reservation_id)).await?;
@@ -212,13 +242,12 @@ impl App {
                 Ok(purchase)
             }
             Wanted::Seats { showtime_id, wish } => {
-                let reservation_id = ReservationId(self.0.clock.new_id());
                 let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
                 let nothing = Money { currency: plan.facts.prices.currency, minor: 0 };
                 let command = Command::Reserve { reservation_id, customer_id: customer_id.clone(), wish };
-                let purchase =
-                    Purchase::begin(facts(showtime_id, reservation_id), nothing, self.new_payment(payment, nothing));
-                let rows = insert_purchase(&purchase, key, now + self.0.purchases.lease);
+                let payment = self.new_payment(payment_id, payment, nothing, Some(&*plan));
+                let purchase = Purchase::begin(facts(showtime_id, reservation_id), nothing, payment);
+                let rows = insert_purchase(&purchase, Some(key), Some(now + self.0.purchases.lease));
                 let request = Request { companions: rows, trace: origin.trace, ..Request::new(showtime_id, command) };
                 self.decided(request, None).await?;
                 self.0.reservation_index.insert(reservation_id, showtime_id);
@@ -291,26 +320,43 @@ impl App {
         self.view_purchase(stored).await
     }
 
-    fn new_payment(&self, PaymentChoice { method, token }: PaymentChoice, amount: Money) -> Payment {
+    fn new_payment(
+        &self,
+        payment_id: PaymentId,
+        PaymentChoice { method, source }: PaymentChoice,
+        amount: Money,
+        plan: Option<&ShowtimePlan>,
+    ) -> Payment {
+        let now = self.0.clock.now();
+        let (token, at_till) = match source {
+            PaymentSource::Token(token) => (token, None),
+            PaymentSource::Till { till, transaction_id } => {
+                let local_date = plan.map(|plan| now.with_timezone(&plan.facts.auditorium.time_zone).date_naive());
+                let tender = method_name(method).to_lowercase();
+                (String::new(), Some(AtTill { till, tender, transaction_id, local_date }))
+            }
+        };
         Payment {
-            payment_id: PaymentId(self.0.clock.new_id()),
+            payment_id,
             method,
             token,
             amount,
             refunded_minor: 0,
             state: PaymentState::Pending,
             decline_code: String::new(),
-            create_time: self.0.clock.now(),
+            create_time: now,
             process_time: None,
+            at_till,
         }
     }
+}
 
-    fn new_number(&self) -> PurchaseNumber {
-        let mut random = [0; 8];
-        // Other bytes have fixed bits.
-        random.copy_from_slice(&self.0.clock.secret()[9..17]);
-        PurchaseNumber::of(random)
-    }
+/// A number for a new purchase.
+pub(super) fn random_number(clock: &Clock) -> PurchaseNumber {
+    let mut random = [0; 8];
+    // Other bytes have fixed bits.
+    random.copy_from_slice(&clock.secret()[9..17]);
+    PurchaseNumber::of(random)
 }
 
 /// A purchase whose first commit was made.
@@ -323,5 +369,6 @@ enum Begun {
 
 /// Refuses a card number, which is never stored.
 fn check_token(choice: &PaymentChoice) -> Result<(), Error> {
-    if contains_card_number(&choice.token) { Err(Error::Purchase(PurchaseRefusal::CardNumber)) } else { Ok(()) }
+    let (PaymentSource::Token(text) | PaymentSource::Till { transaction_id: text, .. }) = &choice.source;
+    if contains_card_number(text) { Err(Error::Purchase(PurchaseRefusal::CardNumber)) } else { Ok(()) }
 }

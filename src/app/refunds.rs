@@ -10,6 +10,7 @@ use super::{Answer, App, Error, Origin};
 use crate::{
     domain::{
         ids::{PaymentId, PurchaseId, RefundId},
+        purchase::AtTill,
         refund::{Chosen, Refund, RefundFacts, RefundRefusal, RefundWish, blocked, choose, choose_released, left},
         reservation::Reservation,
         seating::{Change, Command, ShowtimePlan},
@@ -35,6 +36,16 @@ pub struct NewRefund {
     pub wish: RefundWish,
     /// Why.
     pub reason: String,
+    /// The till that pays it out; empty: the one that took the payment. Only for payments at tills.
+    pub till: String,
+}
+
+/// What a request for a refund comes to.
+enum Next {
+    /// This refund begins, if its payment still has this version.
+    Begin(Box<Refund>, i64),
+    /// This refund, which waits for a till, is paid out there.
+    PayOut(RefundId, String),
 }
 
 /// A payment with one of its refunds.
@@ -73,10 +84,14 @@ impl App {
                 return Ok((before, true));
             }
             let begun = match self.choose_refund(new).await {
-                Ok((refund, version)) => {
+                Ok(Next::Begin(refund, version)) => {
                     let id = refund.facts.refund_id;
                     let begun = self.0.store.start_refund(&refund, version, key).await;
                     begun.map(|begun| begun.then_some(id)).map_err(Error::from)
+                }
+                Ok(Next::PayOut(id, till)) => {
+                    let paid = self.0.store.pay_out(id, &till, key, self.0.clock.now()).await;
+                    paid.map(|paid| paid.then_some(id)).map_err(Error::from)
                 }
                 Err(error) => Err(error),
             };
@@ -107,11 +122,20 @@ impl App {
         }
     }
 
-    /// Decides on a refund by its payment, and answers with the version of the payment, too. The payment is read before the
-    /// reservation: if seats are given up in between, their refund raises the version.
-    async fn choose_refund(&self, new: &NewRefund) -> Result<(Refund, i64), Error> {
+    /// Decides on a refund by its payment. The payment is read before the reservation: if seats are given up in between, their
+    /// refund raises the version.
+    async fn choose_refund(&self, new: &NewRefund) -> Result<Next, Error> {
         let (id, now) = (new.payment_id, self.0.clock.now());
         let stored = self.0.store.payment(id).await?.ok_or_else(|| Error::no_payment(id))?;
+        let till = payout(stored.payment.at_till.as_ref(), &new.till);
+        if till.is_none() && !new.till.is_empty() {
+            return Err(Violations::one("till", "must be left out: the gateway gives this payment back").into());
+        }
+        if let (RefundWish::All, Some(till)) = (&new.wish, &till)
+            && let Some(waiting) = stored.refunds.iter().find(|refund| refund.record().waits)
+        {
+            return Ok(Next::PayOut(waiting.facts.refund_id, till.clone()));
+        }
         let reservation = self.0.store.reservation(stored.reservation_id, now).await?;
         let reservation = reservation.ok_or_else(|| Error::no_reservation(stored.reservation_id))?.reservation;
         let plan = self.0.store.plan(reservation.showtime_id).await?;
@@ -133,10 +157,11 @@ impl App {
             showtime_id: reservation.showtime_id,
             releases: !chosen.seats.is_empty(),
             chosen,
+            till,
             reason: new.reason.clone(),
             create_time: now,
         };
-        Ok((Refund::begin(facts), stored.refund_version))
+        Ok(Next::Begin(Box::new(Refund::begin(facts)), stored.refund_version))
     }
 
     /// Submits a command that gives up or exchanges seats. The refunds of those that are given up and that purchases have
@@ -145,17 +170,20 @@ impl App {
         &self,
         request: &Request,
         purchase: Option<PurchaseId>,
-        reason: &str,
+        (reason, till): (&str, &str),
     ) -> Result<Option<Reply>, Error> {
         for _ in 0..ATTEMPTS {
             let known = match (&request.command, purchase) {
-                (Command::CancelShowtime { .. }, _) => self.0.store.refunded_payments(request.showtime_id).await?,
+                (Command::CancelShowtime { .. }, _) => {
+                    self.complete_sales_of(request.showtime_id).await?;
+                    self.0.store.refunded_payments(request.showtime_id).await?
+                }
                 (_, Some(_)) => self.0.store.payments((None, purchase), None, MAX_PAYMENTS).await?,
                 // A reservation that is not paid for now may be by the time of the decision, but has no refunds then.
                 (_, None) => Vec::new(),
             };
             let are_pending = known.iter().any(|stored| blocked(&stored.refunds).next().is_some());
-            let more_companions = Some(self.refund_maker(known, reason));
+            let more_companions = Some(self.refund_maker(known, reason, till));
             match self.decide(Request { more_companions, ..request.clone() }).await {
                 Err(error)
                     if error.is_fenced() && are_pending && matches!(request.command, Command::Exchange { .. }) =>
@@ -177,13 +205,15 @@ impl App {
     }
 
     /// Makes the refunds of seats that are given up. A payment that is not known has had no refund.
-    fn refund_maker(&self, known: Vec<StoredPayment>, reason: &str) -> CompanionMaker {
+    fn refund_maker(&self, known: Vec<StoredPayment>, reason: &str, till: &str) -> CompanionMaker {
         let known: HashMap<_, _> = known.into_iter().map(|stored| (stored.payment.payment_id, stored)).collect();
-        let (clock, reason) = (self.0.clock.clone(), reason.to_owned());
+        let (clock, reason, till) = (self.0.clock.clone(), reason.to_owned(), till.to_owned());
         CompanionMaker::new(move |plan, changes, now| {
             let refund = |change| {
                 let (reservation, payment_id, purchase_id) = given_up(change)?;
                 let known = known.get(&payment_id);
+                let paid = known.and_then(|stored| stored.payment.at_till.as_ref());
+                let is_at_till = purchase_id.is_at_till(reservation.reservation_id);
                 let facts = RefundFacts {
                     refund_id: RefundId(clock.new_id()),
                     payment_id,
@@ -192,10 +222,14 @@ impl App {
                     showtime_id: reservation.showtime_id,
                     chosen: released(plan, change, known)?,
                     releases: false,
+                    till: payout(paid, &till).or_else(|| is_at_till.then(|| till.clone())),
                     reason: reason.clone(),
                     create_time: now,
                 };
-                Some((Refund::begin(facts), known.map_or(0, |stored| stored.refund_version)))
+                // Nobody stands at the till when a showtime is cancelled.
+                let waits = is_at_till && matches!(change, Change::Cancelled(_));
+                let refund = if waits { Refund::begin_at_till(facts) } else { Refund::begin(facts) };
+                Some((refund, known.map_or(0, |stored| stored.refund_version)))
             };
             let mut rows = start_refunds(&changes.iter().filter_map(refund).collect::<Vec<_>>(), None);
             rows.extend(changes.iter().filter_map(|change| exchanged(change, &known)));
@@ -211,10 +245,21 @@ fn given_up(change: &Change) -> Option<(&Reservation, PaymentId, PurchaseId)> {
     Some((reservation, payment_id, purchase_id))
 }
 
-/// The payment and the purchase by which seats were sold. The sale of a purchase names its payment as the transaction.
+/// The payment and the purchase by which seats were sold. A sale that was paid by the gateway names its payment as the transaction.
 fn sold_by(reservation: &Reservation) -> Option<(PaymentId, PurchaseId)> {
-    let tender = reservation.sale()?.tender.as_ref()?;
-    Some((PaymentId::parse(&tender.transaction_id).ok()?, reservation.purchase_id()?))
+    let (sale, id) = (reservation.sale()?, reservation.reservation_id);
+    // What has no purchase in memory was given the one of a sale at a till since then.
+    match reservation.purchase_id() {
+        Some(purchase_id) if !purchase_id.is_at_till(id) => {
+            Some((PaymentId::parse(&sale.tender.as_ref()?.transaction_id).ok()?, purchase_id))
+        }
+        _ => Some((PaymentId::at_till(id), PurchaseId::at_till(id))),
+    }
+}
+
+/// The till that pays out a refund: the one that is named, or the one that took the payment. `None`: the gateway gives it back.
+fn payout(paid: Option<&AtTill>, named: &str) -> Option<String> {
+    paid.map(|paid| if named.is_empty() { paid.till.clone() } else { named.to_owned() })
 }
 
 /// The row that goes with an exchange of seats that were paid for. While a refund of them is pending, no payment has such a row.

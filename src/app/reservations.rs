@@ -16,7 +16,7 @@ use crate::{
         seat_index::SeatName,
         seating::{Command, Refusal, ShowtimePlan, Wish},
     },
-    ledger::{Outcome, Reply, Request},
+    ledger::{CompanionMaker, Outcome, Reply, Request},
     store::{ReservationAt, ReservationCursor},
 };
 
@@ -66,6 +66,28 @@ pub struct ReservationChange {
     pub validate_only: bool,
 }
 
+/// Seats of a sale that are given back; all of them if none is named.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// The seats.
+    pub seats: Vec<SeatName>,
+    /// Why.
+    pub reason: String,
+    /// The till that pays their refund out; empty: the one that took the payment.
+    pub till: String,
+}
+
+/// What a caller says of how a reservation was paid for.
+#[derive(Clone, Debug)]
+pub struct TillPayment {
+    /// How it was paid, if the caller names it.
+    pub tender: Option<Tender>,
+    /// The till; empty if it has no name.
+    pub till: String,
+    /// Whether the money was taken in any case.
+    pub late: bool,
+}
+
 /// A page of reservations.
 pub struct ReservationPage {
     /// The reservations, the newest first.
@@ -95,7 +117,8 @@ impl App {
         Ok(answer)
     }
 
-    /// Sells the seats of a hold. If it comes late, a hold that has ended is recovered, or the money is noted as due.
+    /// Sells the seats of a hold, whose purchase commits with that. If it comes late, a hold that has ended is recovered, or the
+    /// money is noted as due.
     ///
     /// # Errors
     /// The reservation does not exist or is not held any more, or the store fails.
@@ -103,20 +126,21 @@ impl App {
         &self,
         origin: &Origin,
         reservation: ReservationRef,
-        tender: Option<Tender>,
-        late: bool,
+        payment: TillPayment,
     ) -> Result<Answer<ReservationChange>, Error> {
-        self.change(origin, reservation, |ReservationRef { reservation_id, customer_id }| Command::Confirm {
+        let TillPayment { tender, till, late } = payment;
+        let sale = self.sale_maker(till);
+        let confirm = |ReservationRef { reservation_id, customer_id }| Command::Confirm {
             reservation_id,
             customer_id,
             tender,
             purchase_id: None,
             late,
-        })
-        .await
+        };
+        self.change_with(origin, reservation, confirm, Some(sale)).await
     }
 
-    /// Gives back seats of a sale; all of them if none is named. If a purchase has paid for them, their refund begins with that.
+    /// Gives back seats of a sale, whose refund begins with that.
     ///
     /// # Errors
     /// The reservation does not exist or has not sold the seats, or the store fails.
@@ -124,14 +148,15 @@ impl App {
         &self,
         origin: &Origin,
         reservation: ReservationRef,
-        seats: Vec<SeatName>,
-        reason: String,
+        release: Release,
     ) -> Result<Answer<ReservationChange>, Error> {
+        let Release { seats, reason, till } = release;
         let found = self.find(&reservation).await?.reservation;
         let reservation_id = reservation.reservation_id;
         let release = Command::Release { reservation_id, seats, reason: reason.clone() };
         let request = origin.command(found.showtime_id, release);
-        let reply = Box::pin(self.decide_with_refunds(&request, found.purchase_id(), &reason)).await?;
+        let purchase = self.purchase_of_sale(&found).await?;
+        let reply = Box::pin(self.decide_with_refunds(&request, purchase, (&reason, &till))).await?;
         changed_or_missing(reply, reservation_id)
     }
 
@@ -147,8 +172,9 @@ impl App {
     ) -> Result<Answer<ReservationChange>, Error> {
         let found = self.find(&reservation).await?.reservation;
         let ReservationRef { reservation_id, customer_id } = reservation;
+        let purchase = self.purchase_of_sale(&found).await?;
         let request = origin.command(found.showtime_id, Command::Exchange { reservation_id, customer_id, seats });
-        let reply = Box::pin(self.decide_with_refunds(&request, found.purchase_id(), "")).await?;
+        let reply = Box::pin(self.decide_with_refunds(&request, purchase, ("", ""))).await?;
         changed_or_missing(reply, reservation_id)
     }
 
@@ -245,12 +271,24 @@ impl App {
         reservation: ReservationRef,
         command: impl FnOnce(ReservationRef) -> Command,
     ) -> Result<Answer<ReservationChange>, Error> {
+        self.change_with(origin, reservation, command, None).await
+    }
+
+    /// The same with rows that commit with the change.
+    async fn change_with(
+        &self,
+        origin: &Origin,
+        reservation: ReservationRef,
+        command: impl FnOnce(ReservationRef) -> Command,
+        more_companions: Option<CompanionMaker>,
+    ) -> Result<Answer<ReservationChange>, Error> {
         let reservation_id = reservation.reservation_id;
         let showtime_id = match self.0.reservation_index.find(reservation_id) {
             Some(showtime_id) => showtime_id,
             None => self.find(&reservation).await?.reservation.showtime_id,
         };
-        changed_or_missing(self.decide(origin.command(showtime_id, command(reservation))).await?, reservation_id)
+        let request = Request { more_companions, ..origin.command(showtime_id, command(reservation)) };
+        changed_or_missing(self.decide(request).await?, reservation_id)
     }
 
     /// Reads the reservation from the store, if it exists and belongs to the customer.

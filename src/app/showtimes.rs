@@ -114,7 +114,7 @@ impl App {
         expected_revision: Option<i64>,
     ) -> Result<Answer<Showtime>, Error> {
         let request = origin.command(id, Command::CancelShowtime { force, expected_revision });
-        let reply = Box::pin(self.decide_with_refunds(&request, None, CANCELLED)).await?;
+        let reply = Box::pin(self.decide_with_refunds(&request, None, (CANCELLED, ""))).await?;
         let reply = reply.ok_or_else(|| Error::no_showtime(id))?;
         let Accepted { revision, repeated, .. } = Accepted::read(reply, None)?;
         // Nothing of a cancelled showtime changes any more but its revision, which goes on when money comes late.

@@ -59,6 +59,30 @@ id!(
     RequestId
 );
 
+/// A sale at a till is one purchase with one payment, and each has the id of its reservation. So all three are known from any one
+/// of them.
+impl PurchaseId {
+    /// The purchase of a reservation whose seats are paid for at a till.
+    #[must_use]
+    pub fn at_till(reservation_id: ReservationId) -> Self {
+        Self(reservation_id.0)
+    }
+
+    /// Whether the seats of the reservation are paid for at a till, if this is its purchase.
+    #[must_use]
+    pub fn is_at_till(self, reservation_id: ReservationId) -> bool {
+        self == Self::at_till(reservation_id)
+    }
+}
+
+impl PaymentId {
+    /// The payment of a reservation whose seats are paid for at a till.
+    #[must_use]
+    pub fn at_till(reservation_id: ReservationId) -> Self {
+        Self(reservation_id.0)
+    }
+}
+
 /// Takes the hyphenated form only, as the contract's `string.uuid` rule does.
 fn parse_uuid(text: &str) -> Result<Uuid, Violations> {
     let flaw = || Violations::one("", "must be a UUID");

@@ -141,6 +141,16 @@ pub struct Split {
     pub tax: i64,
 }
 
+impl std::iter::Sum for Split {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            sales: sum.sales + one.sales,
+            fees: sum.fees + one.fees,
+            tax: sum.tax + one.tax,
+        })
+    }
+}
+
 impl Split {
     /// All parts together.
     #[must_use]
@@ -164,12 +174,7 @@ impl Lines {
     /// What the lines are for.
     #[must_use]
     pub fn split(&self) -> Split {
-        let add = |all: Split, one: Split| Split {
-            sales: all.sales + one.sales,
-            fees: all.fees + one.fees,
-            tax: all.tax + one.tax,
-        };
-        self.iter().map(|line| line.split()).fold(Split::default(), add)
+        self.iter().map(|line| line.split()).sum()
     }
 
     /// The lines of seats that cost this together, with nothing added or contained.

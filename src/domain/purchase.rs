@@ -13,6 +13,7 @@ mod steps;
 mod stuck;
 #[cfg(test)]
 mod tests;
+mod till;
 
 use std::time::Duration;
 
@@ -26,9 +27,10 @@ use super::{
 
 pub use answer::GatewayAnswer;
 pub use number::PurchaseNumber;
-pub use payment::{Payment, PaymentMethod, PaymentState};
+pub use payment::{GATEWAY, Payment, PaymentMethod, PaymentState, REFUNDS, TILL};
 pub use steps::{Step, StepName, StepState, Steps, Work};
 pub use stuck::{NoteAction, PurchaseNote, Settlement};
+pub use till::{AtTill, MAX_TILL, check_till};
 
 /// The most payments of one purchase: each token that is tried is one.
 pub const MAX_PAYMENTS: usize = 10;

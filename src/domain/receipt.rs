@@ -174,6 +174,7 @@ fn method_name(method: PaymentMethod) -> &'static str {
         PaymentMethod::ApplePay => "Apple Pay",
         PaymentMethod::GooglePay => "Google Pay",
         PaymentMethod::BankTransfer => "bank transfer",
+        PaymentMethod::Cash => "cash",
         PaymentMethod::Other => "another method",
     }
 }

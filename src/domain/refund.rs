@@ -11,12 +11,16 @@ mod tests;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId};
+use super::purchase::{GATEWAY, REFUNDS, TILL};
 
 pub use choice::{Chosen, RefundRefusal, RefundWish, blocked, choose, choose_released, left};
 
 /// The most of the first pause between two attempts, and of the longest.
 const FIRST_PAUSE: TimeDelta = TimeDelta::milliseconds(100);
 const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(5);
+
+/// Says what a refund waits for that a till pays out.
+const TO_BE_PAID_OUT: &str = "to be paid out at a till";
 
 /// The state of a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub enum RefundState {
     Stuck,
 }
 
-/// What a refund is about. It never changes.
+/// What a refund is about. It never changes, but that another till may pay it out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundFacts {
     /// Identifies it, also at the gateway.
@@ -48,6 +52,8 @@ pub struct RefundFacts {
     pub chosen: Chosen,
     /// Whether the seats are given up when the money was given back. Otherwise they were given up before.
     pub releases: bool,
+    /// The till that pays it out; empty if it has no name. `None`: the gateway gives it back.
+    pub till: Option<String>,
     /// The reason that the request gave.
     pub reason: String,
     /// When it began.
@@ -59,6 +65,8 @@ pub struct RefundFacts {
 pub struct RefundRecord {
     /// Its state.
     pub state: RefundState,
+    /// Whether it waits for a till to pay it out.
+    pub waits: bool,
     /// How often the gateway was asked.
     pub attempts: u32,
     /// Attempts without an answer since the last answer.
@@ -119,8 +127,16 @@ impl Refund {
     #[must_use]
     pub fn begin(facts: RefundFacts) -> Self {
         let (state, message) = (RefundState::Pending, String::new());
-        let record = RefundRecord { state, attempts: 0, failed_attempts: 0, message, end_time: None };
+        let record = RefundRecord { state, waits: false, attempts: 0, failed_attempts: 0, message, end_time: None };
         Self { facts, record, not_before: None }
+    }
+
+    /// A refund that is to be stored, and goes on when a till pays it out.
+    #[must_use]
+    pub fn begin_at_till(facts: RefundFacts) -> Self {
+        let mut refund = Self::begin(facts);
+        (refund.record.waits, refund.record.message) = (true, TO_BE_PAID_OUT.to_owned());
+        refund
     }
 
     /// A refund that was stored, and is due. What was stored is trusted.
@@ -157,6 +173,7 @@ impl Refund {
     #[must_use]
     pub fn next_action(&self, now: DateTime<Utc>) -> RefundAction {
         match (self.record.state, self.not_before) {
+            _ if self.record.waits => RefundAction::End,
             (RefundState::Pending, Some(time)) if now < time => RefundAction::Wait(time),
             (RefundState::Pending, _) => RefundAction::Ask,
             _ => RefundAction::End,
@@ -181,11 +198,11 @@ impl Refund {
         let Chosen { amount, split, .. } = &self.facts.chosen;
         let other = amount.minor - split.total();
         [
-            ("gateway", -amount.minor),
+            (if self.facts.till.is_some() { TILL } else { GATEWAY }, -amount.minor),
             ("sales", split.sales),
             ("fees", split.fees),
             ("tax", split.tax),
-            ("refunds", other),
+            (REFUNDS, other),
         ]
     }
 

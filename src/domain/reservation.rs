@@ -38,6 +38,8 @@ pub struct Sale {
     pub at: DateTime<Utc>,
     /// How they were paid for, if the caller named it.
     pub tender: Option<Tender>,
+    /// The purchase that the sale is. `None`: it was made by a release that had no purchases, and had none yet when it was read.
+    pub purchase_id: Option<PurchaseId>,
 }
 
 /// The recorded state of a reservation.
@@ -297,10 +299,11 @@ impl Reservation {
         self.payment().map(|payment| payment.pay_until)
     }
 
-    /// The purchase for which its payment began, also after the sale and after the end.
+    /// The purchase for which its payment began or that its sale is, also after the end.
     #[must_use]
     pub fn purchase_id(&self) -> Option<PurchaseId> {
-        self.payment().map(|payment| payment.purchase_id)
+        let sold = || self.sale().and_then(|sale| sale.purchase_id);
+        self.payment().map(|payment| payment.purchase_id).or_else(sold)
     }
 
     /// The state at `now`. A hold lapses exactly at its `expire_time`, whether or not that was recorded. A payment that is under

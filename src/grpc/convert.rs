@@ -29,7 +29,7 @@ pub(super) use operations::{
     dead_letter, drop_dead_letters, list_dead_letters, list_stuck_purchases, redrive_dead_letters, resume_purchase,
     settle_purchase, stuck_purchase,
 };
-pub(super) use payments::{list_payments, payment, payment_ref};
+pub(super) use payments::{cash_up, get_cash_up, list_payments, payment, payment_ref};
 pub(super) use purchases::{continue_purchase, list_purchases, purchase, purchase_ref, purchase_tickets};
 pub(super) use receipts::receipt;
 pub(super) use refunds::{refund, refund_payment};

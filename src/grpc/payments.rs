@@ -59,6 +59,19 @@ impl Payments for Service {
         .await
     }
 
+    async fn get_cash_up(
+        &self,
+        request: Request<pb::GetCashUpRequest>,
+    ) -> Result<Response<pb::GetCashUpResponse>, Status> {
+        self.read(
+            request,
+            convert::get_cash_up,
+            |app, origin, (till, date)| async move { app.cash_up(&origin, &till, date).await },
+            |cash_up| convert::cash_up(&cash_up),
+        )
+        .await
+    }
+
     async fn refund_payment(
         &self,
         request: Request<pb::RefundPaymentRequest>,

@@ -47,8 +47,9 @@ impl Reservations for Service {
         self.change(
             request,
             convert::confirm,
-            |app, origin, (reservation, tender, late)| async move {
-                let Answer { value, repeated } = app.confirm(&origin, reservation, tender, late).await?;
+            |app, origin, (reservation, payment)| async move {
+                let late = payment.late;
+                let Answer { value, repeated } = app.confirm(&origin, reservation, payment).await?;
                 Ok(Answer { value: (value, late), repeated })
             },
             |(change, late)| {
@@ -99,9 +100,7 @@ impl Reservations for Service {
         self.change(
             request,
             convert::release_seats,
-            |app, origin, (reservation, seats, reason)| async move {
-                app.release_seats(&origin, reservation, seats, reason).await
-            },
+            |app, origin, (reservation, release)| async move { app.release_seats(&origin, reservation, release).await },
             |change| {
                 let (reservation, revision) = written(&change);
                 pb::ReleaseSeatsResponse { reservation, revision }

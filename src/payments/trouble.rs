@@ -54,6 +54,14 @@ pub enum Refusal {
     Unimplemented,
 }
 
+impl Refusal {
+    /// Whether the gateway refuses the content of a request, and not its sender. To repeat it does not help.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::InvalidArgument | Self::FailedPrecondition)
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

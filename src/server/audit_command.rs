@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{failure::Failure, options};
 use crate::{
-    app::{Audit, Comparison, Sums},
+    app::{Audit, Comparison, MAX_COUNTED, Sums},
     clock::Clock,
     config::AuditConfig,
     payments::Gateway,
@@ -55,6 +55,13 @@ async fn checked(store: &Store, gateway: Option<&Gateway>) -> Result<u64, Failur
     telemetry::print(&format!(
         "purchases: {completed} completed, {compensated} compensated; not judged: {running} running, {stuck} stuck"
     ));
+    if audit.without_purchase > 0 {
+        let many = if audit.without_purchase == MAX_COUNTED { "or more " } else { "" };
+        telemetry::print(&format!(
+            "{} {many}sales from before there were purchases have none yet: the service makes them when it runs",
+            audit.without_purchase
+        ));
+    }
     for Sums { captured, refunded } in audit.sums.values() {
         telemetry::print(&format!("captured {captured}, refunded {refunded}"));
     }

@@ -20,8 +20,12 @@ use super::{
 };
 use crate::domain::{
     ids::PaymentId,
+    money::Currency,
     purchase::{Payment, Purchase},
 };
+
+/// Stands for a request where a purchase was begun by none. Callers have other names.
+const SALE_CALLER: &str = "!sale";
 
 /// A write of a purchase by the holder of its fence.
 #[derive(Clone, Debug)]
@@ -30,16 +34,21 @@ pub struct PurchaseWrite<'a> {
     pub purchase: &'a Purchase,
     /// The fence.
     pub fence: i64,
-    /// From when on another instance may go on with it. `None`: nobody has to.
+    /// From when on another instance may go on with it. `None`: no instance has to.
     pub due: Option<DateTime<Utc>>,
     /// Whether the last payment is new.
     pub new_payment: bool,
 }
 
-/// The rows of a new purchase, for the transaction of its first change of seats. Its fence is 1.
+/// The rows of a new purchase, for the transaction of its first change of seats. Its fence is 1. A purchase that no request has
+/// begun, which is a sale at a till, is found by its own id.
 #[must_use]
-pub fn insert_purchase(purchase: &Purchase, key: &RequestKey, due: DateTime<Utc>) -> Vec<Companion> {
+pub fn insert_purchase(purchase: &Purchase, key: Option<&RequestKey>, due: Option<DateTime<Utc>>) -> Vec<Companion> {
     let facts = &purchase.facts;
+    let (request_id, caller, fingerprint) = match key {
+        Some(key) => (key.request_id.0, key.caller.clone(), key.fingerprint.to_vec()),
+        None => (facts.purchase_id.0, SALE_CALLER.to_owned(), Vec::new()),
+    };
     let row = purchase::ActiveModel {
         purchase_id: Set(facts.purchase_id.0),
         number: Set(facts.number.to_string()),
@@ -49,19 +58,30 @@ pub fn insert_purchase(purchase: &Purchase, key: &RequestKey, due: DateTime<Utc>
         currency: Set(purchase.total().currency.code().to_owned()),
         total_minor: Set(purchase.total().minor),
         create_time: Set(facts.create_time),
-        request_id: Set(key.request_id.0),
-        caller: Set(key.caller.clone()),
-        fingerprint: Set(key.fingerprint.to_vec()),
+        request_id: Set(request_id),
+        caller: Set(caller),
+        fingerprint: Set(fingerprint),
         state: Set(state_name(purchase.state()).to_owned()),
         fence: Set(1),
         version: Set(1),
-        due_time: Set(Some(due)),
+        due_time: Set(due),
         detail: Set(detail(purchase)),
     };
     let insert = purchase::Entity::insert(row).into_query();
     let payments = purchase.payments().iter().enumerate();
     let payments = payments.map(|(at, payment)| Companion::insert(insert_payment(purchase, payment, at), 1));
     std::iter::once(Companion::insert(insert, 1)).chain(payments).collect()
+}
+
+/// Money that moves together with a change of seats. `None`: none does.
+#[must_use]
+pub fn insert_money(
+    currency: Currency,
+    entries: &[(PaymentId, &str, MoneyEntry)],
+    now: DateTime<Utc>,
+) -> Option<Companion> {
+    let insert = || Companion::insert(books::insert_entries(currency, entries, now), entries.len() as u64);
+    (!entries.is_empty()).then(insert)
 }
 
 /// The same for a purchase that exists.
@@ -117,6 +137,7 @@ pub(super) fn statements(write: &PurchaseWrite<'_>) -> (UpdateStatement, Option<
 }
 
 fn insert_payment(purchase: &Purchase, payment: &Payment, at: usize) -> InsertStatement {
+    let at_till = payment.at_till.as_ref();
     let row = payment::ActiveModel {
         payment_id: Set(payment.payment_id.0),
         purchase_id: Set(purchase.facts.purchase_id.0),
@@ -133,6 +154,10 @@ fn insert_payment(purchase: &Purchase, payment: &Payment, at: usize) -> InsertSt
         decline_code: Set(payment.decline_code.clone()),
         process_time: Set(payment.process_time),
         refund_version: Set(0),
+        tender: Set(at_till.map(|paid| paid.tender.clone())),
+        transaction_id: Set(at_till.map(|paid| paid.transaction_id.clone())),
+        till: Set(at_till.map(|paid| paid.till.clone())),
+        local_date: Set(at_till.and_then(|paid| paid.local_date)),
     };
     payment::Entity::insert(row).into_query()
 }

@@ -4,7 +4,7 @@
 //! cannot exceed what is left: the second one finds another version, and is decided anew. To work on a refund, an instance takes
 //! its **fence**, as for purchases.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     QueryTrait as _, Select, Set,
@@ -54,11 +54,13 @@ pub struct RefundWrite<'a> {
     pub refund: &'a Refund,
     /// The fence.
     pub fence: i64,
-    /// From when on another instance may go on with it. `None`: nobody has to.
+    /// From when on another instance may go on with it. `None`: no instance has to.
     pub due: Option<DateTime<Utc>>,
+    /// The date of its end where the cinema is, if a till has paid it out.
+    pub local_date: Option<NaiveDate>,
 }
 
-/// The rows of refunds that begin, each with the version of its payment. They are due at once. Each payment is named once.
+/// The rows of refunds that begin, each with the version of its payment. They are due at once, unless they wait for a till. Each payment is named once.
 #[must_use]
 pub fn start_refunds(refunds: &[(Refund, i64)], key: Option<&RequestKey>) -> Vec<Companion> {
     let mut rows = Vec::new();
@@ -141,6 +143,7 @@ fn update(write: &RefundWrite<'_>) -> UpdateStatement {
         .col_expr(refund::Column::FailedAttempts, Expr::value(count(record.failed_attempts)))
         .col_expr(refund::Column::Message, Expr::value(record.message.as_str()))
         .col_expr(refund::Column::EndTime, Expr::value(record.end_time))
+        .col_expr(refund::Column::LocalDate, Expr::value(write.local_date))
         .into_query()
 }
 
@@ -162,11 +165,13 @@ fn row(refund: &Refund, key: Option<&RequestKey>) -> refund::ActiveModel {
         detail: Set(detail(facts)),
         state: Set(state_name(refund.state()).to_owned()),
         fence: Set(0),
-        due_time: Set(Some(facts.create_time)),
+        due_time: Set((!refund.record().waits).then_some(facts.create_time)),
         attempts: Set(0),
         failed_attempts: Set(0),
-        message: Set(String::new()),
+        message: Set(refund.record().message.clone()),
         end_time: Set(None),
+        till: Set(facts.till.clone()),
+        local_date: Set(None),
     }
 }
 
@@ -188,7 +193,25 @@ impl Store {
         self.write_rows("write_refund", &settle_refund(write, now)).await
     }
 
-    async fn write_rows(&self, name: &'static str, rows: &[Companion]) -> Result<bool, Error> {
+    /// A till pays out a refund that waited for it, which is due then. Returns whether it did wait.
+    ///
+    /// # Errors
+    /// The database cannot be used. `Constraint`: the same request has begun or paid out another refund.
+    pub async fn pay_out(&self, id: RefundId, till: &str, key: &RequestKey, now: DateTime<Utc>) -> Result<bool, Error> {
+        let pay_out = refund::Entity::update_many()
+            .filter(refund::Column::RefundId.eq(id.0))
+            .filter(refund::Column::State.eq(state_name(RefundState::Pending)))
+            .filter(refund::Column::DueTime.is_null())
+            .col_expr(refund::Column::DueTime, Expr::value(Some(now)))
+            .col_expr(refund::Column::Till, Expr::value(till))
+            .col_expr(refund::Column::Message, Expr::value(""))
+            .col_expr(refund::Column::RequestId, Expr::value(key.request_id.0))
+            .col_expr(refund::Column::Caller, Expr::value(key.caller.as_str()))
+            .col_expr(refund::Column::Fingerprint, Expr::value(key.fingerprint.to_vec()));
+        self.write_rows("pay_out", &[Companion::update(pay_out.into_query(), 1)]).await
+    }
+
+    pub(super) async fn write_rows(&self, name: &'static str, rows: &[Companion]) -> Result<bool, Error> {
         self.run_transaction(name, async || {
             let tx = self.begin().await?;
             for row in rows {
@@ -233,7 +256,7 @@ impl Store {
         .await
     }
 
-    /// Goes on with a refund that has this fence, unless somebody else was faster. Its fence is then the next one.
+    /// Goes on with a refund that has this fence, unless another instance was faster. Its fence is then the next one.
     ///
     /// # Errors
     /// The database cannot be used.

@@ -1,6 +1,6 @@
 //! The statements that the store's queries send, so that a test can look at their plans.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sea_orm::{DbBackend, QueryTrait as _, Statement};
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     refunds,
     reservations::{self, ReservationCursor},
     rows::showtime::{ShowtimeRow, StandingRow},
-    sales, seat_maps,
+    sales, sales_at_tills, seat_maps,
     showtimes::{self, Cursor},
     stuck_purchases, sweep,
 };
@@ -122,6 +122,24 @@ pub fn reservations(
 #[must_use]
 pub fn reservations_of(backend: DbBackend, ids: &[ReservationId], now: DateTime<Utc>) -> Statement {
     reservations::of_ids(backend, ids, now).build(backend)
+}
+
+/// Sales that have no purchase.
+#[must_use]
+pub fn sales_without_purchase(backend: DbBackend, of: Option<ShowtimeId>, limit: u64) -> Statement {
+    sales_at_tills::sales_without_purchase(of, limit).build(backend)
+}
+
+/// What a till has taken on a day.
+#[must_use]
+pub fn taken_at_till(backend: DbBackend, till: &str, local_date: NaiveDate) -> Statement {
+    sales_at_tills::taken_at_till(till, local_date).build(backend)
+}
+
+/// What a till has paid out on a day.
+#[must_use]
+pub fn paid_out_at_till(backend: DbBackend, till: &str, local_date: NaiveDate) -> Statement {
+    sales_at_tills::paid_out_at_till(till, local_date).build(backend)
 }
 
 /// A page of purchases.

@@ -5,14 +5,15 @@ use boxoffice::pb::{
     boxoffice::v1::{
         BlockReason, BlockSeatsRequest, CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest,
         ContinuePurchaseRequest, CreateAuditoriumRequest, CreateShowtimeRequest, DropDeadLettersRequest,
-        ExchangeSeatsRequest, GetAuditoriumRequest, GetHoldConversionRequest, GetMovieRequest, GetOccupancyRequest,
-        GetPurchaseRequest, GetReservationRequest, GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, Layout,
-        ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest, ListPurchasesRequest,
-        ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest, ListStuckPurchasesRequest, PaymentChoice,
-        PaymentMethod, PurchaseOutcome, PurchaseState, PurchaseTicketsRequest, RefundPaymentRequest,
-        ReleaseSeatsRequest, ReportDay, ReservationState, ReserveSeatsRequest, ResumePurchaseRequest, Row,
-        SalesGrouping, SearchMoviesRequest, Seat, SettlePurchaseRequest, ShowtimeState, SubscribeEventsRequest, Tender,
-        UnblockSeatsRequest, WatchSeatMapRequest, drop_dead_letters_request, subscribe_events_request::Start,
+        ExchangeSeatsRequest, GetAuditoriumRequest, GetCashUpRequest, GetHoldConversionRequest, GetMovieRequest,
+        GetOccupancyRequest, GetPurchaseRequest, GetReservationRequest, GetSalesRequest, GetSeatMapRequest,
+        GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest,
+        ListPurchasesRequest, ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest,
+        ListStuckPurchasesRequest, PaymentChoice, PaymentMethod, PurchaseOutcome, PurchaseState,
+        PurchaseTicketsRequest, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState,
+        ReserveSeatsRequest, ResumePurchaseRequest, Row, SalesGrouping, SearchMoviesRequest, Seat,
+        SettlePurchaseRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest, WatchSeatMapRequest,
+        drop_dead_letters_request, subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
@@ -163,11 +164,14 @@ fn good_request_for_seats(name: &str) -> Vec<u8> {
         "ConfirmReservationRequest" => {
             let tender = Some(Tender { method: "cash".to_owned(), transaction_id: "till 7".to_owned() });
             let (reservation_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
-            ConfirmReservationRequest { reservation_id, request_id, customer_id, tender, late: true }.encode_to_vec()
+            let till = "till 7".to_owned();
+            ConfirmReservationRequest { reservation_id, request_id, customer_id, tender, late: true, till }
+                .encode_to_vec()
         }
         "ReleaseSeatsRequest" => {
             let (reservation_id, request_id, reason) = (id(), id(), "the projector failed".to_owned());
-            ReleaseSeatsRequest { reservation_id, seats: two_seats(), reason, request_id }.encode_to_vec()
+            let till = "till 7".to_owned();
+            ReleaseSeatsRequest { reservation_id, seats: two_seats(), reason, request_id, till }.encode_to_vec()
         }
         "ExchangeSeatsRequest" => {
             let (reservation_id, request_id, customer_id) = (id(), id(), "ada".to_owned());
@@ -223,7 +227,11 @@ fn good_request_for_seat_maps(name: &str) -> Vec<u8> {
 fn good_request_for_purchases(name: &str) -> Vec<u8> {
     let id = request_id;
     let (customer_id, page_token) = ("ada".to_owned(), String::new());
-    let payment = Some(PaymentChoice { method: PaymentMethod::CreditCard.into(), token: "tok_ok".to_owned() });
+    let payment = Some(PaymentChoice {
+        method: PaymentMethod::CreditCard.into(),
+        token: "tok_ok".to_owned(),
+        ..PaymentChoice::default()
+    });
     match name {
         // A request names a reservation, seats, or their number.
         "PurchaseTicketsRequest" => PurchaseTicketsRequest {
@@ -261,8 +269,12 @@ fn good_request_for_purchases(name: &str) -> Vec<u8> {
             amount: Some(euros(5, 500_000_000)),
             reason: "the projector failed".to_owned(),
             request_id: id(),
+            till: String::new(),
         }
         .encode_to_vec(),
+        "GetCashUpRequest" => {
+            GetCashUpRequest { till: "till 7".to_owned(), local_date: "2026-05-01".to_owned() }.encode_to_vec()
+        }
         name => good_request_for_events(name),
     }
 }

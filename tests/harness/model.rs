@@ -12,7 +12,7 @@ mod seat_plan;
 use std::time::Duration;
 
 use boxoffice::domain::{
-    ids::ReservationId,
+    ids::{PurchaseId, ReservationId},
     layout::Layout,
     reservation::{CustomerId, Phase, Record, Reservation, Sale, State, Tender},
     seat_index::{BadChoice, BadKind, SeatName},
@@ -284,7 +284,9 @@ impl Model {
         }
         must_be_held(record, now)?;
         self.must_be_on_sale(now)?;
-        Ok(self.change(at, |it| it.state = State::Confirmed(Sale { at: now, tender: tender.cloned() })))
+        let purchase_id = Some(PurchaseId::at_till(record.reservation_id));
+        let sale = Sale { at: now, tender: tender.cloned(), purchase_id };
+        Ok(self.change(at, |it| it.state = State::Confirmed(sale)))
     }
 
     fn cancel(&mut self, at: usize, now: DateTime<Utc>) -> Result<Reservation, Refusal> {

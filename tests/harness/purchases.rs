@@ -31,7 +31,7 @@ pub(crate) fn client(server: &Server) -> PurchasesClient<Channel> {
 
 /// How to pay with this token.
 pub(crate) fn card(token: &str) -> PaymentChoice {
-    PaymentChoice { method: PaymentMethod::CreditCard.into(), token: token.to_owned() }
+    PaymentChoice { method: PaymentMethod::CreditCard.into(), token: token.to_owned(), ..PaymentChoice::default() }
 }
 
 /// A request to buy the seats of a hold.

@@ -6,6 +6,7 @@ use super::{
     Server, Store,
     money::taken,
     purchases::{Gateway, books},
+    server::binary,
     world::Storage,
     wrong_gateway::WrongGateway,
 };
@@ -52,6 +53,20 @@ impl Shop {
         Self { server: setup.start().await, gateway, storage }
     }
 
+    /// Asserts that the audit finds nothing wrong. It reads Postgres beside the server. SQLite is for one process, so the server stops
+    /// for it, and starts again.
+    pub(crate) async fn assert_audit(mut self) -> Self {
+        if !self.storage.is_postgres() {
+            self.server.stop().await;
+        }
+        let (code, printed) = audit(&self.storage, &self.gateway).await;
+        assert_eq!(code, Some(0), "{printed}");
+        if !self.storage.is_postgres() {
+            self.server = self.server.setup().clone().start().await;
+        }
+        self
+    }
+
     /// The states of all payments at the gateway.
     pub(crate) async fn charged(&self) -> Vec<GatewayState> {
         self.gateway.states().await
@@ -68,6 +83,19 @@ impl Shop {
         let report: i64 = self.gateway.payments().await.iter().map(taken).sum();
         assert_eq!(report, gateway, "the gateway's report");
     }
+}
+
+/// Runs the audit. Returns its exit code and what it printed.
+pub(crate) async fn audit(storage: &Storage, gateway: &Gateway) -> (Option<i32>, String) {
+    let (url, gateway) = (storage.url(), gateway.url());
+    let run = move || {
+        let mut command = binary();
+        command.args(["audit", "--database-url", &url, "--payment-gateway-url", &gateway]);
+        command.args(["--payment-gateway-timeout", "2s"]).output().expect("the binary runs")
+    };
+    let output = tokio::task::spawn_blocking(run).await.expect("it ends");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
 /// A server whose payment gateway may answer wrongly, the gateway behind that one, and their data.

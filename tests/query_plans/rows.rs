@@ -91,9 +91,10 @@ const BLOCKED: &str = "INSERT INTO blocked_seats (showtime_id, seat, reason, not
      SELECT showtime_id, 10 + first_seat, 'house', '', create_time, 2 FROM reservations";
 
 const PAYMENTS: &str = "INSERT INTO payments (payment_id, purchase_id, ordinal, customer_id, reservation_id, method, currency, \
-     amount_minor, create_time, refunded_minor, state, token, decline_code, process_time, refund_version) \
+     amount_minor, create_time, refunded_minor, state, token, decline_code, process_time, refund_version, \
+     tender, transaction_id, till, local_date) \
      SELECT purchase_id, purchase_id, 0, customer_id, reservation_id, 'credit_card', 'EUR', 950, create_time, 0, 'completed', \
-     '', '', create_time, 1 FROM purchases";
+     '', '', create_time, 1, 'cash', '', 'till ' || substr(number, 1, 2), date(create_time) FROM purchases";
 
 /// Makes the entries of each payment.
 const ENTRIES: &str = "INSERT INTO money_entries (payment_id, operation, account, currency, minor, create_time) \
@@ -124,8 +125,8 @@ fn refunds(store: Store) -> String {
     format!(
         "INSERT INTO refunds (refund_id, payment_id, purchase_id, reservation_id, showtime_id, currency, amount_minor, \
          reason, create_time, request_id, caller, fingerprint, detail, state, fence, due_time, attempts, failed_attempts, \
-         message) SELECT purchase_id, purchase_id, purchase_id, reservation_id, showtime_id, 'EUR', 950, '', create_time, \
-         purchase_id, '', {no_bytes}, {no_bytes}, 'pending', 0, due_time, 0, 0, '' FROM purchases"
+         message, till, local_date) SELECT purchase_id, purchase_id, purchase_id, reservation_id, showtime_id, 'EUR', 950, '', create_time, \
+         purchase_id, '', {no_bytes}, {no_bytes}, 'pending', 0, due_time, 0, 0, '', 'till ' || substr(number, 1, 2), date(create_time) FROM purchases"
     )
 }
 

@@ -9,11 +9,9 @@ use crate::{
     store::{AuditedPayment, AuditedPurchase},
 };
 
-/// The account that says what the gateway has for us.
-const GATEWAY: &str = "gateway";
 const CAPTURE: &str = "capture";
 
-/// What the entries of a payment say that the gateway has done, in the smallest units of the currency.
+/// What the entries of a payment say that the gateway or the till has done, in the smallest units of the currency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Booked {
     pub(super) captured: i64,
@@ -42,8 +40,9 @@ fn was_taken(state: PaymentState) -> bool {
 
 /// What the entries of a payment say.
 pub(super) fn booked(payment: &AuditedPayment) -> Booked {
-    let of_gateway = payment.entries.iter().filter(|entry| entry.account == GATEWAY);
-    of_gateway.fold(Booked::default(), |booked, entry| match entry.operation.as_str() {
+    let account = payment.payment.account();
+    let moved = payment.entries.iter().filter(|entry| entry.account == account);
+    moved.fold(Booked::default(), |booked, entry| match entry.operation.as_str() {
         CAPTURE => Booked { captured: booked.captured + entry.minor, ..booked },
         _ => Booked { refunded: booked.refunded - entry.minor, ..booked },
     })
@@ -53,12 +52,15 @@ pub(super) fn booked(payment: &AuditedPayment) -> Booked {
 pub(super) fn purchase(purchase: &AuditedPurchase) -> Vec<String> {
     let mut found: Vec<String> = purchase.payments.iter().flat_map(entries).collect();
     let id = purchase.purchase_id;
-    // A payment of which all was given back may belong to a purchase that was undone.
+    // A payment of which all was given back, or is about to be, may belong to a purchase that was undone.
     let kept =
         |one: &&AuditedPayment| matches!(one.payment.state, PaymentState::Completed | PaymentState::PartiallyRefunded);
     for payment in purchase.payments.iter().filter(kept) {
         let payment_id = payment.payment.payment_id;
         if purchase.state == PurchaseState::Compensated {
+            if payment.is_refunding {
+                continue;
+            }
             found.push(format!("purchase {id} is compensated, and its payment {payment_id} has taken money"));
         } else if !purchase.was_sold {
             found.push(format!("payment {payment_id} has taken money, and no seats were sold under purchase {id}"));

@@ -20,9 +20,9 @@ use crate::{
         seating::{Command, Refusal},
     },
     ledger::Request,
-    payments::{self, Trouble},
+    payments::Trouble,
     store::{
-        self, MoneyEntry, PurchaseWrite, StoredPurchase,
+        self, MoneyEntry, PurchaseWrite, StoredPurchase, insert_money,
         planted::{self, Bug},
         update_purchase,
     },
@@ -163,8 +163,7 @@ impl App {
     async fn begin_again(&self, held: &mut Held) -> Result<bool, Error> {
         let now = self.0.clock.now();
         held.purchase.taken_over(now);
-        let free = held.purchase.position() == Position::Confirming && held.purchase.total().minor == 0;
-        if held.purchase.position() == Position::Authorizing || free {
+        if held.purchase.position() == Position::Authorizing || held.purchase.sells_without_gateway() {
             // The first task compares the price before it asks the gateway, and may have been interrupted before that.
             let found = self.0.store.reservation(held.purchase.facts.reservation_id, now).await?;
             if found.is_some_and(|found| found.reservation.remaining_total() != held.purchase.total()) {
@@ -187,7 +186,7 @@ impl App {
     ) -> Result<bool, Error> {
         let written = self.0.store.write_purchase(&self.write(held, now), entries, now).await?;
         held.new_payment = false;
-        self.0.purchases.changes.note(held.purchase.facts.purchase_id);
+        self.noted(held);
         Ok(written)
     }
 
@@ -199,10 +198,17 @@ impl App {
     }
 
     /// Submits a command that commits together with the purchase as it is after it.
-    async fn decide_with(&self, held: &Held, after: &Purchase, command: Command) -> Result<Arc<Reservation>, Error> {
+    async fn decide_with(
+        &self,
+        held: &Held,
+        after: &Purchase,
+        entries: &[(PaymentId, &str, MoneyEntry)],
+        command: Command,
+    ) -> Result<Arc<Reservation>, Error> {
         let (facts, now) = (&held.purchase.facts, self.0.clock.now());
         let due = self.due(after, now);
-        let rows = update_purchase(&PurchaseWrite { purchase: after, fence: held.fence, due, new_payment: false });
+        let mut rows = update_purchase(&PurchaseWrite { purchase: after, fence: held.fence, due, new_payment: false });
+        rows.extend(insert_money(after.total().currency, entries, now));
         let step = attempts::of_command(&command);
         let request = Request { companions: rows, trace: held.trace, ..Request::new(facts.showtime_id, command) };
         let decided = self.decided(request, Some(facts.reservation_id)).await;
@@ -219,7 +225,7 @@ impl App {
         let total = found.remaining_total();
         let mut after = held.purchase.clone();
         after.payment_begun(total, self.pay_until(showtime_id, span, now).await?, now);
-        match self.decide_with(held, &after, Self::pay(&after, span)).await {
+        match self.decide_with(held, &after, &[], Self::pay(&after, span)).await {
             Ok(reservation) => {
                 held.purchase = after;
                 if reservation.remaining_total() != total {
@@ -245,7 +251,10 @@ impl App {
         let now = self.0.clock.now();
         let mut after = held.purchase.clone();
         after.confirmed(now);
-        match self.decide_with(held, &after, Self::confirm_paid(&held.purchase)).await {
+        // What the gateway takes is in the books once it has taken it.
+        let without_gateway = held.purchase.sells_without_gateway();
+        let entries = if without_gateway { self.entries(held).await? } else { Vec::new() };
+        match self.decide_with(held, &after, &entries, Self::confirm_paid(&held.purchase)).await {
             Ok(sold) => {
                 (held.purchase, held.sold) = (after, Some(sold));
                 self.noted(held);
@@ -268,7 +277,7 @@ impl App {
             held.purchase = after;
             return self.keep(held, now).await;
         }
-        match self.decide_with(held, &after, Self::give_up(&held.purchase)).await {
+        match self.decide_with(held, &after, &[], Self::give_up(&held.purchase)).await {
             // If nothing was changed, because the reservation has ended before, the rows were not written either.
             Ok(_) | Err(Error::Refused(_)) => {
                 held.purchase = after;
@@ -303,7 +312,7 @@ impl App {
             Err(Trouble::NotFound) => {
                 held.purchase.unknown("the gateway does not know it", self.0.clock.fraction(), now);
             }
-            Err(trouble @ Trouble::Refused { code, .. }) if action != Action::AskGateway && is_final(code) => {
+            Err(trouble @ Trouble::Refused { code, .. }) if action != Action::AskGateway && code.is_final() => {
                 held.purchase.refused(&trouble.to_string(), now);
             }
             Err(trouble @ Trouble::Refused { .. }) => {
@@ -325,7 +334,7 @@ impl App {
         let mut after = held.purchase.clone();
         let until = self.pay_until(after.facts.showtime_id, span, now).await?;
         after.await_action(redirect_uri, until, now);
-        match self.decide_with(held, &after, Self::pay(&after, span)).await {
+        match self.decide_with(held, &after, &[], Self::pay(&after, span)).await {
             // If the time is the same as before, because the sale closes, nothing was changed and no row was written.
             Ok(_) => {
                 held.purchase = after;
@@ -372,17 +381,9 @@ impl App {
             let found = self.0.store.reservation(id, self.0.clock.now()).await?;
             Arc::new(found.ok_or_else(|| Error::no_reservation(id))?.reservation)
         };
-        let split = sold.lines().split();
-        let accounts =
-            [("gateway", split.total()), ("sales", -split.sales), ("fees", -split.fees), ("tax", -split.tax)];
-        let entries = accounts.into_iter().filter(|(_, minor)| *minor != 0);
+        let entries = payment.sale_entries(sold.lines().split()).into_iter();
         Ok(entries.map(|(account, minor)| (payment.payment_id, "capture", MoneyEntry { account, minor })).collect())
     }
-}
-
-/// Whether the gateway refuses the content of a request, and not its sender.
-fn is_final(code: payments::Refusal) -> bool {
-    matches!(code, payments::Refusal::InvalidArgument | payments::Refusal::FailedPrecondition)
 }
 
 /// Why the ledger refuses, for the steps of a purchase.

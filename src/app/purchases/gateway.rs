@@ -136,6 +136,7 @@ pub(super) fn method_name(method: PaymentMethod) -> &'static str {
         PaymentMethod::ApplePay => "APPLE_PAY",
         PaymentMethod::GooglePay => "GOOGLE_PAY",
         PaymentMethod::BankTransfer => "BANK_TRANSFER",
+        PaymentMethod::Cash => "CASH",
         PaymentMethod::Other => "OTHER",
     }
 }

@@ -48,9 +48,9 @@ impl App {
 
     /// The command that sells the seats of a purchase.
     pub(super) fn confirm_paid(purchase: &Purchase) -> Command {
-        let tender = purchase.payment().map(|payment| Tender {
-            method: method_name(payment.method).to_lowercase(),
-            transaction_id: payment.key(),
+        let tender = purchase.payment().map(|payment| match &payment.at_till {
+            Some(paid) => Tender { method: paid.tender.clone(), transaction_id: paid.transaction_id.clone() },
+            None => Tender { method: method_name(payment.method).to_lowercase(), transaction_id: payment.key() },
         });
         Command::Confirm {
             reservation_id: purchase.facts.reservation_id,

@@ -5,7 +5,7 @@
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use tokio::{sync::OwnedSemaphorePermit, time};
 use tokio_util::sync::CancellationToken;
 
@@ -13,13 +13,14 @@ use crate::{
     app::{App, Error},
     background::{NextRun, Task},
     domain::{
+        ids::ShowtimeId,
         purchase::{Payment, PaymentState},
         refund::{Refund, RefundAction, RefundAnswer, RefundState},
         seat_index::SeatName,
         seating::Command,
     },
     ledger::Request,
-    payments::{Operation, OperationState, Refusal, Trouble},
+    payments::{Operation, OperationState, Trouble},
     store::{self, RefundWrite, StoredRefund, settle_refund},
     telemetry::metrics,
 };
@@ -83,7 +84,10 @@ impl App {
             let now = self.0.clock.now();
             // At the end of the process the refund is left to others at once.
             if self.0.tasks.is_closed() && refund.state() == RefundState::Pending {
-                self.0.store.write_refund(&RefundWrite { refund: &refund, fence, due: Some(now) }, now).await?;
+                self.0
+                    .store
+                    .write_refund(&RefundWrite { refund: &refund, fence, due: Some(now), local_date: None }, now)
+                    .await?;
                 return Ok(());
             }
             match refund.next_action(now) {
@@ -104,6 +108,10 @@ impl App {
         let id = refund.facts.payment_id;
         let payment = self.0.store.payment(id).await?.ok_or_else(|| Error::no_payment(id))?.payment;
         match payment.state {
+            // The till has paid it out.
+            PaymentState::Completed | PaymentState::PartiallyRefunded if payment.at_till.is_some() => {
+                refund.answered(RefundAnswer::Done, 0.0, self.0.clock.now());
+            }
             PaymentState::Completed | PaymentState::PartiallyRefunded => {
                 let answer = self.gateway_refund(&payment, refund).await;
                 refund.answered(answer, self.0.clock.fraction(), self.0.clock.now());
@@ -125,7 +133,11 @@ impl App {
     /// Stores a refund, and gives up its seats if that is to be done.
     async fn keep_refund(&self, refund: &Refund, fence: i64) -> Result<bool, Error> {
         let now = self.0.clock.now();
-        let write = RefundWrite { refund, fence, due: self.refund_due(refund, now) };
+        let local_date = match (refund.state(), &refund.facts.till) {
+            (RefundState::Done, Some(_)) => Some(self.local_date(refund.facts.showtime_id, now).await?),
+            _ => None,
+        };
+        let write = RefundWrite { refund, fence, due: self.refund_due(refund, now), local_date };
         if refund.state() == RefundState::Done && refund.facts.releases {
             for _ in 0..RELEASES {
                 let seats = self.seats_to_release(refund, now).await?;
@@ -145,6 +157,12 @@ impl App {
             }
         }
         Ok(self.0.store.write_refund(&write, now).await?)
+    }
+
+    /// The date where the cinema of a showtime is.
+    async fn local_date(&self, showtime_id: ShowtimeId, now: DateTime<Utc>) -> Result<NaiveDate, Error> {
+        let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
+        Ok(now.with_timezone(&plan.facts.auditorium.time_zone).date_naive())
     }
 
     /// The seats of a refund that its reservation still has.
@@ -171,7 +189,7 @@ impl App {
         let report = match self.0.purchases.options.gateway.refund(&operation).await {
             Ok(report) => report,
             // The request is refused by its content, or by the state of the payment: to repeat it does not help.
-            Err(trouble @ Trouble::Refused { code: Refusal::InvalidArgument | Refusal::FailedPrecondition, .. }) => {
+            Err(trouble @ Trouble::Refused { code, .. }) if code.is_final() => {
                 return RefundAnswer::Failed { code: trouble.to_string() };
             }
             Err(trouble @ Trouble::Differs { .. }) => return RefundAnswer::Differs { message: trouble.to_string() },

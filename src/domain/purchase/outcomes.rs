@@ -10,7 +10,8 @@ use crate::domain::money::Money;
 
 /// The attempts after which the pause between two of them is the longest.
 const LONGEST_AFTER: u32 = 9;
-const FREE_OF_CHARGE: &str = "nothing is to be paid";
+pub(super) const FREE_OF_CHARGE: &str = "nothing is to be paid";
+pub(super) const PAID_AT_TILL: &str = "paid at the till";
 
 impl Purchase {
     /// A purchase whose seats are held, or will be with its first commit.
@@ -35,7 +36,7 @@ impl Purchase {
         Self { facts, record }
     }
 
-    /// The ledger keeps the seats until the payment is decided. Seats that cost nothing are sold without a payment.
+    /// The ledger keeps the seats until the payment is decided. Seats that cost nothing, or are paid for at a till, are sold next.
     pub fn payment_begun(&mut self, total: Money, pay_until: DateTime<Utc>, now: DateTime<Utc>) {
         self.record.total = total;
         self.record.pay_until = Some(pay_until);
@@ -43,11 +44,14 @@ impl Purchase {
         if let Some(payment) = self.record.payments.last_mut() {
             payment.amount = total;
         }
-        if total.minor == 0 {
-            self.decide_payment(PaymentState::Completed, "", now);
-            self.record.steps.work(StepName::Pay).end(StepState::Done, FREE_OF_CHARGE, now);
-        }
-        self.enter(if total.minor == 0 { Position::Confirming } else { Position::Authorizing }, now);
+        let next = match self.without_gateway() {
+            Some(why) => {
+                self.record.steps.work(StepName::Pay).end(StepState::Done, why, now);
+                Position::Confirming
+            }
+            None => Position::Authorizing,
+        };
+        self.enter(next, now);
     }
 
     /// The seats cannot be paid for.
@@ -218,17 +222,22 @@ impl Purchase {
     pub fn confirmed(&mut self, now: DateTime<Utc>) {
         self.record.sold = true;
         self.record.steps.work(StepName::ConfirmReservation).end(StepState::Done, "", now);
-        if self.record.total.minor == 0 {
-            self.record.steps.work(StepName::Capture).end(StepState::Done, FREE_OF_CHARGE, now);
-        }
-        self.enter(if self.record.total.minor == 0 { Position::Completed } else { Position::Capturing }, now);
+        let next = match self.without_gateway() {
+            Some(why) => {
+                self.decide_payment(PaymentState::Completed, "", now);
+                self.record.steps.work(StepName::Capture).end(StepState::Done, why, now);
+                Position::Completed
+            }
+            None => Position::Capturing,
+        };
+        self.enter(next, now);
     }
 
     /// The seats cannot be sold.
     pub fn not_confirmed(&mut self, why: &str, now: DateTime<Utc>) {
         self.record.steps.work(StepName::ConfirmReservation).end(StepState::Failed, why, now);
-        if self.record.total.minor == 0 {
-            // The gateway has never heard of it.
+        if self.without_gateway().is_some() {
+            // The gateway has never heard of it. A till gives the money back at once.
             self.decide_payment(PaymentState::Voided, "", now);
             self.fail(FailureReason::NotSold, Position::Freeing, now);
         } else {
@@ -242,7 +251,7 @@ impl Purchase {
         self.fail(FailureReason::NotSold, Position::Voiding, now);
     }
 
-    /// The seats are free, or somebody else's: they are not kept for this purchase any more.
+    /// The seats are free, or another customer has them: they are not kept for this purchase any more.
     pub fn freed(&mut self, now: DateTime<Utc>) {
         if self.record.sold {
             self.record.steps.compensation(StepName::ConfirmReservation).end(StepState::Done, "", now);

@@ -2,7 +2,15 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::{ids::PaymentId, money::Money};
+use super::AtTill;
+use crate::domain::{ids::PaymentId, money::Money, prices::Split};
+
+/// The account of the books that has the money of payments by the gateway.
+pub const GATEWAY: &str = "gateway";
+/// The account that has the money of payments at tills.
+pub const TILL: &str = "till";
+/// The account that has what is given back for no seat.
+pub const REFUNDS: &str = "refunds";
 
 /// How a payment is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +27,9 @@ pub enum PaymentMethod {
     GooglePay,
     /// A bank transfer.
     BankTransfer,
-    /// Anything else that the gateway knows.
+    /// Cash, which only a till takes.
+    Cash,
+    /// Anything else that the gateway or the till knows.
     Other,
 }
 
@@ -65,6 +75,8 @@ pub struct Payment {
     pub create_time: DateTime<Utc>,
     /// When its outcome was known.
     pub process_time: Option<DateTime<Utc>>,
+    /// What the till has taken. `None`: it goes by the gateway.
+    pub at_till: Option<AtTill>,
 }
 
 impl Payment {
@@ -72,6 +84,26 @@ impl Payment {
     #[must_use]
     pub fn key(&self) -> String {
         self.payment_id.to_string()
+    }
+
+    /// The account of the books that has its money.
+    #[must_use]
+    pub fn account(&self) -> &'static str {
+        if self.at_till.is_some() { TILL } else { GATEWAY }
+    }
+
+    /// What its money adds to each account once the seats are sold for it. Together it is nothing.
+    #[must_use]
+    pub fn sale_entries(&self, split: Split) -> Vec<(&'static str, i64)> {
+        let accounts =
+            [(self.account(), split.total()), ("sales", -split.sales), ("fees", -split.fees), ("tax", -split.tax)];
+        accounts.into_iter().filter(|(_, minor)| *minor != 0).collect()
+    }
+
+    /// What its money adds to each account if it was taken for nothing, and is to be given back.
+    #[must_use]
+    pub fn excess_entries(&self) -> Vec<(&'static str, i64)> {
+        vec![(self.account(), self.amount.minor), (REFUNDS, -self.amount.minor)]
     }
 
     /// The name of an operation on it. It is the same for all attempts, before and after a restart, so that the gateway does it

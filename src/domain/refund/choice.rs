@@ -9,7 +9,7 @@ use crate::domain::{
     seat_index::{SeatIndex, SeatName},
 };
 
-/// What somebody wants to be given back.
+/// What is asked to be given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundWish {
     /// All that is left, and all seats.
@@ -135,9 +135,5 @@ pub fn blocked(refunds: &[Refund]) -> impl Iterator<Item = SeatName> + '_ {
 }
 
 fn total(lines: &[Line]) -> Split {
-    lines.iter().map(Line::split).fold(Split::default(), |all, one| Split {
-        sales: all.sales + one.sales,
-        fees: all.fees + one.fees,
-        tax: all.tax + one.tax,
-    })
+    lines.iter().map(Line::split).sum()
 }

@@ -47,7 +47,7 @@ fn sale() -> Reservation {
         create_time: now(),
         first_expire_time: now(),
         expire_time: now(),
-        state: State::Confirmed(Sale { at: now(), tender: None }),
+        state: State::Confirmed(Sale { at: now(), tender: None, purchase_id: None }),
         payment: None,
         refund_due: None,
         first_revision: 1,
@@ -66,6 +66,7 @@ fn payment(state: PaymentState) -> Payment {
         decline_code: String::new(),
         create_time: now(),
         process_time: None,
+        at_till: None,
     }
 }
 
@@ -83,13 +84,15 @@ fn facts(minor: i64, seats: &[i32], releases: bool) -> RefundFacts {
             seats: seats.iter().copied().map(name).collect(),
         },
         releases,
+        till: None,
         reason: String::new(),
         create_time: now(),
     }
 }
 
 fn refund(state: RefundState, minor: i64, seats: &[i32]) -> Refund {
-    let record = RefundRecord { state, attempts: 0, failed_attempts: 0, message: String::new(), end_time: None };
+    let record =
+        RefundRecord { state, waits: false, attempts: 0, failed_attempts: 0, message: String::new(), end_time: None };
     Refund::restore(facts(minor, seats, true), record)
 }
 

@@ -4,8 +4,8 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 
 use super::{
-    Block, Currency, CustomerId, DateTime, Hold, Lines, NoLongerHeld, Phase, Reservation, ReservationId, Sale,
-    ShowtimeId, State, Tender, Utc,
+    Block, Currency, CustomerId, DateTime, Hold, Lines, NoLongerHeld, Phase, PurchaseId, Reservation, ReservationId,
+    Sale, ShowtimeId, State, Tender, Utc,
 };
 
 fn flaws(method: &str, transaction_id: &str) -> Vec<String> {
@@ -114,7 +114,8 @@ fn a_hold_lapses_exactly_at_its_expire_time_and_no_other_state_depends_on_time()
 fn a_hold_that_has_not_lapsed_can_be_confirmed_cancelled_and_extended() {
     let last = hold().expire_time() - TimeDelta::microseconds(1);
     let later = hold().expire_time() + TimeDelta::minutes(5);
-    let sale = Sale { at: last, tender: Some(Tender { method: "cash".to_owned(), transaction_id: String::new() }) };
+    let tender = Some(Tender { method: "cash".to_owned(), transaction_id: String::new() });
+    let sale = Sale { at: last, tender, purchase_id: Some(PurchaseId::at_till(hold().reservation_id)) };
     let sold = hold().confirm(sale.tender.clone(), last, 7).unwrap();
     assert_eq!((sold.state(), sold.revision(), sold.sale()), (&State::Confirmed(sale.clone()), 7, Some(&sale)));
     let cancelled = hold().cancel(last, 7).unwrap();

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Amendment, CustomerId, Paying, Phase, RefundDue, Reservation, ReservedSeat, Sale, State, Tender};
 use crate::domain::{
-    ids::{ReservationId, ShowtimeId},
+    ids::{PurchaseId, ReservationId, ShowtimeId},
     money::Currency,
     prices::Lines,
     seat_index::Block,
@@ -107,7 +107,8 @@ impl Reservation {
     #[must_use]
     pub fn confirm_paid(self, tender: Option<Tender>, now: DateTime<Utc>, revision: i64) -> Option<Self> {
         let State::Paying(paying) = self.state else { return None };
-        let (state, payment) = (State::Confirmed(Sale { at: now, tender }), Some(Arc::new(paying)));
+        let sale = Sale { at: now, tender, purchase_id: Some(paying.purchase_id) };
+        let (state, payment) = (State::Confirmed(sale), Some(Arc::new(paying)));
         Some(Self { state, payment, revision, ..self })
     }
 
@@ -119,13 +120,14 @@ impl Reservation {
         Some(Self { state, payment, revision, ..self })
     }
 
-    /// A hold becomes a sale.
+    /// A hold becomes a sale at a till.
     ///
     /// # Errors
     /// The reservation is not a hold, or the hold has lapsed by `now`.
     pub fn confirm(self, tender: Option<Tender>, now: DateTime<Utc>, revision: i64) -> Result<Self, NoLongerHeld> {
         self.check_held(now)?;
-        Ok(Self { state: State::Confirmed(Sale { at: now, tender }), revision, ..self })
+        let purchase_id = Some(PurchaseId::at_till(self.reservation_id));
+        Ok(Self { state: State::Confirmed(Sale { at: now, tender, purchase_id }), revision, ..self })
     }
 
     /// A hold is cancelled by its customer.
@@ -220,7 +222,8 @@ impl Reservation {
     pub fn recover(self, tender: Tender, now: DateTime<Utc>, revision: i64) -> Option<Self> {
         match &self.state {
             State::Expired => {
-                let sale = Sale { at: now, tender: Some(tender) };
+                let purchase_id = Some(PurchaseId::at_till(self.reservation_id));
+                let sale = Sale { at: now, tender: Some(tender), purchase_id };
                 Some(Self { state: State::Confirmed(sale), revision, ..self })
             }
             State::Held | State::Paying(_) | State::Confirmed(_) | State::Cancelled { .. } => None,
@@ -233,7 +236,7 @@ impl Reservation {
     pub fn owe_refund(self, tender: Tender, now: DateTime<Utc>, revision: i64) -> Option<Self> {
         let state = match &self.state {
             State::Cancelled { at, sale: Some(sale) } => {
-                State::Cancelled { at: *at, sale: Some(Sale { at: sale.at, tender: Some(tender.clone()) }) }
+                State::Cancelled { at: *at, sale: Some(Sale { tender: Some(tender.clone()), ..sale.clone() }) }
             }
             State::Expired | State::Cancelled { sale: None, .. } => self.state.clone(),
             State::Held | State::Paying(_) | State::Confirmed(_) => return None,

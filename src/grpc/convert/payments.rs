@@ -1,16 +1,18 @@
 //! Payments.
 
+use chrono::NaiveDate;
+
 use super::{
     common::{finish, page},
     refunds::refund,
-    values::{money, optional, timestamp},
+    values::{local_date, money, optional, timestamp},
 };
 use crate::{
-    app::{PageRequest, StoredPayment},
+    app::{CashUp, CashUpLine, PageRequest, StoredPayment},
     domain::{
         ids::{PaymentId, PurchaseId, ReservationId},
         money::Money,
-        purchase::{Payment, PaymentMethod, PaymentState},
+        purchase::{Payment, PaymentMethod, PaymentState, check_till},
         refund::Refund,
         reservation::CustomerId,
         violations::Violations,
@@ -24,6 +26,26 @@ pub(crate) fn payment_ref(payment_id: &str, customer_id: &str) -> Result<(Paymen
     let payment_id = violations.take("payment_id", PaymentId::parse(payment_id));
     let customer_id = violations.take("customer_id", optional(customer_id, CustomerId::parse));
     finish(violations, payment_id.zip(customer_id))
+}
+
+/// Reads the till and the day that a request names.
+pub(crate) fn get_cash_up(request: pb::GetCashUpRequest) -> Result<(String, NaiveDate), Violations> {
+    let mut violations = Violations::new();
+    violations.take("till", check_till(&request.till));
+    let date = violations.take("local_date", local_date(&request.local_date));
+    finish(violations, date.map(|date| (request.till, date)))
+}
+
+pub(crate) fn cash_up(cash_up: &CashUp) -> pb::GetCashUpResponse {
+    let line = |line: &CashUpLine| pb::CashUpLine {
+        method: method(line.method).into(),
+        tender: line.tender.clone(),
+        sale_count: line.sales.0,
+        sales: Some(money(line.sales.1)),
+        refund_count: line.refunds.0,
+        refunds: Some(money(line.refunds.1)),
+    };
+    pb::GetCashUpResponse { lines: cash_up.lines.iter().map(line).collect() }
 }
 
 /// Which payments a list has.
@@ -64,6 +86,12 @@ pub(super) fn message(
         create_time: Some(timestamp(payment.create_time)),
         process_time: payment.process_time.map(timestamp),
         refunds: own.map(refund).collect(),
+        transaction_id: payment.at_till.as_ref().map(|paid| paid.transaction_id.clone()).unwrap_or_default(),
+        till: payment.at_till.as_ref().map(|paid| pb::TillPayment {
+            till: paid.till.clone(),
+            tender: paid.tender.clone(),
+            local_date: paid.local_date.map(|date| date.to_string()).unwrap_or_default(),
+        }),
     }
 }
 
@@ -88,6 +116,7 @@ fn method(method: PaymentMethod) -> pb::PaymentMethod {
         PaymentMethod::ApplePay => pb::PaymentMethod::ApplePay,
         PaymentMethod::GooglePay => pb::PaymentMethod::GooglePay,
         PaymentMethod::BankTransfer => pb::PaymentMethod::BankTransfer,
+        PaymentMethod::Cash => pb::PaymentMethod::Cash,
         PaymentMethod::Other => pb::PaymentMethod::Other,
     }
 }
@@ -101,6 +130,7 @@ pub(super) fn read_method(method: i32) -> Result<PaymentMethod, Violations> {
         Ok(pb::PaymentMethod::ApplePay) => Ok(PaymentMethod::ApplePay),
         Ok(pb::PaymentMethod::GooglePay) => Ok(PaymentMethod::GooglePay),
         Ok(pb::PaymentMethod::BankTransfer) => Ok(PaymentMethod::BankTransfer),
+        Ok(pb::PaymentMethod::Cash) => Ok(PaymentMethod::Cash),
         Ok(pb::PaymentMethod::Other) => Ok(PaymentMethod::Other),
         Ok(pb::PaymentMethod::Unspecified) | Err(_) => Err(Violations::one("", "must be a known method of payment")),
     }

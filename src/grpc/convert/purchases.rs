@@ -8,11 +8,11 @@ use super::{
     values::{money, optional, timestamp},
 };
 use crate::{
-    app::{NewPurchase, PageRequest, PaymentChoice, PurchaseFilter, PurchaseRef, PurchaseView, Wanted},
+    app::{NewPurchase, PageRequest, PaymentChoice, PaymentSource, PurchaseFilter, PurchaseRef, PurchaseView, Wanted},
     domain::{
         ids::{PurchaseId, ReservationId, ShowtimeId},
-        purchase::{Failure, FailureReason, PurchaseState, Step, StepName, StepState, Work},
-        reservation::CustomerId,
+        purchase::{Failure, FailureReason, PaymentMethod, PurchaseState, Step, StepName, StepState, Work, check_till},
+        reservation::{CustomerId, MAX_TRANSACTION},
         seating::Wish,
         violations::{Violations, printable},
     },
@@ -83,11 +83,27 @@ fn wanted(request: &pb::PurchaseTicketsRequest) -> Result<Wanted, Violations> {
 }
 
 fn payment(choice: Option<pb::PaymentChoice>) -> Result<Option<PaymentChoice>, Violations> {
-    let Some(pb::PaymentChoice { method, token }) = choice else { return Ok(None) };
+    let Some(pb::PaymentChoice { method, token, transaction_id, till }) = choice else { return Ok(None) };
     let mut violations = Violations::new();
     let method = violations.take("method", read_method(method));
-    violations.take("token", printable(&token, MAX_TOKEN));
-    finish(violations, method.map(|method| Some(PaymentChoice { method, token })))
+    let is_cash = method == Some(PaymentMethod::Cash);
+    let source = if is_cash || !transaction_id.is_empty() {
+        if !token.is_empty() {
+            violations.add("token", "must be left out for cash and with transaction_id: a till has taken the money");
+        }
+        if !transaction_id.is_empty() {
+            violations.take("transaction_id", printable(&transaction_id, MAX_TRANSACTION));
+        }
+        violations.take("till", check_till(&till));
+        PaymentSource::Till { till, transaction_id }
+    } else {
+        violations.take("token", printable(&token, MAX_TOKEN));
+        if !till.is_empty() {
+            violations.add("till", "must be left out, unless a till has taken the money: then transaction_id is given");
+        }
+        PaymentSource::Token(token)
+    };
+    finish(violations, method.map(|method| Some(PaymentChoice { method, source })))
 }
 
 /// Reads the purchase that a request names, and the customer to whom it must belong.
@@ -105,6 +121,9 @@ pub(crate) fn continue_purchase(
     let mut violations = Violations::new();
     let which = violations.take("", purchase_ref(&request.purchase_id, &request.customer_id));
     let payment = violations.take("payment", payment(request.payment));
+    if let Some(Some(PaymentChoice { source: PaymentSource::Till { .. }, .. })) = &payment {
+        violations.add("payment", "must have a token: what a till has taken begins with PurchaseTickets");
+    }
     finish(violations, which.zip(payment))
 }
 

@@ -9,6 +9,7 @@ use crate::{
     app::NewRefund,
     domain::{
         ids::PaymentId,
+        purchase::check_till,
         refund::{Refund, RefundState, RefundWish},
         violations::{Violations, printable},
     },
@@ -23,8 +24,9 @@ pub(crate) fn refund_payment(request: pb::RefundPaymentRequest) -> Result<NewRef
     let payment_id = violations.take("payment_id", PaymentId::parse(&request.payment_id));
     let wish = violations.take("", wish(&request));
     violations.take("reason", printable(&request.reason, MAX_REASON));
-    let new = payment_id.zip(wish);
-    let new = new.map(|(payment_id, wish)| NewRefund { payment_id, wish, reason: request.reason });
+    violations.take("till", check_till(&request.till));
+    let (reason, till) = (request.reason, request.till);
+    let new = payment_id.zip(wish).map(|(payment_id, wish)| NewRefund { payment_id, wish, reason, till });
     finish(violations, new)
 }
 
@@ -63,5 +65,6 @@ pub(crate) fn refund(refund: &Refund) -> pb::Refund {
         attempts: i32::try_from(record.attempts).unwrap_or(i32::MAX),
         create_time: Some(timestamp(facts.create_time)),
         end_time: record.end_time.map(timestamp),
+        till: facts.till.clone().unwrap_or_default(),
     }
 }

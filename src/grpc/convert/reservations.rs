@@ -11,9 +11,10 @@ use super::{
     values::{duration, money, optional, time, timestamp},
 };
 use crate::{
-    app::{PageRequest, ReservationRef, ReservationView, Reserve, Rules},
+    app::{PageRequest, Release, ReservationRef, ReservationView, Reserve, Rules, TillPayment},
     domain::{
         ids::{ReservationId, ShowtimeId},
+        purchase::check_till,
         reservation::{CustomerId, Filter, Phase, Reservation, State, Tender},
         seat_index::SeatName,
         seating::{AccessibleSeats, Choice, OrphanRule, Wish},
@@ -77,28 +78,29 @@ pub(crate) fn reservation_ref(reservation_id: &str, customer_id: &str) -> Result
 }
 
 /// Reads the reservation to confirm, how it was paid for, and whether that may be late.
-pub(crate) fn confirm(
-    request: pb::ConfirmReservationRequest,
-) -> Result<(ReservationRef, Option<Tender>, bool), Violations> {
+pub(crate) fn confirm(request: pb::ConfirmReservationRequest) -> Result<(ReservationRef, TillPayment), Violations> {
     let mut violations = Violations::new();
+    violations.take("till", check_till(&request.till));
     let reservation = violations.take("", reservation_ref(&request.reservation_id, &request.customer_id));
     if request.late && request.tender.is_none() {
         violations.add("tender", "is required with late");
     }
     let tender = violations.take("", tender(request.tender));
-    let confirm = reservation.zip(tender).map(|(reservation, tender)| (reservation, tender, request.late));
+    let (till, late) = (request.till, request.late);
+    let confirm =
+        reservation.zip(tender).map(|(reservation, tender)| (reservation, TillPayment { tender, till, late }));
     finish(violations, confirm)
 }
 
-/// Reads the reservation, the seats to give back, and why.
-pub(crate) fn release_seats(
-    request: pb::ReleaseSeatsRequest,
-) -> Result<(ReservationRef, Vec<SeatName>, String), Violations> {
+/// Reads the reservation, the seats to give back, why, and the till that pays their refund out.
+pub(crate) fn release_seats(request: pb::ReleaseSeatsRequest) -> Result<(ReservationRef, Release), Violations> {
     let mut violations = Violations::new();
     let reservation = violations.take("", reservation_ref(&request.reservation_id, ""));
     let seats = violations.take("seats", seat_names(&request.seats, MOST_SEATS));
     violations.take("reason", printable(&request.reason, MAX_REASON));
-    let release = reservation.zip(seats).map(|(reservation, seats)| (reservation, seats, request.reason));
+    violations.take("till", check_till(&request.till));
+    let (reason, till) = (request.reason, request.till);
+    let release = reservation.zip(seats).map(|(reservation, seats)| (reservation, Release { seats, reason, till }));
     finish(violations, release)
 }
 
@@ -236,7 +238,7 @@ pub(crate) fn verdict(reservation: &Reservation, late: bool) -> pb::ConfirmVerdi
     match reservation.sale() {
         _ if !late => pb::ConfirmVerdict::Confirmed,
         _ if reservation.refund_due().is_some() => pb::ConfirmVerdict::RefundDue,
-        Some(sale) if sale.at >= reservation.expire_time() && reservation.purchase_id().is_none() => {
+        Some(sale) if sale.at >= reservation.expire_time() && reservation.payment().is_none() => {
             pb::ConfirmVerdict::Recovered
         }
         _ => pb::ConfirmVerdict::Confirmed,

@@ -26,6 +26,12 @@ pub struct Model {
     pub process_time: Option<ChronoDateTimeUtc>,
     /// Grows when a refund begins and when it ends. A refund begins only with the version that it was decided with.
     pub refund_version: i64,
+    /// The till's name for how it was paid. `None`: by the gateway.
+    pub tender: Option<String>,
+    pub transaction_id: Option<String>,
+    pub till: Option<String>,
+    /// The date where the cinema is. `None`: by the gateway, or made of a sale from before there were purchases.
+    pub local_date: Option<Date>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

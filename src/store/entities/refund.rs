@@ -33,6 +33,10 @@ pub struct Model {
     pub failed_attempts: i32,
     pub message: String,
     pub end_time: Option<ChronoDateTimeUtc>,
+    /// Where it is paid out. `None`: by the gateway.
+    pub till: Option<String>,
+    /// When it was paid out at the till, where the cinema is.
+    pub local_date: Option<Date>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -370,7 +370,7 @@ fn change(sql: &mut Sql, writes: &LedgerWrites) -> Result<(), Error> {
         "changed AS (UPDATE reservations r SET state = n.state, revision = n.revision, expire_time = n.expire_time, \
             confirm_time = n.confirm_time, tender_method = n.tender_method, tender_transaction = n.tender_transaction, \
             cancel_time = n.cancel_time, amendment = n.amendment, refund_due_time = n.refund_due_time, \
-            pay_until = n.pay_until, purchase_id = n.purchase_id \
+            pay_until = n.pay_until, purchase_id = COALESCE(n.purchase_id, r.purchase_id) \
         FROM (SELECT {id} AS reservation_id, {state} AS state, {revision} AS revision, {expire} AS expire_time, \
             {confirm} AS confirm_time, {method} AS tender_method, {transaction} AS tender_transaction, \
             {cancel} AS cancel_time, {amendment} AS amendment, {due} AS refund_due_time, \

@@ -55,7 +55,7 @@ const FREE: &str = "DELETE FROM seat_claims WHERE (showtime_id, seat, reservatio
 const CHANGE: &str = "UPDATE reservations SET state = n.state, revision = n.revision, expire_time = n.expire_time, \
         confirm_time = n.confirm_time, tender_method = n.tender_method, tender_transaction = n.tender_transaction, \
         cancel_time = n.cancel_time, amendment = n.amendment, refund_due_time = n.refund_due_time, \
-        pay_until = n.pay_until, purchase_id = n.purchase_id \
+        pay_until = n.pay_until, purchase_id = COALESCE(n.purchase_id, reservations.purchase_id) \
     FROM (SELECT unhex(value ->> 0) AS reservation_id, value ->> 1 AS state, value ->> 2 AS revision, \
         value ->> 3 AS expire_time, value ->> 4 AS confirm_time, value ->> 5 AS tender_method, \
         value ->> 6 AS tender_transaction, value ->> 7 AS cancel_time, unhex(value ->> 8) AS amendment, \

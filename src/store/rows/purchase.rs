@@ -11,7 +11,7 @@ use crate::{
         ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
         money::{Currency, Money},
         purchase::{
-            Failure, FailureReason, NoteAction, Payment, PaymentMethod, PaymentState, Position, Purchase,
+            AtTill, Failure, FailureReason, NoteAction, Payment, PaymentMethod, PaymentState, Position, Purchase,
             PurchaseFacts, PurchaseNote, PurchaseNumber, PurchaseState, Record, Step, StepName, StepState, Steps, Work,
         },
         reservation::CustomerId,
@@ -88,7 +88,7 @@ macro_rules! named {
             match value { $($type::$value => $text),* }
         }
 
-        fn $read(text: &str) -> Option<$type> {
+        pub(in crate::store) fn $read(text: &str) -> Option<$type> {
             match text { $($text => Some($type::$value),)* _ => None }
         }
     };
@@ -112,7 +112,7 @@ named!(reason_name, reason: FailureReason {
 });
 named!(method_name, method: PaymentMethod {
     CreditCard = "credit_card", DebitCard = "debit_card", PayPal = "paypal", ApplePay = "apple_pay",
-    GooglePay = "google_pay", BankTransfer = "bank_transfer", Other = "other",
+    GooglePay = "google_pay", BankTransfer = "bank_transfer", Cash = "cash", Other = "other",
 });
 named!(payment_state_name, payment_state: PaymentState {
     Pending = "pending", Processing = "processing", Authorized = "authorized", Completed = "completed",
@@ -221,6 +221,12 @@ pub(in crate::store) fn payment(row: payment::Model) -> Result<Payment, Error> {
             decline_code: row.decline_code,
             create_time: row.create_time,
             process_time: row.process_time,
+            at_till: row.tender.map(|tender| AtTill {
+                tender,
+                till: row.till.unwrap_or_default(),
+                transaction_id: row.transaction_id.unwrap_or_default(),
+                local_date: row.local_date,
+            }),
         })
     };
     read().ok_or_else(|| Error::Unreadable { table: "payments", key, why: "a value is unknown".to_owned() })

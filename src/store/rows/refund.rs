@@ -81,11 +81,13 @@ fn read(row: refund::Model) -> Option<Refund> {
         showtime_id: ShowtimeId(row.showtime_id),
         chosen,
         releases,
+        till: row.till,
         reason: row.reason,
         create_time: row.create_time,
     };
     let record = RefundRecord {
         state: state(&row.state)?,
+        waits: row.state == state_name(RefundState::Pending) && row.due_time.is_none(),
         attempts: u32::try_from(row.attempts).ok()?,
         failed_attempts: u32::try_from(row.failed_attempts).ok()?,
         message: row.message,

@@ -87,7 +87,7 @@ impl ReservationRow {
             amendment: reservation.amendment().map(amendment::encode),
             refund_due_time: due.map(|due| due.at),
             pay_until: payment.map(|payment| payment.pay_until),
-            purchase_id: payment.map(|payment| payment.purchase_id.0),
+            purchase_id: reservation.purchase_id().map(|id| id.0),
         }
     }
 
@@ -106,10 +106,13 @@ impl ReservationRow {
         };
         let payment = match (self.purchase_id.map(PurchaseId), self.pay_until) {
             (Some(purchase_id), Some(pay_until)) => Some(Paying { purchase_id, pay_until }),
+            // A sale at a till is a purchase, and its payment was never under way.
+            (Some(_), None) if self.confirm_time.is_some() => None,
             (None, None) => None,
             _ => return Err(unreadable("half a payment".to_owned())),
         };
-        let sale = self.confirm_time.map(|at| Sale { at, tender });
+        let purchase_id = self.purchase_id.map(PurchaseId);
+        let sale = self.confirm_time.map(|at| Sale { at, tender, purchase_id });
         let (state, payment) = match (self.state.as_str(), sale, self.cancel_time, payment) {
             ("paying", None, None, Some(paying)) => (State::Paying(paying), None),
             ("held", None, None, None) => (State::Held, None),

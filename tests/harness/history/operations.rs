@@ -61,6 +61,7 @@ impl Operation {
             customer_id: String::new(),
             tender: None,
             late: false,
+            till: String::new(),
         })
     }
 
@@ -97,6 +98,7 @@ impl Operation {
             seats,
             reason: format!("the caller of {reservation_id} asked for it"),
             request_id: request_id(),
+            till: String::new(),
         })
     }
 
@@ -186,5 +188,6 @@ fn confirm_with(reservation_id: &str, method: &str) -> ConfirmReservationRequest
         customer_id: String::new(),
         tender: Some(Tender { method: method.to_owned(), transaction_id: String::new() }),
         late: false,
+        till: "till 1".to_owned(),
     }
 }

@@ -88,7 +88,8 @@ impl Model {
             State::Paying(paying) if paying.purchase_id == purchase_id => {
                 let payment = *paying;
                 Ok(self.change(at, |it| {
-                    it.state = State::Confirmed(Sale { at: now, tender: tender.cloned() });
+                    it.state =
+                        State::Confirmed(Sale { at: now, tender: tender.cloned(), purchase_id: Some(purchase_id) });
                     it.payment = Some(payment);
                 }))
             }

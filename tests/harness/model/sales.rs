@@ -1,6 +1,7 @@
 //! What the model does with a reservation after it was sold or has ended, and with blocked seats.
 
 use boxoffice::domain::{
+    ids::PurchaseId,
     layout::SeatKind,
     prices::Lines,
     reservation::{Amendment, Phase, Record, RefundDue, Reservation, ReservedSeat, Sale, State, Tender},
@@ -197,8 +198,9 @@ impl Model {
         let owned: usize = customers.map(|it| seats(it).len()).sum();
         let within_limit = owned + own.len() <= usize::from(self.rules.max_customer_seats);
         if had_lapsed && all_free && within_limit && self.must_be_on_sale(now).is_ok() {
-            let sold =
-                self.change(at, |it| it.state = State::Confirmed(Sale { at: now, tender: Some(tender.clone()) }));
+            let purchase_id = Some(PurchaseId::at_till(record.reservation_id));
+            let sale = Sale { at: now, tender: Some(tender.clone()), purchase_id };
+            let sold = self.change(at, |it| it.state = State::Confirmed(sale));
             self.record_lapses(now, |it| seats(it).iter().any(|seat| own.contains(seat)));
             return Ok(sold);
         }

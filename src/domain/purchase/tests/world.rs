@@ -129,6 +129,7 @@ pub(super) fn payment(number: u128, amount: Money, now: DateTime<Utc>) -> Paymen
         decline_code: String::new(),
         create_time: now,
         process_time: None,
+        at_till: None,
     }
 }
 

@@ -1,7 +1,10 @@
 //! Showtimes that are cancelled.
 
 use super::{Change, Command, Decision, HOLD, MICRO, Phase, Refusal, Stage, State, TimeDelta, close, minutes, opening};
-use crate::domain::reservation::{self, Sale};
+use crate::domain::{
+    ids::PurchaseId,
+    reservation::{self, Sale},
+};
 
 fn cancel(stage: &mut Stage, force: bool) -> Result<Vec<Change>, Refusal> {
     cancel_at(stage, force, None)
@@ -66,7 +69,7 @@ fn what_was_held_or_sold_is_cancelled_with_its_showtime_and_what_had_lapsed_is_n
     stage.now = at;
     let changes = cancel(&mut stage, true).unwrap();
     let cancelled = |sale| reservation::State::Cancelled { at, sale };
-    let sale = Sale { at: opening(), tender: None };
+    let sale = Sale { at: opening(), tender: None, purchase_id: Some(PurchaseId::at_till(sold.reservation_id)) };
     let expected = [(lapsed, reservation::State::Expired), (sold, cancelled(Some(sale))), (held, cancelled(None))];
     let mut ended = Vec::new();
     for change in &changes {

@@ -7,7 +7,7 @@ use super::{
     tender,
 };
 use crate::domain::{
-    ids::ReservationId,
+    ids::{PurchaseId, ReservationId},
     reservation::{Sale, State, Tender},
     seating::{Change, Decision},
 };
@@ -33,7 +33,14 @@ fn a_confirm_one_microsecond_before_expiry_sells() {
     let (mut stage, held) = held();
     stage.now = held.expire_time() - MICRO;
     let sold = stage.confirm(&held).unwrap();
-    assert_eq!(*sold.state(), State::Confirmed(Sale { at: stage.now, tender: None }));
+    assert_eq!(
+        *sold.state(),
+        State::Confirmed(Sale {
+            at: stage.now,
+            tender: None,
+            purchase_id: Some(PurchaseId::at_till(sold.reservation_id))
+        })
+    );
     assert_eq!((sold.revision(), sold.first_revision, sold.total()), (3, 2, held.total()));
     stage.now = close() + minutes(1);
     assert_eq!(sold.phase(stage.now), Phase::Confirmed, "for good");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Command, HOLD, MICRO, Phase, Refusal, Reservation, Stage, TimeDelta, close, customer, minutes, tender};
 use crate::domain::{
+    ids::PurchaseId,
     reservation::{RefundDue, Sale, State},
     seating::{Change, Decision},
 };
@@ -20,6 +21,12 @@ fn lapsed() -> (Stage, Arc<Reservation>) {
     let (mut stage, held) = held();
     stage.now = held.expire_time();
     (stage, held)
+}
+
+/// The sale of a reservation that was confirmed now, at a till.
+fn sale(stage: &Stage, of: &Reservation) -> Sale {
+    let purchase_id = Some(PurchaseId::at_till(of.reservation_id));
+    Sale { at: stage.now, tender: Some(tender("card")), purchase_id }
 }
 
 fn confirm(stage: &mut Stage, of: &Reservation) -> Vec<Change> {
@@ -49,7 +56,7 @@ fn a_hold_that_has_not_lapsed_is_confirmed() {
     stage.now = held.expire_time() - MICRO;
     let changes = confirm(&mut stage, &held);
     let [Change::Confirmed(sold)] = &*changes else { panic!("{changes:?}") };
-    assert_eq!(*sold.state(), State::Confirmed(Sale { at: stage.now, tender: Some(tender("card")) }));
+    assert_eq!(*sold.state(), State::Confirmed(sale(&stage, sold)));
     stage.now += HOLD;
     assert_eq!(confirm(&mut stage, &held), [], "it was confirmed before");
     assert_eq!(stage.confirm_late(&held, tender("cash")), Err(Refusal::TenderDiffers));
@@ -72,7 +79,7 @@ fn seats_of_a_hold_that_has_lapsed_are_sold_if_they_are_free() {
             [Change::Recovered(sold)] if is_recorded => sold,
             other => panic!("{other:?}"),
         };
-        assert_eq!(*sold.state(), State::Confirmed(Sale { at: stage.now, tender: Some(tender("card")) }));
+        assert_eq!(*sold.state(), State::Confirmed(sale(&stage, sold)));
         assert_eq!((stage.has(sold), sold.revision(), sold.refund_due()), ("A1 A2".to_owned(), revision, None));
         assert_eq!((sold.expire_time(), sold.total()), (held.expire_time(), held.total()));
         stage.reserve("bob", "A2").expect_err("it is sold");

@@ -115,7 +115,8 @@ fn seats_that_are_paid_for_are_sold_at_any_time() {
         let (mut stage, paying) = paying();
         stage.now += now;
         let sold = stage.confirm_paid(&paying, OURS).unwrap();
-        let sale = Sale { at: stage.now, tender: Some(tender("card")) };
+        let sale =
+            Sale { at: stage.now, tender: Some(tender("card")), purchase_id: Some(PurchaseId(Uuid::from_u128(OURS))) };
         assert_eq!((sold.state(), sold.refund_due()), (&State::Confirmed(sale), None));
         assert_eq!(sold.payment(), paying.payment(), "the sale belongs to the purchase");
         let revision = stage.seating.revision();

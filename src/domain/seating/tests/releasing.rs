@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{Command, HOLD, Phase, Refusal, Reservation, ReservationId, Stage, close, minutes, tender};
 use crate::domain::{
+    ids::PurchaseId,
     prices::Line,
     reservation::{Sale, State},
     seat_index::BadKind,
@@ -165,5 +166,12 @@ fn a_sale_that_was_confirmed_again_has_what_is_left() {
     let (mut stage, sold) = sold();
     let rest = stage.release(&sold, "A1").unwrap();
     assert_eq!(stage.confirm(&sold), Ok(rest));
-    assert_eq!(*sold.state(), State::Confirmed(Sale { at: super::opening(), tender: None }));
+    assert_eq!(
+        *sold.state(),
+        State::Confirmed(Sale {
+            at: super::opening(),
+            tender: None,
+            purchase_id: Some(PurchaseId::at_till(sold.reservation_id))
+        })
+    );
 }

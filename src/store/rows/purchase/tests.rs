@@ -77,9 +77,14 @@ fn payments(currency: Currency) -> impl Strategy<Value = Vec<Payment>> {
     let texts = (".{0,20}", "[a-z_]{0,20}");
     let amounts = (0..=i64::MAX, 0..=i64::MAX);
     let payment = (any::<u128>(), select(&METHODS[..]), select(&PAYMENT_STATES[..]), texts, amounts, times());
-    let payment = (payment, option::of(times()));
-    let payment =
-        payment.prop_map(move |((id, method, state, (token, decline_code), amounts, create_time), process_time)| {
+    let at_till = (".{0,20}", ".{0,20}", ".{0,20}", option::of(times()));
+    let at_till = at_till.prop_map(|(till, tender, transaction_id, time)| {
+        let local_date = time.map(|time| time.date_naive());
+        AtTill { till, tender, transaction_id, local_date }
+    });
+    let payment = (payment, option::of(times()), option::of(at_till));
+    let payment = payment.prop_map(
+        move |((id, method, state, (token, decline_code), amounts, create_time), process_time, at_till)| {
             let amount = Money { currency, minor: amounts.0 };
             let (payment_id, refunded_minor) = (PaymentId(Uuid::from_u128(id)), amounts.1);
             Payment {
@@ -92,8 +97,10 @@ fn payments(currency: Currency) -> impl Strategy<Value = Vec<Payment>> {
                 decline_code,
                 create_time,
                 process_time,
+                at_till,
             }
-        });
+        },
+    );
     vec(payment, 0..4)
 }
 
@@ -162,6 +169,10 @@ fn rows(written: &Purchase) -> (purchase::Model, Vec<payment::Model>) {
         decline_code: payment.decline_code.clone(),
         process_time: payment.process_time,
         refund_version: 0,
+        tender: payment.at_till.as_ref().map(|paid| paid.tender.clone()),
+        transaction_id: payment.at_till.as_ref().map(|paid| paid.transaction_id.clone()),
+        till: payment.at_till.as_ref().map(|paid| paid.till.clone()),
+        local_date: payment.at_till.as_ref().and_then(|paid| paid.local_date),
     };
     (row, written.payments().iter().map(payment).collect())
 }
@@ -213,6 +224,7 @@ fn rows_that_cannot_be_read_are_named() {
             decline_code: String::new(),
             create_time: DateTime::UNIX_EPOCH,
             process_time: None,
+            at_till: None,
         };
         rows(&Purchase::begin(facts, amount, payment))
     };
