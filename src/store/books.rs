@@ -21,6 +21,15 @@ pub(super) fn insert_entries(
     entries: &[(PaymentId, impl AsRef<str>, MoneyEntry)],
     now: DateTime<Utc>,
 ) -> InsertStatement {
+    money_entry::Entity::insert_many(rows(currency, entries, now)).into_query()
+}
+
+/// The rows of these entries.
+pub(super) fn rows(
+    currency: Currency,
+    entries: &[(PaymentId, impl AsRef<str>, MoneyEntry)],
+    now: DateTime<Utc>,
+) -> Vec<money_entry::ActiveModel> {
     let row = |(payment_id, operation, entry): &(PaymentId, _, MoneyEntry)| money_entry::ActiveModel {
         payment_id: Set(payment_id.0),
         operation: Set(AsRef::<str>::as_ref(operation).to_owned()),
@@ -29,5 +38,5 @@ pub(super) fn insert_entries(
         minor: Set(entry.minor),
         create_time: Set(now),
     };
-    money_entry::Entity::insert_many(entries.iter().map(row)).into_query()
+    entries.iter().map(row).collect()
 }

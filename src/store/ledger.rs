@@ -27,6 +27,7 @@ mod writes;
 
 pub use answers::StoredAnswer;
 pub use companions::Companion;
+pub(super) use companions::NewRows;
 pub use lock::{LockWait, LockedShowtime, LockedShowtimes};
 pub use positions::Pass;
 pub use reads::{LedgerStanding, PriorReservation};

@@ -12,7 +12,7 @@ use super::{
     entities::{payment, purchase},
     errors::Error,
     handle::Store,
-    ledger::Companion,
+    ledger::{Companion, NewRows},
     planted::{self, Bug},
     request_key::RequestKey,
     rows::purchase::{detail, method_name, payment_state_name, state_name},
@@ -67,10 +67,9 @@ pub fn insert_purchase(purchase: &Purchase, key: Option<&RequestKey>, due: Optio
         due_time: Set(due),
         detail: Set(detail(purchase)),
     };
-    let insert = purchase::Entity::insert(row).into_query();
     let payments = purchase.payments().iter().enumerate();
-    let payments = payments.map(|(at, payment)| Companion::insert(insert_payment(purchase, payment, at), 1));
-    std::iter::once(Companion::insert(insert, 1)).chain(payments).collect()
+    let payments = payments.map(|(at, payment)| payment_row(purchase, payment, at)).collect();
+    vec![Companion::rows_of(NewRows::Purchases(vec![row])), Companion::rows_of(NewRows::Payments(payments))]
 }
 
 /// Money that moves together with a change of seats. `None`: none does.
@@ -80,8 +79,8 @@ pub fn insert_money(
     entries: &[(PaymentId, &str, MoneyEntry)],
     now: DateTime<Utc>,
 ) -> Option<Companion> {
-    let insert = || Companion::insert(books::insert_entries(currency, entries, now), entries.len() as u64);
-    (!entries.is_empty()).then(insert)
+    let rows = || Companion::rows_of(NewRows::Money(books::rows(currency, entries, now)));
+    (!entries.is_empty()).then(rows)
 }
 
 /// The same for a purchase that exists.
@@ -121,7 +120,8 @@ pub(super) fn statements(write: &PurchaseWrite<'_>) -> (UpdateStatement, Option<
         .into_query();
     let payment = purchase.payments().iter().enumerate().next_back().map(|(at, payment)| {
         if *new_payment {
-            return PaymentWrite::Insert(Box::new(insert_payment(purchase, payment, at)));
+            let insert = payment::Entity::insert(payment_row(purchase, payment, at)).into_query();
+            return PaymentWrite::Insert(Box::new(insert));
         }
         let update = payment::Entity::update_many()
             .filter(payment::Column::PaymentId.eq(payment.payment_id.0))
@@ -136,9 +136,9 @@ pub(super) fn statements(write: &PurchaseWrite<'_>) -> (UpdateStatement, Option<
     (update, payment)
 }
 
-fn insert_payment(purchase: &Purchase, payment: &Payment, at: usize) -> InsertStatement {
+fn payment_row(purchase: &Purchase, payment: &Payment, at: usize) -> payment::ActiveModel {
     let at_till = payment.at_till.as_ref();
-    let row = payment::ActiveModel {
+    payment::ActiveModel {
         payment_id: Set(payment.payment_id.0),
         purchase_id: Set(purchase.facts.purchase_id.0),
         ordinal: Set(i16::try_from(at).unwrap_or(i16::MAX)),
@@ -158,8 +158,7 @@ fn insert_payment(purchase: &Purchase, payment: &Payment, at: usize) -> InsertSt
         transaction_id: Set(at_till.map(|paid| paid.transaction_id.clone())),
         till: Set(at_till.map(|paid| paid.till.clone())),
         local_date: Set(at_till.and_then(|paid| paid.local_date)),
-    };
-    payment::Entity::insert(row).into_query()
+    }
 }
 
 impl Store {

@@ -5,11 +5,19 @@
 //! query builder.
 
 use sea_orm::{
-    ConnectionTrait as _, DbBackend, Statement,
+    ConnectionTrait as _, DbBackend, EntityTrait as _, QueryTrait as _, Statement,
     sea_query::{InsertStatement, UpdateStatement},
 };
 
-use crate::store::{deadline::bounded, errors::Error, transactions::Tx};
+use crate::store::{
+    deadline::bounded,
+    entities::{money_entry, payment, purchase},
+    errors::Error,
+    transactions::Tx,
+};
+
+/// The most rows of one statement: their values must be fewer than a database can bind.
+const CHUNK: usize = 1_000;
 
 /// A statement that is executed in the ledger's transaction, before its commit.
 #[derive(Clone, Debug)]
@@ -23,6 +31,48 @@ pub struct Companion {
 enum Write {
     Insert(Box<InsertStatement>),
     Update(Box<UpdateStatement>),
+    /// Those of several changes are inserted by one statement.
+    Rows(NewRows),
+}
+
+/// New rows of one table.
+#[derive(Clone, Debug)]
+pub(in crate::store) enum NewRows {
+    Purchases(Vec<purchase::ActiveModel>),
+    Payments(Vec<payment::ActiveModel>),
+    Money(Vec<money_entry::ActiveModel>),
+}
+
+impl NewRows {
+    fn len(&self) -> usize {
+        match self {
+            Self::Purchases(rows) => rows.len(),
+            Self::Payments(rows) => rows.len(),
+            Self::Money(rows) => rows.len(),
+        }
+    }
+
+    /// Takes these in, if they are of the same table and there is room for them.
+    fn take(&mut self, others: &Self) -> bool {
+        if self.len() + others.len() > CHUNK {
+            return false;
+        }
+        match (self, others) {
+            (Self::Purchases(rows), Self::Purchases(more)) => rows.extend_from_slice(more),
+            (Self::Payments(rows), Self::Payments(more)) => rows.extend_from_slice(more),
+            (Self::Money(rows), Self::Money(more)) => rows.extend_from_slice(more),
+            _ => return false,
+        }
+        true
+    }
+
+    fn statement(&self, backend: DbBackend) -> Statement {
+        match self.clone() {
+            Self::Purchases(rows) => backend.build(&purchase::Entity::insert_many(rows).into_query()),
+            Self::Payments(rows) => backend.build(&payment::Entity::insert_many(rows).into_query()),
+            Self::Money(rows) => backend.build(&money_entry::Entity::insert_many(rows).into_query()),
+        }
+    }
 }
 
 impl Companion {
@@ -30,6 +80,28 @@ impl Companion {
     #[must_use]
     pub fn insert(statement: InsertStatement, rows: u64) -> Self {
         Self { write: Write::Insert(Box::new(statement)), rows }
+    }
+
+    /// Inserts these rows, together with those of other changes that commit at once.
+    pub(in crate::store) fn rows_of(rows: NewRows) -> Self {
+        Self { rows: rows.len() as u64, write: Write::Rows(rows) }
+    }
+
+    /// The same rows in fewer statements. Rows that are inserted together come first.
+    pub(super) fn joined(companions: &[Self]) -> Vec<Self> {
+        let mut joined: Vec<NewRows> = Vec::new();
+        let mut others = Vec::new();
+        for companion in companions {
+            match &companion.write {
+                Write::Rows(rows) => {
+                    if !joined.iter_mut().any(|joined| joined.take(rows)) {
+                        joined.push(rows.clone());
+                    }
+                }
+                _ => others.push(companion.clone()),
+            }
+        }
+        joined.into_iter().map(Self::rows_of).chain(others).collect()
     }
 
     /// Updates rows. If their number is another one, nothing is committed: a row that has changed meanwhile is best excluded
@@ -43,6 +115,7 @@ impl Companion {
         match &self.write {
             Write::Insert(statement) => backend.build(&**statement),
             Write::Update(statement) => backend.build(&**statement),
+            Write::Rows(rows) => rows.statement(backend),
         }
     }
 

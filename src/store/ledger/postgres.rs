@@ -16,6 +16,7 @@ use sea_orm::{
 
 use super::{
     answers::encode,
+    companions::Companion,
     connection::{ConnectionSlot, LedgerConnector, PostgresTx, literal, query_error},
     lock::{LockWait, LockedShowtime, LockedShowtimes},
     single,
@@ -204,7 +205,7 @@ async fn write(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> 
     } else if !writes.answers.is_empty() {
         write_answers(tx, writes).await?;
     }
-    for companion in &writes.companions {
+    for companion in Companion::joined(&writes.companions) {
         let rows = tx.execute(companion.statement(DbBackend::Postgres)).await?;
         expect_rows(rows, companion.rows(), "a row that goes with a change")?;
     }
