@@ -16,7 +16,8 @@ use crate::{
         violations::Violations,
     },
     ledger::{CompanionMaker, Reply, Request},
-    store::{self, Companion, RequestKey, StoredPayment, exclude_refunds, start_refunds},
+    store::{self, Companion, RefundStart, RequestKey, StoredPayment, exclude_refunds, start_refunds},
+    telemetry::trace_parent::TraceParent,
 };
 
 /// Attempts to begin refunds while others of the same payments begin or end.
@@ -54,9 +55,9 @@ impl App {
     pub async fn refund_payment(&self, origin: &Origin, new: NewRefund) -> Result<Answer<RefundedPayment>, Error> {
         let missing = || Violations::one("request_id", "is required: without it, a repeated request would pay twice");
         let key = origin.key.clone().ok_or_else(missing)?;
-        let app = self.clone();
+        let (app, trace) = (self.clone(), origin.trace);
         self.detached(async move {
-            let (refund_id, repeated) = app.begin_refund(&key, &new).await?;
+            let (refund_id, repeated) = app.begin_refund(&key, &new, trace).await?;
             let payment = app.0.store.payment(new.payment_id).await?;
             let payment = payment.ok_or_else(|| Error::no_payment(new.payment_id))?;
             let refund = payment.refunds.iter().find(|refund| refund.facts.refund_id == refund_id).cloned();
@@ -67,15 +68,20 @@ impl App {
     }
 
     /// Stores a refund, unless the request came before. Returns its id, and whether the request came before.
-    async fn begin_refund(&self, key: &RequestKey, new: &NewRefund) -> Result<(RefundId, bool), Error> {
+    async fn begin_refund(
+        &self,
+        key: &RequestKey,
+        new: &NewRefund,
+        trace: Option<TraceParent>,
+    ) -> Result<(RefundId, bool), Error> {
         for _ in 0..ATTEMPTS {
             if let Some(before) = self.refund_of(key).await? {
                 return Ok((before, true));
             }
             let begun = match self.choose_refund(new).await {
-                Ok((refund, version)) => {
-                    let id = refund.facts.refund_id;
-                    let begun = self.0.store.start_refund(&refund, version, key).await;
+                Ok(start) => {
+                    let id = start.refund.facts.refund_id;
+                    let begun = self.0.store.start_refund(start, key, trace).await;
                     begun.map(|begun| begun.then_some(id)).map_err(Error::from)
                 }
                 Err(error) => Err(error),
@@ -107,9 +113,9 @@ impl App {
         }
     }
 
-    /// Decides on a refund by its payment, and answers with the version of the payment, too. The payment is read before the
-    /// reservation: if seats are given up in between, their refund raises the version.
-    async fn choose_refund(&self, new: &NewRefund) -> Result<(Refund, i64), Error> {
+    /// Decides on a refund by its payment. The payment is read before the reservation: if seats are given up in between, their
+    /// refund raises the version.
+    async fn choose_refund(&self, new: &NewRefund) -> Result<RefundStart, Error> {
         let (id, now) = (new.payment_id, self.0.clock.now());
         let stored = self.0.store.payment(id).await?.ok_or_else(|| Error::no_payment(id))?;
         let reservation = self.0.store.reservation(stored.reservation_id, now).await?;
@@ -136,7 +142,8 @@ impl App {
             reason: new.reason.clone(),
             create_time: now,
         };
-        Ok((Refund::begin(facts), stored.refund_version))
+        let StoredPayment { customer_id, refund_version: version, .. } = stored;
+        Ok(RefundStart { refund: Refund::begin(facts), version, customer_id })
     }
 
     /// Submits a command that gives up or exchanges seats. The refunds of those that are given up and that purchases have
@@ -155,7 +162,7 @@ impl App {
                 (_, None) => Vec::new(),
             };
             let are_pending = known.iter().any(|stored| blocked(&stored.refunds).next().is_some());
-            let more_companions = Some(self.refund_maker(known, reason));
+            let more_companions = Some(self.refund_maker(known, reason, request.trace));
             match self.decide(Request { more_companions, ..request.clone() }).await {
                 Err(error)
                     if error.is_fenced() && are_pending && matches!(request.command, Command::Exchange { .. }) =>
@@ -177,7 +184,7 @@ impl App {
     }
 
     /// Makes the refunds of seats that are given up. A payment that is not known has had no refund.
-    fn refund_maker(&self, known: Vec<StoredPayment>, reason: &str) -> CompanionMaker {
+    fn refund_maker(&self, known: Vec<StoredPayment>, reason: &str, trace: Option<TraceParent>) -> CompanionMaker {
         let known: HashMap<_, _> = known.into_iter().map(|stored| (stored.payment.payment_id, stored)).collect();
         let (clock, reason) = (self.0.clock.clone(), reason.to_owned());
         CompanionMaker::new(move |plan, changes, now| {
@@ -195,9 +202,11 @@ impl App {
                     reason: reason.clone(),
                     create_time: now,
                 };
-                Some((Refund::begin(facts), known.map_or(0, |stored| stored.refund_version)))
+                let version = known.map_or(0, |stored| stored.refund_version);
+                let customer_id = reservation.customer_id.clone();
+                Some(RefundStart { refund: Refund::begin(facts), version, customer_id })
             };
-            let mut rows = start_refunds(&changes.iter().filter_map(refund).collect::<Vec<_>>(), None);
+            let mut rows = start_refunds(&changes.iter().filter_map(refund).collect::<Vec<_>>(), None, trace);
             rows.extend(changes.iter().filter_map(|change| exchanged(change, &known)));
             rows
         })

@@ -280,7 +280,7 @@ fn changed_or_missing(reply: Option<Reply>, id: ReservationId) -> Result<Answer<
 }
 
 fn changed(reply: Reply, reservation_id: Option<ReservationId>) -> Result<Answer<ReservationChange>, Error> {
-    let Accepted { plan, revision, now, reservation, repeated } = Accepted::read(reply, reservation_id)?;
+    let Accepted { plan, revision, now, reservation, repeated, .. } = Accepted::read(reply, reservation_id)?;
     let reservation = reservation.ok_or_else(|| Error::Lost("the ledger's reply has no reservation".to_owned()))?;
     // A repeated request gets the first answer again: HELD, even where the hold has lapsed since.
     let phase = match reservation.state() {

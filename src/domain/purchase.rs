@@ -6,6 +6,7 @@
 //! that was not.
 
 mod answer;
+mod events;
 mod number;
 mod outcomes;
 mod payment;
@@ -25,6 +26,7 @@ use super::{
 };
 
 pub use answer::GatewayAnswer;
+pub use events::PurchaseEvent;
 pub use number::PurchaseNumber;
 pub use payment::{Payment, PaymentMethod, PaymentState};
 pub use steps::{Step, StepName, StepState, Steps, Work};

@@ -1,9 +1,9 @@
 //! The books: double entry of all money that moved.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{EntityTrait as _, QueryTrait as _, Set, sea_query::InsertStatement};
+use sea_orm::{EntityTrait as _, QueryTrait as _, Set};
 
-use super::entities::money_entry;
+use super::{entities::money_entry, ledger::Companion};
 use crate::domain::{ids::PaymentId, money::Currency};
 
 /// Money that moves, of one account.
@@ -15,12 +15,15 @@ pub struct MoneyEntry {
     pub minor: i64,
 }
 
-/// The entries of operations on payments, each with the payment and the name of the operation.
+/// The rows of operations on payments, each with the payment and the name of the operation. `None`: no money moves.
 pub(super) fn insert_entries(
     currency: Currency,
     entries: &[(PaymentId, impl AsRef<str>, MoneyEntry)],
     now: DateTime<Utc>,
-) -> InsertStatement {
+) -> Option<Companion> {
+    if entries.is_empty() {
+        return None;
+    }
     let row = |(payment_id, operation, entry): &(PaymentId, _, MoneyEntry)| money_entry::ActiveModel {
         payment_id: Set(payment_id.0),
         operation: Set(AsRef::<str>::as_ref(operation).to_owned()),
@@ -29,5 +32,6 @@ pub(super) fn insert_entries(
         minor: Set(entry.minor),
         create_time: Set(now),
     };
-    money_entry::Entity::insert_many(entries.iter().map(row)).into_query()
+    let insert = money_entry::Entity::insert_many(entries.iter().map(row)).into_query();
+    Some(Companion::insert(insert, entries.len() as u64))
 }

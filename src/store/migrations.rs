@@ -50,7 +50,7 @@ macro_rules! migration {
 }
 
 /// Every migration, in order. New ones are appended.
-const MIGRATIONS: [Migration; 17] = [
+const MIGRATIONS: [Migration; 18] = [
     migration!(1, "0001_ground_floor"),
     migration!(2, "0002_reservations"),
     migration!(3, "0003_standings"),
@@ -68,6 +68,7 @@ const MIGRATIONS: [Migration; 17] = [
     migration!(15, "0015_purchases"),
     migration!(16, "0016_refunds"),
     migration!(17, "0017_purchase_notes"),
+    migration!(18, "0018_purchase_events"),
 ];
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

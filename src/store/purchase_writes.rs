@@ -1,26 +1,29 @@
-//! How purchases and their payments are written: in the ledger's transactions, or in one of their own.
+//! How purchases and their payments are written: in the ledger's transactions, or in one of their own. Their events are written
+//! with them.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _,
-    QueryTrait as _, Set, StatementBuilder,
+    ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryTrait as _, Set,
     sea_query::{Expr, InsertStatement, UpdateStatement},
 };
 
 use super::{
-    books::{self, MoneyEntry},
+    books::{MoneyEntry, insert_entries},
     entities::{payment, purchase},
     errors::Error,
     handle::Store,
     ledger::Companion,
+    outbox::{LastRevision, PurchaseEvents},
     planted::{self, Bug},
     request_key::RequestKey,
     rows::purchase::{detail, method_name, payment_state_name, state_name},
-    transactions::Tx,
 };
-use crate::domain::{
-    ids::PaymentId,
-    purchase::{Payment, Purchase},
+use crate::{
+    domain::{
+        ids::PaymentId,
+        purchase::{Payment, Purchase},
+    },
+    telemetry::trace_parent::TraceParent,
 };
 
 /// A write of a purchase by the holder of its fence.
@@ -34,12 +37,20 @@ pub struct PurchaseWrite<'a> {
     pub due: Option<DateTime<Utc>>,
     /// Whether the last payment is new.
     pub new_payment: bool,
+    /// The events that lead to it.
+    pub events: PurchaseEvents,
 }
 
-/// The rows of a new purchase, for the transaction of its first change of seats. Its fence is 1.
+/// The rows of a new purchase with its events, for the transaction of its first change of seats. Its fence is 1.
 #[must_use]
-pub fn insert_purchase(purchase: &Purchase, key: &RequestKey, due: DateTime<Utc>) -> Vec<Companion> {
-    let facts = &purchase.facts;
+pub fn insert_purchase(
+    purchase: &Purchase,
+    key: &RequestKey,
+    due: DateTime<Utc>,
+    trace: Option<TraceParent>,
+) -> Vec<Companion> {
+    let (facts, events) = (&purchase.facts, PurchaseEvents::of_new(purchase, trace));
+    let LastRevision { number, time } = events.last();
     let row = purchase::ActiveModel {
         purchase_id: Set(facts.purchase_id.0),
         number: Set(facts.number.to_string()),
@@ -57,63 +68,69 @@ pub fn insert_purchase(purchase: &Purchase, key: &RequestKey, due: DateTime<Utc>
         version: Set(1),
         due_time: Set(Some(due)),
         detail: Set(detail(purchase)),
+        event_revision: Set(number),
+        event_time: Set(time),
     };
     let insert = purchase::Entity::insert(row).into_query();
     let payments = purchase.payments().iter().enumerate();
-    let payments = payments.map(|(at, payment)| Companion::insert(insert_payment(purchase, payment, at), 1));
-    std::iter::once(Companion::insert(insert, 1)).chain(payments).collect()
+    let payments = payments.map(|(at, payment)| insert_payment(purchase, payment, at));
+    let rows = std::iter::once(insert).chain(payments).chain(events.insert());
+    rows.map(|row| Companion::insert(row, 1)).collect()
 }
 
 /// The same for a purchase that exists.
 #[must_use]
 pub fn update_purchase(write: &PurchaseWrite<'_>) -> Vec<Companion> {
-    let (update, payment) = statements(write);
-    companions(update, payment)
+    with_payment(update(write), write)
 }
 
-/// The statements as rows that commit with a change of seats.
-pub(super) fn companions(update: UpdateStatement, payment: Option<PaymentWrite>) -> Vec<Companion> {
-    let payment = payment.map(|payment| match payment {
-        PaymentWrite::Insert(insert) => Companion::insert(*insert, 1),
-        PaymentWrite::Update(update) => Companion::update(*update, 1),
-    });
-    std::iter::once(Companion::update(update, 1)).chain(payment).collect()
+/// The rows that are written of a purchase, of its last payment, and of its events. The purchase is the first one, so that nothing
+/// is written with a fence that is not that of the purchase.
+pub(super) fn with_payment(update: UpdateStatement, write: &PurchaseWrite<'_>) -> Vec<Companion> {
+    let PurchaseWrite { purchase, new_payment, events, .. } = write;
+    let mut rows = vec![Companion::update(update, 1)];
+    if let Some((at, payment)) = purchase.payments().iter().enumerate().next_back() {
+        rows.push(match new_payment {
+            true => Companion::insert(insert_payment(purchase, payment, at), 1),
+            false => Companion::update(update_payment(payment), 1),
+        });
+    }
+    // Without the fence the key of the outbox would refuse the write, and the planted bug would be none.
+    let events = events.insert().filter(|_| !planted::has(Bug::NoFence));
+    rows.extend(events.map(|row| Companion::insert(row, 1)));
+    rows
 }
 
-/// A statement about the last payment of a purchase.
-pub(super) enum PaymentWrite {
-    Insert(Box<InsertStatement>),
-    Update(Box<UpdateStatement>),
-}
-
-/// What is written of a purchase and of its last payment.
-pub(super) fn statements(write: &PurchaseWrite<'_>) -> (UpdateStatement, Option<PaymentWrite>) {
-    let PurchaseWrite { purchase, fence, due, new_payment } = write;
+/// The statement that writes the row of a purchase.
+pub(super) fn update(PurchaseWrite { purchase, fence, due, events, .. }: &PurchaseWrite<'_>) -> UpdateStatement {
     let fenced = (!planted::has(Bug::NoFence)).then(|| purchase::Column::Fence.eq(*fence));
-    let update = purchase::Entity::update_many()
+    let mut update = purchase::Entity::update_many()
         .filter(purchase::Column::PurchaseId.eq(purchase.facts.purchase_id.0))
         .filter(Condition::all().add_option(fenced))
         .col_expr(purchase::Column::TotalMinor, Expr::value(purchase.total().minor))
         .col_expr(purchase::Column::State, Expr::value(state_name(purchase.state())))
         .col_expr(purchase::Column::Version, Expr::col(purchase::Column::Version).add(1))
         .col_expr(purchase::Column::DueTime, Expr::value(*due))
-        .col_expr(purchase::Column::Detail, Expr::value(detail(purchase)))
-        .into_query();
-    let payment = purchase.payments().iter().enumerate().next_back().map(|(at, payment)| {
-        if *new_payment {
-            return PaymentWrite::Insert(Box::new(insert_payment(purchase, payment, at)));
-        }
-        let update = payment::Entity::update_many()
-            .filter(payment::Column::PaymentId.eq(payment.payment_id.0))
-            .col_expr(payment::Column::AmountMinor, Expr::value(payment.amount.minor))
-            .col_expr(payment::Column::RefundedMinor, Expr::value(payment.refunded_minor))
-            .col_expr(payment::Column::State, Expr::value(payment_state_name(payment.state)))
-            .col_expr(payment::Column::Token, Expr::value(payment.token.as_str()))
-            .col_expr(payment::Column::DeclineCode, Expr::value(payment.decline_code.as_str()))
-            .col_expr(payment::Column::ProcessTime, Expr::value(payment.process_time));
-        PaymentWrite::Update(Box::new(update.into_query()))
-    });
-    (update, payment)
+        .col_expr(purchase::Column::Detail, Expr::value(detail(purchase)));
+    if !events.is_empty() {
+        let LastRevision { number, time } = events.last();
+        update = update
+            .col_expr(purchase::Column::EventRevision, Expr::value(number))
+            .col_expr(purchase::Column::EventTime, Expr::value(time));
+    }
+    update.into_query()
+}
+
+fn update_payment(payment: &Payment) -> UpdateStatement {
+    payment::Entity::update_many()
+        .filter(payment::Column::PaymentId.eq(payment.payment_id.0))
+        .col_expr(payment::Column::AmountMinor, Expr::value(payment.amount.minor))
+        .col_expr(payment::Column::RefundedMinor, Expr::value(payment.refunded_minor))
+        .col_expr(payment::Column::State, Expr::value(payment_state_name(payment.state)))
+        .col_expr(payment::Column::Token, Expr::value(payment.token.as_str()))
+        .col_expr(payment::Column::DeclineCode, Expr::value(payment.decline_code.as_str()))
+        .col_expr(payment::Column::ProcessTime, Expr::value(payment.process_time))
+        .into_query()
 }
 
 fn insert_payment(purchase: &Purchase, payment: &Payment, at: usize) -> InsertStatement {
@@ -149,50 +166,12 @@ impl Store {
         entries: &[(PaymentId, &str, MoneyEntry)],
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        self.run_transaction("write_purchase", async || {
-            let tx = self.begin().await?;
-            let (update, payment) = statements(write);
-            if !execute_all(&tx, &update, payment).await? {
-                return tx.rollback(false).await;
-            }
-            insert_entries(&tx, write.purchase, entries, now).await?;
-            tx.commit(true).await
-        })
-        .await
+        let mut rows = update_purchase(write);
+        rows.extend(insert_entries(write.purchase.total().currency, entries, now));
+        let written = self.write_rows("write_purchase", &rows).await?;
+        if written && !write.events.is_empty() {
+            self.events_written().send();
+        }
+        Ok(written)
     }
-}
-
-/// Writes a purchase, and its last payment. Returns whether the purchase is as the statement demands; if not, nothing was written.
-pub(super) async fn execute_all(
-    tx: &Tx,
-    update: &UpdateStatement,
-    payment: Option<PaymentWrite>,
-) -> Result<bool, Error> {
-    if execute(tx, update).await? == 0 {
-        return Ok(false);
-    }
-    match payment {
-        Some(PaymentWrite::Insert(insert)) => execute(tx, &*insert).await?,
-        Some(PaymentWrite::Update(update)) => execute(tx, &*update).await?,
-        None => 0,
-    };
-    Ok(true)
-}
-
-/// Writes money that moves with a purchase.
-pub(super) async fn insert_entries(
-    tx: &Tx,
-    purchase: &Purchase,
-    entries: &[(PaymentId, &str, MoneyEntry)],
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    execute(tx, &books::insert_entries(purchase.total().currency, entries, now)).await?;
-    Ok(())
-}
-
-async fn execute(tx: &Tx, statement: &impl StatementBuilder) -> Result<u64, Error> {
-    Ok(tx.inner.execute(statement).await?.rows_affected())
 }

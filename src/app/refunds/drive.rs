@@ -15,12 +15,13 @@ use crate::{
     domain::{
         purchase::{Payment, PaymentState},
         refund::{Refund, RefundAction, RefundAnswer, RefundState},
+        reservation::CustomerId,
         seat_index::SeatName,
         seating::Command,
     },
     ledger::Request,
     payments::{Operation, OperationState, Refusal, Trouble},
-    store::{self, RefundWrite, StoredRefund, settle_refund},
+    store::{self, RefundWrite, StoredPayment, StoredRefund, settle_refund},
     telemetry::metrics,
 };
 
@@ -83,8 +84,7 @@ impl App {
             let now = self.0.clock.now();
             // At the end of the process the refund is left to others at once.
             if self.0.tasks.is_closed() && refund.state() == RefundState::Pending {
-                self.0.store.write_refund(&RefundWrite { refund: &refund, fence, due: Some(now) }, now).await?;
-                return Ok(());
+                return self.leave_refund(&refund, fence, now).await;
             }
             match refund.next_action(now) {
                 RefundAction::End => return Ok(()),
@@ -99,10 +99,22 @@ impl App {
         }
     }
 
+    /// Makes a refund due now, so that another instance takes it at once.
+    async fn leave_refund(&self, refund: &Refund, fence: i64, now: DateTime<Utc>) -> Result<(), Error> {
+        let customer_id = &self.refunded(refund).await?.customer_id;
+        self.0.store.write_refund(&RefundWrite { refund, customer_id, fence, due: Some(now) }, now).await?;
+        Ok(())
+    }
+
+    /// The payment of a refund.
+    async fn refunded(&self, refund: &Refund) -> Result<StoredPayment, Error> {
+        let id = refund.facts.payment_id;
+        self.0.store.payment(id).await?.ok_or_else(|| Error::no_payment(id))
+    }
+
     /// Asks the gateway once, and stores what came of it. Returns whether the refund is still worked on here.
     async fn ask_for_refund(&self, refund: &mut Refund, fence: i64) -> Result<bool, Error> {
-        let id = refund.facts.payment_id;
-        let payment = self.0.store.payment(id).await?.ok_or_else(|| Error::no_payment(id))?.payment;
+        let StoredPayment { payment, customer_id, .. } = self.refunded(refund).await?;
         match payment.state {
             PaymentState::Completed | PaymentState::PartiallyRefunded => {
                 let answer = self.gateway_refund(&payment, refund).await;
@@ -115,7 +127,7 @@ impl App {
                 refund.nothing_taken(self.0.clock.now());
             }
         }
-        let kept = self.keep_refund(refund, fence).await?;
+        let kept = self.keep_refund(refund, &customer_id, fence).await?;
         if kept && refund.state() != RefundState::Pending {
             Self::note_end(refund);
         }
@@ -123,9 +135,9 @@ impl App {
     }
 
     /// Stores a refund, and gives up its seats if that is to be done.
-    async fn keep_refund(&self, refund: &Refund, fence: i64) -> Result<bool, Error> {
+    async fn keep_refund(&self, refund: &Refund, customer_id: &CustomerId, fence: i64) -> Result<bool, Error> {
         let now = self.0.clock.now();
-        let write = RefundWrite { refund, fence, due: self.refund_due(refund, now) };
+        let write = RefundWrite { refund, customer_id, fence, due: self.refund_due(refund, now) };
         if refund.state() == RefundState::Done && refund.facts.releases {
             for _ in 0..RELEASES {
                 let seats = self.seats_to_release(refund, now).await?;

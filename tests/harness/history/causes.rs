@@ -88,5 +88,7 @@ fn cause_of<'a>(event: &'a Event, step: &'a [Event]) -> Option<Cause<'a>> {
         | Payload::ReservationExpired(_)
         | Payload::ReservationPaying(_)
         | Payload::SeatsReleased(_) => return None,
+        // No request about seats causes the events of other aggregates.
+        _ => return None,
     })
 }
