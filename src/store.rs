@@ -49,6 +49,7 @@ mod request_key;
 mod requests;
 mod reservations;
 mod rows;
+mod rows_alone;
 mod sales;
 mod seat_maps;
 mod settings;

@@ -164,6 +164,28 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_a_purchase_has_the_id_of_its_row_and_the_showtime_that_it_is_about() {
+        let (showtime, purchase) = (uuid::Uuid::from_u128(9).to_string(), uuid::Uuid::from_u128(8).to_string());
+        let started = pb::PurchaseStarted { purchase_id: "p".to_owned(), ..pb::PurchaseStarted::default() };
+        let event = pb::Event {
+            showtime_id: showtime,
+            revision: 4,
+            aggregate_type: pb::AggregateType::Purchase.into(),
+            payload: Some(Payload::PurchaseStarted(started)),
+            ..pb::Event::default()
+        };
+        let row = row(vec![event.clone()]);
+        assert_eq!(row.showtime_id, Some(ShowtimeId(uuid::Uuid::from_u128(9))));
+        let [entry] = &row.entries[..] else { panic!("another number of events: {row:?}") };
+        let delivered = pb::Event { aggregate_id: purchase.clone(), revision_events: 1, ..event };
+        assert_eq!(pb::Event::decode(&*entry.data()).unwrap(), delivered);
+        assert_eq!((entry.aggregate(), entry.subject()), (purchase.as_str(), "p"));
+        assert_eq!((entry.id(), entry.source()), (format!("{purchase}/4/0"), format!("/purchases/{purchase}")));
+        let letter = Entry::decode(&entry.data()).unwrap();
+        assert_eq!((letter.id(), letter.source(), letter.data()), (entry.id(), entry.source(), entry.data()));
+    }
+
+    #[test]
     fn the_mark_of_a_row_depends_on_each_byte_and_on_the_length() {
         let row: Vec<u8> = (1..=21).collect();
         let mut marks: Vec<_> = (0..=row.len()).map(|length| mark(&row[..length])).collect();

@@ -9,7 +9,7 @@ use sea_orm::{
     sea_query::{InsertStatement, UpdateStatement},
 };
 
-use crate::store::{deadline::bounded, errors::Error, handle::Store, transactions::Tx};
+use crate::store::{deadline::bounded, errors::Error, transactions::Tx};
 
 /// A statement that is executed in the ledger's transaction, before its commit.
 #[derive(Clone, Debug)]
@@ -51,25 +51,8 @@ impl Companion {
     }
 
     /// Executes the statement in a transaction that is not the ledger's. Returns whether it concerned as many rows as it must.
-    async fn write(&self, tx: &Tx) -> Result<bool, Error> {
+    pub(in crate::store) async fn write(&self, tx: &Tx) -> Result<bool, Error> {
         let done = bounded(tx.limit, tx.inner.execute_raw(self.statement(tx.backend))).await?;
         Ok(done.rows_affected() == self.rows)
-    }
-}
-
-impl Store {
-    /// Writes rows without a change of the ledger, in a transaction of their own. Returns whether each statement concerned as many
-    /// rows as it must; if not, nothing was written.
-    pub(in crate::store) async fn write_rows(&self, name: &'static str, rows: &[Companion]) -> Result<bool, Error> {
-        self.run_transaction(name, async || {
-            let tx = self.begin().await?;
-            for row in rows {
-                if !row.write(&tx).await? {
-                    return tx.rollback(false).await;
-                }
-            }
-            tx.commit(true).await
-        })
-        .await
     }
 }

@@ -113,44 +113,10 @@ fn payload(purchase: &Purchase, event: PurchaseEvent<'_>) -> Payload {
             let completed = pb::PurchaseStepCompleted { purchase_id, customer_id, reservation_id, step, compensation };
             Payload::PurchaseStepCompleted(completed)
         }
-        PurchaseEvent::PaymentAuthorized(payment) => {
-            let (payment_id, amount, method) = of_payment(payment);
-            let authorized =
-                pb::PaymentAuthorized { payment_id, customer_id, purchase_id, reservation_id, amount, method };
-            Payload::PaymentAuthorized(authorized)
-        }
-        PurchaseEvent::PaymentCompleted(payment) => {
-            let (payment_id, amount, method) = of_payment(payment);
-            let completed =
-                pb::PaymentCompleted { payment_id, customer_id, purchase_id, reservation_id, amount, method };
-            Payload::PaymentCompleted(completed)
-        }
-        PurchaseEvent::PaymentDeclined(payment) => {
-            let (payment_id, amount, method) = of_payment(payment);
-            let decline_code = payment.decline_code.clone();
-            let retryable = purchase.failure().is_some_and(|failure| failure.retryable);
-            Payload::PaymentDeclined(pb::PaymentDeclined {
-                payment_id,
-                customer_id,
-                purchase_id,
-                reservation_id,
-                amount,
-                method,
-                decline_code,
-                retryable,
-            })
-        }
-        PurchaseEvent::PaymentRefunded(payment) => {
-            let (payment_id, amount, _) = of_payment(payment);
-            Payload::PaymentRefunded(pb::PaymentRefunded {
-                payment_id,
-                customer_id,
-                purchase_id,
-                reservation_id,
-                amount,
-                ..pb::PaymentRefunded::default()
-            })
-        }
+        PurchaseEvent::PaymentAuthorized(payment) => Payload::PaymentAuthorized(authorized(purchase, payment)),
+        PurchaseEvent::PaymentCompleted(payment) => Payload::PaymentCompleted(completed(purchase, payment)),
+        PurchaseEvent::PaymentDeclined(payment) => Payload::PaymentDeclined(declined(purchase, payment)),
+        PurchaseEvent::PaymentRefunded(payment) => Payload::PaymentRefunded(refunded(purchase, payment)),
         PurchaseEvent::Completed => {
             let payment_id = purchase.payment().map(|payment| payment.payment_id.to_string()).unwrap_or_default();
             let total_price = Some(money(total));
@@ -172,9 +138,46 @@ fn payload(purchase: &Purchase, event: PurchaseEvent<'_>) -> Payload {
         }
     }
 }
+fn authorized(purchase: &Purchase, payment: &Payment) -> pb::PaymentAuthorized {
+    pb::PaymentAuthorized {
+        payment_id: payment.payment_id.to_string(),
+        customer_id: purchase.facts.customer_id.to_string(),
+        purchase_id: purchase.facts.purchase_id.to_string(),
+        reservation_id: purchase.facts.reservation_id.to_string(),
+        amount: Some(money(payment.amount)),
+        method: method_name(payment.method).to_owned(),
+    }
+}
 
-fn of_payment(payment: &Payment) -> (String, Option<crate::pb::google::r#type::Money>, String) {
-    (payment.payment_id.to_string(), Some(money(payment.amount)), method_name(payment.method).to_owned())
+fn completed(purchase: &Purchase, payment: &Payment) -> pb::PaymentCompleted {
+    let pb::PaymentAuthorized { payment_id, customer_id, purchase_id, reservation_id, amount, method } =
+        authorized(purchase, payment);
+    pb::PaymentCompleted { payment_id, customer_id, purchase_id, reservation_id, amount, method }
+}
+
+fn declined(purchase: &Purchase, payment: &Payment) -> pb::PaymentDeclined {
+    let pb::PaymentAuthorized { payment_id, customer_id, purchase_id, reservation_id, amount, method } =
+        authorized(purchase, payment);
+    let decline_code = payment.decline_code.clone();
+    let retryable = purchase.failure().is_some_and(|failure| failure.retryable);
+    pb::PaymentDeclined {
+        payment_id,
+        customer_id,
+        purchase_id,
+        reservation_id,
+        amount,
+        method,
+        decline_code,
+        retryable,
+    }
+}
+
+fn refunded(purchase: &Purchase, payment: &Payment) -> pb::PaymentRefunded {
+    let pb::PaymentAuthorized { payment_id, customer_id, purchase_id, reservation_id, amount, .. } =
+        authorized(purchase, payment);
+    // No refund of its own, and no seats: the purchase has failed as a whole.
+    let (refund_id, seats) = (String::new(), Vec::new());
+    pb::PaymentRefunded { payment_id, customer_id, purchase_id, reservation_id, refund_id, amount, seats }
 }
 
 fn step_name(step: StepName) -> pb::PurchaseStepName {
