@@ -12,12 +12,13 @@ use prost::Message as _;
 use crate::{
     harness::{
         Redis, Store, euros,
-        events::{next_event, subscribe},
+        events::{assert_complete, next_event, subscribe},
         in_hours,
         purchase_events::{assert_agree, every_event, kinds, of_aggregate},
         purchases::{buy, card, continue_with, of_hold, of_seats, until_ended, until_state},
         redis_stream::{has, with_sink},
         reporting::Reporting,
+        request_id,
         seats::{reserve, showtime, showtime_with, these},
         shop::{Shop, WrongShop},
         shoppers::ROWS,
@@ -40,6 +41,7 @@ in_both_shops!(
     sinks_and_webhooks_deliver_the_events_of_purchases,
     reports_are_not_changed_by_the_events_of_purchases,
 );
+in_both_shops!(a_purchase_that_was_begun_without_events_has_those_of_what_comes_next,);
 in_both_shops!(WrongShop:
     a_purchase_that_is_stuck_tells_so_and_what_became_of_it,
 );
@@ -157,6 +159,35 @@ async fn a_purchase_that_waits_for_its_customer_tells_what_comes_next(shop: Shop
     assert_eq!(kinds(&events, &bought.purchase_id)[..4], STEPS_TO_PAY);
 }
 
+/// The events so far are made those of something else, as if a program without these events had begun the purchase.
+async fn a_purchase_that_was_begun_without_events_has_those_of_what_comes_next(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let waits = buy(&shop.server, of_seats(&showtime, "ada", "A1", "tok_action_required")).await.expect("it begins");
+    assert_complete(&every_event(shop.server.events()).await);
+    let (own, other) = (waits.purchase_id.clone(), request_id());
+    let move_events = if shop.storage.is_postgres() {
+        format!(
+            "UPDATE outbox SET aggregate = '{other}' WHERE aggregate = '{own}'; \
+             UPDATE feed_segments SET aggregates = array_replace(aggregates, '{own}'::uuid, '{other}'::uuid)"
+        )
+    } else {
+        let [own, other] = [&own, &other].map(|id| id.replace('-', ""));
+        ["outbox", "feed"]
+            .map(|table| format!("UPDATE {table} SET aggregate = X'{other}' WHERE aggregate = X'{own}'"))
+            .join("; ")
+    };
+    let forget = "UPDATE purchases SET event_revision = 0, event_time = NULL";
+    shop.storage.sql(&format!("{move_events}; {forget}")).await.expect("the events are another's");
+    shop.gateway.complete_action(&waits.payments[0].payment_id, true).await;
+    continue_with(&shop.server, &waits, None).await.expect("it is asked");
+    until_state(&shop.server, &waits, PurchaseState::Completed).await;
+    let events = every_event(shop.server.events()).await;
+    assert_complete(&events);
+    assert_eq!(kinds(&events, &other), STEPS_TO_PAY[..2]);
+    let told = kinds(&events, &own);
+    assert_eq!((told.first(), told.last()), (Some(&"PaymentAuthorized"), Some(&"PurchaseCompleted")));
+}
+
 async fn what_is_undone_is_told_backwards(shop: Shop) {
     let showtime = showtime(&shop.server).await;
     let begun = buy(&shop.server, of_seats(&showtime, "ada", "A1", "tok_capture_fails")).await.expect("it begins");
@@ -234,6 +265,9 @@ async fn a_purchase_without_a_price_tells_that_it_is_paid(shop: Shop) {
     assert_agree(&events, std::slice::from_ref(&bought));
     let told = kinds(&events, &bought.purchase_id);
     assert!(!told.contains(&"PaymentAuthorized"), "the gateway is not asked: {told:?}");
+    let paid = payload(&events, &bought.purchase_id, "PaymentCompleted");
+    let Payload::PaymentCompleted(paid) = paid else { panic!("another payload: {paid:?}") };
+    assert_eq!(paid.amount, bought.total);
 }
 
 async fn events_of_purchases_are_filtered_by_type_showtime_and_cinema(shop: Shop) {

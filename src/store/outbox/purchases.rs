@@ -9,7 +9,7 @@ use sea_orm::{EntityTrait as _, QueryTrait as _, sea_query::InsertStatement};
 
 use super::{PublicEvents, payloads::money, row};
 use crate::{
-    domain::purchase::{FailureReason, Payment, Purchase, PurchaseEvent, StepName},
+    domain::purchase::{FailureReason, Payment, Position, Purchase, PurchaseEvent, StepName},
     pb::boxoffice::events::v1::{self as pb, AggregateType, event::Payload},
     store::{entities::outbox, rows::purchase::method_name},
     telemetry::trace_parent::TraceParent,
@@ -105,7 +105,7 @@ fn payload(purchase: &Purchase, event: PurchaseEvent<'_>) -> Payload {
     match event {
         PurchaseEvent::Started => {
             // A purchase that holds its seats first does not know their price yet.
-            let total_price = purchase.pay_until().or(purchase.complete_time()).map(|_| money(total));
+            let total_price = (purchase.position() != Position::Held).then(|| money(total));
             Payload::PurchaseStarted(pb::PurchaseStarted { purchase_id, customer_id, reservation_id, total_price })
         }
         PurchaseEvent::StepCompleted { step, compensation } => {
