@@ -39,7 +39,7 @@ pub fn document() -> Result<String, DescriptorError> {
         "info": {
             "title": "Boxoffice: events",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "What happened to showtimes and reservations. Payloads are described in the JSON of protobuf; where the \
+            "description": "What happened to showtimes, reservations, purchases and refunds. Payloads are described in the JSON of protobuf; where the \
                             content type is application/protobuf they are the message boxoffice.events.v1.Event.",
             "license": {"name": "MIT"},
         },
@@ -57,7 +57,10 @@ const ATTRIBUTES: [(&str, &str); 8] = [
     ("id", "Identifies the event."),
     ("source", "The aggregate to which the event belongs."),
     ("type", "The type of the event."),
-    ("subject", "The id of the reservation that the event is about, or else of the showtime."),
+    (
+        "subject",
+        "The id of the reservation, the purchase or the payment that the event is about, or else of the showtime.",
+    ),
     ("time", "When the change was decided."),
     ("partitionkey", "The id of the aggregate."),
     ("traceparent", "The trace of the request that caused the change. Left out if no request did."),

@@ -1,4 +1,4 @@
-//! The feed of events: every event of every showtime in one order, from which any number of subscribers read.
+//! The feed of events: every event of every aggregate in one order, from which any number of subscribers read.
 //!
 //! A row of the outbox has a position (see `store/feed.rs`), and several events. The last rows are in memory, where all
 //! subscribers share them. A subscriber that is further behind reads pages from the database, the next one while it works on

@@ -35,6 +35,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod provider;
 pub(crate) mod proxy;
+pub(crate) mod purchase_events;
 pub(crate) mod purchases;
 pub(crate) mod rabbitmq;
 pub(crate) mod raw;

@@ -63,6 +63,7 @@ mod properties;
 mod provider;
 mod provider_access;
 mod purchase_edges;
+mod purchase_events;
 mod purchase_kills;
 mod purchase_takeover;
 mod purchases;

@@ -1,4 +1,5 @@
-//! Instances, Postgres and the payment gateway are killed while many customers buy. In the end each purchase is complete or undone.
+//! Instances, Postgres and the payment gateway are killed while many customers buy. In the end each purchase is complete or undone,
+//! and its events say so, once and without a gap.
 
 use std::collections::BTreeMap;
 
@@ -76,6 +77,7 @@ async fn purchases_while_instances_and_postgres_and_the_gateway_are_killed_are_c
     };
     tokio::join!(shoppers.run(CALLERS), kills);
     let states = shoppers.settle().await;
+    shoppers.assert_events_agree().await;
     assert_balanced(&connect(postgres.url()).await, &gateway).await;
     assert_everything_occurred(&states, PURCHASES);
 }
@@ -99,6 +101,7 @@ async fn purchases_on_sqlite_while_the_service_and_the_gateway_are_killed_are_co
     };
     tokio::join!(shoppers.run(CALLERS_ON_SQLITE), kills);
     let states = shoppers.settle().await;
+    shoppers.assert_events_agree().await;
     assert_balanced(&storage.connect().await, &gateway).await;
     assert_everything_occurred(&states, PURCHASES_ON_SQLITE);
 }

@@ -35,7 +35,7 @@ in_both_shops!(
 );
 
 /// Buys these seats.
-async fn bought(shop: &Shop, customer: &str, names: &str, token: &str) -> Purchase {
+pub(crate) async fn bought(shop: &Shop, customer: &str, names: &str, token: &str) -> Purchase {
     let showtime = showtime(&shop.server).await;
     buy(&shop.server, of_seats(&showtime, customer, names, token)).await.expect("the seats are free")
 }
@@ -45,7 +45,7 @@ fn reservation(purchase: &Purchase) -> &Reservation {
 }
 
 /// A request to give everything back.
-fn all(purchase: &Purchase) -> RefundPaymentRequest {
+pub(crate) fn all(purchase: &Purchase) -> RefundPaymentRequest {
     RefundPaymentRequest {
         payment_id: purchase.payments.last().expect("it has a payment").payment_id.clone(),
         reason: "the projector failed".to_owned(),
@@ -54,7 +54,7 @@ fn all(purchase: &Purchase) -> RefundPaymentRequest {
     }
 }
 
-fn of_these(purchase: &Purchase, names: &str) -> RefundPaymentRequest {
+pub(crate) fn of_these(purchase: &Purchase, names: &str) -> RefundPaymentRequest {
     RefundPaymentRequest { seats: seats(names), ..all(purchase) }
 }
 
@@ -63,7 +63,7 @@ fn cents(purchase: &Purchase, minor: i64) -> RefundPaymentRequest {
     RefundPaymentRequest { amount, ..all(purchase) }
 }
 
-async fn refund(server: &Server, request: RefundPaymentRequest) -> Result<(Payment, Refund), Status> {
+pub(crate) async fn refund(server: &Server, request: RefundPaymentRequest) -> Result<(Payment, Refund), Status> {
     let answer = PaymentsClient::new(server.channel()).refund_payment(request).await?.into_inner();
     let refund = answer.refund.expect("the answer has the refund");
     let payment = answer.payment.expect("the answer has the payment");
@@ -79,7 +79,7 @@ async fn payment(server: &Server, purchase: &Purchase) -> Payment {
 }
 
 /// Waits until the payment has so many refunds, and none of them is pending.
-async fn until_ended(server: &Server, purchase: &Purchase, count: usize) -> Payment {
+pub(crate) async fn until_ended(server: &Server, purchase: &Purchase, count: usize) -> Payment {
     eventually("the refunds have ended", async || {
         let found = payment(server, purchase).await;
         let pending = found.refunds.iter().any(|refund| refund.state() == RefundState::Pending);

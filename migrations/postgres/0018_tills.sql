@@ -13,7 +13,3 @@ CREATE INDEX refunds_by_till ON refunds (till, local_date) WHERE till IS NOT NUL
 -- Sales that have no purchase yet.
 CREATE INDEX reservations_without_purchase ON reservations (showtime_id, reservation_id)
     WHERE confirm_time IS NOT NULL AND purchase_id IS NULL;
-
--- Refunds that are stuck, and the refund that a note is about; NULL: it is about the purchase.
-CREATE INDEX refunds_stuck ON refunds (create_time, refund_id) WHERE state = 'stuck';
-ALTER TABLE purchase_notes ADD COLUMN refund_id uuid;

@@ -23,6 +23,16 @@ pub(super) struct Accepted {
     pub(super) reservation: Option<Arc<Reservation>>,
     /// Whether the request came before.
     pub(super) repeated: bool,
+    /// Whether the request changed something, so that its companions were written.
+    pub(super) changed: bool,
+}
+
+/// A command about the reservation of a purchase that was accepted.
+pub(super) struct Decided {
+    /// The reservation as it is afterwards.
+    pub(super) reservation: Arc<Reservation>,
+    /// Whether the command changed something, so that its companions were written.
+    pub(super) changed: bool,
 }
 
 impl App {
@@ -36,7 +46,7 @@ impl App {
 impl Accepted {
     /// Reads a reply to a command, which may have named a reservation.
     pub(super) fn read(reply: Reply, named: Option<ReservationId>) -> Result<Self, Error> {
-        let Reply { plan, revision, now, outcome } = reply;
+        let Reply { plan, revision, now, outcome, changed } = reply;
         let (reservation, repeated) = match outcome {
             Outcome::Done(reservation) => (reservation, false),
             Outcome::Repeated(reservation) => (reservation, true),
@@ -45,6 +55,6 @@ impl Accepted {
                 return Err(Error::Refused(Refused { why, plan, revision, now, reservation_id: named }));
             }
         };
-        Ok(Self { plan, revision, now, reservation, repeated })
+        Ok(Self { plan, revision, now, reservation, repeated, changed })
     }
 }

@@ -4,6 +4,7 @@ mod attempts;
 mod changes;
 mod drive;
 mod gateway;
+mod held;
 mod ledger;
 pub(super) mod parts;
 mod pushes;
@@ -15,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tokio::time;
 
-use self::{drive::Held, gateway::method_name};
+use self::{gateway::method_name, held::Held};
 use super::{Answer, App, Error, Origin, ReservationRef, ReservationView, errors::PurchaseRefusal};
 use crate::{
     clock::Clock,
@@ -32,7 +33,11 @@ use crate::{
         violations::Violations,
     },
     ledger::Request,
-    store::{self, RequestKey, StoredPurchase, insert_purchase},
+    store::{
+        self, RequestKey, StoredPurchase, insert_purchase,
+        outbox::{LastRevision, PurchaseEvents},
+    },
+    telemetry::trace_parent::TraceParent,
 };
 pub use parts::PaymentOptions;
 pub use reads::{PaymentPage, PurchasePage, PurchaseWatch};
@@ -135,16 +140,16 @@ impl App {
     /// There is no such purchase, it waits for nothing, or the store fails.
     pub async fn continue_purchase(
         &self,
-        _origin: &Origin,
+        origin: &Origin,
         which: PurchaseRef,
         choice: Option<PaymentChoice>,
     ) -> Result<PurchaseView, Error> {
         if let Some(choice) = &choice {
             check_token(choice)?;
         }
-        let app = self.clone();
+        let (app, trace) = (self.clone(), origin.trace);
         let stored = self.detached(async move {
-            app.change_purchase(&which, |purchase, now| match choice.clone() {
+            app.change_purchase(&which, trace, |purchase, now| match choice.clone() {
                 None => Ok(purchase.nudge()),
                 Some(choice) => {
                     let payment_id = PaymentId(app.0.clock.new_id());
@@ -161,13 +166,13 @@ impl App {
     ///
     /// # Errors
     /// There is no such purchase, it does not wait for its customer, or the store fails.
-    pub async fn cancel_purchase(&self, _origin: &Origin, which: PurchaseRef) -> Result<PurchaseView, Error> {
-        let app = self.clone();
+    pub async fn cancel_purchase(&self, origin: &Origin, which: PurchaseRef) -> Result<PurchaseView, Error> {
+        let (app, trace) = (self.clone(), origin.trace);
         let cancel = |purchase: &mut Purchase, now| match purchase.position() {
             Position::Compensated => Ok(false),
             _ => purchase.cancel(now).map(|()| true),
         };
-        let stored = self.detached(async move { app.change_purchase(&which, cancel).await }).await?;
+        let stored = self.detached(async move { app.change_purchase(&which, trace, cancel).await }).await?;
         self.settled(stored).await
     }
 
@@ -178,15 +183,20 @@ impl App {
             permit.map_err(|_| store::Error::overloaded("this instance works on as many purchases as it may"))?;
         let first = Box::pin(self.first_commit(origin, key, new)).await;
         match first {
-            Ok(purchase) => {
+            Ok((purchase, price_has_changed)) => {
                 let stored = StoredPurchase {
+                    last_events: LastRevision::of_new(&purchase),
                     purchase,
                     refunds: Vec::new(),
                     fence: 1,
                     version: 1,
                     fingerprint: key.fingerprint.to_vec(),
                 };
-                self.work_on(Held::new(&stored, origin.trace), permit);
+                let mut held = Held::new(&stored, origin.trace);
+                if price_has_changed {
+                    held.purchase.price_changed(self.0.clock.now());
+                }
+                self.work_on(held, permit);
                 Ok(Begun::Now(Box::new(stored)))
             }
             // The same request may have come twice at once, and the other one was first and has the seats.
@@ -198,7 +208,13 @@ impl App {
         }
     }
 
-    async fn first_commit(&self, origin: &Origin, key: &RequestKey, new: NewPurchase) -> Result<Purchase, Error> {
+    /// Makes the first commit of a purchase. Returns the purchase as it is stored, and whether its seats cost something else by then.
+    async fn first_commit(
+        &self,
+        origin: &Origin,
+        key: &RequestKey,
+        new: NewPurchase,
+    ) -> Result<(Purchase, bool), Error> {
         let now = self.0.clock.now();
         let NewPurchase { wanted, customer_id, payment, return_uri } = new;
         let new_id = || self.0.clock.new_id();
@@ -231,15 +247,13 @@ impl App {
                 let until = self.pay_until(found.showtime_id, self.0.purchases.options.pay_time, now).await?;
                 purchase.payment_begun(total, until, now);
                 let command = Self::pay(&purchase, self.0.purchases.options.pay_time);
-                let rows = insert_purchase(&purchase, Some(key), Some(now + self.0.purchases.lease));
+                let events = PurchaseEvents::of_new(&purchase, origin.trace);
+                let rows = insert_purchase(&purchase, Some(key), Some(now + self.0.purchases.lease), &events);
                 let request =
                     Request { companions: rows, trace: origin.trace, ..Request::new(found.showtime_id, command) };
-                let (held, _) = self.decided(request, Some(reservation_id)).await?;
+                let held = self.decided(request, Some(reservation_id)).await?.reservation;
                 // Between the read and the decision the seats may have been exchanged for dearer ones.
-                if held.remaining_total() != total {
-                    purchase.price_changed(now);
-                }
-                Ok(purchase)
+                Ok((purchase, held.remaining_total() != total))
             }
             Wanted::Seats { showtime_id, wish } => {
                 let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
@@ -247,11 +261,12 @@ impl App {
                 let command = Command::Reserve { reservation_id, customer_id: customer_id.clone(), wish };
                 let payment = self.new_payment(payment_id, payment, nothing, Some(&*plan));
                 let purchase = Purchase::begin(facts(showtime_id, reservation_id), nothing, payment);
-                let rows = insert_purchase(&purchase, Some(key), Some(now + self.0.purchases.lease));
+                let events = PurchaseEvents::of_new(&purchase, origin.trace);
+                let rows = insert_purchase(&purchase, Some(key), Some(now + self.0.purchases.lease), &events);
                 let request = Request { companions: rows, trace: origin.trace, ..Request::new(showtime_id, command) };
                 self.decided(request, None).await?;
                 self.0.reservation_index.insert(reservation_id, showtime_id);
-                Ok(purchase)
+                Ok((purchase, false))
             }
         }
     }
@@ -260,6 +275,7 @@ impl App {
     async fn change_purchase(
         &self,
         which: &PurchaseRef,
+        trace: Option<TraceParent>,
         mut change: impl FnMut(&mut Purchase, DateTime<Utc>) -> Result<bool, Position>,
     ) -> Result<StoredPurchase, Error> {
         loop {
@@ -283,13 +299,14 @@ impl App {
             let Some(fence) = self.0.store.take_purchase(id, seen, now + self.0.purchases.lease).await? else {
                 continue;
             };
-            let new_payment = changed.payments().len() > payments;
-            stored = StoredPurchase { purchase: changed, fence, ..stored };
-            let mut held = Held::new(&stored, None);
-            held.new_payment = new_payment;
+            stored.fence = fence;
+            let mut held = Held::new(&stored, trace);
+            held.new_payment = changed.payments().len() > payments;
+            held.purchase = changed;
             if !self.keep(&mut held, now).await? {
                 continue;
             }
+            stored.purchase = held.purchase.clone();
             self.work_on(held, permit);
             return Ok(stored);
         }

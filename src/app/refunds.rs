@@ -17,7 +17,8 @@ use crate::{
         violations::Violations,
     },
     ledger::{CompanionMaker, Reply, Request},
-    store::{self, Companion, RequestKey, StoredPayment, exclude_refunds, start_refunds},
+    store::{self, Companion, RefundStart, RequestKey, StoredPayment, exclude_refunds, start_refunds},
+    telemetry::trace_parent::TraceParent,
 };
 
 /// Attempts to begin refunds while others of the same payments begin or end.
@@ -42,8 +43,8 @@ pub struct NewRefund {
 
 /// What a request for a refund comes to.
 enum Next {
-    /// This refund begins, if its payment still has this version.
-    Begin(Box<Refund>, i64),
+    /// This refund begins, if its payment still has the version.
+    Begin(Box<RefundStart>),
     /// This refund, which waits for a till, is paid out there.
     PayOut(RefundId, String),
 }
@@ -65,9 +66,9 @@ impl App {
     pub async fn refund_payment(&self, origin: &Origin, new: NewRefund) -> Result<Answer<RefundedPayment>, Error> {
         let missing = || Violations::one("request_id", "is required: without it, a repeated request would pay twice");
         let key = origin.key.clone().ok_or_else(missing)?;
-        let app = self.clone();
+        let (app, trace) = (self.clone(), origin.trace);
         self.detached(async move {
-            let (refund_id, repeated) = app.begin_refund(&key, &new).await?;
+            let (refund_id, repeated) = app.begin_refund(&key, &new, trace).await?;
             let payment = app.0.store.payment(new.payment_id).await?;
             let payment = payment.ok_or_else(|| Error::no_payment(new.payment_id))?;
             let refund = payment.refunds.iter().find(|refund| refund.facts.refund_id == refund_id).cloned();
@@ -78,15 +79,20 @@ impl App {
     }
 
     /// Stores a refund, unless the request came before. Returns its id, and whether the request came before.
-    async fn begin_refund(&self, key: &RequestKey, new: &NewRefund) -> Result<(RefundId, bool), Error> {
+    async fn begin_refund(
+        &self,
+        key: &RequestKey,
+        new: &NewRefund,
+        trace: Option<TraceParent>,
+    ) -> Result<(RefundId, bool), Error> {
         for _ in 0..ATTEMPTS {
             if let Some(before) = self.refund_of(key).await? {
                 return Ok((before, true));
             }
             let begun = match self.choose_refund(new).await {
-                Ok(Next::Begin(refund, version)) => {
-                    let id = refund.facts.refund_id;
-                    let begun = self.0.store.start_refund(&refund, version, key).await;
+                Ok(Next::Begin(start)) => {
+                    let id = start.refund.facts.refund_id;
+                    let begun = self.0.store.start_refund(*start, key, trace).await;
                     begun.map(|begun| begun.then_some(id)).map_err(Error::from)
                 }
                 Ok(Next::PayOut(id, till)) => {
@@ -161,7 +167,8 @@ impl App {
             reason: new.reason.clone(),
             create_time: now,
         };
-        Ok(Next::Begin(Box::new(Refund::begin(facts)), stored.refund_version))
+        let StoredPayment { customer_id, refund_version: version, .. } = stored;
+        Ok(Next::Begin(Box::new(RefundStart { refund: Refund::begin(facts), version, customer_id })))
     }
 
     /// Submits a command that gives up or exchanges seats. The refunds of those that are given up and that purchases have
@@ -183,7 +190,7 @@ impl App {
                 (_, None) => Vec::new(),
             };
             let are_pending = known.iter().any(|stored| blocked(&stored.refunds).next().is_some());
-            let more_companions = Some(self.refund_maker(known, reason, till));
+            let more_companions = Some(self.refund_maker(known, (reason, till), request.trace));
             match self.decide(Request { more_companions, ..request.clone() }).await {
                 Err(error)
                     if error.is_fenced() && are_pending && matches!(request.command, Command::Exchange { .. }) =>
@@ -205,7 +212,12 @@ impl App {
     }
 
     /// Makes the refunds of seats that are given up. A payment that is not known has had no refund.
-    fn refund_maker(&self, known: Vec<StoredPayment>, reason: &str, till: &str) -> CompanionMaker {
+    fn refund_maker(
+        &self,
+        known: Vec<StoredPayment>,
+        (reason, till): (&str, &str),
+        trace: Option<TraceParent>,
+    ) -> CompanionMaker {
         let known: HashMap<_, _> = known.into_iter().map(|stored| (stored.payment.payment_id, stored)).collect();
         let (clock, reason, till) = (self.0.clock.clone(), reason.to_owned(), till.to_owned());
         CompanionMaker::new(move |plan, changes, now| {
@@ -229,9 +241,10 @@ impl App {
                 // Nobody stands at the till when a showtime is cancelled.
                 let waits = is_at_till && matches!(change, Change::Cancelled(_));
                 let refund = if waits { Refund::begin_at_till(facts) } else { Refund::begin(facts) };
-                Some((refund, known.map_or(0, |stored| stored.refund_version)))
+                let version = known.map_or(0, |stored| stored.refund_version);
+                Some(RefundStart { refund, version, customer_id: reservation.customer_id.clone() })
             };
-            let mut rows = start_refunds(&changes.iter().filter_map(refund).collect::<Vec<_>>(), None);
+            let mut rows = start_refunds(&changes.iter().filter_map(refund).collect::<Vec<_>>(), None, trace);
             rows.extend(changes.iter().filter_map(|change| exchanged(change, &known)));
             rows
         })

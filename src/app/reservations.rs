@@ -129,7 +129,7 @@ impl App {
         payment: TillPayment,
     ) -> Result<Answer<ReservationChange>, Error> {
         let TillPayment { tender, till, late } = payment;
-        let sale = self.sale_maker(till);
+        let sale = self.sale_maker(till, origin.trace);
         let confirm = |ReservationRef { reservation_id, customer_id }| Command::Confirm {
             reservation_id,
             customer_id,
@@ -318,7 +318,7 @@ fn changed_or_missing(reply: Option<Reply>, id: ReservationId) -> Result<Answer<
 }
 
 fn changed(reply: Reply, reservation_id: Option<ReservationId>) -> Result<Answer<ReservationChange>, Error> {
-    let Accepted { plan, revision, now, reservation, repeated } = Accepted::read(reply, reservation_id)?;
+    let Accepted { plan, revision, now, reservation, repeated, .. } = Accepted::read(reply, reservation_id)?;
     let reservation = reservation.ok_or_else(|| Error::Lost("the ledger's reply has no reservation".to_owned()))?;
     // A repeated request gets the first answer again: HELD, even where the hold has lapsed since.
     let phase = match reservation.state() {

@@ -24,8 +24,10 @@ use crate::{
     },
     ledger::CompanionMaker,
     store::{
-        self, Companion, MoneyEntry, RefundWrite, TillSum, insert_money, insert_purchase, settle_refund, start_refunds,
+        self, Companion, MoneyEntry, RefundStart, RefundWrite, TillSum, insert_entries, insert_purchase,
+        outbox::PurchaseEvents, settle_refund, start_refunds,
     },
+    telemetry::trace_parent::TraceParent,
 };
 
 /// How often sales without a purchase are looked for, and how many at once.
@@ -81,18 +83,19 @@ impl App {
     }
 
     /// Makes the purchase of a sale at this till, and of money that was taken there too late.
-    pub(super) fn sale_maker(&self, till: String) -> CompanionMaker {
+    pub(super) fn sale_maker(&self, till: String, trace: Option<TraceParent>) -> CompanionMaker {
         let clock = self.0.clock.clone();
         CompanionMaker::new(move |plan, changes, now| {
             let rows = |change: &Change| match change {
                 Change::Confirmed(sold) | Change::Recovered(sold) => {
                     let tender = sold.sale().and_then(|sale| sale.tender.as_ref());
-                    sale_rows(&clock, sold, now, at_till(plan, tender, &till, now))
+                    let (purchase, entries) = purchase_of(&clock, sold, now, at_till(plan, tender, &till, now));
+                    rows(&purchase, entries, now, &PurchaseEvents::of_new(&purchase, trace))
                 }
                 // If it was sold, the purchase of the sale has the money, and its refund has begun.
                 Change::RefundDue(ended) if ended.sale().is_none() => {
                     let tender = ended.refund_due().map(|due| &due.tender);
-                    late_rows(&clock, ended, now, at_till(plan, tender, &till, now))
+                    late_rows(&clock, ended, now, at_till(plan, tender, &till, now), trace)
                 }
                 _ => Vec::new(),
             };
@@ -189,35 +192,49 @@ fn facts(
 /// The rows of a purchase that has ended, with this money in the books.
 fn rows(
     purchase: &Purchase,
-    payment_id: PaymentId,
-    entries: &[(&'static str, i64)],
+    entries: Vec<(&'static str, i64)>,
     now: DateTime<Utc>,
+    events: &PurchaseEvents,
 ) -> Vec<Companion> {
-    let entries = entries.iter().map(|(account, minor)| (payment_id, "capture", MoneyEntry { account, minor: *minor }));
-    let money = insert_money(purchase.total().currency, &entries.collect::<Vec<_>>(), now);
-    insert_purchase(purchase, None, None).into_iter().chain(money).collect()
+    let payment = purchase.payment().map(|payment| payment.payment_id);
+    let entry = |(account, minor)| Some((payment?, "capture", MoneyEntry { account, minor }));
+    let entries: Vec<_> = entries.into_iter().filter_map(entry).collect();
+    let money = insert_entries(purchase.total().currency, &entries, now);
+    insert_purchase(purchase, None, None, events).into_iter().chain(money).collect()
 }
 
-/// The rows of the purchase that a sale at a till is.
-fn sale_rows(clock: &Clock, sold: &Reservation, time: DateTime<Utc>, paid: AtTill) -> Vec<Companion> {
+/// The purchase that a sale at a till is, and its money.
+fn purchase_of(
+    clock: &Clock,
+    sold: &Reservation,
+    time: DateTime<Utc>,
+    paid: AtTill,
+) -> (Purchase, Vec<(&'static str, i64)>) {
     let id = sold.reservation_id;
     let payment = payment(PaymentId::at_till(id), sold.total(), paid, time);
-    let (payment_id, entries) = (payment.payment_id, payment.sale_entries(sold.lines().split()));
+    let entries = payment.sale_entries(sold.lines().split());
     let facts = facts(clock, PurchaseId::at_till(id), sold, time);
-    rows(&Purchase::sold_at_till(facts, sold.total(), payment, time), payment_id, &entries, time)
+    (Purchase::sold_at_till(facts, sold.total(), payment, time), entries)
 }
 
 /// The rows of a purchase without seats, whose money a till is to give back. Its ids are new, since the reservation may have had a
 /// purchase before.
-fn late_rows(clock: &Clock, ended: &Reservation, now: DateTime<Utc>, paid: AtTill) -> Vec<Companion> {
+fn late_rows(
+    clock: &Clock,
+    ended: &Reservation,
+    now: DateTime<Utc>,
+    paid: AtTill,
+    trace: Option<TraceParent>,
+) -> Vec<Companion> {
     let amount = ended.remaining_total();
     let till = paid.till.clone();
     let payment = payment(PaymentId(clock.new_id()), amount, paid, now);
     let (payment_id, entries) = (payment.payment_id, payment.excess_entries());
     let facts = facts(clock, PurchaseId(clock.new_id()), ended, now);
     let purchase = Purchase::paid_too_late(facts, amount, payment, now);
+    let events = PurchaseEvents::of_new(&purchase, trace);
     if amount.minor == 0 {
-        return rows(&purchase, payment_id, &[], now);
+        return rows(&purchase, Vec::new(), now, &events);
     }
     let refund = Refund::begin_at_till(RefundFacts {
         refund_id: RefundId(clock.new_id()),
@@ -231,15 +248,17 @@ fn late_rows(clock: &Clock, ended: &Reservation, now: DateTime<Utc>, paid: AtTil
         reason: TOO_LATE.to_owned(),
         create_time: now,
     });
-    let refund = start_refunds(&[(refund, 0)], None);
-    rows(&purchase, payment_id, &entries, now).into_iter().chain(refund).collect()
+    let start = RefundStart { refund, version: 0, customer_id: ended.customer_id.clone() };
+    let refund = start_refunds(&[start], None, trace);
+    rows(&purchase, entries, now, &events).into_iter().chain(refund).collect()
 }
 
-/// The rows of the purchase of a sale from before there were purchases. What was given back by then counts as paid out.
+/// The rows of the purchase of a sale from before there were purchases. It has no events: what happened was long ago. What was given back by then counts as paid out.
 fn earlier_rows(clock: &Clock, sale: &Reservation) -> Vec<Companion> {
     let Some(time) = sale.sale().map(|sale| sale.at) else { return Vec::new() };
     let tender = sale.sale().and_then(|sale| sale.tender.as_ref());
-    let mut made = sale_rows(clock, sale, time, AtTill::of(tender, "", None));
+    let (purchase, entries) = purchase_of(clock, sale, time, AtTill::of(tender, "", None));
+    let mut made = rows(&purchase, entries, time, &PurchaseEvents::none());
     let is_live = matches!(sale.state(), State::Confirmed(_));
     let gone = sale.all_lines().filter(|(one, _)| one.released || !is_live);
     let split: Split = gone.map(|(_, line)| line.split()).sum();
@@ -257,11 +276,12 @@ fn earlier_rows(clock: &Clock, sale: &Reservation) -> Vec<Companion> {
         releases: false,
         till: Some(String::new()),
         reason: BEFORE.to_owned(),
-        create_time: time,
+        create_time: clock.now(),
     });
-    made.extend(start_refunds(&[(refund.clone(), 0)], None));
+    let (refund_now, customer_id) = (refund.clone(), sale.customer_id.clone());
+    made.extend(start_refunds(&[RefundStart { refund: refund_now, version: 0, customer_id }], None, None));
     refund.answered(RefundAnswer::Done, 0.0, clock.now());
-    let write = RefundWrite { refund: &refund, fence: 0, due: None, local_date: None };
+    let write = RefundWrite { refund: &refund, customer_id: &sale.customer_id, fence: 0, due: None, local_date: None };
     made.extend(settle_refund(&write, clock.now()));
     made
 }

@@ -6,6 +6,7 @@
 //! that was not.
 
 mod answer;
+mod events;
 mod number;
 mod outcomes;
 mod payment;
@@ -26,6 +27,7 @@ use super::{
 };
 
 pub use answer::GatewayAnswer;
+pub use events::PurchaseEvent;
 pub use number::PurchaseNumber;
 pub use payment::{GATEWAY, Payment, PaymentMethod, PaymentState, REFUNDS, TILL};
 pub use steps::{Step, StepName, StepState, Steps, Work};

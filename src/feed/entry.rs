@@ -6,11 +6,12 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use prost::{DecodeError, Message};
 use prost_types::Timestamp;
+use uuid::Uuid;
 
-use crate::{pb::boxoffice::events::v1::AggregateType, store::Error};
+use crate::{domain::ids::ShowtimeId, pb::boxoffice::events::v1::AggregateType, store::Error};
 
 /// The names of all kinds of events.
-pub const KINDS: [&str; 13] = [
+pub const KINDS: [&str; 25] = [
     "ShowtimeCreated",
     "ShowtimeCancelled",
     "ReservationCreated",
@@ -24,6 +25,18 @@ pub const KINDS: [&str; 13] = [
     "RefundDue",
     "SeatsBlocked",
     "SeatsUnblocked",
+    "PurchaseStarted",
+    "PurchaseStepCompleted",
+    "PurchaseCompleted",
+    "PurchaseCompensated",
+    "PurchaseStuck",
+    "PaymentAuthorized",
+    "PaymentCompleted",
+    "PaymentDeclined",
+    "PaymentRefundStarted",
+    "PaymentRefunded",
+    "PaymentRefundFailed",
+    "PaymentRefundStuck",
 ];
 
 /// What stands before the kind in the type of an event.
@@ -51,11 +64,17 @@ pub(super) struct Envelope {
     ordinal: i32,
     #[prost(message, optional, tag = "4")]
     time: Option<Timestamp>,
+    /// Stored, unless the aggregate is a showtime.
+    #[prost(enumeration = "AggregateType", tag = "6")]
+    aggregate_type: i32,
     #[prost(string, tag = "7")]
     aggregate_id: String,
     #[prost(string, tag = "9")]
     traceparent: String,
-    #[prost(oneof = "Payload", tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28")]
+    #[prost(
+        oneof = "Payload",
+        tags = "16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40"
+    )]
     payload: Option<Payload>,
 }
 
@@ -67,36 +86,61 @@ enum Payload {
     #[prost(message, tag = "17")]
     ShowtimeCancelled(OfShowtime),
     #[prost(message, tag = "18")]
-    ReservationCreated(OfReservation),
+    ReservationCreated(OfSubject),
     #[prost(message, tag = "19")]
-    ReservationConfirmed(OfReservation),
+    ReservationConfirmed(OfSubject),
     #[prost(message, tag = "20")]
-    ReservationCancelled(OfReservation),
+    ReservationCancelled(OfSubject),
     #[prost(message, tag = "21")]
-    ReservationExpired(OfReservation),
+    ReservationExpired(OfSubject),
     #[prost(message, tag = "22")]
-    SeatsReleased(OfReservation),
+    SeatsReleased(OfSubject),
     #[prost(message, tag = "23")]
-    ReservationExtended(OfReservation),
+    ReservationExtended(OfSubject),
     #[prost(message, tag = "24")]
-    SeatsExchanged(OfReservation),
+    SeatsExchanged(OfSubject),
     #[prost(message, tag = "25")]
-    RefundDue(OfReservation),
+    RefundDue(OfSubject),
     #[prost(message, tag = "26")]
     SeatsBlocked(OfShowtime),
     #[prost(message, tag = "27")]
     SeatsUnblocked(OfShowtime),
     #[prost(message, tag = "28")]
-    ReservationPaying(OfReservation),
+    ReservationPaying(OfSubject),
+    #[prost(message, tag = "29")]
+    PurchaseStarted(OfSubject),
+    #[prost(message, tag = "30")]
+    PurchaseStepCompleted(OfSubject),
+    #[prost(message, tag = "31")]
+    PurchaseCompleted(OfSubject),
+    #[prost(message, tag = "32")]
+    PurchaseCompensated(OfSubject),
+    #[prost(message, tag = "33")]
+    PurchaseStuck(OfSubject),
+    #[prost(message, tag = "34")]
+    PaymentAuthorized(OfSubject),
+    #[prost(message, tag = "35")]
+    PaymentCompleted(OfSubject),
+    #[prost(message, tag = "36")]
+    PaymentDeclined(OfSubject),
+    #[prost(message, tag = "37")]
+    PaymentRefundStarted(OfSubject),
+    #[prost(message, tag = "38")]
+    PaymentRefunded(OfSubject),
+    #[prost(message, tag = "39")]
+    PaymentRefundFailed(OfSubject),
+    #[prost(message, tag = "40")]
+    PaymentRefundStuck(OfSubject),
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct OfShowtime {}
 
+/// A payload whose first field names its subject: a reservation, a purchase or a payment.
 #[derive(Clone, PartialEq, prost::Message)]
-struct OfReservation {
+struct OfSubject {
     #[prost(string, tag = "1")]
-    reservation_id: String,
+    id: String,
 }
 
 /// The fields of `Event` that are not stored, since the row has them.
@@ -111,14 +155,39 @@ struct Added {
 }
 
 impl Envelope {
-    /// The fields that are added to each event of a revision of a showtime that has so many.
+    /// Reads an event of a row, which has the id of the aggregate.
+    pub(super) fn read(stored: &[u8], aggregate: Uuid) -> Result<Self, DecodeError> {
+        let mut envelope = Self::decode(stored)?;
+        if !envelope.is_of_showtime() {
+            envelope.aggregate_id = aggregate.to_string();
+        }
+        Ok(envelope)
+    }
+
+    /// The showtime that the event is about.
+    pub(super) fn showtime_id(&self) -> Option<ShowtimeId> {
+        ShowtimeId::parse(&self.showtime_id).ok()
+    }
+
+    /// The fields that are added to each event of a revision that has so many.
     pub(super) fn added(&self, revision_events: usize) -> Bytes {
+        let stored_type = AggregateType::Unspecified;
+        let aggregate_type = if self.is_of_showtime() { AggregateType::Showtime } else { stored_type };
         let added = Added {
-            aggregate_type: AggregateType::Showtime.into(),
-            aggregate_id: self.showtime_id.clone(),
+            aggregate_type: aggregate_type.into(),
+            aggregate_id: self.aggregate().to_owned(),
             revision_events: i32::try_from(revision_events).unwrap_or(i32::MAX),
         };
         added.encode_to_vec().into()
+    }
+
+    fn is_of_showtime(&self) -> bool {
+        [AggregateType::Unspecified, AggregateType::Showtime].map(i32::from).contains(&self.aggregate_type)
+    }
+
+    fn aggregate(&self) -> &str {
+        // That of a showtime is added when the event is delivered.
+        if self.aggregate_id.is_empty() { &self.showtime_id } else { &self.aggregate_id }
     }
 }
 
@@ -159,25 +228,28 @@ impl Entry {
         self.encoded.get_or_init(encode).clone()
     }
 
-    /// The id of the event: the showtime, the revision, and the position among the events of the revision.
+    /// The id of the event: the aggregate, the revision, and the position among the events of the revision.
     #[must_use]
     pub fn id(&self) -> String {
-        let Envelope { showtime_id, revision, ordinal, .. } = &self.envelope;
-        format!("{showtime_id}/{revision}/{ordinal}")
+        let Envelope { revision, ordinal, .. } = &self.envelope;
+        format!("{}/{revision}/{ordinal}", self.aggregate())
     }
 
-    /// The showtime as a source of events.
+    /// The aggregate as a source of events.
     #[must_use]
     pub fn source(&self) -> String {
-        format!("/showtimes/{}", self.envelope.showtime_id)
+        let kind = match self.envelope.aggregate_type() {
+            AggregateType::Unspecified | AggregateType::Showtime => "showtimes",
+            AggregateType::Purchase => "purchases",
+            AggregateType::Refund => "refunds",
+        };
+        format!("/{kind}/{}", self.aggregate())
     }
 
-    /// What the event is of.
+    /// The id of the aggregate to which the event belongs.
     #[must_use]
     pub fn aggregate(&self) -> &str {
-        let Envelope { showtime_id, aggregate_id, .. } = &self.envelope;
-        // The row's showtime, where it is added.
-        if aggregate_id.is_empty() { showtime_id } else { aggregate_id }
+        self.envelope.aggregate()
     }
 
     /// When it happened.
@@ -209,6 +281,18 @@ impl Entry {
             Some(Payload::RefundDue(_)) => "boxoffice.v1.RefundDue",
             Some(Payload::SeatsBlocked(_)) => "boxoffice.v1.SeatsBlocked",
             Some(Payload::SeatsUnblocked(_)) => "boxoffice.v1.SeatsUnblocked",
+            Some(Payload::PurchaseStarted(_)) => "boxoffice.v1.PurchaseStarted",
+            Some(Payload::PurchaseStepCompleted(_)) => "boxoffice.v1.PurchaseStepCompleted",
+            Some(Payload::PurchaseCompleted(_)) => "boxoffice.v1.PurchaseCompleted",
+            Some(Payload::PurchaseCompensated(_)) => "boxoffice.v1.PurchaseCompensated",
+            Some(Payload::PurchaseStuck(_)) => "boxoffice.v1.PurchaseStuck",
+            Some(Payload::PaymentAuthorized(_)) => "boxoffice.v1.PaymentAuthorized",
+            Some(Payload::PaymentCompleted(_)) => "boxoffice.v1.PaymentCompleted",
+            Some(Payload::PaymentDeclined(_)) => "boxoffice.v1.PaymentDeclined",
+            Some(Payload::PaymentRefundStarted(_)) => "boxoffice.v1.PaymentRefundStarted",
+            Some(Payload::PaymentRefunded(_)) => "boxoffice.v1.PaymentRefunded",
+            Some(Payload::PaymentRefundFailed(_)) => "boxoffice.v1.PaymentRefundFailed",
+            Some(Payload::PaymentRefundStuck(_)) => "boxoffice.v1.PaymentRefundStuck",
             None => NAMESPACE,
         }
     }
@@ -219,7 +303,7 @@ impl Entry {
         self.event_type().strip_prefix(NAMESPACE).unwrap_or_default()
     }
 
-    /// What the event is about: the id of the reservation, or else of the showtime.
+    /// What the event is about: the id of the reservation, the purchase or the payment, or else of the showtime.
     #[must_use]
     pub fn subject(&self) -> &str {
         match &self.envelope.payload {
@@ -232,8 +316,20 @@ impl Entry {
                 | Payload::ReservationExpired(of)
                 | Payload::SeatsReleased(of)
                 | Payload::SeatsExchanged(of)
-                | Payload::RefundDue(of),
-            ) => &of.reservation_id,
+                | Payload::RefundDue(of)
+                | Payload::PurchaseStarted(of)
+                | Payload::PurchaseStepCompleted(of)
+                | Payload::PurchaseCompleted(of)
+                | Payload::PurchaseCompensated(of)
+                | Payload::PurchaseStuck(of)
+                | Payload::PaymentAuthorized(of)
+                | Payload::PaymentCompleted(of)
+                | Payload::PaymentDeclined(of)
+                | Payload::PaymentRefundStarted(of)
+                | Payload::PaymentRefunded(of)
+                | Payload::PaymentRefundFailed(of)
+                | Payload::PaymentRefundStuck(of),
+            ) => &of.id,
             Some(
                 Payload::ShowtimeCreated(_)
                 | Payload::ShowtimeCancelled(_)
@@ -260,13 +356,13 @@ mod tests {
         assert_eq!(payloads.len(), KINDS.len());
         for payload in payloads {
             let kind = payload.type_name().rsplit('.').next().unwrap();
-            let is_of_reservation = message(kind).field[0].name() == "reservation_id";
-            // The field showtime_id with "a", and the payload, whose first field is "b" if it is a reservation's id.
+            let has_subject = ["reservation_id", "purchase_id", "payment_id"].contains(&message(kind).field[0].name());
+            // The field showtime_id with "a", and the payload, whose first field is "b" if it is the subject's id.
             let mut bytes = vec![1 << 3 | 2, 1, b'a'];
             encode_key(payload.number().unsigned_abs(), WireType::LengthDelimited, &mut bytes);
-            bytes.extend(if is_of_reservation { &[3, 1 << 3 | 2, 1, b'b'][..] } else { &[0] });
+            bytes.extend(if has_subject { &[3, 1 << 3 | 2, 1, b'b'][..] } else { &[0] });
             let entry = Entry::decode(&bytes).unwrap();
-            assert_eq!((entry.kind(), entry.subject()), (kind, if is_of_reservation { "b" } else { "a" }));
+            assert_eq!((entry.kind(), entry.subject()), (kind, if has_subject { "b" } else { "a" }));
             assert_eq!(entry.event_type(), format!("{NAMESPACE}{kind}"));
             assert!(KINDS.contains(&kind), "{kind} cannot be asked for");
         }

@@ -13,7 +13,7 @@ use crate::{
 pub struct Filter {
     /// Kinds, by their names in [`KINDS`](super::KINDS).
     pub kinds: HashSet<String>,
-    /// Showtimes.
+    /// Showtimes that events are about.
     pub showtimes: HashSet<ShowtimeId>,
     /// Cinemas of the auditoriums of showtimes.
     pub cinemas: HashSet<String>,
@@ -26,14 +26,18 @@ impl Filter {
         if !is_in(&self.kinds, entry.kind()) {
             return Ok(false);
         }
-        if !self.showtimes.is_empty() && !self.showtimes.contains(&row.showtime_id) {
+        if self.showtimes.is_empty() && self.cinemas.is_empty() {
+            return Ok(true);
+        }
+        let Some(showtime_id) = row.showtime_id else { return Ok(false) };
+        if !self.showtimes.is_empty() && !self.showtimes.contains(&showtime_id) {
             return Ok(false);
         }
         if self.cinemas.is_empty() {
             return Ok(true);
         }
         // A showtime's auditorium never changes, and is in memory for those that were sold lately.
-        let plan = store.plan(row.showtime_id).await?;
+        let plan = store.plan(showtime_id).await?;
         Ok(plan.is_some_and(|plan| self.cinemas.contains(plan.facts.auditorium.cinema.as_str())))
     }
 }

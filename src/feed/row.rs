@@ -11,13 +11,13 @@ use crate::{
     store::{Error, FeedRow},
 };
 
-/// The events of one commit of one showtime.
+/// The events of one commit of one aggregate.
 #[derive(Debug)]
 pub struct Row {
     /// The position in the feed.
     pub position: i64,
-    /// The showtime.
-    pub showtime_id: ShowtimeId,
+    /// The showtime that the events are about. `None`: a later release has written them, about something else.
+    pub showtime_id: Option<ShowtimeId>,
     /// The events in their order.
     pub entries: Vec<Entry>,
     /// Tells this row from others that have had its position in another history of the database. It is not 0.
@@ -46,7 +46,7 @@ impl Row {
         let (bytes, mark) = (events.len(), mark(&events));
         let read = || {
             let stored = StoredEvents::decode(Bytes::from(events))?.events;
-            let read = stored.into_iter().map(|stored| Ok((Envelope::decode(&stored[..])?, stored)));
+            let read = stored.into_iter().map(|stored| Ok((Envelope::read(&stored, aggregate)?, stored)));
             read.collect::<Result<Vec<_>, DecodeError>>()
         };
         let read = read().map_err(|error| Error::Unreadable {
@@ -61,9 +61,10 @@ impl Row {
             std::iter::repeat_n(added, events.len())
         });
         let added: Vec<_> = added.collect();
+        let showtime_id = read.first().and_then(|(event, _)| event.showtime_id());
         let entry = |((envelope, stored), added)| Entry::new(envelope, stored, added);
         let entries = read.into_iter().zip(added).map(entry).collect();
-        Ok(Self { position, showtime_id: ShowtimeId(aggregate), entries, mark, bytes })
+        Ok(Self { position, showtime_id, entries, mark, bytes })
     }
 }
 
@@ -160,6 +161,28 @@ mod tests {
             let letter = Entry::decode(&entry.data()).unwrap();
             assert_eq!((letter.id(), letter.aggregate(), letter.data()), (entry.id(), entry.aggregate(), entry.data()));
         }
+    }
+
+    #[test]
+    fn an_event_of_a_purchase_has_the_id_of_its_row_and_the_showtime_that_it_is_about() {
+        let (showtime, purchase) = (uuid::Uuid::from_u128(9).to_string(), uuid::Uuid::from_u128(8).to_string());
+        let started = pb::PurchaseStarted { purchase_id: "p".to_owned(), ..pb::PurchaseStarted::default() };
+        let event = pb::Event {
+            showtime_id: showtime,
+            revision: 4,
+            aggregate_type: pb::AggregateType::Purchase.into(),
+            payload: Some(Payload::PurchaseStarted(started)),
+            ..pb::Event::default()
+        };
+        let row = row(vec![event.clone()]);
+        assert_eq!(row.showtime_id, Some(ShowtimeId(uuid::Uuid::from_u128(9))));
+        let [entry] = &row.entries[..] else { panic!("another number of events: {row:?}") };
+        let delivered = pb::Event { aggregate_id: purchase.clone(), revision_events: 1, ..event };
+        assert_eq!(pb::Event::decode(&*entry.data()).unwrap(), delivered);
+        assert_eq!((entry.aggregate(), entry.subject()), (purchase.as_str(), "p"));
+        assert_eq!((entry.id(), entry.source()), (format!("{purchase}/4/0"), format!("/purchases/{purchase}")));
+        let letter = Entry::decode(&entry.data()).unwrap();
+        assert_eq!((letter.id(), letter.source(), letter.data()), (entry.id(), entry.source(), entry.data()));
     }
 
     #[test]

@@ -205,7 +205,7 @@ impl Writer {
         let (Some(seating), Some(locked)) = (self.memory.seating(id), lookup.locked.get(&id)) else { return Ok(None) };
         let now = seating.moment(&request.command, lookup.now);
         let plan = Arc::clone(seating.plan());
-        let reply = |revision, outcome| Some(Reply { plan: Arc::clone(&plan), revision, now, outcome });
+        let reply = |revision, outcome| Some(Reply { plan: Arc::clone(&plan), revision, now, outcome, changed: false });
         let key = request.effective_key();
         if let Some((revision, outcome)) = key.and_then(|key| lookup.stored_answer(key)) {
             decision.add_stored(id, revision, &outcome);
@@ -246,7 +246,8 @@ impl Writer {
                 decision.writes.answers.push(NewAnswer { key, revision, reservation, decide_time: now });
             }
         }
-        Ok(reply(revision, Outcome::Done(reservation)))
+        let changed = !decided.changes.is_empty();
+        Ok(Some(Reply { plan, revision, now, outcome: Outcome::Done(reservation), changed }))
     }
 
     /// Fills in the end of each advance: the revision, the seats left, and the time of the next lapse.

@@ -90,6 +90,8 @@ pub struct Reply {
     pub now: DateTime<Utc>,
     /// The decision.
     pub outcome: Outcome,
+    /// Whether the request changed something, so that its companions were written.
+    pub changed: bool,
 }
 
 /// The result of a request.

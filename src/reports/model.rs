@@ -75,7 +75,19 @@ pub(super) fn reservation(event: &Event) -> Option<&str> {
         | Payload::RefundDue(_)
         | Payload::ReservationPaying(_)
         | Payload::SeatsBlocked(_)
-        | Payload::SeatsUnblocked(_) => None,
+        | Payload::SeatsUnblocked(_)
+        | Payload::PurchaseStarted(_)
+        | Payload::PurchaseStepCompleted(_)
+        | Payload::PurchaseCompleted(_)
+        | Payload::PurchaseCompensated(_)
+        | Payload::PurchaseStuck(_)
+        | Payload::PaymentAuthorized(_)
+        | Payload::PaymentCompleted(_)
+        | Payload::PaymentDeclined(_)
+        | Payload::PaymentRefundStarted(_)
+        | Payload::PaymentRefunded(_)
+        | Payload::PaymentRefundFailed(_)
+        | Payload::PaymentRefundStuck(_) => None,
     }
 }
 
@@ -96,8 +108,8 @@ fn is_given_back(released: &SeatsReleased) -> bool {
 impl Model {
     /// Applies an event.
     pub(super) fn apply(&mut self, event: &Event) -> Result<Applied, Error> {
-        if !matches!(event.aggregate_type(), AggregateType::Unspecified | AggregateType::Showtime) {
-            // Later releases have events about other things.
+        // A type that only a later release knows is read as a number.
+        if ![AggregateType::Unspecified, AggregateType::Showtime].map(i32::from).contains(&event.aggregate_type) {
             return Ok(Applied::Ignored);
         }
         let time = time(event, event.time.as_ref())?;
@@ -138,16 +150,7 @@ impl Model {
             Some(Payload::SeatsExchanged(exchanged)) if exchanged.was_confirmed => self.exchanged(exchanged),
             // Other seats were counted with the end of their reservation, and a hold that is being paid for is still a hold. What is
             // not known is ignored.
-            Some(
-                Payload::ShowtimeCreated(_)
-                | Payload::SeatsReleased(_)
-                | Payload::SeatsExchanged(_)
-                | Payload::RefundDue(_)
-                | Payload::ReservationPaying(_)
-                | Payload::SeatsBlocked(_)
-                | Payload::SeatsUnblocked(_),
-            )
-            | None => {}
+            Some(_) | None => {}
         }
         Ok(Applied::Now)
     }

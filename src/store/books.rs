@@ -1,9 +1,12 @@
 //! The books: double entry of all money that moved.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{EntityTrait as _, QueryTrait as _, Set, sea_query::InsertStatement};
+use sea_orm::Set;
 
-use super::entities::money_entry;
+use super::{
+    entities::money_entry,
+    ledger::{Companion, NewRows},
+};
 use crate::domain::{ids::PaymentId, money::Currency};
 
 /// Money that moves, of one account.
@@ -15,21 +18,16 @@ pub struct MoneyEntry {
     pub minor: i64,
 }
 
-/// The entries of operations on payments, each with the payment and the name of the operation.
-pub(super) fn insert_entries(
+/// The rows of operations on payments, each with the payment and the name of the operation. `None`: no money moves.
+#[must_use]
+pub fn insert_entries(
     currency: Currency,
     entries: &[(PaymentId, impl AsRef<str>, MoneyEntry)],
     now: DateTime<Utc>,
-) -> InsertStatement {
-    money_entry::Entity::insert_many(rows(currency, entries, now)).into_query()
-}
-
-/// The rows of these entries.
-pub(super) fn rows(
-    currency: Currency,
-    entries: &[(PaymentId, impl AsRef<str>, MoneyEntry)],
-    now: DateTime<Utc>,
-) -> Vec<money_entry::ActiveModel> {
+) -> Option<Companion> {
+    if entries.is_empty() {
+        return None;
+    }
     let row = |(payment_id, operation, entry): &(PaymentId, _, MoneyEntry)| money_entry::ActiveModel {
         payment_id: Set(payment_id.0),
         operation: Set(AsRef::<str>::as_ref(operation).to_owned()),
@@ -38,5 +36,5 @@ pub(super) fn rows(
         minor: Set(entry.minor),
         create_time: Set(now),
     };
-    entries.iter().map(row).collect()
+    Some(Companion::rows_of(NewRows::Money(entries.iter().map(row).collect())))
 }

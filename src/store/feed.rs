@@ -1,4 +1,4 @@
-//! The feed: one order for the rows of the outbox of all showtimes.
+//! The feed: one order for the rows of the outbox of all aggregates.
 //!
 //! On SQLite a trigger gives a row its position, in the transaction that writes it. On Postgres a pass does, after the commit
 //! (`ledger/positions.rs`), and the positions are in segments (`ledger/segments.rs`).
@@ -27,12 +27,12 @@ use crate::background::Nudge;
 
 pub use retention::{Deleted, Retention};
 
-/// A row of the outbox that has a position: the events of one commit of one showtime.
+/// A row of the outbox that has a position: the events of one commit of one aggregate.
 #[derive(Clone, Debug, FromQueryResult)]
 pub struct FeedRow {
     /// The position. Positions begin at 1 and have no gaps.
     pub position: i64,
-    /// The showtime's id.
+    /// The id of the showtime, the purchase or the refund.
     pub aggregate: Uuid,
     /// The first revision of the commit.
     pub seq: i64,

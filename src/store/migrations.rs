@@ -50,7 +50,7 @@ macro_rules! migration {
 }
 
 /// Every migration, in order. New ones are appended.
-const MIGRATIONS: [Migration; 18] = [
+const MIGRATIONS: [Migration; 19] = [
     migration!(1, "0001_ground_floor"),
     migration!(2, "0002_reservations"),
     migration!(3, "0003_standings"),
@@ -69,6 +69,7 @@ const MIGRATIONS: [Migration; 18] = [
     migration!(16, "0016_refunds"),
     migration!(17, "0017_purchase_notes"),
     migration!(18, "0018_tills"),
+    migration!(19, "0019_purchase_events"),
 ];
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

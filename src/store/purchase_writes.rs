@@ -1,26 +1,25 @@
-//! How purchases and their payments are written: in the ledger's transactions, or in one of their own.
+//! How purchases and their payments are written: in the ledger's transactions, or in one of their own. Their events are written
+//! with them.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _,
-    QueryTrait as _, Set, StatementBuilder,
-    sea_query::{Expr, InsertStatement, UpdateStatement},
+    ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryTrait as _, Set,
+    sea_query::{Expr, UpdateStatement},
 };
 
 use super::{
-    books::{self, MoneyEntry},
+    books::{MoneyEntry, insert_entries},
     entities::{payment, purchase},
     errors::Error,
     handle::Store,
     ledger::{Companion, NewRows},
+    outbox::{LastRevision, PurchaseEvents},
     planted::{self, Bug},
     request_key::RequestKey,
     rows::purchase::{detail, method_name, payment_state_name, state_name},
-    transactions::Tx,
 };
 use crate::domain::{
     ids::PaymentId,
-    money::Currency,
     purchase::{Payment, Purchase},
 };
 
@@ -38,13 +37,21 @@ pub struct PurchaseWrite<'a> {
     pub due: Option<DateTime<Utc>>,
     /// Whether the last payment is new.
     pub new_payment: bool,
+    /// The events that lead to it.
+    pub events: PurchaseEvents,
 }
 
-/// The rows of a new purchase, for the transaction of its first change of seats. Its fence is 1. A purchase that no request has
-/// begun, which is a sale at a till, is found by its own id.
+/// The rows of a new purchase with its events, for the transaction of its first change of seats. Its fence is 1. A purchase that no
+/// request has begun, which is a sale at a till, is found by its own id.
 #[must_use]
-pub fn insert_purchase(purchase: &Purchase, key: Option<&RequestKey>, due: Option<DateTime<Utc>>) -> Vec<Companion> {
+pub fn insert_purchase(
+    purchase: &Purchase,
+    key: Option<&RequestKey>,
+    due: Option<DateTime<Utc>>,
+    events: &PurchaseEvents,
+) -> Vec<Companion> {
     let facts = &purchase.facts;
+    let LastRevision { number, time } = events.last();
     let (request_id, caller, fingerprint) = match key {
         Some(key) => (key.request_id.0, key.caller.clone(), key.fingerprint.to_vec()),
         None => (facts.purchase_id.0, SALE_CALLER.to_owned(), Vec::new()),
@@ -66,74 +73,68 @@ pub fn insert_purchase(purchase: &Purchase, key: Option<&RequestKey>, due: Optio
         version: Set(1),
         due_time: Set(due),
         detail: Set(detail(purchase)),
+        event_revision: Set(number),
+        event_time: Set(time),
     };
     let payments = purchase.payments().iter().enumerate();
     let payments = payments.map(|(at, payment)| payment_row(purchase, payment, at)).collect();
-    vec![Companion::rows_of(NewRows::Purchases(vec![row])), Companion::rows_of(NewRows::Payments(payments))]
-}
-
-/// Money that moves together with a change of seats. `None`: none does.
-#[must_use]
-pub fn insert_money(
-    currency: Currency,
-    entries: &[(PaymentId, &str, MoneyEntry)],
-    now: DateTime<Utc>,
-) -> Option<Companion> {
-    let rows = || Companion::rows_of(NewRows::Money(books::rows(currency, entries, now)));
-    (!entries.is_empty()).then(rows)
+    let rows = [NewRows::Purchases(vec![row]), NewRows::Payments(payments)];
+    rows.into_iter().chain(events.row().map(|row| NewRows::Outbox(vec![row]))).map(Companion::rows_of).collect()
 }
 
 /// The same for a purchase that exists.
 #[must_use]
 pub fn update_purchase(write: &PurchaseWrite<'_>) -> Vec<Companion> {
-    let (update, payment) = statements(write);
-    companions(update, payment)
+    with_payment(update(write), write)
 }
 
-/// The statements as rows that commit with a change of seats.
-pub(super) fn companions(update: UpdateStatement, payment: Option<PaymentWrite>) -> Vec<Companion> {
-    let payment = payment.map(|payment| match payment {
-        PaymentWrite::Insert(insert) => Companion::insert(*insert, 1),
-        PaymentWrite::Update(update) => Companion::update(*update, 1),
-    });
-    std::iter::once(Companion::update(update, 1)).chain(payment).collect()
+/// The rows that are written of a purchase, of its last payment, and of its events. The purchase is the first one, so that nothing
+/// is written with a fence that is not that of the purchase.
+pub(super) fn with_payment(update: UpdateStatement, write: &PurchaseWrite<'_>) -> Vec<Companion> {
+    let PurchaseWrite { purchase, new_payment, events, .. } = write;
+    let mut rows = vec![Companion::update(update, 1)];
+    if let Some((at, payment)) = purchase.payments().iter().enumerate().next_back() {
+        rows.push(match new_payment {
+            true => Companion::rows_of(NewRows::Payments(vec![payment_row(purchase, payment, at)])),
+            false => Companion::update(update_payment(payment), 1),
+        });
+    }
+    // Without the fence the key of the outbox would refuse the write, and the planted bug would be none.
+    let events = events.insert().filter(|_| !planted::has(Bug::NoFence));
+    rows.extend(events.map(|row| Companion::insert(row, 1)));
+    rows
 }
 
-/// A statement about the last payment of a purchase.
-pub(super) enum PaymentWrite {
-    Insert(Box<InsertStatement>),
-    Update(Box<UpdateStatement>),
-}
-
-/// What is written of a purchase and of its last payment.
-pub(super) fn statements(write: &PurchaseWrite<'_>) -> (UpdateStatement, Option<PaymentWrite>) {
-    let PurchaseWrite { purchase, fence, due, new_payment } = write;
+/// The statement that writes the row of a purchase.
+pub(super) fn update(PurchaseWrite { purchase, fence, due, events, .. }: &PurchaseWrite<'_>) -> UpdateStatement {
     let fenced = (!planted::has(Bug::NoFence)).then(|| purchase::Column::Fence.eq(*fence));
-    let update = purchase::Entity::update_many()
+    let mut update = purchase::Entity::update_many()
         .filter(purchase::Column::PurchaseId.eq(purchase.facts.purchase_id.0))
         .filter(Condition::all().add_option(fenced))
         .col_expr(purchase::Column::TotalMinor, Expr::value(purchase.total().minor))
         .col_expr(purchase::Column::State, Expr::value(state_name(purchase.state())))
         .col_expr(purchase::Column::Version, Expr::col(purchase::Column::Version).add(1))
         .col_expr(purchase::Column::DueTime, Expr::value(*due))
-        .col_expr(purchase::Column::Detail, Expr::value(detail(purchase)))
-        .into_query();
-    let payment = purchase.payments().iter().enumerate().next_back().map(|(at, payment)| {
-        if *new_payment {
-            let insert = payment::Entity::insert(payment_row(purchase, payment, at)).into_query();
-            return PaymentWrite::Insert(Box::new(insert));
-        }
-        let update = payment::Entity::update_many()
-            .filter(payment::Column::PaymentId.eq(payment.payment_id.0))
-            .col_expr(payment::Column::AmountMinor, Expr::value(payment.amount.minor))
-            .col_expr(payment::Column::RefundedMinor, Expr::value(payment.refunded_minor))
-            .col_expr(payment::Column::State, Expr::value(payment_state_name(payment.state)))
-            .col_expr(payment::Column::Token, Expr::value(payment.token.as_str()))
-            .col_expr(payment::Column::DeclineCode, Expr::value(payment.decline_code.as_str()))
-            .col_expr(payment::Column::ProcessTime, Expr::value(payment.process_time));
-        PaymentWrite::Update(Box::new(update.into_query()))
-    });
-    (update, payment)
+        .col_expr(purchase::Column::Detail, Expr::value(detail(purchase)));
+    if !events.is_empty() {
+        let LastRevision { number, time } = events.last();
+        update = update
+            .col_expr(purchase::Column::EventRevision, Expr::value(number))
+            .col_expr(purchase::Column::EventTime, Expr::value(time));
+    }
+    update.into_query()
+}
+
+fn update_payment(payment: &Payment) -> UpdateStatement {
+    payment::Entity::update_many()
+        .filter(payment::Column::PaymentId.eq(payment.payment_id.0))
+        .col_expr(payment::Column::AmountMinor, Expr::value(payment.amount.minor))
+        .col_expr(payment::Column::RefundedMinor, Expr::value(payment.refunded_minor))
+        .col_expr(payment::Column::State, Expr::value(payment_state_name(payment.state)))
+        .col_expr(payment::Column::Token, Expr::value(payment.token.as_str()))
+        .col_expr(payment::Column::DeclineCode, Expr::value(payment.decline_code.as_str()))
+        .col_expr(payment::Column::ProcessTime, Expr::value(payment.process_time))
+        .into_query()
 }
 
 fn payment_row(purchase: &Purchase, payment: &Payment, at: usize) -> payment::ActiveModel {
@@ -173,50 +174,12 @@ impl Store {
         entries: &[(PaymentId, &str, MoneyEntry)],
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        self.run_transaction("write_purchase", async || {
-            let tx = self.begin().await?;
-            let (update, payment) = statements(write);
-            if !execute_all(&tx, &update, payment).await? {
-                return tx.rollback(false).await;
-            }
-            insert_entries(&tx, write.purchase, entries, now).await?;
-            tx.commit(true).await
-        })
-        .await
+        let mut rows = update_purchase(write);
+        rows.extend(insert_entries(write.purchase.total().currency, entries, now));
+        let written = self.write_rows("write_purchase", &rows).await?;
+        if written && !write.events.is_empty() {
+            self.events_written().send();
+        }
+        Ok(written)
     }
-}
-
-/// Writes a purchase, and its last payment. Returns whether the purchase is as the statement demands; if not, nothing was written.
-pub(super) async fn execute_all(
-    tx: &Tx,
-    update: &UpdateStatement,
-    payment: Option<PaymentWrite>,
-) -> Result<bool, Error> {
-    if execute(tx, update).await? == 0 {
-        return Ok(false);
-    }
-    match payment {
-        Some(PaymentWrite::Insert(insert)) => execute(tx, &*insert).await?,
-        Some(PaymentWrite::Update(update)) => execute(tx, &*update).await?,
-        None => 0,
-    };
-    Ok(true)
-}
-
-/// Writes money that moves with a purchase.
-pub(super) async fn insert_entries(
-    tx: &Tx,
-    purchase: &Purchase,
-    entries: &[(PaymentId, &str, MoneyEntry)],
-    now: DateTime<Utc>,
-) -> Result<(), Error> {
-    if entries.is_empty() {
-        return Ok(());
-    }
-    execute(tx, &books::insert_entries(purchase.total().currency, entries, now)).await?;
-    Ok(())
-}
-
-async fn execute(tx: &Tx, statement: &impl StatementBuilder) -> Result<u64, Error> {
-    Ok(tx.inner.execute(statement).await?.rows_affected())
 }

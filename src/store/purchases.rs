@@ -15,6 +15,7 @@ use super::{
     entities::{payment, purchase},
     errors::Error,
     handle::Store,
+    outbox::LastRevision,
     payments::TimedCursor,
     refunds::refunds_of,
     request_key::RequestKey,
@@ -41,6 +42,8 @@ pub struct StoredPurchase {
     pub version: i64,
     /// The fingerprint of the request that began it.
     pub fingerprint: Vec<u8>,
+    /// The last revision of its events.
+    pub last_events: LastRevision,
 }
 
 /// A purchase that can be taken.
@@ -109,7 +112,8 @@ impl Store {
                 let refunds = refunds.iter().filter(|refund| refund.facts.purchase_id.0 == row.purchase_id);
                 let refunds = refunds.cloned().collect();
                 let (fence, version, fingerprint) = (row.fence, row.version, row.fingerprint.clone());
-                Ok(StoredPurchase { purchase: read(row, own)?, refunds, fence, version, fingerprint })
+                let last_events = LastRevision { number: row.event_revision, time: row.event_time };
+                Ok(StoredPurchase { purchase: read(row, own)?, refunds, fence, version, fingerprint, last_events })
             };
             rows.into_iter().map(read).collect()
         })

@@ -19,6 +19,7 @@ use super::{
     errors::Error,
     handle::Store,
     ledger::Companion,
+    outbox::{refund_ended, refunds_started},
     pools::PoolConnection,
     request_key::RequestKey,
     rows::{
@@ -27,10 +28,14 @@ use super::{
     },
     timing::read_named,
 };
-use crate::domain::{
-    ids::{PaymentId, RefundId, RequestId},
-    purchase::PaymentState,
-    refund::{Refund, RefundState},
+use crate::{
+    domain::{
+        ids::{PaymentId, RefundId, RequestId},
+        purchase::PaymentState,
+        refund::{Refund, RefundState},
+        reservation::CustomerId,
+    },
+    telemetry::trace_parent::TraceParent,
 };
 
 /// The most refunds that one statement begins.
@@ -47,11 +52,24 @@ pub struct StoredRefund {
     pub fingerprint: Vec<u8>,
 }
 
+/// A refund that begins.
+#[derive(Clone, Debug)]
+pub struct RefundStart {
+    /// The refund.
+    pub refund: Refund,
+    /// The version of its payment that it was decided with.
+    pub version: i64,
+    /// The customer whose payment it is.
+    pub customer_id: CustomerId,
+}
+
 /// A write of a refund by the holder of its fence.
 #[derive(Clone, Copy, Debug)]
 pub struct RefundWrite<'a> {
     /// The refund as it is now.
     pub refund: &'a Refund,
+    /// The customer whose payment it is.
+    pub customer_id: &'a CustomerId,
     /// The fence.
     pub fence: i64,
     /// From when on another instance may go on with it. `None`: no instance has to.
@@ -60,22 +78,24 @@ pub struct RefundWrite<'a> {
     pub local_date: Option<NaiveDate>,
 }
 
-/// The rows of refunds that begin, each with the version of its payment. They are due at once, unless they wait for a till. Each payment is named once.
+/// The rows of refunds that begin, with their events. They are due at once, unless they wait for a till. Each payment is named once.
 #[must_use]
-pub fn start_refunds(refunds: &[(Refund, i64)], key: Option<&RequestKey>) -> Vec<Companion> {
+pub fn start_refunds(refunds: &[RefundStart], key: Option<&RequestKey>, trace: Option<TraceParent>) -> Vec<Companion> {
     let mut rows = Vec::new();
     let mut refunds: Vec<_> = refunds.iter().collect();
-    refunds.sort_by_key(|(refund, version)| (*version, refund.facts.payment_id));
-    for same in refunds.chunk_by(|(_, one), (_, next)| one == next) {
+    refunds.sort_by_key(|start| (start.version, start.refund.facts.payment_id));
+    for same in refunds.chunk_by(|one, next| one.version == next.version) {
         for some in same.chunks(CHUNK) {
-            let (count, version) = (some.len() as u64, some.first().map_or(0, |(_, version)| *version));
-            let payments = some.iter().map(|(refund, _)| refund.facts.payment_id.0);
+            let (count, version) = (some.len() as u64, some.first().map_or(0, |start| start.version));
+            let payments = some.iter().map(|start| start.refund.facts.payment_id.0);
             let update = next_version()
                 .filter(payment::Column::PaymentId.is_in(payments))
                 .filter(payment::Column::RefundVersion.eq(version));
             rows.push(Companion::update(update.into_query(), count));
-            let insert = refund::Entity::insert_many(some.iter().map(|(refund, _)| row(refund, key)));
+            let insert = refund::Entity::insert_many(some.iter().map(|start| row(&start.refund, key)));
             rows.push(Companion::insert(insert.into_query(), count));
+            let events = refunds_started(some.iter().map(|start| (&start.refund, &start.customer_id)), trace);
+            rows.push(Companion::insert(events, count));
         }
     }
     rows
@@ -91,12 +111,14 @@ pub fn exclude_refunds(payment_id: PaymentId, version: i64) -> Companion {
     Companion::update(update.into_query(), 1)
 }
 
-/// The rows of a refund that has ended or goes on, and what its end changes: money that was given back counts for the payment and
-/// in the books.
+/// The rows of a refund that has ended or goes on, with its events, and what its end changes: money that was given back counts for
+/// the payment and in the books.
 #[must_use]
 pub fn settle_refund(write: &RefundWrite<'_>, now: DateTime<Utc>) -> Vec<Companion> {
     let facts = &write.refund.facts;
     let mut rows = vec![Companion::update(update(write), 1)];
+    let event = refund_ended(write.refund, write.customer_id, now);
+    rows.extend(event.map(|row| Companion::insert(row, 1)));
     match write.refund.state() {
         RefundState::Done => {
             let refunded = || Expr::col(payment::Column::RefundedMinor).add(facts.chosen.amount.minor);
@@ -113,8 +135,7 @@ pub fn settle_refund(write: &RefundWrite<'_>, now: DateTime<Utc>) -> Vec<Compani
             let entry =
                 |(account, minor)| (facts.payment_id, write.refund.book_operation(), MoneyEntry { account, minor });
             let entries: Vec<_> = entries.map(entry).collect();
-            let insert = insert_entries(facts.chosen.amount.currency, &entries, now);
-            rows.push(Companion::insert(insert, entries.len() as u64));
+            rows.extend(insert_entries(facts.chosen.amount.currency, &entries, now));
         }
         RefundState::Failed => {
             let payment = next_version().filter(payment::Column::PaymentId.eq(facts.payment_id.0));
@@ -176,13 +197,21 @@ fn row(refund: &Refund, key: Option<&RequestKey>) -> refund::ActiveModel {
 }
 
 impl Store {
-    /// Begins a refund, if the payment still has this version. Returns whether it has begun.
+    /// Begins a refund, if the payment still has the version. Returns whether it has begun.
     ///
     /// # Errors
     /// The database cannot be used. `Constraint`: the same request has begun a refund.
-    pub async fn start_refund(&self, refund: &Refund, version: i64, key: &RequestKey) -> Result<bool, Error> {
-        let rows = start_refunds(&[(refund.clone(), version)], Some(key));
-        self.write_rows("start_refund", &rows).await
+    pub async fn start_refund(
+        &self,
+        start: RefundStart,
+        key: &RequestKey,
+        trace: Option<TraceParent>,
+    ) -> Result<bool, Error> {
+        let begun = self.write_rows("start_refund", &start_refunds(&[start], Some(key), trace)).await?;
+        if begun {
+            self.events_written().send();
+        }
+        Ok(begun)
     }
 
     /// Writes a refund. Returns whether the fence is still that of the refund; if not, nothing was written.
@@ -190,7 +219,11 @@ impl Store {
     /// # Errors
     /// The database cannot be used.
     pub async fn write_refund(&self, write: &RefundWrite<'_>, now: DateTime<Utc>) -> Result<bool, Error> {
-        self.write_rows("write_refund", &settle_refund(write, now)).await
+        let written = self.write_rows("write_refund", &settle_refund(write, now)).await?;
+        if written && write.refund.state() != RefundState::Pending {
+            self.events_written().send();
+        }
+        Ok(written)
     }
 
     /// A till pays out a refund that waited for it, which is due then. Returns whether it did wait.
@@ -209,19 +242,6 @@ impl Store {
             .col_expr(refund::Column::Caller, Expr::value(key.caller.as_str()))
             .col_expr(refund::Column::Fingerprint, Expr::value(key.fingerprint.to_vec()));
         self.write_rows("pay_out", &[Companion::update(pay_out.into_query(), 1)]).await
-    }
-
-    pub(super) async fn write_rows(&self, name: &'static str, rows: &[Companion]) -> Result<bool, Error> {
-        self.run_transaction(name, async || {
-            let tx = self.begin().await?;
-            for row in rows {
-                if !row.write(&tx).await? {
-                    return tx.rollback(false).await;
-                }
-            }
-            tx.commit(true).await
-        })
-        .await
     }
 
     /// The refund that a request has begun, if it has.

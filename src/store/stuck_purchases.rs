@@ -3,17 +3,17 @@
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _, Select, Set,
-    sea_query::{Expr, InsertStatement, UpdateStatement},
+    QueryTrait as _, Select, Set, sea_query::Expr,
 };
 
 use super::{
-    books::MoneyEntry,
+    books::{MoneyEntry, insert_entries},
     entities::{purchase, purchase_note},
     errors::Error,
     handle::Store,
     ledger::Companion,
-    purchase_writes::{PaymentWrite, PurchaseWrite, companions, execute_all, insert_entries, statements},
+    outbox::PurchaseEvents,
+    purchase_writes::{PurchaseWrite, update, with_payment},
     rows::purchase::{note as read_note, note_action_name, state_name},
     timing::read_named,
 };
@@ -33,18 +33,17 @@ pub struct StuckWrite<'a> {
     pub due: Option<DateTime<Utc>>,
     /// What is kept of it.
     pub note: &'a PurchaseNote,
+    /// The events that lead to the purchase as it is after it.
+    pub events: PurchaseEvents,
 }
 
 /// The rows of what an operator does, for the transaction of a change of seats.
 #[must_use]
 pub fn settle_purchase(write: &StuckWrite<'_>) -> Vec<Companion> {
-    let (update, payment, note) = written(write);
-    companions(update, payment).into_iter().chain([Companion::insert(note, 1)]).collect()
-}
-
-fn written(write: &StuckWrite<'_>) -> (UpdateStatement, Option<PaymentWrite>, InsertStatement) {
-    let StuckWrite { purchase, fence, due, note } = *write;
-    let (mut update, payment) = statements(&PurchaseWrite { purchase, fence, due, new_payment: false });
+    let StuckWrite { purchase, fence, due, note, .. } = *write;
+    let events = write.events.clone();
+    let of_purchase = PurchaseWrite { purchase, fence, due, new_payment: false, events };
+    let mut update = update(&of_purchase);
     update
         .value(purchase::Column::Fence, fence + 1)
         .and_where(Expr::col(purchase::Column::State).eq(state_name(PurchaseState::Stuck)));
@@ -56,7 +55,9 @@ fn written(write: &StuckWrite<'_>) -> (UpdateStatement, Option<PaymentWrite>, In
         action: Set(note_action_name(note.action).to_owned()),
         note: Set(note.text.clone()),
     };
-    (update, payment, purchase_note::Entity::insert(row).into_query())
+    let mut rows = with_payment(update, &of_purchase);
+    rows.push(Companion::insert(purchase_note::Entity::insert(row).into_query(), 1));
+    rows
 }
 
 impl Store {
@@ -70,18 +71,13 @@ impl Store {
         write: &StuckWrite<'_>,
         entries: &[(PaymentId, &str, MoneyEntry)],
     ) -> Result<bool, Error> {
-        use sea_orm::ConnectionTrait as _;
-        self.run_transaction("write_stuck_purchase", async || {
-            let tx = self.begin().await?;
-            let (update, payment, note) = written(write);
-            if !execute_all(&tx, &update, payment).await? {
-                return tx.rollback(false).await;
-            }
-            tx.inner.execute(&note).await?;
-            insert_entries(&tx, write.purchase, entries, write.note.time).await?;
-            tx.commit(true).await
-        })
-        .await
+        let mut rows = settle_purchase(write);
+        rows.extend(insert_entries(write.purchase.total().currency, entries, write.note.time));
+        let written = self.write_rows("write_stuck_purchase", &rows).await?;
+        if written && !write.events.is_empty() {
+            self.events_written().send();
+        }
+        Ok(written)
     }
 
     /// The last notes of a purchase, the oldest of them first.

@@ -95,17 +95,17 @@ pub(crate) async fn delivered(server: &Server) {
     .await;
 }
 
-/// Checks that each showtime's events have all revisions and all ordinals in order.
+/// Checks that each aggregate's events have all revisions and all ordinals in order.
 pub(crate) fn assert_complete(events: &[FeedEvent]) {
-    // The next revision and ordinal of each showtime.
+    // The next revision and ordinal of each aggregate.
     let mut next: HashMap<&str, (i64, i32)> = HashMap::new();
     for event in events {
         let data = event.data.as_ref().expect("an event has data");
-        let wanted = next.get(data.showtime_id.as_str()).copied().unwrap_or((1, 0));
+        let wanted = next.get(data.aggregate_id.as_str()).copied().unwrap_or((1, 0));
         assert_eq!((data.revision, data.ordinal), wanted, "{}", event.id);
         let is_last = data.ordinal + 1 == data.revision_events;
         let follows = if is_last { (data.revision + 1, 0) } else { (data.revision, data.ordinal + 1) };
-        next.insert(&data.showtime_id, follows);
+        next.insert(&data.aggregate_id, follows);
     }
 }
 

@@ -11,8 +11,8 @@ use std::{
 
 use boxoffice::pb::boxoffice::v1::{
     CancelReservationRequest, ConfirmReservationRequest, ListPurchasesRequest, Purchase, PurchaseState,
-    PurchaseTicketsRequest, Reservation, ReserveSeatsRequest, Showtime, purchases_client::PurchasesClient,
-    reservations_client::ReservationsClient,
+    PurchaseTicketsRequest, Reservation, ReserveSeatsRequest, Showtime, events_client::EventsClient,
+    purchases_client::PurchasesClient, reservations_client::ReservationsClient,
 };
 use futures_util::future::join_all;
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use tonic::{Code, Status, transport::Channel};
 use super::{
     Server, eventually,
     load::Random,
+    purchase_events::{assert_agree, every_event},
     purchases::{act, card, continue_by, give_up_by, of_hold, of_seats},
     request_id,
     seats::{best, these},
@@ -103,6 +104,13 @@ impl Shoppers {
             *states.entry(purchase.state().as_str_name()).or_default() += 1;
         }
         states
+    }
+
+    /// Asserts that the events of all purchases have no gap, come once, and tell what became of each. Nothing is under way.
+    pub(crate) async fn assert_events_agree(&self) {
+        let purchases = self.list(&[]).await.expect("the purchases are listed");
+        let events = every_event(EventsClient::new(self.channel(0))).await;
+        assert_agree(&events, &purchases);
     }
 
     /// The purchases in these states. `None`: the store cannot be used yet.

@@ -6,32 +6,30 @@
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 
-use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{sync::OwnedSemaphorePermit, time};
 
-use super::attempts;
+use super::{
+    attempts,
+    held::{Held, NAP},
+};
 use crate::{
     app::{App, Error},
     background::{NextRun, Task},
     domain::{
         ids::PaymentId,
-        purchase::{Action, GatewayAnswer, Position, Purchase},
-        reservation::Reservation,
-        seating::{Command, Refusal},
+        purchase::{Action, GatewayAnswer, Position},
+        seating::Refusal,
     },
     ledger::Request,
     payments::Trouble,
     store::{
-        self, MoneyEntry, PurchaseWrite, StoredPurchase, insert_money,
+        self, MoneyEntry,
         planted::{self, Bug},
-        update_purchase,
     },
-    telemetry::{metrics, trace_parent::TraceParent},
+    telemetry::metrics,
 };
 use tokio_util::sync::CancellationToken;
 
-/// A purchase that pauses for longer is dropped from memory, and is taken again when it is due.
-const NAP: TimeDelta = TimeDelta::seconds(2);
 /// How often purchases that are due are looked for.
 const DUE_PERIOD: Duration = Duration::from_secs(1);
 /// How often purchases that are stuck are counted, and up to how many.
@@ -39,26 +37,6 @@ const STUCK_PERIOD: Duration = Duration::from_secs(5);
 const MAX_COUNTED: u64 = 1_000;
 /// How many of them are taken at once.
 const DUE_AT_ONCE: u64 = 256;
-
-/// A purchase that is worked on here.
-pub(super) struct Held {
-    pub(super) purchase: Purchase,
-    pub(super) fence: i64,
-    /// Whether the last payment was not stored yet.
-    pub(super) new_payment: bool,
-    /// Whether another task began, and may have been interrupted anywhere.
-    pub(super) taken_over: bool,
-    /// What it costs, for the books, once the seats are sold.
-    sold: Option<Arc<Reservation>>,
-    trace: Option<TraceParent>,
-}
-
-impl Held {
-    pub(super) fn new(stored: &StoredPurchase, trace: Option<TraceParent>) -> Self {
-        let (purchase, fence) = (stored.purchase.clone(), stored.fence);
-        Self { purchase, fence, new_payment: false, taken_over: false, sold: None, trace }
-    }
-}
 
 impl App {
     /// Looks for purchases that are due, and goes on with them, until the shutdown.
@@ -107,7 +85,9 @@ impl App {
             }
             // A purchase that has paused has said so. Any other one was interrupted.
             let taken_over = stored.purchase.record().not_before.is_none();
-            self.work_on(Held { taken_over, ..Held::new(&stored, None) }, permit);
+            let mut held = Held::new(&stored, None);
+            held.taken_over = taken_over;
+            self.work_on(held, permit);
         }
         Ok(if more { NextRun::Now } else { NextRun::Period })
     }
@@ -173,49 +153,6 @@ impl App {
         self.keep(held, now).await
     }
 
-    /// Stores a purchase. Returns whether it is still worked on here.
-    pub(super) async fn keep(&self, held: &mut Held, now: DateTime<Utc>) -> Result<bool, Error> {
-        self.keep_with(held, &[], now).await
-    }
-
-    async fn keep_with(
-        &self,
-        held: &mut Held,
-        entries: &[(PaymentId, &str, MoneyEntry)],
-        now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
-        let written = self.0.store.write_purchase(&self.write(held, now), entries, now).await?;
-        held.new_payment = false;
-        self.noted(held);
-        Ok(written)
-    }
-
-    /// Makes a purchase due now, so that another instance takes it at once.
-    async fn leave(&self, held: &Held, now: DateTime<Utc>) -> Result<(), Error> {
-        let write = PurchaseWrite { due: Some(now), ..self.write(held, now) };
-        self.0.store.write_purchase(&write, &[], now).await?;
-        Ok(())
-    }
-
-    /// Submits a command that commits together with the purchase as it is after it.
-    async fn decide_with(
-        &self,
-        held: &Held,
-        after: &Purchase,
-        entries: &[(PaymentId, &str, MoneyEntry)],
-        command: Command,
-    ) -> Result<Arc<Reservation>, Error> {
-        let (facts, now) = (&held.purchase.facts, self.0.clock.now());
-        let due = self.due(after, now);
-        let mut rows = update_purchase(&PurchaseWrite { purchase: after, fence: held.fence, due, new_payment: false });
-        rows.extend(insert_money(after.total().currency, entries, now));
-        let step = attempts::of_command(&command);
-        let request = Request { companions: rows, trace: held.trace, ..Request::new(facts.showtime_id, command) };
-        let decided = self.decided(request, Some(facts.reservation_id)).await;
-        metrics::purchase_step(step, attempts::of_decision(&decided));
-        Ok(decided?.0)
-    }
-
     /// The seats were held for the purchase, and their payment begins.
     async fn begin_payment(&self, held: &mut Held) -> Result<bool, Error> {
         let now = self.0.clock.now();
@@ -226,15 +163,11 @@ impl App {
         let mut after = held.purchase.clone();
         after.payment_begun(total, self.pay_until(showtime_id, span, now).await?, now);
         match self.decide_with(held, &after, &[], Self::pay(&after, span)).await {
-            Ok(reservation) => {
-                held.purchase = after;
-                if reservation.remaining_total() != total {
-                    held.purchase.price_changed(now);
-                    return self.keep(held, now).await;
-                }
-                self.noted(held);
-                Ok(true)
+            Ok((reservation, true)) if reservation.remaining_total() != total => {
+                held.purchase.price_changed(now);
+                self.keep(held, now).await
             }
+            Ok((_, goes_on)) => Ok(goes_on),
             Err(Error::Refused(refused)) => {
                 held.purchase.payment_not_begun(reason(&refused.why), now);
                 self.keep(held, now).await
@@ -254,11 +187,11 @@ impl App {
         // What the gateway takes is in the books once it has taken it.
         let without_gateway = held.purchase.sells_without_gateway();
         let entries = if without_gateway { self.entries(held).await? } else { Vec::new() };
-        match self.decide_with(held, &after, &entries, Self::confirm_paid(&held.purchase)).await {
-            Ok(sold) => {
-                (held.purchase, held.sold) = (after, Some(sold));
-                self.noted(held);
-                Ok(true)
+        let confirm = Self::confirm_paid(&held.purchase);
+        match self.decide_with(held, &after, &entries, confirm).await {
+            Ok((sold, goes_on)) => {
+                held.sold = Some(sold);
+                Ok(goes_on)
             }
             Err(Error::Refused(refused)) => {
                 held.purchase.not_confirmed(reason(&refused.why), now);
@@ -277,9 +210,10 @@ impl App {
             held.purchase = after;
             return self.keep(held, now).await;
         }
-        match self.decide_with(held, &after, &[], Self::give_up(&held.purchase)).await {
-            // If nothing was changed, because the reservation has ended before, the rows were not written either.
-            Ok(_) | Err(Error::Refused(_)) => {
+        let give_up = Self::give_up(&held.purchase);
+        match self.decide_with(held, &after, &[], give_up).await {
+            Ok((_, goes_on)) => Ok(goes_on),
+            Err(Error::Refused(_)) => {
                 held.purchase = after;
                 self.keep(held, now).await
             }
@@ -335,13 +269,11 @@ impl App {
         let until = self.pay_until(after.facts.showtime_id, span, now).await?;
         after.await_action(redirect_uri, until, now);
         match self.decide_with(held, &after, &[], Self::pay(&after, span)).await {
-            // If the time is the same as before, because the sale closes, nothing was changed and no row was written.
-            Ok(_) => {
-                held.purchase = after;
+            Ok((_, goes_on)) => {
                 if let Some(payment) = held.purchase.payment() {
                     self.0.purchases.awaiting.insert(payment.payment_id, held.purchase.facts.purchase_id);
                 }
-                self.keep(held, now).await
+                Ok(goes_on)
             }
             Err(Error::Refused(refused)) => {
                 held.purchase.not_payable(reason(&refused.why), now);
@@ -349,26 +281,6 @@ impl App {
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// How a purchase is stored that is worked on here.
-    fn write<'a>(&self, held: &'a Held, now: DateTime<Utc>) -> PurchaseWrite<'a> {
-        let Held { purchase, fence, new_payment, .. } = held;
-        PurchaseWrite { purchase, fence: *fence, due: self.due(purchase, now), new_payment: *new_payment }
-    }
-
-    /// From when on another instance may take a purchase that was just stored here.
-    pub(super) fn due(&self, purchase: &Purchase, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        match purchase.next_action(now) {
-            Action::End => None,
-            Action::Wait(until) if until - now > NAP => Some(until),
-            _ => Some(now + self.0.purchases.lease),
-        }
-    }
-
-    /// Says to those who wait that the purchase was stored.
-    fn noted(&self, held: &Held) {
-        self.0.purchases.changes.note(held.purchase.facts.purchase_id);
     }
 
     /// What the sale of a purchase adds to the books.

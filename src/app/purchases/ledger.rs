@@ -1,16 +1,19 @@
 //! What a purchase asks of the ledger. The rows of the purchase commit with the change of seats.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::gateway::method_name;
 use crate::{
-    app::{App, Error, decisions::Accepted},
+    app::{
+        App, Error,
+        decisions::{Accepted, Decided},
+    },
     domain::{
         ids::{ReservationId, ShowtimeId},
         purchase::Purchase,
-        reservation::{Reservation, Tender},
+        reservation::Tender,
         seating::{Command, Refusal},
     },
     ledger::Request,
@@ -20,12 +23,12 @@ use crate::{
 const NOT_PAID: &str = "the payment failed";
 
 impl App {
-    /// Submits a command about the reservation of a purchase. Returns the reservation, and when that was decided.
+    /// Submits a command about the reservation of a purchase.
     pub(in crate::app) async fn decided(
         &self,
         request: Request,
         named: Option<ReservationId>,
-    ) -> Result<(Arc<Reservation>, DateTime<Utc>), Error> {
+    ) -> Result<Decided, Error> {
         let showtime_id = request.showtime_id;
         let reply = self.decide(request).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
         let accepted = Accepted::read(reply, named).map_err(|error| match (error, named) {
@@ -33,7 +36,7 @@ impl App {
             (error, _) => error,
         })?;
         let missing = || Error::Lost("the ledger's reply has no reservation".to_owned());
-        Ok((accepted.reservation.ok_or_else(missing)?, accepted.now))
+        Ok(Decided { reservation: accepted.reservation.ok_or_else(missing)?, changed: accepted.changed })
     }
 
     /// The command by which the payment of a purchase begins, or gets another time.

@@ -59,7 +59,7 @@ impl App {
         let which = PurchaseRef { purchase_id, customer_id: None };
         let app = self.clone();
         let nudged =
-            self.detached(async move { app.change_purchase(&which, |purchase, _| Ok(purchase.nudge())).await });
+            self.detached(async move { app.change_purchase(&which, None, |purchase, _| Ok(purchase.nudge())).await });
         match nudged.await {
             Ok(_) | Err(Error::Purchase(_)) => Ok(()),
             Err(error) => Err(error),

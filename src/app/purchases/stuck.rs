@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{PurchaseRef, PurchaseView, attempts, drive::Held};
+use super::{PurchaseRef, PurchaseView, attempts, held::Held};
 use crate::{
     app::{App, Error, Origin, PageRequest, errors::PurchaseRefusal},
     domain::{
@@ -15,6 +15,7 @@ use crate::{
     },
     ledger::Request,
     store::{PurchaseFilter, StoredPurchase, StuckWrite, settle_purchase},
+    telemetry::trace_parent::TraceParent,
 };
 
 /// The most notes of one purchase that are listed: the last ones.
@@ -58,7 +59,8 @@ impl App {
     /// There is no such purchase, it is not stuck, or the store fails.
     pub async fn resume_purchase(&self, origin: &Origin, id: PurchaseId, note: String) -> Result<PurchaseView, Error> {
         let (app, note) = (self.clone(), self.new_note(origin, NoteAction::Resumed, note));
-        let stored = self.detached(async move { app.resume_stuck(id, note).await }).await?;
+        let trace = origin.trace;
+        let stored = self.detached(async move { app.resume_stuck(id, note, trace).await }).await?;
         self.settled(stored).await
     }
 
@@ -74,11 +76,12 @@ impl App {
         note: String,
     ) -> Result<PurchaseView, Error> {
         let (app, note) = (self.clone(), self.new_note(origin, settlement.into(), note));
+        let trace = origin.trace;
         let stored = self.detached(async move {
             let stuck = app.find_stuck(id).await?;
             match settlement {
-                Settlement::Completed => app.complete_stuck(&stuck, &note).await?,
-                Settlement::Compensated => app.compensate_stuck(&stuck, &note).await?,
+                Settlement::Completed => app.complete_stuck(&stuck, &note, trace).await?,
+                Settlement::Compensated => app.compensate_stuck(&stuck, &note, trace).await?,
             }
             app.0.purchases.changes.note(id);
             let settled = app.find_purchase(&PurchaseRef { purchase_id: id, customer_id: None }).await?;
@@ -88,25 +91,38 @@ impl App {
         self.view_purchase(stored.await?).await
     }
 
-    async fn resume_stuck(&self, id: PurchaseId, note: PurchaseNote) -> Result<StoredPurchase, Error> {
+    async fn resume_stuck(
+        &self,
+        id: PurchaseId,
+        note: PurchaseNote,
+        trace: Option<TraceParent>,
+    ) -> Result<StoredPurchase, Error> {
         let stuck = self.find_stuck(id).await?;
         let permit = Arc::clone(&self.0.purchases.at_work).acquire_owned().await;
         let permit = permit.map_err(|_| Error::Lost("the purchases have ended".to_owned()))?;
-        let mut purchase = stuck.purchase;
+        let mut purchase = stuck.purchase.clone();
         purchase.resume(note.time);
         let due = self.due(&purchase, note.time);
-        let write = StuckWrite { purchase: &purchase, fence: stuck.fence, due, note: &note };
+        let events = Held::new(&stuck, trace).events(&purchase, note.time);
+        let last_events = events.last();
+        let write = StuckWrite { purchase: &purchase, fence: stuck.fence, due, note: &note, events };
         if !self.0.store.write_stuck_purchase(&write, &[]).await? {
             return Err(Error::Purchase(PurchaseRefusal::NotStuck));
         }
-        let stored = StoredPurchase { purchase, fence: stuck.fence + 1, version: stuck.version + 1, ..stuck };
+        let (fence, version) = (stuck.fence + 1, stuck.version + 1);
+        let stored = StoredPurchase { purchase, fence, version, last_events, ..stuck };
         self.0.purchases.changes.note(id);
-        self.work_on(Held::new(&stored, None), permit);
+        self.work_on(Held::new(&stored, trace), permit);
         Ok(stored)
     }
 
     /// The money was taken. That is so only for seats that are sold.
-    async fn complete_stuck(&self, stuck: &StoredPurchase, note: &PurchaseNote) -> Result<(), Error> {
+    async fn complete_stuck(
+        &self,
+        stuck: &StoredPurchase,
+        note: &PurchaseNote,
+        trace: Option<TraceParent>,
+    ) -> Result<(), Error> {
         let facts = &stuck.purchase.facts;
         let found = self.0.store.reservation(facts.reservation_id, note.time).await?;
         let sold = found.ok_or_else(|| Error::no_reservation(facts.reservation_id))?.reservation;
@@ -114,23 +130,31 @@ impl App {
         if !is_sold || !stuck.purchase.is_sold() {
             return Err(Error::Purchase(PurchaseRefusal::NotSold));
         }
-        let mut held = Held::new(stuck, None);
+        let mut held = Held::new(stuck, trace);
         held.purchase.settle(Settlement::Completed, note.time);
         let entries = self.entries(&held).await?;
-        let write = StuckWrite { purchase: &held.purchase, fence: stuck.fence, due: None, note };
+        let events = held.events(&held.purchase, note.time);
+        let write = StuckWrite { purchase: &held.purchase, fence: stuck.fence, due: None, note, events };
         let written = self.0.store.write_stuck_purchase(&write, &entries).await?;
         if written { Ok(()) } else { Err(Error::Purchase(PurchaseRefusal::NotStuck)) }
     }
 
     /// No money is taken, and the seats are given up. Both commit together, unless the seats were given up before.
-    async fn compensate_stuck(&self, stuck: &StoredPurchase, note: &PurchaseNote) -> Result<(), Error> {
+    async fn compensate_stuck(
+        &self,
+        stuck: &StoredPurchase,
+        note: &PurchaseNote,
+        trace: Option<TraceParent>,
+    ) -> Result<(), Error> {
         let facts = &stuck.purchase.facts;
         let not_stuck = || Error::Purchase(PurchaseRefusal::NotStuck);
         let mut after = stuck.purchase.clone();
         after.settle(Settlement::Compensated, note.time);
-        let write = StuckWrite { purchase: &after, fence: stuck.fence, due: None, note };
+        let events = Held::new(stuck, trace).events(&after, note.time);
+        let write = StuckWrite { purchase: &after, fence: stuck.fence, due: None, note, events };
         let command = Self::give_up(&stuck.purchase);
-        let request = Request { companions: settle_purchase(&write), ..Request::new(facts.showtime_id, command) };
+        let request =
+            Request { companions: settle_purchase(&write), trace, ..Request::new(facts.showtime_id, command) };
         match self.decided(request, Some(facts.reservation_id)).await {
             Ok(_) | Err(Error::Refused(_)) => {}
             Err(error @ Error::Store(_)) => {

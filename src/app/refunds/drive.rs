@@ -16,12 +16,13 @@ use crate::{
         ids::ShowtimeId,
         purchase::{Payment, PaymentState},
         refund::{Refund, RefundAction, RefundAnswer, RefundState},
+        reservation::CustomerId,
         seat_index::SeatName,
         seating::Command,
     },
     ledger::Request,
     payments::{Operation, OperationState, Trouble},
-    store::{self, RefundWrite, StoredRefund, settle_refund},
+    store::{self, RefundWrite, StoredPayment, StoredRefund, settle_refund},
     telemetry::metrics,
 };
 
@@ -84,11 +85,7 @@ impl App {
             let now = self.0.clock.now();
             // At the end of the process the refund is left to others at once.
             if self.0.tasks.is_closed() && refund.state() == RefundState::Pending {
-                self.0
-                    .store
-                    .write_refund(&RefundWrite { refund: &refund, fence, due: Some(now), local_date: None }, now)
-                    .await?;
-                return Ok(());
+                return self.leave_refund(&refund, fence, now).await;
             }
             match refund.next_action(now) {
                 RefundAction::End => return Ok(()),
@@ -103,10 +100,25 @@ impl App {
         }
     }
 
+    /// Makes a refund due now, so that another instance takes it at once.
+    async fn leave_refund(&self, refund: &Refund, fence: i64, now: DateTime<Utc>) -> Result<(), Error> {
+        let customer_id = &self.refunded(refund).await?.customer_id;
+        self.0
+            .store
+            .write_refund(&RefundWrite { refund, customer_id, fence, due: Some(now), local_date: None }, now)
+            .await?;
+        Ok(())
+    }
+
+    /// The payment of a refund.
+    async fn refunded(&self, refund: &Refund) -> Result<StoredPayment, Error> {
+        let id = refund.facts.payment_id;
+        self.0.store.payment(id).await?.ok_or_else(|| Error::no_payment(id))
+    }
+
     /// Asks the gateway once, and stores what came of it. Returns whether the refund is still worked on here.
     async fn ask_for_refund(&self, refund: &mut Refund, fence: i64) -> Result<bool, Error> {
-        let id = refund.facts.payment_id;
-        let payment = self.0.store.payment(id).await?.ok_or_else(|| Error::no_payment(id))?.payment;
+        let StoredPayment { payment, customer_id, .. } = self.refunded(refund).await?;
         match payment.state {
             // The till has paid it out.
             PaymentState::Completed | PaymentState::PartiallyRefunded if payment.at_till.is_some() => {
@@ -123,7 +135,7 @@ impl App {
                 refund.nothing_taken(self.0.clock.now());
             }
         }
-        let kept = self.keep_refund(refund, fence).await?;
+        let kept = self.keep_refund(refund, &customer_id, fence).await?;
         if kept && refund.state() != RefundState::Pending {
             Self::note_end(refund);
         }
@@ -131,13 +143,13 @@ impl App {
     }
 
     /// Stores a refund, and gives up its seats if that is to be done.
-    async fn keep_refund(&self, refund: &Refund, fence: i64) -> Result<bool, Error> {
+    async fn keep_refund(&self, refund: &Refund, customer_id: &CustomerId, fence: i64) -> Result<bool, Error> {
         let now = self.0.clock.now();
         let local_date = match (refund.state(), &refund.facts.till) {
             (RefundState::Done, Some(_)) => Some(self.local_date(refund.facts.showtime_id, now).await?),
             _ => None,
         };
-        let write = RefundWrite { refund, fence, due: self.refund_due(refund, now), local_date };
+        let write = RefundWrite { refund, customer_id, fence, due: self.refund_due(refund, now), local_date };
         if refund.state() == RefundState::Done && refund.facts.releases {
             for _ in 0..RELEASES {
                 let seats = self.seats_to_release(refund, now).await?;

@@ -363,16 +363,8 @@ impl Purchase {
 
     /// The work that is under way at the present position.
     pub(super) fn present_work(&mut self) -> Option<&mut Work> {
+        let (name, compensation) = self.present_step()?;
         let steps = &mut self.record.steps;
-        match self.record.position {
-            Position::Held => Some(steps.work(StepName::ReserveSeats)),
-            Position::Authorizing | Position::AwaitingAction => Some(steps.work(StepName::Pay)),
-            Position::Confirming => Some(steps.work(StepName::ConfirmReservation)),
-            Position::Capturing => Some(steps.work(StepName::Capture)),
-            Position::Voiding => Some(steps.compensation(StepName::Pay)),
-            Position::Refunding => Some(steps.compensation(StepName::Capture)),
-            Position::Freeing => Some(steps.compensation(StepName::ReserveSeats)),
-            Position::AwaitingToken | Position::Completed | Position::Compensated => None,
-        }
+        Some(if compensation { steps.compensation(name) } else { steps.work(name) })
     }
 }

@@ -1,5 +1,6 @@
 //! The life of purchases, step by step, and whatever happens at any of them.
 
+mod events;
 mod world;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -56,7 +57,9 @@ fn run(world: &mut World, steps: &[(Event, Fault)]) {
     let most = world.actions + ACTIONS_WITHOUT_FAULTS;
     while !world.purchase.has_ended() {
         if world.purchase.record().stuck {
-            world.purchase.resume(world.now);
+            let mut resumed = world.purchase.clone();
+            resumed.resume(world.now);
+            world.store(resumed);
         }
         world.act(Fault::None);
         assert_safe(world);
@@ -65,6 +68,7 @@ fn run(world: &mut World, steps: &[(Event, Fault)]) {
     world.deliver();
     assert_safe(world);
     assert_ended(world);
+    world.published.assert_tell_of(&world.purchase);
 }
 
 /// What is true at any time.

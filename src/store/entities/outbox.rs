@@ -1,7 +1,7 @@
 //! `outbox`: the events and steps of each commit, written in its transaction. A row has those of the revisions `seq` to
 //! `last_seq` of one aggregate, and the next row begins at `last_seq + 1`.
 //!
-//! There is no relation to `showtimes`: an aggregate is a showtime today, and other kinds of things will have events, too.
+//! There is no relation to `showtimes`: an aggregate is a showtime, a purchase or a refund.
 
 use sea_orm::entity::prelude::*;
 

@@ -29,6 +29,10 @@ pub struct Model {
     pub due_time: Option<ChronoDateTimeUtc>,
     /// Position and steps (see `rows/purchase.rs`).
     pub detail: Vec<u8>,
+    /// The last revision of its events; 0 if there is none. Only a write with events raises it.
+    pub event_revision: i64,
+    /// The time of that revision.
+    pub event_time: Option<ChronoDateTimeUtc>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -14,11 +14,9 @@ pub struct Model {
     pub create_time: ChronoDateTimeUtc,
     /// Who did it. Empty: a caller that was not authenticated.
     pub caller: String,
-    /// `resumed`, `settled_completed`, `settled_compensated`, `refund_resumed`, `refund_settled_done` or `refund_settled_failed`.
+    /// `resumed`, `settled_completed` or `settled_compensated`.
     pub action: String,
     pub note: String,
-    /// The refund that it is about. `None`: it is about the purchase.
-    pub refund_id: Option<Uuid>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -11,7 +11,7 @@ use sea_orm::{
 
 use crate::store::{
     deadline::bounded,
-    entities::{money_entry, payment, purchase},
+    entities::{money_entry, outbox, payment, purchase},
     errors::Error,
     transactions::Tx,
 };
@@ -41,6 +41,7 @@ pub(in crate::store) enum NewRows {
     Purchases(Vec<purchase::ActiveModel>),
     Payments(Vec<payment::ActiveModel>),
     Money(Vec<money_entry::ActiveModel>),
+    Outbox(Vec<outbox::ActiveModel>),
 }
 
 impl NewRows {
@@ -49,6 +50,7 @@ impl NewRows {
             Self::Purchases(rows) => rows.len(),
             Self::Payments(rows) => rows.len(),
             Self::Money(rows) => rows.len(),
+            Self::Outbox(rows) => rows.len(),
         }
     }
 
@@ -61,6 +63,7 @@ impl NewRows {
             (Self::Purchases(rows), Self::Purchases(more)) => rows.extend_from_slice(more),
             (Self::Payments(rows), Self::Payments(more)) => rows.extend_from_slice(more),
             (Self::Money(rows), Self::Money(more)) => rows.extend_from_slice(more),
+            (Self::Outbox(rows), Self::Outbox(more)) => rows.extend_from_slice(more),
             _ => return false,
         }
         true
@@ -71,6 +74,7 @@ impl NewRows {
             Self::Purchases(rows) => backend.build(&purchase::Entity::insert_many(rows).into_query()),
             Self::Payments(rows) => backend.build(&payment::Entity::insert_many(rows).into_query()),
             Self::Money(rows) => backend.build(&money_entry::Entity::insert_many(rows).into_query()),
+            Self::Outbox(rows) => backend.build(&outbox::Entity::insert_many(rows).into_query()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Positions in the feed for rows of the outbox, after their commit. Only Postgres needs them: on SQLite a trigger gives them.
 //!
 //! A revision is only written after the one before was committed, so that whatever a statement sees is a prefix of each
-//! showtime without gaps. Every row that is seen is given a position, whenever its transaction began. A pass leaves its
+//! aggregate without gaps. Nor is it earlier than the one before, so that the order of times is one of revisions, too. Every row that is seen is given a position, whenever its transaction began. A pass leaves its
 //! snapshot, and the next one finds what that snapshot did not see by the transactions' numbers. So it reads nothing else, also
 //! while a transaction stays open for long.
 
@@ -133,7 +133,7 @@ macro_rules! segment {
     };
 }
 
-/// Gives positions to these rows, in an order in which each showtime's are in theirs, and leaves the snapshot in which the
+/// Gives positions to these rows, in an order in which each aggregate's are in theirs, and leaves the snapshot in which the
 /// statement has seen them. The rows are sorted once: Postgres builds arrays in the order of a sorted subquery. The parts are
 /// materialized, because the sort by which they are counted would otherwise copy the whole arrays for each part.
 macro_rules! number {

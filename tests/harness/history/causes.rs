@@ -87,6 +87,19 @@ fn cause_of<'a>(event: &'a Event, step: &'a [Event]) -> Option<Cause<'a>> {
         | Payload::ShowtimeCancelled(_)
         | Payload::ReservationExpired(_)
         | Payload::ReservationPaying(_)
-        | Payload::SeatsReleased(_) => return None,
+        | Payload::SeatsReleased(_)
+        // Those of other aggregates.
+        | Payload::PurchaseStarted(_)
+        | Payload::PurchaseStepCompleted(_)
+        | Payload::PurchaseCompleted(_)
+        | Payload::PurchaseCompensated(_)
+        | Payload::PurchaseStuck(_)
+        | Payload::PaymentAuthorized(_)
+        | Payload::PaymentCompleted(_)
+        | Payload::PaymentDeclined(_)
+        | Payload::PaymentRefundStarted(_)
+        | Payload::PaymentRefunded(_)
+        | Payload::PaymentRefundFailed(_)
+        | Payload::PaymentRefundStuck(_) => return None,
     })
 }

@@ -145,6 +145,7 @@ impl ReplayedShowtime {
             Payload::RefundDue(_) => Err("the showtime is not created yet".to_owned()),
             Payload::SeatsBlocked(blocked) => self.block(blocked),
             Payload::SeatsUnblocked(unblocked) => self.unblock(unblocked),
+            other => Err(format!("an event of another aggregate: {other:?}")),
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
+use super::events::Published;
 use crate::domain::{
     ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
     money::{Currency, Money},
@@ -102,6 +103,8 @@ pub(super) struct World {
     pub(super) now: DateTime<Utc>,
     /// As it is stored.
     pub(super) purchase: Purchase,
+    /// The events of everything that was stored.
+    pub(super) published: Published,
     /// The payments at the gateway, by their keys.
     pub(super) charges: BTreeMap<String, Charge>,
     pub(super) seats: Seats,
@@ -153,6 +156,7 @@ impl World {
         let tokens = BTreeMap::from([(purchase.payments()[0].key(), token)]);
         Self {
             now,
+            published: Published::new(&purchase),
             purchase,
             tokens,
             charges: BTreeMap::new(),
@@ -200,7 +204,13 @@ impl World {
                 assert!(can || changed == before, "it changed: {changed:?}");
             }
         }
-        self.purchase = changed;
+        self.store(changed);
+    }
+
+    /// Stores the purchase, and what happened to it since it was stored last.
+    pub(super) fn store(&mut self, after: Purchase) {
+        self.published.add(&self.purchase, &after);
+        self.purchase = after;
     }
 
     /// Does what is to be done next, or lets the time pass.
@@ -208,7 +218,7 @@ impl World {
         self.now += TimeDelta::milliseconds(7);
         let mut held = self.purchase.clone();
         held.notice_time(self.now);
-        self.purchase = held.clone();
+        self.store(held.clone());
         let action = held.next_action(self.now);
         self.actions += u32::from(!matches!(action, Action::Wait(_) | Action::End));
         match action {
@@ -242,7 +252,7 @@ impl World {
                 Action::Confirm => Seats::Sold,
                 _ => Seats::Gone,
             };
-            self.purchase = after;
+            self.store(after);
         }
         if !matches!(fault, Fault::None | Fault::Twice | Fault::Refused) {
             self.take_over();
@@ -278,7 +288,7 @@ impl World {
             }
             Fault::Refused => {
                 after.refused("not so", now);
-                self.purchase = after;
+                self.store(after);
                 return;
             }
             Fault::Unknown => None,
@@ -308,7 +318,7 @@ impl World {
                 }
             }
         }
-        self.purchase = after;
+        self.store(after);
     }
 
     /// What the gateway does. `None`: it has never seen the payment.
@@ -342,7 +352,9 @@ impl World {
 
     fn take_over(&mut self) {
         if self.purchase.record().not_before.is_none() {
-            self.purchase.taken_over(self.now);
+            let mut taken = self.purchase.clone();
+            taken.taken_over(self.now);
+            self.store(taken);
         }
     }
 

@@ -152,6 +152,8 @@ fn rows(written: &Purchase) -> (purchase::Model, Vec<payment::Model>) {
         version: 1,
         due_time: None,
         detail: detail(written),
+        event_revision: 0,
+        event_time: None,
     };
     let payment = |payment: &Payment| payment::Model {
         payment_id: payment.payment_id.0,

@@ -1,0 +1,152 @@
+//! A purchase that is worked on here, and how it is stored: by itself, or together with a change of seats.
+//!
+//! What is stored last is kept beside the purchase as it is now. The events of a write are what lies between the two, so it does not
+//! matter in how many steps, and by whom, the purchase was changed in between.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::attempts;
+use crate::{
+    app::{App, Error, decisions::Decided},
+    domain::{
+        ids::PaymentId,
+        purchase::{Action, Purchase},
+        reservation::Reservation,
+        seating::Command,
+    },
+    ledger::Request,
+    store::{
+        MoneyEntry, PurchaseWrite, StoredPurchase, insert_entries,
+        outbox::{LastRevision, PurchaseEvents},
+        update_purchase,
+    },
+    telemetry::{metrics, trace_parent::TraceParent},
+};
+
+/// A purchase that pauses for longer is dropped from memory, and is taken again when it is due.
+pub(super) const NAP: TimeDelta = TimeDelta::seconds(2);
+
+/// A purchase that is worked on here.
+pub(super) struct Held {
+    pub(super) purchase: Purchase,
+    /// As it is stored.
+    stored: Purchase,
+    last_events: LastRevision,
+    fence: i64,
+    /// Whether the last payment was not stored yet.
+    pub(super) new_payment: bool,
+    /// Whether another task began, and may have been interrupted anywhere.
+    pub(super) taken_over: bool,
+    /// What it costs, for the books, once the seats are sold.
+    pub(super) sold: Option<Arc<Reservation>>,
+    trace: Option<TraceParent>,
+}
+
+impl Held {
+    pub(super) fn new(stored: &StoredPurchase, trace: Option<TraceParent>) -> Self {
+        let StoredPurchase { purchase, fence, last_events, .. } = stored;
+        Self {
+            purchase: purchase.clone(),
+            stored: purchase.clone(),
+            last_events: *last_events,
+            fence: *fence,
+            new_payment: false,
+            taken_over: false,
+            sold: None,
+            trace,
+        }
+    }
+
+    /// The events that lead from what is stored to this.
+    pub(super) fn events(&self, after: &Purchase, now: DateTime<Utc>) -> PurchaseEvents {
+        PurchaseEvents::between(&self.stored, after, self.last_events, now, self.trace)
+    }
+
+    /// It was stored as it is now.
+    fn was_stored(&mut self, last_events: LastRevision) {
+        (self.stored, self.last_events, self.new_payment) = (self.purchase.clone(), last_events, false);
+    }
+}
+
+impl App {
+    /// Stores a purchase. Returns whether it is still worked on here.
+    pub(super) async fn keep(&self, held: &mut Held, now: DateTime<Utc>) -> Result<bool, Error> {
+        self.keep_with(held, &[], now).await
+    }
+
+    /// The same, with money that moves.
+    pub(super) async fn keep_with(
+        &self,
+        held: &mut Held,
+        entries: &[(PaymentId, &str, MoneyEntry)],
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let write = self.write(held, now);
+        let last_events = write.events.last();
+        let written = self.0.store.write_purchase(&write, entries, now).await?;
+        if written {
+            held.was_stored(last_events);
+        }
+        self.noted(held);
+        Ok(written)
+    }
+
+    /// Makes a purchase due now, so that another instance takes it at once.
+    pub(super) async fn leave(&self, held: &Held, now: DateTime<Utc>) -> Result<(), Error> {
+        let write = PurchaseWrite { due: Some(now), ..self.write(held, now) };
+        self.0.store.write_purchase(&write, &[], now).await?;
+        Ok(())
+    }
+
+    /// Submits a command that commits together with the purchase as it is after it. If the command changes nothing, because that was
+    /// done before, the purchase is stored by itself. Returns the reservation, and whether the purchase is still worked on here.
+    pub(super) async fn decide_with(
+        &self,
+        held: &mut Held,
+        after: &Purchase,
+        entries: &[(PaymentId, &str, MoneyEntry)],
+        command: Command,
+    ) -> Result<(Arc<Reservation>, bool), Error> {
+        let (facts, now) = (&after.facts, self.0.clock.now());
+        let (due, events) = (self.due(after, now), held.events(after, now));
+        let last_events = events.last();
+        let mut rows =
+            update_purchase(&PurchaseWrite { purchase: after, fence: held.fence, due, new_payment: false, events });
+        rows.extend(insert_entries(after.total().currency, entries, now));
+        let step = attempts::of_command(&command);
+        let request = Request { companions: rows, trace: held.trace, ..Request::new(facts.showtime_id, command) };
+        let decided = self.decided(request, Some(facts.reservation_id)).await;
+        metrics::purchase_step(step, attempts::of_decision(&decided));
+        let Decided { reservation, changed } = decided?;
+        held.purchase = after.clone();
+        if !changed {
+            return Ok((reservation, self.keep_with(held, entries, now).await?));
+        }
+        held.was_stored(last_events);
+        self.noted(held);
+        Ok((reservation, true))
+    }
+
+    /// How a purchase is stored that is worked on here.
+    fn write<'a>(&self, held: &'a Held, now: DateTime<Utc>) -> PurchaseWrite<'a> {
+        let Held { purchase, fence, new_payment, .. } = held;
+        let (due, events) = (self.due(purchase, now), held.events(purchase, now));
+        PurchaseWrite { purchase, fence: *fence, due, new_payment: *new_payment, events }
+    }
+
+    /// From when on another instance may take a purchase that was just stored here.
+    pub(super) fn due(&self, purchase: &Purchase, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        match purchase.next_action(now) {
+            Action::End => None,
+            Action::Wait(until) if until - now > NAP => Some(until),
+            _ => Some(now + self.0.purchases.lease),
+        }
+    }
+
+    /// Says to those who wait that the purchase was stored.
+    fn noted(&self, held: &Held) {
+        self.0.purchases.changes.note(held.purchase.facts.purchase_id);
+    }
+}
