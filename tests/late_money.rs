@@ -311,7 +311,7 @@ async fn invalid_requests_are_refused_for_every_flaw(world: World) {
     let status = answer_to(&world, ConfirmReservationRequest { tender, ..wrong }).await.expect_err("all is wrong");
     assert_violates(
         &status,
-        &["reservation_id", "request_id", "customer_id", "tender.method", "tender.transaction_id"],
+        &["reservation_id", "request_id", "customer_id", "tender.method", "tender.transaction_id", "till"],
     );
     let nothing = Reservation { reservation_id: request_id(), ..Reservation::default() };
     let status = confirm_late(&world, &nothing, "card").await.expect_err("there is none");

@@ -267,7 +267,7 @@ async fn invalid_requests_are_refused_for_every_flaw(world: World) {
     }
     let many = ReleaseSeatsRequest { seats: vec![seats("A1")[0].clone(); 101], ..wrong };
     let status = world.reservations().release_seats(many).await.expect_err("all is wrong");
-    assert_violates(&status, &["reservation_id", "seats", "reason", "request_id"]);
+    assert_violates(&status, &["reservation_id", "seats", "reason", "request_id", "till"]);
 }
 
 #[tokio::test]

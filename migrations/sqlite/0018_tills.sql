@@ -4,7 +4,7 @@ ALTER TABLE payments ADD COLUMN tender TEXT;         -- the till's name for how 
 ALTER TABLE payments ADD COLUMN transaction_id TEXT; -- the till's name for the payment
 ALTER TABLE payments ADD COLUMN till TEXT;           -- empty if the till gave no name
 ALTER TABLE payments ADD COLUMN local_date TEXT;     -- where the cinema is; NULL: made of a sale from before there were purchases
-CREATE INDEX payments_by_till ON payments (till, local_date) WHERE till IS NOT NULL;
+CREATE INDEX payments_by_till ON payments (till, local_date, currency, method, tender) WHERE till IS NOT NULL;
 
 ALTER TABLE refunds ADD COLUMN till TEXT;            -- where it is paid out; NULL: by the gateway
 ALTER TABLE refunds ADD COLUMN local_date TEXT;      -- when it was paid out, where the cinema is

@@ -95,7 +95,7 @@ impl Audit {
             }
         }
         audit.stray_entries(store, report).await?;
-        audit.without_purchase = store.sales_without_purchase(None, MAX_COUNTED).await?.len() as u64;
+        audit.without_purchase = store.count_sales_without_purchase(MAX_COUNTED).await?;
         Ok(audit)
     }
 

@@ -1,5 +1,7 @@
 //! Sales that have no purchase yet, and what tills have taken and paid out.
 
+use std::collections::BTreeMap;
+
 use chrono::NaiveDate;
 use sea_orm::{
     ColumnTrait as _, EntityTrait as _, ExprTrait as _, JoinType, PartialModelTrait as _, QueryFilter as _,
@@ -39,6 +41,7 @@ pub struct TillSum {
     pub amount: Money,
 }
 
+/// The method, the tender, the currency, how many, and what they come to.
 type SumRow = (String, String, String, i64, i64);
 
 impl Store {
@@ -52,6 +55,20 @@ impl Store {
             let query = sales_without_purchase(of, limit).into_model::<ReservationRow>();
             let rows = pooled.read(query.all(pooled.connection)).await?;
             rows.into_iter().map(ReservationRow::reservation).collect()
+        })
+        .await
+    }
+
+    /// The number of sales that have no purchase, counted up to this limit.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn count_sales_without_purchase(&self, limit: u64) -> Result<u64, Error> {
+        read_named("count_sales_without_purchase", async {
+            let pooled = self.0.reads.acquire().await?;
+            let ids = without_purchase(None).select_only().column(reservation::Column::ReservationId).limit(limit);
+            let ids = ids.into_tuple::<sea_orm::prelude::Uuid>();
+            Ok(pooled.read(ids.all(pooled.connection)).await?.len() as u64)
         })
         .await
     }
@@ -80,11 +97,21 @@ impl Store {
         read_named("cash_up", async {
             let pooled = self.0.reads.acquire().await?;
             let taken = taken_at_till(till, local_date).into_tuple::<SumRow>();
-            let paid_out = paid_out_at_till(till, local_date).into_tuple::<SumRow>();
+            let paid_out = paid_out_at_till(till, local_date).into_tuple::<(String, String, String, i64)>();
             let taken = pooled.read(taken.all(pooled.connection)).await?;
-            let paid_out = pooled.read(paid_out.all(pooled.connection)).await?;
-            let sums = |rows: Vec<SumRow>| rows.into_iter().map(|row| sum(till, row)).collect::<Result<Vec<_>, _>>();
-            Ok((sums(taken)?, sums(paid_out)?))
+            let refunds = pooled.read(paid_out.all(pooled.connection)).await?;
+            // A till pays out seldom, so its refunds are summed up here.
+            let mut paid_out = BTreeMap::new();
+            for (method, tender, currency, minor) in refunds {
+                let sum: &mut (i64, i64) = paid_out.entry((currency, method, tender)).or_default();
+                *sum = (sum.0 + 1, sum.1 + minor);
+            }
+            let paid_out = paid_out.into_iter();
+            let paid_out = paid_out.map(|((currency, method, tender), (count, minor))| {
+                sum(till, (method, tender, currency, count, minor))
+            });
+            let taken = taken.into_iter().map(|row| sum(till, row)).collect::<Result<_, _>>()?;
+            Ok((taken, paid_out.collect::<Result<_, _>>()?))
         })
         .await
     }
@@ -101,13 +128,20 @@ fn sum(till: &str, (method_name, tender, currency, count, minor): SumRow) -> Res
 
 /// The query for sales that have no purchase.
 pub(super) fn sales_without_purchase(of: Option<ShowtimeId>, limit: u64) -> Select<reservation::Entity> {
-    let mut query = ReservationRow::select_cols(reservation::Entity::find().inner_join(showtime::Entity).select_only())
+    ReservationRow::select_cols(without_purchase(of).inner_join(showtime::Entity).select_only())
+        .order_by_asc(reservation::Column::ShowtimeId)
+        .order_by_asc(reservation::Column::ReservationId)
+        .limit(limit)
+}
+
+fn without_purchase(of: Option<ShowtimeId>) -> Select<reservation::Entity> {
+    let query = reservation::Entity::find()
         .filter(reservation::Column::ConfirmTime.is_not_null())
         .filter(reservation::Column::PurchaseId.is_null());
-    if let Some(id) = of {
-        query = query.filter(reservation::Column::ShowtimeId.eq(id.0));
+    match of {
+        Some(id) => query.filter(reservation::Column::ShowtimeId.eq(id.0)),
+        None => query,
     }
-    query.order_by_asc(reservation::Column::ShowtimeId).order_by_asc(reservation::Column::ReservationId).limit(limit)
 }
 
 /// The query for what a till has taken on a day.
@@ -124,9 +158,9 @@ pub(super) fn taken_at_till(till: &str, local_date: NaiveDate) -> Select<payment
         .filter(payment::Column::Till.eq(till))
         .filter(payment::Column::LocalDate.eq(local_date))
         .filter(payment::Column::State.is_in(taken.map(payment_state_name)))
+        .group_by(payment::Column::Currency)
         .group_by(payment::Column::Method)
         .group_by(payment::Column::Tender)
-        .group_by(payment::Column::Currency)
         .order_by_asc(payment::Column::Currency)
         .order_by_asc(payment::Column::Method)
         .order_by_asc(payment::Column::Tender)
@@ -145,15 +179,8 @@ pub(super) fn paid_out_at_till(till: &str, local_date: NaiveDate) -> Select<refu
         .select_only()
         .columns([payment::Column::Method, payment::Column::Tender, payment::Column::Currency]);
     query
-        .expr(refund::Column::RefundId.into_expr().count())
-        .expr(refund::Column::AmountMinor.into_expr().sum().cast_as("bigint"))
+        .column(refund::Column::AmountMinor)
         .filter(refund::Column::Till.eq(till))
         .filter(refund::Column::LocalDate.eq(local_date))
         .filter(refund::Column::State.eq(state_name(RefundState::Done)))
-        .group_by(payment::Column::Method)
-        .group_by(payment::Column::Tender)
-        .group_by(payment::Column::Currency)
-        .order_by_asc(payment::Column::Currency)
-        .order_by_asc(payment::Column::Method)
-        .order_by_asc(payment::Column::Tender)
 }

@@ -11,8 +11,8 @@ use std::{
 use boxoffice::{
     clock::{Clock, ManualClock},
     domain::{
-        ids::{AuditoriumId, RequestId, ReservationId, ShowtimeId},
-        reservation::{Reservation, State},
+        ids::{AuditoriumId, PurchaseId, RequestId, ReservationId, ShowtimeId},
+        reservation::{Record, Reservation, Sale, State},
         seat_index::{BadChoice, SeatIndex},
         seating::{Command, Decision, Refusal, Seating, ShowtimePlan},
         showtime::{self, NewShowtime, Standing},
@@ -263,10 +263,36 @@ impl<'a> OnStores<'a> {
             (self.showtime_id, self.run),
             "of another showtime: {reservation:?}"
         );
-        let mut converted = reservation.clone();
-        converted.reservation_id = ReservationId(Uuid::from_u128(id & u128::from(u64::MAX)));
-        converted.showtime_id = self.scenario.facts.showtime_id;
-        converted
+        let reservation_id = ReservationId(Uuid::from_u128(id & u128::from(u64::MAX)));
+        // A sale at a till is a purchase that has the id of the reservation.
+        let sale = |sale: &Sale| {
+            let at_till = sale.purchase_id == Some(PurchaseId::at_till(reservation.reservation_id));
+            let purchase_id = if at_till { Some(PurchaseId::at_till(reservation_id)) } else { sale.purchase_id };
+            Sale { purchase_id, ..sale.clone() }
+        };
+        let state = match reservation.state() {
+            State::Confirmed(sold) => State::Confirmed(sale(sold)),
+            State::Cancelled { at, sale: Some(sold) } => State::Cancelled { at: *at, sale: Some(sale(sold)) },
+            state => state.clone(),
+        };
+        let is_paying = matches!(state, State::Paying(_));
+        Reservation::restore(Record {
+            reservation_id,
+            showtime_id: self.scenario.facts.showtime_id,
+            customer_id: reservation.customer_id.clone(),
+            first_block: reservation.first_block,
+            currency: reservation.currency,
+            first_lines: reservation.first_lines.clone(),
+            amendment: reservation.amendment().cloned(),
+            create_time: reservation.create_time,
+            first_expire_time: reservation.first_expire_time,
+            expire_time: reservation.expire_time(),
+            state,
+            payment: reservation.payment().filter(|_| !is_paying),
+            refund_due: reservation.refund_due().cloned(),
+            first_revision: reservation.first_revision,
+            revision: reservation.revision(),
+        })
     }
 
     /// Returns the command with the database's ids.

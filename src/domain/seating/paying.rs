@@ -43,7 +43,7 @@ impl Seating {
         now: DateTime<Utc>,
     ) -> Result<Decision, Refusal> {
         match reservation.state() {
-            // Who abandons a purchase gives the seats up. To become a hold again would be of no use: its time may be over.
+            // The seats of a purchase that is given up are free. To become a hold again would be of no use: its time may be over.
             State::Paying(current) if current.purchase_id == purchase_id => {
                 let revision = self.revision + 1;
                 let ended = (**reservation).clone().stop_payment(now, revision).ok_or(Refusal::NotPaying)?;
@@ -66,7 +66,7 @@ impl Seating {
         purchase_id: PurchaseId,
         now: DateTime<Utc>,
     ) -> Result<Decision, Refusal> {
-        let is_of_purchase = reservation.purchase_id() == Some(purchase_id);
+        let is_of_purchase = reservation.payment().is_some_and(|payment| payment.purchase_id == purchase_id);
         match reservation.state() {
             State::Paying(_) if is_of_purchase => {
                 let sold = (**reservation).clone().confirm_paid(tender.cloned(), now, self.revision + 1);
