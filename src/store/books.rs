@@ -1,9 +1,9 @@
 //! The books: double entry of all money that moved.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{EntityTrait as _, QueryTrait as _, Set, sea_query::InsertStatement};
+use sea_orm::{ActiveModelTrait as _, EntityTrait as _, QueryTrait as _, sea_query::InsertStatement};
 
-use super::entities::money_entry;
+use super::{entities::money_entry, ledger::Companion, purchase_rows::Row};
 use crate::domain::{ids::PaymentId, money::Currency};
 
 /// Money that moves, of one account.
@@ -21,13 +21,32 @@ pub(super) fn insert_entries(
     entries: &[(PaymentId, impl AsRef<str>, MoneyEntry)],
     now: DateTime<Utc>,
 ) -> InsertStatement {
-    let row = |(payment_id, operation, entry): &(PaymentId, _, MoneyEntry)| money_entry::ActiveModel {
-        payment_id: Set(payment_id.0),
-        operation: Set(AsRef::<str>::as_ref(operation).to_owned()),
-        account: Set(entry.account.to_owned()),
-        currency: Set(currency.code().to_owned()),
-        minor: Set(entry.minor),
-        create_time: Set(now),
+    let rows = rows(currency, entries, now).into_iter();
+    let rows = rows.map(|row| money_entry::ActiveModel::from(row).reset_all());
+    money_entry::Entity::insert_many(rows).into_query()
+}
+
+/// The same as rows that are written together with others; none if there are no entries.
+pub(super) fn entry_rows(
+    currency: Currency,
+    entries: &[(PaymentId, impl AsRef<str>, MoneyEntry)],
+    now: DateTime<Utc>,
+) -> Option<Companion> {
+    (!entries.is_empty()).then(|| Companion::row(Row::Entries(rows(currency, entries, now).into())))
+}
+
+fn rows(
+    currency: Currency,
+    entries: &[(PaymentId, impl AsRef<str>, MoneyEntry)],
+    now: DateTime<Utc>,
+) -> Vec<money_entry::Model> {
+    let row = |(payment_id, operation, entry): &(PaymentId, _, MoneyEntry)| money_entry::Model {
+        payment_id: payment_id.0,
+        operation: AsRef::<str>::as_ref(operation).to_owned(),
+        account: entry.account.to_owned(),
+        currency: currency.code().to_owned(),
+        minor: entry.minor,
+        create_time: now,
     };
-    money_entry::Entity::insert_many(entries.iter().map(row)).into_query()
+    entries.iter().map(row).collect()
 }

@@ -22,6 +22,7 @@ mod reads;
 mod single;
 mod sqlite;
 mod text;
+mod together;
 mod transaction;
 mod writes;
 

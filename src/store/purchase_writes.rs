@@ -1,10 +1,11 @@
 //! How purchases and their payments are written: in the ledger's transactions, or in one of their own.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _,
-    QueryTrait as _, Set, StatementBuilder,
-    sea_query::{Expr, InsertStatement, UpdateStatement},
+    ConnectionTrait as _, StatementBuilder,
+    sea_query::{InsertStatement, UpdateStatement},
 };
 
 use super::{
@@ -13,8 +14,9 @@ use super::{
     errors::Error,
     handle::Store,
     ledger::Companion,
-    planted::{self, Bug},
+    purchase_rows::{PaymentRow, PurchaseRow, Row, insert_payment},
     request_key::RequestKey,
+    row_batches::Batched,
     rows::purchase::{detail, method_name, payment_state_name, state_name},
     transactions::Tx,
 };
@@ -40,35 +42,64 @@ pub struct PurchaseWrite<'a> {
 #[must_use]
 pub fn insert_purchase(purchase: &Purchase, key: &RequestKey, due: DateTime<Utc>) -> Vec<Companion> {
     let facts = &purchase.facts;
-    let row = purchase::ActiveModel {
-        purchase_id: Set(facts.purchase_id.0),
-        number: Set(facts.number.to_string()),
-        customer_id: Set(facts.customer_id.to_string()),
-        showtime_id: Set(facts.showtime_id.0),
-        reservation_id: Set(facts.reservation_id.0),
-        currency: Set(purchase.total().currency.code().to_owned()),
-        total_minor: Set(purchase.total().minor),
-        create_time: Set(facts.create_time),
-        request_id: Set(key.request_id.0),
-        caller: Set(key.caller.clone()),
-        fingerprint: Set(key.fingerprint.to_vec()),
-        state: Set(state_name(purchase.state()).to_owned()),
-        fence: Set(1),
-        version: Set(1),
-        due_time: Set(Some(due)),
-        detail: Set(detail(purchase)),
+    let row = purchase::Model {
+        purchase_id: facts.purchase_id.0,
+        number: facts.number.to_string(),
+        customer_id: facts.customer_id.to_string(),
+        showtime_id: facts.showtime_id.0,
+        reservation_id: facts.reservation_id.0,
+        currency: purchase.total().currency.code().to_owned(),
+        total_minor: purchase.total().minor,
+        create_time: facts.create_time,
+        request_id: key.request_id.0,
+        caller: key.caller.clone(),
+        fingerprint: key.fingerprint.to_vec(),
+        state: state_name(purchase.state()).to_owned(),
+        fence: 1,
+        version: 1,
+        due_time: Some(due),
+        detail: detail(purchase),
     };
-    let insert = purchase::Entity::insert(row).into_query();
     let payments = purchase.payments().iter().enumerate();
-    let payments = payments.map(|(at, payment)| Companion::insert(insert_payment(purchase, payment, at), 1));
-    std::iter::once(Companion::insert(insert, 1)).chain(payments).collect()
+    let payments = payments.map(|(at, payment)| Row::NewPayment(Arc::new(payment_row(purchase, payment, at))));
+    std::iter::once(Row::NewPurchase(Arc::new(row))).chain(payments).map(Companion::row).collect()
 }
 
 /// The same for a purchase that exists.
 #[must_use]
 pub fn update_purchase(write: &PurchaseWrite<'_>) -> Vec<Companion> {
-    let (update, payment) = statements(write);
-    companions(update, payment)
+    let PurchaseWrite { purchase, fence, due, new_payment } = write;
+    let row = Row::Purchase(Arc::new(changed(purchase, *fence, *due)));
+    std::iter::once(row).chain(changed_payment(purchase, *new_payment)).map(Companion::row).collect()
+}
+
+fn changed(purchase: &Purchase, fence: i64, due_time: Option<DateTime<Utc>>) -> PurchaseRow {
+    PurchaseRow {
+        purchase_id: purchase.facts.purchase_id.0,
+        fence,
+        total_minor: purchase.total().minor,
+        state: state_name(purchase.state()),
+        due_time,
+        detail: detail(purchase),
+    }
+}
+
+/// The row of the last payment, which may be new.
+fn changed_payment(purchase: &Purchase, is_new: bool) -> Option<Row> {
+    let (at, payment) = purchase.payments().iter().enumerate().next_back()?;
+    if is_new {
+        return Some(Row::NewPayment(Arc::new(payment_row(purchase, payment, at))));
+    }
+    let row = PaymentRow {
+        payment_id: payment.payment_id.0,
+        amount_minor: payment.amount.minor,
+        refunded_minor: payment.refunded_minor,
+        state: payment_state_name(payment.state),
+        token: payment.token.clone(),
+        decline_code: payment.decline_code.clone(),
+        process_time: payment.process_time,
+    };
+    Some(Row::Payment(Arc::new(row)))
 }
 
 /// The statements as rows that commit with a change of seats.
@@ -89,52 +120,32 @@ pub(super) enum PaymentWrite {
 /// What is written of a purchase and of its last payment.
 pub(super) fn statements(write: &PurchaseWrite<'_>) -> (UpdateStatement, Option<PaymentWrite>) {
     let PurchaseWrite { purchase, fence, due, new_payment } = write;
-    let fenced = (!planted::has(Bug::NoFence)).then(|| purchase::Column::Fence.eq(*fence));
-    let update = purchase::Entity::update_many()
-        .filter(purchase::Column::PurchaseId.eq(purchase.facts.purchase_id.0))
-        .filter(Condition::all().add_option(fenced))
-        .col_expr(purchase::Column::TotalMinor, Expr::value(purchase.total().minor))
-        .col_expr(purchase::Column::State, Expr::value(state_name(purchase.state())))
-        .col_expr(purchase::Column::Version, Expr::col(purchase::Column::Version).add(1))
-        .col_expr(purchase::Column::DueTime, Expr::value(*due))
-        .col_expr(purchase::Column::Detail, Expr::value(detail(purchase)))
-        .into_query();
-    let payment = purchase.payments().iter().enumerate().next_back().map(|(at, payment)| {
-        if *new_payment {
-            return PaymentWrite::Insert(Box::new(insert_payment(purchase, payment, at)));
-        }
-        let update = payment::Entity::update_many()
-            .filter(payment::Column::PaymentId.eq(payment.payment_id.0))
-            .col_expr(payment::Column::AmountMinor, Expr::value(payment.amount.minor))
-            .col_expr(payment::Column::RefundedMinor, Expr::value(payment.refunded_minor))
-            .col_expr(payment::Column::State, Expr::value(payment_state_name(payment.state)))
-            .col_expr(payment::Column::Token, Expr::value(payment.token.as_str()))
-            .col_expr(payment::Column::DeclineCode, Expr::value(payment.decline_code.as_str()))
-            .col_expr(payment::Column::ProcessTime, Expr::value(payment.process_time));
-        PaymentWrite::Update(Box::new(update.into_query()))
+    let payment = changed_payment(purchase, *new_payment).and_then(|row| match row {
+        Row::NewPayment(row) => Some(PaymentWrite::Insert(Box::new(insert_payment(&row)))),
+        Row::Payment(row) => Some(PaymentWrite::Update(Box::new(row.update()))),
+        Row::NewPurchase(_) | Row::Purchase(_) | Row::Entries(_) => None,
     });
-    (update, payment)
+    (changed(purchase, *fence, *due).update(), payment)
 }
 
-fn insert_payment(purchase: &Purchase, payment: &Payment, at: usize) -> InsertStatement {
-    let row = payment::ActiveModel {
-        payment_id: Set(payment.payment_id.0),
-        purchase_id: Set(purchase.facts.purchase_id.0),
-        ordinal: Set(i16::try_from(at).unwrap_or(i16::MAX)),
-        customer_id: Set(purchase.facts.customer_id.to_string()),
-        reservation_id: Set(purchase.facts.reservation_id.0),
-        method: Set(method_name(payment.method).to_owned()),
-        currency: Set(payment.amount.currency.code().to_owned()),
-        amount_minor: Set(payment.amount.minor),
-        create_time: Set(payment.create_time),
-        refunded_minor: Set(payment.refunded_minor),
-        state: Set(payment_state_name(payment.state).to_owned()),
-        token: Set(payment.token.clone()),
-        decline_code: Set(payment.decline_code.clone()),
-        process_time: Set(payment.process_time),
-        refund_version: Set(0),
-    };
-    payment::Entity::insert(row).into_query()
+fn payment_row(purchase: &Purchase, payment: &Payment, at: usize) -> payment::Model {
+    payment::Model {
+        payment_id: payment.payment_id.0,
+        purchase_id: purchase.facts.purchase_id.0,
+        ordinal: i16::try_from(at).unwrap_or(i16::MAX),
+        customer_id: purchase.facts.customer_id.to_string(),
+        reservation_id: purchase.facts.reservation_id.0,
+        method: method_name(payment.method).to_owned(),
+        currency: payment.amount.currency.code().to_owned(),
+        amount_minor: payment.amount.minor,
+        create_time: payment.create_time,
+        refunded_minor: payment.refunded_minor,
+        state: payment_state_name(payment.state).to_owned(),
+        token: payment.token.clone(),
+        decline_code: payment.decline_code.clone(),
+        process_time: payment.process_time,
+        refund_version: 0,
+    }
 }
 
 impl Store {
@@ -149,6 +160,14 @@ impl Store {
         entries: &[(PaymentId, &str, MoneyEntry)],
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
+        let rows =
+            update_purchase(write).into_iter().chain(books::entry_rows(write.purchase.total().currency, entries, now));
+        match self.0.purchase_rows.write(rows.collect(), || self.ledger_connection()).await {
+            Batched::Written => return Ok(true),
+            Batched::Unknown => return Err(Error::unknown("a commit of several purchases was not answered")),
+            // Alone, so that only the one suffers that is the cause.
+            Batched::NotWritten => {}
+        }
         self.run_transaction("write_purchase", async || {
             let tx = self.begin().await?;
             let (update, payment) = statements(write);

@@ -9,7 +9,7 @@ use sea_orm::{
     sea_query::{InsertStatement, UpdateStatement},
 };
 
-use crate::store::{deadline::bounded, errors::Error, transactions::Tx};
+use crate::store::{deadline::bounded, errors::Error, purchase_rows::Row, transactions::Tx};
 
 /// A statement that is executed in the ledger's transaction, before its commit.
 #[derive(Clone, Debug)]
@@ -23,6 +23,7 @@ pub struct Companion {
 enum Write {
     Insert(Box<InsertStatement>),
     Update(Box<UpdateStatement>),
+    Row(Row),
 }
 
 impl Companion {
@@ -39,10 +40,25 @@ impl Companion {
         Self { write: Write::Update(Box::new(statement)), rows }
     }
 
+    /// Writes rows that Postgres writes together with others of their kind.
+    pub(in crate::store) fn row(row: Row) -> Self {
+        let rows = row.count();
+        Self { write: Write::Row(row), rows }
+    }
+
+    /// The rows, if they can be written together with others.
+    pub(super) fn as_row(&self) -> Option<&Row> {
+        match &self.write {
+            Write::Row(row) => Some(row),
+            Write::Insert(_) | Write::Update(_) => None,
+        }
+    }
+
     pub(super) fn statement(&self, backend: DbBackend) -> Statement {
         match &self.write {
             Write::Insert(statement) => backend.build(&**statement),
             Write::Update(statement) => backend.build(&**statement),
+            Write::Row(row) => row.statement(backend),
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
     answers::encode,
     connection::{ConnectionSlot, LedgerConnector, PostgresTx, literal, query_error},
     lock::{LockWait, LockedShowtime, LockedShowtimes},
-    single,
+    single, together,
     writes::{Claim, LedgerWrites, expect_rows, stored_fingerprint},
 };
 use crate::{
@@ -76,7 +76,7 @@ pub(super) async fn begin(
 }
 
 /// The text of a statement, put together when it is first used.
-type Text = OnceLock<Arc<str>>;
+pub(super) type Text = OnceLock<Arc<str>>;
 
 static CANCEL: Text = Text::new();
 static LAPSE: Text = Text::new();
@@ -88,7 +88,7 @@ static ANSWERS: Text = Text::new();
 static ADVANCE: [Text; 16] = [const { Text::new() }; 16];
 
 /// A statement and its values.
-struct Sql {
+pub(super) struct Sql {
     /// Where the text is kept once it is complete.
     complete: &'static Text,
     /// The text so far. It stays empty where the complete one exists.
@@ -98,11 +98,11 @@ struct Sql {
 
 /// The number of a value that is bound.
 #[derive(Clone, Copy)]
-struct Bound(usize);
+pub(super) struct Bound(usize);
 
 /// An array that is bound: one column of the rows that are written.
 #[derive(Clone, Copy)]
-struct Column(Bound);
+pub(super) struct Column(Bound);
 
 impl Display for Bound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,11 +119,11 @@ impl Display for Column {
 }
 
 impl Sql {
-    fn new(complete: &'static Text) -> Self {
+    pub(super) fn new(complete: &'static Text) -> Self {
         Self { complete, text: String::new(), values: PgArguments::default() }
     }
 
-    fn add(&mut self, text: fmt::Arguments<'_>) {
+    pub(super) fn add(&mut self, text: fmt::Arguments<'_>) {
         if self.complete.get().is_none() {
             let _written = self.text.write_fmt(text);
         }
@@ -143,7 +143,7 @@ impl Sql {
     }
 
     /// Binds a column of these rows.
-    fn column<'v, R, V>(&mut self, rows: &'v [R], value: impl FnMut(&'v R) -> V) -> Result<Column, Error>
+    pub(super) fn column<'v, R, V>(&mut self, rows: &'v [R], value: impl FnMut(&'v R) -> V) -> Result<Column, Error>
     where
         Vec<V>: Encode<'v, Postgres> + Type<Postgres>,
     {
@@ -151,7 +151,7 @@ impl Sql {
     }
 
     /// Executes the statement, and returns the number of rows that it affected.
-    async fn execute(self, tx: &mut PostgresTx) -> Result<u64, Error> {
+    pub(super) async fn execute(self, tx: &mut PostgresTx) -> Result<u64, Error> {
         let text = self.complete.get_or_init(|| self.text.into());
         tx.execute_bound(Arc::clone(text), self.values).await
     }
@@ -204,7 +204,7 @@ async fn write(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> 
     } else if !writes.answers.is_empty() {
         write_answers(tx, writes).await?;
     }
-    for companion in &writes.companions {
+    for companion in together::write(tx, &writes.companions).await? {
         let rows = tx.execute(companion.statement(DbBackend::Postgres)).await?;
         expect_rows(rows, companion.rows(), "a row that goes with a change")?;
     }
