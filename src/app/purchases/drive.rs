@@ -312,6 +312,8 @@ impl App {
             Err(trouble @ Trouble::Differs { .. }) => held.purchase.stick(&trouble.to_string(), now),
         }
         let entries = match held.purchase.position() {
+            // That it is authorised commits with the sale of the seats. If that is interrupted, the gateway is asked again.
+            Position::Confirming => return Ok(true),
             Position::Completed => self.entries(held).await?,
             _ => Vec::new(),
         };
