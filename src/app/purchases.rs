@@ -201,7 +201,7 @@ impl App {
                 let until = self.pay_until(found.showtime_id, self.0.purchases.options.pay_time, now).await?;
                 purchase.payment_begun(total, until, now);
                 let command = Self::pay(&purchase, self.0.purchases.options.pay_time);
-                let rows = insert_purchase(&purchase, key, now + self.0.purchases.lease);
+                let rows = insert_purchase(&purchase, key, self.0.purchases.lease_end(now));
                 let request =
                     Request { companions: rows, trace: origin.trace, ..Request::new(found.showtime_id, command) };
                 let (held, _) = self.decided(request, Some(reservation_id)).await?;
@@ -218,7 +218,7 @@ impl App {
                 let command = Command::Reserve { reservation_id, customer_id: customer_id.clone(), wish };
                 let purchase =
                     Purchase::begin(facts(showtime_id, reservation_id), nothing, self.new_payment(payment, nothing));
-                let rows = insert_purchase(&purchase, key, now + self.0.purchases.lease);
+                let rows = insert_purchase(&purchase, key, self.0.purchases.lease_end(now));
                 let request = Request { companions: rows, trace: origin.trace, ..Request::new(showtime_id, command) };
                 self.decided(request, None).await?;
                 self.0.reservation_index.insert(reservation_id, showtime_id);
@@ -251,7 +251,7 @@ impl App {
             let permit = permit.map_err(|_| Error::Lost("the purchases have ended".to_owned()))?;
             let id = stored.purchase.facts.purchase_id;
             let seen = (stored.fence, Some(stored.version));
-            let Some(fence) = self.0.store.take_purchase(id, seen, now + self.0.purchases.lease).await? else {
+            let Some(fence) = self.0.store.take_purchase(id, seen, self.0.purchases.lease_end(now)).await? else {
                 continue;
             };
             let new_payment = changed.payments().len() > payments;

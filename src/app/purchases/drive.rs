@@ -88,7 +88,7 @@ impl App {
             };
             let now = self.0.clock.now();
             let Some(fence) =
-                self.0.store.take_purchase(due.purchase_id, (due.fence, None), now + self.0.purchases.lease).await?
+                self.0.store.take_purchase(due.purchase_id, (due.fence, None), self.0.purchases.lease_end(now)).await?
             else {
                 continue;
             };
@@ -355,7 +355,7 @@ impl App {
         match purchase.next_action(now) {
             Action::End => None,
             Action::Wait(until) if until - now > NAP => Some(until),
-            _ => Some(now + self.0.purchases.lease),
+            _ => Some(self.0.purchases.lease_end(now)),
         }
     }
 

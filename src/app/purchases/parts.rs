@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
@@ -21,6 +21,10 @@ const MAX_WATCHERS: usize = 1_000;
 const MAX_AWAITING: u64 = 20_000;
 /// How much longer a lease is than two calls of the gateway may take.
 const LEASE: Duration = Duration::from_secs(5);
+
+/// The ends of leases are multiples of so many seconds. Most writes of a purchase then leave `due_time` as it is, and with it all
+/// indexes of its row.
+const LEASE_STEP: i64 = 4;
 
 /// How purchases are paid for.
 #[derive(Clone)]
@@ -44,8 +48,8 @@ pub(in crate::app) struct Purchases {
     /// Payments that wait for their customer, as far as that was found here, so that a push of the gateway about any other one
     /// costs nothing.
     pub(in crate::app) awaiting: Cache<PaymentId, PurchaseId>,
-    /// How long after a write no other instance takes a purchase, unless the write names another time.
-    pub(in crate::app) lease: TimeDelta,
+    /// The least time after a write for which no other instance takes a purchase.
+    lease: TimeDelta,
 }
 
 impl Purchases {
@@ -60,6 +64,12 @@ impl Purchases {
             at_work: Arc::new(Semaphore::new(MAX_AT_WORK)),
             watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
         }
+    }
+
+    /// Until when no other instance takes a purchase that is written now, unless the write names another time.
+    pub(in crate::app) fn lease_end(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let end = now.checked_add_signed(self.lease).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        DateTime::from_timestamp((end.timestamp() / LEASE_STEP + 1) * LEASE_STEP, 0).unwrap_or(end)
     }
 
     /// Reports the purchases that are worked on here whenever metrics are read.
