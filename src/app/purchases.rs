@@ -15,7 +15,10 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tokio::time;
 
-use self::drive::Held;
+use self::{
+    changes::{Change, Settled, Waiter},
+    drive::Held,
+};
 use super::{Answer, App, Error, Origin, ReservationRef, ReservationView, errors::PurchaseRefusal};
 use crate::{
     domain::{
@@ -25,7 +28,7 @@ use crate::{
             Payment, PaymentMethod, PaymentState, Position, Purchase, PurchaseFacts, PurchaseNumber, PurchaseState,
         },
         refund::Refund,
-        reservation::{CustomerId, contains_card_number},
+        reservation::{CustomerId, Reservation, contains_card_number},
         seating::{Command, Wish},
         violations::Violations,
     },
@@ -103,14 +106,18 @@ impl App {
         let missing = || Violations::one("request_id", "is required: without it, a repeated request would buy twice");
         let key = origin.key.clone().ok_or_else(missing)?;
         check_token(&new.payment)?;
-        if let Some(found) = self.purchase_of(&key).await? {
+        if self.0.purchases.looks_up_first()
+            && let Some(found) = self.purchase_of(&key).await?
+        {
             return Ok(Answer { value: self.settled(found).await?, repeated: true });
         }
         let (app, origin) = (self.clone(), origin.clone());
-        let begun = self.detached(async move { app.begin_purchase(&origin, &key, new).await }).await?;
-        let repeated = matches!(begun, Begun::Before(_));
-        let (Begun::Now(stored) | Begun::Before(stored)) = begun;
-        Ok(Answer { value: self.settled(*stored).await?, repeated })
+        match self.detached(async move { app.begin_purchase(&origin, &key, new).await }).await? {
+            Begun::Now(stored, changes) => {
+                Ok(Answer { value: self.settled_since(*stored, changes).await?, repeated: false })
+            }
+            Begun::Before(stored) => Ok(Answer { value: self.settled(*stored).await?, repeated: true }),
+        }
     }
 
     /// Goes on with a purchase that waits for its customer.
@@ -158,7 +165,7 @@ impl App {
             permit.map_err(|_| store::Error::overloaded("this instance works on as many purchases as it may"))?;
         let first = Box::pin(self.first_commit(origin, key, new)).await;
         match first {
-            Ok(purchase) => {
+            Ok((purchase, made)) => {
                 let stored = StoredPurchase {
                     purchase,
                     refunds: Vec::new(),
@@ -166,19 +173,28 @@ impl App {
                     version: 1,
                     fingerprint: key.fingerprint.to_vec(),
                 };
-                self.work_on(Held::new(&stored, origin.trace), permit);
-                Ok(Begun::Now(Box::new(stored)))
+                let changes = self.0.purchases.changes.subscribe(stored.purchase.facts.purchase_id);
+                self.work_on(Held { made: Some(made), ..Held::new(&stored, origin.trace) }, permit);
+                Ok(Begun::Now(Box::new(stored), changes))
             }
-            // The same request may have come twice at once, and the other one was first and has the seats.
-            Err(error) if error.is_conflict() => match self.purchase_of(key).await? {
-                Some(found) => Ok(Begun::Before(Box::new(found))),
+            // The same request may have come before, and has the seats. The unique index of request ids stands behind that.
+            Err(error) => match self.purchase_of(key).await? {
+                Some(found) => {
+                    self.0.purchases.look_up_first();
+                    Ok(Begun::Before(Box::new(found)))
+                }
                 None => Err(error),
             },
-            Err(error) => Err(error),
         }
     }
 
-    async fn first_commit(&self, origin: &Origin, key: &RequestKey, new: NewPurchase) -> Result<Purchase, Error> {
+    /// Returns the purchase, and its reservation as it was decided.
+    async fn first_commit(
+        &self,
+        origin: &Origin,
+        key: &RequestKey,
+        new: NewPurchase,
+    ) -> Result<(Purchase, Arc<Reservation>), Error> {
         let now = self.0.clock.now();
         let NewPurchase { wanted, customer_id, payment, return_uri } = new;
         let (purchase_id, number) = (PurchaseId(self.0.clock.new_id()), self.new_number());
@@ -209,7 +225,7 @@ impl App {
                 if held.remaining_total() != total {
                     purchase.price_changed(now);
                 }
-                Ok(purchase)
+                Ok((purchase, held))
             }
             Wanted::Seats { showtime_id, wish } => {
                 let reservation_id = ReservationId(self.0.clock.new_id());
@@ -220,9 +236,9 @@ impl App {
                     Purchase::begin(facts(showtime_id, reservation_id), nothing, self.new_payment(payment, nothing));
                 let rows = insert_purchase(&purchase, key, self.0.purchases.lease_end(now));
                 let request = Request { companions: rows, trace: origin.trace, ..Request::new(showtime_id, command) };
-                self.decided(request, None).await?;
+                let (made, _) = self.decided(request, None).await?;
                 self.0.reservation_index.insert(reservation_id, showtime_id);
-                Ok(purchase)
+                Ok((purchase, made))
             }
         }
     }
@@ -274,21 +290,50 @@ impl App {
         }
     }
 
-    /// Waits until a purchase is not running any more, or for some seconds, and reads it again.
+    /// Waits until a purchase is not running any more, or for some seconds.
     async fn settled(&self, stored: StoredPurchase) -> Result<PurchaseView, Error> {
         let id = stored.purchase.facts.purchase_id;
-        let mut changes = self.0.purchases.changes.subscribe(id);
-        let mut stored = self.0.store.purchase(id).await?.unwrap_or(stored);
+        let changes = self.0.purchases.changes.subscribe(id);
+        let stored = self.0.store.purchase(id).await?.unwrap_or(stored);
+        self.settled_since(stored, changes).await
+    }
+
+    /// The same for a purchase of which every change since it was stored so has been noted.
+    async fn settled_since(&self, mut stored: StoredPurchase, mut changes: Waiter) -> Result<PurchaseView, Error> {
+        let id = stored.purchase.facts.purchase_id;
         let deadline = time::sleep(WAIT);
         tokio::pin!(deadline);
-        while stored.purchase.state() == PurchaseState::Running {
-            tokio::select! {
-                () = &mut deadline => break,
-                () = changes.changed() => {}
+        let mut is_late = false;
+        while stored.purchase.state() == PurchaseState::Running && !is_late {
+            let change = tokio::select! {
+                () = &mut deadline => Change::Unknown,
+                change = changes.next(stored.fence) => change,
+            };
+            is_late = deadline.is_elapsed();
+            match change {
+                Change::Runs if !is_late => {}
+                Change::Settled(settled) => return self.view_settled(stored, settled).await,
+                Change::Runs | Change::Unknown => stored = self.0.store.purchase(id).await?.unwrap_or(stored),
             }
-            stored = self.0.store.purchase(id).await?.unwrap_or(stored);
         }
         self.view_purchase(stored).await
+    }
+
+    /// A purchase that was stored by this process, with its reservation as it was sold by this process.
+    async fn view_settled(
+        &self,
+        stored: StoredPurchase,
+        Settled { purchase, sold }: Settled,
+    ) -> Result<PurchaseView, Error> {
+        let purchase = Arc::unwrap_or_clone(purchase);
+        let completed = purchase.state() == PurchaseState::Completed;
+        let Some((reservation, as_of)) = sold.filter(|_| completed) else {
+            return self.view_purchase(StoredPurchase { purchase, ..stored }).await;
+        };
+        let showtime_id = purchase.facts.showtime_id;
+        let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
+        let reservation = ReservationView { phase: reservation.phase(as_of), reservation, plan, as_of };
+        Ok(PurchaseView { purchase, refunds: stored.refunds, reservation })
     }
 
     fn new_payment(&self, PaymentChoice { method, token }: PaymentChoice, amount: Money) -> Payment {
@@ -315,8 +360,8 @@ impl App {
 
 /// A purchase whose first commit was made.
 enum Begun {
-    /// By this request.
-    Now(Box<StoredPurchase>),
+    /// By this request. Every change of it is noted here.
+    Now(Box<StoredPurchase>, Waiter),
     /// By the same request, which came before.
     Before(Box<StoredPurchase>),
 }

@@ -48,15 +48,20 @@ pub(super) struct Held {
     pub(super) new_payment: bool,
     /// Whether another task began, and may have been interrupted anywhere.
     pub(super) taken_over: bool,
-    /// What it costs, for the books, once the seats are sold.
-    sold: Option<Arc<Reservation>>,
-    trace: Option<TraceParent>,
+    /// The reservation as it was made here, so that it is not read.
+    pub(super) made: Option<Arc<Reservation>>,
+    /// The reservation once its seats were sold here.
+    pub(super) sold: Option<Sold>,
+    pub(super) trace: Option<TraceParent>,
 }
+
+/// A reservation whose seats were sold, and when that was decided.
+pub(super) type Sold = (Arc<Reservation>, DateTime<Utc>);
 
 impl Held {
     pub(super) fn new(stored: &StoredPurchase, trace: Option<TraceParent>) -> Self {
         let (purchase, fence) = (stored.purchase.clone(), stored.fence);
-        Self { purchase, fence, new_payment: false, taken_over: false, sold: None, trace }
+        Self { purchase, fence, new_payment: false, taken_over: false, made: None, sold: None, trace }
     }
 }
 
@@ -118,9 +123,9 @@ impl App {
         let work = async move {
             if let Err(error) = Box::pin(app.work(held)).await {
                 tracing::warn!(error = &error as &dyn StdError, purchase_id = %id, "a purchase pauses until it is due");
+                app.0.purchases.changes.note(id);
             }
             drop(permit);
-            app.0.purchases.changes.note(id);
         };
         drop(self.0.tasks.spawn(work));
     }
@@ -187,7 +192,11 @@ impl App {
     ) -> Result<bool, Error> {
         let written = self.0.store.write_purchase(&self.write(held, now), entries, now).await?;
         held.new_payment = false;
-        self.0.purchases.changes.note(held.purchase.facts.purchase_id);
+        if written {
+            self.0.purchases.changes.note_stored(held);
+        } else {
+            self.0.purchases.changes.note(held.purchase.facts.purchase_id);
+        }
         Ok(written)
     }
 
@@ -199,7 +208,7 @@ impl App {
     }
 
     /// Submits a command that commits together with the purchase as it is after it.
-    async fn decide_with(&self, held: &Held, after: &Purchase, command: Command) -> Result<Arc<Reservation>, Error> {
+    async fn decide_with(&self, held: &Held, after: &Purchase, command: Command) -> Result<Sold, Error> {
         let (facts, now) = (&held.purchase.facts, self.0.clock.now());
         let due = self.due(after, now);
         let rows = update_purchase(&PurchaseWrite { purchase: after, fence: held.fence, due, new_payment: false });
@@ -207,26 +216,24 @@ impl App {
         let request = Request { companions: rows, trace: held.trace, ..Request::new(facts.showtime_id, command) };
         let decided = self.decided(request, Some(facts.reservation_id)).await;
         metrics::purchase_step(step, attempts::of_decision(&decided));
-        Ok(decided?.0)
+        decided
     }
 
     /// The seats were held for the purchase, and their payment begins.
     async fn begin_payment(&self, held: &mut Held) -> Result<bool, Error> {
         let now = self.0.clock.now();
         let (showtime_id, span) = (held.purchase.facts.showtime_id, self.0.purchases.options.pay_time);
-        let found = self.0.store.reservation(held.purchase.facts.reservation_id, now).await?;
-        let found = found.ok_or_else(|| Error::no_reservation(held.purchase.facts.reservation_id))?.reservation;
-        let total = found.remaining_total();
+        let total = self.made(held, now).await?.remaining_total();
         let mut after = held.purchase.clone();
         after.payment_begun(total, self.pay_until(showtime_id, span, now).await?, now);
         match self.decide_with(held, &after, Self::pay(&after, span)).await {
-            Ok(reservation) => {
+            Ok((reservation, _)) => {
                 held.purchase = after;
                 if reservation.remaining_total() != total {
                     held.purchase.price_changed(now);
                     return self.keep(held, now).await;
                 }
-                self.noted(held);
+                self.0.purchases.changes.note_stored(held);
                 Ok(true)
             }
             Err(Error::Refused(refused)) => {
@@ -248,7 +255,7 @@ impl App {
         match self.decide_with(held, &after, Self::confirm_paid(&held.purchase)).await {
             Ok(sold) => {
                 (held.purchase, held.sold) = (after, Some(sold));
-                self.noted(held);
+                self.0.purchases.changes.note_stored(held);
                 Ok(true)
             }
             Err(Error::Refused(refused)) => {
@@ -357,28 +364,6 @@ impl App {
             Action::Wait(until) if until - now > NAP => Some(until),
             _ => Some(self.0.purchases.lease_end(now)),
         }
-    }
-
-    /// Says to those who wait that the purchase was stored.
-    fn noted(&self, held: &Held) {
-        self.0.purchases.changes.note(held.purchase.facts.purchase_id);
-    }
-
-    /// What the sale of a purchase adds to the books.
-    pub(super) async fn entries(&self, held: &Held) -> Result<Vec<(PaymentId, &'static str, MoneyEntry)>, Error> {
-        let Some(payment) = held.purchase.payment() else { return Ok(Vec::new()) };
-        let id = held.purchase.facts.reservation_id;
-        let sold = if let Some(sold) = &held.sold {
-            Arc::clone(sold)
-        } else {
-            let found = self.0.store.reservation(id, self.0.clock.now()).await?;
-            Arc::new(found.ok_or_else(|| Error::no_reservation(id))?.reservation)
-        };
-        let split = sold.lines().split();
-        let accounts =
-            [("gateway", split.total()), ("sales", -split.sales), ("fees", -split.fees), ("tax", -split.tax)];
-        let entries = accounts.into_iter().filter(|(_, minor)| *minor != 0);
-        Ok(entries.map(|(account, minor)| (payment.payment_id, "capture", MoneyEntry { account, minor })).collect())
     }
 }
 

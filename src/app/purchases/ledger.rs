@@ -4,16 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::gateway::method_name;
+use super::{drive::Held, gateway::method_name};
 use crate::{
     app::{App, Error, decisions::Accepted},
     domain::{
-        ids::{ReservationId, ShowtimeId},
+        ids::{PaymentId, ReservationId, ShowtimeId},
         purchase::Purchase,
         reservation::{Reservation, Tender},
         seating::{Command, Refusal},
     },
     ledger::Request,
+    store::MoneyEntry,
 };
 
 /// Why the ledger has given seats back that were sold by a purchase.
@@ -83,5 +84,32 @@ impl App {
         let until = now.checked_add_signed(delta(span));
         let never = DateTime::<Utc>::MIN_UTC;
         Ok(until.unwrap_or(never).min(closes.unwrap_or(never)))
+    }
+
+    /// The reservation whose payment is to begin, as it was made here, or as it is stored.
+    pub(super) async fn made(&self, held: &mut Held, now: DateTime<Utc>) -> Result<Arc<Reservation>, Error> {
+        if let Some(made) = held.made.take() {
+            return Ok(made);
+        }
+        let id = held.purchase.facts.reservation_id;
+        let found = self.0.store.reservation(id, now).await?;
+        Ok(Arc::new(found.ok_or_else(|| Error::no_reservation(id))?.reservation))
+    }
+
+    /// What the sale of a purchase adds to the books.
+    pub(super) async fn entries(&self, held: &Held) -> Result<Vec<(PaymentId, &'static str, MoneyEntry)>, Error> {
+        let Some(payment) = held.purchase.payment() else { return Ok(Vec::new()) };
+        let id = held.purchase.facts.reservation_id;
+        let sold = if let Some((sold, _)) = &held.sold {
+            Arc::clone(sold)
+        } else {
+            let found = self.0.store.reservation(id, self.0.clock.now()).await?;
+            Arc::new(found.ok_or_else(|| Error::no_reservation(id))?.reservation)
+        };
+        let split = sold.lines().split();
+        let accounts =
+            [("gateway", split.total()), ("sales", -split.sales), ("fees", -split.fees), ("tax", -split.tax)];
+        let entries = accounts.into_iter().filter(|(_, minor)| *minor != 0);
+        Ok(entries.map(|(account, minor)| (payment.payment_id, "capture", MoneyEntry { account, minor })).collect())
     }
 }

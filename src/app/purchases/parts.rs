@@ -1,6 +1,12 @@
 //! What purchases need of an instance.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
@@ -21,6 +27,10 @@ const MAX_WATCHERS: usize = 1_000;
 const MAX_AWAITING: u64 = 20_000;
 /// How much longer a lease is than two calls of the gateway may take.
 const LEASE: Duration = Duration::from_secs(5);
+
+/// Purchases that look up their request id first, after a request was repeated. Without that, a request that is repeated violates the
+/// unique index of request ids, and the ledger's batch is repeated request by request.
+const LOOKUPS: u32 = 256;
 
 /// The ends of leases are multiples of so many seconds. Most writes of a purchase then leave `due_time` as it is, and with it all
 /// indexes of its row.
@@ -50,6 +60,8 @@ pub(in crate::app) struct Purchases {
     pub(in crate::app) awaiting: Cache<PaymentId, PurchaseId>,
     /// The least time after a write for which no other instance takes a purchase.
     lease: TimeDelta,
+    /// Purchases left that look up their request id first.
+    lookups: AtomicU32,
 }
 
 impl Purchases {
@@ -60,6 +72,7 @@ impl Purchases {
             lease,
             awaiting,
             options,
+            lookups: AtomicU32::new(0),
             changes: Changes::default(),
             at_work: Arc::new(Semaphore::new(MAX_AT_WORK)),
             watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
@@ -70,6 +83,16 @@ impl Purchases {
     pub(in crate::app) fn lease_end(&self, now: DateTime<Utc>) -> DateTime<Utc> {
         let end = now.checked_add_signed(self.lease).unwrap_or(DateTime::<Utc>::MAX_UTC);
         DateTime::from_timestamp((end.timestamp() / LEASE_STEP + 1) * LEASE_STEP, 0).unwrap_or(end)
+    }
+
+    /// Whether a new purchase looks up its request id before it asks the ledger.
+    pub(super) fn looks_up_first(&self) -> bool {
+        self.lookups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// Some of the next purchases look up their request ids first, since one was repeated.
+    pub(super) fn look_up_first(&self) {
+        self.lookups.store(LOOKUPS, Ordering::Relaxed);
     }
 
     /// Reports the purchases that are worked on here whenever metrics are read.
