@@ -1,4 +1,4 @@
-//! Thousands of purchases that wait for the gateway, each in a call of its own, and ReserveSeats of others beside them.
+//! Thousands of purchases that wait for the gateway, each in a call of its own, and `ReserveSeats` of others beside them.
 
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ const RUNNING: &str = "SELECT 1 FROM purchases WHERE state <> 'completed'";
 
 /// What was measured in a round.
 pub(crate) struct Waiting {
-    /// ReserveSeats before there were any, beside them, and after they have ended.
+    /// `ReserveSeats` before there were any, beside them, and after they have ended.
     pub(crate) before: Outcome,
     pub(crate) beside: Outcome,
     pub(crate) after: Outcome,
@@ -95,13 +95,9 @@ async fn until_completed(deployment: &Deployment) {
 /// tables grow.
 pub(crate) fn ratios(rounds: &[Waiting]) -> Vec<Ratio> {
     let of = |field: fn(&Waiting) -> f64| median(rounds.iter().map(field).collect());
+    let beside = of(|round| 2.0 * round.beside.rate / (round.before.rate + round.after.rate));
     vec![
-        Ratio::at_least(
-            "reserve_beside_waiting",
-            of(|round| 2.0 * round.beside.rate / (round.before.rate + round.after.rate)),
-            0.9,
-            0.97,
-        ),
+        Ratio::at_least("reserve_beside_waiting", beside, 0.9, 0.97),
         Ratio::at_most("waiting_purchase_kib", of(|round| round.kib), 16.0, 8.0),
         Ratio::at_most("waiting_threads", of(|round| round.threads[1] - round.threads[0]), 0.0, 0.0),
         Ratio::at_most("waiting_transactions", of(|round| round.transactions as f64), 0.0, 0.0),
