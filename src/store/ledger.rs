@@ -20,6 +20,7 @@ mod lock;
 mod postgres;
 mod reads;
 mod single;
+mod sql;
 mod sqlite;
 mod text;
 mod together;

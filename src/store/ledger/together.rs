@@ -4,7 +4,7 @@
 use super::{
     companions::Companion,
     connection::PostgresTx,
-    postgres::{Sql, Text},
+    sql::{Sql, Text},
     writes::expect_rows,
 };
 use crate::store::{
