@@ -4,6 +4,7 @@ mod attempts;
 mod changes;
 mod drive;
 mod gateway;
+mod held;
 mod ledger;
 pub(super) mod parts;
 mod pushes;
@@ -16,8 +17,8 @@ use chrono::{DateTime, Utc};
 use tokio::time;
 
 use self::{
-    changes::{Change, Settled, Waiter},
-    drive::Held,
+    changes::Waiter,
+    held::{Decided, Held},
 };
 use super::{Answer, App, Error, Origin, ReservationRef, ReservationView, errors::PurchaseRefusal};
 use crate::{
@@ -28,7 +29,7 @@ use crate::{
             Payment, PaymentMethod, PaymentState, Position, Purchase, PurchaseFacts, PurchaseNumber, PurchaseState,
         },
         refund::Refund,
-        reservation::{CustomerId, Reservation, contains_card_number},
+        reservation::{CustomerId, contains_card_number},
         seating::{Command, Wish},
         violations::Violations,
     },
@@ -165,7 +166,7 @@ impl App {
             permit.map_err(|_| store::Error::overloaded("this instance works on as many purchases as it may"))?;
         let first = Box::pin(self.first_commit(origin, key, new)).await;
         match first {
-            Ok((purchase, made)) => {
+            Ok((purchase, decided)) => {
                 let stored = StoredPurchase {
                     purchase,
                     refunds: Vec::new(),
@@ -173,8 +174,11 @@ impl App {
                     version: 1,
                     fingerprint: key.fingerprint.to_vec(),
                 };
-                let changes = self.0.purchases.changes.subscribe(stored.purchase.facts.purchase_id);
-                self.work_on(Held { made: Some(made), ..Held::new(&stored, origin.trace) }, permit);
+                let changes = self.0.purchases.changes.subscribe(stored.purchase.facts.purchase_id).here();
+                let held = Held { reservation: Some(decided), ..Held::new(&stored, origin.trace) };
+                // Who waits gets the purchase as it is now, if nothing becomes of it in time.
+                self.0.purchases.changes.note_stored(&held);
+                self.work_on(held, permit);
                 Ok(Begun::Now(Box::new(stored), changes))
             }
             // The same request may have come before, and has the seats. The unique index of request ids stands behind that.
@@ -194,7 +198,7 @@ impl App {
         origin: &Origin,
         key: &RequestKey,
         new: NewPurchase,
-    ) -> Result<(Purchase, Arc<Reservation>), Error> {
+    ) -> Result<(Purchase, Decided), Error> {
         let now = self.0.clock.now();
         let NewPurchase { wanted, customer_id, payment, return_uri } = new;
         let (purchase_id, number) = (PurchaseId(self.0.clock.new_id()), self.new_number());
@@ -220,12 +224,12 @@ impl App {
                 let rows = insert_purchase(&purchase, key, self.0.purchases.lease_end(now));
                 let request =
                     Request { companions: rows, trace: origin.trace, ..Request::new(found.showtime_id, command) };
-                let (held, _) = self.decided(request, Some(reservation_id)).await?;
+                let decided = self.decided(request, Some(reservation_id)).await?;
                 // Between the read and the decision the seats may have been exchanged for dearer ones.
-                if held.remaining_total() != total {
+                if decided.0.remaining_total() != total {
                     purchase.price_changed(now);
                 }
-                Ok((purchase, held))
+                Ok((purchase, decided))
             }
             Wanted::Seats { showtime_id, wish } => {
                 let reservation_id = ReservationId(self.0.clock.new_id());
@@ -236,9 +240,9 @@ impl App {
                     Purchase::begin(facts(showtime_id, reservation_id), nothing, self.new_payment(payment, nothing));
                 let rows = insert_purchase(&purchase, key, self.0.purchases.lease_end(now));
                 let request = Request { companions: rows, trace: origin.trace, ..Request::new(showtime_id, command) };
-                let (made, _) = self.decided(request, None).await?;
+                let decided = self.decided(request, None).await?;
                 self.0.reservation_index.insert(reservation_id, showtime_id);
-                Ok((purchase, made))
+                Ok((purchase, decided))
             }
         }
     }
@@ -303,37 +307,34 @@ impl App {
         let id = stored.purchase.facts.purchase_id;
         let deadline = time::sleep(WAIT);
         tokio::pin!(deadline);
-        let mut is_late = false;
-        while stored.purchase.state() == PurchaseState::Running && !is_late {
-            let change = tokio::select! {
-                () = &mut deadline => Change::Unknown,
-                change = changes.next(stored.fence) => change,
+        let mut reservation = None;
+        while stored.purchase.state() == PurchaseState::Running {
+            let seen = tokio::select! {
+                () = &mut deadline => break,
+                seen = changes.next(stored.fence) => seen,
             };
-            is_late = deadline.is_elapsed();
-            match change {
-                Change::Runs if !is_late => {}
-                Change::Settled(settled) => return self.view_settled(stored, settled).await,
-                Change::Runs | Change::Unknown => stored = self.0.store.purchase(id).await?.unwrap_or(stored),
+            if let Some(seen) = seen {
+                (stored.purchase, reservation) = (Arc::unwrap_or_clone(seen.purchase), seen.reservation);
+            } else {
+                (stored, reservation) = (self.0.store.purchase(id).await?.unwrap_or(stored), None);
             }
         }
-        self.view_purchase(stored).await
+        match reservation {
+            Some(reservation) => self.view_decided(stored, reservation).await,
+            None => self.view_purchase(stored).await,
+        }
     }
 
-    /// A purchase that was stored by this process, with its reservation as it was sold by this process.
-    async fn view_settled(
+    /// A purchase with its reservation as it was decided here.
+    async fn view_decided(
         &self,
-        stored: StoredPurchase,
-        Settled { purchase, sold }: Settled,
+        StoredPurchase { purchase, refunds, .. }: StoredPurchase,
+        (reservation, as_of): Decided,
     ) -> Result<PurchaseView, Error> {
-        let purchase = Arc::unwrap_or_clone(purchase);
-        let completed = purchase.state() == PurchaseState::Completed;
-        let Some((reservation, as_of)) = sold.filter(|_| completed) else {
-            return self.view_purchase(StoredPurchase { purchase, ..stored }).await;
-        };
         let showtime_id = purchase.facts.showtime_id;
         let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
         let reservation = ReservationView { phase: reservation.phase(as_of), reservation, plan, as_of };
-        Ok(PurchaseView { purchase, refunds: stored.refunds, reservation })
+        Ok(PurchaseView { purchase, refunds, reservation })
     }
 
     fn new_payment(&self, PaymentChoice { method, token }: PaymentChoice, amount: Money) -> Payment {

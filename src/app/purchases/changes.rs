@@ -8,11 +8,8 @@ use std::{
 
 use tokio::{sync::watch, time};
 
-use super::drive::{Held, Sold};
-use crate::domain::{
-    ids::PurchaseId,
-    purchase::{Purchase, PurchaseState},
-};
+use super::held::{Decided, Held};
+use crate::domain::{ids::PurchaseId, purchase::Purchase};
 
 /// A change that another instance has made is found after this long.
 const POLL: Duration = Duration::from_millis(500);
@@ -25,17 +22,16 @@ pub(in crate::app) struct Changes(Arc<Mutex<HashMap<PurchaseId, watch::Sender<St
 #[derive(Clone, Default)]
 struct Stored {
     fence: i64,
-    /// `None` while it is running: nobody needs to see it then.
-    settled: Option<Settled>,
+    seen: Option<Seen>,
     /// Whether it may have changed since.
     is_old: bool,
 }
 
-/// A purchase that was stored and is not running any more.
+/// A purchase that was stored in this process, and its reservation as it was decided in this process.
 #[derive(Clone)]
-pub(super) struct Settled {
+pub(super) struct Seen {
     pub(super) purchase: Arc<Purchase>,
-    pub(super) sold: Option<Sold>,
+    pub(super) reservation: Option<Decided>,
 }
 
 /// Waits for changes of one purchase.
@@ -43,16 +39,8 @@ pub(in crate::app) struct Waiter {
     id: PurchaseId,
     changes: Changes,
     receiver: Option<watch::Receiver<Stored>>,
-}
-
-/// What a waiter has learnt.
-pub(super) enum Change {
-    /// The purchase is running, as it was stored in this process.
-    Runs,
-    /// It is not running any more.
-    Settled(Settled),
-    /// It may have changed, and has to be read.
-    Unknown,
+    /// Whether this process works on the purchase, so that no other one changes it for longer than anybody waits.
+    is_here: bool,
 }
 
 impl Changes {
@@ -60,7 +48,7 @@ impl Changes {
     pub(super) fn subscribe(&self, id: PurchaseId) -> Waiter {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = all.entry(id).or_default().subscribe();
-        Waiter { id, changes: self.clone(), receiver: Some(receiver) }
+        Waiter { id, changes: self.clone(), receiver: Some(receiver), is_here: false }
     }
 
     /// Says that a purchase may have changed.
@@ -75,11 +63,10 @@ impl Changes {
     pub(super) fn note_stored(&self, held: &Held) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = all.get(&held.purchase.facts.purchase_id) else { return };
-        let runs = held.purchase.state() == PurchaseState::Running;
-        let settled = (!runs).then(|| Settled { purchase: Arc::new(held.purchase.clone()), sold: held.sold.clone() });
+        let seen = Seen { purchase: Arc::new(held.purchase.clone()), reservation: held.reservation.clone() };
         sender.send_modify(|stored| {
             if stored.fence <= held.fence {
-                *stored = Stored { fence: held.fence, settled, is_old: false };
+                *stored = Stored { fence: held.fence, seen: Some(seen), is_old: false };
             }
         });
     }
@@ -93,16 +80,25 @@ impl Waiter {
         }
     }
 
-    /// Waits for what [`Self::changed`] waits for, and says what it was to those who have seen the purchase with this fence.
-    pub(super) async fn next(&mut self, fence: i64) -> Change {
-        let Some(receiver) = &mut self.receiver else { return Change::Unknown };
-        let Ok(Ok(())) = time::timeout(POLL, receiver.changed()).await else { return Change::Unknown };
+    /// A waiter for a purchase that this process works on. It does not look for changes that others have made.
+    pub(super) fn here(mut self) -> Self {
+        self.is_here = true;
+        self
+    }
+
+    /// Waits for what [`Self::changed`] waits for. Answers with the purchase if this process has stored it by this fence or a later
+    /// one; otherwise it has to be read.
+    pub(super) async fn next(&mut self, fence: i64) -> Option<Seen> {
+        let receiver = self.receiver.as_mut()?;
+        let changed = if self.is_here {
+            receiver.changed().await.is_ok()
+        } else {
+            matches!(time::timeout(POLL, receiver.changed()).await, Ok(Ok(())))
+        };
         let stored = receiver.borrow_and_update();
-        match &stored.settled {
-            _ if stored.is_old || stored.fence < fence => Change::Unknown,
-            Some(settled) => Change::Settled(settled.clone()),
-            None => Change::Runs,
-        }
+        let seen = stored.seen.clone().filter(|_| changed && !stored.is_old && stored.fence >= fence);
+        self.is_here &= seen.is_some();
+        seen
     }
 }
 

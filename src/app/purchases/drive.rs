@@ -9,24 +9,26 @@ use std::{error::Error as StdError, sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::{sync::OwnedSemaphorePermit, time};
 
-use super::attempts;
+use super::{
+    attempts,
+    held::{Decided, Held},
+};
 use crate::{
     app::{App, Error},
     background::{NextRun, Task},
     domain::{
         ids::PaymentId,
         purchase::{Action, GatewayAnswer, Position, Purchase},
-        reservation::Reservation,
         seating::{Command, Refusal},
     },
     ledger::Request,
     payments::{self, Trouble},
     store::{
-        self, MoneyEntry, PurchaseWrite, StoredPurchase,
+        self, MoneyEntry, PurchaseWrite,
         planted::{self, Bug},
         update_purchase,
     },
-    telemetry::{metrics, trace_parent::TraceParent},
+    telemetry::metrics,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -39,31 +41,6 @@ const STUCK_PERIOD: Duration = Duration::from_secs(5);
 const MAX_COUNTED: u64 = 1_000;
 /// How many of them are taken at once.
 const DUE_AT_ONCE: u64 = 256;
-
-/// A purchase that is worked on here.
-pub(super) struct Held {
-    pub(super) purchase: Purchase,
-    pub(super) fence: i64,
-    /// Whether the last payment was not stored yet.
-    pub(super) new_payment: bool,
-    /// Whether another task began, and may have been interrupted anywhere.
-    pub(super) taken_over: bool,
-    /// The reservation as it was made here, so that it is not read.
-    pub(super) made: Option<Arc<Reservation>>,
-    /// The reservation once its seats were sold here.
-    pub(super) sold: Option<Sold>,
-    pub(super) trace: Option<TraceParent>,
-}
-
-/// A reservation whose seats were sold, and when that was decided.
-pub(super) type Sold = (Arc<Reservation>, DateTime<Utc>);
-
-impl Held {
-    pub(super) fn new(stored: &StoredPurchase, trace: Option<TraceParent>) -> Self {
-        let (purchase, fence) = (stored.purchase.clone(), stored.fence);
-        Self { purchase, fence, new_payment: false, taken_over: false, made: None, sold: None, trace }
-    }
-}
 
 impl App {
     /// Looks for purchases that are due, and goes on with them, until the shutdown.
@@ -208,7 +185,7 @@ impl App {
     }
 
     /// Submits a command that commits together with the purchase as it is after it.
-    async fn decide_with(&self, held: &Held, after: &Purchase, command: Command) -> Result<Sold, Error> {
+    async fn decide_with(&self, held: &Held, after: &Purchase, command: Command) -> Result<Decided, Error> {
         let (facts, now) = (&held.purchase.facts, self.0.clock.now());
         let due = self.due(after, now);
         let rows = update_purchase(&PurchaseWrite { purchase: after, fence: held.fence, due, new_payment: false });
@@ -223,13 +200,14 @@ impl App {
     async fn begin_payment(&self, held: &mut Held) -> Result<bool, Error> {
         let now = self.0.clock.now();
         let (showtime_id, span) = (held.purchase.facts.showtime_id, self.0.purchases.options.pay_time);
-        let total = self.made(held, now).await?.remaining_total();
+        let total = self.reservation_of(held, now).await?.remaining_total();
         let mut after = held.purchase.clone();
         after.payment_begun(total, self.pay_until(showtime_id, span, now).await?, now);
         match self.decide_with(held, &after, Self::pay(&after, span)).await {
-            Ok((reservation, _)) => {
-                held.purchase = after;
-                if reservation.remaining_total() != total {
+            Ok(decided) => {
+                let paid = decided.0.remaining_total();
+                (held.purchase, held.reservation) = (after, Some(decided));
+                if paid != total {
                     held.purchase.price_changed(now);
                     return self.keep(held, now).await;
                 }
@@ -237,6 +215,7 @@ impl App {
                 Ok(true)
             }
             Err(Error::Refused(refused)) => {
+                held.reservation = None;
                 held.purchase.payment_not_begun(reason(&refused.why), now);
                 self.keep(held, now).await
             }
@@ -254,11 +233,12 @@ impl App {
         after.confirmed(now);
         match self.decide_with(held, &after, Self::confirm_paid(&held.purchase)).await {
             Ok(sold) => {
-                (held.purchase, held.sold) = (after, Some(sold));
+                (held.purchase, held.reservation) = (after, Some(sold));
                 self.0.purchases.changes.note_stored(held);
                 Ok(true)
             }
             Err(Error::Refused(refused)) => {
+                held.reservation = None;
                 held.purchase.not_confirmed(reason(&refused.why), now);
                 self.keep(held, now).await
             }
@@ -278,7 +258,7 @@ impl App {
         match self.decide_with(held, &after, Self::give_up(&held.purchase)).await {
             // If nothing was changed, because the reservation has ended before, the rows were not written either.
             Ok(_) | Err(Error::Refused(_)) => {
-                held.purchase = after;
+                (held.purchase, held.reservation) = (after, None);
                 self.keep(held, now).await
             }
             Err(error) => Err(error),
@@ -336,14 +316,15 @@ impl App {
         after.await_action(redirect_uri, until, now);
         match self.decide_with(held, &after, Self::pay(&after, span)).await {
             // If the time is the same as before, because the sale closes, nothing was changed and no row was written.
-            Ok(_) => {
-                held.purchase = after;
+            Ok(decided) => {
+                (held.purchase, held.reservation) = (after, Some(decided));
                 if let Some(payment) = held.purchase.payment() {
                     self.0.purchases.awaiting.insert(payment.payment_id, held.purchase.facts.purchase_id);
                 }
                 self.keep(held, now).await
             }
             Err(Error::Refused(refused)) => {
+                held.reservation = None;
                 held.purchase.not_payable(reason(&refused.why), now);
                 self.keep(held, now).await
             }

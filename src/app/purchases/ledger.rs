@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{drive::Held, gateway::method_name};
+use super::{gateway::method_name, held::Held};
 use crate::{
     app::{App, Error, decisions::Accepted},
     domain::{
@@ -86,10 +86,10 @@ impl App {
         Ok(until.unwrap_or(never).min(closes.unwrap_or(never)))
     }
 
-    /// The reservation whose payment is to begin, as it was made here, or as it is stored.
-    pub(super) async fn made(&self, held: &mut Held, now: DateTime<Utc>) -> Result<Arc<Reservation>, Error> {
-        if let Some(made) = held.made.take() {
-            return Ok(made);
+    /// The reservation of a purchase, as it was decided here last, or as it is stored.
+    pub(super) async fn reservation_of(&self, held: &Held, now: DateTime<Utc>) -> Result<Arc<Reservation>, Error> {
+        if let Some((reservation, _)) = &held.reservation {
+            return Ok(Arc::clone(reservation));
         }
         let id = held.purchase.facts.reservation_id;
         let found = self.0.store.reservation(id, now).await?;
@@ -99,13 +99,7 @@ impl App {
     /// What the sale of a purchase adds to the books.
     pub(super) async fn entries(&self, held: &Held) -> Result<Vec<(PaymentId, &'static str, MoneyEntry)>, Error> {
         let Some(payment) = held.purchase.payment() else { return Ok(Vec::new()) };
-        let id = held.purchase.facts.reservation_id;
-        let sold = if let Some((sold, _)) = &held.sold {
-            Arc::clone(sold)
-        } else {
-            let found = self.0.store.reservation(id, self.0.clock.now()).await?;
-            Arc::new(found.ok_or_else(|| Error::no_reservation(id))?.reservation)
-        };
+        let sold = self.reservation_of(held, self.0.clock.now()).await?;
         let split = sold.lines().split();
         let accounts =
             [("gateway", split.total()), ("sales", -split.sales), ("fees", -split.fees), ("tax", -split.tax)];

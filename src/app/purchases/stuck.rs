@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::{PurchaseRef, PurchaseView, attempts, drive::Held};
+use super::{PurchaseRef, PurchaseView, attempts, held::Held};
 use crate::{
     app::{App, Error, Origin, PageRequest, errors::PurchaseRefusal},
     domain::{
