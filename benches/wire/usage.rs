@@ -24,6 +24,13 @@ pub(crate) fn memory(process: u32) -> Memory {
     Memory { resident: field("VmRSS:"), anonymous: field("RssAnon:") }
 }
 
+/// The number of threads of a process; zero if the process does not exist.
+pub(crate) fn threads(process: u32) -> f64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let count = status.lines().find_map(|line| line.strip_prefix("Threads:")).unwrap_or_default();
+    count.trim().parse().unwrap_or_default()
+}
+
 /// Processor time that a process has used, in seconds: its own and the kernel's on its behalf.
 pub(crate) fn cpu_seconds(process: u32) -> f64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();

@@ -28,9 +28,12 @@ pub(super) struct Accepted {
 }
 
 /// A command about the reservation of a purchase that was accepted.
+#[derive(Clone)]
 pub(super) struct Decided {
     /// The reservation as it is afterwards.
     pub(super) reservation: Arc<Reservation>,
+    /// When that was decided.
+    pub(super) now: DateTime<Utc>,
     /// Whether the command changed something, so that its companions were written.
     pub(super) changed: bool,
 }

@@ -16,8 +16,8 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tokio::time;
 
-use self::{gateway::method_name, held::Held};
-use super::{Answer, App, Error, Origin, ReservationRef, ReservationView, errors::PurchaseRefusal};
+use self::{changes::Waiter, gateway::method_name, held::Held};
+use super::{Answer, App, Error, Origin, ReservationRef, ReservationView, decisions::Decided, errors::PurchaseRefusal};
 use crate::{
     clock::Clock,
     domain::{
@@ -124,14 +124,18 @@ impl App {
         let missing = || Violations::one("request_id", "is required: without it, a repeated request would buy twice");
         let key = origin.key.clone().ok_or_else(missing)?;
         check_token(&new.payment)?;
-        if let Some(found) = self.purchase_of(&key).await? {
+        if self.0.purchases.looks_up_first()
+            && let Some(found) = self.purchase_of(&key).await?
+        {
             return Ok(Answer { value: self.settled(found).await?, repeated: true });
         }
         let (app, origin) = (self.clone(), origin.clone());
-        let begun = self.detached(async move { app.begin_purchase(&origin, &key, new).await }).await?;
-        let repeated = matches!(begun, Begun::Before(_));
-        let (Begun::Now(stored) | Begun::Before(stored)) = begun;
-        Ok(Answer { value: self.settled(*stored).await?, repeated })
+        match self.detached(async move { app.begin_purchase(&origin, &key, new).await }).await? {
+            Begun::Now(stored, changes) => {
+                Ok(Answer { value: self.settled_since(*stored, changes).await?, repeated: false })
+            }
+            Begun::Before(stored) => Ok(Answer { value: self.settled(*stored).await?, repeated: true }),
+        }
     }
 
     /// Goes on with a purchase that waits for its customer.
@@ -183,7 +187,7 @@ impl App {
             permit.map_err(|_| store::Error::overloaded("this instance works on as many purchases as it may"))?;
         let first = Box::pin(self.first_commit(origin, key, new)).await;
         match first {
-            Ok((purchase, price_has_changed)) => {
+            Ok((purchase, decided, price_has_changed)) => {
                 let stored = StoredPurchase {
                     last_events: LastRevision::of_new(&purchase),
                     purchase,
@@ -192,29 +196,36 @@ impl App {
                     version: 1,
                     fingerprint: key.fingerprint.to_vec(),
                 };
+                let changes = self.0.purchases.changes.subscribe(stored.purchase.facts.purchase_id).here();
                 let mut held = Held::new(&stored, origin.trace);
+                held.reservation = Some(decided);
+                // Who waits gets the purchase as it is now, if nothing becomes of it in time.
+                self.0.purchases.changes.note_stored(&held);
                 if price_has_changed {
                     held.purchase.price_changed(self.0.clock.now());
                 }
                 self.work_on(held, permit);
-                Ok(Begun::Now(Box::new(stored)))
+                Ok(Begun::Now(Box::new(stored), changes))
             }
-            // The same request may have come twice at once, and the other one was first and has the seats.
-            Err(error) if error.is_conflict() => match self.purchase_of(key).await? {
-                Some(found) => Ok(Begun::Before(Box::new(found))),
+            // The same request may have come before, and has the seats. The unique index of request ids stands behind that.
+            Err(error) => match self.purchase_of(key).await? {
+                Some(found) => {
+                    self.0.purchases.look_up_first();
+                    Ok(Begun::Before(Box::new(found)))
+                }
                 None => Err(error),
             },
-            Err(error) => Err(error),
         }
     }
 
-    /// Makes the first commit of a purchase. Returns the purchase as it is stored, and whether its seats cost something else by then.
+    /// Makes the first commit of a purchase. Returns the purchase as it is stored, its reservation as it was decided, and whether its
+    /// seats cost something else by then.
     async fn first_commit(
         &self,
         origin: &Origin,
         key: &RequestKey,
         new: NewPurchase,
-    ) -> Result<(Purchase, bool), Error> {
+    ) -> Result<(Purchase, Decided, bool), Error> {
         let now = self.0.clock.now();
         let NewPurchase { wanted, customer_id, payment, return_uri } = new;
         let new_id = || self.0.clock.new_id();
@@ -248,12 +259,13 @@ impl App {
                 purchase.payment_begun(total, until, now);
                 let command = Self::pay(&purchase, self.0.purchases.options.pay_time);
                 let events = PurchaseEvents::of_new(&purchase, origin.trace);
-                let rows = insert_purchase(&purchase, Some(key), Some(now + self.0.purchases.lease), &events);
+                let rows = insert_purchase(&purchase, Some(key), Some(self.0.purchases.lease_end(now)), &events);
                 let request =
                     Request { companions: rows, trace: origin.trace, ..Request::new(found.showtime_id, command) };
-                let held = self.decided(request, Some(reservation_id)).await?.reservation;
+                let decided = self.decided(request, Some(reservation_id)).await?;
                 // Between the read and the decision the seats may have been exchanged for dearer ones.
-                Ok((purchase, held.remaining_total() != total))
+                let price_has_changed = decided.reservation.remaining_total() != total;
+                Ok((purchase, decided, price_has_changed))
             }
             Wanted::Seats { showtime_id, wish } => {
                 let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
@@ -262,11 +274,11 @@ impl App {
                 let payment = self.new_payment(payment_id, payment, nothing, Some(&*plan));
                 let purchase = Purchase::begin(facts(showtime_id, reservation_id), nothing, payment);
                 let events = PurchaseEvents::of_new(&purchase, origin.trace);
-                let rows = insert_purchase(&purchase, Some(key), Some(now + self.0.purchases.lease), &events);
+                let rows = insert_purchase(&purchase, Some(key), Some(self.0.purchases.lease_end(now)), &events);
                 let request = Request { companions: rows, trace: origin.trace, ..Request::new(showtime_id, command) };
-                self.decided(request, None).await?;
+                let decided = self.decided(request, None).await?;
                 self.0.reservation_index.insert(reservation_id, showtime_id);
-                Ok((purchase, false))
+                Ok((purchase, decided, false))
             }
         }
     }
@@ -296,7 +308,7 @@ impl App {
             let permit = permit.map_err(|_| Error::Lost("the purchases have ended".to_owned()))?;
             let id = stored.purchase.facts.purchase_id;
             let seen = (stored.fence, Some(stored.version));
-            let Some(fence) = self.0.store.take_purchase(id, seen, now + self.0.purchases.lease).await? else {
+            let Some(fence) = self.0.store.take_purchase(id, seen, self.0.purchases.lease_end(now)).await? else {
                 continue;
             };
             stored.fence = fence;
@@ -320,21 +332,47 @@ impl App {
         }
     }
 
-    /// Waits until a purchase is not running any more, or for some seconds, and reads it again.
+    /// Waits until a purchase is not running any more, or for some seconds.
     async fn settled(&self, stored: StoredPurchase) -> Result<PurchaseView, Error> {
         let id = stored.purchase.facts.purchase_id;
-        let mut changes = self.0.purchases.changes.subscribe(id);
-        let mut stored = self.0.store.purchase(id).await?.unwrap_or(stored);
+        let changes = self.0.purchases.changes.subscribe(id);
+        let stored = self.0.store.purchase(id).await?.unwrap_or(stored);
+        self.settled_since(stored, changes).await
+    }
+
+    /// The same for a purchase of which every change since it was stored so has been noted.
+    async fn settled_since(&self, mut stored: StoredPurchase, mut changes: Waiter) -> Result<PurchaseView, Error> {
+        let id = stored.purchase.facts.purchase_id;
         let deadline = time::sleep(WAIT);
         tokio::pin!(deadline);
+        let mut reservation = None;
         while stored.purchase.state() == PurchaseState::Running {
-            tokio::select! {
+            let seen = tokio::select! {
                 () = &mut deadline => break,
-                () = changes.changed() => {}
+                seen = changes.next(stored.fence) => seen,
+            };
+            if let Some(seen) = seen {
+                (stored.purchase, reservation) = (Arc::unwrap_or_clone(seen.purchase), seen.reservation);
+            } else {
+                (stored, reservation) = (self.0.store.purchase(id).await?.unwrap_or(stored), None);
             }
-            stored = self.0.store.purchase(id).await?.unwrap_or(stored);
         }
-        self.view_purchase(stored).await
+        match reservation {
+            Some(reservation) => self.view_decided(stored, reservation).await,
+            None => self.view_purchase(stored).await,
+        }
+    }
+
+    /// A purchase with its reservation as it was decided here.
+    async fn view_decided(
+        &self,
+        StoredPurchase { purchase, refunds, .. }: StoredPurchase,
+        Decided { reservation, now: as_of, .. }: Decided,
+    ) -> Result<PurchaseView, Error> {
+        let showtime_id = purchase.facts.showtime_id;
+        let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
+        let reservation = ReservationView { phase: reservation.phase(as_of), reservation, plan, as_of };
+        Ok(PurchaseView { purchase, refunds, reservation })
     }
 
     fn new_payment(
@@ -378,8 +416,8 @@ pub(super) fn random_number(clock: &Clock) -> PurchaseNumber {
 
 /// A purchase whose first commit was made.
 enum Begun {
-    /// By this request.
-    Now(Box<StoredPurchase>),
+    /// By this request. Every change of it is noted here.
+    Now(Box<StoredPurchase>, Waiter),
     /// By the same request, which came before.
     Before(Box<StoredPurchase>),
 }

@@ -102,7 +102,8 @@ impl OpenFiles {
 fn reserve(config: &Config) -> u64 {
     let admin = config.http.admin_listen.address().map_or(0, |_| admin::MAX_CONNECTIONS as u64);
     let writers = match config.database.location() {
-        DatabaseLocation::Postgres(_) => config.seats.ledger_writers.into(),
+        // One more connection writes purchases.
+        DatabaseLocation::Postgres(_) => u64::from(config.seats.ledger_writers) + 1,
         DatabaseLocation::Sqlite(_) => 0,
     };
     let redis = config.cache.redis_url.as_ref().map_or(0, |_| REDIS);

@@ -1,13 +1,8 @@
 //! The books: double entry of all money that moved.
 
-use chrono::{DateTime, Utc};
-use sea_orm::Set;
-
-use super::{
-    entities::money_entry,
-    ledger::{Companion, NewRows},
-};
+use super::{entities::money_entry, ledger::Companion, purchase_rows::Row};
 use crate::domain::{ids::PaymentId, money::Currency};
+use chrono::{DateTime, Utc};
 
 /// Money that moves, of one account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +23,13 @@ pub fn insert_entries(
     if entries.is_empty() {
         return None;
     }
-    let row = |(payment_id, operation, entry): &(PaymentId, _, MoneyEntry)| money_entry::ActiveModel {
-        payment_id: Set(payment_id.0),
-        operation: Set(AsRef::<str>::as_ref(operation).to_owned()),
-        account: Set(entry.account.to_owned()),
-        currency: Set(currency.code().to_owned()),
-        minor: Set(entry.minor),
-        create_time: Set(now),
+    let row = |(payment_id, operation, entry): &(PaymentId, _, MoneyEntry)| money_entry::Model {
+        payment_id: payment_id.0,
+        operation: AsRef::<str>::as_ref(operation).to_owned(),
+        account: entry.account.to_owned(),
+        currency: currency.code().to_owned(),
+        minor: entry.minor,
+        create_time: now,
     };
-    Some(Companion::rows_of(NewRows::Money(entries.iter().map(row).collect())))
+    Some(Companion::row(Row::Entries(entries.iter().map(row).collect())))
 }

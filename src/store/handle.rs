@@ -9,6 +9,7 @@ use super::{
     migrations,
     pools::{self, Options, Pool, Pools},
     reader::Reader,
+    row_batches::RowBatches,
     transactions::{self, Tx},
 };
 use crate::background::Nudge;
@@ -24,6 +25,8 @@ pub(super) struct Inner {
     pub(super) writes: Pool,
     /// The connections of the ledger's transactions.
     pub(super) ledger: LedgerPool,
+    /// Writes of purchases that change no seats.
+    pub(super) purchase_rows: RowBatches,
     pub(super) caches: Caches,
     pub(super) reader: Reader,
     pub(super) events_written: Nudge,
@@ -51,6 +54,7 @@ impl Store {
             reads,
             writes,
             ledger,
+            purchase_rows: RowBatches::default(),
             caches,
             reader,
             events_written: Nudge::default(),

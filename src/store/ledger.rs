@@ -20,14 +20,15 @@ mod lock;
 mod postgres;
 mod reads;
 mod single;
+mod sql;
 mod sqlite;
 mod text;
+mod together;
 mod transaction;
 mod writes;
 
 pub use answers::StoredAnswer;
 pub use companions::Companion;
-pub(super) use companions::NewRows;
 pub use lock::{LockWait, LockedShowtime, LockedShowtimes};
 pub use positions::Pass;
 pub use reads::{LedgerStanding, PriorReservation};

@@ -71,7 +71,7 @@ pub(super) async fn showtime_created(tx: &Tx, showtime: &Showtime, trace: Option
 }
 
 /// The row of one revision of an aggregate.
-fn row(
+pub(in crate::store) fn row(
     aggregate: Uuid,
     revision: i64,
     time: DateTime<Utc>,

@@ -1,21 +1,21 @@
 //! How purchases and their payments are written: in the ledger's transactions, or in one of their own. Their events are written
 //! with them.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
-use sea_orm::{
-    ColumnTrait as _, Condition, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryTrait as _, Set,
-    sea_query::{Expr, UpdateStatement},
-};
 
 use super::{
     books::{MoneyEntry, insert_entries},
     entities::{payment, purchase},
     errors::Error,
     handle::Store,
-    ledger::{Companion, NewRows},
+    ledger::Companion,
     outbox::{LastRevision, PurchaseEvents},
     planted::{self, Bug},
+    purchase_rows::{PaymentRow, PurchaseRow, Row},
     request_key::RequestKey,
+    row_batches::Batched,
     rows::purchase::{detail, method_name, payment_state_name, state_name},
 };
 use crate::domain::{
@@ -56,109 +56,102 @@ pub fn insert_purchase(
         Some(key) => (key.request_id.0, key.caller.clone(), key.fingerprint.to_vec()),
         None => (facts.purchase_id.0, SALE_CALLER.to_owned(), Vec::new()),
     };
-    let row = purchase::ActiveModel {
-        purchase_id: Set(facts.purchase_id.0),
-        number: Set(facts.number.to_string()),
-        customer_id: Set(facts.customer_id.to_string()),
-        showtime_id: Set(facts.showtime_id.0),
-        reservation_id: Set(facts.reservation_id.0),
-        currency: Set(purchase.total().currency.code().to_owned()),
-        total_minor: Set(purchase.total().minor),
-        create_time: Set(facts.create_time),
-        request_id: Set(request_id),
-        caller: Set(caller),
-        fingerprint: Set(fingerprint),
-        state: Set(state_name(purchase.state()).to_owned()),
-        fence: Set(1),
-        version: Set(1),
-        due_time: Set(due),
-        detail: Set(detail(purchase)),
-        event_revision: Set(number),
-        event_time: Set(time),
+    let row = purchase::Model {
+        purchase_id: facts.purchase_id.0,
+        number: facts.number.to_string(),
+        customer_id: facts.customer_id.to_string(),
+        showtime_id: facts.showtime_id.0,
+        reservation_id: facts.reservation_id.0,
+        currency: purchase.total().currency.code().to_owned(),
+        total_minor: purchase.total().minor,
+        create_time: facts.create_time,
+        request_id,
+        caller,
+        fingerprint,
+        state: state_name(purchase.state()).to_owned(),
+        fence: 1,
+        version: 1,
+        due_time: due,
+        detail: detail(purchase),
+        event_revision: number,
+        event_time: time,
     };
     let payments = purchase.payments().iter().enumerate();
-    let payments = payments.map(|(at, payment)| payment_row(purchase, payment, at)).collect();
-    let rows = [NewRows::Purchases(vec![row]), NewRows::Payments(payments)];
-    rows.into_iter().chain(events.row().map(|row| NewRows::Outbox(vec![row]))).map(Companion::rows_of).collect()
+    let payments = payments.map(|(at, payment)| Row::NewPayment(Arc::new(payment_row(purchase, payment, at))));
+    let rows = std::iter::once(Row::NewPurchase(Arc::new(row))).chain(payments).chain(events.row().map(Row::Events));
+    rows.map(Companion::row).collect()
 }
 
 /// The same for a purchase that exists.
 #[must_use]
 pub fn update_purchase(write: &PurchaseWrite<'_>) -> Vec<Companion> {
-    with_payment(update(write), write)
+    let row = changed(write);
+    with_payment(Companion::row(Row::Purchase(Arc::new(row))), write)
+}
+
+/// What is written of a purchase.
+pub(super) fn changed(PurchaseWrite { purchase, fence, due, events, .. }: &PurchaseWrite<'_>) -> PurchaseRow {
+    PurchaseRow {
+        purchase_id: purchase.facts.purchase_id.0,
+        fence: *fence,
+        total_minor: purchase.total().minor,
+        state: state_name(purchase.state()),
+        due_time: *due,
+        detail: detail(purchase),
+        last_events: (!events.is_empty()).then(|| events.last()),
+    }
+}
+
+/// The row of the last payment, which may be new.
+fn changed_payment(purchase: &Purchase, is_new: bool) -> Option<Row> {
+    let (at, payment) = purchase.payments().iter().enumerate().next_back()?;
+    if is_new {
+        return Some(Row::NewPayment(Arc::new(payment_row(purchase, payment, at))));
+    }
+    let row = PaymentRow {
+        payment_id: payment.payment_id.0,
+        amount_minor: payment.amount.minor,
+        refunded_minor: payment.refunded_minor,
+        state: payment_state_name(payment.state),
+        token: payment.token.clone(),
+        decline_code: payment.decline_code.clone(),
+        process_time: payment.process_time,
+    };
+    Some(Row::Payment(Arc::new(row)))
 }
 
 /// The rows that are written of a purchase, of its last payment, and of its events. The purchase is the first one, so that nothing
 /// is written with a fence that is not that of the purchase.
-pub(super) fn with_payment(update: UpdateStatement, write: &PurchaseWrite<'_>) -> Vec<Companion> {
+pub(super) fn with_payment(row: Companion, write: &PurchaseWrite<'_>) -> Vec<Companion> {
     let PurchaseWrite { purchase, new_payment, events, .. } = write;
-    let mut rows = vec![Companion::update(update, 1)];
-    if let Some((at, payment)) = purchase.payments().iter().enumerate().next_back() {
-        rows.push(match new_payment {
-            true => Companion::rows_of(NewRows::Payments(vec![payment_row(purchase, payment, at)])),
-            false => Companion::update(update_payment(payment), 1),
-        });
-    }
     // Without the fence the key of the outbox would refuse the write, and the planted bug would be none.
-    let events = events.insert().filter(|_| !planted::has(Bug::NoFence));
-    rows.extend(events.map(|row| Companion::insert(row, 1)));
-    rows
+    let events = events.row().filter(|_| !planted::has(Bug::NoFence)).map(Row::Events);
+    let others = changed_payment(purchase, *new_payment).into_iter().chain(events).map(Companion::row);
+    std::iter::once(row).chain(others).collect()
 }
 
-/// The statement that writes the row of a purchase.
-pub(super) fn update(PurchaseWrite { purchase, fence, due, events, .. }: &PurchaseWrite<'_>) -> UpdateStatement {
-    let fenced = (!planted::has(Bug::NoFence)).then(|| purchase::Column::Fence.eq(*fence));
-    let mut update = purchase::Entity::update_many()
-        .filter(purchase::Column::PurchaseId.eq(purchase.facts.purchase_id.0))
-        .filter(Condition::all().add_option(fenced))
-        .col_expr(purchase::Column::TotalMinor, Expr::value(purchase.total().minor))
-        .col_expr(purchase::Column::State, Expr::value(state_name(purchase.state())))
-        .col_expr(purchase::Column::Version, Expr::col(purchase::Column::Version).add(1))
-        .col_expr(purchase::Column::DueTime, Expr::value(*due))
-        .col_expr(purchase::Column::Detail, Expr::value(detail(purchase)));
-    if !events.is_empty() {
-        let LastRevision { number, time } = events.last();
-        update = update
-            .col_expr(purchase::Column::EventRevision, Expr::value(number))
-            .col_expr(purchase::Column::EventTime, Expr::value(time));
-    }
-    update.into_query()
-}
-
-fn update_payment(payment: &Payment) -> UpdateStatement {
-    payment::Entity::update_many()
-        .filter(payment::Column::PaymentId.eq(payment.payment_id.0))
-        .col_expr(payment::Column::AmountMinor, Expr::value(payment.amount.minor))
-        .col_expr(payment::Column::RefundedMinor, Expr::value(payment.refunded_minor))
-        .col_expr(payment::Column::State, Expr::value(payment_state_name(payment.state)))
-        .col_expr(payment::Column::Token, Expr::value(payment.token.as_str()))
-        .col_expr(payment::Column::DeclineCode, Expr::value(payment.decline_code.as_str()))
-        .col_expr(payment::Column::ProcessTime, Expr::value(payment.process_time))
-        .into_query()
-}
-
-fn payment_row(purchase: &Purchase, payment: &Payment, at: usize) -> payment::ActiveModel {
+fn payment_row(purchase: &Purchase, payment: &Payment, at: usize) -> payment::Model {
     let at_till = payment.at_till.as_ref();
-    payment::ActiveModel {
-        payment_id: Set(payment.payment_id.0),
-        purchase_id: Set(purchase.facts.purchase_id.0),
-        ordinal: Set(i16::try_from(at).unwrap_or(i16::MAX)),
-        customer_id: Set(purchase.facts.customer_id.to_string()),
-        reservation_id: Set(purchase.facts.reservation_id.0),
-        method: Set(method_name(payment.method).to_owned()),
-        currency: Set(payment.amount.currency.code().to_owned()),
-        amount_minor: Set(payment.amount.minor),
-        create_time: Set(payment.create_time),
-        refunded_minor: Set(payment.refunded_minor),
-        state: Set(payment_state_name(payment.state).to_owned()),
-        token: Set(payment.token.clone()),
-        decline_code: Set(payment.decline_code.clone()),
-        process_time: Set(payment.process_time),
-        refund_version: Set(0),
-        tender: Set(at_till.map(|paid| paid.tender.clone())),
-        transaction_id: Set(at_till.map(|paid| paid.transaction_id.clone())),
-        till: Set(at_till.map(|paid| paid.till.clone())),
-        local_date: Set(at_till.and_then(|paid| paid.local_date)),
+    payment::Model {
+        payment_id: payment.payment_id.0,
+        purchase_id: purchase.facts.purchase_id.0,
+        ordinal: i16::try_from(at).unwrap_or(i16::MAX),
+        customer_id: purchase.facts.customer_id.to_string(),
+        reservation_id: purchase.facts.reservation_id.0,
+        method: method_name(payment.method).to_owned(),
+        currency: payment.amount.currency.code().to_owned(),
+        amount_minor: payment.amount.minor,
+        create_time: payment.create_time,
+        refunded_minor: payment.refunded_minor,
+        state: payment_state_name(payment.state).to_owned(),
+        token: payment.token.clone(),
+        decline_code: payment.decline_code.clone(),
+        process_time: payment.process_time,
+        refund_version: 0,
+        tender: at_till.map(|paid| paid.tender.clone()),
+        transaction_id: at_till.map(|paid| paid.transaction_id.clone()),
+        till: at_till.map(|paid| paid.till.clone()),
+        local_date: at_till.and_then(|paid| paid.local_date),
     }
 }
 
@@ -176,7 +169,12 @@ impl Store {
     ) -> Result<bool, Error> {
         let mut rows = update_purchase(write);
         rows.extend(insert_entries(write.purchase.total().currency, entries, now));
-        let written = self.write_rows("write_purchase", &rows).await?;
+        let written = match self.0.purchase_rows.write(rows.clone(), || self.ledger_connection()).await {
+            Batched::Written => true,
+            Batched::Unknown => return Err(Error::unknown("a commit of several purchases was not answered")),
+            // Alone, so that only the one suffers that is the cause.
+            Batched::NotWritten => self.write_rows("write_purchase", &rows).await?,
+        };
         if written && !write.events.is_empty() {
             self.events_written().send();
         }

@@ -13,7 +13,7 @@ use super::{
     handle::Store,
     ledger::Companion,
     outbox::PurchaseEvents,
-    purchase_writes::{PurchaseWrite, update, with_payment},
+    purchase_writes::{PurchaseWrite, changed, with_payment},
     rows::purchase::{note as read_note, note_action_name, state_name},
     timing::read_named,
 };
@@ -43,7 +43,7 @@ pub fn settle_purchase(write: &StuckWrite<'_>) -> Vec<Companion> {
     let StuckWrite { purchase, fence, due, note, .. } = *write;
     let events = write.events.clone();
     let of_purchase = PurchaseWrite { purchase, fence, due, new_payment: false, events };
-    let mut update = update(&of_purchase);
+    let mut update = changed(&of_purchase).update();
     update
         .value(purchase::Column::Fence, fence + 1)
         .and_where(Expr::col(purchase::Column::State).eq(state_name(PurchaseState::Stuck)));
@@ -55,7 +55,7 @@ pub fn settle_purchase(write: &StuckWrite<'_>) -> Vec<Companion> {
         action: Set(note_action_name(note.action).to_owned()),
         note: Set(note.text.clone()),
     };
-    let mut rows = with_payment(update, &of_purchase);
+    let mut rows = with_payment(Companion::update(update, 1), &of_purchase);
     rows.push(Companion::insert(purchase_note::Entity::insert(row).into_query(), 1));
     rows
 }

@@ -1,4 +1,4 @@
-//! Waiters for changes of purchases.
+//! Waiters for changes of purchases. Whoever waits in the process that works on a purchase gets it from there, and reads nothing.
 
 use std::{
     collections::HashMap,
@@ -8,36 +8,70 @@ use std::{
 
 use tokio::{sync::watch, time};
 
-use crate::domain::ids::PurchaseId;
+use super::held::Held;
+use crate::{
+    app::decisions::Decided,
+    domain::{ids::PurchaseId, purchase::Purchase},
+};
 
 /// A change that another instance has made is found after this long.
 const POLL: Duration = Duration::from_millis(500);
 
-/// The purchases that have waiters, with the number of their changes in this process.
+/// The purchases that have waiters, each with what was stored of it in this process.
 #[derive(Clone, Default)]
-pub(in crate::app) struct Changes(Arc<Mutex<HashMap<PurchaseId, watch::Sender<u64>>>>);
+pub(in crate::app) struct Changes(Arc<Mutex<HashMap<PurchaseId, watch::Sender<Stored>>>>);
+
+/// A purchase as it was stored last by the holder of a fence. Of two holders the one with the higher fence is right.
+#[derive(Clone, Default)]
+struct Stored {
+    fence: i64,
+    seen: Option<Seen>,
+    /// Whether it may have changed since.
+    is_old: bool,
+}
+
+/// A purchase that was stored in this process, and its reservation as it was decided in this process.
+#[derive(Clone)]
+pub(super) struct Seen {
+    pub(super) purchase: Arc<Purchase>,
+    pub(super) reservation: Option<Decided>,
+}
 
 /// Waits for changes of one purchase.
 pub(in crate::app) struct Waiter {
     id: PurchaseId,
     changes: Changes,
-    receiver: Option<watch::Receiver<u64>>,
+    receiver: Option<watch::Receiver<Stored>>,
+    /// Whether this process works on the purchase, so that no other one changes it for longer than anybody waits.
+    is_here: bool,
 }
 
 impl Changes {
     /// Waits for the changes that come from now on.
     pub(super) fn subscribe(&self, id: PurchaseId) -> Waiter {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let receiver = all.entry(id).or_insert_with(|| watch::Sender::new(0)).subscribe();
-        Waiter { id, changes: self.clone(), receiver: Some(receiver) }
+        let receiver = all.entry(id).or_default().subscribe();
+        Waiter { id, changes: self.clone(), receiver: Some(receiver), is_here: false }
     }
 
-    /// Says that a purchase has changed.
+    /// Says that a purchase may have changed.
     pub(super) fn note(&self, id: PurchaseId) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = all.get(&id) {
-            sender.send_modify(|count| *count = count.wrapping_add(1));
+            sender.send_modify(|stored| stored.is_old = true);
         }
+    }
+
+    /// Says how a purchase was stored by the holder of its fence.
+    pub(super) fn note_stored(&self, held: &Held) {
+        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = all.get(&held.purchase.facts.purchase_id) else { return };
+        let seen = Seen { purchase: Arc::new(held.purchase.clone()), reservation: held.reservation.clone() };
+        sender.send_modify(|stored| {
+            if stored.fence <= held.fence {
+                *stored = Stored { fence: held.fence, seen: Some(seen), is_old: false };
+            }
+        });
     }
 }
 
@@ -47,6 +81,27 @@ impl Waiter {
         if let Some(receiver) = &mut self.receiver {
             let _late = time::timeout(POLL, receiver.changed()).await;
         }
+    }
+
+    /// A waiter for a purchase that this process works on. It does not look for changes that others have made.
+    pub(super) fn here(mut self) -> Self {
+        self.is_here = true;
+        self
+    }
+
+    /// Waits for what [`Self::changed`] waits for. Answers with the purchase if this process has stored it by this fence or a later
+    /// one; otherwise it has to be read.
+    pub(super) async fn next(&mut self, fence: i64) -> Option<Seen> {
+        let receiver = self.receiver.as_mut()?;
+        let changed = if self.is_here {
+            receiver.changed().await.is_ok()
+        } else {
+            matches!(time::timeout(POLL, receiver.changed()).await, Ok(Ok(())))
+        };
+        let stored = receiver.borrow_and_update();
+        let seen = stored.seen.clone().filter(|_| changed && !stored.is_old && stored.fence >= fence);
+        self.is_here &= seen.is_some();
+        seen
     }
 }
 

@@ -16,14 +16,13 @@ use crate::{
     app::{App, Error},
     background::{NextRun, Task},
     domain::{
-        ids::PaymentId,
         purchase::{Action, GatewayAnswer, Position},
         seating::Refusal,
     },
     ledger::Request,
     payments::Trouble,
     store::{
-        self, MoneyEntry,
+        self,
         planted::{self, Bug},
     },
     telemetry::metrics,
@@ -66,7 +65,7 @@ impl App {
             };
             let now = self.0.clock.now();
             let Some(fence) =
-                self.0.store.take_purchase(due.purchase_id, (due.fence, None), now + self.0.purchases.lease).await?
+                self.0.store.take_purchase(due.purchase_id, (due.fence, None), self.0.purchases.lease_end(now)).await?
             else {
                 continue;
             };
@@ -98,9 +97,9 @@ impl App {
         let work = async move {
             if let Err(error) = Box::pin(app.work(held)).await {
                 tracing::warn!(error = &error as &dyn StdError, purchase_id = %id, "a purchase pauses until it is due");
+                app.0.purchases.changes.note(id);
             }
             drop(permit);
-            app.0.purchases.changes.note(id);
         };
         drop(self.0.tasks.spawn(work));
     }
@@ -157,9 +156,7 @@ impl App {
     async fn begin_payment(&self, held: &mut Held) -> Result<bool, Error> {
         let now = self.0.clock.now();
         let (showtime_id, span) = (held.purchase.facts.showtime_id, self.0.purchases.options.pay_time);
-        let found = self.0.store.reservation(held.purchase.facts.reservation_id, now).await?;
-        let found = found.ok_or_else(|| Error::no_reservation(held.purchase.facts.reservation_id))?.reservation;
-        let total = found.remaining_total();
+        let total = self.reservation_of(held, now).await?.remaining_total();
         let mut after = held.purchase.clone();
         after.payment_begun(total, self.pay_until(showtime_id, span, now).await?, now);
         match self.decide_with(held, &after, &[], Self::pay(&after, span)).await {
@@ -169,6 +166,7 @@ impl App {
             }
             Ok((_, goes_on)) => Ok(goes_on),
             Err(Error::Refused(refused)) => {
+                held.reservation = None;
                 held.purchase.payment_not_begun(reason(&refused.why), now);
                 self.keep(held, now).await
             }
@@ -189,11 +187,9 @@ impl App {
         let entries = if without_gateway { self.entries(held).await? } else { Vec::new() };
         let confirm = Self::confirm_paid(&held.purchase);
         match self.decide_with(held, &after, &entries, confirm).await {
-            Ok((sold, goes_on)) => {
-                held.sold = Some(sold);
-                Ok(goes_on)
-            }
+            Ok((_, goes_on)) => Ok(goes_on),
             Err(Error::Refused(refused)) => {
+                held.reservation = None;
                 held.purchase.not_confirmed(reason(&refused.why), now);
                 self.keep(held, now).await
             }
@@ -214,7 +210,7 @@ impl App {
         match self.decide_with(held, &after, &[], give_up).await {
             Ok((_, goes_on)) => Ok(goes_on),
             Err(Error::Refused(_)) => {
-                held.purchase = after;
+                (held.purchase, held.reservation) = (after, None);
                 self.keep(held, now).await
             }
             Err(error) => Err(error),
@@ -255,6 +251,8 @@ impl App {
             Err(trouble @ Trouble::Differs { .. }) => held.purchase.stick(&trouble.to_string(), now),
         }
         let entries = match held.purchase.position() {
+            // That it is authorised commits with the sale of the seats. If that is interrupted, the gateway is asked again.
+            Position::Confirming => return Ok(true),
             Position::Completed => self.entries(held).await?,
             _ => Vec::new(),
         };
@@ -276,25 +274,12 @@ impl App {
                 Ok(goes_on)
             }
             Err(Error::Refused(refused)) => {
+                held.reservation = None;
                 held.purchase.not_payable(reason(&refused.why), now);
                 self.keep(held, now).await
             }
             Err(error) => Err(error),
         }
-    }
-
-    /// What the sale of a purchase adds to the books.
-    pub(super) async fn entries(&self, held: &Held) -> Result<Vec<(PaymentId, &'static str, MoneyEntry)>, Error> {
-        let Some(payment) = held.purchase.payment() else { return Ok(Vec::new()) };
-        let id = held.purchase.facts.reservation_id;
-        let sold = if let Some(sold) = &held.sold {
-            Arc::clone(sold)
-        } else {
-            let found = self.0.store.reservation(id, self.0.clock.now()).await?;
-            Arc::new(found.ok_or_else(|| Error::no_reservation(id))?.reservation)
-        };
-        let entries = payment.sale_entries(sold.lines().split()).into_iter();
-        Ok(entries.map(|(account, minor)| (payment.payment_id, "capture", MoneyEntry { account, minor })).collect())
     }
 }
 

@@ -34,13 +34,13 @@ pub(super) struct Held {
     /// As it is stored.
     stored: Purchase,
     last_events: LastRevision,
-    fence: i64,
+    pub(super) fence: i64,
     /// Whether the last payment was not stored yet.
     pub(super) new_payment: bool,
     /// Whether another task began, and may have been interrupted anywhere.
     pub(super) taken_over: bool,
-    /// What it costs, for the books, once the seats are sold.
-    pub(super) sold: Option<Arc<Reservation>>,
+    /// The reservation as it was decided here last, so that it is not read.
+    pub(super) reservation: Option<Decided>,
     trace: Option<TraceParent>,
 }
 
@@ -54,7 +54,7 @@ impl Held {
             fence: *fence,
             new_payment: false,
             taken_over: false,
-            sold: None,
+            reservation: None,
             trace,
         }
     }
@@ -88,8 +88,10 @@ impl App {
         let written = self.0.store.write_purchase(&write, entries, now).await?;
         if written {
             held.was_stored(last_events);
+            self.0.purchases.changes.note_stored(held);
+        } else {
+            self.0.purchases.changes.note(held.purchase.facts.purchase_id);
         }
-        self.noted(held);
         Ok(written)
     }
 
@@ -119,13 +121,14 @@ impl App {
         let request = Request { companions: rows, trace: held.trace, ..Request::new(facts.showtime_id, command) };
         let decided = self.decided(request, Some(facts.reservation_id)).await;
         metrics::purchase_step(step, attempts::of_decision(&decided));
-        let Decided { reservation, changed } = decided?;
-        held.purchase = after.clone();
+        let decided = decided?;
+        let (reservation, changed) = (Arc::clone(&decided.reservation), decided.changed);
+        (held.purchase, held.reservation) = (after.clone(), Some(decided));
         if !changed {
             return Ok((reservation, self.keep_with(held, entries, now).await?));
         }
         held.was_stored(last_events);
-        self.noted(held);
+        self.0.purchases.changes.note_stored(held);
         Ok((reservation, true))
     }
 
@@ -141,12 +144,7 @@ impl App {
         match purchase.next_action(now) {
             Action::End => None,
             Action::Wait(until) if until - now > NAP => Some(until),
-            _ => Some(now + self.0.purchases.lease),
+            _ => Some(self.0.purchases.lease_end(now)),
         }
-    }
-
-    /// Says to those who wait that the purchase was stored.
-    fn noted(&self, held: &Held) {
-        self.0.purchases.changes.note(held.purchase.facts.purchase_id);
     }
 }

@@ -1,22 +1,23 @@
 //! What a purchase asks of the ledger. The rows of the purchase commit with the change of seats.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::gateway::method_name;
+use super::{gateway::method_name, held::Held};
 use crate::{
     app::{
         App, Error,
         decisions::{Accepted, Decided},
     },
     domain::{
-        ids::{ReservationId, ShowtimeId},
+        ids::{PaymentId, ReservationId, ShowtimeId},
         purchase::Purchase,
-        reservation::Tender,
+        reservation::{Reservation, Tender},
         seating::{Command, Refusal},
     },
     ledger::Request,
+    store::MoneyEntry,
 };
 
 /// Why the ledger has given seats back that were sold by a purchase.
@@ -36,7 +37,8 @@ impl App {
             (error, _) => error,
         })?;
         let missing = || Error::Lost("the ledger's reply has no reservation".to_owned());
-        Ok(Decided { reservation: accepted.reservation.ok_or_else(missing)?, changed: accepted.changed })
+        let Accepted { now, changed, reservation, .. } = accepted;
+        Ok(Decided { reservation: reservation.ok_or_else(missing)?, now, changed })
     }
 
     /// The command by which the payment of a purchase begins, or gets another time.
@@ -86,5 +88,23 @@ impl App {
         let until = now.checked_add_signed(delta(span));
         let never = DateTime::<Utc>::MIN_UTC;
         Ok(until.unwrap_or(never).min(closes.unwrap_or(never)))
+    }
+
+    /// The reservation of a purchase, as it was decided here last, or as it is stored.
+    pub(super) async fn reservation_of(&self, held: &Held, now: DateTime<Utc>) -> Result<Arc<Reservation>, Error> {
+        if let Some(decided) = &held.reservation {
+            return Ok(Arc::clone(&decided.reservation));
+        }
+        let id = held.purchase.facts.reservation_id;
+        let found = self.0.store.reservation(id, now).await?;
+        Ok(Arc::new(found.ok_or_else(|| Error::no_reservation(id))?.reservation))
+    }
+
+    /// What the sale of a purchase adds to the books.
+    pub(super) async fn entries(&self, held: &Held) -> Result<Vec<(PaymentId, &'static str, MoneyEntry)>, Error> {
+        let Some(payment) = held.purchase.payment() else { return Ok(Vec::new()) };
+        let sold = self.reservation_of(held, self.0.clock.now()).await?;
+        let entries = payment.sale_entries(sold.lines().split()).into_iter();
+        Ok(entries.map(|(account, minor)| (payment.payment_id, "capture", MoneyEntry { account, minor })).collect())
     }
 }

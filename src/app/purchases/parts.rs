@@ -1,8 +1,14 @@
 //! What purchases need of an instance.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use moka::sync::Cache;
 use tokio::sync::Semaphore;
 
@@ -21,6 +27,14 @@ const MAX_WATCHERS: usize = 1_000;
 const MAX_AWAITING: u64 = 20_000;
 /// How much longer a lease is than two calls of the gateway may take.
 const LEASE: Duration = Duration::from_secs(5);
+
+/// Purchases that look up their request id first, after a request was repeated. Without that, a request that is repeated violates the
+/// unique index of request ids, and the ledger's batch is repeated request by request.
+const LOOKUPS: u32 = 256;
+
+/// The ends of leases are multiples of so many seconds. Most writes of a purchase then leave `due_time` as it is, and with it all
+/// indexes of its row.
+const LEASE_STEP: i64 = 4;
 
 /// How purchases are paid for.
 #[derive(Clone)]
@@ -44,8 +58,10 @@ pub(in crate::app) struct Purchases {
     /// Payments that wait for their customer, as far as that was found here, so that a push of the gateway about any other one
     /// costs nothing.
     pub(in crate::app) awaiting: Cache<PaymentId, PurchaseId>,
-    /// How long after a write no other instance takes a purchase, unless the write names another time.
-    pub(in crate::app) lease: TimeDelta,
+    /// The least time after a write for which no other instance takes a purchase.
+    lease: TimeDelta,
+    /// Purchases left that look up their request id first.
+    lookups: AtomicU32,
 }
 
 impl Purchases {
@@ -56,10 +72,27 @@ impl Purchases {
             lease,
             awaiting,
             options,
+            lookups: AtomicU32::new(0),
             changes: Changes::default(),
             at_work: Arc::new(Semaphore::new(MAX_AT_WORK)),
             watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
         }
+    }
+
+    /// Until when no other instance takes a purchase that is written now, unless the write names another time.
+    pub(in crate::app) fn lease_end(&self, now: DateTime<Utc>) -> DateTime<Utc> {
+        let end = now.checked_add_signed(self.lease).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        DateTime::from_timestamp((end.timestamp() / LEASE_STEP + 1) * LEASE_STEP, 0).unwrap_or(end)
+    }
+
+    /// Whether a new purchase looks up its request id before it asks the ledger.
+    pub(super) fn looks_up_first(&self) -> bool {
+        self.lookups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    /// Some of the next purchases look up their request ids first, since one was repeated.
+    pub(super) fn look_up_first(&self) {
+        self.lookups.store(LOOKUPS, Ordering::Relaxed);
     }
 
     /// Reports the purchases that are worked on here whenever metrics are read.

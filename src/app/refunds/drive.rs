@@ -52,7 +52,7 @@ impl App {
         }
         for due in self.0.store.due_refunds(self.0.clock.now(), free).await? {
             let Ok(permit) = Arc::clone(&self.0.refunds.at_work).try_acquire_owned() else { break };
-            let lease = self.0.clock.now() + self.0.purchases.lease;
+            let lease = self.0.purchases.lease_end(self.0.clock.now());
             match self.0.store.take_refund(due, lease).await {
                 Ok(Some(stored)) => self.work_on_refund(stored, permit),
                 Ok(None) => {}
@@ -219,7 +219,7 @@ impl App {
         match refund.next_action(now) {
             RefundAction::End => None,
             RefundAction::Wait(until) if until - now > NAP => Some(until),
-            RefundAction::Wait(_) | RefundAction::Ask => Some(now + self.0.purchases.lease),
+            RefundAction::Wait(_) | RefundAction::Ask => Some(self.0.purchases.lease_end(now)),
         }
     }
 

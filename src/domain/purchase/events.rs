@@ -42,7 +42,9 @@ impl Purchase {
             events.push(PurchaseEvent::Started);
         }
         events.extend(self.payments().iter().filter_map(|payment| self.event_of_payment(payment, before)));
-        let steps = &self.steps().0;
+        // What was done at once, such as a sale at a till, has no steps that anybody could have followed.
+        let is_at_once = before.is_none() && self.has_ended();
+        let steps = if is_at_once { &[] } else { &self.steps().0[..] };
         let completed = |name: StepName, compensation, work: &Work| {
             let was_done = before.is_some_and(|before| before.is_done(name, compensation));
             let step = PurchaseEvent::StepCompleted { step: name, compensation };

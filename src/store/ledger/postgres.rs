@@ -1,25 +1,23 @@
 //! The ledger's statements for Postgres: BEGIN, the locks and the time in one message, and one statement that writes, with
 //! arrays as values.
 
-use std::{
-    fmt::{self, Display, Write as _},
-    sync::{Arc, LazyLock, OnceLock},
-};
+use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
 use prost::Message as _;
 use sea_orm::{
-    DbBackend, DbErr,
+    DbBackend,
     sea_query::PostgresQueryBuilder,
-    sqlx::{self, Arguments as _, Encode, Postgres, Row as _, Type, postgres::PgArguments},
+    sqlx::{self, Row as _},
 };
 
 use super::{
     answers::encode,
-    companions::Companion,
     connection::{ConnectionSlot, LedgerConnector, PostgresTx, literal, query_error},
     lock::{LockWait, LockedShowtime, LockedShowtimes},
     single,
+    sql::{Sql, Text},
+    together,
     writes::{Claim, LedgerWrites, expect_rows, stored_fingerprint},
 };
 use crate::{
@@ -76,9 +74,6 @@ pub(super) async fn begin(
     Ok((tx, locked))
 }
 
-/// The text of a statement, put together when it is first used.
-type Text = OnceLock<Arc<str>>;
-
 static CANCEL: Text = Text::new();
 static LAPSE: Text = Text::new();
 static FREE: Text = Text::new();
@@ -87,76 +82,6 @@ static UNBLOCK: Text = Text::new();
 static ANSWERS: Text = Text::new();
 /// One text for each set of the parts that the statement may have.
 static ADVANCE: [Text; 16] = [const { Text::new() }; 16];
-
-/// A statement and its values.
-struct Sql {
-    /// Where the text is kept once it is complete.
-    complete: &'static Text,
-    /// The text so far. It stays empty where the complete one exists.
-    text: String,
-    values: PgArguments,
-}
-
-/// The number of a value that is bound.
-#[derive(Clone, Copy)]
-struct Bound(usize);
-
-/// An array that is bound: one column of the rows that are written.
-#[derive(Clone, Copy)]
-struct Column(Bound);
-
-impl Display for Bound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "${}", self.0)
-    }
-}
-
-/// In a select list, arrays of the same length unfold side by side. As a table of `FROM unnest(...)`, Postgres would write
-/// each of them down before reading it.
-impl Display for Column {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unnest({})", self.0)
-    }
-}
-
-impl Sql {
-    fn new(complete: &'static Text) -> Self {
-        Self { complete, text: String::new(), values: PgArguments::default() }
-    }
-
-    fn add(&mut self, text: fmt::Arguments<'_>) {
-        if self.complete.get().is_none() {
-            let _written = self.text.write_fmt(text);
-        }
-    }
-
-    /// Adds a common table expression.
-    fn with(&mut self, part: fmt::Arguments<'_>) {
-        self.add(format_args!("{}", if self.text.is_empty() { "WITH " } else { ", " }));
-        self.add(part);
-    }
-
-    /// Binds a value.
-    fn bind<'v>(&mut self, value: impl Encode<'v, Postgres> + Type<Postgres>) -> Result<Bound, Error> {
-        let unbound = |error: Box<dyn std::error::Error + Send + Sync>| DbErr::Custom(error.to_string());
-        self.values.add(value).map_err(unbound)?;
-        Ok(Bound(self.values.len()))
-    }
-
-    /// Binds a column of these rows.
-    fn column<'v, R, V>(&mut self, rows: &'v [R], value: impl FnMut(&'v R) -> V) -> Result<Column, Error>
-    where
-        Vec<V>: Encode<'v, Postgres> + Type<Postgres>,
-    {
-        Ok(Column(self.bind(rows.iter().map(value).collect::<Vec<V>>())?))
-    }
-
-    /// Executes the statement, and returns the number of rows that it affected.
-    async fn execute(self, tx: &mut PostgresTx) -> Result<u64, Error> {
-        let text = self.complete.get_or_init(|| self.text.into());
-        tx.execute_bound(Arc::clone(text), self.values).await
-    }
-}
 
 /// Writes everything, and commits it.
 pub(super) async fn commit(mut tx: PostgresTx, writes: &LedgerWrites) -> Result<(), Error> {
@@ -205,7 +130,7 @@ async fn write(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> 
     } else if !writes.answers.is_empty() {
         write_answers(tx, writes).await?;
     }
-    for companion in Companion::joined(&writes.companions) {
+    for companion in together::write(tx, &writes.companions).await? {
         let rows = tx.execute(companion.statement(DbBackend::Postgres)).await?;
         expect_rows(rows, companion.rows(), "a row that goes with a change")?;
     }

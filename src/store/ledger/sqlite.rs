@@ -8,7 +8,6 @@ use uuid::Uuid;
 
 use super::{
     answers::encode,
-    companions::Companion,
     lock::{LockedShowtime, LockedShowtimes},
     text::hex,
     writes::{Claim, LedgerWrites, NewAnswer, NewBlockedSeat, ShowtimeAdvance, expect_rows, stored_fingerprint},
@@ -124,7 +123,7 @@ pub(super) async fn write(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
     if !writes.advances.is_empty() {
         write_advances(tx, writes).await?;
     }
-    for companion in Companion::joined(&writes.companions) {
+    for companion in &writes.companions {
         let rows = execute(tx, companion.statement(tx.backend)).await?;
         expect_rows(rows, companion.rows(), "a row that goes with a change")?;
     }

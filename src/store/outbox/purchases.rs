@@ -4,14 +4,15 @@
 //! column of its own (`purchases.event_revision`), which only a write with events raises. It is written under the fence, so that each
 //! revision is written once and after the one before.
 
-use chrono::{DateTime, Utc};
-use sea_orm::{EntityTrait as _, QueryTrait as _, sea_query::InsertStatement};
+use std::sync::Arc;
 
-use super::{PublicEvents, payloads::money, row};
+use chrono::{DateTime, Utc};
+
+use super::{PublicEvents, payloads::money};
 use crate::{
     domain::purchase::{FailureReason, Payment, Position, Purchase, PurchaseEvent, StepName},
     pb::boxoffice::events::v1::{self as pb, AggregateType, event::Payload},
-    store::{entities::outbox, rows::purchase::method_name},
+    store::{purchase_rows::EventRow, rows::purchase::method_name},
     telemetry::trace_parent::TraceParent,
 };
 
@@ -36,7 +37,7 @@ impl LastRevision {
 #[derive(Clone, Debug)]
 pub struct PurchaseEvents {
     last: LastRevision,
-    row: Option<outbox::ActiveModel>,
+    row: Option<Arc<EventRow>>,
 }
 
 impl PurchaseEvents {
@@ -83,8 +84,9 @@ impl PurchaseEvents {
             events.add(payload(after, event));
         }
         let event_count = events.ordinal;
-        let row = row(after.facts.purchase_id.0, number, time, (bytes, event_count));
-        Self { last: LastRevision { number, time: Some(time) }, row: Some(row) }
+        let aggregate = after.facts.purchase_id.0;
+        let row = EventRow { aggregate, revision: number, events: bytes, create_time: time, event_count };
+        Self { last: LastRevision { number, time: Some(time) }, row: Some(Arc::new(row)) }
     }
 
     /// The last revision after the write.
@@ -99,13 +101,8 @@ impl PurchaseEvents {
     }
 
     /// The row of the outbox. `None`: there are no events, and the last revision stays.
-    pub(in crate::store) fn row(&self) -> Option<outbox::ActiveModel> {
+    pub(in crate::store) fn row(&self) -> Option<Arc<EventRow>> {
         self.row.clone()
-    }
-
-    /// The statement that inserts it.
-    pub(in crate::store) fn insert(&self) -> Option<InsertStatement> {
-        self.row.clone().map(|row| outbox::Entity::insert(row).into_query())
     }
 }
 
