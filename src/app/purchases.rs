@@ -9,12 +9,12 @@ mod ledger;
 pub(super) mod parts;
 mod pushes;
 mod reads;
+mod settled;
 mod stuck;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tokio::time;
 
 use self::{changes::Waiter, gateway::method_name, held::Held};
 use super::{Answer, App, Error, Origin, ReservationRef, ReservationView, decisions::Decided, errors::PurchaseRefusal};
@@ -43,8 +43,6 @@ pub use parts::PaymentOptions;
 pub use reads::{PaymentPage, PurchasePage, PurchaseWatch};
 pub use stuck::{StuckPage, StuckPurchase};
 
-/// How long `PurchaseTickets` and `ContinuePurchase` wait for a purchase that is running.
-const WAIT: Duration = Duration::from_secs(3);
 /// What a customer buys.
 #[derive(Clone, Debug)]
 pub enum Wanted {
@@ -330,49 +328,6 @@ impl App {
             Some(found) if found.fingerprint != key.fingerprint => Err(Error::RequestReused),
             found => Ok(found),
         }
-    }
-
-    /// Waits until a purchase is not running any more, or for some seconds.
-    async fn settled(&self, stored: StoredPurchase) -> Result<PurchaseView, Error> {
-        let id = stored.purchase.facts.purchase_id;
-        let changes = self.0.purchases.changes.subscribe(id);
-        let stored = self.0.store.purchase(id).await?.unwrap_or(stored);
-        self.settled_since(stored, changes).await
-    }
-
-    /// The same for a purchase of which every change since it was stored so has been noted.
-    async fn settled_since(&self, mut stored: StoredPurchase, mut changes: Waiter) -> Result<PurchaseView, Error> {
-        let id = stored.purchase.facts.purchase_id;
-        let deadline = time::sleep(WAIT);
-        tokio::pin!(deadline);
-        let mut reservation = None;
-        while stored.purchase.state() == PurchaseState::Running {
-            let seen = tokio::select! {
-                () = &mut deadline => break,
-                seen = changes.next(stored.fence) => seen,
-            };
-            if let Some(seen) = seen {
-                (stored.purchase, reservation) = (Arc::unwrap_or_clone(seen.purchase), seen.reservation);
-            } else {
-                (stored, reservation) = (self.0.store.purchase(id).await?.unwrap_or(stored), None);
-            }
-        }
-        match reservation {
-            Some(reservation) => self.view_decided(stored, reservation).await,
-            None => self.view_purchase(stored).await,
-        }
-    }
-
-    /// A purchase with its reservation as it was decided here.
-    async fn view_decided(
-        &self,
-        StoredPurchase { purchase, refunds, .. }: StoredPurchase,
-        Decided { reservation, now: as_of, .. }: Decided,
-    ) -> Result<PurchaseView, Error> {
-        let showtime_id = purchase.facts.showtime_id;
-        let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
-        let reservation = ReservationView { phase: reservation.phase(as_of), reservation, plan, as_of };
-        Ok(PurchaseView { purchase, refunds, reservation })
     }
 
     fn new_payment(

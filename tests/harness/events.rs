@@ -2,9 +2,12 @@
 
 use std::collections::HashMap;
 
-use boxoffice::pb::boxoffice::v1::{
-    EventSink, EventSinkState, FeedEvent, GetEventFeedRequest, Showtime, SubscribeEventsRequest,
-    SubscribeEventsResponse, subscribe_events_request::Start, subscribe_events_response::Message,
+use boxoffice::pb::boxoffice::{
+    events::v1::AggregateType,
+    v1::{
+        EventSink, EventSinkState, FeedEvent, GetEventFeedRequest, Showtime, SubscribeEventsRequest,
+        SubscribeEventsResponse, subscribe_events_request::Start, subscribe_events_response::Message,
+    },
 };
 use tonic::{Status, Streaming};
 
@@ -73,6 +76,11 @@ pub(crate) async fn until(events: &mut Events, showtime_id: &str, revision: i64,
             return read;
         }
     }
+}
+
+/// Whether an event is about a showtime and its reservations, and not about a purchase or a refund.
+pub(crate) fn is_of_showtime(event: &FeedEvent) -> bool {
+    event.data.as_ref().is_some_and(|data| data.aggregate_type() == AggregateType::Showtime)
 }
 
 pub(crate) fn ids(events: &[FeedEvent]) -> Vec<&str> {

@@ -30,6 +30,15 @@ struct PaymentRow {
     amount_minor: i64,
     state: String,
     token: String,
+    /// How a till was paid. `None`: the gateway was.
+    tender: Option<String>,
+}
+
+impl PaymentRow {
+    /// What a till has taken.
+    fn taken_at_till(&self) -> i64 {
+        if self.tender.is_some() && self.state == "completed" { self.amount_minor } else { 0 }
+    }
 }
 
 #[derive(Debug, FromQueryResult)]
@@ -117,8 +126,11 @@ impl Records {
                 "SELECT purchase_id, reservation_id, state, total_minor, due_time FROM purchases",
             )
             .await,
-            payments: rows(connection, "SELECT payment_id, purchase_id, amount_minor, state, token FROM payments")
-                .await,
+            payments: rows(
+                connection,
+                "SELECT payment_id, purchase_id, amount_minor, state, token, tender FROM payments",
+            )
+            .await,
             reservations: reservations.into_iter().map(|row| (row.reservation_id, row)).collect(),
             entries: rows(connection, "SELECT payment_id, account, minor FROM money_entries").await,
             claims,
@@ -132,7 +144,9 @@ impl Records {
         let payments: Vec<_> = self.payments.iter().filter(|one| one.purchase_id == purchase.purchase_id).collect();
         let charges = payments.iter().filter_map(|one| self.charged.get(&one.payment_id.to_string()));
         let charges: Vec<_> = charges.collect();
-        let captured: Vec<_> = charges.iter().map(|one| taken(one)).filter(|minor| *minor != 0).collect();
+        let at_till = payments.iter().map(|one| one.taken_at_till());
+        let captured = charges.iter().map(|one| taken(one)).chain(at_till);
+        let captured: Vec<_> = captured.filter(|minor| *minor != 0).collect();
         let reservation = self.reservations.get(&purchase.reservation_id);
         let own = reservation.filter(|one| one.purchase_id == Some(purchase.purchase_id));
         let live = charges.iter().filter(|one| is_live(one)).count();
@@ -175,6 +189,9 @@ impl Records {
         let completed = self.purchases.iter().filter(|one| one.state == "completed");
         let completed: HashSet<_> = completed.map(|one| (one.purchase_id, one.reservation_id)).collect();
         for row in self.reservations.values() {
+            if row.state == "confirmed" && row.purchase_id.is_none() {
+                found.push(format!("a sale is no purchase: {row:?}"));
+            }
             let sold_by = row.purchase_id.filter(|_| row.state == "confirmed");
             if sold_by.is_some_and(|purchase| !completed.contains(&(purchase, row.reservation_id))) {
                 found.push(format!("seats are sold without their money: {row:?}"));
@@ -216,26 +233,37 @@ impl Records {
             }
         }
         let unknown = |one: &&PaymentRow| {
-            one.state == "completed" && one.amount_minor != 0 && !self.charged.contains_key(&one.payment_id.to_string())
+            one.state == "completed"
+                && one.tender.is_none()
+                && one.amount_minor != 0
+                && !self.charged.contains_key(&one.payment_id.to_string())
         };
         found.extend(self.payments.iter().filter(unknown).map(|one| format!("it was never charged: {one:?}")));
     }
 
     /// The entries of each payment add up to nothing, and what the gateway has for us is what it has taken.
     fn check_books(&self, found: &mut Vec<String>) {
-        let mut sums: BTreeMap<Uuid, (i64, i64)> = BTreeMap::new();
+        let mut sums: BTreeMap<Uuid, (i64, i64, i64)> = BTreeMap::new();
         for EntryRow { payment_id, account, minor } in &self.entries {
-            let (all, gateway) = sums.entry(*payment_id).or_default();
+            let (all, gateway, till) = sums.entry(*payment_id).or_default();
             *all += minor;
             *gateway += if account == "gateway" { *minor } else { 0 };
+            *till += if account == "till" { *minor } else { 0 };
         }
-        for (id, (all, gateway)) in &sums {
+        for (id, (all, gateway, till)) in &sums {
             let taken = self.charged.get(&id.to_string()).map_or(0, taken);
-            if (*all, *gateway) != (0, taken) {
-                found.push(format!("the books of {id} add up to {all}, the gateway owes {gateway} and has {taken}"));
+            let row = self.payments.iter().find(|one| one.payment_id == *id);
+            let at_till = row.map_or(0, PaymentRow::taken_at_till);
+            if (*all, *gateway, *till) != (0, taken, at_till) {
+                found.push(format!(
+                    "the books of {id} add up to {all}, the gateway owes {gateway} and has {taken}, \
+                     the till owes {till} and has {at_till}"
+                ));
             }
         }
-        let owes: i64 = sums.values().map(|(_, gateway)| gateway).sum();
+        let unbooked = |one: &&PaymentRow| one.taken_at_till() != 0 && !sums.contains_key(&one.payment_id);
+        found.extend(self.payments.iter().filter(unbooked).map(|one| format!("it is in no books: {one:?}")));
+        let owes: i64 = sums.values().map(|(_, gateway, _)| gateway).sum();
         let has: i64 = self.charged.values().map(taken).sum();
         if owes != has {
             found.push(format!("by the books the gateway owes {owes}, and it has taken {has}"));
