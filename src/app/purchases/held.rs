@@ -85,7 +85,8 @@ impl App {
     ) -> Result<bool, Error> {
         let write = self.write(held, now);
         let last_events = write.events.last();
-        let written = self.0.store.write_purchase(&write, entries, now).await?;
+        // On the heap, so that a purchase that waits for the gateway has no room for a write.
+        let written = Box::pin(self.0.store.write_purchase(&write, entries, now)).await?;
         if written {
             held.was_stored(last_events);
             self.0.purchases.changes.note_stored(held);
@@ -98,7 +99,7 @@ impl App {
     /// Makes a purchase due now, so that another instance takes it at once.
     pub(super) async fn leave(&self, held: &Held, now: DateTime<Utc>) -> Result<(), Error> {
         let write = PurchaseWrite { due: Some(now), ..self.write(held, now) };
-        self.0.store.write_purchase(&write, &[], now).await?;
+        Box::pin(self.0.store.write_purchase(&write, &[], now)).await?;
         Ok(())
     }
 

@@ -19,7 +19,7 @@ impl App {
     pub(super) async fn settled(&self, stored: StoredPurchase) -> Result<PurchaseView, Error> {
         let id = stored.purchase.facts.purchase_id;
         let changes = self.0.purchases.changes.subscribe(id);
-        let stored = self.0.store.purchase(id).await?.unwrap_or(stored);
+        let stored = Box::pin(self.0.store.purchase(id)).await?.unwrap_or(stored);
         self.settled_since(stored, changes).await
     }
 
@@ -41,7 +41,7 @@ impl App {
             if let Some(seen) = seen {
                 (stored.purchase, reservation) = (Arc::unwrap_or_clone(seen.purchase), seen.reservation);
             } else {
-                (stored, reservation) = (self.0.store.purchase(id).await?.unwrap_or(stored), None);
+                (stored, reservation) = (Box::pin(self.0.store.purchase(id)).await?.unwrap_or(stored), None);
             }
         }
         match reservation {
