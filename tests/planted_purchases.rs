@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use boxoffice::pb::boxoffice::v1::{Purchase, RefundPaymentRequest, RefundState, payments_client::PaymentsClient};
+
 use crate::{
     harness::{
-        Store, eventually,
+        Store, euros, eventually,
         purchases::{buy, give_up, latency, no_faults, of_seats, outage, purchase, until_ended},
-        seats::{reserve, showtime, these},
+        request_id,
+        seats::{confirm, reserve, showtime, these},
         server::Setup,
     },
     purchase_edges::{Edge, cancel_showtime, until_paying, wake_up},
@@ -58,6 +61,36 @@ async fn a_void_without_an_answer_that_counts_as_done_is_found() {
         edge.anomalies().await
     };
     assert_found("not-found-is-not-charged", "it is compensated, and money is kept or taken", run).await;
+}
+
+/// A till pays out what it is told to, so nothing but the service stands between two requests and the same money.
+#[tokio::test]
+async fn refunds_beyond_what_was_taken_are_found() {
+    let run = async |edge: &Edge, setup: Setup| {
+        let server = setup.start().await;
+        let showtime = showtime(&server).await;
+        let held = reserve(&server, these(&showtime, "ada", "A1")).await.expect("the seat is free");
+        let sold = confirm(&server, &held).await.expect("the seat is held");
+        for _ in 0..2 {
+            let request = RefundPaymentRequest {
+                payment_id: sold.purchase_id.clone(),
+                amount: Some(euros(5, 0)),
+                reason: "the film was cut".to_owned(),
+                request_id: request_id(),
+                ..RefundPaymentRequest::default()
+            };
+            let _may_be_refused = PaymentsClient::new(server.channel()).refund_payment(request).await;
+            let named = Purchase { purchase_id: sold.purchase_id.clone(), ..Purchase::default() };
+            eventually("no refund is under way", async || {
+                let found = purchase(&server, &named).await;
+                let mut refunds = found.payments.iter().flat_map(|payment| &payment.refunds);
+                refunds.all(|refund| refund.state() == RefundState::Done).then_some(())
+            })
+            .await;
+        }
+        edge.anomalies().await
+    };
+    assert_found("refund-beyond-captured", "more was given back than was taken", run).await;
 }
 
 #[tokio::test]

@@ -17,7 +17,11 @@ use crate::{
         violations::Violations,
     },
     ledger::{CompanionMaker, Reply, Request},
-    store::{self, Companion, RefundStart, RequestKey, StoredPayment, exclude_refunds, start_refunds},
+    store::{
+        self, Companion, RefundStart, RequestKey, StoredPayment, exclude_refunds,
+        planted::{self, Bug},
+        start_refunds,
+    },
     telemetry::trace_parent::TraceParent,
 };
 
@@ -147,8 +151,9 @@ impl App {
         let plan = self.0.store.plan(reservation.showtime_id).await?;
         let plan = plan.ok_or_else(|| Error::no_showtime(reservation.showtime_id))?;
         let StoredPayment { payment, refunds, .. } = &stored;
+        let counted = if planted::has(Bug::RefundBeyondCaptured) { &[] } else { &refunds[..] };
         let chosen =
-            choose(&new.wish, payment, refunds, &reservation, &plan.seat_index).map_err(|refusal| match refusal {
+            choose(&new.wish, payment, counted, &reservation, &plan.seat_index).map_err(|refusal| match refusal {
                 RefundRefusal::OtherCurrency { currency } => {
                     let description = format!("must be {}, the currency of the payment", currency.code());
                     Error::Invalid(Violations::one("amount.currency_code", description))

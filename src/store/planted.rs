@@ -49,11 +49,13 @@ pub enum Bug {
     FreeWhilePaymentMaySucceed,
     /// Seats stay sold although the money for them was not taken.
     LostCompensation,
+    /// Refunds that are done or may be do not count for what is left of a payment.
+    RefundBeyondCaptured,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NoLock,
         Self::TimeBeforeLock,
         Self::AnswerBeforeCommit,
@@ -74,6 +76,7 @@ impl Bug {
         Self::CaptureBeforeConfirm,
         Self::FreeWhilePaymentMaySucceed,
         Self::LostCompensation,
+        Self::RefundBeyondCaptured,
     ];
 
     /// The name that a test gives to the bug.
@@ -100,6 +103,7 @@ impl Bug {
             Self::CaptureBeforeConfirm => "capture-before-confirm",
             Self::FreeWhilePaymentMaySucceed => "free-while-payment-may-succeed",
             Self::LostCompensation => "lost-compensation",
+            Self::RefundBeyondCaptured => "refund-beyond-captured",
         }
     }
 }

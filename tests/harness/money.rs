@@ -30,14 +30,31 @@ struct PaymentRow {
     amount_minor: i64,
     state: String,
     token: String,
+    refunded_minor: i64,
     /// How a till was paid. `None`: the gateway was.
     tender: Option<String>,
 }
 
+#[derive(Debug, FromQueryResult)]
+struct RefundRow {
+    payment_id: Uuid,
+    amount_minor: i64,
+    state: String,
+}
+
 impl PaymentRow {
+    fn was_taken(&self) -> bool {
+        ["completed", "partially_refunded", "refunded"].contains(&self.state.as_str())
+    }
+
     /// What a till has taken.
     fn taken_at_till(&self) -> i64 {
-        if self.tender.is_some() && self.state == "completed" { self.amount_minor } else { 0 }
+        if self.tender.is_some() && self.was_taken() { self.amount_minor } else { 0 }
+    }
+
+    /// What a till has taken and not paid out.
+    fn kept_at_till(&self) -> i64 {
+        if self.tender.is_some() && self.was_taken() { self.amount_minor - self.refunded_minor } else { 0 }
     }
 }
 
@@ -68,6 +85,7 @@ struct Records {
     purchases: Vec<PurchaseRow>,
     payments: Vec<PaymentRow>,
     reservations: HashMap<Uuid, ReservationRow>,
+    refunds: Vec<RefundRow>,
     entries: Vec<EntryRow>,
     claims: HashMap<Uuid, usize>,
     /// What the gateway has, by key.
@@ -87,6 +105,7 @@ pub(crate) async fn anomalies(connection: &DatabaseConnection, gateway: &Gateway
     for purchase in &records.purchases {
         records.check_purchase(purchase, &mut found);
     }
+    records.check_refunds(&mut found);
     records.check_seats(&mut found);
     records.check_gateway(&mut found);
     records.check_books(&mut found);
@@ -128,9 +147,10 @@ impl Records {
             .await,
             payments: rows(
                 connection,
-                "SELECT payment_id, purchase_id, amount_minor, state, token, tender FROM payments",
+                "SELECT payment_id, purchase_id, amount_minor, state, token, refunded_minor, tender FROM payments",
             )
             .await,
+            refunds: rows(connection, "SELECT payment_id, amount_minor, state FROM refunds").await,
             reservations: reservations.into_iter().map(|row| (row.reservation_id, row)).collect(),
             entries: rows(connection, "SELECT payment_id, account, minor FROM money_entries").await,
             claims,
@@ -145,18 +165,21 @@ impl Records {
         let charges = payments.iter().filter_map(|one| self.charged.get(&one.payment_id.to_string()));
         let charges: Vec<_> = charges.collect();
         let at_till = payments.iter().map(|one| one.taken_at_till());
-        let captured = charges.iter().map(|one| taken(one)).chain(at_till);
+        let captured = charges.iter().map(|one| minor(one.captured_amount.as_ref())).chain(at_till);
         let captured: Vec<_> = captured.filter(|minor| *minor != 0).collect();
         let reservation = self.reservations.get(&purchase.reservation_id);
         let own = reservation.filter(|one| one.purchase_id == Some(purchase.purchase_id));
         let live = charges.iter().filter(|one| is_live(one)).count();
+        let is_given_back = self.refunds.iter().any(|one| payments.iter().any(|own| own.payment_id == one.payment_id));
         let was_taken = charges.iter().any(|one| minor(one.captured_amount.as_ref()) != 0);
         if was_taken && reservation.is_none_or(|its| its.confirm_time.is_none()) {
             note(&format!("money was taken for seats that were never sold: {charges:?}"));
         }
         match purchase.state.as_str() {
             "completed" => {
-                if own.is_none_or(|own| own.state != "confirmed") {
+                let has_seats =
+                    |own: &ReservationRow| own.state == "confirmed" || own.state == "cancelled" && is_given_back;
+                if !own.is_some_and(has_seats) {
                     note(&format!("it is completed, and its seats are not sold for it: {reservation:?}"));
                 }
                 if captured != [purchase.total_minor] && purchase.total_minor != 0 {
@@ -181,6 +204,23 @@ impl Records {
         }
         if payments.is_empty() || payments.iter().any(|one| !one.token.is_empty()) {
             note(&format!("it has ended, and a token is kept: {payments:?}"));
+        }
+    }
+
+    /// Refunds have ended, and what they have given back is what was given back, and no more than was taken.
+    fn check_refunds(&self, found: &mut Vec<String>) {
+        let open = self.refunds.iter().filter(|one| !matches!(one.state.as_str(), "done" | "failed"));
+        found.extend(open.map(|one| format!("a refund has not ended: {one:?}")));
+        for payment in &self.payments {
+            let own = self.refunds.iter().filter(|one| one.payment_id == payment.payment_id && one.state == "done");
+            let sum: i64 = own.map(|one| one.amount_minor).sum();
+            // The money of a purchase that was undone is given back without a refund of its own.
+            if sum != 0 && sum != payment.refunded_minor {
+                found.push(format!("its refunds gave back {sum}: {payment:?}"));
+            }
+            if payment.refunded_minor > payment.amount_minor {
+                found.push(format!("more was given back than was taken: {payment:?}"));
+            }
         }
     }
 
@@ -223,6 +263,7 @@ impl Records {
             }
             let states: &[_] = match charge.state() {
                 PaymentState::Captured if taken(charge) == 0 => &["refunded"],
+                PaymentState::Captured if minor(charge.refunded_amount.as_ref()) > 0 => &["partially_refunded"],
                 PaymentState::Captured => &["completed"],
                 PaymentState::Voided => &["voided"],
                 PaymentState::Declined => &["declined", "voided"],
@@ -233,7 +274,7 @@ impl Records {
             }
         }
         let unknown = |one: &&PaymentRow| {
-            one.state == "completed"
+            one.was_taken()
                 && one.tender.is_none()
                 && one.amount_minor != 0
                 && !self.charged.contains_key(&one.payment_id.to_string())
@@ -253,7 +294,7 @@ impl Records {
         for (id, (all, gateway, till)) in &sums {
             let taken = self.charged.get(&id.to_string()).map_or(0, taken);
             let row = self.payments.iter().find(|one| one.payment_id == *id);
-            let at_till = row.map_or(0, PaymentRow::taken_at_till);
+            let at_till = row.map_or(0, PaymentRow::kept_at_till);
             if (*all, *gateway, *till) != (0, taken, at_till) {
                 found.push(format!(
                     "the books of {id} add up to {all}, the gateway owes {gateway} and has {taken}, \

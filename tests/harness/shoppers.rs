@@ -10,8 +10,9 @@ use std::{
 };
 
 use boxoffice::pb::boxoffice::v1::{
-    CancelReservationRequest, ConfirmReservationRequest, ListPurchasesRequest, Purchase, PurchaseState,
-    PurchaseTicketsRequest, Reservation, ReserveSeatsRequest, Showtime, events_client::EventsClient,
+    CancelReservationRequest, ConfirmReservationRequest, ListPurchasesRequest, PaymentChoice, PaymentMethod, Purchase,
+    PurchaseState, PurchaseTicketsRequest, RefundPaymentRequest, RefundState, ReleaseSeatsRequest, Reservation,
+    ReserveSeatsRequest, Showtime, events_client::EventsClient, payments_client::PaymentsClient,
     purchases_client::PurchasesClient, reservations_client::ReservationsClient,
 };
 use futures_util::future::join_all;
@@ -96,7 +97,12 @@ impl Shoppers {
                 let _may_have_ended = give_up_by(self.client(0), purchase).await;
             }
             let running = self.list(&[PurchaseState::Running, PurchaseState::AwaitingCustomer]).await?;
-            running.is_empty().then_some(())
+            if !running.is_empty() {
+                return None;
+            }
+            let payments = self.list(&[PurchaseState::Completed]).await?.into_iter().flat_map(|one| one.payments);
+            let mut refunds = payments.flat_map(|payment| payment.refunds);
+            refunds.all(|refund| refund.state() != RefundState::Pending).then_some(())
         })
         .await;
         let mut states = BTreeMap::new();
@@ -132,7 +138,10 @@ impl Shoppers {
         let mut random = Random::new(u64::try_from(number).expect("few callers"));
         while self.started.fetch_add(1, Ordering::Relaxed) < self.total {
             if let Some(bought) = self.buy(&mut random).await {
-                self.react(bought, &mut random).await;
+                let bought = self.react(bought, &mut random).await;
+                if bought.state() == PurchaseState::Completed && random.below(5) == 0 {
+                    self.give_back(&bought, &mut random).await;
+                }
             }
             if random.below(5) == 0 {
                 self.be_in_the_way(&mut random).await;
@@ -152,6 +161,12 @@ impl Shoppers {
             }
             1 => PurchaseTicketsRequest { seat_count: 2, ..of_seats(showtime, &customer, "", token) },
             _ => of_seats(showtime, &customer, &neighbours(random), token),
+        };
+        let at_till =
+            PaymentChoice { method: PaymentMethod::Cash.into(), till: "till 1".to_owned(), ..Default::default() };
+        let request = match random.below(8) {
+            0 => PurchaseTicketsRequest { payment: Some(at_till), ..request },
+            _ => request,
         };
         let (at, twice) = (random.below(2), random.below(8) == 0);
         if !twice {
@@ -180,18 +195,18 @@ impl Shoppers {
         Some(purchase)
     }
 
-    /// Does what customers do whose purchase waits for them.
-    async fn react(&self, mut purchase: Purchase, random: &mut Random) {
+    /// Does what customers do whose purchase waits for them. Returns the purchase as it was seen last.
+    async fn react(&self, mut purchase: Purchase, random: &mut Random) -> Purchase {
         for _ in 0..3 {
             if purchase.state() != PurchaseState::AwaitingCustomer {
-                return;
+                return purchase;
             }
             let (at, what) = (random.below(2), random.below(8));
             let acts = !purchase.redirect_uri.is_empty();
             let key = purchase.payments.last().expect("there is a payment").payment_id.clone();
             let next = match what {
                 // Away for ever.
-                0 => return,
+                0 => return purchase,
                 1 => give_up_by(self.client(at), &purchase).await,
                 // Two browser windows.
                 2 if acts => {
@@ -205,7 +220,7 @@ impl Shoppers {
                 }
                 4 if acts => {
                     act(&self.gateway, &key, true).await;
-                    return;
+                    return purchase;
                 }
                 _ if acts => {
                     act(&self.gateway, &key, true).await;
@@ -217,8 +232,41 @@ impl Shoppers {
                 }
                 _ => continue_by(self.client(at), &purchase, Some(card(token(random)))).await,
             };
-            let Ok(next) = next else { return };
+            let Ok(next) = next else { return purchase };
             purchase = next;
+        }
+        purchase
+    }
+
+    /// Gives seats of a purchase back, or money, or both, sometimes in two ways at once.
+    async fn give_back(&self, purchase: &Purchase, random: &mut Random) {
+        let reservation = purchase.reservation.as_ref().expect("a purchase has its reservation");
+        let payment = purchase.payments.last().expect("there is a payment");
+        let seats: Vec<_> = reservation.seats.iter().take(random.below(2)).cloned().collect();
+        let refund = RefundPaymentRequest {
+            payment_id: payment.payment_id.clone(),
+            seats: seats.clone(),
+            reason: "fell ill".to_owned(),
+            request_id: request_id(),
+            ..RefundPaymentRequest::default()
+        };
+        let release = ReleaseSeatsRequest {
+            reservation_id: reservation.reservation_id.clone(),
+            seats,
+            reason: "fell ill".to_owned(),
+            request_id: request_id(),
+            ..ReleaseSeatsRequest::default()
+        };
+        let at = random.below(2);
+        let refunds =
+            self.repeat(at, async |channel| PaymentsClient::new(channel).refund_payment(refund.clone()).await);
+        let releases =
+            self.repeat(at + 1, async |channel| ReservationsClient::new(channel).release_seats(release.clone()).await);
+        // What is refused was given back by the other one.
+        match random.below(3) {
+            0 => drop(refunds.await),
+            1 => drop(releases.await),
+            _ => drop(tokio::join!(refunds, releases)),
         }
     }
 
