@@ -79,7 +79,9 @@ pub use payments::{StoredPayment, TimedCursor};
 pub use pools::{Database, Options, PLANNING, Permit};
 pub use purchase_writes::{PurchaseWrite, insert_purchase, update_purchase};
 pub use purchases::{DuePurchase, PurchaseFilter, StoredPurchase};
-pub use refunds::{RefundStart, RefundWrite, StoredRefund, exclude_refunds, settle_refund, start_refunds};
+pub use refunds::{
+    RefundStart, RefundVersion, RefundWrite, StoredRefund, exclude_refunds, settle_refund, start_refunds,
+};
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;
 pub use reservations::{ReservationAt, ReservationCursor};

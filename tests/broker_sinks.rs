@@ -1,6 +1,6 @@
 //! Events are delivered to NATS, RabbitMQ and Kafka, those of a showtime in their order, whatever fails.
 
-use boxoffice::pb::boxoffice::v1::EventSinkState;
+use boxoffice::pb::boxoffice::v1::{EventSinkState, FeedEvent};
 
 use crate::harness::{
     Store, World,
@@ -26,27 +26,34 @@ async fn every_event_is_delivered_with_the_attributes_of_its_cloud_event(broker:
         }
         let held = reserve(&world, best(&showtime, "dan", 2)).await.expect("there are seats");
         confirm(&world, &held).await.expect("the seats are held");
-        let events = feed(&world, 12).await;
+        // Twelve of the showtime, and three of the purchase that the sale is.
+        let events = feed(&world, 15).await;
         assert_complete(&events);
         delivered(&world).await;
         let messages = broker.messages().await;
-        let own: Vec<_> =
-            messages.iter().filter(|message| message.event.aggregate_id == showtime.showtime_id).collect();
+        let of = |event: &FeedEvent| event.data.as_ref().expect("an event has data").aggregate_id.clone();
+        let own = |of_event: &str| [&showtime.showtime_id, &held.reservation_id].iter().any(|id| *id == of_event);
+        let mut own: Vec<_> = messages.iter().filter(|message| own(&message.event.aggregate_id)).collect();
         assert_eq!(own.len(), events.len());
+        // The order is that of each aggregate.
+        own.sort_by_key(|message| message.event.aggregate_id.clone());
+        let mut events = events;
+        events.sort_by_key(of);
         for (message, event) in own.into_iter().zip(&events) {
+            let aggregate = of(event);
             assert_eq!(Some(&message.event), event.data.as_ref());
             let header = |name: &str| message.header(&format!("{}{name}", broker.prefix()));
             let of_feed = [&event.id, &event.source, &event.r#type, &event.subject].map(String::as_str);
             assert_eq!(["id", "source", "type", "subject"].map(header), of_feed);
             assert_eq!(header("specversion"), "1.0");
-            assert_eq!(header("partitionkey"), showtime.showtime_id);
+            assert_eq!(header("partitionkey"), aggregate);
             assert_eq!(header("traceparent"), message.event.traceparent);
             assert!(!header("time").is_empty());
             assert_eq!(message.header("content-type"), "application/protobuf");
             let key = match &broker {
                 Broker::Nats(_) => event.r#type.replace("boxoffice.v1", "boxoffice.events"),
                 Broker::RabbitMq(_) => event.r#type.clone(),
-                Broker::Kafka(_) => showtime.showtime_id.clone(),
+                Broker::Kafka(_) => aggregate,
             };
             assert_eq!(message.key, key);
         }
@@ -54,7 +61,7 @@ async fn every_event_is_delivered_with_the_attributes_of_its_cloud_event(broker:
         assert_eq!((sink.name.as_str(), sink.problem.as_str()), (broker.name(), ""));
         let metrics = world.metrics().await;
         let label = format!("sink=\"{}\"", broker.name());
-        assert_eq!(metrics.sum("boxoffice_sink_published_total", &[&label]), Some(12.0));
+        assert_eq!(metrics.sum("boxoffice_sink_published_total", &[&label]), Some(15.0));
     }
 }
 

@@ -68,14 +68,17 @@ async fn a_consumer_of_the_redis_stream_counts_every_sale_once() {
     sell(&server, &showtime, "ada", 2).await;
     delivered(&server).await;
     assert_eq!(consumer.run(), format!("{} 2\n", showtime.showtime_id));
-    // The last event comes again, under an id of its own.
+    // The sale comes again, under an id of its own.
     let mut connection = connect(&redis).await;
-    let mut last = redis::cmd("XREVRANGE");
-    last.arg("boxoffice:events").arg("+").arg("-").arg("COUNT").arg(1);
-    let last: Vec<Entry> = last.query_async(&mut connection).await.expect("an entry");
-    let (id, fields) = &last[0];
+    let mut all = redis::cmd("XREVRANGE");
+    all.arg("boxoffice:events").arg("+").arg("-");
+    let all: Vec<Entry> = all.query_async(&mut connection).await.expect("the entries");
+    let is_sale = |(_, fields): &&Entry| fields.iter().any(|(_, value)| value.ends_with(b"ReservationConfirmed"));
+    let (_, fields) = all.iter().find(is_sale).expect("a sale");
+    let (position, index) = all[0].0.split_once('-').expect("an id has two parts");
+    let next = index.parse::<u32>().expect("a number") + 1;
     let mut again = redis::cmd("XADD");
-    again.arg("boxoffice:events").arg(id.replace("-0", "-1"));
+    again.arg("boxoffice:events").arg(format!("{position}-{next}"));
     for (name, value) in fields {
         again.arg(name).arg(value);
     }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use boxoffice::pb::boxoffice::v1::{
-    CancelShowtimeRequest, ConfirmVerdict, Reservation, reservations_client::ReservationsClient,
-    showtimes_client::ShowtimesClient,
+    CancelShowtimeRequest, ConfirmVerdict, ListPaymentsRequest, RefundState, Reservation,
+    payments_client::PaymentsClient, reservations_client::ReservationsClient, showtimes_client::ShowtimesClient,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
@@ -159,8 +159,16 @@ async fn a_commit_whose_answer_is_lost_is_found_by_its_request_id() {
         let cancelled = call_with_cut(Operation::reserve(id, "two", row, 3..=4)).await;
         call_with_cut(Operation::cancel(&cancelled)).await;
         call_with_cut(Operation::exchange(&sold, row_seats(row, 6..=7))).await;
-        call_with_cut(Operation::release(&sold, row_seats(row, 6..=6))).await;
         call_with_cut(Operation::confirm_late(&cancelled, "card")).await;
+        call_with_cut(Operation::release(&sold, row_seats(row, 6..=6))).await;
+        // Its refund is paid out by a commit of its own.
+        eventually("the refund is paid out", async || {
+            let mut payments = PaymentsClient::new(fleet.channel(0));
+            let listed = payments.list_payments(ListPaymentsRequest::default()).await.ok()?.into_inner().payments;
+            let mut refunds = listed.iter().flat_map(|payment| &payment.refunds).filter(|one| !one.seats.is_empty());
+            refunds.all(|refund| refund.state() == RefundState::Done).then_some(())
+        })
+        .await;
     }
     history.assert_holds(&storage.connect().await, &fleet.channels()).await;
 }

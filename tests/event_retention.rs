@@ -12,7 +12,7 @@ use crate::harness::{
     DEADLINE, Server, Store, World, assert_refused,
     events::{Events, after, assert_complete, feed as first_events, ids, next_event, subscribe},
     eventually,
-    seats::{best, cancel, confirm, reserve, showtime, these},
+    seats::{best, cancel, extend, reserve, showtime, these},
     world::Storage,
 };
 
@@ -62,7 +62,7 @@ async fn old_events_are_deleted_and_tokens_before_them_are_refused_with_one_that
     let mut resumed = subscribe(&world, after(&tokens[1])).await.expect("the token is at the end of what is deleted");
     let mut oldest = subscribe(&world, after(&oldest)).await.expect("the token is of this feed");
     let mut begun = subscribe(&world, SubscribeEventsRequest::default()).await.expect("the feed is read");
-    confirm(&world, &held).await.expect("the seat is held");
+    extend(&world, &held).await.expect("the seat is held");
     for events in [&mut resumed, &mut oldest, &mut begun] {
         assert_eq!(next_event(events).await.id, format!("{}/3/0", showtime.showtime_id));
     }
@@ -202,7 +202,7 @@ async fn events_of_more_commits_than_the_cap_are_deleted_before_their_time(world
     let showtime = showtime(&world).await;
     for customer in ["ada", "bob", "cem", "dan"] {
         let held = reserve(&world, best(&showtime, customer, 1)).await.expect("there are seats");
-        confirm(&world, &held).await.expect("the seat is held");
+        extend(&world, &held).await.expect("the seat is held");
     }
     deleted_to(&world, 4).await;
     let mut events = subscribe(&world, SubscribeEventsRequest::default()).await.expect("the feed is read");

@@ -95,6 +95,7 @@ async fn confirming_sells_the_seats_once(world: World) {
         state: ReservationState::Confirmed.into(),
         confirm_time: sold.confirm_time,
         revision: held.revision + 1,
+        purchase_id: held.reservation_id.clone(),
         ..lasting(held.clone())
     };
     assert_eq!(sold, expected);

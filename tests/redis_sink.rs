@@ -8,7 +8,7 @@ use crate::harness::{
     events::{assert_complete, change, delivered, feed, in_state, sinks},
     eventually,
     redis_stream::{entries, has, start, with_sink},
-    seats::{best, confirm, reserve, showtime},
+    seats::{best, extend, reserve, showtime},
     world::Storage,
 };
 
@@ -31,7 +31,7 @@ async fn events_are_in_the_stream_once_in_the_order_of_the_feed(world: World) {
         change(&server, &showtime, customer).await;
     }
     let held = reserve(&server, best(&showtime, "dan", 2)).await.expect("there are seats");
-    confirm(&server, &held).await.expect("the seats are held");
+    extend(&server, &held).await.expect("the seats are held");
     let events = feed(&server, 12).await;
     assert_complete(&events);
     let entries = has(&redis, &events).await;

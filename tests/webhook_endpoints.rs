@@ -14,7 +14,7 @@ use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use crate::harness::{
     Store, World, eventually,
     proxy::Proxy,
-    seats::{best, confirm, reserve, showtime},
+    seats::{best, extend, reserve, showtime},
     webhooks::{Receiver, SECRET, Webhooks},
     world::{Storage, connect},
 };
@@ -190,7 +190,7 @@ async fn events_go_on_when_the_service_was_killed_and_started_again() {
     for round in 1..=3 {
         let showtime = showtime(&server).await;
         let held = reserve(&server, best(&showtime, "ada", 1)).await.expect("there are seats");
-        confirm(&server, &held).await.expect("the seats are held");
+        extend(&server, &held).await.expect("the seats are held");
         // In the second round something is left to be read when the service is killed.
         receiver.received(if round == 2 { 4 } else { 3 * round }).await;
         server.kill();

@@ -8,7 +8,7 @@ use crate::harness::{
     Server, Store, World,
     events::{next_event, subscribe},
     eventually,
-    seats::{best, cancel, confirm, reserve, showtime},
+    seats::{best, cancel, extend, reserve, showtime},
     webhooks::{Receiver, Request, Webhooks},
 };
 
@@ -28,9 +28,10 @@ fn store(world: &World) -> Store {
     if world.storage.is_postgres() { Store::Postgres } else { Store::Sqlite }
 }
 
-async fn sell(server: &Server, showtime: &Showtime, customer: &str) {
+/// Holds a seat, and extends the hold: two commits with an event each.
+async fn hold(server: &Server, showtime: &Showtime, customer: &str) {
     let held = reserve(server, best(showtime, customer, 1)).await.expect("there are seats");
-    confirm(server, &held).await.expect("the seats are held");
+    extend(server, &held).await.expect("the seats are held");
 }
 
 /// Every event of the feed, of which there are so many.
@@ -50,15 +51,15 @@ fn ids(requests: &[Request]) -> Vec<String> {
 async fn every_endpoint_gets_what_it_wants_once_and_in_order(world: World) {
     let showtime = showtime(&world).await;
     for customer in ["ada", "bob"] {
-        sell(&world, &showtime, customer).await;
+        hold(&world, &showtime, customer).await;
     }
     let held = reserve(&world, best(&showtime, "cem", 2)).await.expect("there are seats");
     cancel(&world, &held).await.expect("the seats are held");
     let events = feed(&world, 8).await;
-    let (all, sales) = (Receiver::start().await, Receiver::start().await);
+    let (all, extensions) = (Receiver::start().await, Receiver::start().await);
     let webhooks = Webhooks::of(&world, store(&world)).await;
     webhooks.local("all", &all, "");
-    webhooks.local("sales", &sales, "types = ['ReservationConfirmed']");
+    webhooks.local("extensions", &extensions, "types = ['ReservationExtended']");
     webhooks.once(&[]).await;
     let requests = all.requests();
     let expected: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
@@ -73,16 +74,16 @@ async fn every_endpoint_gets_what_it_wants_once_and_in_order(world: World) {
         assert_eq!(body["data"]["revision"], data.revision.to_string());
         assert_eq!(body["data"]["traceparent"].as_str().unwrap_or_default(), data.traceparent);
     }
-    assert_eq!(requests[2].event()["data"]["reservationConfirmed"]["customerId"], "ada");
-    let confirmed = events.iter().filter(|event| event.r#type.ends_with("ReservationConfirmed"));
-    assert_eq!(ids(&sales.requests()), confirmed.map(|event| event.id.clone()).collect::<Vec<_>>());
+    assert_eq!(requests[1].event()["data"]["reservationCreated"]["customerId"], "ada");
+    let extended = events.iter().filter(|event| event.r#type.ends_with("ReservationExtended"));
+    assert_eq!(ids(&extensions.requests()), extended.map(|event| event.id.clone()).collect::<Vec<_>>());
     // Nothing comes again, and what is new does.
     webhooks.once(&[]).await;
     assert_eq!(all.requests().len(), 8);
-    sell(&world, &showtime, "dan").await;
+    hold(&world, &showtime, "dan").await;
     webhooks.once(&[]).await;
-    assert_eq!((all.requests().len(), sales.requests().len()), (10, 3));
-    assert_eq!((webhooks.counts("all"), webhooks.counts("sales")), ([10, 0, 0], [3, 0, 0]));
+    assert_eq!((all.requests().len(), extensions.requests().len()), (10, 3));
+    assert_eq!((webhooks.counts("all"), webhooks.counts("extensions")), ([10, 0, 0], [3, 0, 0]));
 }
 
 async fn an_event_that_is_refused_until_it_is_given_up_delays_its_showtime_alone(world: World) {
@@ -94,7 +95,7 @@ async fn an_event_that_is_refused_until_it_is_given_up_delays_its_showtime_alone
         if is_refused { (500, None) } else { (204, None) }
     });
     for at in [&one, &two] {
-        sell(&world, at, "ada").await;
+        hold(&world, at, "ada").await;
     }
     let webhooks = Webhooks::of(&world, store(&world)).await;
     webhooks.local("crm", &receiver, "");
@@ -130,11 +131,11 @@ async fn an_endpoint_that_is_gone_is_disabled_and_goes_on_when_it_is_enabled(wor
     let webhooks = Webhooks::of(&world, store(&world)).await;
     webhooks.local("crm", &receiver, "");
     webhooks.local("other", &other, "");
-    sell(&world, &showtime, "ada").await;
+    hold(&world, &showtime, "ada").await;
     let printed = webhooks.once(&[]).await;
     assert!(printed.contains("the endpoint has answered 410 and is disabled"), "{printed}");
     assert!(webhooks.list()[0]["disabled_time"].is_string(), "{:?}", webhooks.list());
-    sell(&world, &showtime, "bob").await;
+    hold(&world, &showtime, "bob").await;
     webhooks.once(&[]).await;
     assert_eq!((receiver.requests().len(), other.requests().len()), (2, 5));
     receiver.answer(|_| (204, None));
@@ -155,7 +156,7 @@ async fn an_endpoint_whose_next_event_was_deleted_is_named_and_goes_on_with_the_
     webhooks.once(&[]).await;
     // The process is away for more commits than are kept.
     for customer in ["ada", "bob", "cem"] {
-        sell(&world, &showtime, customer).await;
+        hold(&world, &showtime, customer).await;
     }
     eventually("the next event is deleted", async || {
         let feed = world.events().get_event_feed(GetEventFeedRequest {}).await.expect("the feed is read");
@@ -167,7 +168,7 @@ async fn an_endpoint_whose_next_event_was_deleted_is_named_and_goes_on_with_the_
     let process = webhooks.spawn(&[]);
     receiver.received(4).await;
     other.received(3).await;
-    sell(&world, &showtime, "dan").await;
+    hold(&world, &showtime, "dan").await;
     receiver.received(6).await;
     other.received(5).await;
     process.signal(Signal::TERM);
@@ -193,7 +194,7 @@ async fn events_survive_a_kill_at_any_moment_and_keep_their_order(world: World) 
         let before = receiver.requests().len();
         let mut process = webhooks.spawn(&[]);
         for at in &showtimes {
-            sell(&world, at, &format!("customer-{round}")).await;
+            hold(&world, at, &format!("customer-{round}")).await;
         }
         eventually("attempts are under way", async || (receiver.requests().len() >= before + 2).then_some(())).await;
         process.kill();

@@ -18,7 +18,7 @@ use crate::{
     },
     ledger::{CompanionMaker, Reply, Request},
     store::{
-        self, Companion, RefundStart, RequestKey, StoredPayment, exclude_refunds,
+        self, Companion, RefundStart, RefundVersion, RequestKey, StoredPayment, exclude_refunds,
         planted::{self, Bug},
         start_refunds,
     },
@@ -172,7 +172,8 @@ impl App {
             reason: new.reason.clone(),
             create_time: now,
         };
-        let StoredPayment { customer_id, refund_version: version, .. } = stored;
+        let StoredPayment { customer_id, refund_version, .. } = stored;
+        let version = RefundVersion::Exactly(refund_version);
         Ok(Next::Begin(Box::new(RefundStart { refund: Refund::begin(facts), version, customer_id })))
     }
 
@@ -246,7 +247,7 @@ impl App {
                 // Nobody stands at the till when a showtime is cancelled.
                 let waits = is_at_till && matches!(change, Change::Cancelled(_));
                 let refund = if waits { Refund::begin_at_till(facts) } else { Refund::begin(facts) };
-                let version = known.map_or(0, |stored| stored.refund_version);
+                let version = version_under_lock(known);
                 Some(RefundStart { refund, version, customer_id: reservation.customer_id.clone() })
             };
             let mut rows = start_refunds(&changes.iter().filter_map(refund).collect::<Vec<_>>(), None, trace);
@@ -284,10 +285,22 @@ fn payout(paid: Option<&AtTill>, named: &str) -> Option<String> {
 fn exchanged(change: &Change, known: &HashMap<PaymentId, StoredPayment>) -> Option<Companion> {
     let Change::Exchanged { reservation, .. } = change else { return None };
     let (payment_id, _) = sold_by(reservation)?;
-    let version = |stored: &StoredPayment| {
-        if blocked(&stored.refunds).next().is_some() { NO_VERSION } else { stored.refund_version }
-    };
-    Some(exclude_refunds(payment_id, known.get(&payment_id).map_or(0, version)))
+    let known = known.get(&payment_id);
+    let is_pending = known.is_some_and(|stored| blocked(&stored.refunds).next().is_some());
+    let version = if is_pending { RefundVersion::Exactly(NO_VERSION) } else { version_under_lock(known) };
+    Some(exclude_refunds(payment_id, version))
+}
+
+/// The version that a payment must have if refunds of it begin under the lock of the showtime. If all refunds before were of seats that
+/// were given up in the same way, further ones of these do not matter: what the seats that are left cost is left of the payment.
+fn version_under_lock(known: Option<&StoredPayment>) -> RefundVersion {
+    let Some(StoredPayment { refunds, refund_version, .. }) = known else { return RefundVersion::LikeThis(0) };
+    let of_released = |refund: &Refund| !refund.facts.releases && !refund.facts.chosen.seats.is_empty();
+    if refunds.iter().all(of_released) {
+        RefundVersion::LikeThis(*refund_version)
+    } else {
+        RefundVersion::Exactly(*refund_version)
+    }
 }
 
 /// What is given back for the seats that are given up with a change.

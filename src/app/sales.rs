@@ -24,7 +24,7 @@ use crate::{
     },
     ledger::CompanionMaker,
     store::{
-        self, Companion, MoneyEntry, RefundStart, RefundWrite, TillSum, insert_entries, insert_purchase,
+        self, Companion, MoneyEntry, RefundStart, RefundVersion, RefundWrite, TillSum, insert_entries, insert_purchase,
         outbox::PurchaseEvents, settle_refund, start_refunds,
     },
     telemetry::trace_parent::TraceParent,
@@ -248,7 +248,7 @@ fn late_rows(
         reason: TOO_LATE.to_owned(),
         create_time: now,
     });
-    let start = RefundStart { refund, version: 0, customer_id: ended.customer_id.clone() };
+    let start = RefundStart { refund, version: RefundVersion::Exactly(0), customer_id: ended.customer_id.clone() };
     let refund = start_refunds(&[start], None, trace);
     rows(&purchase, entries, now, &events).into_iter().chain(refund).collect()
 }
@@ -279,7 +279,11 @@ fn earlier_rows(clock: &Clock, sale: &Reservation) -> Vec<Companion> {
         create_time: clock.now(),
     });
     let (refund_now, customer_id) = (refund.clone(), sale.customer_id.clone());
-    made.extend(start_refunds(&[RefundStart { refund: refund_now, version: 0, customer_id }], None, None));
+    made.extend(start_refunds(
+        &[RefundStart { refund: refund_now, version: RefundVersion::Exactly(0), customer_id }],
+        None,
+        None,
+    ));
     refund.answered(RefundAnswer::Done, 0.0, clock.now());
     let write = RefundWrite { refund: &refund, customer_id: &sale.customer_id, fence: 0, due: None, local_date: None };
     made.extend(settle_refund(&write, clock.now()));

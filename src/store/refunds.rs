@@ -1,7 +1,8 @@
 //! Refunds of payments, and how instances take them.
 //!
 //! A refund begins only with the version of its payment that its refunds were read with, so that two refunds that begin at once
-//! cannot exceed what is left: the second one finds another version, and is decided anew. To work on a refund, an instance takes
+//! cannot exceed what is left: the second one finds another version, and is decided anew. Refunds of seats that are given up under the
+//! lock of their showtime exclude each other by that lock, and need not be decided anew for each other. To work on a refund, an instance takes
 //! its **fence**, as for purchases.
 
 use chrono::{DateTime, NaiveDate, Utc};
@@ -52,13 +53,37 @@ pub struct StoredRefund {
     pub fingerprint: Vec<u8>,
 }
 
+/// How much a payment's version grows with a refund that a request asks for, and with one that fails. A refund that begins with a
+/// change of seats adds one, so that the version is two counters.
+const ASKED: i64 = 1 << 32;
+
+/// Which version a payment must still have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefundVersion {
+    /// This one: no refund has begun or failed since it was read.
+    Exactly(i64),
+    /// One like this: refunds may have begun with changes of seats. Who is under the lock of the showtime has seen those changes, so the
+    /// refunds of other seats do not depend on them.
+    LikeThis(i64),
+}
+
+impl RefundVersion {
+    fn condition(self) -> Expr {
+        let version = Expr::col(payment::Column::RefundVersion);
+        match self {
+            Self::Exactly(known) => version.eq(known),
+            Self::LikeThis(known) => version.div(ASKED).eq(known / ASKED),
+        }
+    }
+}
+
 /// A refund that begins.
 #[derive(Clone, Debug)]
 pub struct RefundStart {
     /// The refund.
     pub refund: Refund,
     /// The version of its payment that it was decided with.
-    pub version: i64,
+    pub version: RefundVersion,
     /// The customer whose payment it is.
     pub customer_id: CustomerId,
 }
@@ -86,11 +111,12 @@ pub fn start_refunds(refunds: &[RefundStart], key: Option<&RequestKey>, trace: O
     refunds.sort_by_key(|start| (start.version, start.refund.facts.payment_id));
     for same in refunds.chunk_by(|one, next| one.version == next.version) {
         for some in same.chunks(CHUNK) {
-            let (count, version) = (some.len() as u64, some.first().map_or(0, |start| start.version));
+            let count = some.len() as u64;
+            let version = some.first().map_or(RefundVersion::Exactly(0), |start| start.version);
             let payments = some.iter().map(|start| start.refund.facts.payment_id.0);
-            let update = next_version()
+            let update = next_version(if key.is_some() { ASKED } else { 1 })
                 .filter(payment::Column::PaymentId.is_in(payments))
-                .filter(payment::Column::RefundVersion.eq(version));
+                .filter(version.condition());
             rows.push(Companion::update(update.into_query(), count));
             let insert = refund::Entity::insert_many(some.iter().map(|start| row(&start.refund, key)));
             rows.push(Companion::insert(insert.into_query(), count));
@@ -104,10 +130,8 @@ pub fn start_refunds(refunds: &[RefundStart], key: Option<&RequestKey>, trace: O
 /// The row that makes a change of seats and the beginning of a refund exclude each other: it exists if the payment still has this
 /// version, and gives it the next one.
 #[must_use]
-pub fn exclude_refunds(payment_id: PaymentId, version: i64) -> Companion {
-    let update = next_version()
-        .filter(payment::Column::PaymentId.eq(payment_id.0))
-        .filter(payment::Column::RefundVersion.eq(version));
+pub fn exclude_refunds(payment_id: PaymentId, version: RefundVersion) -> Companion {
+    let update = next_version(1).filter(payment::Column::PaymentId.eq(payment_id.0)).filter(version.condition());
     Companion::update(update.into_query(), 1)
 }
 
@@ -126,7 +150,8 @@ pub fn settle_refund(write: &RefundWrite<'_>, now: DateTime<Utc>) -> Vec<Compani
             let state = CaseStatement::new()
                 .case(is_all, payment_state_name(PaymentState::Refunded))
                 .finally(payment_state_name(PaymentState::PartiallyRefunded));
-            let payment = next_version()
+            // What is left of the payment stays the same, so its version does.
+            let payment = payment::Entity::update_many()
                 .filter(payment::Column::PaymentId.eq(facts.payment_id.0))
                 .col_expr(payment::Column::RefundedMinor, refunded())
                 .col_expr(payment::Column::State, state.into());
@@ -138,7 +163,7 @@ pub fn settle_refund(write: &RefundWrite<'_>, now: DateTime<Utc>) -> Vec<Compani
             rows.extend(insert_entries(facts.chosen.amount.currency, &entries, now));
         }
         RefundState::Failed => {
-            let payment = next_version().filter(payment::Column::PaymentId.eq(facts.payment_id.0));
+            let payment = next_version(ASKED).filter(payment::Column::PaymentId.eq(facts.payment_id.0));
             rows.push(Companion::update(payment.into_query(), 1));
         }
         RefundState::Pending | RefundState::Stuck => {}
@@ -147,9 +172,9 @@ pub fn settle_refund(write: &RefundWrite<'_>, now: DateTime<Utc>) -> Vec<Compani
 }
 
 /// Raises the version of payments.
-fn next_version() -> sea_orm::UpdateMany<payment::Entity> {
+fn next_version(step: i64) -> sea_orm::UpdateMany<payment::Entity> {
     payment::Entity::update_many()
-        .col_expr(payment::Column::RefundVersion, Expr::col(payment::Column::RefundVersion).add(1))
+        .col_expr(payment::Column::RefundVersion, Expr::col(payment::Column::RefundVersion).add(step))
 }
 
 fn update(write: &RefundWrite<'_>) -> UpdateStatement {

@@ -64,14 +64,16 @@ pub(crate) async fn next_event(events: &mut Events) -> FeedEvent {
     tokio::time::timeout(DEADLINE, event).await.expect("an event comes in time")
 }
 
-/// The next events up to the one of this revision.
+/// The next events of showtimes up to the one of this revision.
 pub(crate) async fn until(events: &mut Events, showtime_id: &str, revision: i64, kind: &str) -> Vec<FeedEvent> {
     let mut read = Vec::new();
     loop {
         let event = next_event(events).await;
         let data = event.data.as_ref().expect("an event has data");
         let last = data.showtime_id == showtime_id && data.revision == revision && event.r#type.ends_with(kind);
-        read.push(event);
+        if is_of_showtime(&event) {
+            read.push(event);
+        }
         if last {
             return read;
         }
@@ -79,7 +81,7 @@ pub(crate) async fn until(events: &mut Events, showtime_id: &str, revision: i64,
 }
 
 /// Whether an event is about a showtime and its reservations, and not about a purchase or a refund.
-pub(crate) fn is_of_showtime(event: &FeedEvent) -> bool {
+fn is_of_showtime(event: &FeedEvent) -> bool {
     event.data.as_ref().is_some_and(|data| data.aggregate_type() == AggregateType::Showtime)
 }
 

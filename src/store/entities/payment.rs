@@ -24,7 +24,7 @@ pub struct Model {
     pub token: String,
     pub decline_code: String,
     pub process_time: Option<ChronoDateTimeUtc>,
-    /// Grows when a refund begins and when it ends. A refund begins only with the version that it was decided with.
+    /// Grows when a refund begins and when one fails. A refund begins only with the version that it was decided with.
     pub refund_version: i64,
     /// The till's name for how it was paid. `None`: by the gateway.
     pub tender: Option<String>,
