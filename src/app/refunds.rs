@@ -174,7 +174,7 @@ impl App {
         };
         let StoredPayment { customer_id, refund_version, .. } = stored;
         let version = RefundVersion::Exactly(refund_version);
-        Ok(Next::Begin(Box::new(RefundStart { refund: Refund::begin(facts), version, customer_id })))
+        Ok(Next::Begin(Box::new(RefundStart { refund: Refund::begin(facts), version, customer_id, silent: false })))
     }
 
     /// Submits a command that gives up or exchanges seats. The refunds of those that are given up and that purchases have
@@ -248,7 +248,7 @@ impl App {
                 let waits = is_at_till && matches!(change, Change::Cancelled(_));
                 let refund = if waits { Refund::begin_at_till(facts) } else { Refund::begin(facts) };
                 let version = version_under_lock(known);
-                Some(RefundStart { refund, version, customer_id: reservation.customer_id.clone() })
+                Some(RefundStart { refund, version, customer_id: reservation.customer_id.clone(), silent: false })
             };
             let mut rows = start_refunds(&changes.iter().filter_map(refund).collect::<Vec<_>>(), None, trace);
             rows.extend(changes.iter().filter_map(|change| exchanged(change, &known)));

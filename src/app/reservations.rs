@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use chrono::{DateTime, Utc};
 
 use super::{
-    Answer, App, Error, Origin, PageRequest,
+    Answer, App, Error, Origin, PageRequest, PurchaseRefusal,
     decisions::Accepted,
     pages::{read_timed, write_timed},
 };
@@ -137,7 +137,11 @@ impl App {
             purchase_id: None,
             late,
         };
-        self.change_with(origin, reservation, confirm, Some(sale)).await
+        match self.change_with(origin, reservation, confirm, Some(sale)).await {
+            // A purchase of these seats that a till was paid for has failed before, and has the id.
+            Err(error) if error.is_conflict() => Err(Error::Purchase(PurchaseRefusal::Ended)),
+            confirmed => confirmed,
+        }
     }
 
     /// Gives back seats of a sale, whose refund begins with that.

@@ -4,7 +4,7 @@
 //! with that. A sale that was made by a release without purchases gets its purchase afterwards: from a task that looks for such
 //! sales, or from the request that gives up or exchanges its seats, whichever is first.
 
-use std::time::Duration;
+use std::{error::Error as StdError, time::Duration};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use tokio_util::sync::CancellationToken;
@@ -118,7 +118,15 @@ impl App {
         let is_full = sales.len() as u64 == PAGE;
         let mut made = 0_u64;
         for sale in sales {
-            made += u64::from(self.complete_sale(&sale).await?);
+            match self.complete_sale(&sale).await {
+                Ok(is_made) => made += u64::from(is_made),
+                // One that cannot be completed does not keep the others waiting.
+                Err(error @ store::Error::Constraint(_)) => {
+                    let reservation_id = sale.reservation_id;
+                    tracing::error!(error = &error as &dyn StdError, %reservation_id, "a sale gets no purchase");
+                }
+                Err(error) => return Err(error),
+            }
         }
         // If none of a full page could be completed, others would not be reached by trying at once.
         Ok(if is_full && made > 0 { NextRun::Now } else { NextRun::Period })
@@ -227,15 +235,15 @@ fn late_rows(
     trace: Option<TraceParent>,
 ) -> Vec<Companion> {
     let amount = ended.remaining_total();
+    if amount.minor == 0 {
+        return Vec::new();
+    }
     let till = paid.till.clone();
     let payment = payment(PaymentId(clock.new_id()), amount, paid, now);
     let (payment_id, entries) = (payment.payment_id, payment.excess_entries());
     let facts = facts(clock, PurchaseId(clock.new_id()), ended, now);
     let purchase = Purchase::paid_too_late(facts, amount, payment, now);
     let events = PurchaseEvents::of_new(&purchase, trace);
-    if amount.minor == 0 {
-        return rows(&purchase, Vec::new(), now, &events);
-    }
     let refund = Refund::begin_at_till(RefundFacts {
         refund_id: RefundId(clock.new_id()),
         payment_id,
@@ -248,7 +256,12 @@ fn late_rows(
         reason: TOO_LATE.to_owned(),
         create_time: now,
     });
-    let start = RefundStart { refund, version: RefundVersion::Exactly(0), customer_id: ended.customer_id.clone() };
+    let start = RefundStart {
+        refund,
+        version: RefundVersion::Exactly(0),
+        customer_id: ended.customer_id.clone(),
+        silent: false,
+    };
     let refund = start_refunds(&[start], None, trace);
     rows(&purchase, entries, now, &events).into_iter().chain(refund).collect()
 }
@@ -280,12 +293,19 @@ fn earlier_rows(clock: &Clock, sale: &Reservation) -> Vec<Companion> {
     });
     let (refund_now, customer_id) = (refund.clone(), sale.customer_id.clone());
     made.extend(start_refunds(
-        &[RefundStart { refund: refund_now, version: RefundVersion::Exactly(0), customer_id }],
+        &[RefundStart { refund: refund_now, version: RefundVersion::Exactly(0), customer_id, silent: true }],
         None,
         None,
     ));
     refund.answered(RefundAnswer::Done, 0.0, clock.now());
-    let write = RefundWrite { refund: &refund, customer_id: &sale.customer_id, fence: 0, due: None, local_date: None };
+    let write = RefundWrite {
+        refund: &refund,
+        customer_id: &sale.customer_id,
+        fence: 0,
+        due: None,
+        local_date: None,
+        silent: true,
+    };
     made.extend(settle_refund(&write, clock.now()));
     made
 }

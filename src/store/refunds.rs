@@ -86,6 +86,8 @@ pub struct RefundStart {
     pub version: RefundVersion,
     /// The customer whose payment it is.
     pub customer_id: CustomerId,
+    /// Whether it has no events, because it was done long before it is written.
+    pub silent: bool,
 }
 
 /// A write of a refund by the holder of its fence.
@@ -101,6 +103,8 @@ pub struct RefundWrite<'a> {
     pub due: Option<DateTime<Utc>>,
     /// The date of its end where the cinema is, if a till has paid it out.
     pub local_date: Option<NaiveDate>,
+    /// Whether it has no events, because it was done long before it is written.
+    pub silent: bool,
 }
 
 /// The rows of refunds that begin, with their events. They are due at once, unless they wait for a till. Each payment is named once.
@@ -120,8 +124,12 @@ pub fn start_refunds(refunds: &[RefundStart], key: Option<&RequestKey>, trace: O
             rows.push(Companion::update(update.into_query(), count));
             let insert = refund::Entity::insert_many(some.iter().map(|start| row(&start.refund, key)));
             rows.push(Companion::insert(insert.into_query(), count));
-            let events = refunds_started(some.iter().map(|start| (&start.refund, &start.customer_id)), trace);
-            rows.push(Companion::insert(events, count));
+            let told = some.iter().filter(|start| !start.silent);
+            let told: Vec<_> = told.map(|start| (&start.refund, &start.customer_id)).collect();
+            if !told.is_empty() {
+                let count = told.len() as u64;
+                rows.push(Companion::insert(refunds_started(told.into_iter(), trace), count));
+            }
         }
     }
     rows
@@ -141,7 +149,7 @@ pub fn exclude_refunds(payment_id: PaymentId, version: RefundVersion) -> Compani
 pub fn settle_refund(write: &RefundWrite<'_>, now: DateTime<Utc>) -> Vec<Companion> {
     let facts = &write.refund.facts;
     let mut rows = vec![Companion::update(update(write), 1)];
-    let event = refund_ended(write.refund, write.customer_id, now);
+    let event = refund_ended(write.refund, write.customer_id, now).filter(|_| !write.silent);
     rows.extend(event.map(|row| Companion::insert(row, 1)));
     match write.refund.state() {
         RefundState::Done => {

@@ -105,7 +105,10 @@ impl App {
         let customer_id = &self.refunded(refund).await?.customer_id;
         self.0
             .store
-            .write_refund(&RefundWrite { refund, customer_id, fence, due: Some(now), local_date: None }, now)
+            .write_refund(
+                &RefundWrite { refund, customer_id, fence, due: Some(now), local_date: None, silent: false },
+                now,
+            )
             .await?;
         Ok(())
     }
@@ -149,7 +152,8 @@ impl App {
             (RefundState::Done, Some(_)) => Some(self.local_date(refund.facts.showtime_id, now).await?),
             _ => None,
         };
-        let write = RefundWrite { refund, customer_id, fence, due: self.refund_due(refund, now), local_date };
+        let write =
+            RefundWrite { refund, customer_id, fence, due: self.refund_due(refund, now), local_date, silent: false };
         if refund.state() == RefundState::Done && refund.facts.releases {
             for _ in 0..RELEASES {
                 let seats = self.seats_to_release(refund, now).await?;
