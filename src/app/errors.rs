@@ -232,9 +232,14 @@ impl Error {
     pub(super) fn is_conflict(&self) -> bool {
         match self {
             Self::Refused(_) => true,
-            Self::Store(error) => matches!(**error, store::Error::Constraint(_)),
+            Self::Store(_) => self.is_taken_key(),
             _ => false,
         }
+    }
+
+    /// Whether a row was to be written whose key another row has.
+    pub(super) fn is_taken_key(&self) -> bool {
+        matches!(self, Self::Store(error) if matches!(**error, store::Error::Constraint(_)))
     }
 
     /// Whether a row that was written with a change of seats was not as it had been read.

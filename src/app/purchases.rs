@@ -200,7 +200,7 @@ impl App {
                 // Who waits gets the purchase as it is now, if nothing becomes of it in time.
                 self.0.purchases.changes.note_stored(&held);
                 if price_has_changed {
-                    held.purchase.price_changed(self.0.clock.now());
+                    held.change().price_changed(self.0.clock.now());
                 }
                 self.work_on(held, permit);
                 Ok(Begun::Now(Box::new(stored), changes))
@@ -312,11 +312,11 @@ impl App {
             stored.fence = fence;
             let mut held = Held::new(&stored, trace);
             held.new_payment = changed.payments().len() > payments;
-            held.purchase = changed;
+            held.purchase = Arc::new(changed);
             if !self.keep(&mut held, now).await? {
                 continue;
             }
-            stored.purchase = held.purchase.clone();
+            stored.purchase = Purchase::clone(&held.purchase);
             self.work_on(held, permit);
             return Ok(stored);
         }

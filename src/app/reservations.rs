@@ -139,7 +139,7 @@ impl App {
         };
         match self.change_with(origin, reservation, confirm, Some(sale)).await {
             // A purchase of these seats that a till was paid for has failed before, and has the id.
-            Err(error) if error.is_conflict() => Err(Error::Purchase(PurchaseRefusal::Ended)),
+            Err(error) if error.is_taken_key() => Err(Error::Purchase(PurchaseRefusal::Ended)),
             confirmed => confirmed,
         }
     }

@@ -66,7 +66,7 @@ impl Changes {
     pub(super) fn note_stored(&self, held: &Held) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sender) = all.get(&held.purchase.facts.purchase_id) else { return };
-        let seen = Seen { purchase: Arc::new(held.purchase.clone()), reservation: held.reservation.clone() };
+        let seen = Seen { purchase: Arc::clone(&held.purchase), reservation: held.reservation.clone() };
         sender.send_modify(|stored| {
             if stored.fence <= held.fence {
                 *stored = Stored { fence: held.fence, seen: Some(seen), is_old: false };

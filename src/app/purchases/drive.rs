@@ -16,7 +16,7 @@ use crate::{
     app::{App, Error},
     background::{NextRun, Task},
     domain::{
-        purchase::{Action, GatewayAnswer, Position},
+        purchase::{Action, GatewayAnswer, Position, Purchase},
         seating::Refusal,
     },
     ledger::Request,
@@ -110,7 +110,7 @@ impl App {
         }
         loop {
             let now = self.0.clock.now();
-            if held.purchase.notice_time(now) && !self.keep(&mut held, now).await? {
+            if held.notice_time(now) && !self.keep(&mut held, now).await? {
                 return Ok(());
             }
             let goes_on = match held.purchase.next_action(now) {
@@ -141,12 +141,12 @@ impl App {
     /// Another task has begun what is to be done, and may have done it.
     async fn begin_again(&self, held: &mut Held) -> Result<bool, Error> {
         let now = self.0.clock.now();
-        held.purchase.taken_over(now);
+        held.change().taken_over(now);
         if held.purchase.position() == Position::Authorizing || held.purchase.sells_without_gateway() {
             // The first task compares the price before it asks the gateway, and may have been interrupted before that.
             let found = self.0.store.reservation(held.purchase.facts.reservation_id, now).await?;
             if found.is_some_and(|found| found.reservation.remaining_total() != held.purchase.total()) {
-                held.purchase.price_changed(now);
+                held.change().price_changed(now);
             }
         }
         self.keep(held, now).await
@@ -157,17 +157,17 @@ impl App {
         let now = self.0.clock.now();
         let (showtime_id, span) = (held.purchase.facts.showtime_id, self.0.purchases.options.pay_time);
         let total = self.reservation_of(held, now).await?.remaining_total();
-        let mut after = held.purchase.clone();
+        let mut after = Purchase::clone(&held.purchase);
         after.payment_begun(total, self.pay_until(showtime_id, span, now).await?, now);
         match self.decide_with(held, &after, &[], Self::pay(&after, span)).await {
             Ok((reservation, true)) if reservation.remaining_total() != total => {
-                held.purchase.price_changed(now);
+                held.change().price_changed(now);
                 self.keep(held, now).await
             }
             Ok((_, goes_on)) => Ok(goes_on),
             Err(Error::Refused(refused)) => {
                 held.reservation = None;
-                held.purchase.payment_not_begun(reason(&refused.why), now);
+                held.change().payment_not_begun(reason(&refused.why), now);
                 self.keep(held, now).await
             }
             Err(error) => Err(error),
@@ -180,7 +180,7 @@ impl App {
             let _asked_again_later = self.ask_gateway(&held.purchase, Action::Capture).await;
         }
         let now = self.0.clock.now();
-        let mut after = held.purchase.clone();
+        let mut after = Purchase::clone(&held.purchase);
         after.confirmed(now);
         // What the gateway takes is in the books once it has taken it.
         let without_gateway = held.purchase.sells_without_gateway();
@@ -190,7 +190,7 @@ impl App {
             Ok((_, goes_on)) => Ok(goes_on),
             Err(Error::Refused(refused)) => {
                 held.reservation = None;
-                held.purchase.not_confirmed(reason(&refused.why), now);
+                held.change().not_confirmed(reason(&refused.why), now);
                 self.keep(held, now).await
             }
             Err(error) => Err(error),
@@ -200,17 +200,17 @@ impl App {
     /// Gives the seats up, which may have happened before.
     async fn free_seats(&self, held: &mut Held) -> Result<bool, Error> {
         let now = self.0.clock.now();
-        let mut after = held.purchase.clone();
+        let mut after = Purchase::clone(&held.purchase);
         after.freed(now);
         if held.purchase.is_sold() && planted::has(Bug::LostCompensation) {
-            held.purchase = after;
+            held.purchase = Arc::new(after);
             return self.keep(held, now).await;
         }
         let give_up = Self::give_up(&held.purchase);
         match self.decide_with(held, &after, &[], give_up).await {
             Ok((_, goes_on)) => Ok(goes_on),
             Err(Error::Refused(_)) => {
-                (held.purchase, held.reservation) = (after, None);
+                (held.purchase, held.reservation) = (Arc::new(after), None);
                 self.keep(held, now).await
             }
             Err(error) => Err(error),
@@ -237,18 +237,18 @@ impl App {
             Ok(GatewayAnswer::ActionRequired { redirect_uri }) if held.purchase.position() == Position::Authorizing => {
                 return self.await_action(held, redirect_uri).await;
             }
-            Ok(answer) => held.purchase.answered(answer, now),
-            Err(Trouble::Unknown { message }) => held.purchase.unknown(&message, self.0.clock.fraction(), now),
+            Ok(answer) => held.change().answered(answer, now),
+            Err(Trouble::Unknown { message }) => held.change().unknown(&message, self.0.clock.fraction(), now),
             Err(Trouble::NotFound) => {
-                held.purchase.unknown("the gateway does not know it", self.0.clock.fraction(), now);
+                held.change().unknown("the gateway does not know it", self.0.clock.fraction(), now);
             }
             Err(trouble @ Trouble::Refused { code, .. }) if action != Action::AskGateway && code.is_final() => {
-                held.purchase.refused(&trouble.to_string(), now);
+                held.change().refused(&trouble.to_string(), now);
             }
             Err(trouble @ Trouble::Refused { .. }) => {
-                held.purchase.unknown(&trouble.to_string(), self.0.clock.fraction(), now);
+                held.change().unknown(&trouble.to_string(), self.0.clock.fraction(), now);
             }
-            Err(trouble @ Trouble::Differs { .. }) => held.purchase.stick(&trouble.to_string(), now),
+            Err(trouble @ Trouble::Differs { .. }) => held.change().stick(&trouble.to_string(), now),
         }
         let entries = match held.purchase.position() {
             // That it is authorised commits with the sale of the seats. If that is interrupted, the gateway is asked again.
@@ -263,7 +263,7 @@ impl App {
     async fn await_action(&self, held: &mut Held, redirect_uri: String) -> Result<bool, Error> {
         let now = self.0.clock.now();
         let span = self.0.purchases.options.action_time;
-        let mut after = held.purchase.clone();
+        let mut after = Purchase::clone(&held.purchase);
         let until = self.pay_until(after.facts.showtime_id, span, now).await?;
         after.await_action(redirect_uri, until, now);
         match self.decide_with(held, &after, &[], Self::pay(&after, span)).await {
@@ -275,7 +275,7 @@ impl App {
             }
             Err(Error::Refused(refused)) => {
                 held.reservation = None;
-                held.purchase.not_payable(reason(&refused.why), now);
+                held.change().not_payable(reason(&refused.why), now);
                 self.keep(held, now).await
             }
             Err(error) => Err(error),

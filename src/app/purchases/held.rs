@@ -30,9 +30,10 @@ pub(super) const NAP: TimeDelta = TimeDelta::seconds(2);
 
 /// A purchase that is worked on here.
 pub(super) struct Held {
-    pub(super) purchase: Purchase,
+    /// Shared with what is stored as long as both are the same: thousands may wait for the gateway.
+    pub(super) purchase: Arc<Purchase>,
     /// As it is stored.
-    stored: Purchase,
+    stored: Arc<Purchase>,
     last_events: LastRevision,
     pub(super) fence: i64,
     /// Whether the last payment was not stored yet.
@@ -47,9 +48,10 @@ pub(super) struct Held {
 impl Held {
     pub(super) fn new(stored: &StoredPurchase, trace: Option<TraceParent>) -> Self {
         let StoredPurchase { purchase, fence, last_events, .. } = stored;
+        let purchase = Arc::new(purchase.clone());
         Self {
-            purchase: purchase.clone(),
-            stored: purchase.clone(),
+            stored: Arc::clone(&purchase),
+            purchase,
             last_events: *last_events,
             fence: *fence,
             new_payment: false,
@@ -59,6 +61,17 @@ impl Held {
         }
     }
 
+    /// The purchase, to be changed.
+    pub(super) fn change(&mut self) -> &mut Purchase {
+        Arc::make_mut(&mut self.purchase)
+    }
+
+    /// Gives up what has taken too long by now. Returns whether anything changed.
+    pub(super) fn notice_time(&mut self, now: DateTime<Utc>) -> bool {
+        let is_late = self.purchase.pay_until().is_some_and(|until| now >= until);
+        is_late && self.change().notice_time(now)
+    }
+
     /// The events that lead from what is stored to this.
     pub(super) fn events(&self, after: &Purchase, now: DateTime<Utc>) -> PurchaseEvents {
         PurchaseEvents::between(&self.stored, after, self.last_events, now, self.trace)
@@ -66,7 +79,7 @@ impl Held {
 
     /// It was stored as it is now.
     fn was_stored(&mut self, last_events: LastRevision) {
-        (self.stored, self.last_events, self.new_payment) = (self.purchase.clone(), last_events, false);
+        (self.stored, self.last_events, self.new_payment) = (Arc::clone(&self.purchase), last_events, false);
     }
 }
 
@@ -124,7 +137,7 @@ impl App {
         metrics::purchase_step(step, attempts::of_decision(&decided));
         let decided = decided?;
         let (reservation, changed) = (Arc::clone(&decided.reservation), decided.changed);
-        (held.purchase, held.reservation) = (after.clone(), Some(decided));
+        (held.purchase, held.reservation) = (Arc::new(after.clone()), Some(decided));
         if !changed {
             return Ok((reservation, self.keep_with(held, entries, now).await?));
         }

@@ -131,7 +131,7 @@ impl App {
             return Err(Error::Purchase(PurchaseRefusal::NotSold));
         }
         let mut held = Held::new(stuck, trace);
-        held.purchase.settle(Settlement::Completed, note.time);
+        held.change().settle(Settlement::Completed, note.time);
         let entries = self.entries(&held).await?;
         let events = held.events(&held.purchase, note.time);
         let write = StuckWrite { purchase: &held.purchase, fence: stuck.fence, due: None, note, events };
