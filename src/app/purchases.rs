@@ -198,7 +198,7 @@ impl App {
                 let mut held = Held::new(&stored, origin.trace);
                 held.reservation = Some(decided);
                 // Who waits gets the purchase as it is now, if nothing becomes of it in time.
-                self.0.purchases.changes.note_stored(&held);
+                self.0.purchases.changes.note_stored(held.fence, held.seen());
                 if price_has_changed {
                     held.change().price_changed(self.0.clock.now());
                 }

@@ -6,13 +6,10 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use tokio::{sync::watch, time};
 
-use super::held::Held;
-use crate::{
-    app::decisions::Decided,
-    domain::{ids::PurchaseId, purchase::Purchase},
-};
+use crate::domain::{ids::PurchaseId, purchase::Purchase, reservation::Reservation};
 
 /// A change that another instance has made is found after this long.
 const POLL: Duration = Duration::from_millis(500);
@@ -30,11 +27,11 @@ struct Stored {
     is_old: bool,
 }
 
-/// A purchase that was stored in this process, and its reservation as it was decided in this process.
+/// A purchase that was stored in this process, and its reservation as it was decided in this process, with the time of that.
 #[derive(Clone)]
 pub(super) struct Seen {
     pub(super) purchase: Arc<Purchase>,
-    pub(super) reservation: Option<Decided>,
+    pub(super) reservation: Option<(Arc<Reservation>, DateTime<Utc>)>,
 }
 
 /// Waits for changes of one purchase.
@@ -63,13 +60,12 @@ impl Changes {
     }
 
     /// Says how a purchase was stored by the holder of its fence.
-    pub(super) fn note_stored(&self, held: &Held) {
+    pub(super) fn note_stored(&self, fence: i64, seen: Seen) {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = all.get(&held.purchase.facts.purchase_id) else { return };
-        let seen = Seen { purchase: Arc::clone(&held.purchase), reservation: held.reservation.clone() };
+        let Some(sender) = all.get(&seen.purchase.facts.purchase_id) else { return };
         sender.send_modify(|stored| {
-            if stored.fence <= held.fence {
-                *stored = Stored { fence: held.fence, seen: Some(seen), is_old: false };
+            if stored.fence <= fence {
+                *stored = Stored { fence, seen: Some(seen), is_old: false };
             }
         });
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::attempts;
+use super::{attempts, changes::Seen};
 use crate::{
     app::{App, Error, decisions::Decided},
     domain::{
@@ -72,6 +72,13 @@ impl Held {
         is_late && self.change().notice_time(now)
     }
 
+    /// What those get who wait for it in this process.
+    pub(super) fn seen(&self) -> Seen {
+        let reservation = self.reservation.as_ref();
+        let reservation = reservation.map(|decided| (Arc::clone(&decided.reservation), decided.now));
+        Seen { purchase: Arc::clone(&self.purchase), reservation }
+    }
+
     /// The events that lead from what is stored to this.
     pub(super) fn events(&self, after: &Purchase, now: DateTime<Utc>) -> PurchaseEvents {
         PurchaseEvents::between(&self.stored, after, self.last_events, now, self.trace)
@@ -102,7 +109,7 @@ impl App {
         let written = Box::pin(self.0.store.write_purchase(&write, entries, now)).await?;
         if written {
             held.was_stored(last_events);
-            self.0.purchases.changes.note_stored(held);
+            self.0.purchases.changes.note_stored(held.fence, held.seen());
         } else {
             self.0.purchases.changes.note(held.purchase.facts.purchase_id);
         }
@@ -142,7 +149,7 @@ impl App {
             return Ok((reservation, self.keep_with(held, entries, now).await?));
         }
         held.was_stored(last_events);
-        self.0.purchases.changes.note_stored(held);
+        self.0.purchases.changes.note_stored(held.fence, held.seen());
         Ok((reservation, true))
     }
 

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::{DateTime, Utc};
 use tokio::time;
 
 use super::{PurchaseView, changes::Waiter};
 use crate::{
-    app::{App, Error, ReservationView, decisions::Decided},
-    domain::purchase::PurchaseState,
+    app::{App, Error, ReservationView},
+    domain::{purchase::PurchaseState, reservation::Reservation},
     store::StoredPurchase,
 };
 
@@ -54,7 +55,7 @@ impl App {
     async fn view_decided(
         &self,
         StoredPurchase { purchase, refunds, .. }: StoredPurchase,
-        Decided { reservation, now: as_of, .. }: Decided,
+        (reservation, as_of): (Arc<Reservation>, DateTime<Utc>),
     ) -> Result<PurchaseView, Error> {
         let showtime_id = purchase.facts.showtime_id;
         let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
