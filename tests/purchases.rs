@@ -19,6 +19,7 @@ use crate::harness::{
         ends::{FAILED, UNDONE, assert_compensated, assert_completed},
         give_up, of_hold, of_seats, receipt, step, steps, until_state,
     },
+    refusals::violations,
     request_id,
     seats::{assert_unavailable, cancel, confirm, extend, get, names, reserve, showtime, state, these},
     shop::Shop,
@@ -290,7 +291,9 @@ async fn invalid_requests_are_refused_for_every_flaw(shop: Shop) {
     let both = PurchaseTicketsRequest { reservation_id: request_id(), ..good.clone() };
     assert_violates(&refused(both).await, &["reservation_id", "showtime_id", "seats"]);
     let number = PurchaseTicketsRequest { payment: Some(card("4111 1111 1111 1111")), ..good.clone() };
-    assert_refused(&refused(number).await, Code::InvalidArgument, "CARD_NUMBER_REFUSED");
+    let status = refused(number).await;
+    assert_refused(&status, Code::InvalidArgument, "CARD_NUMBER_REFUSED");
+    assert_eq!(violations(&status)[0].0, "payment.token");
     let unknown =
         PurchaseTicketsRequest { reservation_id: request_id(), showtime_id: String::new(), seats: Vec::new(), ..good };
     assert_not_found(&refused(unknown.clone()).await, "RESERVATION_NOT_FOUND", &unknown.reservation_id);

@@ -11,6 +11,7 @@ use crate::harness::{
     Server, assert_refused, assert_violates, euros, eventually,
     money::minor,
     purchases::{buy, card, client, of_hold, of_seats, purchase, receipt, until_state},
+    refusals::violations,
     request_id,
     sales::cancel_showtime,
     seats::{get, reserve, seats, showtime, these},
@@ -340,6 +341,7 @@ async fn invalid_requests_are_refused_for_every_flaw(shop: Shop) {
     assert_violates(&buy_with(flawed).await, &flaws);
     let status = buy_with(terminal("4111 1111 1111 1111")).await;
     assert_refused(&status, Code::InvalidArgument, "CARD_NUMBER_REFUSED");
+    assert_eq!(violations(&status)[0].0, "payment.transaction_id");
 
     let declined = buy(server, of_seats(&showtime, "ada", "A1", "tok_declined_insufficient_funds")).await;
     let declined = declined.expect("a decline is an answer");

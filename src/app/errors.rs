@@ -88,9 +88,12 @@ pub enum ReportsRefusal {
 /// Why something is not done with a purchase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PurchaseRefusal {
-    /// A card number stands where the gateway's token belongs.
+    /// A card number stands in this field of the payment.
     #[error("a card number was sent")]
-    CardNumber,
+    CardNumber {
+        /// The name of the field.
+        field: &'static str,
+    },
     /// Its payment is under way, and may succeed.
     #[error("the payment is under way")]
     Pending,

@@ -121,7 +121,7 @@ impl App {
     pub async fn purchase_tickets(&self, origin: &Origin, new: NewPurchase) -> Result<Answer<PurchaseView>, Error> {
         let missing = || Violations::one("request_id", "is required: without it, a repeated request would buy twice");
         let key = origin.key.clone().ok_or_else(missing)?;
-        check_token(&new.payment)?;
+        check_card_number(&new.payment)?;
         if self.0.purchases.looks_up_first()
             && let Some(found) = self.purchase_of(&key).await?
         {
@@ -147,7 +147,7 @@ impl App {
         choice: Option<PaymentChoice>,
     ) -> Result<PurchaseView, Error> {
         if let Some(choice) = &choice {
-            check_token(choice)?;
+            check_card_number(choice)?;
         }
         let (app, trace) = (self.clone(), origin.trace);
         let stored = self.detached(async move {
@@ -341,7 +341,7 @@ impl App {
         let (token, at_till) = match source {
             PaymentSource::Token(token) => (token, None),
             PaymentSource::Till { till, transaction_id } => {
-                let local_date = plan.map(|plan| now.with_timezone(&plan.facts.auditorium.time_zone).date_naive());
+                let local_date = plan.map(|plan| plan.facts.auditorium.local_date(now));
                 let tender = method_name(method).to_lowercase();
                 (String::new(), Some(AtTill { till, tender, transaction_id, local_date }))
             }
@@ -378,7 +378,10 @@ enum Begun {
 }
 
 /// Refuses a card number, which is never stored.
-fn check_token(choice: &PaymentChoice) -> Result<(), Error> {
-    let (PaymentSource::Token(text) | PaymentSource::Till { transaction_id: text, .. }) = &choice.source;
-    if contains_card_number(text) { Err(Error::Purchase(PurchaseRefusal::CardNumber)) } else { Ok(()) }
+fn check_card_number(choice: &PaymentChoice) -> Result<(), Error> {
+    let (field, text) = match &choice.source {
+        PaymentSource::Token(token) => ("token", token),
+        PaymentSource::Till { transaction_id, .. } => ("transaction_id", transaction_id),
+    };
+    if contains_card_number(text) { Err(Error::Purchase(PurchaseRefusal::CardNumber { field })) } else { Ok(()) }
 }

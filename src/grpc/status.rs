@@ -75,10 +75,9 @@ fn of_reports(refusal: &ReportsRefusal) -> Status {
 /// The status of a request about a purchase that was refused like this.
 fn of_purchase(refusal: PurchaseRefusal) -> Status {
     let (reason, message) = match refusal {
-        PurchaseRefusal::CardNumber => {
-            let description =
-                "must be a token of the payment gateway, and contains a card number, which was not stored";
-            return invalid("CARD_NUMBER_REFUSED", &Violations::one("payment.token", description));
+        PurchaseRefusal::CardNumber { field } => {
+            let description = "must not contain a card number; it was not stored";
+            return invalid("CARD_NUMBER_REFUSED", &Violations::one(format!("payment.{field}"), description));
         }
         PurchaseRefusal::Pending => {
             ("PAYMENT_PENDING", "the payment of the purchase is under way and may still succeed; wait for its outcome")
