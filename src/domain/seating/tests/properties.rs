@@ -258,7 +258,7 @@ fn take(stage: &mut Stage, step: &Step) {
 
 fn rows() -> impl Strategy<Value = Vec<String>> {
     // Mostly plain seats, and at least one.
-    vec("[s]{0,3}[s_]{0,3}[sac_.]{0,3}s", 1..4)
+    vec("[s]{0,3}[s_]{0,3}[sacp_.]{0,3}s", 1..4)
 }
 
 fn orphan_rules() -> impl Strategy<Value = OrphanRule> {
