@@ -121,10 +121,7 @@ impl App {
             match self.complete_sale(&sale).await {
                 Ok(is_made) => made += u64::from(is_made),
                 // One that cannot be completed does not keep the others waiting.
-                Err(error @ store::Error::Constraint(_)) => {
-                    let reservation_id = sale.reservation_id;
-                    tracing::error!(error = &error as &dyn StdError, %reservation_id, "a sale gets no purchase");
-                }
+                Err(store::Error::Constraint(_)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -134,7 +131,12 @@ impl App {
 
     /// Makes the purchase of a sale, unless the sale has changed since it was read.
     async fn complete_sale(&self, sale: &Reservation) -> Result<bool, store::Error> {
-        self.0.store.complete_sale(sale, earlier_rows(&self.0.clock, sale)).await
+        let result = self.0.store.complete_sale(sale, earlier_rows(&self.0.clock, sale)).await;
+        if let Err(error @ store::Error::Constraint(_)) = &result {
+            let reservation_id = sale.reservation_id;
+            tracing::error!(error = error as &dyn StdError, %reservation_id, "a sale gets no purchase");
+        }
+        result
     }
 
     /// The purchase that a reservation is sold by, which is made now if the sale has none yet. `None`: it is not sold.
@@ -146,7 +148,8 @@ impl App {
         Ok(reservation.purchase_id())
     }
 
-    /// Makes the purchases of all sales of a showtime that have none.
+    /// Makes the purchases of all sales of a showtime that have none. It fails if one cannot be made, because the sale would get no
+    /// refund.
     pub(super) async fn complete_sales_of(&self, showtime_id: ShowtimeId) -> Result<(), Error> {
         loop {
             let sales = self.0.store.sales_without_purchase(Some(showtime_id), PAGE).await?;
@@ -161,8 +164,7 @@ impl App {
 }
 
 fn at_till(plan: &ShowtimePlan, tender: Option<&Tender>, till: &str, now: DateTime<Utc>) -> AtTill {
-    let local_date = now.with_timezone(&plan.facts.auditorium.time_zone).date_naive();
-    AtTill::of(tender, till, Some(local_date))
+    AtTill::of(tender, till, Some(plan.facts.auditorium.local_date(now)))
 }
 
 fn payment(payment_id: PaymentId, amount: Money, paid: AtTill, time: DateTime<Utc>) -> Payment {
@@ -266,7 +268,8 @@ fn late_rows(
     rows(&purchase, entries, now, &events).into_iter().chain(refund).collect()
 }
 
-/// The rows of the purchase of a sale from before there were purchases. It has no events: what happened was long ago. What was given back by then counts as paid out.
+/// The rows of the purchase of a sale from before there were purchases. It has no events: what happened was long ago. What was given
+/// back by then counts as paid out.
 fn earlier_rows(clock: &Clock, sale: &Reservation) -> Vec<Companion> {
     let Some(time) = sale.sale().map(|sale| sale.at) else { return Vec::new() };
     let tender = sale.sale().and_then(|sale| sale.tender.as_ref());

@@ -148,7 +148,7 @@ impl Store {
         .await
     }
 
-    /// Goes on with a purchase that has this fence, unless somebody else was faster. Returns the new fence. Who has decided something
+    /// Goes on with a purchase that has this fence, unless another instance was faster. Returns the new fence. Who has decided something
     /// about the purchase as it was read names its version too, because the holder of the fence may have written it meanwhile.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Writes of purchases that change no seats, many in one transaction: of those who write at the same time the first writes for all.
 //!
 //! A transaction for each would cost five round trips and a commit. The rows are those that also commit with changes of seats, and
-//! a transaction of the ledger that locks no showtime writes them. There is no task: whoever gets the connection takes what waits.
+//! a transaction of the ledger that locks no showtime writes them. There is no task: the request that gets the connection writes all that wait.
 
 use std::sync::{Mutex, PoisonError};
 

@@ -29,7 +29,7 @@ pub struct StuckWrite<'a> {
     pub purchase: &'a Purchase,
     /// The fence that it had when it was read.
     pub fence: i64,
-    /// From when on another instance may go on with it. `None`: nobody has to.
+    /// From when on another instance may go on with it. `None`: no instance has to.
     pub due: Option<DateTime<Utc>>,
     /// What is kept of it.
     pub note: &'a PurchaseNote,

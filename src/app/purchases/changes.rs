@@ -1,4 +1,4 @@
-//! Waiters for changes of purchases. Whoever waits in the process that works on a purchase gets it from there, and reads nothing.
+//! Waiters for changes of purchases. Requests that wait in the process that works on a purchase get it from there, and read nothing.
 
 use std::{
     collections::HashMap,

@@ -178,7 +178,7 @@ impl App {
     /// The date where the cinema of a showtime is.
     async fn local_date(&self, showtime_id: ShowtimeId, now: DateTime<Utc>) -> Result<NaiveDate, Error> {
         let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
-        Ok(now.with_timezone(&plan.facts.auditorium.time_zone).date_naive())
+        Ok(plan.facts.auditorium.local_date(now))
     }
 
     /// The seats of a refund that its reservation still has.

@@ -20,7 +20,7 @@ pub const MAX_TILL: usize = 64;
 pub struct AtTill {
     /// The till; empty if it gave no name.
     pub till: String,
-    /// How it was paid, in the till's words; empty if nobody named it.
+    /// How it was paid, in the till's words; empty if it was not named.
     pub tender: String,
     /// The till's name for the payment; may be empty.
     pub transaction_id: String,

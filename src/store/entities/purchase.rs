@@ -25,7 +25,7 @@ pub struct Model {
     pub fence: i64,
     /// Grows with every write.
     pub version: i64,
-    /// From then on any instance may go on with it. `None`: nobody has to.
+    /// From then on any instance may go on with it. `None`: no instance has to.
     pub due_time: Option<ChronoDateTimeUtc>,
     /// Position and steps (see `rows/purchase.rs`).
     pub detail: Vec<u8>,

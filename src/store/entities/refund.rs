@@ -26,7 +26,7 @@ pub struct Model {
     pub state: String,
     /// Grows when an instance goes on with it.
     pub fence: i64,
-    /// From then on any instance may go on with it. `None`: nobody has to.
+    /// From then on any instance may go on with it. `None`: no instance has to.
     pub due_time: Option<ChronoDateTimeUtc>,
     pub attempts: i32,
     /// Attempts since the gateway's last answer.
