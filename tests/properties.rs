@@ -140,7 +140,7 @@ fn is_valid(written: &[LayoutRow]) -> bool {
         let numbers: HashSet<i32> = row.numbers.iter().copied().filter(|number| (1..=999).contains(number)).collect();
         letters
             && label.len() <= 4
-            && row.places.chars().all(|place| "sac_.".contains(place))
+            && row.places.chars().all(|place| "sacp_.".contains(place))
             && (1..=MAX_PLACES).contains(&row.places.len())
             && seats(row) > 0
             && numbers.len() == row.numbers.len()
