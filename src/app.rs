@@ -43,7 +43,7 @@ pub use purchases::{
     NewPurchase, PaymentChoice, PaymentOptions, PaymentPage, PaymentSource, PurchasePage, PurchaseRef, PurchaseView,
     PurchaseWatch, StuckPage, StuckPurchase, Wanted,
 };
-pub use refunds::{NewRefund, RefundedPayment};
+pub use refunds::{NewRefund, RefundedPayment, StuckRefund, StuckRefundPage};
 pub use reports::ReportPage;
 pub use reservations::{
     Release, ReservationChange, ReservationPage, ReservationRef, ReservationView, Reserve, TillPayment,

@@ -8,6 +8,7 @@ pub mod ids;
 pub mod layout;
 pub mod money;
 pub mod movie;
+pub mod note;
 pub mod prices;
 pub mod purchase;
 pub mod receipt;

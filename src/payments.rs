@@ -7,7 +7,6 @@
 //!
 //! Deliberately absent: retries, keys, and any knowledge of seats, reservations and purchases.
 
-mod card;
 pub mod demo;
 mod gateway;
 mod money;

@@ -22,6 +22,7 @@ mod options;
 mod peer_stream;
 mod protocol_errors;
 mod purchase_commands;
+mod refund_commands;
 mod signals;
 mod socket;
 

@@ -59,6 +59,7 @@ mod settings;
 mod showtimes;
 mod sinks;
 mod stuck_purchases;
+mod stuck_refunds;
 mod sweep;
 mod timing;
 mod transactions;

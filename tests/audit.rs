@@ -115,6 +115,11 @@ async fn what_is_wrong_with_the_books_is_found(shop: WrongShop) {
             "0.07 EUR was given back, and the books have 0.00 EUR",
         ),
         (
+            "UPDATE money_entries SET account = 'refunds' WHERE account = 'sales'".to_owned(),
+            "UPDATE money_entries SET account = 'sales' WHERE account = 'refunds'".to_owned(),
+            "the books have 0.00 EUR for its seats, and they cost 9.50 EUR",
+        ),
+        (
             "UPDATE payments SET state = 'declined' WHERE state = 'completed'".to_owned(),
             "UPDATE payments SET state = 'completed' WHERE state = 'declined'".to_owned(),
             "is Declined, and has entries",

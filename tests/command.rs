@@ -360,6 +360,7 @@ async fn help_names_every_subcommand_and_option() {
         "healthcheck",
         "events",
         "purchases",
+        "refunds",
         "audit",
         "descriptors",
         "--listen",

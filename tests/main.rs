@@ -93,6 +93,7 @@ mod sink_history;
 mod sink_takeover;
 mod standby;
 mod stuck_purchases;
+mod stuck_refunds;
 mod tidy;
 mod tills;
 mod topology;

@@ -9,18 +9,18 @@ use crate::harness::{
     purchases::Gateway,
     seats::showtime_with,
     server::Setup,
+    shop::{audit, audit_of},
     shoppers::{ROWS, Shoppers},
     supervisor,
     world::{Storage, connect},
 };
 
-/// Purchases on Postgres. Two thousand took 110 s on two cores that compilers used as well, so ten thousand would take too
-/// long for a test that always runs. The kills are spread over the purchases, and each hits all that are under way.
-const PURCHASES: usize = 1_500;
+/// Purchases on Postgres. The kills are spread over them, and each hits all that are under way.
+const PURCHASES: usize = 10_000;
 /// Purchases on `SQLite`, where one instance does everything.
 const PURCHASES_ON_SQLITE: usize = 400;
-/// Customers at once.
-const CALLERS: usize = 32;
+/// Customers at once. Most of the time they wait: for a slow gateway, or for a lease to end.
+const CALLERS: usize = 256;
 const CALLERS_ON_SQLITE: usize = 16;
 
 /// A setup with a gateway from which answers are not waited for long, and payments that must be decided soon.
@@ -57,20 +57,20 @@ async fn purchases_while_instances_and_postgres_and_the_gateway_are_killed_are_c
     let mut gateway = Gateway::start(folder.path()).await;
     let setup = quick(Setup::new(folder.path()).with("--database-url", postgres.url()), &gateway);
     let servers = vec![setup.clone().start().await, setup.start().await];
-    let showtimes = showtimes(&servers[0], 12).await;
+    let showtimes = showtimes(&servers[0], 60).await;
     let shoppers = Shoppers::new(servers, gateway.url(), showtimes, PURCHASES);
     let kills = async {
-        for round in 0..2 {
-            let start = 5 + 45 * round;
+        for round in 0..6 {
+            let (start, instance) = (2 + 16 * round, round % 2);
             shoppers.wait_for(start).await;
-            shoppers.kill(round);
-            shoppers.wait_for(start + 5).await;
-            shoppers.restart(round).await;
-            shoppers.wait_for(start + 15).await;
+            shoppers.kill(instance);
+            shoppers.wait_for(start + 2).await;
+            shoppers.restart(instance).await;
+            shoppers.wait_for(start + 6).await;
             gateway.kill();
-            shoppers.wait_for(start + 17).await;
+            shoppers.wait_for(start + 7).await;
             gateway.restart().await;
-            shoppers.wait_for(start + 30).await;
+            shoppers.wait_for(start + 11).await;
             postgres.crash().await;
             postgres.restart().await;
         }
@@ -80,6 +80,8 @@ async fn purchases_while_instances_and_postgres_and_the_gateway_are_killed_are_c
     shoppers.assert_events_agree().await;
     assert_balanced(&connect(postgres.url()).await, &gateway).await;
     assert_everything_occurred(&states, PURCHASES);
+    let (code, printed) = audit_of(postgres.url(), &gateway).await;
+    assert_eq!(code, Some(0), "{printed}");
 }
 
 #[tokio::test]
@@ -104,4 +106,7 @@ async fn purchases_on_sqlite_while_the_service_and_the_gateway_are_killed_are_co
     shoppers.assert_events_agree().await;
     assert_balanced(&storage.connect().await, &gateway).await;
     assert_everything_occurred(&states, PURCHASES_ON_SQLITE);
+    shoppers.kill(0);
+    let (code, printed) = audit(&storage, &gateway).await;
+    assert_eq!(code, Some(0), "{printed}");
 }

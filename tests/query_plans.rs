@@ -7,7 +7,7 @@ mod rows;
 
 use boxoffice::{
     domain::{
-        ids::{AuditoriumId, PaymentId, PurchaseId, RequestId, ReservationId, ShowtimeId},
+        ids::{AuditoriumId, PaymentId, PurchaseId, RefundId, RequestId, ReservationId, ShowtimeId},
         movie::MovieId,
         purchase::PurchaseState,
         reservation::{self, CustomerId, Phase},
@@ -178,6 +178,7 @@ fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         ("refunded payments".to_owned(), statements::refunded_payments(backend, ShowtimeId(id(FIRST + 7)))),
     ];
     found.push(("stuck purchases".to_owned(), statements::stuck_purchases(backend, 1_000)));
+    found.push(("refund notes".to_owned(), statements::refund_notes(backend, RefundId(id(7)), 20)));
     found.push(("purchase notes".to_owned(), statements::purchase_notes(backend, PurchaseId(id(7)), 20)));
     for (page, purchase, payment) in [("first", None, None), ("later", Some(PurchaseId(id(7))), Some(PaymentId(id(7))))]
     {
@@ -187,6 +188,7 @@ fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         found.push((name, statements::audited_entries(backend, payment, 200)));
     }
     for (page, after) in [("first", None), ("later", Some(later))] {
+        found.push((format!("stuck refunds, {page} page"), statements::stuck_refunds(backend, after, 51)));
         for (name, filter) in &filters {
             let statement = statements::purchases(backend, filter, after, 51);
             found.push((format!("purchases by {name}, {page} page"), statement));

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{
     domain::{
-        ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
+        ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId},
         purchase::PurchaseState,
         refund::RefundRefusal,
         seating::{Refusal, ShowtimePlan},
@@ -32,6 +32,8 @@ pub enum Kind {
     Purchase,
     /// A payment of the customer who asks for it.
     Payment,
+    /// A refund.
+    Refund,
     /// A dead letter of a sink.
     DeadLetter,
 }
@@ -256,6 +258,10 @@ impl Error {
 
     pub(super) fn no_payment(id: PaymentId) -> Self {
         Self::NotFound { kind: Kind::Payment, id: id.to_string() }
+    }
+
+    pub(super) fn no_refund(id: RefundId) -> Self {
+        Self::NotFound { kind: Kind::Refund, id: id.to_string() }
     }
 
     /// The error for a movie that could not be looked up.

@@ -2,6 +2,7 @@
 //! in `refunds/drive.rs`, by whichever instance finds it due.
 
 mod drive;
+mod stuck;
 pub(super) mod work;
 
 use std::collections::HashMap;
@@ -24,6 +25,8 @@ use crate::{
     },
     telemetry::trace_parent::TraceParent,
 };
+
+pub use stuck::{StuckRefund, StuckRefundPage};
 
 /// Attempts to begin refunds while others of the same payments begin or end.
 const ATTEMPTS: usize = 10;
@@ -295,8 +298,7 @@ fn exchanged(change: &Change, known: &HashMap<PaymentId, StoredPayment>) -> Opti
 /// were given up in the same way, further ones of these do not matter: what the seats that are left cost is left of the payment.
 fn version_under_lock(known: Option<&StoredPayment>) -> RefundVersion {
     let Some(StoredPayment { refunds, refund_version, .. }) = known else { return RefundVersion::LikeThis(0) };
-    let of_released = |refund: &Refund| !refund.facts.releases && !refund.facts.chosen.seats.is_empty();
-    if refunds.iter().all(of_released) {
+    if refunds.iter().all(Refund::seats_are_given_up) {
         RefundVersion::LikeThis(*refund_version)
     } else {
         RefundVersion::Exactly(*refund_version)

@@ -308,6 +308,7 @@ fn earlier_rows(clock: &Clock, sale: &Reservation) -> Vec<Companion> {
         due: None,
         local_date: None,
         silent: true,
+        note: None,
     };
     made.extend(settle_refund(&write, clock.now()));
     made

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::{
     checks,
     cli::Subcommand,
-    command::{Command, DeadLetters, EventAction, PurchaseAction},
+    command::{Command, DeadLetters, EventAction, PurchaseAction, RefundAction, RefundOutcome},
     declare::Section,
-    operators::{AuditConfig, OfPurchases, PurchasesConfig},
+    operators::{AuditConfig, OfPurchases, OfRefunds, PurchasesConfig, RefundsConfig},
     options::{
         Config, DemoConfig, DemoGatewayConfig, EventsConfig, Grpc, HealthcheckConfig, OfEvents, Output, Probe,
         ProjectConfig, WebhooksConfig,
@@ -53,6 +53,7 @@ pub(super) fn command(
         Subcommand::Healthcheck => healthcheck(&mut settings),
         Subcommand::Events => events(words, &mut settings)?,
         Subcommand::Purchases => purchases(words, &mut settings)?,
+        Subcommand::Refunds => refunds(words, &mut settings)?,
         Subcommand::Audit => {
             let config = AuditConfig::read(&mut settings);
             checks::audit(&mut settings, &config);
@@ -120,6 +121,30 @@ fn purchases(words: &[String], settings: &mut Settings) -> Result<Command, Vec<P
         _ => return wrong("is none of list, resume ID and settle ID"),
     };
     Ok(Command::Purchases { address, action })
+}
+
+fn refunds(words: &[String], settings: &mut Settings) -> Result<Command, Vec<Problem>> {
+    let RefundsConfig { asked, grpc } = RefundsConfig::read(settings);
+    let address = callable(settings, &[OfRefunds::address, Grpc::listen], asked.address, &grpc);
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let wrong = |why: &str| Err(vec![Problem::new(format!("refunds {}", words.join(" ")), why)]);
+    let outcome = match asked.outcome.as_deref() {
+        Some("done") => Some(RefundOutcome::Done),
+        Some("paid-out") => Some(RefundOutcome::PaidOut),
+        Some("failed") => Some(RefundOutcome::Failed),
+        _ => None,
+    };
+    let action = match (&words[..], asked.note, outcome) {
+        (["list"], _, _) => RefundAction::List,
+        (["resume" | "settle", _], None, _) => return wrong("needs --note, which says why"),
+        (["resume", id], Some(note), _) => RefundAction::Resume { id: (*id).to_owned(), note },
+        (["settle", id], Some(note), Some(outcome)) => {
+            RefundAction::Settle { id: (*id).to_owned(), outcome, till: asked.till.unwrap_or_default(), note }
+        }
+        (["settle", _], ..) => return wrong("needs --outcome done, paid-out or failed"),
+        _ => return wrong("is none of list, resume ID and settle ID"),
+    };
+    Ok(Command::Refunds { address, action })
 }
 
 /// The address at which a service is called.

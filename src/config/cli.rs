@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, parser::ValueS
 
 use super::{
     declare::Section as _,
-    operators::{AuditConfig, PurchasesConfig},
+    operators::{AuditConfig, PurchasesConfig, RefundsConfig},
     options::{
         Config, DemoConfig, DemoGatewayConfig, EventsConfig, File, HealthcheckConfig, Output, ProjectConfig,
         WebhooksConfig,
@@ -16,10 +16,10 @@ use super::{
     values::Form,
 };
 
-/// The argument of `events` and `purchases`.
+/// The argument of `events`, `purchases` and `refunds`.
 const ACTION: &str = "action";
 const EVENTS: &str = "lag, dead-letters list, dead-letters redrive or dead-letters drop";
-const PURCHASES: &str = "list, resume ID or settle ID";
+const STUCK: &str = "list, resume ID or settle ID";
 
 /// What stands on the command line.
 pub(super) struct Call {
@@ -43,12 +43,13 @@ pub(super) enum Subcommand {
     Healthcheck,
     Events,
     Purchases,
+    Refunds,
     Audit,
     Descriptors,
 }
 
 impl Subcommand {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Serve,
         Self::Migrate,
         Self::DemoProvider,
@@ -59,6 +60,7 @@ impl Subcommand {
         Self::Healthcheck,
         Self::Events,
         Self::Purchases,
+        Self::Refunds,
         Self::Audit,
         Self::Descriptors,
     ];
@@ -75,6 +77,7 @@ impl Subcommand {
             Self::Healthcheck => "healthcheck",
             Self::Events => "events",
             Self::Purchases => "purchases",
+            Self::Refunds => "refunds",
             Self::Audit => "audit",
             Self::Descriptors => "descriptors",
         }
@@ -92,6 +95,7 @@ impl Subcommand {
             Self::Healthcheck => "Ask a running service for its health: exit code 0 when it is serving",
             Self::Events => "Show how far the sinks of a running service are; list, redrive or drop dead letters",
             Self::Purchases => "List the purchases of a running service that are stuck; resume or settle one",
+            Self::Refunds => "List the refunds of a running service that are stuck; resume or settle one",
             Self::Audit => "Check the books, and compare them with the payment gateway: exit code 0 when they balance",
             Self::Descriptors => "Write the encoded descriptor set of the contracts, for generating clients",
         }
@@ -113,6 +117,7 @@ impl Subcommand {
             Self::Healthcheck => HealthcheckConfig::rows(),
             Self::Events => EventsConfig::rows(),
             Self::Purchases => PurchasesConfig::rows(),
+            Self::Refunds => RefundsConfig::rows(),
             Self::Audit => AuditConfig::rows(),
             Self::Descriptors => Output::rows(),
         };
@@ -155,13 +160,13 @@ pub(super) fn program() -> Command {
         let command = command.args(subcommand.rows().iter().map(argument));
         program.subcommand(match subcommand {
             Subcommand::Events => command.arg(action(EVENTS)),
-            Subcommand::Purchases => command.arg(action(PURCHASES)),
+            Subcommand::Purchases | Subcommand::Refunds => command.arg(action(STUCK)),
             _ => command,
         })
     })
 }
 
-/// What `events` or `purchases` does.
+/// What `events`, `purchases` or `refunds` does.
 fn action(actions: &'static str) -> Arg {
     Arg::new(ACTION).value_name("ACTION").help(actions).num_args(1..=2).required(true)
 }

@@ -51,6 +51,13 @@ pub enum Command {
         /// What is done.
         action: PurchaseAction,
     },
+    /// Look at the refunds of a running service that are stuck, or repair them.
+    Refunds {
+        /// Where the service listens.
+        address: SocketAddr,
+        /// What is done.
+        action: RefundAction,
+    },
     /// Check the books, and compare them with the payment gateway.
     Audit(AuditConfig),
     /// Write the encoded descriptors of the contracts.
@@ -99,6 +106,42 @@ pub enum PurchaseAction {
         /// Why.
         note: String,
     },
+}
+
+/// What is done with the refunds of a running service that are stuck.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefundAction {
+    /// Print them.
+    List,
+    /// Let one go on.
+    Resume {
+        /// The refund.
+        id: String,
+        /// Why.
+        note: String,
+    },
+    /// Say how one ends.
+    Settle {
+        /// The refund.
+        id: String,
+        /// How.
+        outcome: RefundOutcome,
+        /// The till that paid it out; empty if none did.
+        till: String,
+        /// Why.
+        note: String,
+    },
+}
+
+/// How a refund is settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RefundOutcome {
+    /// The gateway has given the money back.
+    Done,
+    /// It was given back in another way.
+    PaidOut,
+    /// It was not given back.
+    Failed,
 }
 
 /// Which dead letters are meant.

@@ -1,4 +1,4 @@
-//! The options of the subcommands for operators: `purchases` and `audit`. `config.rs` says how to add one.
+//! The options of the subcommands for operators: `purchases`, `refunds` and `audit`. `config.rs` says how to add one.
 
 use std::net::SocketAddr;
 
@@ -15,6 +15,14 @@ sections! {
     pub(super) struct PurchasesConfig {
         /// What is asked.
         asked: OfPurchases,
+        /// Where the service listens, if `asked` gives no address.
+        grpc: Grpc,
+    }
+
+    /// What `refunds` takes.
+    pub(super) struct RefundsConfig {
+        /// What is asked.
+        asked: OfRefunds,
         /// Where the service listens, if `asked` gives no address.
         grpc: Grpc,
     }
@@ -38,6 +46,18 @@ options! {
         /// How a purchase is settled: `completed` or `compensated`.
         outcome: Option<String>,
         /// Why, for those who look at the purchase later: 1 to 500 characters.
+        note: Option<String>,
+    }
+
+    /// What `refunds` does.
+    pub(super) struct OfRefunds under "What is asked" for "refunds" {
+        /// Address of the service; none: the one in `--listen`.
+        address: Option<SocketAddr>,
+        /// How a refund is settled: `done`, `paid-out` or `failed`.
+        outcome: Option<String>,
+        /// The till that paid it out, with `paid-out`; none: no till did.
+        till: Option<String>,
+        /// Why, for those who look at the refund later: 1 to 500 characters.
         note: Option<String>,
     }
 }

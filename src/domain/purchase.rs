@@ -31,6 +31,7 @@ pub use events::PurchaseEvent;
 pub use number::PurchaseNumber;
 pub use payment::{GATEWAY, Payment, PaymentMethod, PaymentState, REFUNDS, TILL};
 pub use steps::{Step, StepName, StepState, Steps, Work};
+pub(super) use stuck::BY_AN_OPERATOR;
 pub use stuck::{NoteAction, PurchaseNote, Settlement};
 pub use till::{AtTill, MAX_TILL, check_till};
 

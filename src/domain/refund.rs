@@ -5,6 +5,7 @@
 //! come says nothing. Nothing here waits, calls or reads a clock.
 
 mod choice;
+mod stuck;
 #[cfg(test)]
 mod tests;
 
@@ -14,10 +15,14 @@ use super::ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId};
 use super::purchase::{GATEWAY, REFUNDS, TILL};
 
 pub use choice::{Chosen, RefundRefusal, RefundWish, blocked, choose, choose_released, left};
+pub use stuck::{RefundNote, RefundNoteAction, RefundSettlement};
 
 /// The most of the first pause between two attempts, and of the longest.
 const FIRST_PAUSE: TimeDelta = TimeDelta::milliseconds(100);
 const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(5);
+
+/// The revision of the event that tells of the beginning.
+pub const BEGINNING: i64 = 1;
 
 /// Says what a refund waits for that a till pays out.
 const TO_BE_PAID_OUT: &str = "to be paid out at a till";
@@ -35,7 +40,7 @@ pub enum RefundState {
     Stuck,
 }
 
-/// What a refund is about. It never changes, but that another till may pay it out.
+/// What a refund is about. It never changes, but that a till, or another one, may pay it out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundFacts {
     /// Identifies it, also at the gateway.
@@ -75,6 +80,8 @@ pub struct RefundRecord {
     pub message: String,
     /// When its outcome was known.
     pub end_time: Option<DateTime<Utc>>,
+    /// The revision of its last event.
+    pub last_event: i64,
 }
 
 /// A refund.
@@ -127,7 +134,8 @@ impl Refund {
     #[must_use]
     pub fn begin(facts: RefundFacts) -> Self {
         let (state, message) = (RefundState::Pending, String::new());
-        let record = RefundRecord { state, waits: false, attempts: 0, failed_attempts: 0, message, end_time: None };
+        let (waits, attempts, failed_attempts, end_time, last_event) = (false, 0, 0, None, BEGINNING);
+        let record = RefundRecord { state, waits, attempts, failed_attempts, message, end_time, last_event };
         Self { facts, record, not_before: None }
     }
 
@@ -167,6 +175,12 @@ impl Refund {
     #[must_use]
     pub fn is_open(&self) -> bool {
         matches!(self.record.state, RefundState::Pending | RefundState::Stuck)
+    }
+
+    /// Whether it is for seats that were given up before.
+    #[must_use]
+    pub fn seats_are_given_up(&self) -> bool {
+        !self.facts.releases && !self.facts.chosen.seats.is_empty()
     }
 
     /// What is to be done at this time.
@@ -219,6 +233,10 @@ impl Refund {
                 self.pause(self.record.attempts, fraction, now);
             }
             RefundAnswer::Done => self.end(RefundState::Done, String::new(), now),
+            // The seats are not sold any more, so the customer is owed the money, and staff must find another way.
+            RefundAnswer::Failed { code } if self.seats_are_given_up() => {
+                self.stick(format!("{code}; its seats were given up before"));
+            }
             RefundAnswer::Failed { code } => self.end(RefundState::Failed, code, now),
             RefundAnswer::Differs { message } => self.stick(message),
             // A refund may take days, so this one is asked for until there is an answer.
@@ -242,13 +260,8 @@ impl Refund {
     }
 
     fn end(&mut self, state: RefundState, message: String, now: DateTime<Utc>) {
-        self.record = RefundRecord { state, message, end_time: Some(now), ..self.record.clone() };
-        self.not_before = None;
-    }
-
-    fn stick(&mut self, message: String) {
-        self.record.state = RefundState::Stuck;
-        self.record.message = message;
+        let last_event = self.record.last_event + 1;
+        self.record = RefundRecord { state, message, end_time: Some(now), last_event, ..self.record.clone() };
         self.not_before = None;
     }
 

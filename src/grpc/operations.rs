@@ -92,4 +92,46 @@ impl Operations for Service {
         )
         .await
     }
+
+    async fn list_stuck_refunds(
+        &self,
+        request: Request<pb::ListStuckRefundsRequest>,
+    ) -> Result<Response<pb::ListStuckRefundsResponse>, Status> {
+        self.read(
+            request,
+            convert::list_stuck_refunds,
+            |app, origin, page| async move { app.stuck_refunds(&origin, &page).await },
+            |page| pb::ListStuckRefundsResponse {
+                refunds: page.refunds.into_iter().map(convert::stuck_refund).collect(),
+                next_page_token: page.next,
+            },
+        )
+        .await
+    }
+
+    async fn resume_refund(
+        &self,
+        request: Request<pb::ResumeRefundRequest>,
+    ) -> Result<Response<pb::ResumeRefundResponse>, Status> {
+        self.read(
+            request,
+            convert::resume_refund,
+            |app, origin, (id, note)| async move { app.resume_refund(&origin, id, note).await },
+            |refund| pb::ResumeRefundResponse { refund: Some(convert::refund(&refund)) },
+        )
+        .await
+    }
+
+    async fn settle_refund(
+        &self,
+        request: Request<pb::SettleRefundRequest>,
+    ) -> Result<Response<pb::SettleRefundResponse>, Status> {
+        self.read(
+            request,
+            convert::settle_refund,
+            |app, origin, (id, settlement, note)| async move { app.settle_refund(&origin, id, settlement, note).await },
+            |refund| pb::SettleRefundResponse { refund: Some(convert::refund(&refund)) },
+        )
+        .await
+    }
 }

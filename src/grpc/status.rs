@@ -113,6 +113,9 @@ fn of_refund(refusal: RefundRefusal) -> Status {
                 "a seat of the reservation is given up when its refund is done; wait for that, and read the payment";
             ("REFUND_PENDING", message.to_owned(), None)
         }
+        RefundRefusal::NotStuck => {
+            ("REFUND_NOT_STUCK", "the refund is not stuck; read what has become of it".to_owned(), None)
+        }
         RefundRefusal::Exceeds { left } => {
             let message = format!("{left} are left of the payment, and more is asked for");
             ("REFUND_EXCEEDS", message, Some(("left", left.to_string())))
@@ -212,6 +215,7 @@ fn not_found(kind: Kind, id: &str) -> Status {
         Kind::Reservation => ("RESERVATION_NOT_FOUND", "reservation", "boxoffice.v1.Reservation"),
         Kind::Purchase => ("PURCHASE_NOT_FOUND", "purchase", "boxoffice.v1.Purchase"),
         Kind::Payment => ("PAYMENT_NOT_FOUND", "payment", "boxoffice.v1.Payment"),
+        Kind::Refund => ("REFUND_NOT_FOUND", "refund", "boxoffice.v1.Refund"),
         Kind::DeadLetter => ("DEAD_LETTER_NOT_FOUND", "dead letter", "boxoffice.v1.DeadLetter"),
     };
     let message = format!("there is no {name} {id}");

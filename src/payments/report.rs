@@ -5,9 +5,12 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{card, money, trouble::Trouble};
+use super::{money, trouble::Trouble};
 use crate::{
-    domain::money::{Currency, Money},
+    domain::{
+        money::{Currency, Money},
+        reservation::contains_card_number,
+    },
     pb::{google::r#type::Money as MoneyMessage, payments::v1 as pb},
 };
 
@@ -236,7 +239,7 @@ fn key(raw: &str) -> Option<String> {
 fn code(raw: &str) -> String {
     let kept = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
     let code: String = raw.chars().filter(kept).take(MAX_CODE).collect();
-    if code.is_empty() || card::is_in(raw) { "unspecified".to_owned() } else { code }
+    if code.is_empty() || contains_card_number(raw) { "unspecified".to_owned() } else { code }
 }
 
 /// The URI if it is http or https and not too long. Browsers open it, so `javascript:` must not pass.

@@ -5,7 +5,7 @@ use std::fmt;
 use thiserror::Error;
 use tonic::{Code, Status};
 
-use super::card;
+use crate::domain::reservation::contains_card_number;
 
 /// The number of characters taken from a message of the gateway. Further ones are cut off.
 const MAX_MESSAGE: usize = 300;
@@ -103,7 +103,7 @@ impl From<Status> for Trouble {
 
 /// The text as one line of at most [`MAX_MESSAGE`] characters. One in which a card number stands is left out.
 fn text(raw: &str) -> String {
-    if card::is_in(raw) {
+    if contains_card_number(raw) {
         return "the message is left out, because it may have a card number".to_owned();
     }
     raw.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_MESSAGE).collect()

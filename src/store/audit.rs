@@ -4,31 +4,33 @@
 
 use std::{collections::HashMap, time::Instant};
 
-use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, DatabaseTransaction, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select, prelude::Uuid,
+    ColumnTrait as _, DatabaseTransaction, DbBackend, EntityTrait as _, PartialModelTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select, prelude::Uuid,
 };
 
 use super::{
     deadline::bounded,
     dialect,
-    entities::{money_entry, payment, purchase, refund, reservation},
+    entities::{money_entry, payment, purchase, refund, reservation, showtime},
     errors::Error,
     handle::Store,
-    rows::purchase::{payment as read_payment, read_state},
+    rows::{
+        purchase::{payment as read_payment, read_state},
+        refund::refund as read_refund,
+        reservation::ReservationRow,
+    },
     timing::outcome,
 };
 use crate::{
     domain::{
         ids::{PaymentId, PurchaseId},
         purchase::{Payment, PurchaseState},
+        refund::{Refund, RefundState},
+        reservation::{Reservation, State},
     },
     telemetry::metrics,
 };
-
-/// The purchase, the state and the time of confirmation of a reservation.
-type Sale = (Option<Uuid>, String, Option<DateTime<Utc>>);
 
 /// The statements of one snapshot, of which each may take the pool's timeout.
 const STATEMENTS: u32 = 5;
@@ -46,6 +48,10 @@ pub struct AuditedPurchase {
     pub is_sold: bool,
     /// Whether it was sold under this purchase, also if the seats were given up later.
     pub was_sold: bool,
+    /// What the seats cost that it still has, in the smallest units of the currency.
+    pub live_minor: i64,
+    /// What the seats cost that were given up without giving their money back: the refund has failed, or has not ended.
+    pub kept_minor: i64,
 }
 
 /// A payment with its money entries.
@@ -91,20 +97,9 @@ impl Store {
             let mut payments = payments.all(tx).await?;
             payments.sort_unstable_by_key(|row| row.ordinal);
             let mut entries = entries(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
-            let reserved = purchases.iter().map(|row| row.reservation_id);
-            let reservations = reservation::Entity::find()
-                .select_only()
-                .columns([
-                    reservation::Column::PurchaseId,
-                    reservation::Column::State,
-                    reservation::Column::ConfirmTime,
-                ])
-                .filter(dialect::is_among(backend, reservation::Column::ReservationId, reserved));
-            let sales = reservations.into_tuple::<Sale>().all(tx).await?.into_iter();
-            let sales =
-                sales.filter_map(|(id, state, confirm_time)| confirm_time.and(Some((id?, state == "confirmed"))));
-            let sales: HashMap<Uuid, bool> = sales.collect();
-            let refunding = refunding(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
+            let sales = sales(tx, backend, purchases.iter().map(|row| row.reservation_id)).await?;
+            let refunds = refunds(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
+            let refunding = open(&refunds);
             let mut of_purchase: HashMap<_, Vec<_>> = HashMap::new();
             for row in payments {
                 of_purchase.entry(row.purchase_id).or_default().push(row);
@@ -113,12 +108,18 @@ impl Store {
                 let state = read_state(&row)?;
                 let payments = of_purchase.remove(&row.purchase_id).unwrap_or_default().into_iter();
                 let payments = payments.map(|payment| audited(payment, Some(state), &mut entries, &refunding));
+                let (purchase_id, sale) = (PurchaseId(row.purchase_id), sales.get(&row.purchase_id));
+                let kept = refunds.iter().filter(|refund| refund.facts.purchase_id == purchase_id);
+                let kept = kept.filter(|one| one.seats_are_given_up() && one.state() != RefundState::Done);
+                let live = sale.filter(|sale| matches!(sale.state(), State::Confirmed(_)));
                 Ok(AuditedPurchase {
-                    purchase_id: PurchaseId(row.purchase_id),
+                    purchase_id,
                     state,
                     payments: payments.collect::<Result<_, _>>()?,
-                    is_sold: sales.get(&row.purchase_id).is_some_and(|still| *still),
-                    was_sold: sales.contains_key(&row.purchase_id),
+                    is_sold: live.is_some(),
+                    was_sold: sale.is_some(),
+                    live_minor: live.map_or(0, |sale| sale.remaining_total().minor),
+                    kept_minor: kept.map(|one| one.facts.chosen.split.total()).sum(),
                 })
             };
             purchases.into_iter().map(read).collect()
@@ -135,7 +136,8 @@ impl Store {
             let among = dialect::is_among(backend, payment::Column::PaymentId, ids.iter().map(|id| id.0));
             let payments = payment::Entity::find().filter(among).all(tx).await?;
             let mut entries = entries(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
-            let refunding = refunding(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
+            let refunds = refunds(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
+            let refunding = open(&refunds);
             let of = payments.iter().map(|row| row.purchase_id);
             let among = dialect::is_among(backend, purchase::Column::PurchaseId, of);
             let purchases = purchase::Entity::find().filter(among).all(tx).await?;
@@ -195,18 +197,34 @@ async fn entries(
     Ok(entries)
 }
 
-/// Which of these payments have a refund that has not ended.
-async fn refunding(
+/// The sales among these reservations by their purchase, also those whose seats were given up later.
+async fn sales(
+    tx: &DatabaseTransaction,
+    backend: DbBackend,
+    reserved: impl Iterator<Item = Uuid>,
+) -> Result<HashMap<Uuid, Reservation>, Error> {
+    let found = reservation::Entity::find().inner_join(showtime::Entity).select_only();
+    let found = ReservationRow::select_cols(found)
+        .filter(dialect::is_among(backend, reservation::Column::ReservationId, reserved))
+        .filter(reservation::Column::ConfirmTime.is_not_null())
+        .into_model::<ReservationRow>();
+    let rows = found.all(tx).await?.into_iter().filter_map(|row| Some((row.purchase_id?, row)));
+    rows.map(|(id, row)| Ok((id, row.reservation()?))).collect()
+}
+
+/// The refunds of these payments.
+async fn refunds(
     tx: &DatabaseTransaction,
     backend: DbBackend,
     payments: impl Iterator<Item = Uuid>,
-) -> Result<Vec<Uuid>, Error> {
-    let open = refund::Entity::find()
-        .select_only()
-        .column(refund::Column::PaymentId)
-        .filter(dialect::is_among(backend, refund::Column::PaymentId, payments))
-        .filter(refund::Column::State.is_in(["pending", "stuck"]));
-    Ok(open.into_tuple().all(tx).await?)
+) -> Result<Vec<Refund>, Error> {
+    let query = refund::Entity::find().filter(dialect::is_among(backend, refund::Column::PaymentId, payments));
+    query.all(tx).await?.into_iter().map(read_refund).collect()
+}
+
+/// The payments that have a refund that has not ended.
+fn open(refunds: &[Refund]) -> Vec<Uuid> {
+    refunds.iter().filter(|refund| refund.is_open()).map(|refund| refund.facts.payment_id.0).collect()
 }
 
 fn audited(

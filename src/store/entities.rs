@@ -19,6 +19,7 @@ pub(super) mod payment;
 pub(super) mod purchase;
 pub(super) mod purchase_note;
 pub(super) mod refund;
+pub(super) mod refund_note;
 pub(super) mod request;
 pub(super) mod reservation;
 pub(super) mod schema_compatibility;

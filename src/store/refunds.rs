@@ -27,13 +27,14 @@ use super::{
         purchase::payment_state_name,
         refund::{detail, refund as read, state_name},
     },
+    stuck_refunds::insert_note,
     timing::read_named,
 };
 use crate::{
     domain::{
         ids::{PaymentId, RefundId, RequestId},
         purchase::PaymentState,
-        refund::{Refund, RefundState},
+        refund::{Refund, RefundNote, RefundState},
         reservation::CustomerId,
     },
     telemetry::trace_parent::TraceParent,
@@ -90,7 +91,7 @@ pub struct RefundStart {
     pub silent: bool,
 }
 
-/// A write of a refund by the holder of its fence.
+/// A write of a refund by the holder of its fence, or by an operator.
 #[derive(Clone, Copy, Debug)]
 pub struct RefundWrite<'a> {
     /// The refund as it is now.
@@ -105,6 +106,8 @@ pub struct RefundWrite<'a> {
     pub local_date: Option<NaiveDate>,
     /// Whether it has no events, because it was done long before it is written.
     pub silent: bool,
+    /// What an operator did. The refund must be stuck then, and gets another fence, so that of two operators one is first.
+    pub note: Option<&'a RefundNote>,
 }
 
 /// The rows of refunds that begin, with their events. They are due at once, unless they wait for a till. Each payment is named once.
@@ -151,6 +154,7 @@ pub fn settle_refund(write: &RefundWrite<'_>, now: DateTime<Utc>) -> Vec<Compani
     let mut rows = vec![Companion::update(update(write), 1)];
     let event = refund_ended(write.refund, write.customer_id, now).filter(|_| !write.silent);
     rows.extend(event.map(|row| Companion::insert(row, 1)));
+    rows.extend(write.note.map(|note| insert_note(facts.refund_id, note)));
     match write.refund.state() {
         RefundState::Done => {
             let refunded = || Expr::col(payment::Column::RefundedMinor).add(facts.chosen.amount.minor);
@@ -186,10 +190,10 @@ fn next_version(step: i64) -> sea_orm::UpdateMany<payment::Entity> {
 }
 
 fn update(write: &RefundWrite<'_>) -> UpdateStatement {
-    let record = write.refund.record();
+    let (record, facts) = (write.refund.record(), &write.refund.facts);
     let count = |count: u32| i32::try_from(count).unwrap_or(i32::MAX);
-    refund::Entity::update_many()
-        .filter(refund::Column::RefundId.eq(write.refund.facts.refund_id.0))
+    let update = refund::Entity::update_many()
+        .filter(refund::Column::RefundId.eq(facts.refund_id.0))
         .filter(refund::Column::Fence.eq(write.fence))
         .col_expr(refund::Column::State, Expr::value(state_name(record.state)))
         .col_expr(refund::Column::DueTime, Expr::value(write.due))
@@ -197,8 +201,16 @@ fn update(write: &RefundWrite<'_>) -> UpdateStatement {
         .col_expr(refund::Column::FailedAttempts, Expr::value(count(record.failed_attempts)))
         .col_expr(refund::Column::Message, Expr::value(record.message.as_str()))
         .col_expr(refund::Column::EndTime, Expr::value(record.end_time))
+        .col_expr(refund::Column::Till, Expr::value(facts.till.as_deref()))
         .col_expr(refund::Column::LocalDate, Expr::value(write.local_date))
-        .into_query()
+        .col_expr(refund::Column::EventRevision, Expr::value(record.last_event));
+    let update = match write.note {
+        Some(_) => update
+            .filter(refund::Column::State.eq(state_name(RefundState::Stuck)))
+            .col_expr(refund::Column::Fence, Expr::value(write.fence + 1)),
+        None => update,
+    };
+    update.into_query()
 }
 
 fn row(refund: &Refund, key: Option<&RequestKey>) -> refund::ActiveModel {
@@ -226,6 +238,7 @@ fn row(refund: &Refund, key: Option<&RequestKey>) -> refund::ActiveModel {
         end_time: Set(None),
         till: Set(facts.till.clone()),
         local_date: Set(None),
+        event_revision: Set(Some(refund.record().last_event)),
     }
 }
 
@@ -285,6 +298,14 @@ impl Store {
         self.one_refund(of_request(key.request_id, &key.caller)).await
     }
 
+    /// A refund, if there is one.
+    ///
+    /// # Errors
+    /// The database cannot be used, or has a row that cannot be read.
+    pub async fn refund(&self, id: RefundId) -> Result<Option<StoredRefund>, Error> {
+        self.one_refund(refund::Entity::find_by_id(id.0)).await
+    }
+
     async fn one_refund(&self, query: Select<refund::Entity>) -> Result<Option<StoredRefund>, Error> {
         read_named("get_refund", async {
             let pooled = self.0.reads.acquire().await?;
@@ -326,7 +347,7 @@ impl Store {
         if !self.write_rows("take_refund", &[Companion::update(take.into_query(), 1)]).await? {
             return Ok(None);
         }
-        let taken = self.one_refund(refund::Entity::find_by_id(id.0)).await?;
+        let taken = self.refund(id).await?;
         Ok(taken.filter(|taken| taken.fence == fence + 1))
     }
 }

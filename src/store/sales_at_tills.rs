@@ -177,8 +177,11 @@ pub(super) fn paid_out_at_till(till: &str, local_date: NaiveDate) -> Select<refu
                 .into(),
         )
         .select_only()
-        .columns([payment::Column::Method, payment::Column::Tender, payment::Column::Currency]);
+        .column(payment::Column::Method);
     query
+        // An operator may say that a till has paid out what the gateway had taken.
+        .expr(Expr::col((payment::Entity, payment::Column::Tender)).if_null(""))
+        .columns([payment::Column::Currency])
         .column(refund::Column::AmountMinor)
         .filter(refund::Column::Till.eq(till))
         .filter(refund::Column::LocalDate.eq(local_date))

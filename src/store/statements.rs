@@ -12,10 +12,10 @@ use super::{
     rows::showtime::{ShowtimeRow, StandingRow},
     sales, sales_at_tills, seat_maps,
     showtimes::{self, Cursor},
-    stuck_purchases, sweep,
+    stuck_purchases, stuck_refunds, sweep,
 };
 use crate::domain::{
-    ids::{AuditoriumId, PaymentId, PurchaseId, RequestId, ReservationId, ShowtimeId},
+    ids::{AuditoriumId, PaymentId, PurchaseId, RefundId, RequestId, ReservationId, ShowtimeId},
     reservation::{self, CustomerId},
     showtime::Filter,
 };
@@ -205,6 +205,18 @@ pub fn purchase_notes(backend: DbBackend, id: PurchaseId, limit: u64) -> Stateme
 #[must_use]
 pub fn stuck_purchases(backend: DbBackend, limit: u64) -> Statement {
     stuck_purchases::stuck_purchases(limit).build(backend)
+}
+
+/// The last notes of a refund.
+#[must_use]
+pub fn refund_notes(backend: DbBackend, id: RefundId, limit: u64) -> Statement {
+    stuck_refunds::refund_notes(id, limit).build(backend)
+}
+
+/// Refunds that are stuck.
+#[must_use]
+pub fn stuck_refunds(backend: DbBackend, after: Option<TimedCursor>, limit: u64) -> Statement {
+    stuck_refunds::stuck_refunds(after, limit).build(backend)
 }
 
 /// A page of purchases, for an audit.

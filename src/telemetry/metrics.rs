@@ -275,6 +275,11 @@ pub fn purchases_stuck(count: u64) {
     record(|instruments| instruments.purchases.stuck(count));
 }
 
+/// Records how many refunds are stuck.
+pub fn refunds_stuck(count: u64) {
+    record(|instruments| instruments.purchases.refunds_stuck(count));
+}
+
 /// Counts a refund that is `done`, has `failed`, or is `stuck`.
 pub fn refund(outcome: &'static str) {
     record(|instruments| instruments.refunds.add(1, &[KeyValue::new("outcome", outcome)]));

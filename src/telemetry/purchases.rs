@@ -16,6 +16,7 @@ pub(super) struct PurchaseInstruments {
     ended: Counter<u64>,
     durations: Histogram<f64>,
     stuck: Gauge<u64>,
+    refunds_stuck: Gauge<u64>,
 }
 
 impl PurchaseInstruments {
@@ -34,6 +35,10 @@ impl PurchaseInstruments {
                 .u64_gauge("boxoffice.purchase.stuck")
                 .with_description("Purchases that cannot go on without an operator, counted up to 1,000")
                 .build(),
+            refunds_stuck: meter
+                .u64_gauge("boxoffice.refund.stuck")
+                .with_description("Refunds that cannot go on without an operator, counted up to 1,000")
+                .build(),
         }
     }
 
@@ -49,6 +54,10 @@ impl PurchaseInstruments {
 
     pub(super) fn stuck(&self, count: u64) {
         self.stuck.record(count, &[]);
+    }
+
+    pub(super) fn refunds_stuck(&self, count: u64) {
+        self.refunds_stuck.record(count, &[]);
     }
 
     pub(super) fn observe_at_work(meter: &Meter, count: impl Fn() -> usize + Send + Sync + 'static) {

@@ -10,10 +10,10 @@ use boxoffice::pb::{
         GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest,
         ListPurchasesRequest, ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest,
         ListStuckPurchasesRequest, PaymentChoice, PaymentMethod, PurchaseOutcome, PurchaseState,
-        PurchaseTicketsRequest, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState,
+        PurchaseTicketsRequest, RefundOutcome, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState,
         ReserveSeatsRequest, ResumePurchaseRequest, Row, SalesGrouping, SearchMoviesRequest, Seat,
-        SettlePurchaseRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest, WatchSeatMapRequest,
-        drop_dead_letters_request, subscribe_events_request::Start,
+        SettlePurchaseRequest, SettleRefundRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest,
+        WatchSeatMapRequest, drop_dead_letters_request, subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
@@ -307,6 +307,17 @@ fn good_request_for_events(name: &str) -> Vec<u8> {
         "SettlePurchaseRequest" => {
             let (outcome, note) = (PurchaseOutcome::Compensated.into(), "nothing was taken".to_owned());
             SettlePurchaseRequest { purchase_id: id(), outcome, note }.encode_to_vec()
+        }
+        // Both messages have the same fields.
+        "ListStuckRefundsRequest" => {
+            ListStuckPurchasesRequest { page_size: 1, page_token: String::new() }.encode_to_vec()
+        }
+        "ResumeRefundRequest" => {
+            ResumePurchaseRequest { purchase_id: id(), note: "it was repaired".to_owned() }.encode_to_vec()
+        }
+        "SettleRefundRequest" => {
+            let (outcome, note) = (RefundOutcome::PaidOut.into(), "in cash".to_owned());
+            SettleRefundRequest { refund_id: id(), outcome, note, till: "till 7".to_owned() }.encode_to_vec()
         }
         other => panic!("add a valid {other} here"),
     }

@@ -87,7 +87,12 @@ impl Shop {
 
 /// Runs the audit. Returns its exit code and what it printed.
 pub(crate) async fn audit(storage: &Storage, gateway: &Gateway) -> (Option<i32>, String) {
-    let (url, gateway) = (storage.url(), gateway.url());
+    audit_of(storage.url(), gateway).await
+}
+
+/// Runs the audit of the database with this URL.
+pub(crate) async fn audit_of(url: String, gateway: &Gateway) -> (Option<i32>, String) {
+    let gateway = gateway.url();
     let run = move || {
         let mut command = binary();
         command.args(["audit", "--database-url", &url, "--payment-gateway-url", &gateway]);

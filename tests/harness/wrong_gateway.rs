@@ -37,6 +37,8 @@ pub(crate) enum Wrong {
     OperationKey,
     /// Every void is refused.
     Void,
+    /// The amount of a refund.
+    RefundedAmount,
 }
 
 /// The gateway. Its server ends with the test's runtime.
@@ -127,7 +129,9 @@ impl gateway_server::Gateway for Answers {
     }
 
     async fn refund(&self, request: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
-        self.client.clone().refund(request.into_inner()).await
+        let mut answer = self.client.clone().refund(request.into_inner()).await?.into_inner();
+        self.with_amount(Wrong::RefundedAmount, OperationKind::Refund, &mut answer.payment);
+        Ok(Response::new(answer))
     }
 
     async fn get_payment(&self, request: Request<GetPaymentRequest>) -> Result<Response<GetPaymentResponse>, Status> {

@@ -67,6 +67,7 @@ pub(super) async fn with_many_rows(store: Store) -> (World, String) {
         PAYMENTS,
         &*refunds(store),
         NOTES,
+        REFUND_NOTES,
         ENTRIES,
         &*lapses,
         "ANALYZE",
@@ -105,6 +106,10 @@ const ENTRIES: &str = "INSERT INTO money_entries (payment_id, operation, account
 const NOTES: &str = "INSERT INTO purchase_notes (purchase_id, note_id, create_time, caller, action, note) \
      SELECT purchase_id, purchase_id, create_time, '', 'resumed', 'a note' FROM purchases";
 
+/// Makes a note of each refund.
+const REFUND_NOTES: &str = "INSERT INTO refund_notes (refund_id, note_id, create_time, caller, action, note) \
+     SELECT refund_id, refund_id, create_time, '', 'resumed', 'a note' FROM refunds";
+
 /// Makes a purchase for each reservation, of which one in a hundred is due, every second one is running, and one in a thousand
 /// is stuck.
 fn purchases(store: Store) -> String {
@@ -119,14 +124,14 @@ fn purchases(store: Store) -> String {
     )
 }
 
-/// Makes a refund of each payment, of which one in a hundred is due.
+/// Makes a refund of each payment, of which one in a hundred is due, and one in a thousand is stuck.
 fn refunds(store: Store) -> String {
     let no_bytes = no_bytes(store);
     format!(
         "INSERT INTO refunds (refund_id, payment_id, purchase_id, reservation_id, showtime_id, currency, amount_minor, \
          reason, create_time, request_id, caller, fingerprint, detail, state, fence, due_time, attempts, failed_attempts, \
          message, till, local_date) SELECT purchase_id, purchase_id, purchase_id, reservation_id, showtime_id, 'EUR', 950, '', create_time, \
-         purchase_id, '', {no_bytes}, {no_bytes}, 'pending', 0, due_time, 0, 0, '', 'till ' || substr(number, 1, 2), date(create_time) FROM purchases"
+         purchase_id, '', {no_bytes}, {no_bytes}, CASE WHEN state = 'stuck' THEN 'stuck' ELSE 'pending' END, 0, due_time, 0, 0, '', 'till ' || substr(number, 1, 2), date(create_time) FROM purchases"
     )
 }
 

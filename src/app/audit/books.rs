@@ -3,10 +3,10 @@
 use crate::{
     domain::{
         money::{Currency, Money},
-        purchase::{PaymentState, PurchaseState},
+        purchase::{GATEWAY, PaymentState, PurchaseState, REFUNDS, TILL},
     },
     payments::PaymentReport,
-    store::{AuditedPayment, AuditedPurchase},
+    store::{AuditedEntry, AuditedPayment, AuditedPurchase},
 };
 
 const CAPTURE: &str = "capture";
@@ -16,6 +16,8 @@ const CAPTURE: &str = "capture";
 pub(super) struct Booked {
     pub(super) captured: i64,
     pub(super) refunded: i64,
+    /// What the gateway has given back. An operator may say that something else was paid out in another way.
+    pub(super) refunded_by_gateway: i64,
 }
 
 /// Whether the purchase goes on, or waits for an operator. What it has written so far is not all of it.
@@ -40,12 +42,17 @@ fn was_taken(state: PaymentState) -> bool {
 
 /// What the entries of a payment say.
 pub(super) fn booked(payment: &AuditedPayment) -> Booked {
-    let account = payment.payment.account();
-    let moved = payment.entries.iter().filter(|entry| entry.account == account);
-    moved.fold(Booked::default(), |booked, entry| match entry.operation.as_str() {
-        CAPTURE => Booked { captured: booked.captured + entry.minor, ..booked },
-        _ => Booked { refunded: booked.refunded - entry.minor, ..booked },
-    })
+    let moved = payment.entries.iter().filter(|entry| [GATEWAY, TILL].contains(&entry.account.as_str()));
+    let mut booked = Booked::default();
+    for AuditedEntry { operation, account, minor, .. } in moved {
+        if operation != CAPTURE {
+            booked.refunded -= minor;
+            booked.refunded_by_gateway -= if account == GATEWAY { *minor } else { 0 };
+        } else if account == payment.payment.account() {
+            booked.captured += minor;
+        }
+    }
+    booked
 }
 
 /// What is wrong with a purchase that has ended.
@@ -66,6 +73,7 @@ pub(super) fn purchase(purchase: &AuditedPurchase) -> Vec<String> {
             found.push(format!("payment {payment_id} has taken money, and no seats were sold under purchase {id}"));
         }
     }
+    found.extend(differs_from_seats(purchase));
     let taken = purchase.payments.iter().filter(|one| was_taken(one.payment.state)).count();
     match purchase.state {
         PurchaseState::Completed if taken != 1 => {
@@ -77,6 +85,20 @@ pub(super) fn purchase(purchase: &AuditedPurchase) -> Vec<String> {
         _ => {}
     }
     found
+}
+
+/// What the books have for seats, fees and tax is what the seats cost that are still sold, and those that were given up without giving
+/// their money back.
+fn differs_from_seats(purchase: &AuditedPurchase) -> Option<String> {
+    let entries = purchase.payments.iter().flat_map(|payment| &payment.entries);
+    let earned = entries.filter(|entry| ![GATEWAY, TILL, REFUNDS].contains(&entry.account.as_str()));
+    let earned = -earned.map(|entry| entry.minor).sum::<i64>();
+    let cost = purchase.live_minor + purchase.kept_minor;
+    let currency = purchase.payments.first()?.payment.amount.currency;
+    let money = |minor| signed(Money { currency, minor });
+    let (id, earned_for, cost_now) = (purchase.purchase_id, money(earned), money(cost));
+    (earned != cost)
+        .then(|| format!("purchase {id}: the books have {earned_for} for its seats, and they cost {cost_now}"))
 }
 
 /// What is wrong with the entries of a payment.
@@ -109,7 +131,7 @@ fn entries(audited: &AuditedPayment) -> Vec<String> {
     if is_undone && audited.purchase_state == Some(PurchaseState::Compensated) {
         return found;
     }
-    let Booked { captured, refunded } = booked(audited);
+    let Booked { captured, refunded, .. } = booked(audited);
     if captured != payment.amount.minor {
         let booked = signed(Money { currency, minor: captured });
         found.push(format!("payment {id}: {} was taken, and the books have {booked}", payment.amount));
@@ -149,8 +171,8 @@ pub(super) fn difference(report: &PaymentReport, known: Option<&AuditedPayment>)
         let (there, here) = (money(report.captured_minor), money(here.captured));
         return Some(format!("payment {key}: the gateway has captured {there}, the books have {here}"));
     }
-    if here.refunded != report.refunded_minor && !known.is_refunding {
-        let (there, here) = (money(report.refunded_minor), money(here.refunded));
+    if here.refunded_by_gateway != report.refunded_minor && !known.is_refunding {
+        let (there, here) = (money(report.refunded_minor), money(here.refunded_by_gateway));
         return Some(format!("payment {key}: the gateway has refunded {there}, the books have {here}"));
     }
     None

@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How often purchases that are due are looked for.
 const DUE_PERIOD: Duration = Duration::from_secs(1);
-/// How often purchases that are stuck are counted, and up to how many.
+/// How often purchases and refunds that are stuck are counted, and up to how many.
 const STUCK_PERIOD: Duration = Duration::from_secs(5);
 const MAX_COUNTED: u64 = 1_000;
 /// How many of them are taken at once.
@@ -42,7 +42,7 @@ impl App {
     pub async fn resume_purchases(self, shutdown: CancellationToken) {
         self.0.purchases.observe();
         let resumption = Task::new("resumption of purchases", DUE_PERIOD).shutdown(shutdown.clone());
-        let counting = Task::new("count of stuck purchases", STUCK_PERIOD).shutdown(shutdown);
+        let counting = Task::new("count of stuck purchases and refunds", STUCK_PERIOD).shutdown(shutdown);
         let (app, store) = (self.clone(), self.0.store.clone());
         let resumption = resumption.run(async move || {
             let app = app.clone();
@@ -50,6 +50,7 @@ impl App {
         });
         let counting = counting.run(async move || {
             metrics::purchases_stuck(store.count_stuck_purchases(MAX_COUNTED).await?);
+            metrics::refunds_stuck(store.count_stuck_refunds(MAX_COUNTED).await?);
             Ok::<_, store::Error>(())
         });
         tokio::join!(resumption, counting);

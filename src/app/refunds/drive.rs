@@ -15,7 +15,7 @@ use crate::{
     domain::{
         ids::ShowtimeId,
         purchase::{Payment, PaymentState},
-        refund::{Refund, RefundAction, RefundAnswer, RefundState},
+        refund::{Refund, RefundAction, RefundAnswer, RefundNote, RefundState},
         reservation::CustomerId,
         seat_index::SeatName,
         seating::Command,
@@ -106,7 +106,15 @@ impl App {
         self.0
             .store
             .write_refund(
-                &RefundWrite { refund, customer_id, fence, due: Some(now), local_date: None, silent: false },
+                &RefundWrite {
+                    refund,
+                    customer_id,
+                    fence,
+                    due: Some(now),
+                    local_date: None,
+                    silent: false,
+                    note: None,
+                },
                 now,
             )
             .await?;
@@ -114,7 +122,7 @@ impl App {
     }
 
     /// The payment of a refund.
-    async fn refunded(&self, refund: &Refund) -> Result<StoredPayment, Error> {
+    pub(super) async fn refunded(&self, refund: &Refund) -> Result<StoredPayment, Error> {
         let id = refund.facts.payment_id;
         self.0.store.payment(id).await?.ok_or_else(|| Error::no_payment(id))
     }
@@ -138,22 +146,28 @@ impl App {
                 refund.nothing_taken(self.0.clock.now());
             }
         }
-        let kept = self.keep_refund(refund, &customer_id, fence).await?;
+        let kept = self.keep_refund(refund, &customer_id, fence, None).await?;
         if kept && refund.state() != RefundState::Pending {
             Self::note_end(refund);
         }
         Ok(kept)
     }
 
-    /// Stores a refund, and gives up its seats if that is to be done.
-    async fn keep_refund(&self, refund: &Refund, customer_id: &CustomerId, fence: i64) -> Result<bool, Error> {
+    /// Stores a refund, and gives up its seats if that is to be done. Returns whether it was as it had been read.
+    pub(super) async fn keep_refund(
+        &self,
+        refund: &Refund,
+        customer_id: &CustomerId,
+        fence: i64,
+        note: Option<&RefundNote>,
+    ) -> Result<bool, Error> {
         let now = self.0.clock.now();
         let local_date = match (refund.state(), &refund.facts.till) {
             (RefundState::Done, Some(_)) => Some(self.local_date(refund.facts.showtime_id, now).await?),
             _ => None,
         };
-        let write =
-            RefundWrite { refund, customer_id, fence, due: self.refund_due(refund, now), local_date, silent: false };
+        let due = self.refund_due(refund, now);
+        let write = RefundWrite { refund, customer_id, fence, due, local_date, silent: false, note };
         if refund.state() == RefundState::Done && refund.facts.releases {
             for _ in 0..RELEASES {
                 let seats = self.seats_to_release(refund, now).await?;
@@ -227,7 +241,7 @@ impl App {
         }
     }
 
-    fn note_end(refund: &Refund) {
+    pub(super) fn note_end(refund: &Refund) {
         let (outcome, message) = (refund.state(), refund.record().message.as_str());
         let (refund_id, payment_id) = (refund.facts.refund_id, refund.facts.payment_id);
         match outcome {

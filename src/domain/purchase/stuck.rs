@@ -1,12 +1,12 @@
 //! Purchases that cannot go on without an operator: how they stop, and how the operator lets them go on or settles them.
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 use super::{Failure, FailureReason, PaymentState, Position, Purchase, StepName, StepState};
+use crate::domain::note::Note;
 
 /// What the step says that an operator has decided.
-const BY_AN_OPERATOR: &str = "settled by an operator";
+pub(crate) const BY_AN_OPERATOR: &str = "settled by an operator";
 
 /// How an operator settles a purchase that is stuck, after a look at the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,20 +28,8 @@ pub enum NoteAction {
     SettledCompensated,
 }
 
-/// What is kept of what an operator did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PurchaseNote {
-    /// Identifies it. It begins with the time.
-    pub note_id: Uuid,
-    /// When it was done.
-    pub time: DateTime<Utc>,
-    /// Who did it. Empty: a caller that was not authenticated.
-    pub caller: String,
-    /// What was done.
-    pub action: NoteAction,
-    /// Why.
-    pub text: String,
-}
+/// What is kept of what an operator did with a purchase.
+pub type PurchaseNote = Note<NoteAction>;
 
 impl From<Settlement> for NoteAction {
     fn from(settlement: Settlement) -> Self {

@@ -40,6 +40,8 @@ pub enum RefundRefusal {
     Nothing,
     /// A seat is given up when its refund is done, so it is not exchanged before.
     SeatsPending,
+    /// It needs no operator.
+    NotStuck,
     /// More is asked for than is left.
     Exceeds {
         /// What is left.

@@ -4,8 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{
-    Chosen, Refund, RefundAction, RefundAnswer, RefundFacts, RefundRecord, RefundRefusal, RefundState, RefundWish,
-    choose, choose_released, left,
+    Chosen, Refund, RefundAction, RefundAnswer, RefundFacts, RefundRecord, RefundRefusal, RefundSettlement,
+    RefundState, RefundWish, choose, choose_released, left,
 };
 use crate::domain::{
     ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId},
@@ -91,8 +91,15 @@ fn facts(minor: i64, seats: &[i32], releases: bool) -> RefundFacts {
 }
 
 fn refund(state: RefundState, minor: i64, seats: &[i32]) -> Refund {
-    let record =
-        RefundRecord { state, waits: false, attempts: 0, failed_attempts: 0, message: String::new(), end_time: None };
+    let record = RefundRecord {
+        state,
+        waits: false,
+        attempts: 0,
+        failed_attempts: 0,
+        message: String::new(),
+        end_time: None,
+        last_event: 1,
+    };
     Refund::restore(facts(minor, seats, true), record)
 }
 
@@ -201,4 +208,23 @@ fn it_is_asked_for_until_there_is_an_answer_however_long_that_takes() {
         slow.answered(RefundAnswer::Pending, 0.5, now());
     }
     assert_eq!(slow.state(), RefundState::Pending);
+}
+
+#[test]
+fn a_refusal_for_seats_that_were_given_up_waits_for_an_operator() {
+    let mut refund = Refund::begin(facts(1_000, &[2], false));
+    refund.answered(RefundAnswer::Failed { code: "late".to_owned() }, 1.0, now());
+    assert!(refund.is_stuck() && refund.counts() && refund.is_open());
+    assert_eq!((refund.next_action(now()), refund.record().last_event), (RefundAction::End, 2));
+    refund.resume();
+    assert_eq!((refund.next_action(now()), refund.state()), (RefundAction::Ask, RefundState::Pending));
+    refund.answered(RefundAnswer::Failed { code: "late".to_owned() }, 1.0, now());
+    assert!(refund.is_stuck());
+    refund.settle(RefundSettlement::PaidOut { till: "till 7".to_owned() }, now());
+    assert_eq!((refund.state(), refund.record().last_event), (RefundState::Done, 4));
+    assert_eq!(refund.entries()[0], ("till", -1_000));
+    // An amount belongs to no seat, so nobody is owed it.
+    let mut refund = Refund::begin(facts(1_000, &[], false));
+    refund.answered(RefundAnswer::Failed { code: "late".to_owned() }, 1.0, now());
+    assert_eq!(refund.state(), RefundState::Failed);
 }

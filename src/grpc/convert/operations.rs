@@ -1,17 +1,19 @@
-//! Dead letters, purchases that are stuck, and what operators ask for.
+//! Dead letters, purchases and refunds that are stuck, and what operators ask for.
 
 use prost::Message as _;
 
 use super::{
     common::{at_most, finish, page},
     purchases::purchase,
+    refunds::refund,
     values::timestamp,
 };
 use crate::{
-    app::{DeadLetter, DeadLetters, PageRequest, StuckPurchase},
+    app::{DeadLetter, DeadLetters, PageRequest, StuckPurchase, StuckRefund},
     domain::{
-        ids::PurchaseId,
-        purchase::{NoteAction, PurchaseNote, Settlement},
+        ids::{PurchaseId, RefundId},
+        purchase::{NoteAction, PurchaseNote, Settlement, check_till},
+        refund::{RefundNote, RefundNoteAction, RefundSettlement},
         reservation::contains_card_number,
         violations::{Violations, printable},
     },
@@ -132,4 +134,62 @@ fn purchase_note(note: PurchaseNote) -> pb::PurchaseNote {
         NoteAction::SettledCompensated => pb::PurchaseNoteAction::SettledCompensated,
     };
     pb::PurchaseNote { time: Some(timestamp(note.time)), action: action.into(), note: note.text, caller: note.caller }
+}
+
+pub(crate) fn list_stuck_refunds(request: pb::ListStuckRefundsRequest) -> Result<PageRequest, Violations> {
+    let mut violations = Violations::new();
+    let page = page(&mut violations, request.page_size, request.page_token);
+    finish(violations, Some(page))
+}
+
+pub(crate) fn resume_refund(request: pb::ResumeRefundRequest) -> Result<(RefundId, String), Violations> {
+    let mut violations = Violations::new();
+    let id = violations.take("refund_id", RefundId::parse(&request.refund_id));
+    violations.take("note", note(&request.note));
+    finish(violations, id.map(|id| (id, request.note)))
+}
+
+pub(crate) fn settle_refund(
+    request: pb::SettleRefundRequest,
+) -> Result<(RefundId, RefundSettlement, String), Violations> {
+    let mut violations = Violations::new();
+    let id = violations.take("refund_id", RefundId::parse(&request.refund_id));
+    violations.take("note", note(&request.note));
+    violations.take("till", check_till(&request.till));
+    let outcome = request.outcome();
+    if !request.till.is_empty() && outcome != pb::RefundOutcome::PaidOut {
+        violations.add("till", "must be left out unless the outcome is PAID_OUT");
+    }
+    let settlement = match outcome {
+        pb::RefundOutcome::Done => Some(RefundSettlement::Done),
+        pb::RefundOutcome::PaidOut => Some(RefundSettlement::PaidOut { till: request.till }),
+        pb::RefundOutcome::Failed => Some(RefundSettlement::Failed),
+        pb::RefundOutcome::Unspecified => {
+            violations.add("outcome", "must be DONE, PAID_OUT or FAILED");
+            None
+        }
+    };
+    finish(violations, id.zip(settlement).map(|(id, settlement)| (id, settlement, request.note)))
+}
+
+pub(crate) fn stuck_refund(StuckRefund { refund: stuck, notes }: StuckRefund) -> pb::StuckRefund {
+    let facts = &stuck.facts;
+    pb::StuckRefund {
+        refund: Some(refund(&stuck)),
+        payment_id: facts.payment_id.to_string(),
+        purchase_id: facts.purchase_id.to_string(),
+        reservation_id: facts.reservation_id.to_string(),
+        seats_given_up: stuck.seats_are_given_up(),
+        notes: notes.into_iter().map(refund_note).collect(),
+    }
+}
+
+fn refund_note(note: RefundNote) -> pb::RefundNote {
+    let action = match note.action {
+        RefundNoteAction::Resumed => pb::RefundNoteAction::Resumed,
+        RefundNoteAction::SettledDone => pb::RefundNoteAction::SettledDone,
+        RefundNoteAction::SettledPaidOut => pb::RefundNoteAction::SettledPaidOut,
+        RefundNoteAction::SettledFailed => pb::RefundNoteAction::SettledFailed,
+    };
+    pb::RefundNote { time: Some(timestamp(note.time)), action: action.into(), note: note.text, caller: note.caller }
 }

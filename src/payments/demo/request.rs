@@ -5,8 +5,8 @@ use tonic::Status;
 
 use super::token::Token;
 use crate::{
-    domain::money::Money,
-    payments::{card, money},
+    domain::{money::Money, reservation::contains_card_number},
+    payments::money,
     pb::{
         google::r#type::Money as MoneyMessage,
         payments::v1::{AuthorizeRequest, OperationKind},
@@ -33,7 +33,7 @@ pub(super) struct Request {
 impl Request {
     pub(super) fn authorize(message: &AuthorizeRequest) -> Result<Self, Status> {
         let AuthorizeRequest { payment_key, operation_key, amount, method, token, return_uri } = message;
-        if card::is_in(token) || card::is_in(method) || card::is_in(return_uri) {
+        if [token, method, return_uri].into_iter().any(|text| contains_card_number(text)) {
             return Err(Status::invalid_argument("a card number was sent: send a token of the gateway instead"));
         }
         let upper = |byte: u8| byte.is_ascii_uppercase() || byte == b'_';
@@ -93,7 +93,7 @@ pub(super) fn key(name: &str, key: &str) -> Result<(), Status> {
     if key.is_empty() || key.len() > MAX_KEY || !key.bytes().all(allowed) {
         return Err(Status::invalid_argument(format!("{name} must be 1 to {MAX_KEY} letters, digits and -_.:/")));
     }
-    if card::is(key) {
+    if contains_card_number(key) {
         return Err(Status::invalid_argument(format!("{name} looks like a card number")));
     }
     Ok(())

@@ -37,6 +37,8 @@ pub struct Model {
     pub till: Option<String>,
     /// When it was paid out at the till, where the cinema is.
     pub local_date: Option<Date>,
+    /// The revision of its last event. `None`: 1 while it is pending, and 2 once it is not.
+    pub event_revision: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

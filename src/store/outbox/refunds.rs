@@ -1,5 +1,5 @@
-//! The public events of refunds. A refund is an aggregate of its own, of two revisions: the first one is its beginning, the second one
-//! its end.
+//! The public events of refunds. A refund is an aggregate of its own. The first revision is its beginning, and the last one its end;
+//! each time that it gets stuck in between is one as well.
 //!
 //! Refunds are written without the row of their purchase, many of them at once when a showtime is cancelled. As an aggregate each one
 //! needs no counter that others raise as well: its state says which revision comes.
@@ -10,16 +10,13 @@ use sea_orm::{EntityTrait as _, QueryTrait as _, sea_query::InsertStatement};
 use super::{PublicEvents, payloads::money, row};
 use crate::{
     domain::{
-        refund::{Refund, RefundState},
+        refund::{BEGINNING, Refund, RefundState},
         reservation::CustomerId,
     },
     pb::boxoffice::events::v1::{self as pb, AggregateType, event::Payload},
     store::entities::outbox,
     telemetry::trace_parent::TraceParent,
 };
-
-const BEGINNING: i64 = 1;
-const END: i64 = 2;
 
 /// The rows of refunds that begin.
 pub(in crate::store) fn refunds_started<'a>(
@@ -33,7 +30,7 @@ pub(in crate::store) fn refunds_started<'a>(
     outbox::Entity::insert_many(refunds.map(row)).into_query()
 }
 
-/// The row of a refund that has ended. `None`: it goes on.
+/// The row of a refund that has ended or is stuck. `None`: it goes on.
 pub(in crate::store) fn refund_ended(
     refund: &Refund,
     customer_id: &CustomerId,
@@ -73,7 +70,7 @@ pub(in crate::store) fn refund_ended(
     };
     // The feed orders by time, and the clock of another instance may be behind.
     let time = now.max(refund.facts.create_time);
-    Some(outbox::Entity::insert(of_revision(refund, END, time, None, ended)).into_query())
+    Some(outbox::Entity::insert(of_revision(refund, refund.record().last_event, time, None, ended)).into_query())
 }
 
 fn of_revision(

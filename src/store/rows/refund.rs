@@ -6,11 +6,15 @@ use crate::{
     domain::{
         ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId},
         money::{Currency, Money},
+        note::Note,
         prices::Split,
-        refund::{Chosen, Refund, RefundFacts, RefundRecord, RefundState},
+        refund::{BEGINNING, Chosen, Refund, RefundFacts, RefundNote, RefundNoteAction, RefundRecord, RefundState},
         seat_index::{RowLabel, SeatName},
     },
-    store::{entities::refund, errors::Error},
+    store::{
+        entities::{refund, refund_note},
+        errors::Error,
+    },
 };
 
 /// What the database never looks into.
@@ -51,6 +55,32 @@ fn state(name: &str) -> Option<RefundState> {
     all.into_iter().find(|state| state_name(*state) == name)
 }
 
+/// The name of what an operator did.
+pub(in crate::store) fn note_action_name(action: RefundNoteAction) -> &'static str {
+    match action {
+        RefundNoteAction::Resumed => "resumed",
+        RefundNoteAction::SettledDone => "settled_done",
+        RefundNoteAction::SettledPaidOut => "settled_paid_out",
+        RefundNoteAction::SettledFailed => "settled_failed",
+    }
+}
+
+/// Reads what was kept of what an operator did.
+pub(in crate::store) fn note(row: refund_note::Model) -> Result<RefundNote, Error> {
+    let all = [
+        RefundNoteAction::Resumed,
+        RefundNoteAction::SettledDone,
+        RefundNoteAction::SettledPaidOut,
+        RefundNoteAction::SettledFailed,
+    ];
+    let refund_note::Model { note_id, create_time: time, caller, action, note: text, .. } = row;
+    let action = all.into_iter().find(|known| note_action_name(*known) == action).ok_or_else(|| {
+        let why = "the action is unknown".to_owned();
+        Error::Unreadable { table: "refund_notes", key: note_id.to_string(), why }
+    })?;
+    Ok(Note { note_id, time, caller, action, text })
+}
+
 /// The bytes of the column `detail`.
 pub(in crate::store) fn detail(facts: &RefundFacts) -> Vec<u8> {
     let seat = |name: &SeatName| StoredSeat { row: name.row.as_str().to_owned(), number: name.number };
@@ -85,13 +115,16 @@ fn read(row: refund::Model) -> Option<Refund> {
         reason: row.reason,
         create_time: row.create_time,
     };
+    let state = state(&row.state)?;
+    let implied = if state == RefundState::Pending { BEGINNING } else { BEGINNING + 1 };
     let record = RefundRecord {
-        state: state(&row.state)?,
+        state,
         waits: row.state == state_name(RefundState::Pending) && row.due_time.is_none(),
         attempts: u32::try_from(row.attempts).ok()?,
         failed_attempts: u32::try_from(row.failed_attempts).ok()?,
         message: row.message,
         end_time: row.end_time,
+        last_event: row.event_revision.unwrap_or(implied),
     };
     Some(Refund::restore(facts, record))
 }

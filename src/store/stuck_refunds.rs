@@ -1,0 +1,97 @@
+//! Refunds that are stuck, and the notes that are kept of what operators did with them.
+
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    QueryTrait as _, Select, Set, sea_query::Expr,
+};
+
+use super::{
+    entities::{refund, refund_note},
+    errors::Error,
+    handle::Store,
+    ledger::Companion,
+    payments::TimedCursor,
+    rows::refund::{note as read_note, note_action_name, refund as read, state_name},
+    timing::read_named,
+};
+use crate::domain::{
+    ids::RefundId,
+    refund::{Refund, RefundNote, RefundState},
+};
+
+/// The row of what an operator did with a refund.
+pub(super) fn insert_note(refund_id: RefundId, note: &RefundNote) -> Companion {
+    let row = refund_note::ActiveModel {
+        refund_id: Set(refund_id.0),
+        note_id: Set(note.note_id),
+        create_time: Set(note.time),
+        caller: Set(note.caller.clone()),
+        action: Set(note_action_name(note.action).to_owned()),
+        note: Set(note.text.clone()),
+    };
+    Companion::insert(refund_note::Entity::insert(row).into_query(), 1)
+}
+
+impl Store {
+    /// A page of the refunds that are stuck, the newest first.
+    ///
+    /// # Errors
+    /// The database cannot be used, or has a row that cannot be read.
+    pub async fn stuck_refunds(&self, after: Option<TimedCursor>, limit: u64) -> Result<Vec<Refund>, Error> {
+        read_named("stuck_refunds", async {
+            let pooled = self.0.reads.acquire().await?;
+            let rows = pooled.read(stuck_refunds(after, limit).all(pooled.connection)).await?;
+            rows.into_iter().map(read).collect()
+        })
+        .await
+    }
+
+    /// The number of refunds that are stuck, counted up to this limit.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn count_stuck_refunds(&self, limit: u64) -> Result<u64, Error> {
+        read_named("count_stuck_refunds", async {
+            let pooled = self.0.reads.acquire().await?;
+            let ids = stuck_refunds(None, limit).select_only().column(refund::Column::RefundId);
+            let ids = ids.into_tuple::<sea_orm::prelude::Uuid>();
+            Ok(pooled.read(ids.all(pooled.connection)).await?.len() as u64)
+        })
+        .await
+    }
+
+    /// The last notes of a refund, the oldest of them first.
+    ///
+    /// # Errors
+    /// The database cannot be used, or has a row that cannot be read.
+    pub async fn refund_notes(&self, id: RefundId, limit: u64) -> Result<Vec<RefundNote>, Error> {
+        read_named("refund_notes", async {
+            let pooled = self.0.reads.acquire().await?;
+            let rows = pooled.read(refund_notes(id, limit).all(pooled.connection)).await?;
+            rows.into_iter().rev().map(read_note).collect()
+        })
+        .await
+    }
+}
+
+/// The query for the last notes of a refund, the newest first: their ids begin with the time.
+pub(super) fn refund_notes(id: RefundId, limit: u64) -> Select<refund_note::Entity> {
+    refund_note::Entity::find()
+        .filter(refund_note::Column::RefundId.eq(id.0))
+        .order_by_desc(refund_note::Column::NoteId)
+        .limit(limit)
+}
+
+/// The query for refunds that are stuck. The condition is written as it stands in the index.
+pub(super) fn stuck_refunds(after: Option<TimedCursor>, limit: u64) -> Select<refund::Entity> {
+    let stuck = Expr::Constant(state_name(RefundState::Stuck).into());
+    let query = refund::Entity::find()
+        .filter(Expr::col(refund::Column::State).eq(stuck))
+        .order_by_desc(refund::Column::CreateTime)
+        .order_by_desc(refund::Column::RefundId)
+        .limit(limit);
+    let Some((time, id)) = after else { return query };
+    let last = Expr::tuple([Expr::value(time), Expr::value(id)]);
+    let this = [refund::Column::CreateTime, refund::Column::RefundId];
+    query.filter(Expr::tuple(this.map(|column| Expr::col((refund::Entity, column)))).lt(last))
+}
