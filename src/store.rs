@@ -81,7 +81,7 @@ pub use pools::{Database, Options, PLANNING, Permit};
 pub use purchase_writes::{PurchaseWrite, insert_purchase, update_purchase};
 pub use purchases::{DuePurchase, PurchaseFilter, StoredPurchase};
 pub use refunds::{
-    RefundStart, RefundVersion, RefundWrite, StoredRefund, exclude_refunds, settle_refund, start_refunds,
+    RefundStart, RefundVersion, RefundWrite, StoredRefund, exclude_refunds, give_up_first, settle_refund, start_refunds,
 };
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use crate::harness::{
     Server, Store, assert_not_found, assert_refused, assert_violates, eventually,
     money::minor,
-    purchases::{books, buy, of_seats, receipt},
+    purchases::{books, buy, of_seats, receipt, until_state},
     refusals::reason,
     request_id,
     requests::{euros, money},
@@ -29,6 +29,8 @@ in_both_shops!(
     what_was_not_paid_is_not_given_back,
     seats_that_are_released_are_refunded,
     seats_that_are_released_while_their_refund_is_pending_are_refunded_once,
+    a_refund_of_several_seats_is_not_overtaken_in_part,
+    what_is_owed_for_seats_that_were_given_up_before_their_refund_failed_is_not_forgotten,
     a_cancelled_showtime_refunds_every_sale,
     a_refund_outlives_an_outage_of_the_gateway,
     invalid_requests_are_refused_for_every_flaw,
@@ -282,6 +284,48 @@ async fn seats_that_are_released_while_their_refund_is_pending_are_refunded_once
     let after = until_ended(&shop.server, &bought, 2).await;
     assert_eq!((after.state(), &after.refunded_amount), (PaymentState::Refunded, &bought.total));
     shop.assert_books(&[]).await;
+}
+
+async fn a_refund_of_several_seats_is_not_overtaken_in_part(shop: Shop) {
+    let bought = bought(&shop, "ada", "A1 A2 A3", "tok_ok").await;
+    shop.gateway.pause().await;
+    refund(&shop.server, of_these(&bought, "A1 A2")).await.expect("it was paid");
+    for names in ["A1", "A2 A3"] {
+        let status =
+            release(&shop.server, reservation(&bought), names).await.expect_err("A1 and A2 are refunded together");
+        assert_refused(&status, Code::FailedPrecondition, "REFUND_PENDING");
+    }
+    release(&shop.server, reservation(&bought), "A1 A2 A3").await.expect("all are sold");
+    let begun = payment(&shop.server, &bought).await;
+    let of: Vec<_> = begun.refunds.iter().map(|refund| names(&refund.seats)).collect();
+    assert_eq!(of, ["A1 A2", "A3"]);
+    shop.gateway.resume();
+    let after = until_ended(&shop.server, &bought, 2).await;
+    assert_eq!((after.state(), &after.refunded_amount), (PaymentState::Refunded, &bought.total));
+    shop.assert_books(&[]).await;
+}
+
+async fn what_is_owed_for_seats_that_were_given_up_before_their_refund_failed_is_not_forgotten(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let mut sales = Vec::new();
+    for (customer, names) in [("ada", "A1 A2"), ("bob", "B1 B2")] {
+        let bought = buy(&shop.server, of_seats(&showtime, customer, names, "tok_refund_fails")).await;
+        sales.push(until_state(&shop.server, &bought.expect("they are free"), PurchaseState::Completed).await);
+    }
+    shop.gateway.pause().await;
+    for (sale, seat) in sales.iter().zip(["A1", "B1"]) {
+        refund(&shop.server, of_these(sale, seat)).await.expect("it was paid");
+    }
+    release(&shop.server, reservation(&sales[0]), "A1").await.expect("it is sold");
+    let showtime_id = showtime.showtime_id.clone();
+    let cancel = CancelShowtimeRequest { showtime_id, force: true, ..CancelShowtimeRequest::default() };
+    shop.server.showtimes().cancel_showtime(cancel).await.expect("it is forced");
+    shop.gateway.resume();
+    for sale in &sales {
+        let after = until_ended(&shop.server, sale, 2).await;
+        assert!(after.refunds.iter().all(|refund| refund.state() == RefundState::Stuck), "{after:#?}");
+    }
+    shop.assert_audit().await;
 }
 
 async fn a_cancelled_showtime_refunds_every_sale(shop: Shop) {

@@ -7,19 +7,24 @@ pub(super) mod work;
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
+
 use super::{Answer, App, Error, Origin};
 use crate::{
     domain::{
         ids::{PaymentId, PurchaseId, RefundId},
         purchase::AtTill,
-        refund::{Chosen, Refund, RefundFacts, RefundRefusal, RefundWish, blocked, choose, choose_released, left},
+        refund::{
+            Chosen, Refund, RefundFacts, RefundRefusal, RefundWish, blocked, choose, choose_released, left,
+            releasing_of,
+        },
         reservation::Reservation,
         seating::{Change, Command, ShowtimePlan},
         violations::Violations,
     },
     ledger::{CompanionMaker, Reply, Request},
     store::{
-        self, Companion, RefundStart, RefundVersion, RequestKey, StoredPayment, exclude_refunds,
+        self, Companion, RefundStart, RefundVersion, RequestKey, StoredPayment, exclude_refunds, give_up_first,
         planted::{self, Bug},
         start_refunds,
     },
@@ -198,12 +203,10 @@ impl App {
                 // A reservation that is not paid for now may be by the time of the decision, but has no refunds then.
                 (_, None) => Vec::new(),
             };
-            let are_pending = known.iter().any(|stored| blocked(&stored.refunds).next().is_some());
+            let are_pending = in_the_way(&request.command, &known);
             let more_companions = Some(self.refund_maker(known, (reason, till), request.trace));
             match self.decide(Request { more_companions, ..request.clone() }).await {
-                Err(error)
-                    if error.is_fenced() && are_pending && matches!(request.command, Command::Exchange { .. }) =>
-                {
+                Err(error) if error.is_fenced() && are_pending => {
                     return Err(Error::Refund(RefundRefusal::SeatsPending));
                 }
                 // Another refund has begun or ended since the payments were read.
@@ -253,7 +256,10 @@ impl App {
                 let version = version_under_lock(known);
                 Some(RefundStart { refund, version, customer_id: reservation.customer_id.clone(), silent: false })
             };
-            let mut rows = start_refunds(&changes.iter().filter_map(refund).collect::<Vec<_>>(), None, trace);
+            let started: Vec<_> = changes.iter().filter_map(refund).collect();
+            let mut rows = start_refunds(&started, None, trace);
+            let starts = |id| started.iter().any(|start| start.refund.facts.payment_id == id);
+            rows.extend(changes.iter().flat_map(|change| given_up_first(plan, change, &known, starts, now)));
             rows.extend(changes.iter().filter_map(|change| exchanged(change, &known)));
             rows
         })
@@ -292,6 +298,44 @@ fn exchanged(change: &Change, known: &HashMap<PaymentId, StoredPayment>) -> Opti
     let is_pending = known.is_some_and(|stored| blocked(&stored.refunds).next().is_some());
     let version = if is_pending { RefundVersion::Exactly(NO_VERSION) } else { version_under_lock(known) };
     Some(exclude_refunds(payment_id, version))
+}
+
+/// The rows that go with seats that are given up before the refund is done that was to give them up: it only gives the money back from
+/// then on. If it was to give up other seats as well, no payment has such a row.
+fn given_up_first(
+    plan: &ShowtimePlan,
+    change: &Change,
+    known: &HashMap<PaymentId, StoredPayment>,
+    starts: impl Fn(PaymentId) -> bool,
+    now: DateTime<Utc>,
+) -> Vec<Companion> {
+    let Some((reservation, payment_id, _)) = given_up(change) else { return Vec::new() };
+    let Some(stored) = known.get(&payment_id) else { return Vec::new() };
+    let name = |seat| plan.seat_index.name(seat);
+    let seats: Vec<_> = match change {
+        Change::Released { seats, .. } => seats.iter().map(|seat| name(*seat)).collect(),
+        _ => reservation.seats().map(name).collect(),
+    };
+    let never = || exclude_refunds(payment_id, RefundVersion::Exactly(NO_VERSION));
+    let row = |(refund, are_all): (&Refund, bool)| if are_all { give_up_first(refund, now) } else { never() };
+    let mut rows: Vec<_> = releasing_of(&stored.refunds, &seats).map(row).collect();
+    // A refund that begins excludes others already.
+    if !rows.is_empty() && !starts(payment_id) {
+        rows.push(exclude_refunds(payment_id, version_under_lock(Some(stored))));
+    }
+    rows
+}
+
+/// Whether seats cannot be given up or exchanged because a refund that is to give them up has not ended.
+fn in_the_way(command: &Command, known: &[StoredPayment]) -> bool {
+    known.iter().any(|StoredPayment { refunds, .. }| match command {
+        Command::Exchange { .. } => blocked(refunds).next().is_some(),
+        // Without seats, all that are left are given up.
+        Command::Release { seats, .. } if !seats.is_empty() => {
+            releasing_of(refunds, seats).any(|(_, are_all)| !are_all)
+        }
+        _ => false,
+    })
 }
 
 /// The version that a payment must have if refunds of it begin under the lock of the showtime. If all refunds before were of seats that

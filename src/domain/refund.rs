@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId};
 use super::purchase::{GATEWAY, REFUNDS, TILL};
 
-pub use choice::{Chosen, RefundRefusal, RefundWish, blocked, choose, choose_released, left};
+pub use choice::{Chosen, RefundRefusal, RefundWish, blocked, choose, choose_released, left, releasing_of};
 pub use stuck::{RefundNote, RefundNoteAction, RefundSettlement};
 
 /// The most of the first pause between two attempts, and of the longest.

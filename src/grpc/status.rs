@@ -109,8 +109,7 @@ fn of_refund(refusal: RefundRefusal) -> Status {
             None,
         ),
         RefundRefusal::SeatsPending => {
-            let message =
-                "a seat of the reservation is given up when its refund is done; wait for that, and read the payment";
+            let message = "a seat of the reservation is given up when its refund is done, perhaps with others; wait for that, and read the payment";
             ("REFUND_PENDING", message.to_owned(), None)
         }
         RefundRefusal::NotStuck => {

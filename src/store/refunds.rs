@@ -34,7 +34,7 @@ use crate::{
     domain::{
         ids::{PaymentId, RefundId, RequestId},
         purchase::PaymentState,
-        refund::{Refund, RefundNote, RefundState},
+        refund::{Refund, RefundFacts, RefundNote, RefundState},
         reservation::CustomerId,
     },
     telemetry::trace_parent::TraceParent,
@@ -143,6 +143,22 @@ pub fn start_refunds(refunds: &[RefundStart], key: Option<&RequestKey>, trace: O
 #[must_use]
 pub fn exclude_refunds(payment_id: PaymentId, version: RefundVersion) -> Companion {
     let update = next_version(1).filter(payment::Column::PaymentId.eq(payment_id.0)).filter(version.condition());
+    Companion::update(update.into_query(), 1)
+}
+
+/// The row of a refund whose seats are given up before it is done: it only gives the money back from then on. Whoever works on it
+/// loses its fence, and it is due at once unless it is stuck.
+#[must_use]
+pub fn give_up_first(refund: &Refund, now: DateTime<Utc>) -> Companion {
+    let facts = RefundFacts { releases: false, ..refund.facts.clone() };
+    let is_pending = Expr::col(refund::Column::State).eq(state_name(RefundState::Pending));
+    let due = CaseStatement::new().case(is_pending, Some(now)).finally(None::<DateTime<Utc>>);
+    let update = refund::Entity::update_many()
+        .filter(refund::Column::RefundId.eq(facts.refund_id.0))
+        .filter(refund::Column::State.is_in([RefundState::Pending, RefundState::Stuck].map(state_name)))
+        .col_expr(refund::Column::Detail, Expr::value(detail(&facts)))
+        .col_expr(refund::Column::Fence, Expr::col(refund::Column::Fence).add(1))
+        .col_expr(refund::Column::DueTime, due.into());
     Companion::update(update.into_query(), 1)
 }
 

@@ -298,22 +298,16 @@ fn good_request_for_events(name: &str) -> Vec<u8> {
             let dead_letters = Some(drop_dead_letters_request::DeadLetters::AllOfSink("nats".to_owned()));
             DropDeadLettersRequest { dead_letters }.encode_to_vec()
         }
-        "ListStuckPurchasesRequest" => {
+        // Those of refunds have the same fields.
+        "ListStuckPurchasesRequest" | "ListStuckRefundsRequest" => {
             ListStuckPurchasesRequest { page_size: 1, page_token: String::new() }.encode_to_vec()
         }
-        "ResumePurchaseRequest" => {
+        "ResumePurchaseRequest" | "ResumeRefundRequest" => {
             ResumePurchaseRequest { purchase_id: id(), note: "it was repaired".to_owned() }.encode_to_vec()
         }
         "SettlePurchaseRequest" => {
             let (outcome, note) = (PurchaseOutcome::Compensated.into(), "nothing was taken".to_owned());
             SettlePurchaseRequest { purchase_id: id(), outcome, note }.encode_to_vec()
-        }
-        // Both messages have the same fields.
-        "ListStuckRefundsRequest" => {
-            ListStuckPurchasesRequest { page_size: 1, page_token: String::new() }.encode_to_vec()
-        }
-        "ResumeRefundRequest" => {
-            ResumePurchaseRequest { purchase_id: id(), note: "it was repaired".to_owned() }.encode_to_vec()
         }
         "SettleRefundRequest" => {
             let (outcome, note) = (RefundOutcome::PaidOut.into(), "in cash".to_owned());

@@ -132,8 +132,19 @@ pub fn choose_released(
 
 /// The seats that are given up once their refund is done.
 pub fn blocked(refunds: &[Refund]) -> impl Iterator<Item = SeatName> + '_ {
-    let open = refunds.iter().filter(|refund| refund.facts.releases && refund.is_open());
-    open.flat_map(|refund| refund.facts.chosen.seats.iter().copied())
+    releasing(refunds).flat_map(|refund| refund.facts.chosen.seats.iter().copied())
+}
+
+/// The refunds that are to give up some of these seats, each with whether all its seats are among them.
+pub fn releasing_of<'a>(refunds: &'a [Refund], seats: &[SeatName]) -> impl Iterator<Item = (&'a Refund, bool)> {
+    let count = |refund: &Refund| refund.facts.chosen.seats.iter().filter(|seat| seats.contains(seat)).count();
+    let counted = releasing(refunds).map(move |refund| (refund, count(refund)));
+    counted.filter(|(_, count)| *count > 0).map(|(refund, count)| (refund, count == refund.facts.chosen.seats.len()))
+}
+
+/// The refunds that are to give up their seats when they are done.
+fn releasing(refunds: &[Refund]) -> impl Iterator<Item = &Refund> {
+    refunds.iter().filter(|refund| refund.facts.releases && refund.is_open())
 }
 
 fn total(lines: &[Line]) -> Split {
