@@ -30,6 +30,7 @@ in_both_shops!(
     seats_that_are_released_are_refunded,
     seats_that_are_released_while_their_refund_is_pending_are_refunded_once,
     a_refund_of_several_seats_is_not_overtaken_in_part,
+    seats_are_released_when_nothing_is_left_to_give_back,
     what_is_owed_for_seats_that_were_given_up_before_their_refund_failed_is_not_forgotten,
     a_cancelled_showtime_refunds_every_sale,
     a_refund_outlives_an_outage_of_the_gateway,
@@ -305,10 +306,23 @@ async fn a_refund_of_several_seats_is_not_overtaken_in_part(shop: Shop) {
     shop.assert_books(&[]).await;
 }
 
+async fn seats_are_released_when_nothing_is_left_to_give_back(shop: Shop) {
+    let bought = bought(&shop, "ada", "A1 A2", "tok_ok").await;
+    let whole = total(&bought);
+    refund(&shop.server, cents(&bought, whole)).await.expect("it was paid");
+    until_ended(&shop.server, &bought, 1).await;
+    release(&shop.server, reservation(&bought), "A1").await.expect("it is sold");
+    let after = until_ended(&shop.server, &bought, 1).await;
+    assert_eq!((after.state(), minor(after.refunded_amount.as_ref())), (PaymentState::Refunded, whole));
+    let kept = get(&shop.server, reservation(&bought)).await.expect("it is found");
+    assert_eq!((names(&kept.seats), kept.state()), ("A2".to_owned(), ReservationState::Confirmed));
+    shop.assert_audit().await;
+}
+
 async fn what_is_owed_for_seats_that_were_given_up_before_their_refund_failed_is_not_forgotten(shop: Shop) {
     let showtime = showtime(&shop.server).await;
     let mut sales = Vec::new();
-    for (customer, names) in [("ada", "A1 A2"), ("bob", "B1 B2")] {
+    for (customer, names) in [("ada", "A1 A2"), ("bob", "B1 B2"), ("cid", "C1 C2")] {
         let bought = buy(&shop.server, of_seats(&showtime, customer, names, "tok_refund_fails")).await;
         sales.push(until_state(&shop.server, &bought.expect("they are free"), PurchaseState::Completed).await);
     }
@@ -316,13 +330,15 @@ async fn what_is_owed_for_seats_that_were_given_up_before_their_refund_failed_is
     for (sale, seat) in sales.iter().zip(["A1", "B1"]) {
         refund(&shop.server, of_these(sale, seat)).await.expect("it was paid");
     }
+    // Nothing is left of it for the seats that are given up later.
+    refund(&shop.server, cents(&sales[2], total(&sales[2]))).await.expect("it was paid");
     release(&shop.server, reservation(&sales[0]), "A1").await.expect("it is sold");
     let showtime_id = showtime.showtime_id.clone();
     let cancel = CancelShowtimeRequest { showtime_id, force: true, ..CancelShowtimeRequest::default() };
     shop.server.showtimes().cancel_showtime(cancel).await.expect("it is forced");
     shop.gateway.resume();
-    for sale in &sales {
-        let after = until_ended(&shop.server, sale, 2).await;
+    for (sale, count) in sales.iter().zip([2, 2, 1]) {
+        let after = until_ended(&shop.server, sale, count).await;
         assert!(after.refunds.iter().all(|refund| refund.state() == RefundState::Stuck), "{after:#?}");
     }
     shop.assert_audit().await;

@@ -2,29 +2,25 @@
 //! in `refunds/drive.rs`, by whichever instance finds it due.
 
 mod drive;
+mod given_up;
 mod stuck;
 pub(super) mod work;
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
-
+use self::given_up::{exchanged, given_up, given_up_first, in_the_way, released, version_under_lock};
 use super::{Answer, App, Error, Origin};
 use crate::{
     domain::{
         ids::{PaymentId, PurchaseId, RefundId},
         purchase::AtTill,
-        refund::{
-            Chosen, Refund, RefundFacts, RefundRefusal, RefundWish, blocked, choose, choose_released, left,
-            releasing_of,
-        },
-        reservation::Reservation,
-        seating::{Change, Command, ShowtimePlan},
+        refund::{Refund, RefundFacts, RefundRefusal, RefundWish, choose},
+        seating::{Change, Command},
         violations::Violations,
     },
     ledger::{CompanionMaker, Reply, Request},
     store::{
-        self, Companion, RefundStart, RefundVersion, RequestKey, StoredPayment, exclude_refunds, give_up_first,
+        self, RefundStart, RefundVersion, RequestKey, StoredPayment, exclude_refunds,
         planted::{self, Bug},
         start_refunds,
     },
@@ -35,8 +31,6 @@ pub use stuck::{StuckRefund, StuckRefundPage};
 
 /// Attempts to begin refunds while others of the same payments begin or end.
 const ATTEMPTS: usize = 10;
-/// The version that no payment has.
-const NO_VERSION: i64 = -1;
 /// The most payments of one purchase that are read.
 const MAX_PAYMENTS: u64 = 100;
 
@@ -175,6 +169,7 @@ impl App {
             reservation_id: stored.reservation_id,
             showtime_id: reservation.showtime_id,
             releases: !chosen.seats.is_empty(),
+            owed: false,
             chosen,
             till,
             reason: new.reason.clone(),
@@ -246,6 +241,7 @@ impl App {
                     showtime_id: reservation.showtime_id,
                     chosen: released(plan, change, known)?,
                     releases: false,
+                    owed: false,
                     till: payout(paid, &till).or_else(|| is_at_till.then(|| till.clone())),
                     reason: reason.clone(),
                     create_time: now,
@@ -257,112 +253,27 @@ impl App {
                 Some(RefundStart { refund, version, customer_id: reservation.customer_id.clone(), silent: false })
             };
             let started: Vec<_> = changes.iter().filter_map(refund).collect();
-            let mut rows = start_refunds(&started, None, trace);
             let starts = |id| started.iter().any(|start| start.refund.facts.payment_id == id);
-            rows.extend(changes.iter().flat_map(|change| given_up_first(plan, change, &known, starts, now)));
+            let mut rows = Vec::new();
+            let mut others = Vec::new();
+            // Refunds are locked before their payments here, as by those who work on them.
+            for change in changes {
+                rows.extend(given_up_first(plan, change, &known, now));
+                let payment_id = given_up(change).map(|(_, payment_id, _)| payment_id);
+                // A refund that begins excludes others already.
+                let known = payment_id.filter(|id| !starts(*id)).and_then(|id| known.get(&id));
+                let known = known.filter(|stored| !stored.refunds.is_empty());
+                others.extend(known.map(|one| exclude_refunds(one.payment.payment_id, version_under_lock(Some(one)))));
+            }
+            rows.extend(start_refunds(&started, None, trace));
+            rows.extend(others);
             rows.extend(changes.iter().filter_map(|change| exchanged(change, &known)));
             rows
         })
     }
 }
 
-/// The reservation that gives up seats with this change, and the payment and the purchase by which they were sold.
-fn given_up(change: &Change) -> Option<(&Reservation, PaymentId, PurchaseId)> {
-    let (Change::Released { reservation, .. } | Change::Cancelled(reservation)) = change else { return None };
-    let (payment_id, purchase_id) = sold_by(reservation)?;
-    Some((reservation, payment_id, purchase_id))
-}
-
-/// The payment and the purchase by which seats were sold. A sale that was paid by the gateway names its payment as the transaction.
-fn sold_by(reservation: &Reservation) -> Option<(PaymentId, PurchaseId)> {
-    let (sale, id) = (reservation.sale()?, reservation.reservation_id);
-    // What has no purchase in memory was given the one of a sale at a till since then.
-    match reservation.purchase_id() {
-        Some(purchase_id) if !purchase_id.is_at_till(id) => {
-            Some((PaymentId::parse(&sale.tender.as_ref()?.transaction_id).ok()?, purchase_id))
-        }
-        _ => Some((PaymentId::at_till(id), PurchaseId::at_till(id))),
-    }
-}
-
 /// The till that pays out a refund: the one that is named, or the one that took the payment. `None`: the gateway gives it back.
 fn payout(paid: Option<&AtTill>, named: &str) -> Option<String> {
     paid.map(|paid| if named.is_empty() { paid.till.clone() } else { named.to_owned() })
-}
-
-/// The row that goes with an exchange of seats that were paid for. While a refund of them is pending, no payment has such a row.
-fn exchanged(change: &Change, known: &HashMap<PaymentId, StoredPayment>) -> Option<Companion> {
-    let Change::Exchanged { reservation, .. } = change else { return None };
-    let (payment_id, _) = sold_by(reservation)?;
-    let known = known.get(&payment_id);
-    let is_pending = known.is_some_and(|stored| blocked(&stored.refunds).next().is_some());
-    let version = if is_pending { RefundVersion::Exactly(NO_VERSION) } else { version_under_lock(known) };
-    Some(exclude_refunds(payment_id, version))
-}
-
-/// The rows that go with seats that are given up before the refund is done that was to give them up: it only gives the money back from
-/// then on. If it was to give up other seats as well, no payment has such a row.
-fn given_up_first(
-    plan: &ShowtimePlan,
-    change: &Change,
-    known: &HashMap<PaymentId, StoredPayment>,
-    starts: impl Fn(PaymentId) -> bool,
-    now: DateTime<Utc>,
-) -> Vec<Companion> {
-    let Some((reservation, payment_id, _)) = given_up(change) else { return Vec::new() };
-    let Some(stored) = known.get(&payment_id) else { return Vec::new() };
-    let name = |seat| plan.seat_index.name(seat);
-    let seats: Vec<_> = match change {
-        Change::Released { seats, .. } => seats.iter().map(|seat| name(*seat)).collect(),
-        _ => reservation.seats().map(name).collect(),
-    };
-    let never = || exclude_refunds(payment_id, RefundVersion::Exactly(NO_VERSION));
-    let row = |(refund, are_all): (&Refund, bool)| if are_all { give_up_first(refund, now) } else { never() };
-    let mut rows: Vec<_> = releasing_of(&stored.refunds, &seats).map(row).collect();
-    // A refund that begins excludes others already.
-    if !rows.is_empty() && !starts(payment_id) {
-        rows.push(exclude_refunds(payment_id, version_under_lock(Some(stored))));
-    }
-    rows
-}
-
-/// Whether seats cannot be given up or exchanged because a refund that is to give them up has not ended.
-fn in_the_way(command: &Command, known: &[StoredPayment]) -> bool {
-    known.iter().any(|StoredPayment { refunds, .. }| match command {
-        Command::Exchange { .. } => blocked(refunds).next().is_some(),
-        // Without seats, all that are left are given up.
-        Command::Release { seats, .. } if !seats.is_empty() => {
-            releasing_of(refunds, seats).any(|(_, are_all)| !are_all)
-        }
-        _ => false,
-    })
-}
-
-/// The version that a payment must have if refunds of it begin under the lock of the showtime. If all refunds before were of seats that
-/// were given up in the same way, further ones of these do not matter: what the seats that are left cost is left of the payment.
-fn version_under_lock(known: Option<&StoredPayment>) -> RefundVersion {
-    let Some(StoredPayment { refunds, refund_version, .. }) = known else { return RefundVersion::LikeThis(0) };
-    if refunds.iter().all(Refund::seats_are_given_up) {
-        RefundVersion::LikeThis(*refund_version)
-    } else {
-        RefundVersion::Exactly(*refund_version)
-    }
-}
-
-/// What is given back for the seats that are given up with a change.
-fn released(plan: &ShowtimePlan, change: &Change, known: Option<&StoredPayment>) -> Option<Chosen> {
-    let name = |seat| plan.seat_index.name(seat);
-    let refunds = known.map_or(&[][..], |stored| &stored.refunds);
-    let left = known.map(|stored| left(&stored.payment, refunds));
-    match change {
-        Change::Released { reservation, seats, lines, .. } => {
-            let seats = seats.iter().map(|seat| name(*seat)).zip(lines.iter().copied());
-            choose_released(left, refunds, reservation.currency, seats)
-        }
-        Change::Cancelled(reservation) => {
-            let live = reservation.all_lines().filter(|(one, _)| !one.released);
-            choose_released(left, refunds, reservation.currency, live.map(|(one, line)| (name(one.seat), line)))
-        }
-        _ => None,
-    }
 }

@@ -55,7 +55,7 @@ options! {
         address: Option<SocketAddr>,
         /// How a refund is settled: `done`, `paid-out` or `failed`.
         outcome: Option<String>,
-        /// The till that paid it out, with `paid-out`; none: no till did.
+        /// The till that paid it out, with `paid-out`, for its cash-up; none: no till did.
         till: Option<String>,
         /// Why, for those who look at the refund later: 1 to 500 characters.
         note: Option<String>,

@@ -14,7 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId};
 use super::purchase::{GATEWAY, REFUNDS, TILL};
 
-pub use choice::{Chosen, RefundRefusal, RefundWish, blocked, choose, choose_released, left, releasing_of};
+pub use choice::{Chosen, RefundRefusal, RefundWish, blocked, choose, choose_released, left, refunds_some_of};
 pub use stuck::{RefundNote, RefundNoteAction, RefundSettlement};
 
 /// The most of the first pause between two attempts, and of the longest.
@@ -36,11 +36,11 @@ pub enum RefundState {
     Done,
     /// The money was not given back, and this refund will not do it.
     Failed,
-    /// What became of it is not known, and an operator must help.
+    /// It does not go on without an operator: what became of it is not known, or its money is owed and the gateway refuses it for good.
     Stuck,
 }
 
-/// What a refund is about. It never changes, but that a till, or another one, may pay it out.
+/// What a refund is about. It never changes, but for how it is paid out, and for seats that are given up before it is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundFacts {
     /// Identifies it, also at the gateway.
@@ -57,6 +57,8 @@ pub struct RefundFacts {
     pub chosen: Chosen,
     /// Whether the seats are given up when the money was given back. Otherwise they were given up before.
     pub releases: bool,
+    /// Whether seats of the payment were given up while this refund of an amount was open, so that less was given back for them.
+    pub owed: bool,
     /// The till that pays it out; empty if it has no name. `None`: the gateway gives it back.
     pub till: Option<String>,
     /// The reason that the request gave.
@@ -183,6 +185,12 @@ impl Refund {
         !self.facts.releases && !self.facts.chosen.seats.is_empty()
     }
 
+    /// Whether the customer has given up seats, so that the money is owed whatever the gateway says.
+    #[must_use]
+    pub fn is_owed(&self) -> bool {
+        self.seats_are_given_up() || self.facts.owed
+    }
+
     /// What is to be done at this time.
     #[must_use]
     pub fn next_action(&self, now: DateTime<Utc>) -> RefundAction {
@@ -233,9 +241,9 @@ impl Refund {
                 self.pause(self.record.attempts, fraction, now);
             }
             RefundAnswer::Done => self.end(RefundState::Done, String::new(), now),
-            // The seats are not sold any more, so the customer is owed the money, and staff must find another way.
-            RefundAnswer::Failed { code } if self.seats_are_given_up() => {
-                self.stick(format!("{code}; its seats were given up before"));
+            // The customer has given up seats for the money, so staff must find another way.
+            RefundAnswer::Failed { code } if self.is_owed() => {
+                self.stick(format!("{code}; seats were given up before"));
             }
             RefundAnswer::Failed { code } => self.end(RefundState::Failed, code, now),
             RefundAnswer::Differs { message } => self.stick(message),

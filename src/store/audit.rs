@@ -2,7 +2,10 @@
 //!
 //! Each page is read from one snapshot, so that what running instances commit together is seen together. Nothing is written.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Instant,
+};
 
 use sea_orm::{
     ColumnTrait as _, DatabaseTransaction, DbBackend, EntityTrait as _, PartialModelTrait as _, QueryFilter as _,
@@ -52,6 +55,8 @@ pub struct AuditedPurchase {
     pub live_minor: i64,
     /// What the seats cost that were given up without giving their money back: the refund has failed, or has not ended.
     pub kept_minor: i64,
+    /// The amounts without seats that are owed because seats were given up, and were not given back.
+    pub owed_minor: i64,
 }
 
 /// A payment with its money entries.
@@ -97,6 +102,7 @@ impl Store {
             let mut payments = payments.all(tx).await?;
             payments.sort_unstable_by_key(|row| row.ordinal);
             let mut entries = entries(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
+            let booked: HashSet<_> = entries.keys().copied().collect();
             let sales = sales(tx, backend, purchases.iter().map(|row| row.reservation_id)).await?;
             let refunds = refunds(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
             let refunding = open(&refunds);
@@ -109,8 +115,14 @@ impl Store {
                 let payments = of_purchase.remove(&row.purchase_id).unwrap_or_default().into_iter();
                 let payments = payments.map(|payment| audited(payment, Some(state), &mut entries, &refunding));
                 let (purchase_id, sale) = (PurchaseId(row.purchase_id), sales.get(&row.purchase_id));
-                let kept = refunds.iter().filter(|refund| refund.facts.purchase_id == purchase_id);
-                let kept = kept.filter(|one| one.seats_are_given_up() && one.state() != RefundState::Done);
+                // A payment that was not taken has no entries, and nothing of it is kept.
+                let is_kept = |one: &&Refund| {
+                    let is_booked = booked.contains(&one.facts.payment_id.0);
+                    is_booked && one.facts.purchase_id == purchase_id && one.state() != RefundState::Done
+                };
+                let kept: Vec<_> = refunds.iter().filter(is_kept).collect();
+                let given_up = kept.iter().filter(|one| one.seats_are_given_up());
+                let owed = kept.iter().filter(|one| one.facts.owed);
                 let live = sale.filter(|sale| matches!(sale.state(), State::Confirmed(_)));
                 Ok(AuditedPurchase {
                     purchase_id,
@@ -119,7 +131,8 @@ impl Store {
                     is_sold: live.is_some(),
                     was_sold: sale.is_some(),
                     live_minor: live.map_or(0, |sale| sale.remaining_total().minor),
-                    kept_minor: kept.map(|one| one.facts.chosen.split.total()).sum(),
+                    kept_minor: given_up.map(|one| one.facts.chosen.split.total()).sum(),
+                    owed_minor: owed.map(|one| one.facts.chosen.amount.minor).sum(),
                 })
             };
             purchases.into_iter().map(read).collect()

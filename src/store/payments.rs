@@ -35,7 +35,7 @@ pub struct StoredPayment {
     pub customer_id: CustomerId,
     /// Its refunds, the oldest first.
     pub refunds: Vec<Refund>,
-    /// Grows when a refund of it begins and when one fails. It was read before `refunds`.
+    /// Grows when a refund of it begins and when one fails, and when its seats are exchanged or given up. It was read before `refunds`.
     pub refund_version: i64,
 }
 

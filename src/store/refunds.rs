@@ -146,11 +146,12 @@ pub fn exclude_refunds(payment_id: PaymentId, version: RefundVersion) -> Compani
     Companion::update(update.into_query(), 1)
 }
 
-/// The row of a refund whose seats are given up before it is done: it only gives the money back from then on. Whoever works on it
-/// loses its fence, and it is due at once unless it is stuck.
+/// The row of a refund that is open when its seats, or seats of its payment, are given up: it only gives the money back from then on.
+/// Whoever works on it loses its fence, and it is due at once unless it is stuck.
 #[must_use]
 pub fn give_up_first(refund: &Refund, now: DateTime<Utc>) -> Companion {
-    let facts = RefundFacts { releases: false, ..refund.facts.clone() };
+    let owed = refund.facts.chosen.seats.is_empty();
+    let facts = RefundFacts { releases: false, owed, ..refund.facts.clone() };
     let is_pending = Expr::col(refund::Column::State).eq(state_name(RefundState::Pending));
     let due = CaseStatement::new().case(is_pending, Some(now)).finally(None::<DateTime<Utc>>);
     let update = refund::Entity::update_many()

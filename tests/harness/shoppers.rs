@@ -110,6 +110,8 @@ impl Shoppers {
             (!refunds.iter().any(are_open)).then_some(())
         })
         .await;
+        let stuck = self.list(&[PurchaseState::Stuck]).await.expect("the purchases are listed");
+        assert!(stuck.is_empty(), "purchases are stuck: {stuck:#?}");
         let mut states = BTreeMap::new();
         for purchase in self.list(&[]).await.expect("the purchases are listed") {
             *states.entry(purchase.state().as_str_name()).or_default() += 1;

@@ -163,6 +163,8 @@ impl App {
     ) -> Result<bool, Error> {
         let now = self.0.clock.now();
         let local_date = match (refund.state(), &refund.facts.till) {
+            // What staff have paid out without a till is in no cash-up.
+            (RefundState::Done, Some(till)) if note.is_some() && till.is_empty() => None,
             (RefundState::Done, Some(_)) => Some(self.local_date(refund.facts.showtime_id, now).await?),
             _ => None,
         };

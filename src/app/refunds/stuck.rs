@@ -63,23 +63,25 @@ impl App {
     pub async fn resume_refund(&self, origin: &Origin, id: RefundId, note: String) -> Result<Refund, Error> {
         let (app, note) = (self.clone(), self.note_of_refund(origin, RefundNoteAction::Resumed, note));
         self.detached(async move {
-            let StoredRefund { mut refund, fence, .. } = app.find_stuck_refund(id).await?;
-            let customer_id = app.refunded(&refund).await?.customer_id;
-            refund.resume();
-            let write = RefundWrite {
-                refund: &refund,
-                customer_id: &customer_id,
-                fence,
-                due: Some(note.time),
-                local_date: None,
-                silent: false,
-                note: Some(&note),
-            };
-            if !app.0.store.write_refund(&write, note.time).await? {
-                return Err(Error::Refund(RefundRefusal::NotStuck));
+            // Seats that are given up meanwhile raise the fence, too.
+            loop {
+                let StoredRefund { mut refund, fence, .. } = app.find_stuck_refund(id).await?;
+                let customer_id = app.refunded(&refund).await?.customer_id;
+                refund.resume();
+                let write = RefundWrite {
+                    refund: &refund,
+                    customer_id: &customer_id,
+                    fence,
+                    due: Some(note.time),
+                    local_date: None,
+                    silent: false,
+                    note: Some(&note),
+                };
+                if app.0.store.write_refund(&write, note.time).await? {
+                    app.0.refunds.begun.send();
+                    return Ok(refund);
+                }
             }
-            app.0.refunds.begun.send();
-            Ok(refund)
         })
         .await
     }
@@ -97,18 +99,20 @@ impl App {
     ) -> Result<Refund, Error> {
         let (app, note) = (self.clone(), self.note_of_refund(origin, (&settlement).into(), note));
         self.detached(async move {
-            let StoredRefund { mut refund, fence, .. } = app.find_stuck_refund(id).await?;
-            let customer_id = app.refunded(&refund).await?.customer_id;
-            refund.settle(settlement, note.time);
-            match app.keep_refund(&refund, &customer_id, fence, Some(&note)).await {
-                Ok(true) => {
-                    Self::note_end(&refund);
-                    Ok(refund)
+            loop {
+                let StoredRefund { mut refund, fence, .. } = app.find_stuck_refund(id).await?;
+                let customer_id = app.refunded(&refund).await?.customer_id;
+                refund.settle(settlement.clone(), note.time);
+                match app.keep_refund(&refund, &customer_id, fence, Some(&note)).await {
+                    Ok(true) => {
+                        Self::note_end(&refund);
+                        return Ok(refund);
+                    }
+                    // Another operator was faster, or seats were given up meanwhile.
+                    Ok(false) => {}
+                    Err(error) if error.is_fenced() => {}
+                    Err(error) => return Err(error),
                 }
-                Ok(false) => Err(Error::Refund(RefundRefusal::NotStuck)),
-                // Another operator was faster.
-                Err(error) if error.is_fenced() => Err(Error::Refund(RefundRefusal::NotStuck)),
-                Err(error) => Err(error),
             }
         })
         .await

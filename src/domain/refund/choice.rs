@@ -38,7 +38,7 @@ pub enum RefundRefusal {
     Pending,
     /// No money was taken, all of it was given back or is about to be, or the seats are not among those that were paid for.
     Nothing,
-    /// A seat is given up when its refund is done, so it is not exchanged before.
+    /// A seat is given up when its refund is done, so it is not exchanged before, and not released without the others of that refund.
     SeatsPending,
     /// It needs no operator.
     NotStuck,
@@ -135,11 +135,13 @@ pub fn blocked(refunds: &[Refund]) -> impl Iterator<Item = SeatName> + '_ {
     releasing(refunds).flat_map(|refund| refund.facts.chosen.seats.iter().copied())
 }
 
-/// The refunds that are to give up some of these seats, each with whether all its seats are among them.
-pub fn releasing_of<'a>(refunds: &'a [Refund], seats: &[SeatName]) -> impl Iterator<Item = (&'a Refund, bool)> {
-    let count = |refund: &Refund| refund.facts.chosen.seats.iter().filter(|seat| seats.contains(seat)).count();
-    let counted = releasing(refunds).map(move |refund| (refund, count(refund)));
-    counted.filter(|(_, count)| *count > 0).map(|(refund, count)| (refund, count == refund.facts.chosen.seats.len()))
+/// Whether one of the refunds is to give up some of these seats, and others.
+#[must_use]
+pub fn refunds_some_of(refunds: &[Refund], seats: &[SeatName]) -> bool {
+    releasing(refunds).any(|refund| {
+        let named = refund.facts.chosen.seats.iter().filter(|seat| seats.contains(seat)).count();
+        (1..refund.facts.chosen.seats.len()).contains(&named)
+    })
 }
 
 /// The refunds that are to give up their seats when they are done.

@@ -84,6 +84,7 @@ fn facts(minor: i64, seats: &[i32], releases: bool) -> RefundFacts {
             seats: seats.iter().copied().map(name).collect(),
         },
         releases,
+        owed: false,
         till: None,
         reason: String::new(),
         create_time: now(),
@@ -223,8 +224,10 @@ fn a_refusal_for_seats_that_were_given_up_waits_for_an_operator() {
     refund.settle(RefundSettlement::PaidOut { till: "till 7".to_owned() }, now());
     assert_eq!((refund.state(), refund.record().last_event), (RefundState::Done, 4));
     assert_eq!(refund.entries()[0], ("till", -1_000));
-    // An amount belongs to no seat, so nobody is owed it.
-    let mut refund = Refund::begin(facts(1_000, &[], false));
-    refund.answered(RefundAnswer::Failed { code: "late".to_owned() }, 1.0, now());
-    assert_eq!(refund.state(), RefundState::Failed);
+    // An amount that concerns no seat is owed once seats were given up while it was open.
+    for (owed, expected) in [(false, RefundState::Failed), (true, RefundState::Stuck)] {
+        let mut refund = Refund::begin(RefundFacts { owed, ..facts(1_000, &[], false) });
+        refund.answered(RefundAnswer::Failed { code: "late".to_owned() }, 1.0, now());
+        assert_eq!(refund.state(), expected);
+    }
 }

@@ -2,7 +2,7 @@
 //! each time that it gets stuck in between is one as well.
 //!
 //! Refunds are written without the row of their purchase, many of them at once when a showtime is cancelled. As an aggregate each one
-//! needs no counter that others raise as well: its state says which revision comes.
+//! needs no counter that others raise as well: its row says which revision comes.
 
 use chrono::{DateTime, Utc};
 use sea_orm::{EntityTrait as _, QueryTrait as _, sea_query::InsertStatement};

@@ -30,6 +30,8 @@ struct Detail {
     tax: i64,
     #[prost(bool, tag = "5")]
     releases: bool,
+    #[prost(bool, tag = "6")]
+    owed: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -85,8 +87,8 @@ pub(in crate::store) fn note(row: refund_note::Model) -> Result<RefundNote, Erro
 pub(in crate::store) fn detail(facts: &RefundFacts) -> Vec<u8> {
     let seat = |name: &SeatName| StoredSeat { row: name.row.as_str().to_owned(), number: name.number };
     let Chosen { split: Split { sales, fees, tax }, seats, .. } = &facts.chosen;
-    Detail { seats: seats.iter().map(seat).collect(), sales: *sales, fees: *fees, tax: *tax, releases: facts.releases }
-        .encode_to_vec()
+    let (seats, RefundFacts { releases, owed, .. }) = (seats.iter().map(seat).collect(), facts);
+    Detail { seats, sales: *sales, fees: *fees, tax: *tax, releases: *releases, owed: *owed }.encode_to_vec()
 }
 
 /// Reads a refund.
@@ -96,7 +98,7 @@ pub(in crate::store) fn refund(row: refund::Model) -> Result<Refund, Error> {
 }
 
 fn read(row: refund::Model) -> Option<Refund> {
-    let Detail { seats, sales, fees, tax, releases } = Detail::decode(row.detail.as_slice()).ok()?;
+    let Detail { seats, sales, fees, tax, releases, owed } = Detail::decode(row.detail.as_slice()).ok()?;
     let seat = |seat: &StoredSeat| Some(SeatName { row: RowLabel::parse(&seat.row).ok()?, number: seat.number });
     let chosen = Chosen {
         amount: Money { currency: Currency::parse(&row.currency)?, minor: row.amount_minor },
@@ -111,11 +113,13 @@ fn read(row: refund::Model) -> Option<Refund> {
         showtime_id: ShowtimeId(row.showtime_id),
         chosen,
         releases,
+        owed,
         till: row.till,
         reason: row.reason,
         create_time: row.create_time,
     };
     let state = state(&row.state)?;
+    // An instance of the release before does not write the revision.
     let implied = if state == RefundState::Pending { BEGINNING } else { BEGINNING + 1 };
     let record = RefundRecord {
         state,
@@ -124,7 +128,7 @@ fn read(row: refund::Model) -> Option<Refund> {
         failed_attempts: u32::try_from(row.failed_attempts).ok()?,
         message: row.message,
         end_time: row.end_time,
-        last_event: row.event_revision.unwrap_or(implied),
+        last_event: row.event_revision.map_or(implied, |last| last.max(implied)),
     };
     Some(Refund::restore(facts, record))
 }
