@@ -24,6 +24,7 @@ mod seat_maps;
 mod shared_reads;
 mod showtime_pages;
 mod showtimes;
+mod tickets;
 
 use std::{sync::Arc, time::Duration};
 
@@ -33,7 +34,7 @@ use tokio_util::task::TaskTracker;
 pub use audit::{Audit, Comparison, MAX_COUNTED, Sums};
 pub use auditoriums::AuditoriumPage;
 pub use blocked_seats::BlockChange;
-pub use errors::{Error, FeedRefusal, Kind, PurchaseRefusal, Refused, ReportsRefusal};
+pub use errors::{Error, FeedRefusal, Kind, PurchaseRefusal, Refused, ReportsRefusal, TicketRefusal};
 pub use events::{EventFeed, EventSink, EventStart, EventStream};
 pub use movies::MoviePage;
 pub use operations::{DeadLetter, DeadLetters};
@@ -51,6 +52,7 @@ pub use reservations::{
 pub use sales::{CashUp, CashUpLine};
 pub use seat_maps::Ending;
 pub use showtime_pages::ShowtimePage;
+pub use tickets::{CodeFormat, Drawn, Shown, TicketPage, TicketView, Validated};
 
 /// Events as the feed delivers them.
 pub use crate::feed::{
@@ -63,7 +65,9 @@ pub use crate::reports::{
     HoldCount, Occupancy, ReportDays, ReportFilter, ReportState, Sales, SalesGroup, Seen, hold_outcome,
 };
 /// What the store reads, and the key under which the answer to a change is stored, so that a repeated request finds it.
-pub use crate::store::{BlockedSeats, BlockedSeatsAt, PurchaseFilter, RequestKey, SoldLines, StoredPayment};
+pub use crate::store::{
+    BlockedSeats, BlockedSeatsAt, PurchaseFilter, RequestKey, SoldLines, StoredKey, StoredPayment, TicketFilter,
+};
 
 use crate::{
     clock::Clock, domain::seating, feed::Feed, ledger::Ledger, reports::Reader, store::Store, telemetry::panics,
@@ -74,6 +78,7 @@ use purchases::parts::Purchases;
 use refunds::work::Refunds;
 use reservation_index::ReservationIndex;
 use showtime_pages::ShowtimePages;
+use tickets::keys::Keys;
 
 /// The rules of a deployment.
 #[derive(Clone, Debug)]
@@ -82,6 +87,8 @@ pub struct Rules {
     pub hold_duration: Duration,
     /// How long an auditorium stays empty between two showtimes.
     pub turnaround: Duration,
+    /// How long before the start of a showtime tickets admit their holders.
+    pub doors_open: Duration,
     /// The rules by which the ledger decides.
     pub seating: seating::Rules,
 }
@@ -99,6 +106,7 @@ struct Inner {
     clock: Clock,
     rules: Rules,
     pages: Pages,
+    keys: Keys,
     purchases: Purchases,
     refunds: Refunds,
     reservation_index: ReservationIndex,
@@ -130,6 +138,7 @@ impl App {
         clock: Clock,
         rules: Rules,
     ) -> Result<Self, Error> {
+        let keys = Keys::open(&store, &clock).await?;
         let (purchases, refunds) = (Purchases::new(payments), Refunds::default());
         let pages = Pages::new(&store.setting_or_insert(PAGE_KEY, &clock.secret()).await?);
         let (reservation_index, showtime_pages, tasks) =
@@ -143,6 +152,7 @@ impl App {
             clock,
             rules,
             pages,
+            keys,
             purchases,
             refunds,
             reservation_index,

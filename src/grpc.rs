@@ -21,5 +21,6 @@ mod seat_maps;
 mod services;
 mod showtimes;
 mod status;
+mod tickets;
 
 pub use services::{SERVICES, Services, Watching, services};

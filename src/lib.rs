@@ -89,5 +89,6 @@ pub mod server;
 pub mod sinks;
 pub mod store;
 pub mod telemetry;
+pub mod tickets;
 pub mod upstream;
 pub mod webhooks;

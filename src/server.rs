@@ -104,6 +104,8 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     lifecycle.tasks.spawn(app.clone().follow_gateway(lifecycle.shutdown.clone()));
     lifecycle.tasks.spawn(app.clone().resume_refunds(lifecycle.shutdown.clone()));
     lifecycle.tasks.spawn(app.clone().complete_sales(lifecycle.shutdown.clone()));
+    lifecycle.tasks.spawn(app.clone().refresh_signing_keys(lifecycle.shutdown.clone()));
+    lifecycle.tasks.spawn(app.clone().ticket_earlier_sales(lifecycle.shutdown.clone()));
     lifecycle.tasks.spawn(delete_old_answers(app.clone(), lifecycle.requests_ended.clone()));
     let kept = options::kept_events(config);
     lifecycle.tasks.spawn(feed.delete_old(kept, Clock::System, lifecycle.shutdown.clone()));

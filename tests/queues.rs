@@ -171,7 +171,12 @@ async fn stack(world: &World) -> Stack {
     let ledger = Ledger::start(store.clone(), TimeSource::Database(Clock::System), &options);
     let feed = Feed::new(store.clone());
     let movies = Movies::new(&no_provider(), Clock::System).expect("a provider's address");
-    let rules = Rules { hold_duration: Duration::from_mins(10), turnaround: Duration::ZERO, seating };
+    let rules = Rules {
+        hold_duration: Duration::from_mins(10),
+        turnaround: Duration::ZERO,
+        doors_open: Duration::ZERO,
+        seating,
+    };
     let parts = (store, movies, ledger, feed);
     let app = App::new(parts, None, no_payments(), Clock::System, rules).await.expect("the store is read");
     let watching = Watching { heartbeat: TIMEOUT, shutdown: CancellationToken::new() };

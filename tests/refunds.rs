@@ -397,6 +397,7 @@ async fn invalid_requests_are_refused_for_every_flaw(shop: Shop) {
         reason: " ".to_owned(),
         request_id: request_id(),
         till: "t".repeat(65),
+        force: false,
     };
     assert_violates(&refused(flawed).await, &["payment_id", "amount", "reason", "till"]);
     let yen = RefundPaymentRequest { amount: Some(money("JPY", 1, 0)), ..all(&bought) };

@@ -40,7 +40,13 @@ pub(super) struct Decided {
 
 impl App {
     /// Submits a command to the ledger. The caller's trace shows the wait for the reply; the transaction is shared with others.
-    pub(super) async fn decide(&self, request: Request) -> Result<Option<Reply>, Error> {
+    pub(super) async fn decide(&self, mut request: Request) -> Result<Option<Reply>, Error> {
+        if let Some(tickets) = self.ticket_maker(&request.command) {
+            request.more_companions = Some(match request.more_companions.take() {
+                Some(others) => others.and(tickets),
+                None => tickets,
+            });
+        }
         let wait = tracing::info_span!("decide", otel.kind = "internal");
         Ok(self.0.ledger.submit(request).instrument(wait).await?)
     }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
+use super::tickets::TicketView;
 use crate::{
     domain::{
         ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId},
@@ -12,6 +13,7 @@ use crate::{
         refund::RefundRefusal,
         seating::{Refusal, ShowtimePlan},
         showtime::Showtime,
+        ticket::{NotACode, WhyNot},
         violations::Violations,
     },
     reports, store, upstream,
@@ -34,6 +36,8 @@ pub enum Kind {
     Payment,
     /// A refund.
     Refund,
+    /// A ticket.
+    Ticket,
     /// A dead letter of a sink.
     DeadLetter,
 }
@@ -85,6 +89,15 @@ pub enum ReportsRefusal {
     /// The reporting database cannot be used.
     #[error("the reporting database cannot be used")]
     Unavailable(#[source] reports::Error),
+}
+
+/// Why a ticket does not admit its holder.
+#[derive(Clone, Debug)]
+pub struct TicketRefusal {
+    /// The reasons, the most important first.
+    pub why: Vec<WhyNot>,
+    /// The ticket. `None`: there is none.
+    pub ticket: Option<Box<TicketView>>,
 }
 
 /// Why something is not done with a purchase.
@@ -181,6 +194,9 @@ pub enum Error {
     /// Nothing is given back.
     #[error("no refund: {0:?}")]
     Refund(RefundRefusal),
+    /// A ticket does not admit its holder.
+    #[error("the ticket does not admit: {:?}", .0.why)]
+    Ticket(TicketRefusal),
     /// There are no reports.
     #[error(transparent)]
     Reports(ReportsRefusal),
@@ -258,6 +274,15 @@ impl Error {
 
     pub(super) fn no_payment(id: PaymentId) -> Self {
         Self::NotFound { kind: Kind::Payment, id: id.to_string() }
+    }
+
+    pub(super) fn no_ticket(id: &impl ToString) -> Self {
+        Self::NotFound { kind: Kind::Ticket, id: id.to_string() }
+    }
+
+    /// The error for what is shown at a door and is not the code of a ticket.
+    pub(super) fn no_code(flaw: &NotACode) -> Self {
+        Violations::one("code", flaw.to_string()).into()
     }
 
     pub(super) fn no_refund(id: RefundId) -> Self {

@@ -15,12 +15,15 @@ use crate::{
         ids::{PaymentId, PurchaseId, RefundId},
         purchase::AtTill,
         refund::{Refund, RefundFacts, RefundRefusal, RefundWish, choose},
+        reservation::Reservation,
+        seat_index::SeatName,
         seating::{Change, Command},
+        ticket::TicketState,
         violations::Violations,
     },
     ledger::{CompanionMaker, Reply, Request},
     store::{
-        self, RefundStart, RefundVersion, RequestKey, StoredPayment, exclude_refunds,
+        self, RefundStart, RefundVersion, RequestKey, StoredPayment, TicketFilter, exclude_refunds,
         planted::{self, Bug},
         start_refunds,
     },
@@ -31,6 +34,8 @@ pub use stuck::{StuckRefund, StuckRefundPage};
 
 /// Attempts to begin refunds while others of the same payments begin or end.
 const ATTEMPTS: usize = 10;
+/// The most tickets of one purchase that are read: those of its seats, and those that exchanges have voided.
+const MAX_TICKETS: u64 = 1_000;
 /// The most payments of one purchase that are read.
 const MAX_PAYMENTS: u64 = 100;
 
@@ -45,6 +50,8 @@ pub struct NewRefund {
     pub reason: String,
     /// The till that pays it out; empty: the one that took the payment. Only for payments at tills.
     pub till: String,
+    /// Whether the money is given back although a ticket of the seats was used.
+    pub force: bool,
 }
 
 /// What a request for a refund comes to.
@@ -162,6 +169,7 @@ impl App {
                 }
                 refusal => Error::Refund(refusal),
             })?;
+        self.check_tickets((stored.purchase_id, &reservation), &chosen.seats, new.force).await?;
         let facts = RefundFacts {
             refund_id: RefundId(self.0.clock.new_id()),
             payment_id: id,
@@ -177,7 +185,34 @@ impl App {
         };
         let StoredPayment { customer_id, refund_version, .. } = stored;
         let version = RefundVersion::Exactly(refund_version);
-        Ok(Next::Begin(Box::new(RefundStart { refund: Refund::begin(facts), version, customer_id, silent: false })))
+        Ok(Next::Begin(Box::new(RefundStart {
+            refund: Refund::begin(facts),
+            version,
+            customer_id,
+            silent: false,
+            force: new.force,
+        })))
+    }
+
+    /// Refuses a refund of seats whose tickets were used, unless by force. A sale from before there were tickets gets them first, so that
+    /// they can be blocked.
+    async fn check_tickets(
+        &self,
+        (purchase_id, sale): (PurchaseId, &Reservation),
+        seats: &[SeatName],
+        force: bool,
+    ) -> Result<(), Error> {
+        if seats.is_empty() {
+            return Ok(());
+        }
+        let of_purchase = TicketFilter { purchase_id: Some(purchase_id), ..TicketFilter::default() };
+        let tickets = self.0.store.tickets(&of_purchase, None, MAX_TICKETS).await?;
+        if tickets.is_empty() {
+            self.ticket_sale(sale).await?;
+        }
+        let used = tickets.iter().filter(|ticket| ticket.state == TicketState::Used);
+        let used: Vec<_> = used.map(|ticket| ticket.seat_name).filter(|name| seats.contains(name)).collect();
+        if used.is_empty() || force { Ok(()) } else { Err(Error::Refund(RefundRefusal::TicketUsed { seats: used })) }
     }
 
     /// Submits a command that gives up or exchanges seats. The refunds of those that are given up and that purchases have
@@ -250,7 +285,13 @@ impl App {
                 let waits = is_at_till && matches!(change, Change::Cancelled(_));
                 let refund = if waits { Refund::begin_at_till(facts) } else { Refund::begin(facts) };
                 let version = version_under_lock(known);
-                Some(RefundStart { refund, version, customer_id: reservation.customer_id.clone(), silent: false })
+                Some(RefundStart {
+                    refund,
+                    version,
+                    customer_id: reservation.customer_id.clone(),
+                    silent: false,
+                    force: true,
+                })
             };
             let started: Vec<_> = changes.iter().filter_map(refund).collect();
             let starts = |id| started.iter().any(|start| start.refund.facts.payment_id == id);

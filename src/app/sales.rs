@@ -264,6 +264,7 @@ fn late_rows(
         version: RefundVersion::Exactly(0),
         customer_id: ended.customer_id.clone(),
         silent: false,
+        force: false,
     };
     let refund = start_refunds(&[start], None, trace);
     rows(&purchase, entries, now, &events).into_iter().chain(refund).collect()
@@ -298,7 +299,13 @@ fn earlier_rows(clock: &Clock, sale: &Reservation) -> Vec<Companion> {
     });
     let (refund_now, customer_id) = (refund.clone(), sale.customer_id.clone());
     made.extend(start_refunds(
-        &[RefundStart { refund: refund_now, version: RefundVersion::Exactly(0), customer_id, silent: true }],
+        &[RefundStart {
+            refund: refund_now,
+            version: RefundVersion::Exactly(0),
+            customer_id,
+            silent: true,
+            force: false,
+        }],
         None,
         None,
     ));

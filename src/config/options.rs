@@ -215,6 +215,8 @@ options! {
         hold_duration: Duration = "10m" in SECOND..=DAY,
         /// Time for which an auditorium must stay empty after a showtime.
         turnaround: Duration = "15m" in ZERO..=DAY,
+        /// How long before the start of a showtime its tickets admit their holders.
+        doors_open: Duration = "2h" in ZERO..=DAY,
         /// Most seats per reservation.
         max_seats: u16 = 10 in 1..=100,
         /// Most seats per customer in one showtime.

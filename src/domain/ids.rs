@@ -55,6 +55,10 @@ id!(
     RefundId
 );
 id!(
+    /// Identifies a ticket.
+    TicketId
+);
+id!(
     /// Identifies a request that changes something, so that it can be repeated. Callers choose one for each change.
     RequestId
 );

@@ -7,7 +7,6 @@
 
 mod answer;
 mod events;
-mod number;
 mod outcomes;
 mod payment;
 mod steps;
@@ -26,9 +25,9 @@ use super::{
     reservation::CustomerId,
 };
 
+pub use super::number::PurchaseNumber;
 pub use answer::GatewayAnswer;
 pub use events::PurchaseEvent;
-pub use number::PurchaseNumber;
 pub use payment::{GATEWAY, Payment, PaymentMethod, PaymentState, REFUNDS, TILL};
 pub use steps::{Step, StepName, StepState, Steps, Work};
 pub(super) use stuck::BY_AN_OPERATOR;

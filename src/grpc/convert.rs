@@ -19,6 +19,7 @@ mod reservations;
 mod seat_maps;
 mod seats;
 mod showtimes;
+mod tickets;
 mod values;
 
 pub(super) use auditoriums::{auditorium, auditorium_id, list_auditoriums, new_auditorium};
@@ -43,5 +44,9 @@ pub(super) use seats::{block, seat, seats};
 pub(super) use showtimes::{
     cancel_showtime, encoded_page, encoded_showtime, list_showtimes, new_showtime, showtime, showtime_at_least,
     showtime_id,
+};
+pub(super) use tickets::{
+    list_tickets, signing_key, ticket, ticket_code, ticket_number, ticket_ref, use_ticket, validate_ticket,
+    validated_ticket,
 };
 pub(super) use values::timestamp;

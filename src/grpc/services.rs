@@ -26,7 +26,7 @@ use crate::{
         self,
         boxoffice::v1::{
             auditoriums_server, events_server, movies_server, operations_server, payments_server, purchases_server,
-            reports_server, reservations_server, showtimes_server,
+            reports_server, reservations_server, showtimes_server, tickets_server,
         },
     },
 };
@@ -90,6 +90,7 @@ served! {
     reports: reports_server::ReportsServer,
     reservations: reservations_server::ReservationsServer,
     showtimes: showtimes_server::ShowtimesServer,
+    tickets: tickets_server::TicketsServer,
 }
 
 /// The services that are not ours.

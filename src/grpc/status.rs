@@ -16,8 +16,8 @@ use tonic_types::StatusExt as _;
 use self::details::{BoundedMessage, error_info, field_violations, rfc3339, unavailable};
 use super::request_context::RequestContext;
 use crate::{
-    app::{Error, FeedRefusal, Kind, PurchaseRefusal, ReportsRefusal},
-    domain::{refund::RefundRefusal, showtime::Showtime, violations::Violations},
+    app::{Error, FeedRefusal, Kind, PurchaseRefusal, ReportsRefusal, TicketRefusal},
+    domain::{refund::RefundRefusal, showtime::Showtime, ticket::WhyNot, violations::Violations},
 };
 
 /// When to try again after the database was unavailable.
@@ -100,7 +100,7 @@ fn of_purchase(refusal: PurchaseRefusal) -> Status {
 }
 
 /// The status of a request for a refund that was refused like this.
-fn of_refund(refusal: RefundRefusal) -> Status {
+fn of_refund(refusal: &RefundRefusal) -> Status {
     let (reason, message, left) = match refusal {
         RefundRefusal::Pending => return of_purchase(PurchaseRefusal::Pending),
         RefundRefusal::Nothing | RefundRefusal::OtherCurrency { .. } => (
@@ -112,6 +112,11 @@ fn of_refund(refusal: RefundRefusal) -> Status {
             let message = "a seat of the reservation is given up when its refund is done, perhaps with others; wait for that, and read the payment";
             ("REFUND_PENDING", message.to_owned(), None)
         }
+        RefundRefusal::TicketUsed { seats } => {
+            let seats = seats.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            let message = format!("the tickets of {seats} were used; set force to give the money back in any case");
+            ("TICKET_USED", message, Some(("seats", seats)))
+        }
         RefundRefusal::NotStuck => {
             ("REFUND_NOT_STUCK", "the refund is not stuck; read what has become of it".to_owned(), None)
         }
@@ -121,6 +126,31 @@ fn of_refund(refusal: RefundRefusal) -> Status {
         }
     };
     Status::with_error_details(Code::FailedPrecondition, message, error_info(reason, left))
+}
+
+/// The status of a ticket that does not admit its holder.
+fn of_ticket(TicketRefusal { why, ticket }: &TicketRefusal) -> Status {
+    let (reason, message) = match why.first() {
+        Some(WhyNot::WrongShowtime) => ("TICKET_WRONG_SHOWTIME", "the ticket is for another showtime"),
+        Some(WhyNot::Voided) => ("TICKET_VOIDED", "the seat of the ticket was given up or exchanged"),
+        Some(WhyNot::Refunded) => ("TICKET_REFUNDED", "the money for the ticket was given back"),
+        Some(WhyNot::Blocked) => {
+            ("TICKET_BLOCKED", "the money for the ticket was not taken yet, or is being given back")
+        }
+        Some(WhyNot::TooEarly) => ("TICKET_TOO_EARLY", "the doors are not open yet"),
+        Some(WhyNot::TooLate) => ("TICKET_TOO_LATE", "the showtime is over"),
+        Some(WhyNot::Used) => ("TICKET_USED", "the ticket was used before"),
+        Some(WhyNot::NotGenuine) | None => ("TICKET_NOT_GENUINE", "this is the code of no ticket"),
+    };
+    let mut about = Vec::new();
+    if let Some(view) = ticket {
+        about.push(("number", view.ticket.number.to_string()));
+        if let Some(used) = &view.ticket.used {
+            about.push(("use_time", rfc3339(used.time)));
+            about.push(("use_device", used.device.clone()));
+        }
+    }
+    Status::with_error_details(Code::FailedPrecondition, message, error_info(reason, about))
 }
 
 fn out_of_range(reason: &str, message: &str, oldest: &str) -> Status {
@@ -157,7 +187,8 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
         Error::Feed(refusal) => of_feed(refusal),
         Error::Reports(refusal) => of_reports(refusal),
         Error::Purchase(refusal) => of_purchase(*refusal),
-        Error::Refund(refusal) => of_refund(*refusal),
+        Error::Refund(refusal) => of_refund(refusal),
+        Error::Ticket(refusal) => of_ticket(refusal),
         Error::WatchLimit { most } => {
             let mut details = error_info("WATCH_LIMIT", [("limit", most.to_string())]);
             let message = format!("this server allows {most} watchers from one address; end one, or share one");
@@ -214,6 +245,7 @@ fn not_found(kind: Kind, id: &str) -> Status {
         Kind::Reservation => ("RESERVATION_NOT_FOUND", "reservation", "boxoffice.v1.Reservation"),
         Kind::Purchase => ("PURCHASE_NOT_FOUND", "purchase", "boxoffice.v1.Purchase"),
         Kind::Payment => ("PAYMENT_NOT_FOUND", "payment", "boxoffice.v1.Payment"),
+        Kind::Ticket => ("TICKET_NOT_FOUND", "ticket", "boxoffice.v1.Ticket"),
         Kind::Refund => ("REFUND_NOT_FOUND", "refund", "boxoffice.v1.Refund"),
         Kind::DeadLetter => ("DEAD_LETTER_NOT_FOUND", "dead letter", "boxoffice.v1.DeadLetter"),
     };

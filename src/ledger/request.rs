@@ -49,6 +49,16 @@ impl CompanionMaker {
         Self(Arc::new(make))
     }
 
+    /// Makes the rows of both, in this order.
+    #[must_use]
+    pub fn and(self, then: Self) -> Self {
+        Self::new(move |plan, changes, now| {
+            let mut rows = self.make(plan, changes, now);
+            rows.extend(then.make(plan, changes, now));
+            rows
+        })
+    }
+
     pub(super) fn make(&self, plan: &ShowtimePlan, changes: &[Change], now: DateTime<Utc>) -> Vec<Companion> {
         (self.0)(plan, changes, now)
     }

@@ -139,7 +139,12 @@ pub(super) fn webhooks_database(config: &Webhooks) -> webhooks::Database {
 }
 
 pub(super) fn rules(config: &Config) -> Rules {
-    Rules { hold_duration: config.cinema.hold_duration, turnaround: config.cinema.turnaround, seating: seating(config) }
+    Rules {
+        hold_duration: config.cinema.hold_duration,
+        turnaround: config.cinema.turnaround,
+        doors_open: config.cinema.doors_open,
+        seating: seating(config),
+    }
 }
 
 pub(super) fn ledger(config: &Config) -> ledger::Options {

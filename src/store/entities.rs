@@ -27,5 +27,7 @@ pub(super) mod schema_migration;
 pub(super) mod seat_claim;
 pub(super) mod setting;
 pub(super) mod showtime;
+pub(super) mod signing_key;
 pub(super) mod sink;
 pub(super) mod standing;
+pub(super) mod ticket;

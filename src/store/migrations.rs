@@ -50,7 +50,7 @@ macro_rules! migration {
 }
 
 /// Every migration, in order. New ones are appended.
-const MIGRATIONS: [Migration; 20] = [
+const MIGRATIONS: [Migration; 21] = [
     migration!(1, "0001_ground_floor"),
     migration!(2, "0002_reservations"),
     migration!(3, "0003_standings"),
@@ -71,6 +71,7 @@ const MIGRATIONS: [Migration; 20] = [
     migration!(18, "0018_tills"),
     migration!(19, "0019_purchase_events"),
     migration!(20, "0020_stuck_refunds"),
+    migration!(21, "0021_tickets"),
 ];
 
 const CREATE_TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (

@@ -12,7 +12,7 @@ use sea_orm::{
 };
 
 use super::{
-    entities::{self, money_entry, payment, purchase},
+    entities::{self, money_entry, payment, purchase, ticket},
     outbox::{self, LastRevision},
     planted::{self, Bug},
 };
@@ -26,6 +26,9 @@ pub(super) enum Row {
     Payment(Arc<PaymentRow>),
     Entries(Arc<[money_entry::Model]>),
     Events(Arc<EventRow>),
+    NewTickets(Arc<[ticket::Model]>),
+    /// The money of this purchase was taken, so that its tickets are issued.
+    TicketsPaid(Uuid),
 }
 
 /// The row of the outbox with the events of a purchase.
@@ -65,11 +68,15 @@ pub(super) struct PaymentRow {
 }
 
 impl Row {
-    /// How many rows there are.
-    pub(super) fn count(&self) -> u64 {
+    /// How many rows there are. `None`: as many as are found.
+    pub(super) fn count(&self) -> Option<u64> {
         match self {
-            Self::Entries(entries) => entries.len() as u64,
-            Self::NewPurchase(_) | Self::Purchase(_) | Self::NewPayment(_) | Self::Payment(_) | Self::Events(_) => 1,
+            Self::Entries(entries) => Some(entries.len() as u64),
+            Self::NewTickets(tickets) => Some(tickets.len() as u64),
+            Self::TicketsPaid(_) => None,
+            Self::NewPurchase(_) | Self::Purchase(_) | Self::NewPayment(_) | Self::Payment(_) | Self::Events(_) => {
+                Some(1)
+            }
         }
     }
 
@@ -87,6 +94,11 @@ impl Row {
                 let rows = rows.iter().map(|row| money_entry::ActiveModel::from(row.clone()).reset_all());
                 backend.build(money_entry::Entity::insert_many(rows).as_query())
             }
+            Self::NewTickets(rows) => {
+                let rows = rows.iter().map(|row| ticket::ActiveModel::from(row.clone()).reset_all());
+                backend.build(ticket::Entity::insert_many(rows).as_query())
+            }
+            Self::TicketsPaid(purchase_id) => backend.build(&tickets_paid(*purchase_id)),
             Self::Events(row) => {
                 let EventRow { aggregate, revision, events, create_time, event_count } = &**row;
                 let row = outbox::row(*aggregate, *revision, *create_time, (events.clone(), *event_count));
@@ -94,6 +106,15 @@ impl Row {
             }
         }
     }
+}
+
+/// Issues the tickets of a purchase whose money was taken. Seats that were given up meanwhile have none any more.
+fn tickets_paid(purchase_id: Uuid) -> UpdateStatement {
+    ticket::Entity::update_many()
+        .filter(ticket::Column::PurchaseId.eq(purchase_id))
+        .filter(ticket::Column::State.eq("unpaid"))
+        .col_expr(ticket::Column::State, Expr::value("issued"))
+        .into_query()
 }
 
 impl PurchaseRow {

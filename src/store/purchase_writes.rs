@@ -20,7 +20,7 @@ use super::{
 };
 use crate::domain::{
     ids::PaymentId,
-    purchase::{Payment, Purchase},
+    purchase::{Payment, Purchase, PurchaseState},
 };
 
 /// Stands for a request where a purchase was begun by none. Callers have other names.
@@ -58,7 +58,7 @@ pub fn insert_purchase(
     };
     let row = purchase::Model {
         purchase_id: facts.purchase_id.0,
-        number: facts.number.to_string(),
+        number: facts.number.as_str().to_owned(),
         customer_id: facts.customer_id.to_string(),
         showtime_id: facts.showtime_id.0,
         reservation_id: facts.reservation_id.0,
@@ -126,7 +126,8 @@ pub(super) fn with_payment(row: Companion, write: &PurchaseWrite<'_>) -> Vec<Com
     let PurchaseWrite { purchase, new_payment, events, .. } = write;
     // Without the fence the key of the outbox would refuse the write, and the planted bug would be none.
     let events = events.row().filter(|_| !planted::has(Bug::NoFence)).map(Row::Events);
-    let others = changed_payment(purchase, *new_payment).into_iter().chain(events).map(Companion::row);
+    let paid = (purchase.state() == PurchaseState::Completed).then_some(Row::TicketsPaid(purchase.facts.purchase_id.0));
+    let others = changed_payment(purchase, *new_payment).into_iter().chain(events).chain(paid).map(Companion::row);
     std::iter::once(row).chain(others).collect()
 }
 

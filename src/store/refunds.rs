@@ -28,6 +28,7 @@ use super::{
         refund::{detail, refund as read, state_name},
     },
     stuck_refunds::insert_note,
+    tickets::{block_tickets, tickets_of_refund},
     timing::read_named,
 };
 use crate::{
@@ -89,6 +90,8 @@ pub struct RefundStart {
     pub customer_id: CustomerId,
     /// Whether it has no events, because it was done long before it is written.
     pub silent: bool,
+    /// Whether tickets that were used are blocked as well.
+    pub force: bool,
 }
 
 /// A write of a refund by the holder of its fence, or by an operator.
@@ -133,6 +136,7 @@ pub fn start_refunds(refunds: &[RefundStart], key: Option<&RequestKey>, trace: O
                 let count = told.len() as u64;
                 rows.push(Companion::insert(refunds_started(told.into_iter(), trace), count));
             }
+            rows.extend(some.iter().filter_map(|start| block_tickets(&start.refund, start.force)));
         }
     }
     rows
@@ -172,6 +176,7 @@ pub fn settle_refund(write: &RefundWrite<'_>, now: DateTime<Utc>) -> Vec<Compani
     let event = refund_ended(write.refund, write.customer_id, now).filter(|_| !write.silent);
     rows.extend(event.map(|row| Companion::insert(row, 1)));
     rows.extend(write.note.map(|note| insert_note(facts.refund_id, note)));
+    rows.extend(tickets_of_refund(write.refund));
     match write.refund.state() {
         RefundState::Done => {
             let refunded = || Expr::col(payment::Column::RefundedMinor).add(facts.chosen.amount.minor);

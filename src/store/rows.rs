@@ -12,3 +12,4 @@ pub(super) mod purchase;
 pub(super) mod refund;
 pub(super) mod reservation;
 pub(super) mod showtime;
+pub(super) mod ticket;

@@ -3,17 +3,18 @@
 use boxoffice::pb::{
     self,
     boxoffice::v1::{
-        BlockReason, BlockSeatsRequest, CancelReservationRequest, CancelShowtimeRequest, ConfirmReservationRequest,
-        ContinuePurchaseRequest, CreateAuditoriumRequest, CreateShowtimeRequest, DropDeadLettersRequest,
-        ExchangeSeatsRequest, GetAuditoriumRequest, GetCashUpRequest, GetHoldConversionRequest, GetMovieRequest,
-        GetOccupancyRequest, GetPurchaseRequest, GetReservationRequest, GetSalesRequest, GetSeatMapRequest,
-        GetShowtimeRequest, Layout, ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest,
-        ListPurchasesRequest, ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest,
-        ListStuckPurchasesRequest, PaymentChoice, PaymentMethod, PurchaseOutcome, PurchaseState,
-        PurchaseTicketsRequest, RefundOutcome, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState,
-        ReserveSeatsRequest, ResumePurchaseRequest, Row, SalesGrouping, SearchMoviesRequest, Seat,
-        SettlePurchaseRequest, SettleRefundRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest,
-        WatchSeatMapRequest, drop_dead_letters_request, subscribe_events_request::Start,
+        BlockReason, BlockSeatsRequest, CancelReservationRequest, CancelShowtimeRequest, CodeFormat,
+        ConfirmReservationRequest, ContinuePurchaseRequest, CreateAuditoriumRequest, CreateShowtimeRequest,
+        DropDeadLettersRequest, ExchangeSeatsRequest, GetAuditoriumRequest, GetCashUpRequest, GetHoldConversionRequest,
+        GetMovieRequest, GetOccupancyRequest, GetPurchaseRequest, GetReservationRequest, GetSalesRequest,
+        GetSeatMapRequest, GetShowtimeRequest, GetTicketByNumberRequest, GetTicketCodeRequest, GetTicketRequest,
+        Layout, ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest, ListPurchasesRequest,
+        ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest, ListStuckPurchasesRequest,
+        ListTicketsRequest, PaymentChoice, PaymentMethod, PurchaseOutcome, PurchaseState, PurchaseTicketsRequest,
+        RefundOutcome, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState, ReserveSeatsRequest,
+        ResumePurchaseRequest, Row, SalesGrouping, SearchMoviesRequest, Seat, SettlePurchaseRequest,
+        SettleRefundRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest, UseTicketRequest,
+        ValidateTicketRequest, WatchSeatMapRequest, drop_dead_letters_request, subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
@@ -270,11 +271,46 @@ fn good_request_for_purchases(name: &str) -> Vec<u8> {
             reason: "the projector failed".to_owned(),
             request_id: id(),
             till: String::new(),
+            force: true,
         }
         .encode_to_vec(),
         "GetCashUpRequest" => {
             GetCashUpRequest { till: "till 7".to_owned(), local_date: "2026-05-01".to_owned() }.encode_to_vec()
         }
+        name => good_request_for_tickets(name),
+    }
+}
+
+fn good_request_for_tickets(name: &str) -> Vec<u8> {
+    let (id, customer_id) = (request_id, "ada".to_owned());
+    let device = "door 1".to_owned();
+    match name {
+        "GetTicketRequest" => GetTicketRequest { ticket_id: id(), customer_id }.encode_to_vec(),
+        "GetTicketByNumberRequest" => GetTicketByNumberRequest { number: "TKT-7ZK4M-0QX3B".to_owned() }.encode_to_vec(),
+        "ListTicketsRequest" => {
+            let (purchase_id, showtime_id, page_token) = (id(), id(), String::new());
+            ListTicketsRequest { customer_id, purchase_id, showtime_id, page_size: 1, page_token }.encode_to_vec()
+        }
+        "GetTicketCodeRequest" => {
+            GetTicketCodeRequest { ticket_id: id(), format: CodeFormat::Svg.into(), customer_id }.encode_to_vec()
+        }
+        // A request has the code or the number.
+        "ValidateTicketRequest" => ValidateTicketRequest {
+            code: String::new(),
+            number: "TKT-7ZK4M-0QX3B".to_owned(),
+            showtime_id: id(),
+            device,
+        }
+        .encode_to_vec(),
+        "UseTicketRequest" => UseTicketRequest {
+            code: String::new(),
+            number: "TKT-7ZK4M-0QX3B".to_owned(),
+            showtime_id: id(),
+            device,
+            nonce: "1".to_owned(),
+        }
+        .encode_to_vec(),
+        "ListSigningKeysRequest" => Vec::new(),
         name => good_request_for_events(name),
     }
 }

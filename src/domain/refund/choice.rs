@@ -32,7 +32,7 @@ pub struct Chosen {
 }
 
 /// Why nothing is given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RefundRefusal {
     /// The payment is under way.
     Pending,
@@ -40,6 +40,11 @@ pub enum RefundRefusal {
     Nothing,
     /// A seat is given up when its refund is done, so it is not exchanged before, and not released without the others of that refund.
     SeatsPending,
+    /// Tickets of these seats were used.
+    TicketUsed {
+        /// The seats.
+        seats: Vec<SeatName>,
+    },
     /// It needs no operator.
     NotStuck,
     /// More is asked for than is left.

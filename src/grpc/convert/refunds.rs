@@ -25,8 +25,8 @@ pub(crate) fn refund_payment(request: pb::RefundPaymentRequest) -> Result<NewRef
     let wish = violations.take("", wish(&request));
     violations.take("reason", printable(&request.reason, MAX_REASON));
     violations.take("till", check_till(&request.till));
-    let (reason, till) = (request.reason, request.till);
-    let new = payment_id.zip(wish).map(|(payment_id, wish)| NewRefund { payment_id, wish, reason, till });
+    let (reason, till, force) = (request.reason, request.till, request.force);
+    let new = payment_id.zip(wish).map(|(payment_id, wish)| NewRefund { payment_id, wish, reason, till, force });
     finish(violations, new)
 }
 

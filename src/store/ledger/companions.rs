@@ -15,8 +15,8 @@ use crate::store::{deadline::bounded, errors::Error, purchase_rows::Row, transac
 #[derive(Clone, Debug)]
 pub struct Companion {
     write: Write,
-    /// The number of rows that the statement must concern.
-    rows: u64,
+    /// The number of rows that the statement must concern. `None`: any.
+    rows: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -30,14 +30,20 @@ impl Companion {
     /// Inserts rows. If their number is another one, nothing is committed.
     #[must_use]
     pub fn insert(statement: InsertStatement, rows: u64) -> Self {
-        Self { write: Write::Insert(Box::new(statement)), rows }
+        Self { write: Write::Insert(Box::new(statement)), rows: Some(rows) }
     }
 
     /// Updates rows. If their number is another one, nothing is committed: a row that has changed meanwhile is best excluded
     /// by the statement's condition.
     #[must_use]
     pub fn update(statement: UpdateStatement, rows: u64) -> Self {
-        Self { write: Write::Update(Box::new(statement)), rows }
+        Self { write: Write::Update(Box::new(statement)), rows: Some(rows) }
+    }
+
+    /// Updates whatever rows the statement's condition finds.
+    #[must_use]
+    pub fn update_any(statement: UpdateStatement) -> Self {
+        Self { write: Write::Update(Box::new(statement)), rows: None }
     }
 
     /// Writes rows that Postgres writes together with others of their kind.
@@ -62,13 +68,14 @@ impl Companion {
         }
     }
 
-    pub(super) fn rows(&self) -> u64 {
-        self.rows
+    /// Whether the statement has concerned as many rows as it must.
+    pub(super) fn expects(&self, rows: u64) -> bool {
+        self.rows.is_none_or(|expected| expected == rows)
     }
 
     /// Executes the statement in a transaction that is not the ledger's. Returns whether it concerned as many rows as it must.
     pub(in crate::store) async fn write(&self, tx: &Tx) -> Result<bool, Error> {
         let done = bounded(tx.limit, tx.inner.execute_raw(self.statement(tx.backend))).await?;
-        Ok(done.rows_affected() == self.rows)
+        Ok(self.expects(done.rows_affected()))
     }
 }

@@ -18,7 +18,7 @@ use super::{
     single,
     sql::{Sql, Text},
     together,
-    writes::{Claim, LedgerWrites, expect_rows, stored_fingerprint},
+    writes::{Claim, LedgerWrites, expect, expect_rows, stored_fingerprint},
 };
 use crate::{
     domain::ids::ShowtimeId,
@@ -132,7 +132,7 @@ async fn write(tx: &mut PostgresTx, writes: &LedgerWrites) -> Result<(), Error> 
     }
     for companion in together::write(tx, &writes.companions).await? {
         let rows = tx.execute(companion.statement(DbBackend::Postgres)).await?;
-        expect_rows(rows, companion.rows(), "a row that goes with a change")?;
+        expect(companion.expects(rows), "a row that goes with a change")?;
     }
     Ok(())
 }

@@ -10,7 +10,9 @@ use super::{
     answers::encode,
     lock::{LockedShowtime, LockedShowtimes},
     text::hex,
-    writes::{Claim, LedgerWrites, NewAnswer, NewBlockedSeat, ShowtimeAdvance, expect_rows, stored_fingerprint},
+    writes::{
+        Claim, LedgerWrites, NewAnswer, NewBlockedSeat, ShowtimeAdvance, expect, expect_rows, stored_fingerprint,
+    },
 };
 use crate::{
     domain::{ids::ShowtimeId, reservation::Reservation, seating::Blockage},
@@ -125,7 +127,7 @@ pub(super) async fn write(tx: &Tx, writes: &LedgerWrites) -> Result<(), Error> {
     }
     for companion in &writes.companions {
         let rows = execute(tx, companion.statement(tx.backend)).await?;
-        expect_rows(rows, companion.rows(), "a row that goes with a change")?;
+        expect(companion.expects(rows), "a row that goes with a change")?;
     }
     Ok(())
 }

@@ -1,6 +1,8 @@
 //! Rows of purchases and payments that commit with a batch: on Postgres all rows of a kind are written by one statement, with arrays
 //! as values. A purchase has two rows in each of three batches, and a round trip for each of them would be most of a batch's time.
 
+use sea_orm::prelude::Uuid;
+
 use super::{
     companions::Companion,
     connection::PostgresTx,
@@ -8,7 +10,7 @@ use super::{
     writes::expect_rows,
 };
 use crate::store::{
-    entities::{money_entry, payment, purchase},
+    entities::{money_entry, payment, purchase, ticket},
     errors::Error,
     planted::{self, Bug},
     purchase_rows::{EventRow, PaymentRow, PurchaseRow, Row},
@@ -20,12 +22,15 @@ static NEW_PAYMENTS: Text = Text::new();
 static PAYMENTS: Text = Text::new();
 static ENTRIES: Text = Text::new();
 static EVENTS: Text = Text::new();
+static NEW_TICKETS: Text = Text::new();
+static TICKETS_PAID: Text = Text::new();
 
 /// Writes the rows of these companions that can be written together, and returns the other companions, in their order.
 pub(super) async fn write<'c>(tx: &mut PostgresTx, companions: &'c [Companion]) -> Result<Vec<&'c Companion>, Error> {
     let (mut others, mut new_purchases, mut purchases) = (Vec::new(), Vec::new(), Vec::new());
     let (mut new_payments, mut payments) = (Vec::new(), Vec::new());
     let (mut entries, mut events) = (Vec::new(), Vec::new());
+    let (mut new_tickets, mut tickets_paid) = (Vec::new(), Vec::new());
     for companion in companions {
         match companion.as_row() {
             None => others.push(companion),
@@ -35,6 +40,8 @@ pub(super) async fn write<'c>(tx: &mut PostgresTx, companions: &'c [Companion]) 
             Some(Row::Payment(row)) => payments.push(&**row),
             Some(Row::Entries(rows)) => entries.extend(rows.iter()),
             Some(Row::Events(row)) => events.push(&**row),
+            Some(Row::NewTickets(rows)) => new_tickets.extend(rows.iter()),
+            Some(Row::TicketsPaid(purchase_id)) => tickets_paid.push(*purchase_id),
         }
     }
     if !new_purchases.is_empty() {
@@ -54,6 +61,12 @@ pub(super) async fn write<'c>(tx: &mut PostgresTx, companions: &'c [Companion]) 
     }
     if !events.is_empty() {
         expect(insert_events(&events)?.execute(tx).await?, events.len())?;
+    }
+    if !new_tickets.is_empty() {
+        expect(insert_tickets(&new_tickets)?.execute(tx).await?, new_tickets.len())?;
+    }
+    if !tickets_paid.is_empty() {
+        issue_tickets(&tickets_paid)?.execute(tx).await?;
     }
     Ok(others)
 }
@@ -186,6 +199,43 @@ fn insert_events(rows: &[&EventRow]) -> Result<Sql, Error> {
     sql.add(format_args!(
         "INSERT INTO outbox (aggregate, seq, last_seq, events, create_time, event_count) \
         SELECT {aggregate}, {revision}, {revision}, {events}, {time}, {count}"
+    ));
+    Ok(sql)
+}
+
+fn insert_tickets(rows: &[&ticket::Model]) -> Result<Sql, Error> {
+    let mut sql = Sql::new(&NEW_TICKETS);
+    let id = sql.column(rows, |row| row.ticket_id)?;
+    let number = sql.column(rows, |row| row.number.as_str())?;
+    let purchase = sql.column(rows, |row| row.purchase_id)?;
+    let payment = sql.column(rows, |row| row.payment_id)?;
+    let reservation = sql.column(rows, |row| row.reservation_id)?;
+    let showtime = sql.column(rows, |row| row.showtime_id)?;
+    let customer = sql.column(rows, |row| row.customer_id.as_str())?;
+    let seat = sql.column(rows, |row| row.seat)?;
+    let row = sql.column(rows, |row| row.seat_row.as_str())?;
+    let seat_number = sql.column(rows, |row| row.seat_number)?;
+    let ticket_type = sql.column(rows, |row| row.ticket_type)?;
+    let currency = sql.column(rows, |row| row.currency.as_str())?;
+    let price = sql.column(rows, |row| row.price_minor)?;
+    let code = sql.column(rows, |row| &row.code[..])?;
+    let issue = sql.column(rows, |row| row.issue_time)?;
+    let state = sql.column(rows, |row| row.state.as_str())?;
+    sql.add(format_args!(
+        "INSERT INTO tickets (ticket_id, number, purchase_id, payment_id, reservation_id, showtime_id, customer_id, \
+            seat, seat_row, seat_number, ticket_type, currency, price_minor, code, issue_time, state) \
+        SELECT {id}, {number}, {purchase}, {payment}, {reservation}, {showtime}, {customer}, {seat}, {row}, \
+            {seat_number}, {ticket_type}, {currency}, {price}, {code}, {issue}, {state}"
+    ));
+    Ok(sql)
+}
+
+fn issue_tickets(purchases: &[Uuid]) -> Result<Sql, Error> {
+    let mut sql = Sql::new(&TICKETS_PAID);
+    let purchase = sql.column(purchases, |purchase| *purchase)?;
+    sql.add(format_args!(
+        "UPDATE tickets t SET state = 'issued' FROM (SELECT {purchase} AS purchase_id) AS n \
+        WHERE t.purchase_id = n.purchase_id AND t.state = 'unpaid'"
     ));
     Ok(sql)
 }

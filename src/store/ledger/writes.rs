@@ -186,7 +186,12 @@ impl Claim {
 
 /// Refuses a statement that affected another number of rows than expected: a row is not as it was locked.
 pub(super) fn expect_rows(rows: u64, expected: u64, what: &'static str) -> Result<(), Error> {
-    if rows == expected { Ok(()) } else { Err(Error::Fenced(what)) }
+    expect(rows == expected, what)
+}
+
+/// Refuses a statement after which this is not so.
+pub(super) fn expect(is_so: bool, what: &'static str) -> Result<(), Error> {
+    if is_so { Ok(()) } else { Err(Error::Fenced(what)) }
 }
 
 /// The part of a request's fingerprint that is stored with a reservation. Half of the digest tells requests apart as well.

@@ -1,0 +1,38 @@
+-- Tickets: one for each seat that is sold, and the keys that sign their codes.
+
+CREATE TABLE tickets (
+    ticket_id       uuid PRIMARY KEY,
+    number          text NOT NULL,          -- ten characters, of which the last one checks the others
+    purchase_id     uuid NOT NULL,
+    payment_id      uuid NOT NULL,
+    reservation_id  uuid NOT NULL,
+    showtime_id     uuid NOT NULL,
+    customer_id     text NOT NULL,
+    seat            integer NOT NULL,       -- its index in the auditorium
+    seat_row        text NOT NULL,
+    seat_number     integer NOT NULL,
+    ticket_type     integer NOT NULL,       -- its index in the price list of the showtime
+    currency        text NOT NULL,
+    price_minor     bigint NOT NULL,
+    code            bytea NOT NULL,          -- signed, as in the QR code
+    issue_time      timestamptz NOT NULL,
+    -- What changes.
+    state           text NOT NULL,          -- unpaid, issued, blocked, used, voided, refunded
+    use_time        timestamptz,
+    use_device      text,
+    use_nonce       text                    -- the device's name for the use, so that its repetition gets the same answer
+) WITH (fillfactor = 80);
+CREATE UNIQUE INDEX tickets_by_number ON tickets (number);
+CREATE INDEX tickets_by_seat ON tickets (showtime_id, seat);
+CREATE INDEX tickets_by_purchase ON tickets (purchase_id);
+CREATE INDEX tickets_by_customer ON tickets (hashtextextended(customer_id, 0), issue_time, ticket_id);
+CREATE INDEX tickets_by_use ON tickets (use_device, use_nonce) WHERE use_nonce IS NOT NULL;
+
+-- The last one that is not retired signs. Tickets of a key that is retired are refused.
+CREATE TABLE signing_keys (
+    key_id          integer PRIMARY KEY,
+    seed            bytea NOT NULL,          -- secret
+    public_key      bytea NOT NULL,
+    create_time     timestamptz NOT NULL,
+    retire_time     timestamptz
+);

@@ -1,0 +1,38 @@
+-- Tickets: one for each seat that is sold, and the keys that sign their codes.
+
+CREATE TABLE tickets (
+    ticket_id       BLOB PRIMARY KEY,
+    number          TEXT NOT NULL,          -- ten characters, of which the last one checks the others
+    purchase_id     BLOB NOT NULL,
+    payment_id      BLOB NOT NULL,
+    reservation_id  BLOB NOT NULL,
+    showtime_id     BLOB NOT NULL,
+    customer_id     TEXT NOT NULL,
+    seat            INTEGER NOT NULL,       -- its index in the auditorium
+    seat_row        TEXT NOT NULL,
+    seat_number     INTEGER NOT NULL,
+    ticket_type     INTEGER NOT NULL,       -- its index in the price list of the showtime
+    currency        TEXT NOT NULL,
+    price_minor     INTEGER NOT NULL,
+    code            BLOB NOT NULL,          -- signed, as in the QR code
+    issue_time      TEXT NOT NULL,
+    -- What changes.
+    state           TEXT NOT NULL,          -- unpaid, issued, blocked, used, voided, refunded
+    use_time        TEXT,
+    use_device      TEXT,
+    use_nonce       TEXT                    -- the device's name for the use, so that its repetition gets the same answer
+) STRICT;
+CREATE UNIQUE INDEX tickets_by_number ON tickets (number);
+CREATE INDEX tickets_by_seat ON tickets (showtime_id, seat);
+CREATE INDEX tickets_by_purchase ON tickets (purchase_id);
+CREATE INDEX tickets_by_customer ON tickets (customer_id, issue_time, ticket_id);
+CREATE INDEX tickets_by_use ON tickets (use_device, use_nonce) WHERE use_nonce IS NOT NULL;
+
+-- The last one that is not retired signs. Tickets of a key that is retired are refused.
+CREATE TABLE signing_keys (
+    key_id          INTEGER PRIMARY KEY,
+    seed            BLOB NOT NULL,          -- secret
+    public_key      BLOB NOT NULL,
+    create_time     TEXT NOT NULL,
+    retire_time     TEXT
+);

@@ -1,0 +1,365 @@
+//! Use cases of tickets.
+//!
+//! Tickets are made and voided by the changes of their seats: [`App::ticket_maker`] is part of every command that sells, gives up or
+//! exchanges seats, whoever has asked for it, so that no sale is without its tickets and no ticket without its sale.
+
+mod earlier;
+pub(super) mod keys;
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, Utc};
+use tokio_util::sync::CancellationToken;
+
+use self::keys::Keys;
+use super::{
+    App, Error, Origin, PageRequest,
+    errors::TicketRefusal,
+    pages::{read_timed, write_timed},
+};
+use crate::{
+    background::Task,
+    clock::Clock,
+    domain::{
+        ids::{PaymentId, PurchaseId, ShowtimeId, TicketId},
+        number::TicketNumber,
+        prices::Line,
+        reservation::{CustomerId, Reservation, ReservedSeat, State},
+        seating::{Change, Command, ShowtimePlan},
+        ticket::{Admission, CodeKind, Ticket, TicketCode, TicketState, TicketUse, WhyNot},
+    },
+    ledger::CompanionMaker,
+    store::{Companion, StoredKey, TicketFilter, insert_tickets, issue_if_completed, void_all_tickets, void_tickets},
+    tickets::{QrError, SigningKey, Symbol},
+};
+
+const TICKETS: &str = "tickets";
+/// The pixels of a module of a QR code.
+const PIXELS: u8 = 8;
+/// How often the keys are read again.
+const KEYS_PERIOD: Duration = Duration::from_secs(2);
+
+/// A ticket with the showtime that it is for.
+#[derive(Clone, Debug)]
+pub struct TicketView {
+    /// The ticket.
+    pub ticket: Ticket,
+    /// The showtime, and the seats of its auditorium.
+    pub plan: Arc<ShowtimePlan>,
+}
+
+/// A page of tickets.
+pub struct TicketPage {
+    /// The tickets, the newest first.
+    pub tickets: Vec<TicketView>,
+    /// The token of the next page, empty on the last one.
+    pub next: String,
+}
+
+/// How a code is drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CodeFormat {
+    /// An SVG image.
+    Svg,
+    /// A PNG image.
+    Png,
+    /// Characters for a terminal.
+    Text,
+}
+
+/// A code that was drawn.
+pub struct Drawn {
+    /// The drawing.
+    pub data: Vec<u8>,
+    /// Its media type.
+    pub content_type: &'static str,
+}
+
+/// What is shown at a door.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// The code of a ticket, as text.
+    Code(String),
+    /// The number of a ticket.
+    Number(TicketNumber),
+}
+
+/// A ticket that was looked at, with what keeps it from admitting its holder.
+#[derive(Clone, Debug)]
+pub struct Validated {
+    /// The ticket. `None`: there is none.
+    pub ticket: Option<TicketView>,
+    /// Why it does not admit its holder; empty if it does.
+    pub why: Vec<WhyNot>,
+}
+
+impl App {
+    /// Reads a ticket, of this customer or of any.
+    ///
+    /// # Errors
+    /// There is no such ticket, or the store fails.
+    pub async fn ticket(
+        &self,
+        _origin: &Origin,
+        id: TicketId,
+        customer: Option<&CustomerId>,
+    ) -> Result<TicketView, Error> {
+        let found = self.0.store.ticket(id).await?;
+        let found = found.filter(|found| customer.is_none_or(|customer| found.customer_id == *customer));
+        self.view_ticket(found.ok_or_else(|| Error::no_ticket(&id))?).await
+    }
+
+    /// Reads a ticket by its number.
+    ///
+    /// # Errors
+    /// There is no such ticket, or the store fails.
+    pub async fn ticket_by_number(&self, _origin: &Origin, number: &TicketNumber) -> Result<TicketView, Error> {
+        let found = self.0.store.ticket_by_number(number).await?;
+        self.view_ticket(found.ok_or_else(|| Error::no_ticket(number))?).await
+    }
+
+    /// Reads a page of tickets, the newest first.
+    ///
+    /// # Errors
+    /// The page token is not of this list and filter, or the store fails.
+    pub async fn tickets(
+        &self,
+        _origin: &Origin,
+        filter: &TicketFilter,
+        page: &PageRequest,
+    ) -> Result<TicketPage, Error> {
+        let limit = page.limit()?;
+        let id = |id: Option<uuid::Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+        let customer = filter.customer_id.as_ref().map_or("", CustomerId::as_str);
+        let (purchase, showtime) = (id(filter.purchase_id.map(|id| id.0)), id(filter.showtime_id.map(|id| id.0)));
+        let signed = [purchase.as_str(), &showtime, customer].join("|");
+        let after = self.0.pages.cursor(TICKETS, &signed, &page.token)?.and_then(|cursor| read_timed(&cursor));
+        let mut found = self.0.store.tickets(filter, after, limit as u64 + 1).await?;
+        let next = self
+            .0
+            .pages
+            .cut((TICKETS, &signed), &mut found, limit, |last| write_timed(last.issue_time, last.ticket_id.0));
+        let mut tickets = Vec::with_capacity(found.len());
+        for ticket in found {
+            tickets.push(self.view_ticket(ticket).await?);
+        }
+        Ok(TicketPage { tickets, next })
+    }
+
+    /// Draws the code of a ticket, of this customer or of any, as a QR code.
+    ///
+    /// # Errors
+    /// There is no such ticket, or the store fails.
+    pub async fn ticket_code(
+        &self,
+        origin: &Origin,
+        id: TicketId,
+        customer: Option<&CustomerId>,
+        format: CodeFormat,
+    ) -> Result<Drawn, Error> {
+        let text = self.ticket(origin, id, customer).await?.ticket.code.to_text();
+        let failed = |error: QrError| Error::Lost(format!("a code cannot be drawn: {error}"));
+        let symbol = Symbol::of(&text).map_err(failed)?;
+        let (data, content_type) = match format {
+            CodeFormat::Svg => (symbol.svg().into_bytes(), "image/svg+xml"),
+            CodeFormat::Png => (symbol.png(PIXELS).map_err(failed)?, "image/png"),
+            CodeFormat::Text => (symbol.text().into_bytes(), "text/plain; charset=utf-8"),
+        };
+        Ok(Drawn { data, content_type })
+    }
+
+    /// Looks at a ticket at the door of a showtime, and changes nothing.
+    ///
+    /// # Errors
+    /// What is shown is no code, there is no such showtime, or the store fails.
+    pub async fn validate_ticket(&self, _origin: &Origin, shown: &Shown, door: ShowtimeId) -> Result<Validated, Error> {
+        let found = self.find_shown(shown).await?;
+        self.judge(found, door, self.0.clock.now()).await
+    }
+
+    /// Uses a ticket at the door of a showtime: it admits its holder once. The same device gets the same answer for the same nonce.
+    ///
+    /// # Errors
+    /// What is shown is no code, the ticket does not admit its holder, there is no such showtime, or the store fails.
+    pub async fn use_ticket(
+        &self,
+        _origin: &Origin,
+        shown: Shown,
+        door: ShowtimeId,
+        (device, nonce): (String, String),
+    ) -> Result<TicketView, Error> {
+        let app = self.clone();
+        self.detached(async move { app.use_shown(&shown, door, (device, nonce)).await }).await
+    }
+
+    async fn use_shown(
+        &self,
+        shown: &Shown,
+        door: ShowtimeId,
+        (device, nonce): (String, String),
+    ) -> Result<TicketView, Error> {
+        let by = TicketUse { time: self.0.clock.now(), device, nonce };
+        let is_same =
+            |used: Option<&TicketUse>| used.is_some_and(|used| (&used.device, &used.nonce) == (&by.device, &by.nonce));
+        loop {
+            let found = self.find_shown(shown).await?;
+            let Validated { ticket, why } = self.judge(found, door, by.time).await?;
+            let Some(view) = ticket else { return Err(Error::Ticket(TicketRefusal { why, ticket: None })) };
+            // A device that repeats its use gets the same answer, unless the ticket was voided since then.
+            if why == [WhyNot::Used] && is_same(view.ticket.used.as_ref()) {
+                return Ok(view);
+            }
+            if !why.is_empty() {
+                return Err(Error::Ticket(TicketRefusal { why, ticket: Some(Box::new(view)) }));
+            }
+            let used = self.0.store.tickets_used(&by.device, &by.nonce).await?;
+            if used.iter().any(|other| other.ticket_id != view.ticket.ticket_id) {
+                return Err(Error::RequestReused);
+            }
+            if self.0.store.use_ticket(view.ticket.ticket_id, &by).await? {
+                let ticket = Ticket { state: TicketState::Used, used: Some(by), ..view.ticket };
+                return Ok(TicketView { ticket, ..view });
+            }
+            // Another device was faster, or the ticket was blocked or voided meanwhile.
+        }
+    }
+
+    /// The ticket that is shown, and whether its code is the one that is stored.
+    async fn find_shown(&self, shown: &Shown) -> Result<Option<(Ticket, bool)>, Error> {
+        match shown {
+            Shown::Number(number) => Ok(self.0.store.ticket_by_number(number).await?.map(|ticket| (ticket, true))),
+            Shown::Code(text) => {
+                let code = TicketCode::parse(text).map_err(|flaw| Error::no_code(&flaw))?;
+                let Some(seat) = code.seat() else { return Ok(None) };
+                let found = self.0.store.tickets_at(ShowtimeId(code.showtime()), seat).await?;
+                let found = found.into_iter().find(|ticket| ticket.code == code);
+                Ok(found.map(|ticket| {
+                    let is_accepted = self.0.keys.accepts(ticket.code.key_id());
+                    (ticket, is_accepted)
+                }))
+            }
+        }
+    }
+
+    async fn judge(
+        &self,
+        found: Option<(Ticket, bool)>,
+        door: ShowtimeId,
+        now: DateTime<Utc>,
+    ) -> Result<Validated, Error> {
+        let plan = self.0.store.plan(door).await?.ok_or_else(|| Error::no_showtime(door))?;
+        let Some((ticket, is_accepted)) = found else {
+            return Ok(Validated { ticket: None, why: vec![WhyNot::NotGenuine] });
+        };
+        let (start, end) = (plan.facts.start_time, plan.facts.end_time);
+        let mut why = ticket.why_not(door, Admission::of(start, end, self.0.rules.doors_open), now);
+        if !is_accepted {
+            why.insert(0, WhyNot::NotGenuine);
+        }
+        Ok(Validated { ticket: Some(self.view_ticket(ticket).await?), why })
+    }
+
+    async fn view_ticket(&self, ticket: Ticket) -> Result<TicketView, Error> {
+        let plan = self.0.store.plan(ticket.showtime_id).await?;
+        let plan = plan.ok_or_else(|| Error::no_showtime(ticket.showtime_id))?;
+        Ok(TicketView { ticket, plan })
+    }
+
+    /// The keys that sign the codes of tickets, the oldest first.
+    #[must_use]
+    pub fn signing_keys(&self, _origin: &Origin) -> Arc<[StoredKey]> {
+        self.0.keys.all()
+    }
+
+    /// Reads the keys now and then, since other instances may have changed them, until the shutdown.
+    pub async fn refresh_signing_keys(self, shutdown: CancellationToken) {
+        let task = Task::new("refresh of signing keys", KEYS_PERIOD).shutdown(shutdown);
+        task.run(async move || {
+            let app = self.clone();
+            app.0.keys.refresh(&app.0.store).await
+        })
+        .await;
+    }
+
+    /// Makes and voids tickets with the changes of their seats. `None`: the command changes no seat that is sold.
+    pub(super) fn ticket_maker(&self, command: &Command) -> Option<CompanionMaker> {
+        let sells = matches!(
+            command,
+            Command::Confirm { .. }
+                | Command::Release { .. }
+                | Command::Exchange { .. }
+                | Command::CancelShowtime { .. }
+        );
+        let (clock, keys) = (self.0.clock.clone(), self.0.keys.clone());
+        sells.then(|| CompanionMaker::new(move |plan, changes, now| rows(plan, changes, (&clock, &keys), now)))
+    }
+}
+
+/// The rows of the tickets that go with changes.
+fn rows(plan: &ShowtimePlan, changes: &[Change], (clock, keys): (&Clock, &Keys), now: DateTime<Utc>) -> Vec<Companion> {
+    let showtime_id = plan.facts.showtime_id;
+    if changes.iter().any(|change| matches!(change, Change::ShowtimeCancelled { .. })) {
+        return vec![void_all_tickets(showtime_id)];
+    }
+    let key = keys.signing();
+    let mut rows = Vec::new();
+    for change in changes {
+        match change {
+            Change::Confirmed(sold) | Change::Recovered(sold) => {
+                rows.extend(insert_tickets(&of_sale(plan, sold, (clock, &key), now)));
+            }
+            Change::Released { reservation, seats, .. } => {
+                rows.push(void_tickets(showtime_id, reservation.reservation_id, seats, &[]));
+            }
+            Change::Exchanged { reservation, before } if matches!(reservation.state(), State::Confirmed(_)) => {
+                let new = of_sale(plan, reservation, (clock, &key), now);
+                rows.push(void_tickets(showtime_id, reservation.reservation_id, before, &new));
+                rows.extend(insert_tickets(&new));
+                rows.extend(reservation.purchase_id().map(issue_if_completed));
+            }
+            _ => {}
+        }
+    }
+    rows
+}
+
+/// New tickets for all seats of a sale.
+fn of_sale(plan: &ShowtimePlan, sold: &Reservation, signing: (&Clock, &SigningKey), now: DateTime<Utc>) -> Vec<Ticket> {
+    let live = sold.all_lines().filter(|(one, _)| !one.released);
+    live.map(|(one, line)| new_ticket(plan, sold, (one, line), signing, now)).collect()
+}
+
+/// A new ticket for a seat of a sale. The gateway takes the money of its purchases after the sale, and nothing if the seats cost nothing.
+fn new_ticket(
+    plan: &ShowtimePlan,
+    sold: &Reservation,
+    (ReservedSeat { seat, .. }, line): (ReservedSeat, Line),
+    (clock, key): (&Clock, &SigningKey),
+    issue_time: DateTime<Utc>,
+) -> Ticket {
+    let (id, secret) = (sold.reservation_id, clock.secret());
+    // The other bytes of the secret have fixed bits.
+    let number: [u8; 8] = std::array::from_fn(|at| secret[9 + at]);
+    let random: [u8; 8] = std::array::from_fn(|at| if at < 7 { secret[25 + at] } else { secret[17] });
+    let by_gateway = sold.purchase_id().filter(|purchase| !purchase.is_at_till(id));
+    let payment = sold.sale().and_then(|sale| sale.tender.as_ref());
+    let payment = payment.and_then(|tender| PaymentId::parse(&tender.transaction_id).ok());
+    let is_unpaid = by_gateway.is_some() && sold.total().minor > 0;
+    Ticket {
+        ticket_id: TicketId(clock.new_id()),
+        number: TicketNumber::of(number),
+        purchase_id: by_gateway.unwrap_or(PurchaseId::at_till(id)),
+        payment_id: by_gateway.and(payment).unwrap_or(PaymentId::at_till(id)),
+        reservation_id: id,
+        showtime_id: plan.facts.showtime_id,
+        customer_id: sold.customer_id.clone(),
+        seat,
+        seat_name: plan.seat_index.name(seat),
+        ticket_type: line.ticket_type,
+        price: plan.facts.prices.money(line.total()),
+        code: key.sign(CodeKind::Seat(seat), random, plan.facts.showtime_id.0),
+        issue_time,
+        state: if is_unpaid { TicketState::Unpaid } else { TicketState::Issued },
+        used: None,
+    }
+}

@@ -1,0 +1,76 @@
+//! The keys that sign the codes of tickets, as this instance knows them.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::{
+    clock::Clock,
+    store::{self, Store, StoredKey},
+    tickets::SigningKey,
+};
+
+/// The first key's number.
+const FIRST: u16 = 1;
+
+/// The keys. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::app) struct Keys(Arc<RwLock<Known>>);
+
+#[derive(Clone)]
+struct Known {
+    all: Arc<[StoredKey]>,
+    signing: Arc<SigningKey>,
+}
+
+impl Keys {
+    /// Reads the keys, and makes the first one if there is none.
+    pub(in crate::app) async fn open(store: &Store, clock: &Clock) -> Result<Self, store::Error> {
+        if store.signing_keys().await?.is_empty() {
+            store.add_signing_key(&new_key(FIRST, clock)).await?;
+        }
+        Ok(Self(Arc::new(RwLock::new(known(store).await?))))
+    }
+
+    /// Reads the keys again, since another instance may have added or retired one.
+    pub(in crate::app) async fn refresh(&self, store: &Store) -> Result<(), store::Error> {
+        let known = known(store).await?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(())
+    }
+
+    /// The key that signs.
+    pub(in crate::app) fn signing(&self) -> Arc<SigningKey> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).signing)
+    }
+
+    /// All keys, the oldest first.
+    pub(in crate::app) fn all(&self) -> Arc<[StoredKey]> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).all)
+    }
+
+    /// Whether tickets of this key are accepted.
+    pub(in crate::app) fn accepts(&self, key_id: u16) -> bool {
+        self.all().iter().any(|key| key.key_id == key_id && key.retire_time.is_none())
+    }
+}
+
+/// A new key with this number.
+pub(in crate::app) fn new_key(key_id: u16, clock: &Clock) -> StoredKey {
+    // Two secrets, because each has some bits that are known.
+    let (one, other) = (clock.secret(), clock.secret());
+    let seed: [u8; 32] = std::array::from_fn(|at| one[at] ^ other[(at + 1) % 32]);
+    let public_key = SigningKey::from_seed(key_id, &seed).map(|key| key.public_key().to_vec()).unwrap_or_default();
+    StoredKey { key_id, seed: seed.to_vec(), public_key, create_time: clock.now(), retire_time: None }
+}
+
+async fn known(store: &Store) -> Result<Known, store::Error> {
+    let all = store.signing_keys().await?;
+    let unreadable = |why: &str| store::Error::Unreadable {
+        table: "signing_keys",
+        key: "the last one".to_owned(),
+        why: why.to_owned(),
+    };
+    let last = all.iter().rev().find(|key| key.retire_time.is_none()).ok_or_else(|| unreadable("all are retired"))?;
+    let signing = SigningKey::from_seed(last.key_id, &last.seed).map_err(|wrong| unreadable(&wrong.to_string()))?;
+    let signing = Arc::new(signing);
+    Ok(Known { all: all.into(), signing })
+}

@@ -1,0 +1,160 @@
+//! Tickets.
+
+use super::{
+    common::{finish, page},
+    seats::seat,
+    values::{money, optional, timestamp},
+};
+use crate::{
+    app::{CodeFormat, PageRequest, Shown, StoredKey, TicketFilter, TicketView, Validated},
+    domain::{
+        ids::{PurchaseId, ShowtimeId, TicketId},
+        number::TicketNumber,
+        reservation::CustomerId,
+        ticket::{TicketState, WhyNot, check_device},
+        violations::Violations,
+    },
+    pb::boxoffice::v1 as pb,
+};
+
+pub(crate) fn ticket_ref(ticket_id: &str, customer_id: &str) -> Result<(TicketId, Option<CustomerId>), Violations> {
+    let mut violations = Violations::new();
+    let ticket_id = violations.take("ticket_id", TicketId::parse(ticket_id));
+    let customer_id = violations.take("customer_id", optional(customer_id, CustomerId::parse));
+    finish(violations, ticket_id.zip(customer_id))
+}
+
+pub(crate) fn ticket_number(request: &pb::GetTicketByNumberRequest) -> Result<TicketNumber, Violations> {
+    let mut violations = Violations::new();
+    let number = violations.take("number", TicketNumber::parse(&request.number));
+    finish(violations, number)
+}
+
+pub(crate) fn list_tickets(request: pb::ListTicketsRequest) -> Result<(TicketFilter, PageRequest), Violations> {
+    let mut violations = Violations::new();
+    let customer_id = violations.take("customer_id", optional(&request.customer_id, CustomerId::parse));
+    let purchase_id = violations.take("purchase_id", optional(&request.purchase_id, PurchaseId::parse));
+    let showtime_id = violations.take("showtime_id", optional(&request.showtime_id, ShowtimeId::parse));
+    let page = page(&mut violations, request.page_size, request.page_token);
+    if [&request.customer_id, &request.purchase_id, &request.showtime_id].into_iter().all(String::is_empty) {
+        violations.add("customer_id", "one of customer_id, purchase_id and showtime_id is required");
+    }
+    let ids = customer_id.zip(purchase_id).zip(showtime_id);
+    let filter =
+        ids.map(|((customer_id, purchase_id), showtime_id)| TicketFilter { customer_id, purchase_id, showtime_id });
+    finish(violations, filter.map(|filter| (filter, page)))
+}
+
+pub(crate) fn ticket_code(
+    request: &pb::GetTicketCodeRequest,
+) -> Result<((TicketId, Option<CustomerId>), CodeFormat), Violations> {
+    let mut violations = Violations::new();
+    let which = violations.take("", ticket_ref(&request.ticket_id, &request.customer_id));
+    let format = match request.format() {
+        pb::CodeFormat::Svg => Some(CodeFormat::Svg),
+        pb::CodeFormat::Png => Some(CodeFormat::Png),
+        pb::CodeFormat::Text => Some(CodeFormat::Text),
+        pb::CodeFormat::Unspecified => {
+            violations.add("format", "must be SVG, PNG or TEXT");
+            None
+        }
+    };
+    finish(violations, which.zip(format))
+}
+
+/// What a door shows: the code or the number, the showtime, and its device.
+type AtDoor = (Shown, ShowtimeId, String);
+
+pub(crate) fn validate_ticket(request: pb::ValidateTicketRequest) -> Result<AtDoor, Violations> {
+    let mut violations = Violations::new();
+    let shown = violations.take("", shown(request.code, &request.number));
+    let showtime_id = violations.take("showtime_id", ShowtimeId::parse(&request.showtime_id));
+    violations.take("device", check_device(&request.device));
+    finish(violations, shown.zip(showtime_id).map(|(shown, showtime_id)| (shown, showtime_id, request.device)))
+}
+
+pub(crate) fn use_ticket(request: pb::UseTicketRequest) -> Result<(AtDoor, String), Violations> {
+    let mut violations = Violations::new();
+    let shown = violations.take("", shown(request.code, &request.number));
+    let showtime_id = violations.take("showtime_id", ShowtimeId::parse(&request.showtime_id));
+    violations.take("device", check_device(&request.device));
+    violations.take("nonce", check_device(&request.nonce));
+    let (device, nonce) = (request.device, request.nonce);
+    finish(violations, shown.zip(showtime_id).map(|(shown, showtime_id)| ((shown, showtime_id, device), nonce)))
+}
+
+fn shown(code: String, number: &str) -> Result<Shown, Violations> {
+    match (code.is_empty(), number.is_empty()) {
+        (false, true) => Ok(Shown::Code(code)),
+        (true, false) => {
+            let mut violations = Violations::new();
+            let number = violations.take("number", TicketNumber::parse(number));
+            finish(violations, number.map(Shown::Number))
+        }
+        _ => Err(Violations::one("code", "either code or number is required")),
+    }
+}
+
+pub(crate) fn ticket(TicketView { ticket, plan }: &TicketView) -> pb::Ticket {
+    let facts = &plan.facts;
+    let state = match ticket.state {
+        TicketState::Issued => pb::TicketState::Issued,
+        TicketState::Unpaid | TicketState::Blocked => pb::TicketState::Blocked,
+        TicketState::Used => pb::TicketState::Used,
+        TicketState::Voided => pb::TicketState::Voided,
+        TicketState::Refunded => pb::TicketState::Refunded,
+    };
+    let ticket_type = facts.prices.ticket_types.get(usize::from(ticket.ticket_type));
+    let showtime = pb::TicketShowtime {
+        showtime_id: facts.showtime_id.to_string(),
+        movie_title: facts.movie.value.title.clone(),
+        cinema: facts.auditorium.cinema.clone(),
+        auditorium: facts.auditorium.name.clone(),
+        start_time: Some(timestamp(facts.start_time)),
+        end_time: Some(timestamp(facts.end_time)),
+        time_zone: facts.auditorium.time_zone.name().to_owned(),
+    };
+    pb::Ticket {
+        ticket_id: ticket.ticket_id.to_string(),
+        number: ticket.number.to_string(),
+        purchase_id: ticket.purchase_id.to_string(),
+        reservation_id: ticket.reservation_id.to_string(),
+        payment_id: ticket.payment_id.to_string(),
+        showtime: Some(showtime),
+        seat: Some(seat(ticket.seat_name)),
+        ticket_type: ticket_type.map(|one| one.code.clone()).unwrap_or_default(),
+        price: Some(money(ticket.price)),
+        state: state.into(),
+        code: ticket.code.to_text(),
+        issue_time: Some(timestamp(ticket.issue_time)),
+        use_time: ticket.used.as_ref().map(|used| timestamp(used.time)),
+        use_device: ticket.used.as_ref().map(|used| used.device.clone()).unwrap_or_default(),
+    }
+}
+
+pub(crate) fn validated_ticket(Validated { ticket: found, why }: &Validated) -> pb::ValidateTicketResponse {
+    let flaw = |why: &WhyNot| match why {
+        WhyNot::NotGenuine => pb::TicketFlaw::NotGenuine,
+        WhyNot::WrongShowtime => pb::TicketFlaw::WrongShowtime,
+        WhyNot::Voided => pb::TicketFlaw::Voided,
+        WhyNot::Refunded => pb::TicketFlaw::Refunded,
+        WhyNot::Blocked => pb::TicketFlaw::Blocked,
+        WhyNot::TooEarly => pb::TicketFlaw::TooEarly,
+        WhyNot::TooLate => pb::TicketFlaw::TooLate,
+        WhyNot::Used => pb::TicketFlaw::Used,
+    };
+    pb::ValidateTicketResponse {
+        valid: why.is_empty(),
+        why: why.iter().map(|why| flaw(why).into()).collect(),
+        ticket: found.as_ref().map(ticket),
+    }
+}
+
+pub(crate) fn signing_key(key: &StoredKey) -> pb::SigningKey {
+    pb::SigningKey {
+        key_id: i32::from(key.key_id),
+        public_key: key.public_key.clone(),
+        create_time: Some(timestamp(key.create_time)),
+        retire_time: key.retire_time.map(timestamp),
+    }
+}

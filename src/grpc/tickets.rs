@@ -1,0 +1,107 @@
+//! `boxoffice.v1.Tickets`
+
+use tonic::{Request, Response, Status};
+
+use super::{convert, services::Service};
+use crate::pb::boxoffice::v1::{self as pb, tickets_server::Tickets};
+
+#[tonic::async_trait]
+impl Tickets for Service {
+    async fn get_ticket(
+        &self,
+        request: Request<pb::GetTicketRequest>,
+    ) -> Result<Response<pb::GetTicketResponse>, Status> {
+        self.read(
+            request,
+            |message| convert::ticket_ref(&message.ticket_id, &message.customer_id),
+            |app, origin, (id, customer)| async move { app.ticket(&origin, id, customer.as_ref()).await },
+            |view| pb::GetTicketResponse { ticket: Some(convert::ticket(&view)) },
+        )
+        .await
+    }
+
+    async fn get_ticket_by_number(
+        &self,
+        request: Request<pb::GetTicketByNumberRequest>,
+    ) -> Result<Response<pb::GetTicketByNumberResponse>, Status> {
+        self.read(
+            request,
+            |message| convert::ticket_number(&message),
+            |app, origin, number| async move { app.ticket_by_number(&origin, &number).await },
+            |view| pb::GetTicketByNumberResponse { ticket: Some(convert::ticket(&view)) },
+        )
+        .await
+    }
+
+    async fn list_tickets(
+        &self,
+        request: Request<pb::ListTicketsRequest>,
+    ) -> Result<Response<pb::ListTicketsResponse>, Status> {
+        self.read(
+            request,
+            convert::list_tickets,
+            |app, origin, (filter, page)| async move { app.tickets(&origin, &filter, &page).await },
+            |page| pb::ListTicketsResponse {
+                tickets: page.tickets.iter().map(convert::ticket).collect(),
+                next_page_token: page.next,
+            },
+        )
+        .await
+    }
+
+    async fn get_ticket_code(
+        &self,
+        request: Request<pb::GetTicketCodeRequest>,
+    ) -> Result<Response<pb::GetTicketCodeResponse>, Status> {
+        self.read(
+            request,
+            |message| convert::ticket_code(&message),
+            |app, origin, ((id, customer), format)| async move {
+                app.ticket_code(&origin, id, customer.as_ref(), format).await
+            },
+            |drawn| pb::GetTicketCodeResponse { data: drawn.data, content_type: drawn.content_type.to_owned() },
+        )
+        .await
+    }
+
+    async fn validate_ticket(
+        &self,
+        request: Request<pb::ValidateTicketRequest>,
+    ) -> Result<Response<pb::ValidateTicketResponse>, Status> {
+        self.read(
+            request,
+            convert::validate_ticket,
+            |app, origin, (shown, door, _device)| async move { app.validate_ticket(&origin, &shown, door).await },
+            |validated| convert::validated_ticket(&validated),
+        )
+        .await
+    }
+
+    async fn use_ticket(
+        &self,
+        request: Request<pb::UseTicketRequest>,
+    ) -> Result<Response<pb::UseTicketResponse>, Status> {
+        self.read(
+            request,
+            convert::use_ticket,
+            |app, origin, ((shown, door, device), nonce)| async move {
+                app.use_ticket(&origin, shown, door, (device, nonce)).await
+            },
+            |view| pb::UseTicketResponse { ticket: Some(convert::ticket(&view)), admitted: true },
+        )
+        .await
+    }
+
+    async fn list_signing_keys(
+        &self,
+        request: Request<pb::ListSigningKeysRequest>,
+    ) -> Result<Response<pb::ListSigningKeysResponse>, Status> {
+        self.read(
+            request,
+            |_| Ok(()),
+            |app, origin, ()| async move { Ok(app.signing_keys(&origin)) },
+            |keys| pb::ListSigningKeysResponse { keys: keys.iter().map(convert::signing_key).collect() },
+        )
+        .await
+    }
+}

@@ -1,0 +1,19 @@
+//! `signing_keys`: the keys that sign the codes of tickets. The last one that is not retired signs.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "signing_keys")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub key_id: i32,
+    /// Secret.
+    pub seed: Vec<u8>,
+    pub public_key: Vec<u8>,
+    pub create_time: ChronoDateTimeUtc,
+    /// From then on tickets of this key are refused. `None`: it is not retired.
+    pub retire_time: Option<ChronoDateTimeUtc>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
