@@ -120,6 +120,16 @@ async fn what_is_wrong_with_the_books_is_found(shop: WrongShop) {
             "the books have 0.00 EUR for its seats, and they cost 9.50 EUR",
         ),
         (
+            "UPDATE tickets SET state = 'unpaid' WHERE state = 'issued'".to_owned(),
+            "UPDATE tickets SET state = 'issued' WHERE state = 'unpaid'".to_owned(),
+            "has ended, and 1 of its tickets wait for the money",
+        ),
+        (
+            "UPDATE tickets SET seat = seat + 1 WHERE state = 'issued'".to_owned(),
+            "UPDATE tickets SET seat = seat - 1 WHERE state = 'issued'".to_owned(),
+            "1 seats are sold, and its 1 tickets are not those of these seats",
+        ),
+        (
             "UPDATE payments SET state = 'declined' WHERE state = 'completed'".to_owned(),
             "UPDATE payments SET state = 'completed' WHERE state = 'declined'".to_owned(),
             "is Declined, and has entries",

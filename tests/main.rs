@@ -94,6 +94,7 @@ mod sink_takeover;
 mod standby;
 mod stuck_purchases;
 mod stuck_refunds;
+mod ticket_codes;
 mod tickets;
 mod tidy;
 mod tills;

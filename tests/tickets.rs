@@ -37,17 +37,17 @@ in_both_shops!(
     invalid_requests_are_refused_for_every_flaw,
 );
 
-fn client(server: &Server) -> TicketsClient<Channel> {
+pub(crate) fn client(server: &Server) -> TicketsClient<Channel> {
     TicketsClient::new(server.channel())
 }
 
 /// A showtime whose doors are open.
-async fn open_doors(server: &Server) -> Showtime {
+pub(crate) async fn open_doors(server: &Server) -> Showtime {
     let soon = Clock::System.now().trunc_subsecs(0) + TimeDelta::minutes(30);
     showtime_with(server, &[("A", "ssssssss"), ("B", "ssssssss"), ("C", "ssssssss")], soon, |request| request).await
 }
 
-async fn bought(server: &Server, showtime: &Showtime, names: &str, token: &str) -> Purchase {
+pub(crate) async fn bought(server: &Server, showtime: &Showtime, names: &str, token: &str) -> Purchase {
     let begun = buy(server, of_seats(showtime, "ada", names, token)).await.expect("the seats are free");
     until_state(server, &begun, PurchaseState::Completed).await
 }
@@ -57,7 +57,7 @@ fn reservation(purchase: &Purchase) -> &Reservation {
 }
 
 /// The tickets of a purchase, in the order of their seats.
-async fn tickets(server: &Server, purchase_id: &str) -> Vec<Ticket> {
+pub(crate) async fn tickets(server: &Server, purchase_id: &str) -> Vec<Ticket> {
     let request = ListTicketsRequest { purchase_id: purchase_id.to_owned(), ..ListTicketsRequest::default() };
     let mut found = client(server).list_tickets(request).await.expect("a list").into_inner().tickets;
     found.sort_by_key(|ticket| (seat(ticket), instant(ticket.issue_time)));

@@ -5,12 +5,12 @@
 prints what the code says as JSON. The exit code is 0 if the code is valid and 1 if not. A code may start with a space and has other
 characters that shells read, so it is written in quotes. It needs Python 3.10 and the package `cryptography`.
 
-A valid code was issued by the box office for this showtime. That alone admits nobody. An offline door must still look in its door
-list (GetDoorList) for `random`, and refuse the code if
+A valid code was issued by the box office for this showtime. That alone admits nobody. An offline door must still look in its list
+of the tickets of the showtime (ListTickets) for the code, and refuse the code if
 - the ticket is not in the list: it is newer than the list, or was never sold;
 - its state is not valid: it was refunded, voided, or blocked;
-- it was reissued: then the list has the same seat with another `random`, and only that one is valid;
-- it was used before, at this door or, as far as the list knows, at another. Write each use down at once, and upload it later.
+- it was reissued: then the list has the same seat with another code, and only that one is valid;
+- it was used before, at this door or, as far as the list knows, at another. Write each use down at once.
 The code of a purchase (kind "PURCHASE") stands for those tickets of the purchase that are still unused.
 """
 

@@ -36,6 +36,8 @@ pub struct Audit {
     pub stuck: u64,
     /// Sales from before there were purchases that have none yet, up to [`MAX_COUNTED`].
     pub without_purchase: u64,
+    /// Sales that have no tickets yet, because they were made by a release without tickets.
+    pub without_tickets: u64,
     /// What the books have of each currency, by its code.
     pub sums: BTreeMap<&'static str, Sums>,
     /// The number of findings.
@@ -84,6 +86,7 @@ impl Audit {
                 if is_open(purchase.state) {
                     continue;
                 }
+                audit.without_tickets += u64::from(purchase.ticketed_seats.is_none() && !purchase.live_seats.is_empty());
                 purchase.payments.iter().for_each(|payment| audit.add(payment, start));
                 for finding in books::purchase(purchase) {
                     audit.find(&finding, report);

@@ -62,6 +62,12 @@ async fn checked(store: &Store, gateway: Option<&Gateway>) -> Result<u64, Failur
             audit.without_purchase
         ));
     }
+    if audit.without_tickets > 0 {
+        telemetry::print(&format!(
+            "{} sales from before there were tickets have none yet: the service makes them when it runs",
+            audit.without_tickets
+        ));
+    }
     for Sums { captured, refunded } in audit.sums.values() {
         telemetry::print(&format!("captured {captured}, refunded {refunded}"));
     }

@@ -15,13 +15,14 @@ use sea_orm::{
 use super::{
     deadline::bounded,
     dialect,
-    entities::{money_entry, payment, purchase, refund, reservation, showtime},
+    entities::{money_entry, payment, purchase, refund, reservation, showtime, ticket},
     errors::Error,
     handle::Store,
     rows::{
         purchase::{payment as read_payment, read_state},
         refund::refund as read_refund,
         reservation::ReservationRow,
+        ticket::ticket as read_ticket,
     },
     timing::outcome,
 };
@@ -31,12 +32,13 @@ use crate::{
         purchase::{Payment, PurchaseState},
         refund::{Refund, RefundState},
         reservation::{Reservation, State},
+        ticket::{Ticket, TicketState},
     },
     telemetry::metrics,
 };
 
 /// The statements of one snapshot, of which each may take the pool's timeout.
-const STATEMENTS: u32 = 5;
+const STATEMENTS: u32 = 6;
 
 /// A purchase with all that the books have of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +57,12 @@ pub struct AuditedPurchase {
     pub live_minor: i64,
     /// What the seats cost that were given up without giving their money back: the refund has failed, or has not ended.
     pub kept_minor: i64,
+    /// The seats that it still has, in their order.
+    pub live_seats: Vec<u16>,
+    /// The seats of its live tickets, in their order. `None`: it never had a ticket.
+    pub ticketed_seats: Option<Vec<u16>>,
+    /// How many of its live tickets are not issued although the money was taken.
+    pub unpaid_tickets: usize,
     /// The amounts without seats that are owed because seats were given up, and were not given back.
     pub owed_minor: i64,
 }
@@ -106,6 +114,7 @@ impl Store {
             let sales = sales(tx, backend, purchases.iter().map(|row| row.reservation_id)).await?;
             let refunds = refunds(tx, backend, payments.iter().map(|row| row.payment_id)).await?;
             let refunding = open(&refunds);
+            let tickets = tickets(tx, backend, purchases.iter().map(|row| row.purchase_id)).await?;
             let mut of_purchase: HashMap<_, Vec<_>> = HashMap::new();
             for row in payments {
                 of_purchase.entry(row.purchase_id).or_default().push(row);
@@ -123,6 +132,8 @@ impl Store {
                 let kept: Vec<_> = refunds.iter().filter(is_kept).collect();
                 let given_up = kept.iter().filter(|one| one.seats_are_given_up());
                 let owed = kept.iter().filter(|one| one.facts.owed);
+                let tickets = tickets.get(&row.purchase_id);
+                let live_tickets = || tickets.into_iter().flatten().filter(|ticket| ticket.is_live());
                 let live = sale.filter(|sale| matches!(sale.state(), State::Confirmed(_)));
                 Ok(AuditedPurchase {
                     purchase_id,
@@ -131,6 +142,9 @@ impl Store {
                     is_sold: live.is_some(),
                     was_sold: sale.is_some(),
                     live_minor: live.map_or(0, |sale| sale.remaining_total().minor),
+                    live_seats: sorted(live.into_iter().flat_map(|sale| sale.seats())),
+                    ticketed_seats: tickets.map(|_| sorted(live_tickets().map(|ticket| ticket.seat))),
+                    unpaid_tickets: live_tickets().filter(|ticket| ticket.state == TicketState::Unpaid).count(),
                     kept_minor: given_up.map(|one| one.facts.chosen.split.total()).sum(),
                     owed_minor: owed.map(|one| one.facts.chosen.amount.minor).sum(),
                 })
@@ -223,6 +237,26 @@ async fn sales(
         .into_model::<ReservationRow>();
     let rows = found.all(tx).await?.into_iter().filter_map(|row| Some((row.purchase_id?, row)));
     rows.map(|(id, row)| Ok((id, row.reservation()?))).collect()
+}
+
+/// The tickets of these purchases.
+async fn tickets(
+    tx: &DatabaseTransaction,
+    backend: DbBackend,
+    purchases: impl Iterator<Item = Uuid>,
+) -> Result<HashMap<Uuid, Vec<Ticket>>, Error> {
+    let query = ticket::Entity::find().filter(dialect::is_among(backend, ticket::Column::PurchaseId, purchases));
+    let mut tickets: HashMap<_, Vec<_>> = HashMap::new();
+    for row in query.all(tx).await? {
+        tickets.entry(row.purchase_id).or_default().push(read_ticket(row)?);
+    }
+    Ok(tickets)
+}
+
+fn sorted(seats: impl Iterator<Item = u16>) -> Vec<u16> {
+    let mut seats: Vec<_> = seats.collect();
+    seats.sort_unstable();
+    seats
 }
 
 /// The refunds of these payments.

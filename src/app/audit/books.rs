@@ -74,6 +74,7 @@ pub(super) fn purchase(purchase: &AuditedPurchase) -> Vec<String> {
         }
     }
     found.extend(differs_from_seats(purchase));
+    found.extend(tickets(purchase));
     let taken = purchase.payments.iter().filter(|one| was_taken(one.payment.state)).count();
     match purchase.state {
         PurchaseState::Completed if taken != 1 => {
@@ -83,6 +84,22 @@ pub(super) fn purchase(purchase: &AuditedPurchase) -> Vec<String> {
             found.push(format!("purchase {id} is compensated, and its seats are sold"));
         }
         _ => {}
+    }
+    found
+}
+
+/// What is wrong with the tickets of a purchase: each seat that is still sold has one, and no other seat.
+fn tickets(purchase: &AuditedPurchase) -> Vec<String> {
+    let (id, mut found) = (purchase.purchase_id, Vec::new());
+    // A sale from before there were tickets gets them from a task.
+    let Some(ticketed) = &purchase.ticketed_seats else { return found };
+    let (seats, tickets) = (purchase.live_seats.len(), ticketed.len());
+    if *ticketed != purchase.live_seats {
+        found.push(format!("purchase {id}: {seats} seats are sold, and its {tickets} tickets are not those of these seats"));
+    }
+    if purchase.unpaid_tickets > 0 {
+        let unpaid = purchase.unpaid_tickets;
+        found.push(format!("purchase {id} has ended, and {unpaid} of its tickets wait for the money"));
     }
     found
 }

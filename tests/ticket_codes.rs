@@ -1,0 +1,133 @@
+//! Others read the codes of tickets: scanners read their QR codes, and doors without a network check their signatures.
+
+use std::{fs, path::Path, process::Command};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use boxoffice::pb::boxoffice::v1::{CodeFormat, GetTicketCodeRequest, ListSigningKeysRequest, Ticket};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    harness::{
+        Server, Store,
+        clients::{installed, source},
+        request_id,
+        shop::Shop,
+        supervisor,
+    },
+    tickets::{bought, client, open_doors, tickets},
+};
+
+/// A shop with tickets that were just sold.
+async fn sold() -> (Shop, Vec<Ticket>) {
+    let shop = Shop::open(Store::Sqlite).await;
+    let showtime = open_doors(&shop.server).await;
+    let mut made = Vec::new();
+    for seats in ["A1 A2 A3 A4 A5 A6 A7 A8", "B1 B2 B3 B4 B5 B6 B7 B8", "C1 C2 C3 C4 C5 C6 C7 C8"] {
+        let purchase = bought(&shop.server, &showtime, seats, "tok_ok").await;
+        made.extend(tickets(&shop.server, &purchase.purchase_id).await);
+    }
+    (shop, made)
+}
+
+async fn png(server: &Server, ticket: &Ticket) -> Vec<u8> {
+    let (ticket_id, format) = (ticket.ticket_id.clone(), CodeFormat::Png.into());
+    let request = GetTicketCodeRequest { ticket_id, format, customer_id: String::new() };
+    client(server).get_ticket_code(request).await.expect("it is drawn").into_inner().data
+}
+
+#[tokio::test]
+async fn scanners_read_every_code_also_with_a_stain_on_it() {
+    let (shop, made) = sold().await;
+    let folder = supervisor::folder("codes-");
+    let mut reader = Command::new(&installed().python);
+    reader.arg(source("python/codes.py")).args(["--blots", "10"]);
+    for (at, ticket) in made.iter().enumerate() {
+        let image = folder.path().join(format!("{at}.png"));
+        fs::write(&image, png(&shop.server, ticket).await).expect("a file");
+        fs::write(image.with_extension("txt"), &ticket.code).expect("a file");
+        reader.arg(image);
+    }
+    let output = reader.output().expect("Python runs");
+    let printed = [output.stdout, output.stderr].concat();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&printed));
+}
+
+/// A code with one bit of this byte changed, as text.
+fn with_another_bit(code: &str, byte: usize) -> String {
+    const ALPHABET: &[u8; 45] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:";
+    let value = |byte: u8| ALPHABET.iter().position(|one| *one == byte).expect("it is base45");
+    let mut bytes: Vec<u8> = Vec::new();
+    for group in code.as_bytes().chunks(3) {
+        let number = group.iter().rev().fold(0, |number, byte| number * 45 + value(*byte));
+        bytes.extend(if group.len() == 3 { vec![(number / 256) as u8, (number % 256) as u8] } else { vec![number as u8] });
+    }
+    bytes[byte] ^= 1;
+    let digits = |group: &[u8]| {
+        let number = group.iter().fold(0, |number, byte| number * 256 + usize::from(*byte));
+        let digits = [number % 45, number / 45 % 45, number / 2_025];
+        digits.into_iter().take(group.len() + 1).map(|digit| char::from(ALPHABET[digit])).collect::<String>()
+    };
+    bytes.chunks(2).map(digits).collect()
+}
+
+/// Checks codes with one of the verifiers, which is run for each, and with the keys of the service.
+async fn accepts_what_is_genuine_and_nothing_else(verifier: impl Fn() -> Command) {
+    let (shop, made) = sold().await;
+    let keys = client(&shop.server).list_signing_keys(ListSigningKeysRequest {}).await.expect("a list").into_inner().keys;
+    let keys = keys.iter().map(|key| json!({"keyId": key.key_id, "publicKey": BASE64_STANDARD.encode(&key.public_key)}));
+    let folder = supervisor::folder("keys-");
+    let file = folder.path().join("keys.json");
+    fs::write(&file, json!({"keys": keys.collect::<Vec<_>>()}).to_string()).expect("a file");
+    let showtime_id = made[0].showtime.as_ref().expect("a ticket has its showtime").showtime_id.clone();
+    let check = |code: &str, showtime_id: &str| {
+        let output = verifier().arg("--keys").arg(&file).args(["--showtime", showtime_id, "--", code]).output();
+        let output = output.expect("the verifier runs");
+        let said: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        assert_eq!(said["valid"], output.status.success(), "{said}");
+        said["valid"] == true
+    };
+    for ticket in &made[..3] {
+        assert!(check(&ticket.code, &showtime_id), "{ticket:#?}");
+        assert!(!check(&ticket.code, &request_id()), "it is for another showtime");
+    }
+    // The version, the key, the random bytes, the showtime, the seat, and the signature.
+    for byte in [0, 2, 3, 10, 11, 26, 28, 29, 92] {
+        assert!(!check(&with_another_bit(&made[0].code, byte), &showtime_id), "byte {byte}");
+    }
+    assert!(!check(&made[0].code[..139], &showtime_id));
+}
+
+#[tokio::test]
+async fn the_verifier_in_python_accepts_what_is_genuine_and_nothing_else() {
+    let verifier = || {
+        let mut command = Command::new(&installed().python);
+        command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/verify/verify.py"));
+        command
+    };
+    accepts_what_is_genuine_and_nothing_else(verifier).await;
+}
+
+#[tokio::test]
+async fn the_verifier_in_typescript_accepts_what_is_genuine_and_nothing_else() {
+    let folder = supervisor::folder("verifier-");
+    let module = compiled(&folder);
+    let verifier = || {
+        let mut command = Command::new("node");
+        command.arg(&module);
+        command
+    };
+    accepts_what_is_genuine_and_nothing_else(verifier).await;
+}
+
+/// Compiles the verifier in TypeScript.
+fn compiled(folder: &TempDir) -> std::path::PathBuf {
+    let mut compiler = Command::new(installed().program("tsc"));
+    compiler.arg("--project").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/verify"));
+    let output = compiler.arg("--outDir").arg(folder.path()).output().expect("the compiler runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let module = folder.path().join("verify.mjs");
+    fs::rename(folder.path().join("verify.js"), &module).expect("a module");
+    module
+}
