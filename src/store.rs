@@ -45,6 +45,7 @@ mod purchase_writes;
 mod purchases;
 mod reader;
 mod recovery;
+mod refund_writes;
 mod refunds;
 mod request_key;
 mod requests;
@@ -80,9 +81,10 @@ pub use payments::{StoredPayment, TimedCursor};
 pub use pools::{Database, Options, PLANNING, Permit};
 pub use purchase_writes::{PurchaseWrite, insert_purchase, update_purchase};
 pub use purchases::{DuePurchase, PurchaseFilter, StoredPurchase};
-pub use refunds::{
-    RefundStart, RefundVersion, RefundWrite, StoredRefund, exclude_refunds, give_up_first, settle_refund, start_refunds,
+pub use refund_writes::{
+    RefundStart, RefundVersion, RefundWrite, exclude_refunds, give_up_first, settle_refund, start_refunds,
 };
+pub use refunds::StoredRefund;
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;
 pub use reservations::{ReservationAt, ReservationCursor};
