@@ -45,6 +45,7 @@ mod purchase_writes;
 mod purchases;
 mod reader;
 mod recovery;
+mod refund_writes;
 mod refunds;
 mod request_key;
 mod requests;
@@ -62,6 +63,7 @@ mod sinks;
 mod stuck_purchases;
 mod stuck_refunds;
 mod sweep;
+mod ticket_writes;
 mod tickets;
 mod timing;
 mod transactions;
@@ -82,9 +84,10 @@ pub use payments::{StoredPayment, TimedCursor};
 pub use pools::{Database, Options, PLANNING, Permit};
 pub use purchase_writes::{PurchaseWrite, insert_purchase, update_purchase};
 pub use purchases::{DuePurchase, PurchaseFilter, StoredPurchase};
-pub use refunds::{
-    RefundStart, RefundVersion, RefundWrite, StoredRefund, exclude_refunds, give_up_first, settle_refund, start_refunds,
+pub use refund_writes::{
+    RefundStart, RefundVersion, RefundWrite, exclude_refunds, give_up_first, settle_refund, start_refunds,
 };
+pub use refunds::StoredRefund;
 pub use request_key::RequestKey;
 pub use requests::SAMPLE_CALLER;
 pub use reservations::{ReservationAt, ReservationCursor};
@@ -95,4 +98,5 @@ pub use showtimes::{Cursor, Schedule, ShowtimeScheduled};
 pub use signing_keys::StoredKey;
 pub use sinks::{ABANDONED, Letters, Progress, Sink};
 pub use stuck_purchases::{StuckWrite, settle_purchase};
-pub use tickets::{TicketFilter, block_tickets, insert_tickets, issue_if_completed, void_all_tickets, void_tickets};
+pub use ticket_writes::{insert_tickets, issue_if_completed, reissue_tickets, void_all_tickets, void_tickets};
+pub use tickets::{TicketFilter, UnticketedPage};

@@ -16,7 +16,7 @@ use crate::harness::{
 };
 
 /// Fields without a rule of their own. A new field needs a rule or an entry here.
-const WITHOUT_RULE: [&str; 37] = [
+const WITHOUT_RULE: [&str; 38] = [
     "CancelShowtimeRequest.force",
     "ConfirmReservationRequest.late",
     "ConfirmReservationRequest.tender",
@@ -50,6 +50,7 @@ const WITHOUT_RULE: [&str; 37] = [
     "RefundPaymentRequest.amount.currency_code",
     "RefundPaymentRequest.amount.nanos",
     "RefundPaymentRequest.amount.units",
+    "RefundPaymentRequest.force",
     "ReserveSeatsRequest.accessible",
     "ReserveSeatsRequest.from_block",
     "ReserveSeatsRequest.validate_only",

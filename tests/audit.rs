@@ -91,14 +91,9 @@ async fn purchases_that_are_stuck_are_counted_and_not_judged(shop: WrongShop) {
     assert!(printed.contains("0 completed, 0 compensated; not judged: 1 running, 1 stuck"), "{printed}");
 }
 
-async fn what_is_wrong_with_the_books_is_found(shop: WrongShop) {
-    shop.sell().await;
-    shop.server.stop().await;
-    assert_eq!(shop.audit().await.0, Some(0));
-    // Each change is undone by the statement after it.
-    let completed = "(SELECT purchase_id FROM purchases WHERE state = 'completed' ORDER BY purchase_id LIMIT 1)";
-    let reservation = format!("(SELECT reservation_id FROM purchases WHERE purchase_id = {completed})");
-    for (change, undo, finding) in [
+/// Changes of the database, each with the one that undoes it and what the audit says in between.
+fn changes(completed: &str, reservation: &str) -> Vec<(String, String, &'static str)> {
+    vec![
         (
             "UPDATE money_entries SET minor = minor + 1 WHERE account = 'sales'".to_owned(),
             "UPDATE money_entries SET minor = minor - 1 WHERE account = 'sales'".to_owned(),
@@ -152,7 +147,17 @@ async fn what_is_wrong_with_the_books_is_found(shop: WrongShop) {
                 .to_owned(),
             "is completed with 0 payments that took money, not with one",
         ),
-    ] {
+    ]
+}
+
+async fn what_is_wrong_with_the_books_is_found(shop: WrongShop) {
+    shop.sell().await;
+    shop.server.stop().await;
+    assert_eq!(shop.audit().await.0, Some(0));
+    // Each change is undone by the statement after it.
+    let completed = "(SELECT purchase_id FROM purchases WHERE state = 'completed' ORDER BY purchase_id LIMIT 1)";
+    let reservation = format!("(SELECT reservation_id FROM purchases WHERE purchase_id = {completed})");
+    for (change, undo, finding) in changes(completed, &reservation) {
         shop.sql(&change).await;
         shop.assert_finds(finding).await;
         shop.sql(&undo).await;

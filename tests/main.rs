@@ -53,6 +53,7 @@ mod observability;
 mod open_files;
 mod outages;
 mod overlap;
+mod owed_refunds;
 mod paying;
 mod planted_deliveries;
 mod planted_payments;

@@ -20,7 +20,7 @@ const PURCHASES: usize = 10_000;
 /// Purchases on `SQLite`, where one instance does everything.
 const PURCHASES_ON_SQLITE: usize = 400;
 /// Customers at once. Most of the time they wait: for a slow gateway, or for a lease to end.
-const CALLERS: usize = 256;
+const CALLERS: usize = 128;
 const CALLERS_ON_SQLITE: usize = 16;
 
 /// A setup with a gateway from which answers are not waited for long, and payments that must be decided soon.

@@ -3,13 +3,13 @@
 //! The plans are of the very statements that the service sends. On Postgres the service asks for generic plans, so these are
 //! checked too, and the database's own counters show what the running service did.
 
+mod purchases;
 mod rows;
 
 use boxoffice::{
     domain::{
-        ids::{AuditoriumId, PaymentId, PurchaseId, RefundId, RequestId, ReservationId, ShowtimeId},
+        ids::{AuditoriumId, ReservationId, ShowtimeId},
         movie::MovieId,
-        purchase::PurchaseState,
         reservation::{self, CustomerId, Phase},
         showtime::{self, Filter},
     },
@@ -17,7 +17,7 @@ use boxoffice::{
         CancelShowtimeRequest, ConfirmReservationRequest, GetAuditoriumRequest, GetShowtimeRequest,
         ListAuditoriumsRequest, ListReservationsRequest, ListShowtimesRequest, ReserveSeatsRequest, Showtime,
     },
-    store::{Cursor, PLANNING, PurchaseFilter, ReservationCursor, statements},
+    store::{Cursor, PLANNING, ReservationCursor, statements},
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbBackend, Statement};
@@ -91,7 +91,7 @@ fn queries(backend: DbBackend) -> Vec<(String, Statement)> {
     found.extend(by_id(backend));
     found.extend(feed(backend));
     found.extend(reservation_lists(backend));
-    found.extend(purchase_lists(backend));
+    found.extend(purchases::purchase_lists(backend));
     found
 }
 
@@ -152,65 +152,6 @@ fn reservation_lists(backend: DbBackend) -> Vec<(String, Statement)> {
             }
         }
     }
-    found
-}
-
-/// Lists of purchases and payments, and purchases that are due.
-fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
-    let customer = CustomerId::parse("customer 7").expect("a name");
-    let (customer_id, showtime_id) = (Some(customer.clone()), Some(ShowtimeId(id(FIRST + 7))));
-    let all = PurchaseFilter::default();
-    let open = vec![PurchaseState::Running, PurchaseState::AwaitingCustomer];
-    let filters = [
-        ("everything", all.clone()),
-        ("customer", PurchaseFilter { customer_id: customer_id.clone(), ..all.clone() }),
-        ("showtime", PurchaseFilter { showtime_id, ..all.clone() }),
-        ("stuck", PurchaseFilter { states: vec![PurchaseState::Stuck], ..all.clone() }),
-        ("open", PurchaseFilter { states: open.clone(), ..all.clone() }),
-        ("all of them", PurchaseFilter { customer_id, showtime_id, states: open }),
-    ];
-    let later = (beginning() + TimeDelta::hours(6), id(9));
-    let mut found = vec![
-        ("due purchases".to_owned(), statements::due_purchases(backend, beginning(), 256)),
-        ("due refunds".to_owned(), statements::due_refunds(backend, beginning(), 64)),
-        ("refunds of payments".to_owned(), statements::refunds_of(backend, &[PaymentId(id(7)), PaymentId(id(8))])),
-        ("refund of a request".to_owned(), statements::refund_of_request(backend, RequestId(id(7)), "")),
-        ("refunded payments".to_owned(), statements::refunded_payments(backend, ShowtimeId(id(FIRST + 7)))),
-    ];
-    found.push(("stuck purchases".to_owned(), statements::stuck_purchases(backend, 1_000)));
-    found.push(("refund notes".to_owned(), statements::refund_notes(backend, RefundId(id(7)), 20)));
-    found.push(("purchase notes".to_owned(), statements::purchase_notes(backend, PurchaseId(id(7)), 20)));
-    for (page, purchase, payment) in [("first", None, None), ("later", Some(PurchaseId(id(7))), Some(PaymentId(id(7))))]
-    {
-        let name = format!("purchases for an audit, {page} page");
-        found.push((name, statements::audited_purchases(backend, purchase, 200)));
-        let name = format!("entries for an audit, {page} page");
-        found.push((name, statements::audited_entries(backend, payment, 200)));
-    }
-    for (page, after) in [("first", None), ("later", Some(later))] {
-        found.push((format!("stuck refunds, {page} page"), statements::stuck_refunds(backend, after, 51)));
-        for (name, filter) in &filters {
-            let statement = statements::purchases(backend, filter, after, 51);
-            found.push((format!("purchases by {name}, {page} page"), statement));
-        }
-        for (name, of) in [
-            ("everything", (None, None)),
-            ("customer", (Some(&customer), None)),
-            ("purchase", (None, Some(PurchaseId(id(7))))),
-        ] {
-            let statement = statements::payments(backend, of, after, 51);
-            found.push((format!("payments by {name}, {page} page"), statement));
-        }
-    }
-    let of_page: Vec<_> = (0..50).map(|number| ReservationId(id(FIRST + number))).collect();
-    let statement = statements::reservations_of(backend, &of_page, beginning());
-    found.push(("reservations of a page of purchases".to_owned(), statement));
-    let today = beginning().date_naive();
-    let named = |name: &str, statement| (name.to_owned(), statement);
-    found.push(named("sales without a purchase", statements::sales_without_purchase(backend, None, 200)));
-    found.push(named("those of a showtime", statements::sales_without_purchase(backend, showtime_id, 200)));
-    found.push(named("taken at a till", statements::taken_at_till(backend, "till 17", today)));
-    found.push(named("paid out at a till", statements::paid_out_at_till(backend, "till 17", today)));
     found
 }
 

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use crate::harness::{
     Server, Store, assert_not_found, assert_refused, assert_violates, eventually,
     money::minor,
-    purchases::{books, buy, of_seats, receipt, until_state},
+    purchases::{books, buy, of_seats, receipt},
     refusals::reason,
     request_id,
     requests::{euros, money},
@@ -29,9 +29,6 @@ in_both_shops!(
     what_was_not_paid_is_not_given_back,
     seats_that_are_released_are_refunded,
     seats_that_are_released_while_their_refund_is_pending_are_refunded_once,
-    a_refund_of_several_seats_is_not_overtaken_in_part,
-    seats_are_released_when_nothing_is_left_to_give_back,
-    what_is_owed_for_seats_that_were_given_up_before_their_refund_failed_is_not_forgotten,
     a_cancelled_showtime_refunds_every_sale,
     a_refund_outlives_an_outage_of_the_gateway,
     invalid_requests_are_refused_for_every_flaw,
@@ -43,7 +40,7 @@ pub(crate) async fn bought(shop: &Shop, customer: &str, names: &str, token: &str
     buy(&shop.server, of_seats(&showtime, customer, names, token)).await.expect("the seats are free")
 }
 
-fn reservation(purchase: &Purchase) -> &Reservation {
+pub(crate) fn reservation(purchase: &Purchase) -> &Reservation {
     purchase.reservation.as_ref().expect("a purchase has its reservation")
 }
 
@@ -61,7 +58,7 @@ pub(crate) fn of_these(purchase: &Purchase, names: &str) -> RefundPaymentRequest
     RefundPaymentRequest { seats: seats(names), ..all(purchase) }
 }
 
-fn cents(purchase: &Purchase, minor: i64) -> RefundPaymentRequest {
+pub(crate) fn cents(purchase: &Purchase, minor: i64) -> RefundPaymentRequest {
     let amount = Some(euros(minor / 100, i32::try_from(minor % 100).expect("it is small") * 10_000_000));
     RefundPaymentRequest { amount, ..all(purchase) }
 }
@@ -74,7 +71,7 @@ pub(crate) async fn refund(server: &Server, request: RefundPaymentRequest) -> Re
     Ok((payment, refund))
 }
 
-async fn payment(server: &Server, purchase: &Purchase) -> Payment {
+pub(crate) async fn payment(server: &Server, purchase: &Purchase) -> Payment {
     let payment_id = all(purchase).payment_id;
     let request = GetPaymentRequest { payment_id, customer_id: String::new() };
     let answer = PaymentsClient::new(server.channel()).get_payment(request).await.expect("the payment exists");
@@ -91,7 +88,7 @@ pub(crate) async fn until_ended(server: &Server, purchase: &Purchase, count: usi
     .await
 }
 
-fn total(purchase: &Purchase) -> i64 {
+pub(crate) fn total(purchase: &Purchase) -> i64 {
     minor(purchase.total.as_ref())
 }
 
@@ -285,63 +282,6 @@ async fn seats_that_are_released_while_their_refund_is_pending_are_refunded_once
     let after = until_ended(&shop.server, &bought, 2).await;
     assert_eq!((after.state(), &after.refunded_amount), (PaymentState::Refunded, &bought.total));
     shop.assert_books(&[]).await;
-}
-
-async fn a_refund_of_several_seats_is_not_overtaken_in_part(shop: Shop) {
-    let bought = bought(&shop, "ada", "A1 A2 A3", "tok_ok").await;
-    shop.gateway.pause().await;
-    refund(&shop.server, of_these(&bought, "A1 A2")).await.expect("it was paid");
-    for names in ["A1", "A2 A3"] {
-        let status =
-            release(&shop.server, reservation(&bought), names).await.expect_err("A1 and A2 are refunded together");
-        assert_refused(&status, Code::FailedPrecondition, "REFUND_PENDING");
-    }
-    release(&shop.server, reservation(&bought), "A1 A2 A3").await.expect("all are sold");
-    let begun = payment(&shop.server, &bought).await;
-    let of: Vec<_> = begun.refunds.iter().map(|refund| names(&refund.seats)).collect();
-    assert_eq!(of, ["A1 A2", "A3"]);
-    shop.gateway.resume();
-    let after = until_ended(&shop.server, &bought, 2).await;
-    assert_eq!((after.state(), &after.refunded_amount), (PaymentState::Refunded, &bought.total));
-    shop.assert_books(&[]).await;
-}
-
-async fn seats_are_released_when_nothing_is_left_to_give_back(shop: Shop) {
-    let bought = bought(&shop, "ada", "A1 A2", "tok_ok").await;
-    let whole = total(&bought);
-    refund(&shop.server, cents(&bought, whole)).await.expect("it was paid");
-    until_ended(&shop.server, &bought, 1).await;
-    release(&shop.server, reservation(&bought), "A1").await.expect("it is sold");
-    let after = until_ended(&shop.server, &bought, 1).await;
-    assert_eq!((after.state(), minor(after.refunded_amount.as_ref())), (PaymentState::Refunded, whole));
-    let kept = get(&shop.server, reservation(&bought)).await.expect("it is found");
-    assert_eq!((names(&kept.seats), kept.state()), ("A2".to_owned(), ReservationState::Confirmed));
-    shop.assert_audit().await;
-}
-
-async fn what_is_owed_for_seats_that_were_given_up_before_their_refund_failed_is_not_forgotten(shop: Shop) {
-    let showtime = showtime(&shop.server).await;
-    let mut sales = Vec::new();
-    for (customer, names) in [("ada", "A1 A2"), ("bob", "B1 B2"), ("cid", "C1 C2")] {
-        let bought = buy(&shop.server, of_seats(&showtime, customer, names, "tok_refund_fails")).await;
-        sales.push(until_state(&shop.server, &bought.expect("they are free"), PurchaseState::Completed).await);
-    }
-    shop.gateway.pause().await;
-    for (sale, seat) in sales.iter().zip(["A1", "B1"]) {
-        refund(&shop.server, of_these(sale, seat)).await.expect("it was paid");
-    }
-    // Nothing is left of it for the seats that are given up later.
-    refund(&shop.server, cents(&sales[2], total(&sales[2]))).await.expect("it was paid");
-    release(&shop.server, reservation(&sales[0]), "A1").await.expect("it is sold");
-    let showtime_id = showtime.showtime_id.clone();
-    let cancel = CancelShowtimeRequest { showtime_id, force: true, ..CancelShowtimeRequest::default() };
-    shop.server.showtimes().cancel_showtime(cancel).await.expect("it is forced");
-    shop.gateway.resume();
-    for (sale, count) in sales.iter().zip([2, 2, 1]) {
-        let after = until_ended(&shop.server, sale, count).await;
-        assert!(after.refunds.iter().all(|refund| refund.state() == RefundState::Stuck), "{after:#?}");
-    }
-    shop.assert_audit().await;
 }
 
 async fn a_cancelled_showtime_refunds_every_sale(shop: Shop) {

@@ -3,7 +3,7 @@
 use std::{fs, path::Path, process::Command};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use boxoffice::pb::boxoffice::v1::{CodeFormat, GetTicketCodeRequest, ListSigningKeysRequest, Ticket};
+use boxoffice::pb::boxoffice::v1::{CodeFormat, GetTicketCodeRequest, ListSigningKeysRequest, PurchaseState, Ticket};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -11,11 +11,12 @@ use crate::{
     harness::{
         Server, Store,
         clients::{installed, source},
+        purchases::{buy, of_seats, until_state},
         request_id,
         shop::Shop,
         supervisor,
     },
-    tickets::{bought, client, open_doors, tickets},
+    tickets::{client, open_doors, tickets},
 };
 
 /// A shop with tickets that were just sold.
@@ -23,8 +24,11 @@ async fn sold() -> (Shop, Vec<Ticket>) {
     let shop = Shop::open(Store::Sqlite).await;
     let showtime = open_doors(&shop.server).await;
     let mut made = Vec::new();
-    for seats in ["A1 A2 A3 A4 A5 A6 A7 A8", "B1 B2 B3 B4 B5 B6 B7 B8", "C1 C2 C3 C4 C5 C6 C7 C8"] {
-        let purchase = bought(&shop.server, &showtime, seats, "tok_ok").await;
+    for (customer, seats) in
+        [("ada", "A1 A2 A3 A4 A5 A6 A7 A8"), ("bob", "B1 B2 B3 B4 B5 B6 B7 B8"), ("cid", "C1 C2 C3 C4 C5 C6 C7 C8")]
+    {
+        let begun = buy(&shop.server, of_seats(&showtime, customer, seats, "tok_ok")).await.expect("they are free");
+        let purchase = until_state(&shop.server, &begun, PurchaseState::Completed).await;
         made.extend(tickets(&shop.server, &purchase.purchase_id).await);
     }
     (shop, made)
@@ -60,7 +64,11 @@ fn with_another_bit(code: &str, byte: usize) -> String {
     let mut bytes: Vec<u8> = Vec::new();
     for group in code.as_bytes().chunks(3) {
         let number = group.iter().rev().fold(0, |number, byte| number * 45 + value(*byte));
-        bytes.extend(if group.len() == 3 { vec![(number / 256) as u8, (number % 256) as u8] } else { vec![number as u8] });
+        bytes.extend(if group.len() == 3 {
+            vec![(number / 256) as u8, (number % 256) as u8]
+        } else {
+            vec![number as u8]
+        });
     }
     bytes[byte] ^= 1;
     let digits = |group: &[u8]| {
@@ -74,14 +82,16 @@ fn with_another_bit(code: &str, byte: usize) -> String {
 /// Checks codes with one of the verifiers, which is run for each, and with the keys of the service.
 async fn accepts_what_is_genuine_and_nothing_else(verifier: impl Fn() -> Command) {
     let (shop, made) = sold().await;
-    let keys = client(&shop.server).list_signing_keys(ListSigningKeysRequest {}).await.expect("a list").into_inner().keys;
-    let keys = keys.iter().map(|key| json!({"keyId": key.key_id, "publicKey": BASE64_STANDARD.encode(&key.public_key)}));
+    let keys =
+        client(&shop.server).list_signing_keys(ListSigningKeysRequest {}).await.expect("a list").into_inner().keys;
+    let keys =
+        keys.iter().map(|key| json!({"keyId": key.key_id, "publicKey": BASE64_STANDARD.encode(&key.public_key)}));
     let folder = supervisor::folder("keys-");
     let file = folder.path().join("keys.json");
     fs::write(&file, json!({"keys": keys.collect::<Vec<_>>()}).to_string()).expect("a file");
     let showtime_id = made[0].showtime.as_ref().expect("a ticket has its showtime").showtime_id.clone();
     let check = |code: &str, showtime_id: &str| {
-        let output = verifier().arg("--keys").arg(&file).args(["--showtime", showtime_id, "--", code]).output();
+        let output = verifier().arg("--keys").arg(&file).args(["--showtime", showtime_id, code]).output();
         let output = output.expect("the verifier runs");
         let said: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
@@ -127,7 +137,6 @@ fn compiled(folder: &TempDir) -> std::path::PathBuf {
     compiler.arg("--project").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/verify"));
     let output = compiler.arg("--outDir").arg(folder.path()).output().expect("the compiler runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    let module = folder.path().join("verify.mjs");
-    fs::rename(folder.path().join("verify.js"), &module).expect("a module");
-    module
+    fs::write(folder.path().join("package.json"), json!({"type": "module"}).to_string()).expect("a file");
+    folder.path().join("verify.js")
 }

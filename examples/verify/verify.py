@@ -78,9 +78,9 @@ def key_bytes(text):
 
 
 def read_keys(path):
-    """Reads the JSON form of ListSigningKeysResponse."""
+    """Reads the JSON form of ListSigningKeysResponse. Codes of retired keys are refused."""
     with open(path, encoding="utf-8") as file:
-        return {key.get("keyId", 0): key["publicKey"] for key in json.load(file)["keys"]}
+        return {key.get("keyId", 0): key["publicKey"] for key in json.load(file)["keys"] if "retireTime" not in key}
 
 
 def main():

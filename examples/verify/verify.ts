@@ -81,8 +81,9 @@ function keyBytes(text: string): Uint8Array<ArrayBuffer> {
 
 // Reads the JSON form of ListSigningKeysResponse.
 export function readKeys(json: string): Record<number, string> {
-  const { keys } = JSON.parse(json) as { keys: { keyId?: number; publicKey: string }[] };
-  return Object.fromEntries(keys.map(({ keyId, publicKey }) => [keyId ?? 0, publicKey]));
+  const { keys } = JSON.parse(json) as { keys: { keyId?: number; publicKey: string; retireTime?: string }[] };
+  // Codes of retired keys are refused.
+  return Object.fromEntries(keys.filter(({ retireTime }) => retireTime === undefined).map(({ keyId, publicKey }) => [keyId ?? 0, publicKey]));
 }
 
 // What the command line uses of Node. The rest needs no types but those of the web.

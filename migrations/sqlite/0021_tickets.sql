@@ -24,7 +24,7 @@ CREATE TABLE tickets (
 ) STRICT;
 CREATE UNIQUE INDEX tickets_by_number ON tickets (number);
 CREATE INDEX tickets_by_seat ON tickets (showtime_id, seat);
-CREATE INDEX tickets_by_purchase ON tickets (purchase_id);
+CREATE INDEX tickets_by_purchase ON tickets (purchase_id, issue_time, ticket_id);
 CREATE INDEX tickets_by_customer ON tickets (customer_id, issue_time, ticket_id);
 CREATE INDEX tickets_by_use ON tickets (use_device, use_nonce) WHERE use_nonce IS NOT NULL;
 

@@ -86,7 +86,8 @@ impl Audit {
                 if is_open(purchase.state) {
                     continue;
                 }
-                audit.without_tickets += u64::from(purchase.ticketed_seats.is_none() && !purchase.live_seats.is_empty());
+                audit.without_tickets +=
+                    u64::from(purchase.ticketed_seats.is_none() && !purchase.live_seats.is_empty());
                 purchase.payments.iter().for_each(|payment| audit.add(payment, start));
                 for finding in books::purchase(purchase) {
                     audit.find(&finding, report);

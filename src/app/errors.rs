@@ -5,15 +5,15 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
-use super::tickets::TicketView;
 use crate::{
     domain::{
         ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId},
+        number::TicketNumber,
         purchase::PurchaseState,
         refund::RefundRefusal,
         seating::{Refusal, ShowtimePlan},
         showtime::Showtime,
-        ticket::{NotACode, WhyNot},
+        ticket::{NotACode, TicketUse, WhyNot},
         violations::Violations,
     },
     reports, store, upstream,
@@ -96,8 +96,10 @@ pub enum ReportsRefusal {
 pub struct TicketRefusal {
     /// The reasons, the most important first.
     pub why: Vec<WhyNot>,
-    /// The ticket. `None`: there is none.
-    pub ticket: Option<Box<TicketView>>,
+    /// The number of the ticket. `None`: there is none.
+    pub number: Option<TicketNumber>,
+    /// By whom it was used, if it was.
+    pub used: Option<TicketUse>,
 }
 
 /// Why something is not done with a purchase.

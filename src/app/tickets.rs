@@ -27,9 +27,13 @@ use crate::{
         reservation::{CustomerId, Reservation, ReservedSeat, State},
         seating::{Change, Command, ShowtimePlan},
         ticket::{Admission, CodeKind, Ticket, TicketCode, TicketState, TicketUse, WhyNot},
+        violations::Violations,
     },
     ledger::CompanionMaker,
-    store::{Companion, StoredKey, TicketFilter, insert_tickets, issue_if_completed, void_all_tickets, void_tickets},
+    store::{
+        Companion, StoredKey, TicketFilter, insert_tickets, issue_if_completed, reissue_tickets, void_all_tickets,
+        void_tickets,
+    },
     tickets::{QrError, SigningKey, Symbol},
 };
 
@@ -204,17 +208,20 @@ impl App {
         loop {
             let found = self.find_shown(shown).await?;
             let Validated { ticket, why } = self.judge(found, door, by.time).await?;
-            let Some(view) = ticket else { return Err(Error::Ticket(TicketRefusal { why, ticket: None })) };
+            let Some(view) = ticket else {
+                return Err(Error::Ticket(TicketRefusal { why, number: None, used: None }));
+            };
             // A device that repeats its use gets the same answer, unless the ticket was voided since then.
             if why == [WhyNot::Used] && is_same(view.ticket.used.as_ref()) {
                 return Ok(view);
             }
             if !why.is_empty() {
-                return Err(Error::Ticket(TicketRefusal { why, ticket: Some(Box::new(view)) }));
+                let Ticket { number, used, .. } = view.ticket;
+                return Err(Error::Ticket(TicketRefusal { why, number: Some(number), used }));
             }
             let used = self.0.store.tickets_used(&by.device, &by.nonce).await?;
             if used.iter().any(|other| other.ticket_id != view.ticket.ticket_id) {
-                return Err(Error::RequestReused);
+                return Err(Violations::one("nonce", "was used by this device for another ticket").into());
             }
             if self.0.store.use_ticket(view.ticket.ticket_id, &by).await? {
                 let ticket = Ticket { state: TicketState::Used, used: Some(by), ..view.ticket };
@@ -224,31 +231,31 @@ impl App {
         }
     }
 
-    /// The ticket that is shown, and whether its code is the one that is stored.
-    async fn find_shown(&self, shown: &Shown) -> Result<Option<(Ticket, bool)>, Error> {
+    /// The ticket that is shown, and whether its key is accepted. A code must be the one that is stored, to the last bit.
+    async fn find_shown(&self, shown: &Shown) -> Result<Option<(bool, Ticket)>, Error> {
         match shown {
-            Shown::Number(number) => Ok(self.0.store.ticket_by_number(number).await?.map(|ticket| (ticket, true))),
+            Shown::Number(number) => {
+                let found = self.0.store.ticket_by_number(number).await?;
+                Ok(found.map(|ticket| (self.0.keys.accepts(ticket.code.key_id()), ticket)))
+            }
             Shown::Code(text) => {
                 let code = TicketCode::parse(text).map_err(|flaw| Error::no_code(&flaw))?;
                 let Some(seat) = code.seat() else { return Ok(None) };
                 let found = self.0.store.tickets_at(ShowtimeId(code.showtime()), seat).await?;
                 let found = found.into_iter().find(|ticket| ticket.code == code);
-                Ok(found.map(|ticket| {
-                    let is_accepted = self.0.keys.accepts(ticket.code.key_id());
-                    (ticket, is_accepted)
-                }))
+                Ok(found.map(|ticket| (self.0.keys.accepts(ticket.code.key_id()), ticket)))
             }
         }
     }
 
     async fn judge(
         &self,
-        found: Option<(Ticket, bool)>,
+        found: Option<(bool, Ticket)>,
         door: ShowtimeId,
         now: DateTime<Utc>,
     ) -> Result<Validated, Error> {
         let plan = self.0.store.plan(door).await?.ok_or_else(|| Error::no_showtime(door))?;
-        let Some((ticket, is_accepted)) = found else {
+        let Some((is_accepted, ticket)) = found else {
             return Ok(Validated { ticket: None, why: vec![WhyNot::NotGenuine] });
         };
         let (start, end) = (plan.facts.start_time, plan.facts.end_time);
@@ -309,12 +316,11 @@ fn rows(plan: &ShowtimePlan, changes: &[Change], (clock, keys): (&Clock, &Keys),
                 rows.extend(insert_tickets(&of_sale(plan, sold, (clock, &key), now)));
             }
             Change::Released { reservation, seats, .. } => {
-                rows.push(void_tickets(showtime_id, reservation.reservation_id, seats, &[]));
+                rows.push(void_tickets(showtime_id, reservation.reservation_id, seats));
             }
             Change::Exchanged { reservation, before } if matches!(reservation.state(), State::Confirmed(_)) => {
-                let new = of_sale(plan, reservation, (clock, &key), now);
-                rows.push(void_tickets(showtime_id, reservation.reservation_id, before, &new));
-                rows.extend(insert_tickets(&new));
+                rows.push(void_tickets(showtime_id, reservation.reservation_id, before));
+                rows.push(reissue_tickets(&of_sale(plan, reservation, (clock, &key), now)));
                 rows.extend(reservation.purchase_id().map(issue_if_completed));
             }
             _ => {}

@@ -129,7 +129,7 @@ fn of_refund(refusal: &RefundRefusal) -> Status {
 }
 
 /// The status of a ticket that does not admit its holder.
-fn of_ticket(TicketRefusal { why, ticket }: &TicketRefusal) -> Status {
+fn of_ticket(TicketRefusal { why, number, used }: &TicketRefusal) -> Status {
     let (reason, message) = match why.first() {
         Some(WhyNot::WrongShowtime) => ("TICKET_WRONG_SHOWTIME", "the ticket is for another showtime"),
         Some(WhyNot::Voided) => ("TICKET_VOIDED", "the seat of the ticket was given up or exchanged"),
@@ -142,13 +142,9 @@ fn of_ticket(TicketRefusal { why, ticket }: &TicketRefusal) -> Status {
         Some(WhyNot::Used) => ("TICKET_USED", "the ticket was used before"),
         Some(WhyNot::NotGenuine) | None => ("TICKET_NOT_GENUINE", "this is the code of no ticket"),
     };
-    let mut about = Vec::new();
-    if let Some(view) = ticket {
-        about.push(("number", view.ticket.number.to_string()));
-        if let Some(used) = &view.ticket.used {
-            about.push(("use_time", rfc3339(used.time)));
-            about.push(("use_device", used.device.clone()));
-        }
+    let mut about: Vec<_> = number.iter().map(|number| ("number", number.to_string())).collect();
+    if let Some(used) = used {
+        about.extend([("use_time", rfc3339(used.time)), ("use_device", used.device.clone())]);
     }
     Status::with_error_details(Code::FailedPrecondition, message, error_info(reason, about))
 }

@@ -142,7 +142,7 @@ impl Store {
                     is_sold: live.is_some(),
                     was_sold: sale.is_some(),
                     live_minor: live.map_or(0, |sale| sale.remaining_total().minor),
-                    live_seats: sorted(live.into_iter().flat_map(|sale| sale.seats())),
+                    live_seats: sorted(live.into_iter().flat_map(Reservation::seats)),
                     ticketed_seats: tickets.map(|_| sorted(live_tickets().map(|ticket| ticket.seat))),
                     unpaid_tickets: live_tickets().filter(|ticket| ticket.state == TicketState::Unpaid).count(),
                     kept_minor: given_up.map(|one| one.facts.chosen.split.total()).sum(),

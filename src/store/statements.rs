@@ -13,9 +13,11 @@ use super::{
     sales, sales_at_tills, seat_maps,
     showtimes::{self, Cursor},
     stuck_purchases, stuck_refunds, sweep,
+    tickets::{self, TicketFilter},
 };
 use crate::domain::{
     ids::{AuditoriumId, PaymentId, PurchaseId, RefundId, RequestId, ReservationId, ShowtimeId},
+    number::TicketNumber,
     reservation::{self, CustomerId},
     showtime::Filter,
 };
@@ -217,6 +219,36 @@ pub fn refund_notes(backend: DbBackend, id: RefundId, limit: u64) -> Statement {
 #[must_use]
 pub fn stuck_refunds(backend: DbBackend, after: Option<TimedCursor>, limit: u64) -> Statement {
     stuck_refunds::stuck_refunds(after, limit).build(backend)
+}
+
+/// The ticket with a number.
+#[must_use]
+pub fn ticket_by_number(backend: DbBackend, number: &TicketNumber) -> Statement {
+    tickets::by_number(number).build(backend)
+}
+
+/// The tickets of a seat.
+#[must_use]
+pub fn tickets_at(backend: DbBackend, showtime_id: ShowtimeId, seat: u16) -> Statement {
+    tickets::at_seat(showtime_id, seat).build(backend)
+}
+
+/// What a device has used under a name.
+#[must_use]
+pub fn tickets_used(backend: DbBackend, device: &str, nonce: &str) -> Statement {
+    tickets::used_by(device, nonce).build(backend)
+}
+
+/// A page of tickets.
+#[must_use]
+pub fn tickets(backend: DbBackend, filter: &TicketFilter, after: Option<TimedCursor>, limit: u64) -> Statement {
+    tickets::tickets(backend, filter, after, limit).build(backend)
+}
+
+/// A page of completed purchases with their reservations.
+#[must_use]
+pub fn completed_purchases(backend: DbBackend, after: Option<PurchaseId>, limit: u64) -> Statement {
+    tickets::completed_purchases(after, limit).build(backend)
 }
 
 /// A page of purchases, for an audit.

@@ -1,36 +1,22 @@
 //! Refunds that are stuck, and the notes that are kept of what operators did with them.
 
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _, Select, Set, sea_query::Expr,
+    ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select,
+    sea_query::Expr,
 };
 
 use super::{
     entities::{refund, refund_note},
     errors::Error,
     handle::Store,
-    ledger::Companion,
     payments::TimedCursor,
-    rows::refund::{note as read_note, note_action_name, refund as read, state_name},
+    rows::refund::{note as read_note, refund as read, state_name},
     timing::read_named,
 };
 use crate::domain::{
     ids::RefundId,
     refund::{Refund, RefundNote, RefundState},
 };
-
-/// The row of what an operator did with a refund.
-pub(super) fn insert_note(refund_id: RefundId, note: &RefundNote) -> Companion {
-    let row = refund_note::ActiveModel {
-        refund_id: Set(refund_id.0),
-        note_id: Set(note.note_id),
-        create_time: Set(note.time),
-        caller: Set(note.caller.clone()),
-        action: Set(note_action_name(note.action).to_owned()),
-        note: Set(note.text.clone()),
-    };
-    Companion::insert(refund_note::Entity::insert(row).into_query(), 1)
-}
 
 impl Store {
     /// A page of the refunds that are stuck, the newest first.

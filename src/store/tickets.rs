@@ -1,13 +1,11 @@
-//! Tickets: how they are issued, blocked and voided with the changes of their seats, and how they are found and used.
+//! Tickets: how they are found and used.
 
 use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait as _, DbBackend, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _, Select, UpdateMany,
-    prelude::Uuid,
-    sea_query::{CaseStatement, Expr},
+    QueryTrait as _, Select, prelude::Uuid, sea_query::Expr,
 };
 
 use super::{
@@ -17,18 +15,17 @@ use super::{
     handle::Store,
     ledger::Companion,
     payments::TimedCursor,
-    purchase_rows::Row,
     rows::{
         purchase::state_name as purchase_state_name,
-        ticket::{row, state_name, ticket as read},
+        ticket::{state_name, ticket as read},
     },
+    ticket_writes::{insert_tickets, issue_if_completed},
     timing::read_named,
 };
 use crate::domain::{
     ids::{PurchaseId, ReservationId, ShowtimeId, TicketId},
     number::TicketNumber,
     purchase::PurchaseState,
-    refund::Refund,
     reservation::{CustomerId, Reservation},
     ticket::{Ticket, TicketState, TicketUse},
 };
@@ -42,114 +39,6 @@ pub struct TicketFilter {
     pub purchase_id: Option<PurchaseId>,
     /// Only those for this showtime.
     pub showtime_id: Option<ShowtimeId>,
-}
-
-/// The rows of new tickets. `None`: there are none.
-#[must_use]
-pub fn insert_tickets(tickets: &[Ticket]) -> Option<Companion> {
-    let rows = tickets.iter().map(row).collect();
-    (!tickets.is_empty()).then(|| Companion::row(Row::NewTickets(rows)))
-}
-
-/// Voids the tickets of seats that a reservation gives up, but not these, which are new.
-#[must_use]
-pub fn void_tickets(
-    showtime_id: ShowtimeId,
-    reservation_id: ReservationId,
-    seats: &[u16],
-    new: &[Ticket],
-) -> Companion {
-    let void = to_void(showtime_id)
-        .filter(ticket::Column::ReservationId.eq(reservation_id.0))
-        .filter(ticket::Column::Seat.is_in(seats.iter().map(|seat| i32::from(*seat))));
-    let new = new.iter().map(|ticket| ticket.ticket_id.0);
-    let void = if new.len() == 0 { void } else { void.filter(ticket::Column::TicketId.is_not_in(new)) };
-    Companion::update_any(void.into_query())
-}
-
-/// Issues the tickets of a purchase if its money was taken. It comes after a row that excludes the write of that.
-#[must_use]
-pub fn issue_if_completed(purchase_id: PurchaseId) -> Companion {
-    let completed = purchase::Entity::find()
-        .select_only()
-        .column(purchase::Column::PurchaseId)
-        .filter(purchase::Column::PurchaseId.eq(purchase_id.0))
-        .filter(purchase::Column::State.eq(purchase_state_name(PurchaseState::Completed)));
-    let issue = ticket::Entity::update_many()
-        .filter(ticket::Column::PurchaseId.in_subquery(completed.into_query()))
-        .filter(ticket::Column::State.eq(state_name(TicketState::Unpaid)))
-        .col_expr(ticket::Column::State, Expr::value(state_name(TicketState::Issued)));
-    Companion::update_any(issue.into_query())
-}
-
-/// Voids all tickets of a showtime.
-#[must_use]
-pub fn void_all_tickets(showtime_id: ShowtimeId) -> Companion {
-    Companion::update_any(to_void(showtime_id).into_query())
-}
-
-fn to_void(showtime_id: ShowtimeId) -> UpdateMany<ticket::Entity> {
-    let voided = state_name(TicketState::Voided);
-    ticket::Entity::update_many()
-        .filter(ticket::Column::ShowtimeId.eq(showtime_id.0))
-        .filter(ticket::Column::State.is_not_in([voided, state_name(TicketState::Refunded)]))
-        .col_expr(ticket::Column::State, Expr::value(voided))
-}
-
-/// The tickets that a refund names.
-fn of_refund(refund: &Refund) -> UpdateMany<ticket::Entity> {
-    let facts = &refund.facts;
-    let seats = facts.chosen.seats.iter().map(|seat| {
-        Expr::col(ticket::Column::SeatRow)
-            .eq(seat.row.as_str())
-            .and(Expr::col(ticket::Column::SeatNumber).eq(seat.number))
-    });
-    let seats = seats.reduce(|one, other| one.or(other)).unwrap_or_else(|| Expr::value(false));
-    ticket::Entity::update_many()
-        .filter(ticket::Column::ShowtimeId.eq(facts.showtime_id.0))
-        .filter(ticket::Column::ReservationId.eq(facts.reservation_id.0))
-        .filter(seats)
-}
-
-/// What a refund that begins or ends does to the tickets of its seats. `None`: nothing.
-pub(super) fn tickets_of_refund(refund: &Refund) -> Option<Companion> {
-    use crate::domain::refund::RefundState::{Done, Failed, Pending, Stuck};
-    if refund.facts.chosen.seats.is_empty() {
-        return None;
-    }
-    let name = state_name;
-    let of_state = |states: &[TicketState]| {
-        of_refund(refund).filter(ticket::Column::State.is_in(states.iter().map(|state| name(*state))))
-    };
-    let update = match refund.state() {
-        Done => {
-            let given_up = of_state(&[TicketState::Blocked, TicketState::Voided]);
-            given_up.col_expr(ticket::Column::State, Expr::value(name(TicketState::Refunded)))
-        }
-        // One that was used before it was blocked is used again.
-        Failed => {
-            let restored = CaseStatement::new()
-                .case(Expr::col(ticket::Column::UseTime).is_null(), name(TicketState::Issued))
-                .finally(name(TicketState::Used));
-            of_state(&[TicketState::Blocked]).col_expr(ticket::Column::State, restored.into())
-        }
-        Pending | Stuck => return None,
-    };
-    Some(Companion::update_any(update.into_query()))
-}
-
-/// Blocks the tickets of the seats that a refund gives up when it is done. They must be as many as the seats: one that was used meanwhile
-/// is only blocked by force.
-#[must_use]
-pub fn block_tickets(refund: &Refund, force: bool) -> Option<Companion> {
-    if !refund.facts.releases {
-        return None;
-    }
-    let blockable: &[_] = if force { &["issued", "used"] } else { &["issued"] };
-    let block = of_refund(refund)
-        .filter(ticket::Column::State.is_in(blockable.iter().copied()))
-        .col_expr(ticket::Column::State, Expr::value(state_name(TicketState::Blocked)));
-    Some(Companion::update(block.into_query(), refund.facts.chosen.seats.len() as u64))
 }
 
 impl Store {
@@ -228,6 +117,8 @@ impl Store {
 pub struct UnticketedPage {
     /// The reservations of those that have no tickets.
     pub reservations: Vec<ReservationId>,
+    /// Those whose tickets still wait for the money.
+    pub unpaid: Vec<PurchaseId>,
     /// The last purchase of the page. `None`: no other follows.
     pub next: Option<PurchaseId>,
 }
@@ -245,18 +136,29 @@ impl Store {
             let ids = page.iter().map(|(purchase, _)| *purchase);
             let ticketed = ticket::Entity::find()
                 .select_only()
-                .column(ticket::Column::PurchaseId)
+                .columns([ticket::Column::PurchaseId, ticket::Column::State])
                 .distinct()
                 .filter(dialect::is_among(pooled.backend(), ticket::Column::PurchaseId, ids))
-                .into_tuple::<Uuid>();
-            let ticketed: HashSet<_> = pooled.read(ticketed.all(pooled.connection)).await?.into_iter().collect();
+                .into_tuple::<(Uuid, String)>();
+            let found = pooled.read(ticketed.all(pooled.connection)).await?;
+            let unpaid = found.iter().filter(|(_, state)| state == state_name(TicketState::Unpaid));
+            let unpaid = unpaid.map(|(purchase, _)| PurchaseId(*purchase)).collect();
+            let ticketed: HashSet<_> = found.iter().map(|(purchase, _)| *purchase).collect();
             let without = page.iter().filter(|(purchase, _)| !ticketed.contains(purchase));
             let reservations = without.map(|(_, reservation)| ReservationId(*reservation)).collect();
             let is_full = page.len() as u64 == limit;
             let next = page.last().filter(|_| is_full).map(|(purchase, _)| PurchaseId(*purchase));
-            Ok(UnticketedPage { reservations, next })
+            Ok(UnticketedPage { reservations, unpaid, next })
         })
         .await
+    }
+
+    /// Issues the tickets of a purchase whose money was taken by an instance of a release without tickets.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn issue_paid_tickets(&self, purchase_id: PurchaseId) -> Result<bool, Error> {
+        self.write_rows("issue_tickets", &[issue_if_completed(purchase_id)]).await
     }
 
     /// Writes the tickets of a sale that has none. Returns whether they were written: the sale is as it was read.

@@ -46,7 +46,7 @@ const TOKENS: [(&str, usize); 12] = [
     ("tok_nobody_knows", 1),
 ];
 /// How long everything that is under way may take to end: a lease, the time of a payment, and the pauses after failures.
-const SETTLES_WITHIN: Duration = Duration::from_secs(90);
+const SETTLES_WITHIN: Duration = Duration::from_mins(3);
 
 /// Instances of the service, and the customers who call them.
 pub(crate) struct Shoppers {

@@ -66,6 +66,7 @@ pub(super) async fn with_many_rows(store: Store) -> (World, String) {
         &*purchases(store),
         PAYMENTS,
         &*refunds(store),
+        &*tickets(store),
         NOTES,
         REFUND_NOTES,
         ENTRIES,
@@ -109,6 +110,18 @@ const NOTES: &str = "INSERT INTO purchase_notes (purchase_id, note_id, create_ti
 /// Makes a note of each refund.
 const REFUND_NOTES: &str = "INSERT INTO refund_notes (refund_id, note_id, create_time, caller, action, note) \
      SELECT refund_id, refund_id, create_time, '', 'resumed', 'a note' FROM refunds";
+
+/// Makes a ticket of each reservation, of which one in ten was used.
+fn tickets(store: Store) -> String {
+    let no_bytes = no_bytes(store);
+    format!(
+        "INSERT INTO tickets (ticket_id, number, purchase_id, payment_id, reservation_id, showtime_id, customer_id, seat, \
+         seat_row, seat_number, ticket_type, currency, price_minor, code, issue_time, state, use_time, use_device, use_nonce) \
+         SELECT purchase_id, number, purchase_id, purchase_id, reservation_id, showtime_id, customer_id, 7, 'A', 8, 0, 'EUR', 950, \
+         {no_bytes}, create_time, 'issued', CASE WHEN number LIKE '%0' THEN create_time END, \
+         CASE WHEN number LIKE '%0' THEN 'door 7' END, CASE WHEN number LIKE '%0' THEN number END FROM purchases"
+    )
+}
 
 /// Makes a purchase for each reservation, of which one in a hundred is due, every second one is running, and one in a thousand
 /// is stuck.

@@ -19,7 +19,7 @@ struct Room {
 
 const GRPC: [&str; 6] = ["tonic", "tonic_health", "tonic_prost", "tonic_reflection", "tonic_types", "tonic_web"];
 
-const ROOMS: [Room; 19] = [
+const ROOMS: [Room; 20] = [
     Room {
         name: "domain",
         may_name: &[],
@@ -65,8 +65,14 @@ const ROOMS: [Room; 19] = [
         crates: Crates::Not(&["axum", "redis"]),
     },
     Room {
+        name: "tickets",
+        may_name: &["domain"],
+        crates: Crates::Only(&["png", "qrcode", "ring", "thiserror", "uuid"]),
+    },
+    Room {
         name: "app",
         may_name: &[
+            "tickets",
             "domain",
             "store",
             "ledger",

@@ -95,7 +95,9 @@ fn tickets(purchase: &AuditedPurchase) -> Vec<String> {
     let Some(ticketed) = &purchase.ticketed_seats else { return found };
     let (seats, tickets) = (purchase.live_seats.len(), ticketed.len());
     if *ticketed != purchase.live_seats {
-        found.push(format!("purchase {id}: {seats} seats are sold, and its {tickets} tickets are not those of these seats"));
+        found.push(format!(
+            "purchase {id}: {seats} seats are sold, and its {tickets} tickets are not those of these seats"
+        ));
     }
     if purchase.unpaid_tickets > 0 {
         let unpaid = purchase.unpaid_tickets;

@@ -53,6 +53,9 @@ impl App {
                 Err(error) => return Err(error),
             }
         }
+        for purchase_id in page.unpaid {
+            self.0.store.issue_paid_tickets(purchase_id).await?;
+        }
         Ok(page.next)
     }
 

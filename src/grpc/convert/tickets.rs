@@ -91,7 +91,11 @@ fn shown(code: String, number: &str) -> Result<Shown, Violations> {
             let number = violations.take("number", TicketNumber::parse(number));
             finish(violations, number.map(Shown::Number))
         }
-        _ => Err(Violations::one("code", "either code or number is required")),
+        _ => {
+            let mut violations = Violations::one("code", "either code or number is required");
+            violations.add("number", "either code or number is required");
+            Err(violations)
+        }
     }
 }
 

@@ -1,16 +1,18 @@
 //! Tests of QR codes. `tests/clients/python/codes.py` reads them with a scanner's library.
 
-use std::time::Instant;
-
 use qrcode::{Color, QrCode};
+use uuid::Uuid;
 
 use super::*;
+use crate::domain::ticket::{CodeKind, TicketCode};
 
 /// A text of 140 characters that are not alike.
 fn text(seed: u64) -> String {
-    let random = (0..47_u64).map(|at| (seed * 47 + at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-    let bytes: Vec<_> = random.flat_map(|bytes| [bytes[0], bytes[1]]).take(93).collect();
-    base45::encode(&bytes)
+    let random = |at: u64| (seed * 12 + at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+    let signature = std::array::from_fn(|at| random(at as u64 / 8)[at % 8]);
+    TicketCode::unsigned(CodeKind::Seat(7), 1, random(9), Uuid::from_u64_pair(seed, 10))
+        .with_signature(signature)
+        .to_text()
 }
 
 #[test]
@@ -114,23 +116,4 @@ fn the_half_blocks_of_the_text_are_the_modules() {
             assert_eq!(half, expected, "{x}, {row}");
         }
     }
-}
-
-/// `cargo test --release -- --ignored --nocapture speed` prints how many are drawn in a second on one core.
-#[test]
-#[ignore = "it measures, and a debug build says nothing"]
-fn speed() {
-    let texts: Vec<_> = (0..2_000).map(text).collect();
-    let measure = |what: &str, draw: &dyn Fn(&str) -> usize| {
-        let start = Instant::now();
-        let bytes: usize = texts.iter().map(|text| draw(text)).sum();
-        let (micros, count) = (start.elapsed().as_micros(), texts.len());
-        println!("{what}: {} per second, {} bytes each", count as u128 * 1_000_000 / micros, bytes / count);
-    };
-    let symbol = |text: &str| Symbol::of(text).expect("a QR code");
-    measure("modules", &|text| usize::from(symbol(text).is_dark(0, 0)));
-    measure("SVG", &|text| symbol(text).svg().len());
-    measure("PNG, 8 pixels", &|text| symbol(text).png(8).expect("a PNG").len());
-    measure("PNG, 3 pixels", &|text| symbol(text).png(3).expect("a PNG").len());
-    measure("text", &|text| symbol(text).text().len());
 }

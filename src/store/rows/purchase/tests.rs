@@ -137,7 +137,7 @@ fn rows(written: &Purchase) -> (purchase::Model, Vec<payment::Model>) {
     let facts = &written.facts;
     let row = purchase::Model {
         purchase_id: facts.purchase_id.0,
-        number: facts.number.to_string(),
+        number: facts.number.as_str().to_owned(),
         customer_id: facts.customer_id.to_string(),
         showtime_id: facts.showtime_id.0,
         reservation_id: facts.reservation_id.0,

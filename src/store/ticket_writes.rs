@@ -1,0 +1,131 @@
+//! How tickets are written: issued, blocked and voided with the changes of their seats.
+
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, ExprTrait, QueryFilter as _, QuerySelect as _,
+    QueryTrait as _, UpdateMany,
+    sea_query::{CaseStatement, Expr},
+};
+
+use super::{
+    entities::{purchase, ticket},
+    ledger::Companion,
+    purchase_rows::Row,
+    rows::{
+        purchase::state_name as purchase_state_name,
+        ticket::{row, state_name},
+    },
+};
+use crate::domain::{
+    ids::{PurchaseId, ReservationId, ShowtimeId},
+    purchase::PurchaseState,
+    refund::Refund,
+    ticket::{Ticket, TicketState},
+};
+
+/// The rows of new tickets. `None`: there are none.
+#[must_use]
+pub fn insert_tickets(tickets: &[Ticket]) -> Option<Companion> {
+    let rows = tickets.iter().map(row).collect();
+    (!tickets.is_empty()).then(|| Companion::row(Row::NewTickets(rows)))
+}
+
+/// The row of tickets that take the place of others. Unlike those of a sale they are written in their turn: after the others were voided.
+#[must_use]
+pub fn reissue_tickets(tickets: &[Ticket]) -> Companion {
+    let rows = tickets.iter().map(|ticket| ticket::ActiveModel::from(row(ticket)).reset_all());
+    Companion::insert(ticket::Entity::insert_many(rows).into_query(), tickets.len() as u64)
+}
+
+/// Voids the tickets of seats that a reservation gives up.
+#[must_use]
+pub fn void_tickets(showtime_id: ShowtimeId, reservation_id: ReservationId, seats: &[u16]) -> Companion {
+    let void = to_void(showtime_id)
+        .filter(ticket::Column::ReservationId.eq(reservation_id.0))
+        .filter(ticket::Column::Seat.is_in(seats.iter().map(|seat| i32::from(*seat))));
+    Companion::update_any(void.into_query())
+}
+
+/// Issues the tickets of a purchase if its money was taken. It comes after a row that excludes the write of that.
+#[must_use]
+pub fn issue_if_completed(purchase_id: PurchaseId) -> Companion {
+    let completed = purchase::Entity::find()
+        .select_only()
+        .column(purchase::Column::PurchaseId)
+        .filter(purchase::Column::PurchaseId.eq(purchase_id.0))
+        .filter(purchase::Column::State.eq(purchase_state_name(PurchaseState::Completed)));
+    let issue = ticket::Entity::update_many()
+        .filter(ticket::Column::PurchaseId.in_subquery(completed.into_query()))
+        .filter(ticket::Column::State.eq(state_name(TicketState::Unpaid)))
+        .col_expr(ticket::Column::State, Expr::value(state_name(TicketState::Issued)));
+    Companion::update_any(issue.into_query())
+}
+
+/// Voids all tickets of a showtime.
+#[must_use]
+pub fn void_all_tickets(showtime_id: ShowtimeId) -> Companion {
+    Companion::update_any(to_void(showtime_id).into_query())
+}
+
+fn to_void(showtime_id: ShowtimeId) -> UpdateMany<ticket::Entity> {
+    let voided = state_name(TicketState::Voided);
+    ticket::Entity::update_many()
+        .filter(ticket::Column::ShowtimeId.eq(showtime_id.0))
+        .filter(ticket::Column::State.is_not_in([voided, state_name(TicketState::Refunded)]))
+        .col_expr(ticket::Column::State, Expr::value(voided))
+}
+
+/// The tickets that a refund names.
+fn of_refund(refund: &Refund) -> UpdateMany<ticket::Entity> {
+    let facts = &refund.facts;
+    let seats = facts.chosen.seats.iter().map(|seat| {
+        Expr::col(ticket::Column::SeatRow)
+            .eq(seat.row.as_str())
+            .and(Expr::col(ticket::Column::SeatNumber).eq(seat.number))
+    });
+    let seats = seats.reduce(ExprTrait::or).unwrap_or_else(|| Expr::value(false));
+    ticket::Entity::update_many()
+        .filter(ticket::Column::ShowtimeId.eq(facts.showtime_id.0))
+        .filter(ticket::Column::ReservationId.eq(facts.reservation_id.0))
+        .filter(seats)
+}
+
+/// What a refund that begins or ends does to the tickets of its seats. `None`: nothing.
+pub(super) fn tickets_of_refund(refund: &Refund) -> Option<Companion> {
+    use crate::domain::refund::RefundState::{Done, Failed, Pending, Stuck};
+    if refund.facts.chosen.seats.is_empty() {
+        return None;
+    }
+    let name = state_name;
+    let of_state = |states: &[TicketState]| {
+        of_refund(refund).filter(ticket::Column::State.is_in(states.iter().map(|state| name(*state))))
+    };
+    let update = match refund.state() {
+        Done => {
+            let given_up = of_state(&[TicketState::Blocked, TicketState::Voided]);
+            given_up.col_expr(ticket::Column::State, Expr::value(name(TicketState::Refunded)))
+        }
+        // One that was used before it was blocked is used again.
+        Failed => {
+            let restored = CaseStatement::new()
+                .case(Expr::col(ticket::Column::UseTime).is_null(), name(TicketState::Issued))
+                .finally(name(TicketState::Used));
+            of_state(&[TicketState::Blocked]).col_expr(ticket::Column::State, restored.into())
+        }
+        Pending | Stuck => return None,
+    };
+    Some(Companion::update_any(update.into_query()))
+}
+
+/// Blocks the tickets of the seats that a refund gives up when it is done. They must be as many as the seats: one that was used meanwhile
+/// is only blocked by force.
+#[must_use]
+pub(super) fn block_tickets(refund: &Refund, force: bool) -> Option<Companion> {
+    if !refund.facts.releases {
+        return None;
+    }
+    let blockable: &[_] = if force { &["issued", "used"] } else { &["issued"] };
+    let block = of_refund(refund)
+        .filter(ticket::Column::State.is_in(blockable.iter().copied()))
+        .col_expr(ticket::Column::State, Expr::value(state_name(TicketState::Blocked)));
+    Some(Companion::update(block.into_query(), refund.facts.chosen.seats.len() as u64))
+}
