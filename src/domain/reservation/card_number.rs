@@ -50,7 +50,7 @@ pub fn contains_card_number(text: &str) -> bool {
 ///
 /// The number is written without separators, or in groups of four (the last may be shorter) with one space or one hyphen
 /// between them; American Express numbers also in groups of 4, 6 and 5, Diners Club numbers in groups of 4, 6 and 4. A part
-/// of a longer run of digits is not a number by itself.
+/// of a longer run of digits is not a number by itself, nor are groups that end at a letter.
 pub(super) fn card_scheme(text: &str) -> Option<&'static str> {
     let bytes = text.as_bytes();
     let runs: Vec<_> = digit_runs(bytes).collect();
@@ -80,7 +80,9 @@ fn grouped(text: &[u8], runs: &[Range<usize>], separator: u8) -> Option<&'static
         }
         digits.extend_from_slice(&text[run.clone()]);
         sizes.push(run.len());
-        if let Some(found) = scheme(&digits).filter(|_| is_grouping(&sizes)) {
+        // The groups of a UUID may look like those of a card, up to the first letter.
+        let is_cut_off = text.get(run.end).is_some_and(u8::is_ascii_alphabetic);
+        if let Some(found) = scheme(&digits).filter(|_| is_grouping(&sizes) && !is_cut_off) {
             return Some(found);
         }
     }

@@ -77,6 +77,12 @@ fn random(digits: u32, count: usize) -> impl ExactSizeIterator<Item = u64> {
 }
 
 #[test]
+fn a_uuid_is_not_taken_for_a_card_number() {
+    assert_eq!(card_scheme("3682-7530-8538-31"), Some("Diners Club"));
+    assert_eq!(card_scheme("01a22d3f-3682-7530-8538-31cda79b1774"), None);
+}
+
+#[test]
 fn few_transaction_ids_made_of_digits_are_refused() {
     let most = [(12, 0), (13, 0), (14, 5_000), (15, 7_500), (16, 31_000), (17, 9_000), (18, 9_000), (19, 19_500)];
     for (digits, most) in most {
