@@ -1,6 +1,9 @@
 //! What is owed for seats that are given up while a refund is open, whatever becomes of that refund.
 
-use boxoffice::pb::boxoffice::v1::{CancelShowtimeRequest, PaymentState, PurchaseState, RefundState, ReservationState};
+use boxoffice::pb::boxoffice::v1::{
+    CancelShowtimeRequest, PaymentState, PurchaseState, RefundOutcome, RefundState, ReservationState,
+    SettleRefundRequest,
+};
 use tonic::Code;
 
 use crate::{
@@ -12,13 +15,14 @@ use crate::{
         shop::Shop,
         staff::release,
     },
-    refunds::{bought, cents, of_these, payment, refund, reservation, total, until_ended},
+    refunds::{all, bought, cents, of_these, payment, refund, reservation, total, until_ended},
 };
 
 in_both_shops!(
     a_refund_of_several_seats_is_not_overtaken_in_part,
     seats_are_released_when_nothing_is_left_to_give_back,
     what_is_owed_for_seats_that_were_given_up_before_their_refund_failed_is_not_forgotten,
+    what_was_not_given_back_for_a_cancelled_showtime_is_refunded_later,
 );
 
 async fn a_refund_of_several_seats_is_not_overtaken_in_part(shop: Shop) {
@@ -75,5 +79,24 @@ async fn what_is_owed_for_seats_that_were_given_up_before_their_refund_failed_is
         let after = until_ended(&shop.server, sale, count).await;
         assert!(after.refunds.iter().all(|refund| refund.state() == RefundState::Stuck), "{after:#?}");
     }
+    shop.assert_audit().await;
+}
+
+async fn what_was_not_given_back_for_a_cancelled_showtime_is_refunded_later(shop: Shop) {
+    let (server, showtime) = (&shop.server, showtime(&shop.server).await);
+    let begun = buy(server, of_seats(&showtime, "ada", "A1 A2", "tok_refund_fails")).await.expect("they are free");
+    let bought = until_state(server, &begun, PurchaseState::Completed).await;
+    let showtime_id = showtime.showtime_id.clone();
+    let cancel = CancelShowtimeRequest { showtime_id, force: true, ..CancelShowtimeRequest::default() };
+    server.showtimes().cancel_showtime(cancel).await.expect("it is forced");
+    let stuck = until_ended(server, &bought, 1).await.refunds.remove(0);
+    assert_eq!(stuck.state(), RefundState::Stuck);
+    let (refund_id, note) = (stuck.refund_id, "they do not give it back".to_owned());
+    let settle = SettleRefundRequest { refund_id, outcome: RefundOutcome::Failed.into(), note, till: String::new() };
+    server.operations().settle_refund(settle).await.expect("it is stuck");
+    // The seats are given up already, so the money is owed, and the gateway refuses it again.
+    refund(server, all(&bought)).await.expect("all is left");
+    let after = until_ended(server, &bought, 2).await;
+    assert_eq!(after.refunds[1].state(), RefundState::Stuck);
     shop.assert_audit().await;
 }

@@ -15,7 +15,7 @@ use crate::{
         ids::{PaymentId, PurchaseId, RefundId},
         purchase::AtTill,
         refund::{Refund, RefundFacts, RefundRefusal, RefundWish, choose},
-        reservation::Reservation,
+        reservation::{Reservation, State},
         seat_index::SeatName,
         seating::{Change, Command},
         ticket::TicketState,
@@ -169,14 +169,17 @@ impl App {
                 }
                 refusal => Error::Refund(refusal),
             })?;
-        self.check_tickets((stored.purchase_id, &reservation), &chosen.seats, new.force).await?;
+        if matches!(reservation.state(), State::Confirmed(_)) {
+            self.check_tickets((stored.purchase_id, &reservation), &chosen.seats, new.force).await?;
+        }
         let facts = RefundFacts {
             refund_id: RefundId(self.0.clock.new_id()),
             payment_id: id,
             purchase_id: stored.purchase_id,
             reservation_id: stored.reservation_id,
             showtime_id: reservation.showtime_id,
-            releases: !chosen.seats.is_empty(),
+            // A showtime that was cancelled has given all seats up.
+            releases: !chosen.seats.is_empty() && matches!(reservation.state(), State::Confirmed(_)),
             owed: false,
             chosen,
             till,

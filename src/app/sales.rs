@@ -132,6 +132,9 @@ impl App {
     /// Makes the purchase of a sale, unless the sale has changed since it was read.
     async fn complete_sale(&self, sale: &Reservation) -> Result<bool, store::Error> {
         let result = self.0.store.complete_sale(sale, earlier_rows(&self.0.clock, sale)).await;
+        if matches!(result, Ok(true)) {
+            self.ticket_sale_or_log(sale).await;
+        }
         if let Err(error @ store::Error::Constraint(_)) = &result {
             let reservation_id = sale.reservation_id;
             tracing::error!(error = error as &dyn StdError, %reservation_id, "a sale gets no purchase");

@@ -130,7 +130,14 @@ impl Store {
                     is_booked && one.facts.purchase_id == purchase_id && one.state() != RefundState::Done
                 };
                 let kept: Vec<_> = refunds.iter().filter(is_kept).collect();
-                let given_up = kept.iter().filter(|one| one.seats_are_given_up());
+                // What a later refund is to give back for the same seats counts once.
+                let is_last = |one: &&&Refund| {
+                    let seats = &one.facts.chosen.seats;
+                    let again = |other: &Refund| seats.iter().any(|seat| other.facts.chosen.seats.contains(seat));
+                    let is_later = |other: &Refund| other.facts.create_time > one.facts.create_time && again(other);
+                    !refunds.iter().any(|other| other.facts.purchase_id == purchase_id && is_later(other))
+                };
+                let given_up = kept.iter().filter(|one| one.seats_are_given_up()).filter(is_last);
                 let owed = kept.iter().filter(|one| one.facts.owed);
                 let tickets = tickets.get(&row.purchase_id);
                 let live_tickets = || tickets.into_iter().flatten().filter(|ticket| ticket.is_live());

@@ -45,7 +45,8 @@ pub fn void_tickets(showtime_id: ShowtimeId, reservation_id: ReservationId, seat
     Companion::update_any(void.into_query())
 }
 
-/// Issues the tickets of a purchase if its money was taken. It comes after a row that excludes the write of that.
+/// Issues the tickets of a purchase if its money was taken. In an exchange it comes after a row of the payment, which excludes the
+/// write that completes the purchase.
 #[must_use]
 pub fn issue_if_completed(purchase_id: PurchaseId) -> Companion {
     let completed = purchase::Entity::find()
@@ -84,7 +85,7 @@ fn of_refund(refund: &Refund) -> UpdateMany<ticket::Entity> {
     });
     let seats = seats.reduce(ExprTrait::or).unwrap_or_else(|| Expr::value(false));
     ticket::Entity::update_many()
-        .filter(ticket::Column::ShowtimeId.eq(facts.showtime_id.0))
+        .filter(ticket::Column::PurchaseId.eq(facts.purchase_id.0))
         .filter(ticket::Column::ReservationId.eq(facts.reservation_id.0))
         .filter(seats)
 }
@@ -101,9 +102,11 @@ pub(super) fn tickets_of_refund(refund: &Refund) -> Option<Companion> {
     };
     let update = match refund.state() {
         Done => {
-            let given_up = of_state(&[TicketState::Blocked, TicketState::Voided]);
-            given_up.col_expr(ticket::Column::State, Expr::value(name(TicketState::Refunded)))
+            // Seats that were given up before have no ticket of their own to block.
+            let given_up = if refund.facts.releases { TicketState::Blocked } else { TicketState::Voided };
+            of_state(&[given_up]).col_expr(ticket::Column::State, Expr::value(name(TicketState::Refunded)))
         }
+        Failed if !refund.facts.releases => return None,
         // One that was used before it was blocked is used again.
         Failed => {
             let restored = CaseStatement::new()

@@ -1,6 +1,6 @@
 //! Tickets of sales that have none, because an instance of a release without tickets has made them.
 
-use std::time::Duration;
+use std::{error::Error as StdError, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio_util::sync::CancellationToken;
@@ -12,14 +12,18 @@ use crate::{
     background::{NextRun, Task},
     domain::{
         ids::{PurchaseId, ReservationId, TicketId},
+        refund::blocked,
         reservation::{Reservation, State},
         ticket::Ticket,
     },
+    store::TicketFilter,
 };
 
 /// How often such sales are looked for, and how many purchases are looked at at once.
 const PERIOD: Duration = Duration::from_mins(1);
 const PAGE: u64 = 500;
+/// The most payments of one purchase that are read.
+const MAX_PAYMENTS: u64 = 100;
 /// Purchases that began within this time are looked at again, since they may have been completed meanwhile.
 const AGAIN: TimeDelta = TimeDelta::hours(2);
 
@@ -45,24 +49,41 @@ impl App {
     async fn ticket_some_sales(&self, after: Option<PurchaseId>) -> Result<Option<PurchaseId>, Error> {
         let page = self.0.store.sales_without_tickets(after, PAGE).await?;
         let now = self.0.clock.now();
-        for sale in self.0.store.reservations_of(&page.reservations, now).await? {
-            match self.ticket_sale(&sale.reservation).await {
-                // Another instance was faster, or the sale has changed.
-                Ok(_) => {}
-                Err(error) if error.is_taken_key() => {}
-                Err(error) => return Err(error),
-            }
-        }
         for purchase_id in page.unpaid {
             self.0.store.issue_paid_tickets(purchase_id).await?;
+        }
+        for sale in self.0.store.reservations_of(&page.reservations, now).await? {
+            self.ticket_sale_or_log(&sale.reservation).await;
         }
         Ok(page.next)
     }
 
-    /// Makes the tickets of a sale that has none, unless it has changed since it was read.
+    /// Makes the tickets of a sale. One that gets none now does not keep the others waiting.
+    pub(in crate::app) async fn ticket_sale_or_log(&self, sale: &Reservation) {
+        match self.ticket_sale(sale).await {
+            // Another instance was faster, or the sale has changed.
+            Ok(_) => {}
+            Err(error) if error.is_taken_key() => {}
+            Err(error) => {
+                let reservation_id = sale.reservation_id;
+                tracing::error!(error = &error as &dyn StdError, %reservation_id, "a sale gets no tickets");
+            }
+        }
+    }
+
+    /// Makes the tickets of a sale that has none, unless it has changed since it was read. While a refund is to give up seats of it, it gets
+    /// none.
     pub(in crate::app) async fn ticket_sale(&self, sale: &Reservation) -> Result<bool, Error> {
         let Some(plan) = self.0.store.plan(sale.showtime_id).await? else { return Ok(false) };
         if !matches!(sale.state(), State::Confirmed(_)) {
+            return Ok(false);
+        }
+        // The sale was read before its tickets: an exchange in between raises its revision.
+        let purchase_id = sale.purchase_id().unwrap_or(PurchaseId::at_till(sale.reservation_id));
+        let of_purchase = TicketFilter { purchase_id: Some(purchase_id), ..TicketFilter::default() };
+        let payments = self.0.store.payments((None, Some(purchase_id)), None, MAX_PAYMENTS).await?;
+        let is_refunding = payments.iter().any(|payment| blocked(&payment.refunds).next().is_some());
+        if is_refunding || !self.0.store.tickets(&of_purchase, None, 1).await?.is_empty() {
             return Ok(false);
         }
         let key = self.0.keys.signing();

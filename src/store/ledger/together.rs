@@ -1,4 +1,4 @@
-//! Rows of purchases and payments that commit with a batch: on Postgres all rows of a kind are written by one statement, with arrays
+//! Rows of purchases, payments and tickets that commit with a batch: on Postgres all rows of a kind are written by one statement, with arrays
 //! as values. A purchase has two rows in each of three batches, and a round trip for each of them would be most of a batch's time.
 
 use sea_orm::prelude::Uuid;
