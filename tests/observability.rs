@@ -15,7 +15,7 @@ use crate::harness::{
     Redis, Server, Store, World, events::delivered, eventually, grpc_web, request_id, seats::showtime,
 };
 
-const SERVICES: [&str; 9] = [
+const SERVICES: [&str; 10] = [
     "boxoffice.v1.Auditoriums",
     "boxoffice.v1.Events",
     "boxoffice.v1.Movies",
@@ -25,6 +25,7 @@ const SERVICES: [&str; 9] = [
     "boxoffice.v1.Reports",
     "boxoffice.v1.Reservations",
     "boxoffice.v1.Showtimes",
+    "boxoffice.v1.Tickets",
 ];
 /// What is written in expressions of the alert rules besides metrics and labels.
 const WORDS: [&str; 6] = ["and", "by", "increase", "max", "rate", "sum"];
