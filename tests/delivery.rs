@@ -156,6 +156,14 @@ async fn ten_thousand_random_calls_reach_every_sink_whatever_is_killed() {
     history.settle(fleet.channel(0)).await;
     let Servers { postgres, nats, rabbitmq, kafka, redis } = &servers;
     let connection = connect(postgres.url()).await;
+    // What a till pays out ends by itself a moment after the call, with an event.
+    let pending = "SELECT count(*)::text AS id FROM refunds WHERE due_time IS NOT NULL";
+    eventually("no refund is under way", async || {
+        let found = connection.query_one_raw(Statement::from_string(DbBackend::Postgres, pending)).await;
+        let count: String = found.ok()??.try_get("", "id").ok()?;
+        (count == "0").then_some(())
+    })
+    .await;
     let wanted = delivered(&fleet, &connection).await;
     tokio::select! {
         never = &mut subscriber => match never {},
