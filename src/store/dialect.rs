@@ -72,6 +72,24 @@ pub(super) fn is_name_by_digest(backend: DbBackend, column: impl ColumnTrait, na
     same.add(Expr::from(digest(Expr::col(column.as_column_ref()))).eq(digest(Expr::value(name))))
 }
 
+/// The condition that a row comes after the last one of a page, in the order of these two columns.
+pub(super) fn is_after(columns: [impl ColumnTrait; 2], last: (DateTime<Utc>, Uuid)) -> Expr {
+    columns_of(columns).gt(values_of(last))
+}
+
+/// The same for an order that descends.
+pub(super) fn is_before(columns: [impl ColumnTrait; 2], last: (DateTime<Utc>, Uuid)) -> Expr {
+    columns_of(columns).lt(values_of(last))
+}
+
+fn columns_of(columns: [impl ColumnTrait; 2]) -> Expr {
+    Expr::tuple(columns.map(|column| Expr::col(column.as_column_ref())))
+}
+
+fn values_of((time, id): (DateTime<Utc>, Uuid)) -> Expr {
+    Expr::tuple([Expr::value(time), Expr::value(id)])
+}
+
 /// Locks the rows that are read until the transaction ends. On SQLite a transaction that writes has the only lock there is.
 pub(super) fn locked<E: EntityTrait>(backend: DbBackend, query: Select<E>) -> Select<E> {
     if backend == DbBackend::Sqlite { query } else { query.lock(LockType::NoKeyUpdate) }

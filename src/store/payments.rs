@@ -2,8 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    QueryTrait as _, Select, sea_query::Expr,
+    ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _, Select,
 };
 
 use super::{
@@ -120,10 +119,8 @@ pub(super) fn payments(
     if let Some(id) = purchase {
         query = query.filter(payment::Column::PurchaseId.eq(id.0));
     }
-    if let Some((time, id)) = after {
-        let last = Expr::tuple([Expr::value(time), Expr::value(id)]);
-        let this = [payment::Column::CreateTime, payment::Column::PaymentId];
-        query = query.filter(Expr::tuple(this.map(|column| Expr::col((payment::Entity, column)))).lt(last));
+    if let Some(last) = after {
+        query = query.filter(dialect::is_before([payment::Column::CreateTime, payment::Column::PaymentId], last));
     }
     query
 }

@@ -217,10 +217,8 @@ pub(super) fn purchases(
             query = query.filter(states.fold(Condition::any(), Condition::add));
         }
     }
-    if let Some((time, id)) = after {
-        let last = Expr::tuple([Expr::value(time), Expr::value(id)]);
-        let this = [purchase::Column::CreateTime, purchase::Column::PurchaseId];
-        query = query.filter(Expr::tuple(this.map(|column| Expr::col((purchase::Entity, column)))).lt(last));
+    if let Some(last) = after {
+        query = query.filter(dialect::is_before([purchase::Column::CreateTime, purchase::Column::PurchaseId], last));
     }
     query
 }

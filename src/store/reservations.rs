@@ -160,9 +160,8 @@ pub(super) fn list(
         query = query.filter(Column::CreateTime.lt(time));
     }
     if let Some(ReservationCursor { create_time, reservation_id }) = after {
-        let last = Expr::tuple([Expr::value(create_time), Expr::value(reservation_id.0)]);
-        let this = [Column::CreateTime, Column::ReservationId].map(|column| Expr::col((Entity, column)));
-        query = query.filter(Expr::tuple(this).lt(last));
+        let columns = [Column::CreateTime, Column::ReservationId];
+        query = query.filter(dialect::is_before(columns, (create_time, reservation_id.0)));
     }
     query
 }

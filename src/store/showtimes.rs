@@ -6,7 +6,6 @@ use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select,
     Set,
-    sea_query::{Expr, ExprTrait as _},
 };
 
 use super::{
@@ -256,9 +255,8 @@ pub(super) fn list(filter: &Filter, after: Option<Cursor>, limit: u64) -> Select
         query = query.filter(Column::State.eq("scheduled"));
     }
     if let Some(Cursor { start_time, showtime_id }) = after {
-        let last = Expr::tuple([Expr::value(start_time), Expr::value(showtime_id.0)]);
-        let this = [Column::StartTime, Column::ShowtimeId].map(|column| Expr::col((Entity, column)));
-        query = query.filter(Expr::tuple(this).gt(last));
+        let columns = [Column::StartTime, Column::ShowtimeId];
+        query = query.filter(dialect::is_after(columns, (start_time, showtime_id.0)));
     }
     query
 }

@@ -6,6 +6,7 @@ use sea_orm::{
 };
 
 use super::{
+    dialect,
     entities::{refund, refund_note},
     errors::Error,
     handle::Store,
@@ -76,8 +77,8 @@ pub(super) fn stuck_refunds(after: Option<TimedCursor>, limit: u64) -> Select<re
         .order_by_desc(refund::Column::CreateTime)
         .order_by_desc(refund::Column::RefundId)
         .limit(limit);
-    let Some((time, id)) = after else { return query };
-    let last = Expr::tuple([Expr::value(time), Expr::value(id)]);
-    let this = [refund::Column::CreateTime, refund::Column::RefundId];
-    query.filter(Expr::tuple(this.map(|column| Expr::col((refund::Entity, column)))).lt(last))
+    match after {
+        Some(last) => query.filter(dialect::is_before([refund::Column::CreateTime, refund::Column::RefundId], last)),
+        None => query,
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, Utc};
 use sea_orm::{
-    ColumnTrait as _, DbBackend, EntityTrait as _, ExprTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     QueryTrait as _, Select, prelude::Uuid, sea_query::Expr,
 };
 
@@ -227,10 +227,8 @@ pub(super) fn tickets(
     if let Some(id) = filter.showtime_id {
         query = query.filter(ticket::Column::ShowtimeId.eq(id.0));
     }
-    if let Some((time, id)) = after {
-        let last = Expr::tuple([Expr::value(time), Expr::value(id)]);
-        let this = [ticket::Column::IssueTime, ticket::Column::TicketId];
-        query = query.filter(Expr::tuple(this.map(|column| Expr::col((ticket::Entity, column)))).lt(last));
+    if let Some(last) = after {
+        query = query.filter(dialect::is_before([ticket::Column::IssueTime, ticket::Column::TicketId], last));
     }
     query
 }
