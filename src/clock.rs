@@ -46,6 +46,15 @@ impl Clock {
         secret
     }
 
+    /// 64 bits that cannot be guessed.
+    #[must_use]
+    pub fn random_bits(&self) -> [u8; 8] {
+        // The bytes before and after these have bits that are fixed.
+        let (secret, mut bits) = (self.secret(), [0; 8]);
+        bits.copy_from_slice(&secret[9..17]);
+        bits
+    }
+
     /// A random number from 0 up to but not including 1, for jitter. It is not fit for secrets.
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one home of randomness")]

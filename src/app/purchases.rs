@@ -19,7 +19,6 @@ use chrono::{DateTime, Utc};
 use self::{changes::Waiter, gateway::method_name, held::Held};
 use super::{Answer, App, Error, Origin, ReservationRef, ReservationView, decisions::Decided, errors::PurchaseRefusal};
 use crate::{
-    clock::Clock,
     domain::{
         ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
         money::Money,
@@ -235,7 +234,7 @@ impl App {
             PaymentSource::Till { .. } => (PurchaseId::at_till(reservation_id), PaymentId::at_till(reservation_id)),
             PaymentSource::Token(_) => (PurchaseId(new_id()), PaymentId(new_id())),
         };
-        let number = random_number(&self.0.clock);
+        let number = PurchaseNumber::of(self.0.clock.random_bits());
         let facts = |showtime_id, reservation_id| PurchaseFacts {
             purchase_id,
             number,
@@ -359,14 +358,6 @@ impl App {
             at_till,
         }
     }
-}
-
-/// A number for a new purchase.
-pub(super) fn random_number(clock: &Clock) -> PurchaseNumber {
-    let mut random = [0; 8];
-    // Other bytes have fixed bits.
-    random.copy_from_slice(&clock.secret()[9..17]);
-    PurchaseNumber::of(random)
 }
 
 /// A purchase whose first commit was made.

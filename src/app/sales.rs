@@ -9,7 +9,7 @@ use std::{error::Error as StdError, time::Duration};
 use chrono::{DateTime, NaiveDate, Utc};
 use tokio_util::sync::CancellationToken;
 
-use super::{App, Error, Origin, purchases::random_number};
+use super::{App, Error, Origin};
 use crate::{
     background::{NextRun, Task},
     clock::Clock,
@@ -17,7 +17,7 @@ use crate::{
         ids::{PaymentId, PurchaseId, RefundId, ShowtimeId},
         money::Money,
         prices::Split,
-        purchase::{AtTill, Payment, PaymentMethod, PaymentState, Purchase, PurchaseFacts},
+        purchase::{AtTill, Payment, PaymentMethod, PaymentState, Purchase, PurchaseFacts, PurchaseNumber},
         refund::{Chosen, Refund, RefundAnswer, RefundFacts},
         reservation::{Reservation, State, Tender},
         seating::{Change, ShowtimePlan},
@@ -193,7 +193,7 @@ fn facts(
 ) -> PurchaseFacts {
     PurchaseFacts {
         purchase_id,
-        number: random_number(clock),
+        number: PurchaseNumber::of(clock.random_bits()),
         customer_id: reservation.customer_id.clone(),
         showtime_id: reservation.showtime_id,
         reservation_id: reservation.reservation_id,

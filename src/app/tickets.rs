@@ -343,17 +343,14 @@ fn new_ticket(
     (clock, key): (&Clock, &SigningKey),
     issue_time: DateTime<Utc>,
 ) -> Ticket {
-    let (id, secret) = (sold.reservation_id, clock.secret());
-    // The other bytes of the secret have fixed bits.
-    let number: [u8; 8] = std::array::from_fn(|at| secret[9 + at]);
-    let random: [u8; 8] = std::array::from_fn(|at| if at < 7 { secret[25 + at] } else { secret[17] });
+    let id = sold.reservation_id;
     let by_gateway = sold.purchase_id().filter(|purchase| !purchase.is_at_till(id));
     let payment = sold.sale().and_then(|sale| sale.tender.as_ref());
     let payment = payment.and_then(|tender| PaymentId::parse(&tender.transaction_id).ok());
     let is_unpaid = by_gateway.is_some() && sold.total().minor > 0;
     Ticket {
         ticket_id: TicketId(clock.new_id()),
-        number: TicketNumber::of(number),
+        number: TicketNumber::of(clock.random_bits()),
         purchase_id: by_gateway.unwrap_or(PurchaseId::at_till(id)),
         payment_id: by_gateway.and(payment).unwrap_or(PaymentId::at_till(id)),
         reservation_id: id,
@@ -363,7 +360,7 @@ fn new_ticket(
         seat_name: plan.seat_index.name(seat),
         ticket_type: line.ticket_type,
         price: plan.facts.prices.money(line.total()),
-        code: key.sign(CodeKind::Seat(seat), random, plan.facts.showtime_id.0),
+        code: key.sign(CodeKind::Seat(seat), clock.random_bits(), plan.facts.showtime_id.0),
         issue_time,
         state: if is_unpaid { TicketState::Unpaid } else { TicketState::Issued },
         used: None,

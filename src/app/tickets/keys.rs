@@ -55,11 +55,9 @@ impl Keys {
 
 /// A new key with this number.
 pub(in crate::app) fn new_key(key_id: u16, clock: &Clock) -> StoredKey {
-    // Two secrets, because each has some bits that are known.
-    let (one, other) = (clock.secret(), clock.secret());
-    let seed: [u8; 32] = std::array::from_fn(|at| one[at] ^ other[(at + 1) % 32]);
+    let seed = [(); 4].map(|()| clock.random_bits()).concat();
     let public_key = SigningKey::from_seed(key_id, &seed).map(|key| key.public_key().to_vec()).unwrap_or_default();
-    StoredKey { key_id, seed: seed.to_vec(), public_key, create_time: clock.now(), retire_time: None }
+    StoredKey { key_id, seed, public_key, create_time: clock.now(), retire_time: None }
 }
 
 async fn known(store: &Store) -> Result<Known, store::Error> {
