@@ -29,6 +29,7 @@ in_both_shops!(
     seats_that_are_given_up_or_exchanged_void_their_tickets,
     a_refund_blocks_a_ticket_and_gives_it_back_if_it_fails,
     a_ticket_that_was_used_is_refunded_by_force_only,
+    a_seat_is_used_or_refunded_and_never_both,
     one_of_many_doors_admits_the_holder,
     a_door_is_told_everything_that_is_in_the_way,
     codes_are_drawn_and_no_changed_code_is_accepted,
@@ -212,36 +213,52 @@ async fn a_ticket_that_was_used_is_refunded_by_force_only(shop: Shop) {
     shop.assert_audit().await;
 }
 
+async fn a_seat_is_used_or_refunded_and_never_both(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    for row in ["A", "B", "C"] {
+        let names: Vec<_> = (1..=8).map(|number| format!("{row}{number}")).collect();
+        let begun = buy(server, of_seats(&showtime, row, &names.join(" "), "tok_ok")).await.expect("they are free");
+        let bought = until_state(server, &begun, PurchaseState::Completed).await;
+        let made = tickets(server, &bought.purchase_id).await;
+        let both = made.iter().map(|ticket| async {
+            let used = use_ticket(server, at_door(ticket, &showtime, &ticket.number));
+            let (used, refunded) = tokio::join!(used, refund(server, of_these(&bought, &seat(ticket))));
+            (used.is_ok(), refunded.is_ok())
+        });
+        let outcomes = join_all(both).await;
+        assert!(outcomes.iter().all(|(used, refunded)| used != refunded), "{outcomes:?}");
+    }
+}
+
 async fn one_of_many_doors_admits_the_holder(shop: Shop) {
     let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
-    let bought = bought(server, &showtime, "A1 A2", "tok_ok").await;
+    let bought = bought(server, &showtime, "A1 A2 A3 A4 A5 A6", "tok_ok").await;
     let made = tickets(server, &bought.purchase_id).await;
-    let doors = (0..100).map(|door| UseTicketRequest {
-        device: format!("door {door}"),
-        ..at_door(&made[0], &showtime, "the same for all")
-    });
-    let answers = join_all(doors.map(|request| use_ticket(server, request))).await;
-    let (admitted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
-    assert_eq!((admitted.len(), refused.len()), (1, 99));
-    let used = admitted[0].as_ref().expect("it was admitted").clone();
-    for status in refused {
-        let about = assert_refused(&status.expect_err("it was used"), Code::FailedPrecondition, "TICKET_USED");
-        assert_eq!(about["use_device"], used.use_device);
+    let mut used = None;
+    for ticket in &made[..5] {
+        let doors = (0..100).map(|door| UseTicketRequest {
+            device: format!("door {door}"),
+            ..at_door(ticket, &showtime, &ticket.number)
+        });
+        let answers = join_all(doors.map(|request| use_ticket(server, request))).await;
+        let (admitted, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        assert_eq!((admitted.len(), refused.len()), (1, 99));
+        let admitted = admitted[0].as_ref().expect("it was admitted").clone();
+        for status in refused {
+            let about = assert_refused(&status.expect_err("it was used"), Code::FailedPrecondition, "TICKET_USED");
+            assert_eq!(about["use_device"], admitted.use_device);
+        }
+        used = Some(admitted);
     }
+    let used = used.expect("there are tickets");
     // The same device with the same nonce gets the same answer, and no other ticket for it.
-    let again =
-        UseTicketRequest { device: used.use_device.clone(), ..at_door(&made[0], &showtime, "the same for all") };
+    let again = UseTicketRequest { device: used.use_device.clone(), ..at_door(&made[4], &showtime, &made[4].number) };
     assert_eq!(use_ticket(server, again.clone()).await.expect("it is repeated"), used);
-    let other = UseTicketRequest { code: made[1].code.clone(), ..again.clone() };
+    let other = UseTicketRequest { code: made[5].code.clone(), ..again.clone() };
     let status = use_ticket(server, other).await.expect_err("the nonce was used");
     assert_violates(&status, &["nonce"]);
-    let by_number = UseTicketRequest {
-        code: String::new(),
-        number: made[1].number.clone(),
-        device: "door 1".to_owned(),
-        nonce: "2".to_owned(),
-        ..again
-    };
+    let (code, number) = (String::new(), made[5].number.clone());
+    let by_number = UseTicketRequest { code, number, ..at_door(&made[5], &showtime, "2") };
     assert_eq!(use_ticket(server, by_number).await.expect("it is issued").state(), TicketState::Used);
 }
 
@@ -289,7 +306,6 @@ async fn codes_are_drawn_and_no_changed_code_is_accepted(shop: Shop) {
     assert_eq!((keys.len(), keys[0].key_id, keys[0].public_key.len()), (1, 1, 32));
     assert_eq!(ticket.code.len(), 140);
     // Every other character of base45 in each place.
-    let mut refused = 0;
     for at in 0..ticket.code.len() {
         let mut changed = ticket.code.clone().into_bytes();
         changed[at] = if changed[at] == b'7' { b'8' } else { b'7' };
@@ -298,9 +314,7 @@ async fn codes_are_drawn_and_no_changed_code_is_accepted(shop: Shop) {
         let status = use_ticket(server, request).await.expect_err("it was changed");
         let is_right = [Code::InvalidArgument, Code::FailedPrecondition].contains(&status.code());
         assert!(is_right, "{at}: {status:?}");
-        refused += 1;
     }
-    assert_eq!(refused, 140);
     use_ticket(server, at_door(&ticket, &showtime, "1")).await.expect("it was not used");
 }
 

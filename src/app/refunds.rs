@@ -15,7 +15,7 @@ use crate::{
         ids::{PaymentId, PurchaseId, RefundId},
         purchase::AtTill,
         refund::{Refund, RefundFacts, RefundRefusal, RefundWish, choose},
-        reservation::{Reservation, State},
+        reservation::State,
         seat_index::SeatName,
         seating::{Change, Command},
         ticket::TicketState,
@@ -169,8 +169,10 @@ impl App {
                 }
                 refusal => Error::Refund(refusal),
             })?;
-        if matches!(reservation.state(), State::Confirmed(_)) {
-            self.check_tickets((stored.purchase_id, &reservation), &chosen.seats, new.force).await?;
+        // A showtime that was cancelled has given all seats up.
+        let releases = !chosen.seats.is_empty() && matches!(reservation.state(), State::Confirmed(_));
+        if releases && !new.force {
+            self.check_unused(stored.purchase_id, &chosen.seats).await?;
         }
         let facts = RefundFacts {
             refund_id: RefundId(self.0.clock.new_id()),
@@ -178,8 +180,7 @@ impl App {
             purchase_id: stored.purchase_id,
             reservation_id: stored.reservation_id,
             showtime_id: reservation.showtime_id,
-            // A showtime that was cancelled has given all seats up.
-            releases: !chosen.seats.is_empty() && matches!(reservation.state(), State::Confirmed(_)),
+            releases,
             owed: false,
             chosen,
             till,
@@ -197,25 +198,13 @@ impl App {
         })))
     }
 
-    /// Refuses a refund of seats whose tickets were used, unless by force. A sale from before there were tickets gets them first, so that
-    /// they can be blocked.
-    async fn check_tickets(
-        &self,
-        (purchase_id, sale): (PurchaseId, &Reservation),
-        seats: &[SeatName],
-        force: bool,
-    ) -> Result<(), Error> {
-        if seats.is_empty() {
-            return Ok(());
-        }
+    /// Refuses a refund of seats whose tickets were used.
+    async fn check_unused(&self, purchase_id: PurchaseId, seats: &[SeatName]) -> Result<(), Error> {
         let of_purchase = TicketFilter { purchase_id: Some(purchase_id), ..TicketFilter::default() };
-        let tickets = self.0.store.tickets(&of_purchase, None, MAX_TICKETS).await?;
-        if tickets.is_empty() {
-            self.ticket_sale(sale).await?;
-        }
-        let used = tickets.iter().filter(|ticket| ticket.state == TicketState::Used);
-        let used: Vec<_> = used.map(|ticket| ticket.seat_name).filter(|name| seats.contains(name)).collect();
-        if used.is_empty() || force { Ok(()) } else { Err(Error::Refund(RefundRefusal::TicketUsed { seats: used })) }
+        let tickets = self.0.store.tickets(&of_purchase, None, MAX_TICKETS).await?.into_iter();
+        let used = tickets.filter(|ticket| ticket.state == TicketState::Used && seats.contains(&ticket.seat_name));
+        let used: Vec<_> = used.map(|ticket| ticket.seat_name).collect();
+        if used.is_empty() { Ok(()) } else { Err(Error::Refund(RefundRefusal::TicketUsed { seats: used })) }
     }
 
     /// Submits a command that gives up or exchanges seats. The refunds of those that are given up and that purchases have

@@ -116,7 +116,7 @@ pub fn start_refunds(refunds: &[RefundStart], key: Option<&RequestKey>, trace: O
                 let count = told.len() as u64;
                 rows.push(Companion::insert(refunds_started(told.into_iter(), trace), count));
             }
-            rows.extend(some.iter().filter_map(|start| block_tickets(&start.refund, start.force)));
+            rows.extend(some.iter().flat_map(|start| block_tickets(&start.refund, start.force)));
         }
     }
     rows

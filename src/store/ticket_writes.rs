@@ -1,13 +1,13 @@
 //! How tickets are written: issued, blocked and voided with the changes of their seats.
 
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, ExprTrait, QueryFilter as _, QuerySelect as _,
-    QueryTrait as _, UpdateMany,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, ExprTrait, QueryFilter as _,
+    QuerySelect as _, QueryTrait as _, UpdateMany,
     sea_query::{CaseStatement, Expr},
 };
 
 use super::{
-    entities::{purchase, ticket},
+    entities::{payment, purchase, ticket},
     ledger::Companion,
     purchase_rows::Row,
     rows::{
@@ -76,7 +76,7 @@ fn to_void(showtime_id: ShowtimeId) -> UpdateMany<ticket::Entity> {
 }
 
 /// The tickets that a refund names.
-fn of_refund(refund: &Refund) -> UpdateMany<ticket::Entity> {
+fn of_refund(refund: &Refund) -> Condition {
     let facts = &refund.facts;
     let seats = facts.chosen.seats.iter().map(|seat| {
         Expr::col(ticket::Column::SeatRow)
@@ -84,10 +84,10 @@ fn of_refund(refund: &Refund) -> UpdateMany<ticket::Entity> {
             .and(Expr::col(ticket::Column::SeatNumber).eq(seat.number))
     });
     let seats = seats.reduce(ExprTrait::or).unwrap_or_else(|| Expr::value(false));
-    ticket::Entity::update_many()
-        .filter(ticket::Column::PurchaseId.eq(facts.purchase_id.0))
-        .filter(ticket::Column::ReservationId.eq(facts.reservation_id.0))
-        .filter(seats)
+    Condition::all()
+        .add(ticket::Column::PurchaseId.eq(facts.purchase_id.0))
+        .add(ticket::Column::ReservationId.eq(facts.reservation_id.0))
+        .add(seats)
 }
 
 /// What a refund that begins or ends does to the tickets of its seats. `None`: nothing.
@@ -98,7 +98,8 @@ pub(super) fn tickets_of_refund(refund: &Refund) -> Option<Companion> {
     }
     let name = state_name;
     let of_state = |states: &[TicketState]| {
-        of_refund(refund).filter(ticket::Column::State.is_in(states.iter().map(|state| name(*state))))
+        let states = states.iter().map(|state| name(*state));
+        ticket::Entity::update_many().filter(of_refund(refund)).filter(ticket::Column::State.is_in(states))
     };
     let update = match refund.state() {
         Done => {
@@ -119,16 +120,26 @@ pub(super) fn tickets_of_refund(refund: &Refund) -> Option<Companion> {
     Some(Companion::update_any(update.into_query()))
 }
 
-/// Blocks the tickets of the seats that a refund gives up when it is done. They must be as many as the seats: one that was used meanwhile
-/// is only blocked by force.
-#[must_use]
-pub(super) fn block_tickets(refund: &Refund, force: bool) -> Option<Companion> {
+/// Blocks the tickets of the seats that a refund gives up when it is done. Unless that is by force, nothing is committed if one of them
+/// was used meanwhile: the row of the payment is then not found.
+pub(super) fn block_tickets(refund: &Refund, force: bool) -> Vec<Companion> {
     if !refund.facts.releases {
-        return None;
+        return Vec::new();
     }
-    let blockable: &[_] = if force { &["issued", "used"] } else { &["issued"] };
-    let block = of_refund(refund)
+    let blockable: &[_] = if force { &["unpaid", "issued", "used"] } else { &["unpaid", "issued"] };
+    let block = ticket::Entity::update_many()
+        .filter(of_refund(refund))
         .filter(ticket::Column::State.is_in(blockable.iter().copied()))
         .col_expr(ticket::Column::State, Expr::value(state_name(TicketState::Blocked)));
-    Some(Companion::update(block.into_query(), refund.facts.chosen.seats.len() as u64))
+    let used = ticket::Entity::find()
+        .select_only()
+        .column(ticket::Column::PaymentId)
+        .filter(of_refund(refund))
+        .filter(ticket::Column::State.eq(state_name(TicketState::Used)));
+    let unused = payment::Entity::update_many()
+        .filter(payment::Column::PaymentId.eq(refund.facts.payment_id.0))
+        .filter(payment::Column::PaymentId.not_in_subquery(used.into_query()))
+        .col_expr(payment::Column::RefundVersion, Expr::col(payment::Column::RefundVersion));
+    let unused = (!force).then(|| Companion::update(unused.into_query(), 1));
+    std::iter::once(Companion::update_any(block.into_query())).chain(unused).collect()
 }
