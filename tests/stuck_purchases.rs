@@ -199,13 +199,7 @@ async fn notes_are_demanded_and_have_no_card_number(shop: WrongShop) {
 }
 
 async fn operators_use_the_command(shop: WrongShop) {
-    let run = |arguments: &[&str]| {
-        let mut command = binary();
-        command.arg("purchases").args(arguments).args(["--address", shop.server.address()]);
-        let output = command.output().expect("the binary runs");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
-    };
+    let run = |arguments: &[&str]| shop.server.operate("purchases", arguments);
     assert_eq!(run(&["list"]), (Some(0), "no purchase is stuck\n".to_owned()));
     let stuck = shop.stuck("A1", "tok_ok", Wrong::CapturedAmount).await;
     let (id, failed_after) = (stuck.purchase_id.as_str(), step(&stuck, PurchaseStepName::Capture).attempts);

@@ -286,13 +286,7 @@ async fn flaws_are_named_and_change_nothing(shop: WrongShop) {
 }
 
 async fn operators_use_the_command_for_refunds(shop: WrongShop) {
-    let run = |arguments: &[&str]| {
-        let mut command = binary();
-        command.arg("refunds").args(arguments).args(["--address", shop.server.address()]);
-        let output = command.output().expect("the binary runs");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
-    };
+    let run = |arguments: &[&str]| shop.server.operate("refunds", arguments);
     assert_eq!(run(&["list"]), (Some(0), "no refund is stuck\n".to_owned()));
     let (sold, stuck) = shop.refused().await;
     let id = stuck.refund_id.as_str();

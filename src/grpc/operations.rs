@@ -55,7 +55,7 @@ impl Operations for Service {
     ) -> Result<Response<pb::ListStuckPurchasesResponse>, Status> {
         self.read(
             request,
-            convert::list_stuck_purchases,
+            |message| convert::any_page(message.page_size, message.page_token),
             |app, origin, page| async move { app.stuck_purchases(&origin, &page).await },
             |page| pb::ListStuckPurchasesResponse {
                 purchases: page.purchases.into_iter().map(convert::stuck_purchase).collect(),
@@ -99,7 +99,7 @@ impl Operations for Service {
     ) -> Result<Response<pb::ListStuckRefundsResponse>, Status> {
         self.read(
             request,
-            convert::list_stuck_refunds,
+            |message| convert::any_page(message.page_size, message.page_token),
             |app, origin, page| async move { app.stuck_refunds(&origin, &page).await },
             |page| pb::ListStuckRefundsResponse {
                 refunds: page.refunds.into_iter().map(convert::stuck_refund).collect(),

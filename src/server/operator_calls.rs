@@ -1,11 +1,13 @@
 //! How the commands of operators call a running service.
 
 use std::{
+    fmt::Write as _,
     io::{self, Write as _},
     net::SocketAddr,
     time::Duration,
 };
 
+use prost_types::Timestamp;
 use tonic::{
     Status,
     transport::{Channel, Endpoint},
@@ -17,6 +19,12 @@ use super::failure::Failure;
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// The items of a page, where a command reads a list.
 pub(super) const PAGE: i32 = 200;
+
+/// A note that an operator has left, as one line.
+pub(super) fn write_note(text: &mut String, time: Option<&Timestamp>, done: &str, note: &str) {
+    let time = time.map(ToString::to_string).unwrap_or_default();
+    let _ = writeln!(text, "  {time} {done}: {note}");
+}
 
 /// Asks the service at this address, and prints its answer.
 pub(super) fn print_answer(

@@ -6,7 +6,7 @@ use tonic::{Status, transport::Channel};
 
 use super::{
     failure::Failure,
-    operator_calls::{PAGE, print_answer},
+    operator_calls::{PAGE, print_answer, write_note},
 };
 use crate::{
     config::PurchaseAction,
@@ -85,7 +85,6 @@ fn write_stuck(text: &mut String, StuckPurchase { purchase, notes }: &StuckPurch
             PurchaseNoteAction::SettledCompleted => "settled as completed",
             PurchaseNoteAction::SettledCompensated => "settled as compensated",
         };
-        let time = note.time.as_ref().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(text, "  {time} {done}: {}", note.note);
+        write_note(text, note.time.as_ref(), done, &note.note);
     }
 }

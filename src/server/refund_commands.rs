@@ -6,7 +6,7 @@ use tonic::{Status, transport::Channel};
 
 use super::{
     failure::Failure,
-    operator_calls::{PAGE, print_answer},
+    operator_calls::{PAGE, print_answer, write_note},
 };
 use crate::{
     config::{RefundAction, RefundOutcome},
@@ -89,8 +89,7 @@ fn write_stuck(text: &mut String, stuck: &StuckRefund) {
             RefundNoteAction::SettledPaidOut => "settled as paid out",
             RefundNoteAction::SettledFailed => "settled as failed",
         };
-        let time = note.time.as_ref().map(ToString::to_string).unwrap_or_default();
-        let _ = writeln!(text, "  {time} {done}: {}", note.note);
+        write_note(text, note.time.as_ref(), done, &note.note);
     }
 }
 

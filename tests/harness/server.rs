@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     env,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Output},
 };
 
 use boxoffice::pb::boxoffice::v1::{
@@ -33,6 +33,12 @@ const BINARY_WITH_BUG: &str = env!("CARGO_BIN_EXE_boxoffice-planted");
 /// A command of the binary under test, without environment variables that would configure it by accident.
 pub(crate) fn binary() -> Command {
     program(BINARY)
+}
+
+/// The exit code of a program that has ended, and all that it printed.
+pub(crate) fn printed(output: &Output) -> (Option<i32>, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
 fn program(path: &str) -> Command {
@@ -178,6 +184,13 @@ impl Server {
 
     pub(crate) fn console(&self) -> &Console {
         self.process.console()
+    }
+
+    /// Runs a subcommand of operators against this server. Returns its exit code and what it printed.
+    pub(crate) fn operate(&self, subcommand: &str, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut command = binary();
+        command.arg(subcommand).args(arguments).args(["--address", self.address()]);
+        printed(&command.output().expect("the binary runs"))
     }
 
     pub(crate) fn channel(&self) -> Channel {

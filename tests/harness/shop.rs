@@ -6,7 +6,7 @@ use super::{
     Server, Store,
     money::taken,
     purchases::{Gateway, books},
-    server::binary,
+    server::{binary, printed},
     world::Storage,
     wrong_gateway::WrongGateway,
 };
@@ -99,8 +99,7 @@ pub(crate) async fn audit_of(url: String, gateway: &Gateway) -> (Option<i32>, St
         command.args(["--payment-gateway-timeout", "2s"]).output().expect("the binary runs")
     };
     let output = tokio::task::spawn_blocking(run).await.expect("it ends");
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    printed(&output)
 }
 
 /// A server whose payment gateway may answer wrongly, the gateway behind that one, and their data.

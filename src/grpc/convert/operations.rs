@@ -84,9 +84,10 @@ pub(crate) fn dead_letter(letter: DeadLetter) -> pb::DeadLetter {
     }
 }
 
-pub(crate) fn list_stuck_purchases(request: pb::ListStuckPurchasesRequest) -> Result<PageRequest, Violations> {
+/// Reads which page of a list without filters is asked for.
+pub(crate) fn any_page(size: i32, token: String) -> Result<PageRequest, Violations> {
     let mut violations = Violations::new();
-    let page = page(&mut violations, request.page_size, request.page_token);
+    let page = page(&mut violations, size, token);
     finish(violations, Some(page))
 }
 
@@ -134,12 +135,6 @@ fn purchase_note(note: PurchaseNote) -> pb::PurchaseNote {
         NoteAction::SettledCompensated => pb::PurchaseNoteAction::SettledCompensated,
     };
     pb::PurchaseNote { time: Some(timestamp(note.time)), action: action.into(), note: note.text, caller: note.caller }
-}
-
-pub(crate) fn list_stuck_refunds(request: pb::ListStuckRefundsRequest) -> Result<PageRequest, Violations> {
-    let mut violations = Violations::new();
-    let page = page(&mut violations, request.page_size, request.page_token);
-    finish(violations, Some(page))
 }
 
 pub(crate) fn resume_refund(request: pb::ResumeRefundRequest) -> Result<(RefundId, String), Violations> {
