@@ -45,7 +45,7 @@ async fn scanners_read_every_code_also_with_a_stain_on_it() {
     let (shop, made) = sold().await;
     let folder = supervisor::folder("codes-");
     let mut reader = Command::new(&installed().python);
-    reader.arg(source("python/codes.py")).args(["--blots", "10"]);
+    reader.arg(source("python/codes.py")).args(["--blots", "10", "--missed", "1"]);
     for (at, ticket) in made.iter().enumerate() {
         let image = folder.path().join(format!("{at}.png"));
         fs::write(&image, png(&shop.server, ticket).await).expect("a file");
