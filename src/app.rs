@@ -52,7 +52,10 @@ pub use reservations::{
 pub use sales::{CashUp, CashUpLine};
 pub use seat_maps::Ending;
 pub use showtime_pages::ShowtimePage;
-pub use tickets::{CodeFormat, Drawn, Shown, TicketPage, TicketView, Validated};
+pub use tickets::{
+    CodeFormat, DoorChanges, DoorList, DoorMessage, DoorWatch, DoubleAdmission, Drawn, ScanResult, Shown, TicketPage,
+    TicketView, Upload, Validated,
+};
 
 /// Events as the feed delivers them.
 pub use crate::feed::{
@@ -78,7 +81,7 @@ use purchases::parts::Purchases;
 use refunds::work::Refunds;
 use reservation_index::ReservationIndex;
 use showtime_pages::ShowtimePages;
-use tickets::keys::Keys;
+use tickets::{door_lists::Doors, keys::Keys};
 
 /// The rules of a deployment.
 #[derive(Clone, Debug)]
@@ -107,6 +110,7 @@ struct Inner {
     rules: Rules,
     pages: Pages,
     keys: Keys,
+    doors: Doors,
     purchases: Purchases,
     refunds: Refunds,
     reservation_index: ReservationIndex,
@@ -153,6 +157,7 @@ impl App {
             rules,
             pages,
             keys,
+            doors: Doors::new(),
             purchases,
             refunds,
             reservation_index,

@@ -105,6 +105,7 @@ pub async fn serve(config: &Config, telemetry: &telemetry::Guard) -> Result<(), 
     lifecycle.tasks.spawn(app.clone().resume_refunds(lifecycle.shutdown.clone()));
     lifecycle.tasks.spawn(app.clone().complete_sales(lifecycle.shutdown.clone()));
     lifecycle.tasks.spawn(app.clone().refresh_signing_keys(lifecycle.shutdown.clone()));
+    lifecycle.tasks.spawn(app.clone().refresh_door_lists(lifecycle.shutdown.clone()));
     lifecycle.tasks.spawn(app.clone().ticket_earlier_sales(lifecycle.shutdown.clone()));
     lifecycle.tasks.spawn(delete_old_answers(app.clone(), lifecycle.requests_ended.clone()));
     let kept = options::kept_events(config);

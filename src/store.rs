@@ -55,6 +55,7 @@ mod rows;
 mod rows_alone;
 mod sales;
 mod sales_at_tills;
+mod scans;
 mod seat_maps;
 mod settings;
 mod showtimes;

@@ -36,3 +36,19 @@ CREATE TABLE signing_keys (
     create_time     timestamptz NOT NULL,
     retire_time     timestamptz
 );
+
+-- Whom devices have admitted without a network. A row is never updated.
+CREATE TABLE scans (
+    scan_id         uuid NOT NULL,         -- made of the device, its nonce and what was shown
+    part            smallint NOT NULL,         -- counts the tickets of one scan
+    device          text NOT NULL,
+    nonce           text NOT NULL,
+    shown           text NOT NULL,         -- the code or the number
+    scan_time       timestamptz NOT NULL,
+    upload_time     timestamptz NOT NULL,
+    ticket_id       uuid,                  -- NULL: there is none
+    why             text NOT NULL,         -- what was in the way, as names with commas; may be empty
+    is_double       boolean NOT NULL,         -- whether the ticket had been used already
+    PRIMARY KEY (scan_id, part)
+);
+CREATE INDEX scans_by_ticket ON scans (ticket_id) WHERE ticket_id IS NOT NULL;

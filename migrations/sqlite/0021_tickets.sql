@@ -36,3 +36,19 @@ CREATE TABLE signing_keys (
     create_time     TEXT NOT NULL,
     retire_time     TEXT
 );
+
+-- Whom devices have admitted without a network. A row is never updated.
+CREATE TABLE scans (
+    scan_id         BLOB NOT NULL,         -- made of the device, its nonce and what was shown
+    part            INTEGER NOT NULL,         -- counts the tickets of one scan
+    device          TEXT NOT NULL,
+    nonce           TEXT NOT NULL,
+    shown           TEXT NOT NULL,         -- the code or the number
+    scan_time       TEXT NOT NULL,
+    upload_time     TEXT NOT NULL,
+    ticket_id       BLOB,                  -- NULL: there is none
+    why             TEXT NOT NULL,         -- what was in the way, as names with commas; may be empty
+    is_double       INTEGER NOT NULL,         -- whether the ticket had been used already
+    PRIMARY KEY (scan_id, part)
+) STRICT;
+CREATE INDEX scans_by_ticket ON scans (ticket_id) WHERE ticket_id IS NOT NULL;

@@ -3,8 +3,10 @@
 //! Tickets are made and voided by the changes of their seats: [`App::ticket_maker`] is part of every command that sells, gives up or
 //! exchanges seats, whoever has asked for it, so that no sale is without its tickets and no ticket without its sale.
 
+pub(super) mod door_lists;
 mod earlier;
 pub(super) mod keys;
+mod scans;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,6 +14,10 @@ use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
 use self::keys::Keys;
+pub use self::{
+    door_lists::{DoorChanges, DoorList, DoorMessage, DoorWatch},
+    scans::{DoubleAdmission, ScanResult, Upload},
+};
 use super::{
     App, Error, Origin, PageRequest,
     errors::TicketRefusal,

@@ -6,6 +6,7 @@
 mod auditoriums;
 mod blocked_seats;
 mod common;
+mod doors;
 mod events;
 mod movies;
 mod operations;
@@ -24,6 +25,7 @@ mod values;
 
 pub(super) use auditoriums::{auditorium, auditorium_id, list_auditoriums, new_auditorium};
 pub(super) use blocked_seats::{block_seats, blocked_seats, unblock_seats};
+pub(super) use doors::{door, door_list, door_message, upload, upload_scans};
 pub(super) use events::{event_feed, feed_event, subscribe_events};
 pub(super) use movies::{movie, movie_id, search_movies};
 pub(super) use operations::{

@@ -1,9 +1,18 @@
 //! `boxoffice.v1.Tickets`
 
+use std::pin::Pin;
+
+use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
-use super::{convert, services::Service};
-use crate::pb::boxoffice::v1::{self as pb, tickets_server::Tickets};
+use super::{
+    convert,
+    services::{Service, Watching},
+};
+use crate::{
+    app::DoorWatch,
+    pb::boxoffice::v1::{self as pb, tickets_server::Tickets},
+};
 
 #[tonic::async_trait]
 impl Tickets for Service {
@@ -92,6 +101,48 @@ impl Tickets for Service {
         .await
     }
 
+    async fn get_door_list(
+        &self,
+        request: Request<pb::GetDoorListRequest>,
+    ) -> Result<Response<pb::GetDoorListResponse>, Status> {
+        self.read(
+            request,
+            |message| convert::door(&message.showtime_id),
+            |app, origin, showtime_id| async move { app.door_list(&origin, showtime_id).await },
+            |list| pb::GetDoorListResponse { list: Some(convert::door_list(&list)) },
+        )
+        .await
+    }
+
+    type WatchDoorStream = Pin<Box<dyn Stream<Item = Result<pb::WatchDoorResponse, Status>> + Send>>;
+
+    async fn watch_door(
+        &self,
+        request: Request<pb::WatchDoorRequest>,
+    ) -> Result<Response<Self::WatchDoorStream>, Status> {
+        let (watch, _) = self
+            .call(
+                request,
+                |message| convert::door(&message.showtime_id),
+                |app, origin, showtime_id| async move { app.watch_door(&origin, showtime_id).await },
+            )
+            .await?;
+        Ok(Response::new(Box::pin(watched(watch, self.watching.clone()))))
+    }
+
+    async fn upload_scans(
+        &self,
+        request: Request<pb::UploadScansRequest>,
+    ) -> Result<Response<pb::UploadScansResponse>, Status> {
+        self.read(
+            request,
+            convert::upload_scans,
+            |app, origin, (device, scans)| async move { app.upload_scans(&origin, device, scans).await },
+            |upload| convert::upload(&upload),
+        )
+        .await
+    }
+
     async fn list_signing_keys(
         &self,
         request: Request<pb::ListSigningKeysRequest>,
@@ -104,4 +155,16 @@ impl Tickets for Service {
         )
         .await
     }
+}
+
+/// The messages to a door, until the showtime is over or the server shuts down.
+fn watched(watch: DoorWatch, watching: Watching) -> impl Stream<Item = Result<pb::WatchDoorResponse, Status>> + Send {
+    stream::unfold((watch, watching), |(mut watch, watching)| async move {
+        let next = tokio::select! {
+            biased;
+            () = watching.shutdown.cancelled() => None,
+            next = watch.next(watching.heartbeat) => next,
+        };
+        Some((Ok(convert::door_message(&next?)), (watch, watching)))
+    })
 }

@@ -22,6 +22,7 @@ pub(super) mod refund;
 pub(super) mod refund_note;
 pub(super) mod request;
 pub(super) mod reservation;
+pub(super) mod scan;
 pub(super) mod schema_compatibility;
 pub(super) mod schema_migration;
 pub(super) mod seat_claim;

@@ -11,5 +11,6 @@ pub(super) mod prices;
 pub(super) mod purchase;
 pub(super) mod refund;
 pub(super) mod reservation;
+pub(super) mod scan;
 pub(super) mod showtime;
 pub(super) mod ticket;

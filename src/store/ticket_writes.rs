@@ -57,8 +57,15 @@ pub fn issue_if_completed(purchase_id: PurchaseId) -> Companion {
     let issue = ticket::Entity::update_many()
         .filter(ticket::Column::PurchaseId.in_subquery(completed.into_query()))
         .filter(ticket::Column::State.eq(state_name(TicketState::Unpaid)))
-        .col_expr(ticket::Column::State, Expr::value(state_name(TicketState::Issued)));
+        .col_expr(ticket::Column::State, issued_or_used().into());
     Companion::update_any(issue.into_query())
+}
+
+/// The state of a ticket that is not blocked any more: one that was used before, or by a scan meanwhile, is used.
+fn issued_or_used() -> CaseStatement {
+    CaseStatement::new()
+        .case(Expr::col(ticket::Column::UseTime).is_null(), state_name(TicketState::Issued))
+        .finally(state_name(TicketState::Used))
 }
 
 /// Voids all tickets of a showtime.
@@ -108,13 +115,7 @@ pub(super) fn tickets_of_refund(refund: &Refund) -> Option<Companion> {
             of_state(&[given_up]).col_expr(ticket::Column::State, Expr::value(name(TicketState::Refunded)))
         }
         Failed if !refund.facts.releases => return None,
-        // One that was used before it was blocked is used again.
-        Failed => {
-            let restored = CaseStatement::new()
-                .case(Expr::col(ticket::Column::UseTime).is_null(), name(TicketState::Issued))
-                .finally(name(TicketState::Used));
-            of_state(&[TicketState::Blocked]).col_expr(ticket::Column::State, restored.into())
-        }
+        Failed => of_state(&[TicketState::Blocked]).col_expr(ticket::Column::State, issued_or_used().into()),
         Pending | Stuck => return None,
     };
     Some(Companion::update_any(update.into_query()))

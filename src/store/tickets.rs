@@ -66,6 +66,22 @@ impl Store {
         self.all_tickets("tickets_at_seat", at_seat(showtime_id, seat)).await
     }
 
+    /// The tickets of a showtime that are not voided or refunded, in the order of their seats.
+    ///
+    /// # Errors
+    /// The database cannot be used, or has a row that cannot be read.
+    pub async fn door_tickets(&self, showtime_id: ShowtimeId) -> Result<Vec<Ticket>, Error> {
+        self.all_tickets("door_tickets", at_door(showtime_id)).await
+    }
+
+    /// The tickets with these ids, as far as there are any.
+    ///
+    /// # Errors
+    /// The database cannot be used, or has a row that cannot be read.
+    pub async fn tickets_by_ids(&self, ids: &[TicketId]) -> Result<Vec<Ticket>, Error> {
+        self.all_tickets("tickets_by_ids", by_ids(self.0.reads.backend(), ids)).await
+    }
+
     /// The tickets that a device has used under this name.
     ///
     /// # Errors
@@ -197,6 +213,20 @@ pub(super) fn at_seat(showtime_id: ShowtimeId, seat: u16) -> Select<ticket::Enti
     ticket::Entity::find()
         .filter(ticket::Column::ShowtimeId.eq(showtime_id.0))
         .filter(ticket::Column::Seat.eq(i32::from(seat)))
+}
+
+/// The query for the tickets in the list of a door.
+pub(super) fn at_door(showtime_id: ShowtimeId) -> Select<ticket::Entity> {
+    let gone = [TicketState::Voided, TicketState::Refunded].map(state_name);
+    ticket::Entity::find()
+        .filter(ticket::Column::ShowtimeId.eq(showtime_id.0))
+        .filter(ticket::Column::State.is_not_in(gone))
+        .order_by_asc(ticket::Column::Seat)
+}
+
+/// The query for tickets by their ids.
+pub(super) fn by_ids(backend: DbBackend, ids: &[TicketId]) -> Select<ticket::Entity> {
+    ticket::Entity::find().filter(dialect::is_among(backend, ticket::Column::TicketId, ids.iter().map(|id| id.0)))
 }
 
 /// The query for what a device has used under a name.

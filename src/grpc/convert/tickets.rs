@@ -11,7 +11,8 @@ use crate::{
         ids::{PurchaseId, ShowtimeId, TicketId},
         number::TicketNumber,
         reservation::CustomerId,
-        ticket::{TicketState, WhyNot, check_device},
+        seating::ShowtimePlan,
+        ticket::{Ticket, TicketState, WhyNot, check_device},
         violations::Violations,
     },
     pb::boxoffice::v1 as pb,
@@ -99,17 +100,24 @@ fn shown(code: String, number: &str) -> Result<Shown, Violations> {
     }
 }
 
-pub(crate) fn ticket(TicketView { ticket, plan }: &TicketView) -> pb::Ticket {
-    let facts = &plan.facts;
-    let state = match ticket.state {
+pub(super) fn state(state: TicketState) -> pb::TicketState {
+    match state {
         TicketState::Issued => pb::TicketState::Issued,
         TicketState::Unpaid | TicketState::Blocked => pb::TicketState::Blocked,
         TicketState::Used => pb::TicketState::Used,
         TicketState::Voided => pb::TicketState::Voided,
         TicketState::Refunded => pb::TicketState::Refunded,
-    };
-    let ticket_type = facts.prices.ticket_types.get(usize::from(ticket.ticket_type));
-    let showtime = pb::TicketShowtime {
+    }
+}
+
+pub(super) fn ticket_type(plan: &ShowtimePlan, ticket: &Ticket) -> String {
+    let ticket_type = plan.facts.prices.ticket_types.get(usize::from(ticket.ticket_type));
+    ticket_type.map(|one| one.code.clone()).unwrap_or_default()
+}
+
+pub(super) fn showtime(plan: &ShowtimePlan) -> pb::TicketShowtime {
+    let facts = &plan.facts;
+    pb::TicketShowtime {
         showtime_id: facts.showtime_id.to_string(),
         movie_title: facts.movie.value.title.clone(),
         cinema: facts.auditorium.cinema.clone(),
@@ -117,18 +125,21 @@ pub(crate) fn ticket(TicketView { ticket, plan }: &TicketView) -> pb::Ticket {
         start_time: Some(timestamp(facts.start_time)),
         end_time: Some(timestamp(facts.end_time)),
         time_zone: facts.auditorium.time_zone.name().to_owned(),
-    };
+    }
+}
+
+pub(crate) fn ticket(TicketView { ticket, plan }: &TicketView) -> pb::Ticket {
     pb::Ticket {
         ticket_id: ticket.ticket_id.to_string(),
         number: ticket.number.to_string(),
         purchase_id: ticket.purchase_id.to_string(),
         reservation_id: ticket.reservation_id.to_string(),
         payment_id: ticket.payment_id.to_string(),
-        showtime: Some(showtime),
+        showtime: Some(showtime(plan)),
         seat: Some(seat(ticket.seat_name)),
-        ticket_type: ticket_type.map(|one| one.code.clone()).unwrap_or_default(),
+        ticket_type: ticket_type(plan, ticket),
         price: Some(money(ticket.price)),
-        state: state.into(),
+        state: state(ticket.state).into(),
         code: ticket.code.to_text(),
         issue_time: Some(timestamp(ticket.issue_time)),
         use_time: ticket.used.as_ref().map(|used| timestamp(used.time)),
@@ -136,8 +147,8 @@ pub(crate) fn ticket(TicketView { ticket, plan }: &TicketView) -> pb::Ticket {
     }
 }
 
-pub(crate) fn validated_ticket(Validated { ticket: found, why }: &Validated) -> pb::ValidateTicketResponse {
-    let flaw = |why: &WhyNot| match why {
+pub(super) fn flaw(why: WhyNot) -> pb::TicketFlaw {
+    match why {
         WhyNot::NotGenuine => pb::TicketFlaw::NotGenuine,
         WhyNot::WrongShowtime => pb::TicketFlaw::WrongShowtime,
         WhyNot::Voided => pb::TicketFlaw::Voided,
@@ -146,10 +157,13 @@ pub(crate) fn validated_ticket(Validated { ticket: found, why }: &Validated) -> 
         WhyNot::TooEarly => pb::TicketFlaw::TooEarly,
         WhyNot::TooLate => pb::TicketFlaw::TooLate,
         WhyNot::Used => pb::TicketFlaw::Used,
-    };
+    }
+}
+
+pub(crate) fn validated_ticket(Validated { ticket: found, why }: &Validated) -> pb::ValidateTicketResponse {
     pb::ValidateTicketResponse {
         valid: why.is_empty(),
-        why: why.iter().map(|why| flaw(why).into()).collect(),
+        why: why.iter().map(|why| flaw(*why).into()).collect(),
         ticket: found.as_ref().map(ticket),
     }
 }
