@@ -81,7 +81,7 @@ use purchases::parts::Purchases;
 use refunds::work::Refunds;
 use reservation_index::ReservationIndex;
 use showtime_pages::ShowtimePages;
-use tickets::{door_lists::Doors, keys::Keys};
+use tickets::{keys::Keys, watched_lists::Doors};
 
 /// The rules of a deployment.
 #[derive(Clone, Debug)]

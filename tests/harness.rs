@@ -16,6 +16,7 @@ pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod contract;
 pub(crate) mod convergence;
+pub(crate) mod door;
 pub(crate) mod events;
 pub(crate) mod fleet;
 pub(crate) mod gateway;

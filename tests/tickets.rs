@@ -48,12 +48,12 @@ pub(crate) async fn open_doors(server: &Server) -> Showtime {
     showtime_with(server, &[("A", "ssssssss"), ("B", "ssssssss"), ("C", "ssssssss")], soon, |request| request).await
 }
 
-async fn bought(server: &Server, showtime: &Showtime, names: &str, token: &str) -> Purchase {
+pub(crate) async fn bought(server: &Server, showtime: &Showtime, names: &str, token: &str) -> Purchase {
     let begun = buy(server, of_seats(showtime, "ada", names, token)).await.expect("the seats are free");
     until_state(server, &begun, PurchaseState::Completed).await
 }
 
-fn reservation(purchase: &Purchase) -> &Reservation {
+pub(crate) fn reservation(purchase: &Purchase) -> &Reservation {
     purchase.reservation.as_ref().expect("a purchase has its reservation")
 }
 
@@ -65,7 +65,7 @@ pub(crate) async fn tickets(server: &Server, purchase_id: &str) -> Vec<Ticket> {
     found
 }
 
-fn seat(ticket: &Ticket) -> String {
+pub(crate) fn seat(ticket: &Ticket) -> String {
     name(ticket.seat.as_ref().expect("a ticket has its seat"))
 }
 
@@ -74,7 +74,7 @@ fn states(tickets: &[Ticket]) -> Vec<(String, TicketState)> {
     tickets.iter().map(|ticket| (seat(ticket), ticket.state())).collect()
 }
 
-fn at_door(ticket: &Ticket, showtime: &Showtime, nonce: &str) -> UseTicketRequest {
+pub(crate) fn at_door(ticket: &Ticket, showtime: &Showtime, nonce: &str) -> UseTicketRequest {
     UseTicketRequest {
         code: ticket.code.clone(),
         showtime_id: showtime.showtime_id.clone(),
@@ -84,7 +84,7 @@ fn at_door(ticket: &Ticket, showtime: &Showtime, nonce: &str) -> UseTicketReques
     }
 }
 
-async fn use_ticket(server: &Server, request: UseTicketRequest) -> Result<Ticket, Status> {
+pub(crate) async fn use_ticket(server: &Server, request: UseTicketRequest) -> Result<Ticket, Status> {
     let answer = client(server).use_ticket(request).await?.into_inner();
     assert!(answer.admitted);
     Ok(answer.ticket.expect("the answer has the ticket"))
@@ -100,7 +100,7 @@ async fn validate(server: &Server, code: &str, showtime: &Showtime) -> ValidateT
     client(server).validate_ticket(request).await.expect("the showtime exists").into_inner()
 }
 
-async fn flaws(server: &Server, code: &str, showtime: &Showtime) -> Vec<TicketFlaw> {
+pub(crate) async fn flaws(server: &Server, code: &str, showtime: &Showtime) -> Vec<TicketFlaw> {
     let answer = validate(server, code, showtime).await;
     let why: Vec<_> = answer.why().collect();
     assert_eq!(answer.valid, why.is_empty());

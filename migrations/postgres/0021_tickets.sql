@@ -51,4 +51,4 @@ CREATE TABLE scans (
     is_double       boolean NOT NULL,         -- whether the ticket had been used already
     PRIMARY KEY (scan_id, part)
 );
-CREATE INDEX scans_by_ticket ON scans (ticket_id) WHERE ticket_id IS NOT NULL;
+CREATE INDEX scans_by_ticket ON scans (ticket_id);

@@ -3,11 +3,12 @@
 //! Tickets are made and voided by the changes of their seats: [`App::ticket_maker`] is part of every command that sells, gives up or
 //! exchanges seats, whoever has asked for it, so that no sale is without its tickets and no ticket without its sale.
 
-pub(super) mod door_lists;
+mod door_lists;
 mod doors;
 mod earlier;
 pub(super) mod keys;
 mod scans;
+pub(super) mod watched_lists;
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 pub use self::doors::{Shown, Validated};
 use self::keys::Keys;
 pub use self::{
-    door_lists::{DoorChanges, DoorList, DoorMessage, DoorWatch},
+    door_lists::{DoorMessage, DoorWatch},
     scans::{DoubleAdmission, ScanResult, Upload},
+    watched_lists::{DoorChanges, DoorList},
 };
 use super::{
     App, Error, Origin, PageRequest,
@@ -28,17 +30,18 @@ use crate::{
     background::Task,
     clock::Clock,
     domain::{
-        ids::{PaymentId, PurchaseId, TicketId},
+        ids::{PaymentId, PurchaseId, ShowtimeId, TicketId},
         number::TicketNumber,
         prices::Line,
         reservation::{CustomerId, Reservation, ReservedSeat, State},
         seating::{Change, Command, ShowtimePlan},
-        ticket::{CodeKind, Ticket, TicketState},
+        ticket::{CodeKind, Ticket, TicketCode, TicketState},
     },
     ledger::CompanionMaker,
     store::{
-        Companion, StoredKey, TicketFilter, insert_tickets, issue_if_completed, reissue_tickets, void_all_tickets,
-        void_tickets,
+        Companion, StoredKey, TicketFilter, insert_tickets, issue_if_completed,
+        planted::{self, Bug},
+        reissue_tickets, void_all_tickets, void_tickets,
     },
     tickets::{QrError, SigningKey, Symbol},
 };
@@ -213,7 +216,9 @@ fn rows(plan: &ShowtimePlan, changes: &[Change], (clock, keys): (&Clock, &Keys),
                 rows.push(void_tickets(showtime_id, reservation.reservation_id, seats));
             }
             Change::Exchanged { reservation, before } if matches!(reservation.state(), State::Confirmed(_)) => {
-                rows.push(void_tickets(showtime_id, reservation.reservation_id, before));
+                if !planted::has(Bug::FirstTicketsKept) {
+                    rows.push(void_tickets(showtime_id, reservation.reservation_id, before));
+                }
                 rows.push(reissue_tickets(&of_sale(plan, reservation, (clock, &key), now)));
                 rows.extend(reservation.purchase_id().map(issue_if_completed));
             }
@@ -254,9 +259,19 @@ fn new_ticket(
         seat_name: plan.seat_index.name(seat),
         ticket_type: line.ticket_type,
         price: plan.facts.prices.money(line.total()),
-        code: key.sign(CodeKind::Seat(seat), clock.random_bits(), plan.facts.showtime_id.0),
+        code: code_of(key, seat, clock.random_bits(), plan.facts.showtime_id),
         issue_time,
         state: if is_unpaid { TicketState::Unpaid } else { TicketState::Issued },
         used: None,
     }
+}
+
+fn code_of(key: &SigningKey, seat: u16, random: [u8; 8], showtime_id: ShowtimeId) -> TicketCode {
+    let code = key.sign(CodeKind::Seat(seat), random, showtime_id.0);
+    if planted::has(Bug::SeatOutsideSignature) {
+        let of_any_seat = key.sign(CodeKind::Seat(0), random, showtime_id.0);
+        return TicketCode::unsigned(CodeKind::Seat(seat), key.id(), random, showtime_id.0)
+            .with_signature(*of_any_seat.signature());
+    }
+    code
 }

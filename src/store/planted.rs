@@ -49,13 +49,19 @@ pub enum Bug {
     FreeWhilePaymentMaySucceed,
     /// Seats stay sold although the money for them was not taken.
     LostCompensation,
+    /// The list of a door has tickets that were voided as if they were not.
+    VoidedTicketsListed,
+    /// An exchange makes new tickets and leaves the first ones as they are.
+    FirstTicketsKept,
+    /// The seat of a ticket is not part of what is signed.
+    SeatOutsideSignature,
     /// Refunds that are done or may be do not count for what is left of a payment.
     RefundBeyondCaptured,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::NoLock,
         Self::TimeBeforeLock,
         Self::AnswerBeforeCommit,
@@ -77,6 +83,9 @@ impl Bug {
         Self::FreeWhilePaymentMaySucceed,
         Self::LostCompensation,
         Self::RefundBeyondCaptured,
+        Self::VoidedTicketsListed,
+        Self::FirstTicketsKept,
+        Self::SeatOutsideSignature,
     ];
 
     /// The name that a test gives to the bug.
@@ -104,6 +113,9 @@ impl Bug {
             Self::FreeWhilePaymentMaySucceed => "free-while-payment-may-succeed",
             Self::LostCompensation => "lost-compensation",
             Self::RefundBeyondCaptured => "refund-beyond-captured",
+            Self::VoidedTicketsListed => "voided-tickets-listed",
+            Self::FirstTicketsKept => "first-tickets-kept",
+            Self::SeatOutsideSignature => "seat-outside-signature",
         }
     }
 }

@@ -34,7 +34,7 @@ impl Store {
         self.all_scans("get_scans", scans(self.0.reads.backend(), ids)).await
     }
 
-    /// All scans of these tickets, in the order of their times.
+    /// All scans of these tickets, in no order.
     ///
     /// # Errors
     /// The database cannot be used, or has a row that cannot be read.
@@ -88,10 +88,7 @@ pub(super) fn scans(backend: DbBackend, ids: &[Uuid]) -> Select<scan::Entity> {
         .order_by_asc(scan::Column::Part)
 }
 
-/// The query for the scans of tickets.
+/// The query for the scans of tickets, in no order.
 pub(super) fn scans_of(backend: DbBackend, tickets: &[TicketId]) -> Select<scan::Entity> {
-    scan::Entity::find()
-        .filter(dialect::is_among(backend, scan::Column::TicketId, tickets.iter().map(|id| id.0)))
-        .order_by_asc(scan::Column::ScanTime)
-        .order_by_asc(scan::Column::ScanId)
+    scan::Entity::find().filter(dialect::is_among(backend, scan::Column::TicketId, tickets.iter().map(|id| id.0)))
 }

@@ -1,7 +1,7 @@
 //! The statements that the store's queries send, so that a test can look at their plans.
 
 use chrono::{DateTime, NaiveDate, Utc};
-use sea_orm::{DbBackend, QueryTrait as _, Statement};
+use sea_orm::{DbBackend, QueryTrait as _, Statement, prelude::Uuid};
 
 use super::{
     audit, auditoriums, blocked_seats, feed,
@@ -10,13 +10,13 @@ use super::{
     refunds,
     reservations::{self, ReservationCursor},
     rows::showtime::{ShowtimeRow, StandingRow},
-    sales, sales_at_tills, seat_maps,
+    sales, sales_at_tills, scans, seat_maps,
     showtimes::{self, Cursor},
     stuck_purchases, stuck_refunds, sweep,
     tickets::{self, TicketFilter},
 };
 use crate::domain::{
-    ids::{AuditoriumId, PaymentId, PurchaseId, RefundId, RequestId, ReservationId, ShowtimeId},
+    ids::{AuditoriumId, PaymentId, PurchaseId, RefundId, RequestId, ReservationId, ShowtimeId, TicketId},
     number::TicketNumber,
     reservation::{self, CustomerId},
     showtime::Filter,
@@ -237,6 +237,30 @@ pub fn tickets_at(backend: DbBackend, showtime_id: ShowtimeId, seat: u16) -> Sta
 #[must_use]
 pub fn tickets_used(backend: DbBackend, device: &str, nonce: &str) -> Statement {
     tickets::used_by(device, nonce).build(backend)
+}
+
+/// The tickets in the list of a door.
+#[must_use]
+pub fn door_tickets(backend: DbBackend, showtime_id: ShowtimeId) -> Statement {
+    tickets::at_door(showtime_id).build(backend)
+}
+
+/// Tickets by their ids.
+#[must_use]
+pub fn tickets_by_ids(backend: DbBackend, ids: &[TicketId]) -> Statement {
+    tickets::by_ids(backend, ids).build(backend)
+}
+
+/// Scans by their ids.
+#[must_use]
+pub fn scans(backend: DbBackend, ids: &[Uuid]) -> Statement {
+    scans::scans(backend, ids).build(backend)
+}
+
+/// The scans of tickets.
+#[must_use]
+pub fn scans_of(backend: DbBackend, tickets: &[TicketId]) -> Statement {
+    scans::scans_of(backend, tickets).build(backend)
 }
 
 /// A page of tickets.

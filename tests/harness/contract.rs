@@ -5,16 +5,17 @@ use boxoffice::pb::{
     boxoffice::v1::{
         BlockReason, BlockSeatsRequest, CancelReservationRequest, CancelShowtimeRequest, CodeFormat,
         ConfirmReservationRequest, ContinuePurchaseRequest, CreateAuditoriumRequest, CreateShowtimeRequest,
-        DropDeadLettersRequest, ExchangeSeatsRequest, GetAuditoriumRequest, GetCashUpRequest, GetHoldConversionRequest,
-        GetMovieRequest, GetOccupancyRequest, GetPurchaseRequest, GetReservationRequest, GetSalesRequest,
-        GetSeatMapRequest, GetShowtimeRequest, GetTicketByNumberRequest, GetTicketCodeRequest, GetTicketRequest,
-        Layout, ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest, ListPurchasesRequest,
-        ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest, ListStuckPurchasesRequest,
-        ListTicketsRequest, PaymentChoice, PaymentMethod, PurchaseOutcome, PurchaseState, PurchaseTicketsRequest,
-        RefundOutcome, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState, ReserveSeatsRequest,
-        ResumePurchaseRequest, Row, SalesGrouping, SearchMoviesRequest, Seat, SettlePurchaseRequest,
-        SettleRefundRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest, UseTicketRequest,
-        ValidateTicketRequest, WatchSeatMapRequest, drop_dead_letters_request, subscribe_events_request::Start,
+        DropDeadLettersRequest, ExchangeSeatsRequest, GetAuditoriumRequest, GetCashUpRequest, GetDoorListRequest,
+        GetHoldConversionRequest, GetMovieRequest, GetOccupancyRequest, GetPurchaseRequest, GetReservationRequest,
+        GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, GetTicketByNumberRequest, GetTicketCodeRequest,
+        GetTicketRequest, Layout, ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest,
+        ListPurchasesRequest, ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest,
+        ListStuckPurchasesRequest, ListTicketsRequest, PaymentChoice, PaymentMethod, PurchaseOutcome, PurchaseState,
+        PurchaseTicketsRequest, RefundOutcome, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState,
+        ReserveSeatsRequest, ResumePurchaseRequest, Row, SalesGrouping, Scan, SearchMoviesRequest, Seat,
+        SettlePurchaseRequest, SettleRefundRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest,
+        UploadScansRequest, UseTicketRequest, ValidateTicketRequest, WatchSeatMapRequest, drop_dead_letters_request,
+        subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
@@ -310,6 +311,14 @@ fn good_request_for_tickets(name: &str) -> Vec<u8> {
             nonce: "1".to_owned(),
         }
         .encode_to_vec(),
+        "GetDoorListRequest" | "WatchDoorRequest" => GetDoorListRequest { showtime_id: id() }.encode_to_vec(),
+        // A scan has the code or the number.
+        "UploadScansRequest" => {
+            let scan_time = Some(timestamp(in_hours(1)));
+            let (number, nonce) = ("TKT-7ZK4M-0QX3B".to_owned(), "1".to_owned());
+            let scans = vec![Scan { code: String::new(), number, nonce, scan_time }];
+            UploadScansRequest { device, scans }.encode_to_vec()
+        }
         "ListSigningKeysRequest" => Vec::new(),
         name => good_request_for_events(name),
     }

@@ -2,7 +2,7 @@
 
 use boxoffice::{
     domain::{
-        ids::{PaymentId, PurchaseId, RefundId, RequestId, ReservationId, ShowtimeId},
+        ids::{PaymentId, PurchaseId, RefundId, RequestId, ReservationId, ShowtimeId, TicketId},
         number::TicketNumber,
         purchase::PurchaseState,
         reservation::CustomerId,
@@ -37,10 +37,7 @@ pub(super) fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         ("refunded payments".to_owned(), statements::refunded_payments(backend, ShowtimeId(id(FIRST + 7)))),
     ];
     found.push(("stuck purchases".to_owned(), statements::stuck_purchases(backend, 1_000)));
-    let number = TicketNumber::of([7; 8]);
-    found.push(("ticket by number".to_owned(), statements::ticket_by_number(backend, &number)));
-    found.push(("tickets of a seat".to_owned(), statements::tickets_at(backend, ShowtimeId(id(FIRST + 7)), 7)));
-    found.push(("tickets used".to_owned(), statements::tickets_used(backend, "door 7", "7")));
+    found.extend(ticket_queries(backend));
     found.push(("refund notes".to_owned(), statements::refund_notes(backend, RefundId(id(7)), 20)));
     found.push(("purchase notes".to_owned(), statements::purchase_notes(backend, PurchaseId(id(7)), 20)));
     for (page, purchase, payment) in [("first", None, None), ("later", Some(PurchaseId(id(7))), Some(PaymentId(id(7))))]
@@ -83,5 +80,20 @@ pub(super) fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
     found.push(named("those of a showtime", statements::sales_without_purchase(backend, showtime_id, 200)));
     found.push(named("taken at a till", statements::taken_at_till(backend, "till 17", today)));
     found.push(named("paid out at a till", statements::paid_out_at_till(backend, "till 17", today)));
+    found
+}
+
+/// Single tickets, those of a door, and scans.
+fn ticket_queries(backend: DbBackend) -> Vec<(String, Statement)> {
+    let mut found = Vec::new();
+    let number = TicketNumber::of([7; 8]);
+    found.push(("ticket by number".to_owned(), statements::ticket_by_number(backend, &number)));
+    found.push(("tickets of a seat".to_owned(), statements::tickets_at(backend, ShowtimeId(id(FIRST + 7)), 7)));
+    found.push(("tickets of a door".to_owned(), statements::door_tickets(backend, ShowtimeId(id(FIRST + 7)))));
+    let tickets = [TicketId(id(7)), TicketId(id(8))];
+    found.push(("tickets by ids".to_owned(), statements::tickets_by_ids(backend, &tickets)));
+    found.push(("scans by ids".to_owned(), statements::scans(backend, &tickets.map(|ticket| ticket.0))));
+    found.push(("scans of tickets".to_owned(), statements::scans_of(backend, &tickets)));
+    found.push(("tickets used".to_owned(), statements::tickets_used(backend, "door 7", "7")));
     found
 }

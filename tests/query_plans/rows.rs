@@ -67,6 +67,7 @@ pub(super) async fn with_many_rows(store: Store) -> (World, String) {
         PAYMENTS,
         &*refunds(store),
         &*tickets(store),
+        SCANS,
         NOTES,
         REFUND_NOTES,
         ENTRIES,
@@ -110,6 +111,10 @@ const NOTES: &str = "INSERT INTO purchase_notes (purchase_id, note_id, create_ti
 /// Makes a note of each refund.
 const REFUND_NOTES: &str = "INSERT INTO refund_notes (refund_id, note_id, create_time, caller, action, note) \
      SELECT refund_id, refund_id, create_time, '', 'resumed', 'a note' FROM refunds";
+
+/// Makes a scan of each ticket.
+const SCANS: &str = "INSERT INTO scans (scan_id, part, device, nonce, shown, scan_time, upload_time, ticket_id, why, is_double) \
+     SELECT ticket_id, 0, 'door 7', number, number, issue_time, issue_time, ticket_id, '', 1 = 0 FROM tickets";
 
 /// Makes a ticket of each reservation, of which one in ten was used.
 fn tickets(store: Store) -> String {

@@ -3,60 +3,24 @@
 //! One task reads the lists that are watched here, one after the other, at most once a second. So many doors of a showtime cost one read, and
 //! many showtimes cost one connection. What other instances did is seen as soon as what this one did.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, watch},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
+use super::watched_lists::{DoorChanges, DoorList, changes};
 use crate::{
     app::{App, Error, Origin},
     background::Task,
-    domain::{
-        ids::ShowtimeId,
-        number::TicketNumber,
-        seating::ShowtimePlan,
-        ticket::{Admission, Ticket},
-    },
+    domain::{ids::ShowtimeId, ticket::Admission},
 };
 
 /// How often the lists that are watched are read.
 const PERIOD: Duration = Duration::from_secs(1);
-/// The most watchers of doors of one instance.
-const MAX_WATCHERS: usize = 10_000;
-
-/// The list of a door.
-#[derive(Clone, Debug)]
-pub struct DoorList {
-    /// The showtime, and the seats of its auditorium.
-    pub plan: Arc<ShowtimePlan>,
-    /// When tickets admit their holders.
-    pub admission: Admission,
-    /// The tickets that are not voided or refunded, in the order of their seats.
-    pub tickets: Arc<[Ticket]>,
-    /// When the list was read.
-    pub as_of: DateTime<Utc>,
-}
-
-/// What has changed between two lists.
-#[derive(Debug)]
-pub struct DoorChanges {
-    /// The showtime.
-    pub plan: Arc<ShowtimePlan>,
-    /// Tickets that are new or have changed.
-    pub tickets: Vec<Ticket>,
-    /// The numbers of those that are gone.
-    pub removed: Vec<TicketNumber>,
-    /// When the list was read.
-    pub as_of: DateTime<Utc>,
-}
 
 /// A message to a door.
 #[derive(Debug)]
@@ -67,50 +31,6 @@ pub enum DoorMessage {
     Changes(DoorChanges),
     /// Nothing has changed. The list was last read at this time.
     Heartbeat(DateTime<Utc>),
-}
-
-/// The lists that are watched on this instance.
-#[derive(Clone)]
-pub(in crate::app) struct Doors {
-    watched: Arc<Mutex<HashMap<ShowtimeId, watch::Sender<DoorList>>>>,
-    watchers: Arc<Semaphore>,
-}
-
-impl Doors {
-    pub(in crate::app) fn new() -> Self {
-        Self { watched: Arc::default(), watchers: Arc::new(Semaphore::new(MAX_WATCHERS)) }
-    }
-
-    fn watched(&self) -> MutexGuard<'_, HashMap<ShowtimeId, watch::Sender<DoorList>>> {
-        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Receives this list whenever it is read again.
-    fn subscribe(&self, list: &DoorList) -> watch::Receiver<DoorList> {
-        let mut watched = self.watched();
-        let sender = watched.entry(list.plan.facts.showtime_id).or_insert_with(|| watch::Sender::new(list.clone()));
-        sender.subscribe()
-    }
-
-    /// The showtimes that are watched. Those that nobody watches any more are forgotten.
-    fn showtimes(&self) -> Vec<ShowtimeId> {
-        let mut watched = self.watched();
-        watched.retain(|_, sender| sender.receiver_count() > 0);
-        watched.keys().copied().collect()
-    }
-
-    /// Wakes the watchers of this list if it has changed.
-    fn publish(&self, list: DoorList) {
-        if let Some(sender) = self.watched().get(&list.plan.facts.showtime_id) {
-            sender.send_if_modified(|last| {
-                let is_same = last.admission == list.admission && last.tickets == list.tickets;
-                // Watchers compare equal lists without looking into them.
-                let tickets = if is_same { Arc::clone(&last.tickets) } else { list.tickets };
-                *last = DoorList { tickets, ..list };
-                !is_same
-            });
-        }
-    }
 }
 
 /// Sends the list of a door and its changes, until the showtime is over.
@@ -200,14 +120,4 @@ impl DoorWatch {
             }
         }
     }
-}
-
-/// What has changed from one list to another.
-fn changes(before: &DoorList, after: &DoorList) -> DoorChanges {
-    let known: HashMap<_, _> = before.tickets.iter().map(|ticket| (&ticket.number, ticket)).collect();
-    let tickets = after.tickets.iter().filter(|ticket| known.get(&ticket.number) != Some(ticket)).cloned();
-    let left: std::collections::HashSet<_> = after.tickets.iter().map(|ticket| &ticket.number).collect();
-    let removed = before.tickets.iter().map(|ticket| &ticket.number).filter(|number| !left.contains(number)).cloned();
-    let (tickets, removed) = (tickets.collect(), removed.collect());
-    DoorChanges { plan: Arc::clone(&after.plan), tickets, removed, as_of: after.as_of }
 }

@@ -85,8 +85,8 @@ impl App {
                 parts.push(self.part(scan, (id, part), found, &by).await?);
             }
             if parts.is_empty() {
-                let none = recorded(scan, (id, 0), &by, self.0.clock.now());
-                parts.push((RecordedScan { why: vec![WhyNot::NotGenuine], ..none }, None));
+                let without_ticket = recorded(scan, (id, 0), &by, self.0.clock.now());
+                parts.push((RecordedScan { why: vec![WhyNot::NotGenuine], ..without_ticket }, None));
             }
             match self.0.store.record_scan(&parts).await.map_err(Error::from) {
                 Ok(true) => return Ok(parts.into_iter().map(|(scan, _)| scan).collect()),
@@ -151,14 +151,14 @@ impl App {
         for ticket in self.0.store.tickets_by_ids(&ids.into_iter().collect::<Vec<_>>()).await? {
             tickets.insert(ticket.ticket_id, self.view_ticket(ticket).await?);
         }
-        let mut doubled: Vec<TicketId> = Vec::new();
+        let mut flagged: Vec<TicketId> = Vec::new();
         for id in scans.iter().filter(|scan| scan.is_double).filter_map(|scan| scan.ticket_id) {
-            if !doubled.contains(&id) {
-                doubled.push(id);
+            if !flagged.contains(&id) {
+                flagged.push(id);
             }
         }
-        let all = self.0.store.scans_of(&doubled).await?;
-        let doubles = doubled.iter().filter_map(|id| {
+        let all = self.0.store.scans_of(&flagged).await?;
+        let doubles = flagged.iter().filter_map(|id| {
             let ticket = tickets.get(id)?.clone();
             let uses = uses(&ticket.ticket, all.iter().filter(|scan| scan.ticket_id == Some(*id)));
             Some(DoubleAdmission { ticket, uses })

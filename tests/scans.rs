@@ -1,0 +1,183 @@
+//! Scans of devices that had no network: all are recorded, and a ticket that has admitted two people is flagged.
+
+use boxoffice::{
+    clock::Clock,
+    pb::boxoffice::v1::{Scan, TicketFlaw, TicketState, UploadScansRequest, UploadScansResponse},
+};
+use chrono::TimeDelta;
+use futures_util::future::join_all;
+use tonic::Code;
+
+use crate::{
+    harness::{
+        assert_refused, assert_violates,
+        door::{OfflineDoor, one, scan, upload},
+        seats::instant,
+        shop::Shop,
+        staff::exchange,
+        timestamp,
+    },
+    refunds::{of_these, refund, until_ended},
+    tickets::{at_door, bought, client, flaws, open_doors, reservation, tickets, use_ticket},
+};
+
+in_both_shops!(
+    two_doors_without_a_network_admit_both_and_are_told,
+    scans_are_recorded_once_however_often_they_are_uploaded,
+    a_scan_is_recorded_whatever_is_wrong_with_its_ticket,
+    a_use_whose_answer_was_lost_is_no_double_admission,
+    a_ticket_that_was_blocked_when_it_was_scanned_is_used_when_it_is_issued,
+    uploads_at_the_same_time_use_a_ticket_once,
+    invalid_scans_are_refused_for_every_flaw_and_none_is_recorded,
+);
+
+/// A time some minutes ago.
+fn ago(minutes: i64) -> prost_types::Timestamp {
+    timestamp(Clock::System.now() - TimeDelta::minutes(minutes))
+}
+
+/// The devices of the only double admission, in their order.
+fn devices(answer: &UploadScansResponse) -> Vec<&str> {
+    let [double] = &answer.double_admissions[..] else { panic!("there is one: {answer:#?}") };
+    double.admissions.iter().map(|admission| admission.device.as_str()).collect()
+}
+
+async fn two_doors_without_a_network_admit_both_and_are_told(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let sold = bought(server, &showtime, "A1 A2", "tok_ok").await;
+    let made = tickets(server, &sold.purchase_id).await;
+    let first = OfflineDoor::load(server, &showtime.showtime_id, "door 1").await;
+    let second = OfflineDoor::load(server, &showtime.showtime_id, "door 2").await;
+    assert!(first.admits(&made[0].code) && second.admits(&made[0].code), "neither knows of the other");
+    // The later one has its network back before the earlier one.
+    let answer = upload(server, &second.device, &[scan(&made[0], "7", ago(5))]).await.expect("it is recorded");
+    assert!(!one(&answer).double_admission && answer.double_admissions.is_empty());
+    let used = one(&answer).ticket.as_ref().expect("there is one");
+    assert_eq!((used.state(), used.use_device.as_str()), (TicketState::Used, "door 2"));
+    let answer = upload(server, &first.device, &[scan(&made[0], "7", ago(9)), scan(&made[1], "8", ago(8))]).await;
+    let answer = answer.expect("they are recorded");
+    assert_eq!(answer.results.iter().map(|result| result.double_admission).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(answer.results[0].why().collect::<Vec<_>>(), [TicketFlaw::Used]);
+    assert_eq!(devices(&answer), ["door 1", "door 2"]);
+    // A door with a network has used the second ticket's neighbour before: it is refused there as always.
+    let status = use_ticket(server, at_door(&made[1], &showtime, "9")).await.expect_err("it was used");
+    assert_refused(&status, Code::FailedPrecondition, "TICKET_USED");
+    shop.assert_audit().await;
+}
+
+async fn scans_are_recorded_once_however_often_they_are_uploaded(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let sold = bought(server, &showtime, "A1 A2", "tok_ok").await;
+    let made = tickets(server, &sold.purchase_id).await;
+    use_ticket(server, at_door(&made[1], &showtime, "1")).await.expect("it is issued");
+    let scans = [scan(&made[0], "1", ago(9)), scan(&made[1], "2", ago(8)), scan(&made[0], "1", ago(9))];
+    let answer = upload(server, "door 2", &scans).await.expect("they are recorded");
+    assert_eq!(answer.results.len(), 3);
+    assert_eq!(answer.results[0], answer.results[2], "one is in the upload twice");
+    assert_eq!(devices(&answer), ["door 2", "door 1"]);
+    let again = upload(server, "door 2", &scans).await.expect("it is repeated");
+    assert_eq!(again, answer);
+    // A nonce that was used for another ticket is a fault of the device. Its scan is recorded all the same.
+    let other = bought(server, &showtime, "B1", "tok_ok").await;
+    let other = tickets(server, &other.purchase_id).await;
+    let answer = upload(server, "door 2", &[scan(&other[0], "1", ago(7))]).await.expect("it is recorded");
+    assert!(!one(&answer).double_admission);
+    assert_eq!(one(&answer).ticket.as_ref().expect("there is one").state(), TicketState::Used);
+}
+
+async fn a_scan_is_recorded_whatever_is_wrong_with_its_ticket(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let sold = bought(server, &showtime, "A1", "tok_ok").await;
+    let made = tickets(server, &sold.purchase_id).await;
+    exchange(server, reservation(&sold), "A2").await.expect("A2 is free");
+    let text = Scan { code: "HELLO".to_owned(), nonce: "2".to_owned(), scan_time: Some(ago(8)), ..Scan::default() };
+    let misread = Scan { code: String::new(), number: "TKT-1".to_owned(), nonce: "3".to_owned(), ..text.clone() };
+    let early = tickets(server, &sold.purchase_id).await.pop().expect("A2 has one");
+    let by_number = Scan { code: String::new(), number: early.number.clone(), ..scan(&early, "4", ago(300)) };
+    let scans = [scan(&made[0], "1", ago(9)), text, misread, by_number];
+    let answer = upload(server, "door 1", &scans).await.expect("they are recorded");
+    let why: Vec<Vec<_>> = answer.results.iter().map(|result| result.why().collect()).collect();
+    let no_ticket = vec![TicketFlaw::NotGenuine];
+    assert_eq!(why, [vec![TicketFlaw::Voided], no_ticket.clone(), no_ticket, vec![TicketFlaw::TooEarly]]);
+    let states =
+        answer.results.iter().map(|result| result.ticket.as_ref().map(boxoffice::pb::boxoffice::v1::Ticket::state));
+    assert_eq!(states.collect::<Vec<_>>(), [Some(TicketState::Voided), None, None, Some(TicketState::Used)]);
+    // Whoever comes with the voided ticket now is the second one.
+    assert_eq!(flaws(server, &made[0].code, &showtime).await, [TicketFlaw::Voided, TicketFlaw::Used]);
+    shop.assert_audit().await;
+}
+
+async fn a_use_whose_answer_was_lost_is_no_double_admission(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let sold = bought(server, &showtime, "A1", "tok_ok").await;
+    let made = tickets(server, &sold.purchase_id).await;
+    let used = use_ticket(server, at_door(&made[0], &showtime, "1")).await.expect("it is issued");
+    let answer = upload(server, "door 1", &[scan(&made[0], "1", ago(0))]).await.expect("it is recorded");
+    assert!(!one(&answer).double_admission && one(&answer).why.is_empty());
+    assert_eq!(one(&answer).ticket.as_ref(), Some(&used));
+    let answer = upload(server, "door 2", &[scan(&made[0], "1", ago(0))]).await.expect("it is recorded");
+    assert!(one(&answer).double_admission, "a nonce belongs to its device");
+}
+
+async fn a_ticket_that_was_blocked_when_it_was_scanned_is_used_when_it_is_issued(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let sold = bought(server, &showtime, "A1", "tok_refund_fails").await;
+    let made = tickets(server, &sold.purchase_id).await;
+    shop.gateway.pause().await;
+    refund(server, of_these(&sold, "A1")).await.expect("it was paid");
+    let answer = upload(server, "door 1", &[scan(&made[0], "1", ago(1))]).await.expect("it is recorded");
+    assert_eq!(one(&answer).why().collect::<Vec<_>>(), [TicketFlaw::Blocked]);
+    assert_eq!(one(&answer).ticket.as_ref().expect("there is one").state(), TicketState::Blocked);
+    shop.gateway.resume();
+    until_ended(server, &sold, 1).await;
+    let after = tickets(server, &sold.purchase_id).await;
+    assert_eq!(after[0].state(), TicketState::Used);
+    assert_eq!(instant(after[0].use_time), instant(one(&answer).ticket.as_ref().expect("there is one").use_time));
+    shop.assert_audit().await;
+}
+
+async fn uploads_at_the_same_time_use_a_ticket_once(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let sold = bought(server, &showtime, "A1 A2 A3 A4", "tok_ok").await;
+    let made = tickets(server, &sold.purchase_id).await;
+    let scans: Vec<_> = made.iter().map(|ticket| scan(ticket, &ticket.number, ago(3))).collect();
+    // Each of ten devices uploads everything, and twice at the same time.
+    let uploads = (0..20).map(|at| {
+        let scans = scans.clone();
+        async move { upload(server, &format!("door {}", at % 10), &scans).await.expect("they are recorded") }
+    });
+    let answers = join_all(uploads).await;
+    for seat in 0..4 {
+        let first: Vec<_> = answers.iter().filter(|answer| !answer.results[seat].double_admission).collect();
+        assert_eq!(first.len(), 2, "one device was the first, in both of its uploads");
+    }
+    for (answer, twin) in answers.iter().zip(&answers[10..]) {
+        let flags = |answer: &UploadScansResponse| {
+            answer.results.iter().map(|result| result.double_admission).collect::<Vec<_>>()
+        };
+        assert_eq!(flags(answer), flags(twin));
+    }
+    let answer = upload(server, "door 0", &scans[..1]).await.expect("it is repeated");
+    let again = upload(server, "door 1", &scans[..1]).await.expect("it is repeated");
+    let double = answer.double_admissions.first().or(again.double_admissions.first()).expect("one of them is flagged");
+    assert_eq!(double.admissions.len(), 10);
+}
+
+async fn invalid_scans_are_refused_for_every_flaw_and_none_is_recorded(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let sold = bought(server, &showtime, "A1", "tok_ok").await;
+    let made = tickets(server, &sold.purchase_id).await;
+    let both = Scan { number: made[0].number.clone(), nonce: String::new(), ..scan(&made[0], "1", ago(1)) };
+    let long = Scan { code: "A".repeat(141), scan_time: None, ..scan(&made[0], "2", ago(1)) };
+    let status = upload(server, "", &[scan(&made[0], "3", ago(1)), both, long]).await.expect_err("they are not valid");
+    let fields =
+        ["device", "scans[1].code", "scans[1].number", "scans[1].nonce", "scans[2].code", "scans[2].scan_time"];
+    assert_violates(&status, &fields);
+    assert!(flaws(server, &made[0].code, &showtime).await.is_empty());
+    let request = |scans| UploadScansRequest { device: "door 1".to_owned(), scans };
+    for count in [0, 501] {
+        let scans = vec![scan(&made[0], "1", ago(1)); count];
+        let status = client(server).upload_scans(request(scans)).await.expect_err("too few or too many");
+        assert_violates(&status, &["scans"]);
+    }
+}
