@@ -39,7 +39,7 @@ async fn a_payment_that_is_not_decided_in_time_is_voided_before_its_seats_are_fr
     shop.gateway.resume();
     let ended = until_state(&shop.server, &begun, PurchaseState::Compensated).await;
     assert_compensated(&ended, PurchaseFailureReason::PaymentExpired);
-    assert_eq!(steps(&ended)[2..], [PENDING, PENDING]);
+    assert_eq!(steps(&ended)[2..], [PENDING, PENDING, PENDING]);
     reserve(&shop.server, these(&showtime, "bob", "A1")).await.expect("the seat is free again");
     assert_eq!(shop.charged().await, [GatewayState::Voided]);
 }

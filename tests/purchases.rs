@@ -16,7 +16,7 @@ use crate::harness::{
     money::minor,
     purchases::{
         buy, card, client, continue_with,
-        ends::{FAILED, UNDONE, assert_compensated, assert_completed},
+        ends::{FAILED, PENDING, UNDONE, assert_compensated, assert_completed},
         give_up, of_hold, of_seats, receipt, step, steps, until_state,
     },
     refusals::violations,
@@ -177,7 +177,7 @@ async fn a_capture_that_fails_undoes_the_sale(shop: Shop) {
     let begun = buy(&shop.server, of_seats(&showtime, "ada", "A1 A2", "tok_capture_fails")).await.expect("it begins");
     let undone = until_state(&shop.server, &begun, PurchaseState::Compensated).await;
     assert_compensated(&undone, PurchaseFailureReason::CaptureFailed);
-    assert_eq!(steps(&undone), [UNDONE, UNDONE, UNDONE, FAILED]);
+    assert_eq!(steps(&undone), [UNDONE, UNDONE, UNDONE, FAILED, PENDING]);
     assert_eq!(shop.charged().await, [GatewayState::Voided]);
     reserve(&shop.server, these(&showtime, "bob", "A1 A2")).await.expect("the seats are free again");
     shop.assert_books(&[]).await;

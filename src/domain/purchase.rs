@@ -279,10 +279,15 @@ impl Purchase {
         self.record.payments.last()
     }
 
-    /// Its steps.
+    /// Its steps, in order.
     #[must_use]
-    pub fn steps(&self) -> &Steps {
-        &self.record.steps
+    pub fn steps(&self) -> Vec<Step> {
+        let issue = match self.record.complete_time.filter(|_| self.record.position == Position::Completed) {
+            Some(time) => Work { attempts: 1, ..Work::done_at(time) },
+            None => Work::default(),
+        };
+        let issue = Step { name: StepName::IssueTickets, work: issue, compensation: None };
+        self.record.steps.0.iter().cloned().chain([issue]).collect()
     }
 
     /// Why it fails, or why its last payment did.

@@ -44,7 +44,7 @@ impl Purchase {
         events.extend(self.payments().iter().filter_map(|payment| self.event_of_payment(payment, before)));
         // What was done at once, such as a sale at a till, has no steps that anybody could have followed.
         let is_at_once = before.is_none() && self.has_ended();
-        let steps = if is_at_once { &[] } else { &self.steps().0[..] };
+        let steps = if is_at_once { Vec::new() } else { self.steps() };
         let completed = |name: StepName, compensation, work: &Work| {
             let was_done = before.is_some_and(|before| before.is_done(name, compensation));
             let step = PurchaseEvent::StepCompleted { step: name, compensation };
@@ -93,8 +93,8 @@ impl Purchase {
     }
 
     fn is_done(&self, name: StepName, compensation: bool) -> bool {
-        let step = self.steps().0.iter().find(|step| step.name == name);
-        let work = step.and_then(|step| if compensation { step.compensation.as_ref() } else { Some(&step.work) });
+        let step = self.steps().into_iter().find(|step| step.name == name);
+        let work = step.and_then(|step| if compensation { step.compensation } else { Some(step.work) });
         work.is_some_and(|work| work.state == StepState::Done)
     }
 

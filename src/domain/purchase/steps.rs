@@ -13,6 +13,9 @@ pub enum StepName {
     ConfirmReservation,
     /// The money is taken.
     Capture,
+    /// The tickets admit their holders. The write that completes the purchase does it, so that this step is not stored: it is done when the
+    /// purchase is completed.
+    IssueTickets,
 }
 
 /// How far some work is.
@@ -63,6 +66,11 @@ pub struct Steps(pub Vec<Step>);
 const MAX_MESSAGE: usize = 200;
 
 impl Work {
+    /// Work that was done at this moment.
+    pub(super) fn done_at(time: DateTime<Utc>) -> Self {
+        Self { state: StepState::Done, start_time: Some(time), end_time: Some(time), ..Self::default() }
+    }
+
     pub(super) fn attempt(&mut self, now: DateTime<Utc>) {
         self.state = StepState::Running;
         self.attempts += 1;

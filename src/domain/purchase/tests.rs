@@ -97,7 +97,7 @@ fn assert_ended(world: &World) {
     assert!(world.purchase.complete_time().is_some() && world.purchase.pay_until().is_none());
     assert_eq!(world.purchase.failure().is_none(), completed, "{:?}", world.purchase);
     assert_eq!(world.purchase.next_action(world.now), Action::End);
-    for Step { name, work, compensation } in &world.purchase.steps().0 {
+    for Step { name, work, compensation } in &world.purchase.steps() {
         let undone = compensation.as_ref().map(|work| work.state);
         let running = [work.state, undone.unwrap_or_default()].contains(&StepState::Running);
         assert!(!running, "{name:?} is under way at the end: {:?}", world.purchase);

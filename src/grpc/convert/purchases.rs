@@ -180,7 +180,7 @@ pub(crate) fn purchase(view: &PurchaseView) -> pb::Purchase {
         pay_until: purchase.pay_until().map(timestamp),
         create_time: Some(timestamp(facts.create_time)),
         complete_time: purchase.complete_time().map(timestamp),
-        steps: purchase.steps().0.iter().map(step).collect(),
+        steps: purchase.steps().iter().map(step).collect(),
         failure: purchase.failure().map(failure),
     }
 }
@@ -201,6 +201,7 @@ fn step(step: &Step) -> pb::PurchaseStep {
         StepName::Pay => pb::PurchaseStepName::Pay,
         StepName::ConfirmReservation => pb::PurchaseStepName::ConfirmReservation,
         StepName::Capture => pb::PurchaseStepName::Capture,
+        StepName::IssueTickets => pb::PurchaseStepName::IssueTickets,
     };
     let compensation = step.compensation.as_ref().map(|work| Box::new(self::work(name, work)));
     pb::PurchaseStep { compensation, ..work(name, &step.work) }

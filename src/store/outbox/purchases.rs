@@ -194,6 +194,7 @@ fn step_name(step: StepName) -> pb::PurchaseStepName {
         StepName::Pay => pb::PurchaseStepName::Pay,
         StepName::ConfirmReservation => pb::PurchaseStepName::ConfirmReservation,
         StepName::Capture => pb::PurchaseStepName::Capture,
+        StepName::IssueTickets => pb::PurchaseStepName::IssueTickets,
     }
 }
 

@@ -101,6 +101,8 @@ named!(position_name, position: Position {
 });
 named!(step_name, step: StepName {
     ReserveSeats = "reserve_seats", Pay = "pay", ConfirmReservation = "confirm_reservation", Capture = "capture",
+    // Never written: it follows from the position.
+    IssueTickets = "issue_tickets",
 });
 named!(work_name, work_state: StepState { Pending = "pending", Running = "running", Done = "done", Failed = "failed" });
 named!(note_action_name, note_action: NoteAction {

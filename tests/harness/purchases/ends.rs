@@ -14,7 +14,7 @@ pub(crate) const FAILED: (PurchaseStepState, Option<PurchaseStepState>) = (Purch
 
 /// Asserts that the seats are sold for the money.
 pub(crate) fn assert_completed(bought: &Purchase) {
-    assert_eq!((bought.state(), steps(bought)), (PurchaseState::Completed, vec![DONE; 4]), "{bought:#?}");
+    assert_eq!((bought.state(), steps(bought)), (PurchaseState::Completed, vec![DONE; 5]), "{bought:#?}");
     let reservation = bought.reservation.as_ref().expect("it has its reservation");
     assert_eq!(reservation.state(), ReservationState::Confirmed);
     assert_eq!(reservation.purchase_id, bought.purchase_id);

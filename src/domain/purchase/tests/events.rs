@@ -69,7 +69,7 @@ impl Published {
             let is_paid_for = payment.state == PaymentState::Completed && payment.amount.minor > 0;
             assert!(!is_paid_for || count(Told::Authorized(id)) == 1, "{payment:?}: {events:?}");
         }
-        for Step { name, work, compensation } in &purchase.steps().0 {
+        for Step { name, work, compensation } in &purchase.steps() {
             let is_done = |work: &Work| work.state == StepState::Done;
             let undone = compensation.as_ref().is_some_and(is_done);
             let done = [count(Told::Step(*name, false)), count(Told::Step(*name, true))].map(|count| count == 1);
@@ -96,6 +96,7 @@ fn a_purchase_that_goes_well_says_each_step_once() {
         Told::Step(StepName::ConfirmReservation, false),
         Told::Paid(ID),
         Told::Step(StepName::Capture, false),
+        Told::Step(StepName::IssueTickets, false),
         Told::Completed,
     ];
     assert_eq!(world.published.0, expected);
@@ -153,7 +154,12 @@ fn each_time_that_an_operator_is_needed_is_said() {
     assert_eq!(told(Some(&stuck), &resumed), []);
     let mut settled = stuck.clone();
     settled.settle(Settlement::Completed, now());
-    let expected = [Told::Paid(ID), Told::Step(StepName::Capture, false), Told::Completed];
+    let expected = [
+        Told::Paid(ID),
+        Told::Step(StepName::Capture, false),
+        Told::Step(StepName::IssueTickets, false),
+        Told::Completed,
+    ];
     assert_eq!(told(Some(&stuck), &settled), expected);
 }
 
