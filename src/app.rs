@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 pub use audit::{Audit, Comparison, MAX_COUNTED, Sums};
 pub use auditoriums::AuditoriumPage;
 pub use blocked_seats::BlockChange;
-pub use errors::{Error, FeedRefusal, Kind, PurchaseRefusal, Refused, ReportsRefusal, TicketRefusal};
+pub use errors::{Error, FeedRefusal, KeyRefusal, Kind, PurchaseRefusal, Refused, ReportsRefusal, TicketRefusal};
 pub use events::{EventFeed, EventSink, EventStart, EventStream};
 pub use movies::MoviePage;
 pub use operations::{DeadLetter, DeadLetters};

@@ -47,7 +47,9 @@ use std::ffi::OsString;
 use self::{declare::Section as _, sources::Settings};
 
 pub use choices::{AccessibleSeats, LogFormat, Migrate, OrphanSeats, Sample};
-pub use command::{Command, DeadLetters, EventAction, Parsed, PurchaseAction, RefundAction, RefundOutcome, Stop};
+pub use command::{
+    Command, DeadLetters, EventAction, KeyAction, Parsed, PurchaseAction, RefundAction, RefundOutcome, Stop,
+};
 pub use demos::{DemoGateway, DemoProvider, Faults, GatewayFaults};
 pub use location::DatabaseLocation;
 pub use operators::AuditConfig;

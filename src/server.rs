@@ -14,6 +14,7 @@ mod drain;
 mod event_commands;
 mod failure;
 mod health;
+mod key_commands;
 pub mod limits;
 pub mod listener;
 mod open_files;

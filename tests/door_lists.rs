@@ -146,13 +146,12 @@ async fn a_watch_without_changes_has_heartbeats_and_ends_with_the_server() {
     let world = World::with(Store::Sqlite, |setup| setup.with("--watch-heartbeat", "200ms")).await;
     let showtime = open_doors(&world.server).await;
     let mut watch = watch(&world.server, &showtime).await;
-    let list = first_list(&mut watch).await;
-    let mut last = list.as_of_time.expect("it is there");
+    let mut before = first_list(&mut watch).await.as_of_time.expect("it is there");
     for _ in 0..3 {
         let Event::Heartbeat(heartbeat) = next(&mut watch).await else { panic!("nothing has changed") };
         let at = heartbeat.as_of_time.expect("it is there");
-        assert!((at.seconds, at.nanos) >= (last.seconds, last.nanos));
-        last = at;
+        assert!((at.seconds, at.nanos) >= (before.seconds, before.nanos));
+        before = at;
     }
     world.server.stop().await;
     while let Some(message) = watch.message().await.expect("it ends without an error") {

@@ -92,6 +92,7 @@ mod seat_maps;
 mod seat_refusals;
 mod sequences;
 mod showtimes;
+mod signing_keys;
 mod sink_access;
 mod sink_history;
 mod sink_takeover;

@@ -38,6 +38,8 @@ pub enum Kind {
     Refund,
     /// A ticket.
     Ticket,
+    /// A key that signs the codes of tickets.
+    SigningKey,
     /// A dead letter of a sink.
     DeadLetter,
 }
@@ -100,6 +102,20 @@ pub struct TicketRefusal {
     pub number: Option<TicketNumber>,
     /// By whom it was used, if it was.
     pub used: Option<TicketUse>,
+}
+
+/// Why a key is not retired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum KeyRefusal {
+    /// It signs, or did a moment ago.
+    #[error("the key signs")]
+    Signs,
+    /// Tickets that are not used yet have codes of it.
+    #[error("{tickets} tickets have codes of the key")]
+    InUse {
+        /// Their number.
+        tickets: u64,
+    },
 }
 
 /// Why something is not done with a purchase.
@@ -199,6 +215,9 @@ pub enum Error {
     /// A ticket does not admit its holder.
     #[error("the ticket does not admit: {:?}", .0.why)]
     Ticket(TicketRefusal),
+    /// A key is not retired.
+    #[error(transparent)]
+    Key(KeyRefusal),
     /// There are no reports.
     #[error(transparent)]
     Reports(ReportsRefusal),

@@ -7,13 +7,13 @@ mod door_lists;
 mod doors;
 mod earlier;
 pub(super) mod keys;
+mod rotation;
 mod scans;
 pub(super) mod watched_lists;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use tokio_util::sync::CancellationToken;
 
 pub use self::doors::{Shown, Validated};
 use self::keys::Keys;
@@ -27,7 +27,6 @@ use super::{
     pages::{read_timed, write_timed},
 };
 use crate::{
-    background::Task,
     clock::Clock,
     domain::{
         ids::{PaymentId, PurchaseId, ShowtimeId, TicketId},
@@ -39,7 +38,7 @@ use crate::{
     },
     ledger::CompanionMaker,
     store::{
-        Companion, StoredKey, TicketFilter, insert_tickets, issue_if_completed,
+        Companion, TicketFilter, insert_tickets, issue_if_completed,
         planted::{self, Bug},
         reissue_tickets, void_all_tickets, void_tickets,
     },
@@ -49,8 +48,6 @@ use crate::{
 const TICKETS: &str = "tickets";
 /// The pixels of a module of a QR code.
 const PIXELS: u8 = 8;
-/// How often the keys are read again.
-const KEYS_PERIOD: Duration = Duration::from_secs(2);
 
 /// A ticket with the showtime that it is for.
 #[derive(Clone, Debug)]
@@ -167,22 +164,6 @@ impl App {
         let plan = self.0.store.plan(ticket.showtime_id).await?;
         let plan = plan.ok_or_else(|| Error::no_showtime(ticket.showtime_id))?;
         Ok(TicketView { ticket, plan })
-    }
-
-    /// The keys that sign the codes of tickets, the oldest first.
-    #[must_use]
-    pub fn signing_keys(&self, _origin: &Origin) -> Arc<[StoredKey]> {
-        self.0.keys.all()
-    }
-
-    /// Reads the keys now and then, since other instances may have changed them, until the shutdown.
-    pub async fn refresh_signing_keys(self, shutdown: CancellationToken) {
-        let task = Task::new("refresh of signing keys", KEYS_PERIOD).shutdown(shutdown);
-        task.run(async move || {
-            let app = self.clone();
-            app.0.keys.refresh(&app.0.store).await
-        })
-        .await;
     }
 
     /// Makes and voids tickets with the changes of their seats. `None`: the command changes no seat that is sold.

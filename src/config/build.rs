@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::{
     checks,
     cli::Subcommand,
-    command::{Command, DeadLetters, EventAction, PurchaseAction, RefundAction, RefundOutcome},
+    command::{Command, DeadLetters, EventAction, KeyAction, PurchaseAction, RefundAction, RefundOutcome},
     declare::Section,
-    operators::{AuditConfig, OfPurchases, OfRefunds, PurchasesConfig, RefundsConfig},
+    operators::{AuditConfig, KeysConfig, OfKeys, OfPurchases, OfRefunds, PurchasesConfig, RefundsConfig},
     options::{
         Config, DemoConfig, DemoGatewayConfig, EventsConfig, Grpc, HealthcheckConfig, OfEvents, Output, Probe,
         ProjectConfig, WebhooksConfig,
@@ -54,6 +54,7 @@ pub(super) fn command(
         Subcommand::Events => events(words, &mut settings)?,
         Subcommand::Purchases => purchases(words, &mut settings)?,
         Subcommand::Refunds => refunds(words, &mut settings)?,
+        Subcommand::Keys => keys(words, &mut settings)?,
         Subcommand::Audit => {
             let config = AuditConfig::read(&mut settings);
             checks::audit(&mut settings, &config);
@@ -145,6 +146,23 @@ fn refunds(words: &[String], settings: &mut Settings) -> Result<Command, Vec<Pro
         _ => return wrong("is none of list, resume ID and settle ID"),
     };
     Ok(Command::Refunds { address, action })
+}
+
+fn keys(words: &[String], settings: &mut Settings) -> Result<Command, Vec<Problem>> {
+    let KeysConfig { asked, grpc } = KeysConfig::read(settings);
+    let address = callable(settings, &[OfKeys::address, Grpc::listen], asked.address, &grpc);
+    let wrong = |why: &str| Err(vec![Problem::new(format!("keys {}", words.join(" ")), why)]);
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let action = match &words[..] {
+        ["list"] => KeyAction::List,
+        ["rotate"] => KeyAction::Rotate,
+        ["retire", id] => match id.parse() {
+            Ok(id) => KeyAction::Retire { id, force: asked.force },
+            Err(_) => return wrong("needs the number of a key, as keys list prints it"),
+        },
+        _ => return wrong("is none of list, rotate and retire ID"),
+    };
+    Ok(Command::Keys { address, action })
 }
 
 /// The address at which a service is called.

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, error::ErrorKind, parser::ValueS
 
 use super::{
     declare::Section as _,
-    operators::{AuditConfig, PurchasesConfig, RefundsConfig},
+    operators::{AuditConfig, KeysConfig, PurchasesConfig, RefundsConfig},
     options::{
         Config, DemoConfig, DemoGatewayConfig, EventsConfig, File, HealthcheckConfig, Output, ProjectConfig,
         WebhooksConfig,
@@ -16,10 +16,11 @@ use super::{
     values::Form,
 };
 
-/// The argument of `events`, `purchases` and `refunds`.
+/// The argument of `events`, `purchases`, `refunds` and `keys`.
 const ACTION: &str = "action";
 const EVENTS: &str = "lag, dead-letters list, dead-letters redrive or dead-letters drop";
 const STUCK: &str = "list, resume ID or settle ID";
+const KEYS: &str = "list, rotate or retire ID";
 
 /// What stands on the command line.
 pub(super) struct Call {
@@ -44,12 +45,13 @@ pub(super) enum Subcommand {
     Events,
     Purchases,
     Refunds,
+    Keys,
     Audit,
     Descriptors,
 }
 
 impl Subcommand {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::Serve,
         Self::Migrate,
         Self::DemoProvider,
@@ -61,6 +63,7 @@ impl Subcommand {
         Self::Events,
         Self::Purchases,
         Self::Refunds,
+        Self::Keys,
         Self::Audit,
         Self::Descriptors,
     ];
@@ -78,6 +81,7 @@ impl Subcommand {
             Self::Events => "events",
             Self::Purchases => "purchases",
             Self::Refunds => "refunds",
+            Self::Keys => "keys",
             Self::Audit => "audit",
             Self::Descriptors => "descriptors",
         }
@@ -96,6 +100,7 @@ impl Subcommand {
             Self::Events => "Show how far the sinks of a running service are; list, redrive or drop dead letters",
             Self::Purchases => "List the purchases of a running service that are stuck; resume or settle one",
             Self::Refunds => "List the refunds of a running service that are stuck; resume or settle one",
+            Self::Keys => "List the keys of a running service that sign tickets; make a new one, or retire one",
             Self::Audit => "Check the books, and compare them with the payment gateway: exit code 0 when they balance",
             Self::Descriptors => "Write the encoded descriptor set of the contracts, for generating clients",
         }
@@ -118,6 +123,7 @@ impl Subcommand {
             Self::Events => EventsConfig::rows(),
             Self::Purchases => PurchasesConfig::rows(),
             Self::Refunds => RefundsConfig::rows(),
+            Self::Keys => KeysConfig::rows(),
             Self::Audit => AuditConfig::rows(),
             Self::Descriptors => Output::rows(),
         };
@@ -161,12 +167,13 @@ pub(super) fn program() -> Command {
         program.subcommand(match subcommand {
             Subcommand::Events => command.arg(action(EVENTS)),
             Subcommand::Purchases | Subcommand::Refunds => command.arg(action(STUCK)),
+            Subcommand::Keys => command.arg(action(KEYS)),
             _ => command,
         })
     })
 }
 
-/// What `events`, `purchases` or `refunds` does.
+/// What `events`, `purchases`, `refunds` or `keys` does.
 fn action(actions: &'static str) -> Arg {
     Arg::new(ACTION).value_name("ACTION").help(actions).num_args(1..=2).required(true)
 }

@@ -58,6 +58,13 @@ pub enum Command {
         /// What is done.
         action: RefundAction,
     },
+    /// Look at the keys that sign tickets of a running service, make one, or retire one.
+    Keys {
+        /// Where the service listens.
+        address: SocketAddr,
+        /// What is done.
+        action: KeyAction,
+    },
     /// Check the books, and compare them with the payment gateway.
     Audit(AuditConfig),
     /// Write the encoded descriptors of the contracts.
@@ -105,6 +112,22 @@ pub enum PurchaseAction {
         completed: bool,
         /// Why.
         note: String,
+    },
+}
+
+/// What is done with the keys that sign the codes of tickets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyAction {
+    /// Print them.
+    List,
+    /// Make a new one, which signs from then on.
+    Rotate,
+    /// Refuse codes of one from then on.
+    Retire {
+        /// The number of the key.
+        id: i32,
+        /// Whether that is done although tickets that can be used yet have codes of it.
+        force: bool,
     },
 }
 

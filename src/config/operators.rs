@@ -1,4 +1,4 @@
-//! The options of the subcommands for operators: `purchases`, `refunds` and `audit`. `config.rs` says how to add one.
+//! The options of the subcommands for operators: `purchases`, `refunds`, `keys` and `audit`. `config.rs` says how to add one.
 
 use std::net::SocketAddr;
 
@@ -23,6 +23,14 @@ sections! {
     pub(super) struct RefundsConfig {
         /// What is asked.
         asked: OfRefunds,
+        /// Where the service listens, if `asked` gives no address.
+        grpc: Grpc,
+    }
+
+    /// What `keys` takes.
+    pub(super) struct KeysConfig {
+        /// What is asked.
+        asked: OfKeys,
         /// Where the service listens, if `asked` gives no address.
         grpc: Grpc,
     }
@@ -59,5 +67,13 @@ options! {
         till: Option<String>,
         /// Why, for those who look at the refund later: 1 to 500 characters.
         note: Option<String>,
+    }
+
+    /// What `keys` does.
+    pub(super) struct OfKeys under "What is asked" for "keys" {
+        /// Address of the service; none: the one in `--listen`.
+        address: Option<SocketAddr>,
+        /// Retire a key although tickets that can be used yet have codes of it: they admit nobody then.
+        force: bool = false,
     }
 }

@@ -30,7 +30,7 @@ pub(super) use events::{event_feed, feed_event, subscribe_events};
 pub(super) use movies::{movie, movie_id, search_movies};
 pub(super) use operations::{
     any_page, dead_letter, drop_dead_letters, list_dead_letters, redrive_dead_letters, resume_purchase, resume_refund,
-    settle_purchase, settle_refund, stuck_purchase, stuck_refund,
+    retire_signing_key, settle_purchase, settle_refund, stuck_purchase, stuck_refund,
 };
 pub(super) use payments::{cash_up, get_cash_up, list_payments, payment, payment_ref};
 pub(super) use purchases::{continue_purchase, list_purchases, purchase, purchase_ref, purchase_tickets};

@@ -122,6 +122,32 @@ impl Operations for Service {
         .await
     }
 
+    async fn rotate_signing_key(
+        &self,
+        request: Request<pb::RotateSigningKeyRequest>,
+    ) -> Result<Response<pb::RotateSigningKeyResponse>, Status> {
+        self.read(
+            request,
+            |_| Ok(()),
+            |app, origin, ()| async move { app.rotate_signing_key(&origin).await },
+            |key| pb::RotateSigningKeyResponse { key: Some(convert::signing_key(&key)) },
+        )
+        .await
+    }
+
+    async fn retire_signing_key(
+        &self,
+        request: Request<pb::RetireSigningKeyRequest>,
+    ) -> Result<Response<pb::RetireSigningKeyResponse>, Status> {
+        self.read(
+            request,
+            convert::retire_signing_key,
+            |app, origin, (key_id, force)| async move { app.retire_signing_key(&origin, key_id, force).await },
+            |key| pb::RetireSigningKeyResponse { key: Some(convert::signing_key(&key)) },
+        )
+        .await
+    }
+
     async fn settle_refund(
         &self,
         request: Request<pb::SettleRefundRequest>,

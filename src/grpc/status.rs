@@ -16,7 +16,7 @@ use tonic_types::StatusExt as _;
 use self::details::{BoundedMessage, error_info, field_violations, rfc3339, unavailable};
 use super::request_context::RequestContext;
 use crate::{
-    app::{Error, FeedRefusal, Kind, PurchaseRefusal, ReportsRefusal, TicketRefusal},
+    app::{Error, FeedRefusal, KeyRefusal, Kind, PurchaseRefusal, ReportsRefusal, TicketRefusal},
     domain::{refund::RefundRefusal, showtime::Showtime, ticket::WhyNot, violations::Violations},
 };
 
@@ -149,6 +149,24 @@ fn of_ticket(TicketRefusal { why, number, used }: &TicketRefusal) -> Status {
     Status::with_error_details(Code::FailedPrecondition, message, error_info(reason, about))
 }
 
+/// The status of a key that is not retired.
+fn of_key(refusal: KeyRefusal) -> Status {
+    let (reason, message, tickets) = match refusal {
+        KeyRefusal::Signs => {
+            let message =
+                "the key signs, or did until a moment ago; make a new one with RotateSigningKey, and wait ten seconds";
+            ("SIGNING_KEY_SIGNS", message.to_owned(), None)
+        }
+        KeyRefusal::InUse { tickets } => {
+            let message = format!(
+                "{tickets} tickets that can be used yet have codes of the key; retire it when their showtimes are over, or set force"
+            );
+            ("SIGNING_KEY_IN_USE", message, Some(("tickets", tickets.to_string())))
+        }
+    };
+    Status::with_error_details(Code::FailedPrecondition, message, error_info(reason, tickets))
+}
+
 fn out_of_range(reason: &str, message: &str, oldest: &str) -> Status {
     Status::with_error_details(Code::OutOfRange, message, error_info(reason, [("oldest_token", oldest.to_owned())]))
 }
@@ -185,6 +203,7 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
         Error::Purchase(refusal) => of_purchase(*refusal),
         Error::Refund(refusal) => of_refund(refusal),
         Error::Ticket(refusal) => of_ticket(refusal),
+        Error::Key(refusal) => of_key(*refusal),
         Error::WatchLimit { most } => {
             let mut details = error_info("WATCH_LIMIT", [("limit", most.to_string())]);
             let message = format!("this server allows {most} watchers from one address; end one, or share one");
@@ -241,6 +260,7 @@ fn not_found(kind: Kind, id: &str) -> Status {
         Kind::Reservation => ("RESERVATION_NOT_FOUND", "reservation", "boxoffice.v1.Reservation"),
         Kind::Purchase => ("PURCHASE_NOT_FOUND", "purchase", "boxoffice.v1.Purchase"),
         Kind::Payment => ("PAYMENT_NOT_FOUND", "payment", "boxoffice.v1.Payment"),
+        Kind::SigningKey => ("SIGNING_KEY_NOT_FOUND", "signing key", "boxoffice.v1.SigningKey"),
         Kind::Ticket => ("TICKET_NOT_FOUND", "ticket", "boxoffice.v1.Ticket"),
         Kind::Refund => ("REFUND_NOT_FOUND", "refund", "boxoffice.v1.Refund"),
         Kind::DeadLetter => ("DEAD_LETTER_NOT_FOUND", "dead letter", "boxoffice.v1.DeadLetter"),

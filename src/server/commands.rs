@@ -8,8 +8,8 @@ use tonic::{Code, transport::Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use super::{
-    audit_command::audit, event_commands, failure::Failure, open_files::OpenFiles, options, purchase_commands,
-    refund_commands, serve, signals,
+    audit_command::audit, event_commands, failure::Failure, key_commands, open_files::OpenFiles, options,
+    purchase_commands, refund_commands, serve, signals,
 };
 use crate::{
     asyncapi,
@@ -63,6 +63,7 @@ pub fn run(command: Command) -> ExitCode {
         Command::Events { address, action } => event_commands::run(address, action),
         Command::Purchases { address, action } => purchase_commands::run(address, action),
         Command::Refunds { address, action } => refund_commands::run(address, action),
+        Command::Keys { address, action } => key_commands::run(address, action),
         Command::Audit(config) => with_runtime(&config.observability.clone(), async |_| audit(&config).await),
         Command::Descriptors { out, asyncapi: false } => write(out.as_deref(), pb::DESCRIPTORS),
         Command::Descriptors { out, asyncapi: true } => {
@@ -106,6 +107,7 @@ fn wrong_url(command: &Command) -> Option<String> {
         | Command::Events { .. }
         | Command::Purchases { .. }
         | Command::Refunds { .. }
+        | Command::Keys { .. }
         | Command::Webhooks(_)
         | Command::Descriptors { .. } => return None,
     };

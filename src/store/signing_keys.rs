@@ -1,9 +1,21 @@
 //! The keys that sign the codes of tickets.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{EntityTrait as _, QueryOrder as _, QueryTrait as _, Set, sea_query::OnConflict};
+use sea_orm::{
+    ColumnTrait as _, EntityTrait as _, ExprTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _, Select, Set,
+    sea_query::{Expr, Func, OnConflict},
+};
 
-use super::{entities::signing_key, errors::Error, handle::Store, ledger::Companion, timing::read_named};
+use super::{
+    entities::{showtime, signing_key, ticket},
+    errors::Error,
+    handle::Store,
+    ledger::Companion,
+    rows::ticket::state_name,
+    timing::read_named,
+};
+use crate::domain::{showtime::MAX_SPAN, ticket::TicketState};
 
 /// A key that signs the codes of tickets, as it is stored.
 #[derive(Clone)]
@@ -51,6 +63,30 @@ impl Store {
             .on_conflict(OnConflict::column(signing_key::Column::KeyId).do_nothing().to_owned());
         self.write_rows("add_signing_key", &[Companion::insert(insert.into_query(), 1)]).await
     }
+
+    /// Retires a key that is not retired. Returns whether this has retired it.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn retire_signing_key(&self, key_id: u16, now: DateTime<Utc>) -> Result<bool, Error> {
+        let retire = signing_key::Entity::update_many()
+            .filter(signing_key::Column::KeyId.eq(i32::from(key_id)))
+            .filter(signing_key::Column::RetireTime.is_null())
+            .col_expr(signing_key::Column::RetireTime, Expr::value(Some(now)));
+        self.write_rows("retire_signing_key", &[Companion::update(retire.into_query(), 1)]).await
+    }
+
+    /// The number of tickets that can be used yet, since their showtimes are not over, and whose codes a key has signed.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn usable_tickets_of_key(&self, key_id: u16, now: DateTime<Utc>) -> Result<u64, Error> {
+        read_named("usable_tickets_of_key", async {
+            let pooled = self.0.reads.acquire().await?;
+            pooled.read(usable_tickets(key_id, now).count(pooled.connection)).await
+        })
+        .await
+    }
 }
 
 fn read(row: signing_key::Model) -> Result<StoredKey, Error> {
@@ -61,4 +97,20 @@ fn read(row: signing_key::Model) -> Result<StoredKey, Error> {
     let key_id = u16::try_from(row.key_id).map_err(|_| unreadable())?;
     let signing_key::Model { seed, public_key, create_time, retire_time, .. } = row;
     Ok(StoredKey { key_id, seed, public_key, create_time, retire_time })
+}
+
+/// The query for the tickets that can be used yet with codes of a key.
+pub(super) fn usable_tickets(key_id: u16, now: DateTime<Utc>) -> Select<ticket::Entity> {
+    let to_come = showtime::Entity::find()
+        .select_only()
+        .column(showtime::Column::ShowtimeId)
+        .filter(showtime::Column::StartTime.gt(now - MAX_SPAN))
+        .filter(showtime::Column::EndTime.gt(now));
+    let usable = [TicketState::Unpaid, TicketState::Issued, TicketState::Blocked].map(state_name);
+    // The number of the key is at the second and third byte of a code.
+    let key = Func::cust("substr").args([Expr::col(ticket::Column::Code), Expr::value(2), Expr::value(2)]);
+    ticket::Entity::find()
+        .filter(ticket::Column::ShowtimeId.in_subquery(to_come.into_query()))
+        .filter(ticket::Column::State.is_in(usable))
+        .filter(Expr::expr(key).eq(key_id.to_be_bytes().to_vec()))
 }

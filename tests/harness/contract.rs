@@ -12,10 +12,10 @@ use boxoffice::pb::{
         ListPurchasesRequest, ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest,
         ListStuckPurchasesRequest, ListTicketsRequest, PaymentChoice, PaymentMethod, PurchaseOutcome, PurchaseState,
         PurchaseTicketsRequest, RefundOutcome, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState,
-        ReserveSeatsRequest, ResumePurchaseRequest, Row, SalesGrouping, Scan, SearchMoviesRequest, Seat,
-        SettlePurchaseRequest, SettleRefundRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest,
-        UploadScansRequest, UseTicketRequest, ValidateTicketRequest, WatchSeatMapRequest, drop_dead_letters_request,
-        subscribe_events_request::Start,
+        ReserveSeatsRequest, ResumePurchaseRequest, RetireSigningKeyRequest, Row, SalesGrouping, Scan,
+        SearchMoviesRequest, Seat, SettlePurchaseRequest, SettleRefundRequest, ShowtimeState, SubscribeEventsRequest,
+        Tender, UnblockSeatsRequest, UploadScansRequest, UseTicketRequest, ValidateTicketRequest, WatchSeatMapRequest,
+        drop_dead_letters_request, subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
@@ -358,6 +358,8 @@ fn good_request_for_events(name: &str) -> Vec<u8> {
             let (outcome, note) = (RefundOutcome::PaidOut.into(), "in cash".to_owned());
             SettleRefundRequest { refund_id: id(), outcome, note, till: "till 7".to_owned() }.encode_to_vec()
         }
+        "RotateSigningKeyRequest" => Vec::new(),
+        "RetireSigningKeyRequest" => RetireSigningKeyRequest { key_id: 1, force: true }.encode_to_vec(),
         other => panic!("add a valid {other} here"),
     }
 }

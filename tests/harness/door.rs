@@ -6,14 +6,17 @@ use boxoffice::{
     domain::ticket::TicketCode,
     pb::boxoffice::v1::{
         DoorList, DoorTicket, GetDoorListRequest, ListSigningKeysRequest, Scan, ScanResult, SigningKey, Ticket,
-        TicketState, UploadScansRequest, UploadScansResponse,
+        TicketState, UploadScansRequest, UploadScansResponse, tickets_client::TicketsClient,
     },
 };
 use ring::signature::{ED25519, UnparsedPublicKey};
-use tonic::Status;
+use tonic::{Status, transport::Channel};
 
 use super::Server;
-use crate::tickets::client;
+
+fn client(server: &Server) -> TicketsClient<Channel> {
+    TicketsClient::new(server.channel())
+}
 
 /// A door, with what it has written down.
 pub(crate) struct OfflineDoor {

@@ -188,3 +188,10 @@ fn refund_note(note: RefundNote) -> pb::RefundNote {
     };
     pb::RefundNote { time: Some(timestamp(note.time)), action: action.into(), note: note.text, caller: note.caller }
 }
+
+pub(crate) fn retire_signing_key(request: pb::RetireSigningKeyRequest) -> Result<(u16, bool), Violations> {
+    let mut violations = Violations::new();
+    let key_id = u16::try_from(request.key_id).ok().filter(|id| *id > 0);
+    let key_id = violations.take("key_id", key_id.ok_or_else(|| Violations::one("", "must be from 1 to 65535")));
+    finish(violations, key_id.map(|key_id| (key_id, request.force)))
+}
