@@ -100,6 +100,7 @@ mod standby;
 mod stuck_purchases;
 mod stuck_refunds;
 mod ticket_codes;
+mod ticket_lives;
 mod tickets;
 mod tidy;
 mod tills;

@@ -17,7 +17,7 @@ CREATE TABLE tickets (
     code            bytea NOT NULL,          -- signed, as in the QR code
     issue_time      timestamptz NOT NULL,
     -- What changes.
-    state           text NOT NULL,          -- unpaid, issued, blocked, used, voided, refunded
+    state           text NOT NULL,          -- unpaid, issued, blocked, used, voided, exchanged, refunded
     use_time        timestamptz,
     use_device      text,
     use_nonce       text                    -- the device's name for the use, so that its repetition gets the same answer

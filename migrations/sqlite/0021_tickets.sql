@@ -17,7 +17,7 @@ CREATE TABLE tickets (
     code            BLOB NOT NULL,          -- signed, as in the QR code
     issue_time      TEXT NOT NULL,
     -- What changes.
-    state           TEXT NOT NULL,          -- unpaid, issued, blocked, used, voided, refunded
+    state           TEXT NOT NULL,          -- unpaid, issued, blocked, used, voided, exchanged, refunded
     use_time        TEXT,
     use_device      TEXT,
     use_nonce       TEXT                    -- the device's name for the use, so that its repetition gets the same answer

@@ -40,7 +40,7 @@ use crate::{
     store::{
         Companion, TicketFilter, insert_tickets, issue_if_completed,
         planted::{self, Bug},
-        reissue_tickets, void_all_tickets, void_tickets,
+        reissue_tickets, replace_tickets, void_all_tickets, void_tickets,
     },
     tickets::{QrError, SigningKey, Symbol},
 };
@@ -198,7 +198,7 @@ fn rows(plan: &ShowtimePlan, changes: &[Change], (clock, keys): (&Clock, &Keys),
             }
             Change::Exchanged { reservation, before } if matches!(reservation.state(), State::Confirmed(_)) => {
                 if !planted::has(Bug::FirstTicketsKept) {
-                    rows.push(void_tickets(showtime_id, reservation.reservation_id, before));
+                    rows.push(replace_tickets(showtime_id, reservation.reservation_id, before));
                 }
                 rows.push(reissue_tickets(&of_sale(plan, reservation, (clock, &key), now)));
                 rows.extend(reservation.purchase_id().map(issue_if_completed));

@@ -40,10 +40,17 @@ pub enum TicketState {
     Blocked,
     /// It has admitted its holder.
     Used,
-    /// Its seat was given up or exchanged.
+    /// Its seat was given up. Its money may be given back yet.
     Voided,
+    /// Another ticket has taken its place, because the seats of its sale were exchanged. Callers see it as voided.
+    Exchanged,
     /// Its seat was given up, and the money was given back.
     Refunded,
+}
+
+impl TicketState {
+    /// The states that a ticket never leaves for one that admits: it is no ticket of a sold seat any more.
+    pub const GONE: [Self; 3] = [Self::Voided, Self::Exchanged, Self::Refunded];
 }
 
 /// Which device has used a ticket, and when.
@@ -140,7 +147,7 @@ impl Ticket {
             why.push(WhyNot::WrongShowtime);
         }
         match self.state {
-            TicketState::Voided => why.push(WhyNot::Voided),
+            TicketState::Voided | TicketState::Exchanged => why.push(WhyNot::Voided),
             TicketState::Refunded => why.push(WhyNot::Refunded),
             TicketState::Unpaid | TicketState::Blocked => why.push(WhyNot::Blocked),
             TicketState::Issued | TicketState::Used => {}
@@ -159,7 +166,7 @@ impl Ticket {
     /// Whether it is the ticket of a seat that is sold.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        !matches!(self.state, TicketState::Voided | TicketState::Refunded)
+        !TicketState::GONE.contains(&self.state)
     }
 }
 

@@ -39,10 +39,23 @@ pub fn reissue_tickets(tickets: &[Ticket]) -> Companion {
 /// Voids the tickets of seats that a reservation gives up.
 #[must_use]
 pub fn void_tickets(showtime_id: ShowtimeId, reservation_id: ReservationId, seats: &[u16]) -> Companion {
-    let void = to_void(showtime_id)
+    Companion::update_any(of_seats(to(TicketState::Voided, showtime_id), reservation_id, seats).into_query())
+}
+
+/// Voids the tickets of seats that a reservation exchanges. A refund of a seat that is given up later does not concern them.
+#[must_use]
+pub fn replace_tickets(showtime_id: ShowtimeId, reservation_id: ReservationId, seats: &[u16]) -> Companion {
+    Companion::update_any(of_seats(to(TicketState::Exchanged, showtime_id), reservation_id, seats).into_query())
+}
+
+fn of_seats(
+    update: UpdateMany<ticket::Entity>,
+    reservation_id: ReservationId,
+    seats: &[u16],
+) -> UpdateMany<ticket::Entity> {
+    update
         .filter(ticket::Column::ReservationId.eq(reservation_id.0))
-        .filter(ticket::Column::Seat.is_in(seats.iter().map(|seat| i32::from(*seat))));
-    Companion::update_any(void.into_query())
+        .filter(ticket::Column::Seat.is_in(seats.iter().map(|seat| i32::from(*seat))))
 }
 
 /// Issues the tickets of a purchase if its money was taken. In an exchange it comes after a row of the payment, which excludes the
@@ -71,15 +84,15 @@ fn issued_or_used() -> CaseStatement {
 /// Voids all tickets of a showtime.
 #[must_use]
 pub fn void_all_tickets(showtime_id: ShowtimeId) -> Companion {
-    Companion::update_any(to_void(showtime_id).into_query())
+    Companion::update_any(to(TicketState::Voided, showtime_id).into_query())
 }
 
-fn to_void(showtime_id: ShowtimeId) -> UpdateMany<ticket::Entity> {
-    let voided = state_name(TicketState::Voided);
+/// Changes the tickets of a showtime that are not voided or refunded.
+fn to(state: TicketState, showtime_id: ShowtimeId) -> UpdateMany<ticket::Entity> {
     ticket::Entity::update_many()
         .filter(ticket::Column::ShowtimeId.eq(showtime_id.0))
-        .filter(ticket::Column::State.is_not_in([voided, state_name(TicketState::Refunded)]))
-        .col_expr(ticket::Column::State, Expr::value(voided))
+        .filter(ticket::Column::State.is_not_in(TicketState::GONE.map(state_name)))
+        .col_expr(ticket::Column::State, Expr::value(state_name(state)))
 }
 
 /// The tickets that a refund names.

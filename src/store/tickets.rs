@@ -224,7 +224,7 @@ pub(super) fn at_seat(showtime_id: ShowtimeId, seat: u16) -> Select<ticket::Enti
 
 /// The query for the tickets in the list of a door.
 pub(super) fn at_door(showtime_id: ShowtimeId) -> Select<ticket::Entity> {
-    let mut gone = vec![TicketState::Voided, TicketState::Refunded];
+    let mut gone = TicketState::GONE.to_vec();
     if planted::has(Bug::VoidedTicketsListed) {
         gone.clear();
     }

@@ -105,7 +105,7 @@ pub(super) fn state(state: TicketState) -> pb::TicketState {
         TicketState::Issued => pb::TicketState::Issued,
         TicketState::Unpaid | TicketState::Blocked => pb::TicketState::Blocked,
         TicketState::Used => pb::TicketState::Used,
-        TicketState::Voided => pb::TicketState::Voided,
+        TicketState::Voided | TicketState::Exchanged => pb::TicketState::Voided,
         TicketState::Refunded => pb::TicketState::Refunded,
     }
 }

@@ -25,7 +25,7 @@ pub struct Model {
     /// Signed, as in the QR code.
     pub code: Vec<u8>,
     pub issue_time: ChronoDateTimeUtc,
-    /// `unpaid`, `issued`, `blocked`, `used`, `voided` or `refunded`.
+    /// `unpaid`, `issued`, `blocked`, `used`, `voided`, `exchanged` or `refunded`.
     pub state: String,
     pub use_time: Option<ChronoDateTimeUtc>,
     pub use_device: Option<String>,

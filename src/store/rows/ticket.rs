@@ -12,12 +12,13 @@ use crate::{
     store::{entities::ticket, errors::Error},
 };
 
-const STATES: [TicketState; 6] = [
+const STATES: [TicketState; 7] = [
     TicketState::Unpaid,
     TicketState::Issued,
     TicketState::Blocked,
     TicketState::Used,
     TicketState::Voided,
+    TicketState::Exchanged,
     TicketState::Refunded,
 ];
 
@@ -29,6 +30,7 @@ pub(in crate::store) fn state_name(state: TicketState) -> &'static str {
         TicketState::Blocked => "blocked",
         TicketState::Used => "used",
         TicketState::Voided => "voided",
+        TicketState::Exchanged => "exchanged",
         TicketState::Refunded => "refunded",
     }
 }
