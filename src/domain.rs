@@ -18,6 +18,7 @@ pub mod reservation;
 pub mod seat_index;
 pub mod seat_map;
 pub mod seating;
+pub mod secret;
 pub mod showtime;
 pub mod ticket;
 pub mod violations;

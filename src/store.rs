@@ -56,6 +56,7 @@ mod rows_alone;
 mod sales;
 mod sales_at_tills;
 mod seat_maps;
+mod secrets;
 mod settings;
 mod showtimes;
 mod signing_keys;

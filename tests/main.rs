@@ -66,6 +66,7 @@ mod provider_access;
 mod purchase_edges;
 mod purchase_events;
 mod purchase_kills;
+mod purchase_secrets;
 mod purchase_takeover;
 mod purchases;
 mod query_plans;

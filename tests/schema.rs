@@ -232,7 +232,7 @@ async fn showtimes_of_the_release_before_have_a_cinema() {
         };
         let undo = format!(
             "{undo} ALTER TABLE showtimes DROP COLUMN price_list; ALTER TABLE reservations DROP COLUMN lines; \
-             DROP TABLE blocked_seats; DROP INDEX reservations_by_refund_due; ALTER TABLE reservations DROP COLUMN amendment; ALTER TABLE reservations DROP COLUMN refund_due_time; DROP INDEX reservations_without_purchase; ALTER TABLE reservations DROP COLUMN pay_until; ALTER TABLE reservations DROP COLUMN purchase_id; DROP TABLE tickets; DROP TABLE signing_keys; DROP TABLE purchase_notes; DROP TABLE refund_notes; DROP TABLE refunds; DROP TABLE money_entries; DROP TABLE payments; DROP TABLE purchases; \
+             DROP TABLE blocked_seats; DROP INDEX reservations_by_refund_due; ALTER TABLE reservations DROP COLUMN amendment; ALTER TABLE reservations DROP COLUMN refund_due_time; DROP INDEX reservations_without_purchase; ALTER TABLE reservations DROP COLUMN pay_until; ALTER TABLE reservations DROP COLUMN purchase_id; DROP TABLE tickets; DROP TABLE signing_keys; DROP TABLE secrets; DROP TABLE purchase_notes; DROP TABLE refund_notes; DROP TABLE refunds; DROP TABLE money_entries; DROP TABLE payments; DROP TABLE purchases; \
              ALTER TABLE outbox DROP COLUMN event_count; DROP TABLE dead_letters; DROP TABLE sinks; DROP TABLE feed_head; DROP INDEX showtimes_by_cinema; ALTER TABLE showtimes DROP COLUMN cinema; \
              DROP TABLE schema_compatibility; DELETE FROM schema_migrations WHERE version >= 6"
         );

@@ -1,4 +1,4 @@
--- Tickets: one for each seat that is sold, and the keys that sign their codes.
+-- Tickets: one for each seat that is sold, the keys that sign their codes, and what secrets of purchases are made of.
 
 CREATE TABLE tickets (
     ticket_id       uuid PRIMARY KEY,
@@ -35,4 +35,11 @@ CREATE TABLE signing_keys (
     public_key      bytea NOT NULL,
     create_time     timestamptz NOT NULL,
     retire_time     timestamptz
+);
+
+-- Each is made at the first start and never changes.
+CREATE TABLE secrets (
+    name            text PRIMARY KEY,       -- purchases: what the secrets and codes of purchases are made of
+    value           bytea NOT NULL,          -- secret
+    create_time     timestamptz NOT NULL
 );

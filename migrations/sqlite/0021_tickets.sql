@@ -1,4 +1,4 @@
--- Tickets: one for each seat that is sold, and the keys that sign their codes.
+-- Tickets: one for each seat that is sold, the keys that sign their codes, and what secrets of purchases are made of.
 
 CREATE TABLE tickets (
     ticket_id       BLOB PRIMARY KEY,
@@ -36,3 +36,10 @@ CREATE TABLE signing_keys (
     create_time     TEXT NOT NULL,
     retire_time     TEXT
 );
+
+-- Each is made at the first start and never changes.
+CREATE TABLE secrets (
+    name            TEXT PRIMARY KEY,       -- purchases: what the secrets and codes of purchases are made of
+    value           BLOB NOT NULL,          -- secret
+    create_time     TEXT NOT NULL
+) STRICT;

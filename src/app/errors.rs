@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{
     domain::{
-        ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId},
+        ids::{PaymentId, RefundId, ReservationId, ShowtimeId},
         number::TicketNumber,
         purchase::PurchaseState,
         refund::RefundRefusal,
@@ -270,7 +270,7 @@ impl Error {
         matches!(self, Self::Store(error) if matches!(**error, store::Error::Fenced(_)))
     }
 
-    pub(super) fn no_purchase(id: PurchaseId) -> Self {
+    pub(super) fn no_purchase(id: &impl ToString) -> Self {
         Self::NotFound { kind: Kind::Purchase, id: id.to_string() }
     }
 

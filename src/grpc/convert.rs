@@ -31,7 +31,9 @@ pub(super) use operations::{
     settle_purchase, settle_refund, stuck_purchase, stuck_refund,
 };
 pub(super) use payments::{cash_up, get_cash_up, list_payments, payment, payment_ref};
-pub(super) use purchases::{continue_purchase, list_purchases, purchase, purchase_ref, purchase_tickets};
+pub(super) use purchases::{
+    buyers_purchase, continue_purchase, get_purchase, list_purchases, purchase, purchase_ref, purchase_tickets,
+};
 pub(super) use receipts::receipt;
 pub(super) use refunds::{refund, refund_payment};
 pub(super) use reports::{get_hold_conversion, get_occupancy, get_sales, hold_conversion, occupancy, sales};

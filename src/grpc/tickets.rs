@@ -40,7 +40,7 @@ impl Tickets for Service {
         self.read(
             request,
             convert::list_tickets,
-            |app, origin, (filter, page)| async move { app.tickets(&origin, &filter, &page).await },
+            |app, origin, (named, filter, page)| async move { app.tickets(&origin, named, filter, &page).await },
             |page| pb::ListTicketsResponse {
                 tickets: page.tickets.iter().map(convert::ticket).collect(),
                 next_page_token: page.next,

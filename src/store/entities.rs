@@ -25,6 +25,7 @@ pub(super) mod reservation;
 pub(super) mod schema_compatibility;
 pub(super) mod schema_migration;
 pub(super) mod seat_claim;
+pub(super) mod secret;
 pub(super) mod setting;
 pub(super) mod showtime;
 pub(super) mod signing_key;

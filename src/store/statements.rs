@@ -17,7 +17,7 @@ use super::{
 };
 use crate::domain::{
     ids::{AuditoriumId, PaymentId, PurchaseId, RefundId, RequestId, ReservationId, ShowtimeId},
-    number::TicketNumber,
+    number::{PurchaseNumber, TicketNumber},
     reservation::{self, CustomerId},
     showtime::Filter,
 };
@@ -148,6 +148,12 @@ pub fn paid_out_at_till(backend: DbBackend, till: &str, local_date: NaiveDate) -
 #[must_use]
 pub fn purchases(backend: DbBackend, filter: &PurchaseFilter, after: Option<TimedCursor>, limit: u64) -> Statement {
     purchases::purchases(backend, filter, after, limit).build(backend)
+}
+
+/// The purchase with a number.
+#[must_use]
+pub fn purchase_by_number(backend: DbBackend, number: &PurchaseNumber) -> Statement {
+    purchases::by_number(number).build(backend)
 }
 
 /// A page of payments.

@@ -14,7 +14,8 @@ use boxoffice::pb::{
         RefundOutcome, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState, ReserveSeatsRequest,
         ResumePurchaseRequest, Row, SalesGrouping, SearchMoviesRequest, Seat, SettlePurchaseRequest,
         SettleRefundRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest, UseTicketRequest,
-        ValidateTicketRequest, WatchSeatMapRequest, drop_dead_letters_request, subscribe_events_request::Start,
+        ValidateTicketRequest, WatchPurchaseRequest, WatchSeatMapRequest, drop_dead_letters_request,
+        subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
@@ -248,11 +249,14 @@ fn good_request_for_purchases(name: &str) -> Vec<u8> {
         }
         .encode_to_vec(),
         // All of these messages have the same fields.
-        "GetPurchaseRequest"
-        | "WatchPurchaseRequest"
-        | "CancelPurchaseRequest"
-        | "GetPaymentRequest"
-        | "GetReceiptRequest" => GetPurchaseRequest { purchase_id: id(), customer_id }.encode_to_vec(),
+        "WatchPurchaseRequest" | "CancelPurchaseRequest" | "GetPaymentRequest" | "GetReceiptRequest" => {
+            WatchPurchaseRequest { purchase_id: id(), customer_id }.encode_to_vec()
+        }
+        // A request names the id, or the number and the secret.
+        "GetPurchaseRequest" => {
+            let (number, secret) = number_and_secret();
+            GetPurchaseRequest { purchase_id: String::new(), customer_id, number, secret }.encode_to_vec()
+        }
         "ContinuePurchaseRequest" => {
             ContinuePurchaseRequest { purchase_id: id(), customer_id, payment }.encode_to_vec()
         }
@@ -288,8 +292,10 @@ fn good_request_for_tickets(name: &str) -> Vec<u8> {
         "GetTicketRequest" => GetTicketRequest { ticket_id: id(), customer_id }.encode_to_vec(),
         "GetTicketByNumberRequest" => GetTicketByNumberRequest { number: "TKT-7ZK4M-0QX3B".to_owned() }.encode_to_vec(),
         "ListTicketsRequest" => {
-            let (purchase_id, showtime_id, page_token) = (id(), id(), String::new());
-            ListTicketsRequest { customer_id, purchase_id, showtime_id, page_size: 1, page_token }.encode_to_vec()
+            let (purchase_id, showtime_id, page_token) = (String::new(), id(), String::new());
+            let (number, secret) = number_and_secret();
+            ListTicketsRequest { customer_id, purchase_id, showtime_id, page_size: 1, page_token, number, secret }
+                .encode_to_vec()
         }
         "GetTicketCodeRequest" => {
             GetTicketCodeRequest { ticket_id: id(), format: CodeFormat::Svg.into(), customer_id }.encode_to_vec()
@@ -351,6 +357,11 @@ fn good_request_for_events(name: &str) -> Vec<u8> {
         }
         other => panic!("add a valid {other} here"),
     }
+}
+
+/// A number and a secret as those of a purchase.
+fn number_and_secret() -> (String, String) {
+    ("PUR-7ZK4M-0QX3B".to_owned(), "7ZK4M-0QX3B-NF1AS-SAK6S".to_owned())
 }
 
 fn two_seats() -> Vec<Seat> {

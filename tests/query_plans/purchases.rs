@@ -4,7 +4,7 @@ use boxoffice::{
     domain::{
         ids::{PaymentId, PurchaseId, RefundId, RequestId, ReservationId, ShowtimeId},
         number::TicketNumber,
-        purchase::PurchaseState,
+        purchase::{PurchaseNumber, PurchaseState},
         reservation::CustomerId,
     },
     store::{PurchaseFilter, TicketFilter, statements},
@@ -39,6 +39,8 @@ pub(super) fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
     found.push(("stuck purchases".to_owned(), statements::stuck_purchases(backend, 1_000)));
     let number = TicketNumber::of([7; 8]);
     found.push(("ticket by number".to_owned(), statements::ticket_by_number(backend, &number)));
+    let statement = statements::purchase_by_number(backend, &PurchaseNumber::of([7; 8]));
+    found.push(("purchase by number".to_owned(), statement));
     found.push(("tickets of a seat".to_owned(), statements::tickets_at(backend, ShowtimeId(id(FIRST + 7)), 7)));
     found.push(("tickets used".to_owned(), statements::tickets_used(backend, "door 7", "7")));
     found.push(("refund notes".to_owned(), statements::refund_notes(backend, RefundId(id(7)), 20)));

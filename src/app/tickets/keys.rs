@@ -1,13 +1,15 @@
-//! The keys that sign the codes of tickets, as this instance knows them.
+//! The keys that sign the codes of tickets, as this instance knows them, and the key of the secrets of purchases.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::{
     clock::Clock,
     store::{self, Store, StoredKey},
-    tickets::SigningKey,
+    tickets::{PurchaseKey, SigningKey},
 };
 
+/// The name of the secret of which the secrets of purchases are made.
+const PURCHASES: &str = "purchases";
 /// The first key's number.
 const FIRST: u16 = 1;
 
@@ -53,11 +55,22 @@ impl Keys {
     }
 }
 
+/// The key of the secrets and codes of purchases. The first start makes it.
+pub(in crate::app) async fn open_purchase_key(store: &Store, clock: &Clock) -> Result<PurchaseKey, store::Error> {
+    let secret = store.secret_or_insert(PURCHASES, &random_bytes(clock), clock.now()).await?;
+    Ok(PurchaseKey::new(&secret))
+}
+
 /// A new key with this number.
 pub(in crate::app) fn new_key(key_id: u16, clock: &Clock) -> StoredKey {
-    let seed = [(); 4].map(|()| clock.random_bits()).concat();
+    let seed = random_bytes(clock);
     let public_key = SigningKey::from_seed(key_id, &seed).map(|key| key.public_key().to_vec()).unwrap_or_default();
     StoredKey { key_id, seed, public_key, create_time: clock.now(), retire_time: None }
+}
+
+/// 32 bytes that cannot be guessed.
+fn random_bytes(clock: &Clock) -> Vec<u8> {
+    [(); 4].map(|()| clock.random_bits()).concat()
 }
 
 async fn known(store: &Store) -> Result<Known, store::Error> {

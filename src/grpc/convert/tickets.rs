@@ -2,13 +2,14 @@
 
 use super::{
     common::{finish, page},
+    purchases::named_purchase,
     seats::seat,
     values::{money, optional, timestamp},
 };
 use crate::{
-    app::{CodeFormat, PageRequest, Shown, StoredKey, TicketFilter, TicketView, Validated},
+    app::{CodeFormat, NamedPurchase, PageRequest, Shown, StoredKey, TicketFilter, TicketView, Validated},
     domain::{
-        ids::{PurchaseId, ShowtimeId, TicketId},
+        ids::{ShowtimeId, TicketId},
         number::TicketNumber,
         reservation::CustomerId,
         ticket::{TicketState, WhyNot, check_device},
@@ -30,19 +31,24 @@ pub(crate) fn ticket_number(request: &pb::GetTicketByNumberRequest) -> Result<Ti
     finish(violations, number)
 }
 
-pub(crate) fn list_tickets(request: pb::ListTicketsRequest) -> Result<(TicketFilter, PageRequest), Violations> {
+/// Which tickets are listed: those of a purchase that is named, if one is, and which of them.
+type ListedTickets = (Option<NamedPurchase>, TicketFilter, PageRequest);
+
+pub(crate) fn list_tickets(request: pb::ListTicketsRequest) -> Result<ListedTickets, Violations> {
     let mut violations = Violations::new();
     let customer_id = violations.take("customer_id", optional(&request.customer_id, CustomerId::parse));
-    let purchase_id = violations.take("purchase_id", optional(&request.purchase_id, PurchaseId::parse));
+    let named = violations.take("", named_purchase(&request.purchase_id, &request.number, &request.secret));
     let showtime_id = violations.take("showtime_id", optional(&request.showtime_id, ShowtimeId::parse));
     let page = page(&mut violations, request.page_size, request.page_token);
-    if [&request.customer_id, &request.purchase_id, &request.showtime_id].into_iter().all(String::is_empty) {
-        violations.add("customer_id", "one of customer_id, purchase_id and showtime_id is required");
+    let filters = [&request.customer_id, &request.purchase_id, &request.showtime_id, &request.number];
+    if filters.into_iter().all(String::is_empty) {
+        violations.add("customer_id", "one of customer_id, purchase_id, number and showtime_id is required");
     }
-    let ids = customer_id.zip(purchase_id).zip(showtime_id);
-    let filter =
-        ids.map(|((customer_id, purchase_id), showtime_id)| TicketFilter { customer_id, purchase_id, showtime_id });
-    finish(violations, filter.map(|filter| (filter, page)))
+    let ids = named.zip(customer_id).zip(showtime_id);
+    let which = ids.map(|((named, customer_id), showtime_id)| {
+        (named, TicketFilter { customer_id, purchase_id: None, showtime_id }, page)
+    });
+    finish(violations, which)
 }
 
 pub(crate) fn ticket_code(
