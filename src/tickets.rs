@@ -6,4 +6,4 @@ mod signing;
 
 pub use purchases::PurchaseKey;
 pub use qr::{QrError, Symbol};
-pub use signing::{SigningKey, WrongSeed};
+pub use signing::{SigningKey, WrongSeed, has_signed};

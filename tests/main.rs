@@ -63,6 +63,7 @@ mod projector;
 mod properties;
 mod provider;
 mod provider_access;
+mod purchase_codes;
 mod purchase_edges;
 mod purchase_events;
 mod purchase_kills;

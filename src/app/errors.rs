@@ -199,6 +199,12 @@ pub enum Error {
     /// A ticket does not admit its holder.
     #[error("the ticket does not admit: {:?}", .0.why)]
     Ticket(TicketRefusal),
+    /// A purchase has fewer tickets left than are to be used.
+    #[error("the purchase has {left} tickets left")]
+    TicketCount {
+        /// How many are left.
+        left: usize,
+    },
     /// There are no reports.
     #[error(transparent)]
     Reports(ReportsRefusal),

@@ -6,13 +6,14 @@
 mod doors;
 mod earlier;
 pub(super) mod keys;
+mod whole_purchase;
 
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-pub use self::doors::{Shown, Validated};
+pub use self::doors::{Shown, Validated, ValidatedTickets};
 use self::keys::Keys;
 use super::{
     App, Error, NamedPurchase, Origin, PageRequest,

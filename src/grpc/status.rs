@@ -149,6 +149,16 @@ fn of_ticket(TicketRefusal { why, number, used }: &TicketRefusal) -> Status {
     Status::with_error_details(Code::FailedPrecondition, message, error_info(reason, about))
 }
 
+/// The status of a purchase that has fewer tickets left than are to be used.
+fn of_ticket_count(left: usize) -> Status {
+    let message = match left {
+        1 => "1 ticket of the purchase is left".to_owned(),
+        _ => format!("{left} tickets of the purchase are left"),
+    };
+    let about = [("left", left.to_string())];
+    Status::with_error_details(Code::FailedPrecondition, message, error_info("TICKET_COUNT_EXCEEDS", about))
+}
+
 fn out_of_range(reason: &str, message: &str, oldest: &str) -> Status {
     Status::with_error_details(Code::OutOfRange, message, error_info(reason, [("oldest_token", oldest.to_owned())]))
 }
@@ -185,6 +195,7 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
         Error::Purchase(refusal) => of_purchase(*refusal),
         Error::Refund(refusal) => of_refund(refusal),
         Error::Ticket(refusal) => of_ticket(refusal),
+        Error::TicketCount { left } => of_ticket_count(*left),
         Error::WatchLimit { most } => {
             let mut details = error_info("WATCH_LIMIT", [("limit", most.to_string())]);
             let message = format!("this server allows {most} watchers from one address; end one, or share one");

@@ -84,10 +84,10 @@ impl Tickets for Service {
         self.read(
             request,
             convert::use_ticket,
-            |app, origin, ((shown, door, device), nonce)| async move {
-                app.use_ticket(&origin, shown, door, (device, nonce)).await
+            |app, origin, ((shown, door, device), nonce, count)| async move {
+                app.use_ticket(&origin, shown, door, (device, nonce), count).await
             },
-            |view| pb::UseTicketResponse { ticket: Some(convert::ticket(&view)), admitted: true },
+            |used| convert::used_tickets(&used),
         )
         .await
     }

@@ -239,6 +239,12 @@ pub fn tickets_at(backend: DbBackend, showtime_id: ShowtimeId, seat: u16) -> Sta
     tickets::at_seat(showtime_id, seat).build(backend)
 }
 
+/// The tickets of a purchase that are neither voided nor refunded.
+#[must_use]
+pub fn live_tickets(backend: DbBackend, purchase_id: PurchaseId) -> Statement {
+    tickets::live(purchase_id).build(backend)
+}
+
 /// What a device has used under a name.
 #[must_use]
 pub fn tickets_used(backend: DbBackend, device: &str, nonce: &str) -> Statement {

@@ -74,6 +74,14 @@ impl Store {
         self.all_tickets("tickets_used", used_by(device, nonce)).await
     }
 
+    /// The tickets of the seats of a purchase that are sold.
+    ///
+    /// # Errors
+    /// The database cannot be used, or has a row that cannot be read.
+    pub async fn live_tickets(&self, purchase_id: PurchaseId) -> Result<Vec<Ticket>, Error> {
+        self.all_tickets("live_tickets", live(purchase_id)).await
+    }
+
     /// A page of tickets, the newest first.
     ///
     /// # Errors
@@ -110,6 +118,25 @@ impl Store {
             .col_expr(ticket::Column::UseDevice, Expr::value(device.as_str()))
             .col_expr(ticket::Column::UseNonce, Expr::value(nonce.as_str()));
         self.write_rows("use_ticket", &[Companion::update(used.into_query(), 1)]).await
+    }
+}
+
+impl Store {
+    /// Uses tickets together, unless one of them is not issued any more: then it uses none. Returns whether this has used them.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn use_tickets(&self, ids: &[TicketId], by: &TicketUse) -> Result<bool, Error> {
+        let TicketUse { time, device, nonce } = by;
+        let these = dialect::is_among(self.0.reads.backend(), ticket::Column::TicketId, ids.iter().map(|id| id.0));
+        let used = ticket::Entity::update_many()
+            .filter(these)
+            .filter(ticket::Column::State.eq(state_name(TicketState::Issued)))
+            .col_expr(ticket::Column::State, Expr::value(state_name(TicketState::Used)))
+            .col_expr(ticket::Column::UseTime, Expr::value(Some::<DateTime<Utc>>(*time)))
+            .col_expr(ticket::Column::UseDevice, Expr::value(device.as_str()))
+            .col_expr(ticket::Column::UseNonce, Expr::value(nonce.as_str()));
+        self.write_rows("use_tickets", &[Companion::update(used.into_query(), ids.len() as u64)]).await
     }
 }
 
@@ -197,6 +224,13 @@ pub(super) fn at_seat(showtime_id: ShowtimeId, seat: u16) -> Select<ticket::Enti
     ticket::Entity::find()
         .filter(ticket::Column::ShowtimeId.eq(showtime_id.0))
         .filter(ticket::Column::Seat.eq(i32::from(seat)))
+}
+
+/// The query for the tickets of a purchase that are neither voided nor refunded.
+pub(super) fn live(purchase_id: PurchaseId) -> Select<ticket::Entity> {
+    ticket::Entity::find()
+        .filter(ticket::Column::PurchaseId.eq(purchase_id.0))
+        .filter(ticket::Column::State.is_not_in([TicketState::Voided, TicketState::Refunded].map(state_name)))
 }
 
 /// The query for what a device has used under a name.

@@ -314,6 +314,7 @@ fn good_request_for_tickets(name: &str) -> Vec<u8> {
             showtime_id: id(),
             device,
             nonce: "1".to_owned(),
+            count: 0,
         }
         .encode_to_vec(),
         "ListSigningKeysRequest" => Vec::new(),

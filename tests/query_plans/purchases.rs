@@ -42,6 +42,7 @@ pub(super) fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
     let statement = statements::purchase_by_number(backend, &PurchaseNumber::of([7; 8]));
     found.push(("purchase by number".to_owned(), statement));
     found.push(("tickets of a seat".to_owned(), statements::tickets_at(backend, ShowtimeId(id(FIRST + 7)), 7)));
+    found.push(("live tickets".to_owned(), statements::live_tickets(backend, PurchaseId(id(7)))));
     found.push(("tickets used".to_owned(), statements::tickets_used(backend, "door 7", "7")));
     found.push(("refund notes".to_owned(), statements::refund_notes(backend, RefundId(id(7)), 20)));
     found.push(("purchase notes".to_owned(), statements::purchase_notes(backend, PurchaseId(id(7)), 20)));

@@ -4,8 +4,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::{
     clock::Clock,
+    domain::ticket::TicketCode,
     store::{self, Store, StoredKey},
-    tickets::{PurchaseKey, SigningKey},
+    tickets::{PurchaseKey, SigningKey, has_signed},
 };
 
 /// The name of the secret of which the secrets of purchases are made.
@@ -47,6 +48,13 @@ impl Keys {
     /// All keys, the oldest first.
     pub(in crate::app) fn all(&self) -> Arc<[StoredKey]> {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).all)
+    }
+
+    /// Whether a key that is accepted has signed a code.
+    pub(in crate::app) fn has_signed(&self, code: &TicketCode) -> bool {
+        let all = self.all();
+        let key = all.iter().find(|key| key.key_id == code.key_id() && key.retire_time.is_none());
+        key.is_some_and(|key| has_signed(&key.public_key, code))
     }
 
     /// Whether tickets of this key are accepted.

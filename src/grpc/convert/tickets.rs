@@ -7,7 +7,9 @@ use super::{
     values::{money, optional, timestamp},
 };
 use crate::{
-    app::{CodeFormat, NamedPurchase, PageRequest, Shown, StoredKey, TicketFilter, TicketView, Validated},
+    app::{
+        CodeFormat, NamedPurchase, PageRequest, Shown, StoredKey, TicketFilter, TicketView, Validated, ValidatedTickets,
+    },
     domain::{
         ids::{ShowtimeId, TicketId},
         number::TicketNumber,
@@ -79,14 +81,20 @@ pub(crate) fn validate_ticket(request: pb::ValidateTicketRequest) -> Result<AtDo
     finish(violations, shown.zip(showtime_id).map(|(shown, showtime_id)| (shown, showtime_id, request.device)))
 }
 
-pub(crate) fn use_ticket(request: pb::UseTicketRequest) -> Result<(AtDoor, String), Violations> {
+/// A use: what is shown where, the nonce, and the number of tickets.
+type Use = (AtDoor, String, u32);
+
+pub(crate) fn use_ticket(request: pb::UseTicketRequest) -> Result<Use, Violations> {
     let mut violations = Violations::new();
     let shown = violations.take("", shown(request.code, &request.number));
     let showtime_id = violations.take("showtime_id", ShowtimeId::parse(&request.showtime_id));
     violations.take("device", check_device(&request.device));
     violations.take("nonce", check_device(&request.nonce));
+    let count = u32::try_from(request.count).map_err(|_| Violations::one("", "must not be negative"));
+    let count = violations.take("count", count);
     let (device, nonce) = (request.device, request.nonce);
-    finish(violations, shown.zip(showtime_id).map(|(shown, showtime_id)| ((shown, showtime_id, device), nonce)))
+    let all = shown.zip(showtime_id).zip(count);
+    finish(violations, all.map(|((shown, showtime_id), count)| ((shown, showtime_id, device), nonce, count)))
 }
 
 fn shown(code: String, number: &str) -> Result<Shown, Violations> {
@@ -142,7 +150,13 @@ pub(crate) fn ticket(TicketView { ticket, plan }: &TicketView) -> pb::Ticket {
     }
 }
 
-pub(crate) fn validated_ticket(Validated { ticket: found, why }: &Validated) -> pb::ValidateTicketResponse {
+pub(crate) fn used_tickets(used: &[TicketView]) -> pb::UseTicketResponse {
+    let tickets: Vec<_> = used.iter().map(ticket).collect();
+    pb::UseTicketResponse { ticket: tickets.first().cloned(), admitted: true, tickets }
+}
+
+pub(crate) fn validated_ticket(ValidatedTickets { first, tickets }: &ValidatedTickets) -> pb::ValidateTicketResponse {
+    let Validated { ticket: found, why } = first;
     let flaw = |why: &WhyNot| match why {
         WhyNot::NotGenuine => pb::TicketFlaw::NotGenuine,
         WhyNot::WrongShowtime => pb::TicketFlaw::WrongShowtime,
@@ -157,6 +171,7 @@ pub(crate) fn validated_ticket(Validated { ticket: found, why }: &Validated) -> 
         valid: why.is_empty(),
         why: why.iter().map(|why| flaw(why).into()).collect(),
         ticket: found.as_ref().map(ticket),
+        tickets: tickets.iter().map(ticket).collect(),
     }
 }
 
