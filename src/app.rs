@@ -52,7 +52,7 @@ pub use reservations::{
 pub use sales::{CashUp, CashUpLine};
 pub use seat_maps::Ending;
 pub use showtime_pages::ShowtimePage;
-pub use tickets::{CodeFormat, Drawn, Shown, TicketPage, TicketView, Validated, ValidatedTickets};
+pub use tickets::{CodeFormat, Drawn, Shown, TicketPage, TicketView, ToPrint, Validated, ValidatedTickets};
 
 /// Events as the feed delivers them.
 pub use crate::feed::{

@@ -4,6 +4,7 @@
 //! outside and report every violation at once, so that a value that exists is valid.
 
 pub mod auditorium;
+mod html;
 pub mod ids;
 pub mod layout;
 pub mod money;

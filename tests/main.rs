@@ -98,6 +98,7 @@ mod standby;
 mod stuck_purchases;
 mod stuck_refunds;
 mod ticket_codes;
+mod ticket_pages;
 mod tickets;
 mod tidy;
 mod tills;

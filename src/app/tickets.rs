@@ -6,6 +6,7 @@
 mod doors;
 mod earlier;
 pub(super) mod keys;
+mod printed;
 mod whole_purchase;
 
 use std::{sync::Arc, time::Duration};
@@ -13,8 +14,11 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
-pub use self::doors::{Shown, Validated, ValidatedTickets};
 use self::keys::Keys;
+pub use self::{
+    doors::{Shown, Validated, ValidatedTickets},
+    printed::ToPrint,
+};
 use super::{
     App, Error, NamedPurchase, Origin, PageRequest,
     pages::{read_timed, write_timed},

@@ -5,6 +5,7 @@
 
 mod base45;
 mod code;
+mod printed;
 #[cfg(test)]
 mod tests;
 
@@ -23,6 +24,7 @@ use super::{
 
 pub use base45::is_base45;
 pub use code::{CodeKind, NotACode, TicketCode, UnsignedCode};
+pub use printed::{PrintedTicket, PrintedTickets};
 
 /// The most characters of the name of a device, and of a nonce.
 pub const MAX_DEVICE: usize = 64;

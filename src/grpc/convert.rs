@@ -48,7 +48,7 @@ pub(super) use showtimes::{
     showtime_id,
 };
 pub(super) use tickets::{
-    list_tickets, signing_key, ticket, ticket_code, ticket_number, ticket_ref, use_ticket, used_tickets,
+    list_tickets, signing_key, ticket, ticket_code, ticket_number, ticket_page, ticket_ref, use_ticket, used_tickets,
     validate_ticket, validated_ticket,
 };
 pub(super) use values::timestamp;

@@ -64,6 +64,19 @@ impl Tickets for Service {
         .await
     }
 
+    async fn get_ticket_page(
+        &self,
+        request: Request<pb::GetTicketPageRequest>,
+    ) -> Result<Response<pb::GetTicketPageResponse>, Status> {
+        self.read(
+            request,
+            |message| convert::ticket_page(&message),
+            |app, origin, (which, customer)| async move { app.ticket_page(&origin, &which, customer).await },
+            |html| pb::GetTicketPageResponse { html },
+        )
+        .await
+    }
+
     async fn validate_ticket(
         &self,
         request: Request<pb::ValidateTicketRequest>,

@@ -7,14 +7,14 @@ use boxoffice::pb::{
         ConfirmReservationRequest, ContinuePurchaseRequest, CreateAuditoriumRequest, CreateShowtimeRequest,
         DropDeadLettersRequest, ExchangeSeatsRequest, GetAuditoriumRequest, GetCashUpRequest, GetHoldConversionRequest,
         GetMovieRequest, GetOccupancyRequest, GetPurchaseRequest, GetReservationRequest, GetSalesRequest,
-        GetSeatMapRequest, GetShowtimeRequest, GetTicketByNumberRequest, GetTicketCodeRequest, GetTicketRequest,
-        Layout, ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest, ListPurchasesRequest,
-        ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest, ListStuckPurchasesRequest,
-        ListTicketsRequest, PaymentChoice, PaymentMethod, PurchaseOutcome, PurchaseState, PurchaseTicketsRequest,
-        RefundOutcome, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState, ReserveSeatsRequest,
-        ResumePurchaseRequest, Row, SalesGrouping, SearchMoviesRequest, Seat, SettlePurchaseRequest,
-        SettleRefundRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest, UseTicketRequest,
-        ValidateTicketRequest, WatchPurchaseRequest, WatchSeatMapRequest, drop_dead_letters_request,
+        GetSeatMapRequest, GetShowtimeRequest, GetTicketByNumberRequest, GetTicketCodeRequest, GetTicketPageRequest,
+        GetTicketRequest, Layout, ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest,
+        ListPurchasesRequest, ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest,
+        ListStuckPurchasesRequest, ListTicketsRequest, PaymentChoice, PaymentMethod, PurchaseOutcome, PurchaseState,
+        PurchaseTicketsRequest, RefundOutcome, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState,
+        ReserveSeatsRequest, ResumePurchaseRequest, Row, SalesGrouping, SearchMoviesRequest, Seat,
+        SettlePurchaseRequest, SettleRefundRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest,
+        UseTicketRequest, ValidateTicketRequest, WatchPurchaseRequest, WatchSeatMapRequest, drop_dead_letters_request,
         subscribe_events_request::Start,
     },
 };
@@ -299,6 +299,11 @@ fn good_request_for_tickets(name: &str) -> Vec<u8> {
         }
         "GetTicketCodeRequest" => {
             GetTicketCodeRequest { ticket_id: id(), format: CodeFormat::Svg.into(), customer_id }.encode_to_vec()
+        }
+        // A request names the purchase by its id or by its number and its secret, or a ticket.
+        "GetTicketPageRequest" => {
+            let (number, secret) = number_and_secret();
+            GetTicketPageRequest { customer_id, number, secret, ..GetTicketPageRequest::default() }.encode_to_vec()
         }
         // A request has the code or the number.
         "ValidateTicketRequest" => ValidateTicketRequest {

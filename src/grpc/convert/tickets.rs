@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     app::{
-        CodeFormat, NamedPurchase, PageRequest, Shown, StoredKey, TicketFilter, TicketView, Validated, ValidatedTickets,
+        CodeFormat, NamedPurchase, PageRequest, Shown, StoredKey, TicketFilter, TicketView, ToPrint, Validated,
+        ValidatedTickets,
     },
     domain::{
         ids::{ShowtimeId, TicketId},
@@ -68,6 +69,23 @@ pub(crate) fn ticket_code(
         }
     };
     finish(violations, which.zip(format))
+}
+
+pub(crate) fn ticket_page(request: &pb::GetTicketPageRequest) -> Result<(ToPrint, Option<CustomerId>), Violations> {
+    let mut violations = Violations::new();
+    let named = violations.take("", named_purchase(&request.purchase_id, &request.number, &request.secret));
+    let ticket_id = violations.take("ticket_id", optional(&request.ticket_id, TicketId::parse));
+    let customer_id = violations.take("customer_id", optional(&request.customer_id, CustomerId::parse));
+    let ways =
+        [("purchase_id", request.purchase_id.as_str()), ("number", &request.number), ("ticket_id", &request.ticket_id)];
+    if ways.iter().filter(|(_, given)| !given.is_empty()).count() != 1 {
+        for (field, _) in ways {
+            violations.add(field, "exactly one of purchase_id, number and ticket_id is required");
+        }
+    }
+    let which = named.zip(ticket_id);
+    let which = which.and_then(|(named, id)| named.map(ToPrint::Purchase).or(id.map(ToPrint::Ticket)));
+    finish(violations, which.zip(customer_id))
 }
 
 /// What a door shows: the code or the number, the showtime, and its device.
