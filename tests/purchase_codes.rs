@@ -115,7 +115,7 @@ async fn many_doors_with_the_code_of_a_purchase_use_each_ticket_once(shop: Shop)
         ..at_door(&bought.code, &showtime, "1", 1 + door % 3)
     });
     let answers = join_all(doors.map(|request| async move {
-        let count = request.count as usize;
+        let count = usize::try_from(request.count).expect("it is positive");
         (count, admit(server, request).await)
     }));
     let mut admitted = Vec::new();
@@ -242,7 +242,7 @@ async fn a_code_of_a_purchase_is_good_until_its_key_is_retired(mut shop: Shop) {
     let old = bought(&shop.server, &showtime, "A1 A2", "tok_ok").await;
     let another = SigningKey::from_seed(2, &[9; 32]).expect("32 bytes");
     let bytes = |bytes: &[u8]| {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
         if shop.storage.is_postgres() { format!("'\\x{hex}'") } else { format!("x'{hex}'") }
     };
     let (seed, public_key) = (bytes(&[9; 32]), bytes(another.public_key()));

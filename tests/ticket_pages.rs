@@ -215,7 +215,8 @@ async fn chromium_shows_every_code_and_prints_two_tickets_on_a_sheet() {
     let mut found: Vec<String> = serde_json::from_slice(&output.stdout).expect("a list");
     let mut codes: Vec<_> = tickets(server, &bought.purchase_id).await.into_iter().map(|one| one.code).collect();
     codes.push(bought.code);
-    (found.sort(), codes.sort());
+    found.sort();
+    codes.sort();
     assert_eq!(found, codes);
     // One code of the purchase and three tickets are two sheets.
     open_in_chromium(folder.path(), &html, &[format!("--print-to-pdf={}", print.display())]).await;

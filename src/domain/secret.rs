@@ -63,7 +63,7 @@ impl fmt::Debug for PurchaseSecret {
 mod tests {
     use super::*;
 
-    const BITS: [u8; 16] = 0x00443214c74254b635cf84653fffffff_u128.to_be_bytes();
+    const BITS: [u8; 16] = 0x0044_3214_c742_54b6_35cf_8465_3fff_ffff_u128.to_be_bytes();
 
     #[test]
     fn a_secret_has_the_first_100_bits_and_is_read_as_it_is_written() {

@@ -139,11 +139,12 @@ impl PrintedTickets {
             ),
             (self.void, "was given up or exchanged", "were given up or exchanged"),
         ] {
-            match count {
-                0 => {}
-                1 => html.push_str(&format!("<p>1 ticket {one}.</p>\n")),
-                _ => html.push_str(&format!("<p>{count} tickets {several}.</p>\n")),
-            }
+            let sentence = match count {
+                0 => continue,
+                1 => format!("1 ticket {one}"),
+                _ => format!("{count} tickets {several}"),
+            };
+            let _written = writeln!(html, "<p>{sentence}.</p>");
         }
         html.push_str("</main>\n</body>\n</html>\n");
         html
