@@ -37,13 +37,7 @@ pub(super) fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         ("refunded payments".to_owned(), statements::refunded_payments(backend, ShowtimeId(id(FIRST + 7)))),
     ];
     found.push(("stuck purchases".to_owned(), statements::stuck_purchases(backend, 1_000)));
-    let number = TicketNumber::of([7; 8]);
-    found.push(("ticket by number".to_owned(), statements::ticket_by_number(backend, &number)));
-    let statement = statements::purchase_by_number(backend, &PurchaseNumber::of([7; 8]));
-    found.push(("purchase by number".to_owned(), statement));
-    found.push(("tickets of a seat".to_owned(), statements::tickets_at(backend, ShowtimeId(id(FIRST + 7)), 7)));
-    found.push(("live tickets".to_owned(), statements::live_tickets(backend, PurchaseId(id(7)))));
-    found.push(("tickets used".to_owned(), statements::tickets_used(backend, "door 7", "7")));
+    found.extend(door_queries(backend));
     found.push(("refund notes".to_owned(), statements::refund_notes(backend, RefundId(id(7)), 20)));
     found.push(("purchase notes".to_owned(), statements::purchase_notes(backend, PurchaseId(id(7)), 20)));
     for (page, purchase, payment) in [("first", None, None), ("later", Some(PurchaseId(id(7))), Some(PaymentId(id(7))))]
@@ -87,4 +81,16 @@ pub(super) fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
     found.push(named("taken at a till", statements::taken_at_till(backend, "till 17", today)));
     found.push(named("paid out at a till", statements::paid_out_at_till(backend, "till 17", today)));
     found
+}
+
+/// What is read by a number, and at a door.
+fn door_queries(backend: DbBackend) -> Vec<(String, Statement)> {
+    let named = |name: &str, statement| (name.to_owned(), statement);
+    vec![
+        named("ticket by number", statements::ticket_by_number(backend, &TicketNumber::of([7; 8]))),
+        named("purchase by number", statements::purchase_by_number(backend, &PurchaseNumber::of([7; 8]))),
+        named("tickets of a seat", statements::tickets_at(backend, ShowtimeId(id(FIRST + 7)), 7)),
+        named("live tickets", statements::live_tickets(backend, PurchaseId(id(7)))),
+        named("tickets used", statements::tickets_used(backend, "door 7", "7")),
+    ]
 }
