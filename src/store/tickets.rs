@@ -104,25 +104,6 @@ impl Store {
     }
 }
 
-impl Store {
-    /// Uses tickets together, unless one of them is not issued any more: then it uses none. Returns whether this has used them.
-    ///
-    /// # Errors
-    /// The database cannot be used.
-    pub async fn use_tickets(&self, ids: &[TicketId], by: &TicketUse) -> Result<bool, Error> {
-        let TicketUse { time, device, nonce } = by;
-        let these = dialect::is_among(self.0.reads.backend(), ticket::Column::TicketId, ids.iter().map(|id| id.0));
-        let used = ticket::Entity::update_many()
-            .filter(these)
-            .filter(ticket::Column::State.eq(state_name(TicketState::Issued)))
-            .col_expr(ticket::Column::State, Expr::value(state_name(TicketState::Used)))
-            .col_expr(ticket::Column::UseTime, Expr::value(Some::<DateTime<Utc>>(*time)))
-            .col_expr(ticket::Column::UseDevice, Expr::value(device.as_str()))
-            .col_expr(ticket::Column::UseNonce, Expr::value(nonce.as_str()));
-        self.write_rows("use_tickets", &[Companion::update(used.into_query(), ids.len() as u64)]).await
-    }
-}
-
 /// A page of purchases that are completed.
 pub struct UnticketedPage {
     /// The reservations of those that have no tickets.

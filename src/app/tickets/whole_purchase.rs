@@ -13,7 +13,7 @@ use crate::{
         ticket::{Admission, Ticket, TicketCode, TicketState, TicketUse, WhyNot},
         violations::Violations,
     },
-    store::TicketFilter,
+    store::{self, TicketFilter},
 };
 
 /// The tickets of a purchase, each with what keeps it from admitting its holder. `None`: the code is not genuine.
@@ -70,8 +70,7 @@ impl App {
         let by = TicketUse { time: self.0.clock.now(), device, nonce };
         loop {
             let judged = self.judge_purchase(code, door, by.time).await?;
-            // The uses are read after the tickets: what a repetition of this call has used meanwhile is found here, or the update
-            // below finds that it is used.
+            // The uses are read after the tickets: what a repetition of this call has used meanwhile is found here, or below.
             let used = self.0.store.tickets_used(&by.device, &by.nonce).await?;
             if let Some(judged) = judged.as_ref().filter(|_| !used.is_empty()) {
                 if judged.iter().any(|(view, why)| why.is_empty() && is_among(&used, view)) {
@@ -93,14 +92,19 @@ impl App {
                 chosen.truncate(wanted);
             }
             let ids: Vec<_> = chosen.iter().map(|view| view.ticket.ticket_id).collect();
-            if self.0.store.use_tickets(&ids, &by).await? {
-                let used = |view: TicketView| {
-                    let ticket = Ticket { state: TicketState::Used, used: Some(by.clone()), ..view.ticket };
-                    TicketView { ticket, ..view }
-                };
-                return Ok(chosen.into_iter().map(used).collect());
+            match self.0.store.use_tickets(&ids, &by).await {
+                Ok(true) => {
+                    let used = |view: TicketView| {
+                        let ticket = Ticket { state: TicketState::Used, used: Some(by.clone()), ..view.ticket };
+                        TicketView { ticket, ..view }
+                    };
+                    return Ok(chosen.into_iter().map(used).collect());
+                }
+                // Another device was faster with one of them, it was blocked or voided meanwhile, or a repetition of this call has just
+                // used tickets.
+                Ok(false) | Err(store::Error::Constraint(_)) => {}
+                Err(error) => return Err(error.into()),
             }
-            // Another device was faster with one of them, or it was blocked or voided meanwhile.
         }
     }
 
