@@ -41,8 +41,8 @@ pub use operations::{DeadLetter, DeadLetters};
 pub use origin::{Caller, Origin};
 pub use pages::PageRequest;
 pub use purchases::{
-    NewPurchase, PaymentChoice, PaymentOptions, PaymentPage, PaymentSource, PurchasePage, PurchaseRef, PurchaseView,
-    PurchaseWatch, StuckPage, StuckPurchase, Wanted,
+    BuyersPurchase, NamedPurchase, NewPurchase, NumberAndSecret, PaymentChoice, PaymentOptions, PaymentPage,
+    PaymentSource, PurchasePage, PurchaseRef, PurchaseView, PurchaseWatch, StuckPage, StuckPurchase, Wanted,
 };
 pub use refunds::{NewRefund, RefundedPayment, StuckRefund, StuckRefundPage};
 pub use reports::ReportPage;
@@ -54,7 +54,7 @@ pub use seat_maps::Ending;
 pub use showtime_pages::ShowtimePage;
 pub use tickets::{
     CodeFormat, DoorChanges, DoorList, DoorMessage, DoorWatch, DoubleAdmission, Drawn, ScanResult, Shown, TicketPage,
-    TicketView, Upload, Validated,
+    TicketView, ToPrint, Upload, Validated, ValidatedTickets,
 };
 
 /// Events as the feed delivers them.
@@ -74,14 +74,17 @@ pub use crate::store::{
 
 use crate::{
     clock::Clock, domain::seating, feed::Feed, ledger::Ledger, reports::Reader, store::Store, telemetry::panics,
-    upstream::Movies,
+    tickets::PurchaseKey, upstream::Movies,
 };
 use pages::Pages;
 use purchases::parts::Purchases;
 use refunds::work::Refunds;
 use reservation_index::ReservationIndex;
 use showtime_pages::ShowtimePages;
-use tickets::{keys::Keys, watched_lists::Doors};
+use tickets::{
+    keys::{Keys, open_purchase_key},
+    watched_lists::Doors,
+};
 
 /// The rules of a deployment.
 #[derive(Clone, Debug)]
@@ -111,6 +114,7 @@ struct Inner {
     pages: Pages,
     keys: Keys,
     doors: Doors,
+    purchase_key: PurchaseKey,
     purchases: Purchases,
     refunds: Refunds,
     reservation_index: ReservationIndex,
@@ -143,6 +147,7 @@ impl App {
         rules: Rules,
     ) -> Result<Self, Error> {
         let keys = Keys::open(&store, &clock).await?;
+        let purchase_key = open_purchase_key(&store, &clock).await?;
         let (purchases, refunds) = (Purchases::new(payments), Refunds::default());
         let pages = Pages::new(&store.setting_or_insert(PAGE_KEY, &clock.secret()).await?);
         let (reservation_index, showtime_pages, tasks) =
@@ -158,6 +163,7 @@ impl App {
             pages,
             keys,
             doors: Doors::new(),
+            purchase_key,
             purchases,
             refunds,
             reservation_index,

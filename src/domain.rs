@@ -4,6 +4,7 @@
 //! outside and report every violation at once, so that a value that exists is valid.
 
 pub mod auditorium;
+mod html;
 pub mod ids;
 pub mod layout;
 pub mod money;
@@ -18,6 +19,7 @@ pub mod reservation;
 pub mod seat_index;
 pub mod seat_map;
 pub mod seating;
+pub mod secret;
 pub mod showtime;
 pub mod ticket;
 pub mod violations;

@@ -103,7 +103,7 @@ async fn visit(world: &World, showtime_id: &str, seats: &[&str]) -> Visit {
 }
 
 /// The path of Chromium.
-fn chromium() -> String {
+pub(crate) fn chromium() -> String {
     let found = Command::new("sh").args(["-c", "command -v chromium"]).output().expect("a shell");
     assert!(found.status.success(), "chromium is not installed: `apt-get install chromium` (Debian)");
     String::from_utf8(found.stdout).expect("a readable path").trim().to_owned()

@@ -2,7 +2,7 @@
 
 use boxoffice::{
     clock::Clock,
-    pb::boxoffice::v1::{Scan, TicketFlaw, TicketState, UploadScansRequest, UploadScansResponse},
+    pb::boxoffice::v1::{Scan, Ticket, TicketFlaw, TicketState, UploadScansRequest, UploadScansResponse},
 };
 use chrono::TimeDelta;
 use futures_util::future::join_all;
@@ -28,6 +28,7 @@ in_both_shops!(
     a_use_whose_answer_was_lost_is_no_double_admission,
     a_ticket_that_was_blocked_when_it_was_scanned_is_used_when_it_is_issued,
     uploads_at_the_same_time_use_a_ticket_once,
+    the_code_of_a_purchase_is_recorded_for_each_of_its_tickets,
     invalid_scans_are_refused_for_every_flaw_and_none_is_recorded,
 );
 
@@ -134,6 +135,25 @@ async fn a_ticket_that_was_blocked_when_it_was_scanned_is_used_when_it_is_issued
     assert_eq!(after[0].state(), TicketState::Used);
     assert_eq!(instant(after[0].use_time), instant(one(&answer).ticket.as_ref().expect("there is one").use_time));
     shop.assert_audit().await;
+}
+
+async fn the_code_of_a_purchase_is_recorded_for_each_of_its_tickets(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let sold = bought(server, &showtime, "A1 A2 A3", "tok_ok").await;
+    let made = tickets(server, &sold.purchase_id).await;
+    use_ticket(server, at_door(&made[0], &showtime, "1")).await.expect("it is issued");
+    let of_all = Ticket { code: sold.code.clone(), ..made[0].clone() };
+    let answer = upload(server, "door 2", &[scan(&of_all, "1", ago(3))]).await.expect("it is recorded");
+    let flags = |answer: &UploadScansResponse| -> Vec<_> {
+        answer.results.iter().map(|result| result.double_admission).collect()
+    };
+    assert_eq!(flags(&answer), [false, false], "two were not used");
+    assert_eq!(upload(server, "door 2", &[scan(&of_all, "1", ago(3))]).await.expect("it is repeated"), answer);
+    let answer = upload(server, "door 3", &[scan(&of_all, "1", ago(2))]).await.expect("it is recorded");
+    assert_eq!((flags(&answer), answer.double_admissions.len()), (vec![true; 3], 3));
+    let forged = Ticket { code: format!("{}000", &sold.code[..137]), ..made[0].clone() };
+    let answer = upload(server, "door 3", &[scan(&forged, "2", ago(1))]).await.expect("it is recorded");
+    assert_eq!(one(&answer).why().collect::<Vec<_>>(), [TicketFlaw::NotGenuine]);
 }
 
 async fn uploads_at_the_same_time_use_a_ticket_once(shop: Shop) {

@@ -3,7 +3,11 @@
 use std::{fs, path::Path, process::Command};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use boxoffice::pb::boxoffice::v1::{CodeFormat, GetTicketCodeRequest, ListSigningKeysRequest, PurchaseState, Ticket};
+use boxoffice::{
+    domain::ticket::{CodeKind, TicketCode},
+    pb::boxoffice::v1::{CodeFormat, GetTicketCodeRequest, ListSigningKeysRequest, Purchase, PurchaseState, Ticket},
+    tickets::SigningKey,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -19,19 +23,20 @@ use crate::{
     tickets::{client, open_doors, tickets},
 };
 
-/// A shop with tickets that were just sold.
-async fn sold() -> (Shop, Vec<Ticket>) {
+/// A shop with tickets that were just sold, and the last purchase.
+async fn sold() -> (Shop, Vec<Ticket>, Purchase) {
     let shop = Shop::open(Store::Sqlite).await;
     let showtime = open_doors(&shop.server).await;
-    let mut made = Vec::new();
+    let (mut made, mut last) = (Vec::new(), Purchase::default());
     for (customer, seats) in
         [("ada", "A1 A2 A3 A4 A5 A6 A7 A8"), ("bob", "B1 B2 B3 B4 B5 B6 B7 B8"), ("cid", "C1 C2 C3 C4 C5 C6 C7 C8")]
     {
         let begun = buy(&shop.server, of_seats(&showtime, customer, seats, "tok_ok")).await.expect("they are free");
         let purchase = until_state(&shop.server, &begun, PurchaseState::Completed).await;
         made.extend(tickets(&shop.server, &purchase.purchase_id).await);
+        last = purchase;
     }
-    (shop, made)
+    (shop, made, last)
 }
 
 async fn png(server: &Server, ticket: &Ticket) -> Vec<u8> {
@@ -42,7 +47,7 @@ async fn png(server: &Server, ticket: &Ticket) -> Vec<u8> {
 
 #[tokio::test]
 async fn scanners_read_every_code_also_with_a_stain_on_it() {
-    let (shop, made) = sold().await;
+    let (shop, made, _) = sold().await;
     let folder = supervisor::folder("codes-");
     let mut reader = Command::new(&installed().python);
     reader.arg(source("python/codes.py")).args(["--blots", "10", "--missed", "1"]);
@@ -81,7 +86,7 @@ fn with_another_bit(code: &str, byte: usize) -> String {
 
 /// Checks codes with one of the verifiers, which is run for each, and with the keys of the service.
 async fn accepts_what_is_genuine_and_nothing_else(verifier: impl Fn() -> Command) {
-    let (shop, made) = sold().await;
+    let (shop, made, purchase) = sold().await;
     let keys =
         client(&shop.server).list_signing_keys(ListSigningKeysRequest {}).await.expect("a list").into_inner().keys;
     let keys =
@@ -96,17 +101,35 @@ async fn accepts_what_is_genuine_and_nothing_else(verifier: impl Fn() -> Command
         let said: Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
         assert_eq!(said["valid"], output.status.success(), "{said}");
-        said["valid"] == true
+        said
     };
+    let is_valid = |code: &str, showtime_id: &str| check(code, showtime_id)["valid"] == true;
     for ticket in &made[..3] {
-        assert!(check(&ticket.code, &showtime_id), "{ticket:#?}");
-        assert!(!check(&ticket.code, &request_id()), "it is for another showtime");
+        assert!(is_valid(&ticket.code, &showtime_id), "{ticket:#?}");
+        assert!(!is_valid(&ticket.code, &request_id()), "it is for another showtime");
     }
     // The version, the key, the random bytes, the showtime, the seat, and the signature.
     for byte in [0, 2, 3, 10, 11, 26, 28, 29, 92] {
-        assert!(!check(&with_another_bit(&made[0].code, byte), &showtime_id), "byte {byte}");
+        assert!(!is_valid(&with_another_bit(&made[0].code, byte), &showtime_id), "byte {byte}");
+        assert!(!is_valid(&with_another_bit(&purchase.code, byte), &showtime_id), "byte {byte} of a purchase");
     }
-    assert!(!check(&made[0].code[..139], &showtime_id));
+    assert!(!is_valid(&made[0].code[..139], &showtime_id));
+    let said = check(&purchase.code, &showtime_id);
+    assert_eq!((&said["valid"], &said["kind"]), (&json!(true), &json!("PURCHASE")), "{said}");
+    assert_eq!(said["purchase_id"], purchase.purchase_id);
+    // By it the tickets are found in the list of the showtime.
+    let of_purchase = made.iter().filter(|ticket| said["purchase_id"] == ticket.purchase_id);
+    assert_eq!(of_purchase.count(), 8);
+    // A code that another key has signed for the same purchase, and the same bits as the code of a seat.
+    let genuine = TicketCode::parse(&purchase.code).expect("it is a code");
+    let id = genuine.purchase().expect("it is that of a purchase");
+    let stranger = SigningKey::from_seed(1, &[7; 32]).expect("32 bytes");
+    let forged = stranger.sign(CodeKind::Purchase, genuine.random(), id);
+    let as_seat = TicketCode::unsigned(CodeKind::Seat(0), 1, genuine.random(), id).with_signature(*genuine.signature());
+    for forged in [forged, as_seat] {
+        assert!(!is_valid(&forged.to_text(), &showtime_id), "{forged:?}");
+        assert!(!is_valid(&forged.to_text(), &purchase.purchase_id), "{forged:?}");
+    }
 }
 
 #[tokio::test]

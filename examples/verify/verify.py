@@ -5,13 +5,14 @@
 prints what the code says as JSON. The exit code is 0 if the code is valid and 1 if not. A code may start with a space and has other
 characters that shells read, so it is written in quotes. It needs Python 3.10 and the package `cryptography`.
 
-A valid code was issued by the box office for this showtime. That alone admits nobody. An offline door must still look in its list
+A valid code was issued by the box office, that of a ticket for this showtime. That alone admits nobody. An offline door must still look in its list
 of the tickets of the showtime (ListTickets) for the code, and refuse the code if
 - the ticket is not in the list: it is newer than the list, or was never sold;
 - its state is not valid: it was refunded, voided, or blocked;
 - it was reissued: then the list has the same seat with another code, and only that one is valid;
 - it was used before, at this door or, as far as the list knows, at another. Write each use down at once.
-The code of a purchase (kind "PURCHASE") stands for those tickets of the purchase that are still unused.
+The code of a purchase (kind "PURCHASE") names no showtime and no seats. It stands for those tickets with its purchase_id that are in the
+list, are valid by the same rules, and were not used before: one person for each. If the list has none of them, it admits nobody.
 """
 
 import argparse
@@ -29,7 +30,7 @@ CHARACTERS, CONTENT = 140, 29
 
 
 def verify(text, keys, showtime_id):
-    """Says whether a code is valid for a showtime, and if not, why. `keys` has public keys as base64 or hex, by key id."""
+    """Says whether a code is valid for a showtime, or is that of a purchase, and if not, why. `keys` has public keys as base64 or hex, by key id."""
     try:
         code = base45(text)
     except ValueError as flaw:
@@ -37,20 +38,16 @@ def verify(text, keys, showtime_id):
     version, key_id, seat = code[0], int.from_bytes(code[1:3], "big"), int.from_bytes(code[27:29], "big")
     if version not in (1, 2) or (version == 2 and seat != 0):
         return {"valid": False, "why": f"NOT_A_CODE: version {version} with seat {seat} is unknown"}
-    said = {
-        "kind": "SEAT" if version == 1 else "PURCHASE",
-        "showtime_id": str(uuid.UUID(bytes=code[11:27])),
-        "seat_index": seat if version == 1 else None,
-        "random": code[3:11].hex(),
-        "key_id": key_id,
-    }
+    of = str(uuid.UUID(bytes=code[11:27]))
+    what = {"kind": "SEAT", "showtime_id": of, "seat_index": seat} if version == 1 else {"kind": "PURCHASE", "purchase_id": of}
+    said = {**what, "random": code[3:11].hex(), "key_id": key_id}
     if key_id not in keys:
         return {"valid": False, "why": "UNKNOWN_KEY: the key may be newer than these keys, or retired", **said}
     try:
         Ed25519PublicKey.from_public_bytes(key_bytes(keys[key_id])).verify(code[CONTENT:], CONTEXT + code[:CONTENT])
     except InvalidSignature:
         return {"valid": False, "why": "WRONG_SIGNATURE: the box office did not issue this code", **said}
-    if said["showtime_id"] != str(uuid.UUID(showtime_id)):
+    if version == 1 and of != str(uuid.UUID(showtime_id)):
         return {"valid": False, "why": "WRONG_SHOWTIME", **said}
     return {"valid": True, **said}
 

@@ -6,28 +6,26 @@
 // prints what the code says as JSON. The exit code is 0 if the code is valid and 1 if not. A code may start with a space and has other
 // characters that shells read, so it is written in quotes.
 //
-// A valid code was issued by the box office for this showtime. That alone admits nobody. An offline door must still look in its list
+// A valid code was issued by the box office, that of a ticket for this showtime. That alone admits nobody. An offline door must still look in its list
 // of the tickets of the showtime (ListTickets) for the code, and refuse the code if
 // - the ticket is not in the list: it is newer than the list, or was never sold;
 // - its state is not valid: it was refunded, voided, or blocked;
 // - it was reissued: then the list has the same seat with another code, and only that one is valid;
 // - it was used before, at this door or, as far as the list knows, at another. Write each use down at once.
-// The code of a purchase (kind "PURCHASE") stands for those tickets of the purchase that are still unused.
+// The code of a purchase (kind "PURCHASE") names no showtime and no seats. It stands for those tickets with its purchase_id that are in the
+// list, are valid by the same rules, and were not used before: one person for each. If the list has none of them, it admits nobody.
 
 const ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:";
 const CONTEXT = new TextEncoder().encode("boxoffice-ticket");
 const [CHARACTERS, CONTENT] = [140, 29];
 
-export interface Content {
-  kind: "SEAT" | "PURCHASE";
-  showtime_id: string;
-  seat_index: number | null;
+export type Content = ({ kind: "SEAT"; showtime_id: string; seat_index: number } | { kind: "PURCHASE"; purchase_id: string }) & {
   random: string;
   key_id: number;
-}
+};
 export type Result = ({ valid: true } & Content) | ({ valid: false; why: string } & Partial<Content>);
 
-// Says whether a code is valid for a showtime, and if not, why. `keys` has public keys as base64 or hex, by key id.
+// Says whether a code is valid for a showtime, or is that of a purchase, and if not, why. `keys` has public keys as base64 or hex, by key id.
 export async function verify(text: string, keys: Record<number, string>, showtimeId: string): Promise<Result> {
   const code = base45(text);
   if (typeof code === "string") return { valid: false, why: `NOT_A_CODE: ${code}` };
@@ -36,21 +34,20 @@ export async function verify(text: string, keys: Record<number, string>, showtim
   if ((version !== 1 && version !== 2) || (version === 2 && seat !== 0)) {
     return { valid: false, why: `NOT_A_CODE: version ${version} with seat ${seat} is unknown` };
   }
-  const said: Content = {
-    kind: version === 1 ? "SEAT" : "PURCHASE",
-    showtime_id: hex(code.slice(11, 27)).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-"),
-    seat_index: version === 1 ? seat : null,
-    random: hex(code.slice(3, 11)),
-    key_id: keyId,
-  };
+  const of = hex(code.slice(11, 27)).replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  const signed = { random: hex(code.slice(3, 11)), key_id: keyId };
+  const said: Content =
+    version === 1
+      ? { kind: "SEAT", showtime_id: of, seat_index: seat, ...signed }
+      : { kind: "PURCHASE", purchase_id: of, ...signed };
   const key = keys[keyId];
   if (key === undefined) return { valid: false, why: "UNKNOWN_KEY: the key may be newer than these keys, or retired", ...said };
-  const signed = new Uint8Array([...CONTEXT, ...code.slice(0, CONTENT)]);
+  const message = new Uint8Array([...CONTEXT, ...code.slice(0, CONTENT)]);
   const publicKey = await crypto.subtle.importKey("raw", keyBytes(key), { name: "Ed25519" }, false, ["verify"]);
-  if (!(await crypto.subtle.verify({ name: "Ed25519" }, publicKey, code.slice(CONTENT), signed))) {
+  if (!(await crypto.subtle.verify({ name: "Ed25519" }, publicKey, code.slice(CONTENT), message))) {
     return { valid: false, why: "WRONG_SIGNATURE: the box office did not issue this code", ...said };
   }
-  if (said.showtime_id !== showtimeId.toLowerCase()) return { valid: false, why: "WRONG_SHOWTIME", ...said };
+  if (version === 1 && of !== showtimeId.toLowerCase()) return { valid: false, why: "WRONG_SHOWTIME", ...said };
   return { valid: true, ...said };
 }
 

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::{
     domain::{
-        ids::{PaymentId, PurchaseId, RefundId, ReservationId, ShowtimeId},
+        ids::{PaymentId, RefundId, ReservationId, ShowtimeId},
         number::TicketNumber,
         purchase::PurchaseState,
         refund::RefundRefusal,
@@ -218,6 +218,12 @@ pub enum Error {
     /// A key is not retired.
     #[error(transparent)]
     Key(KeyRefusal),
+    /// A purchase has fewer tickets left than are to be used.
+    #[error("the purchase has {left} tickets left")]
+    TicketCount {
+        /// How many are left.
+        left: usize,
+    },
     /// There are no reports.
     #[error(transparent)]
     Reports(ReportsRefusal),
@@ -289,7 +295,7 @@ impl Error {
         matches!(self, Self::Store(error) if matches!(**error, store::Error::Fenced(_)))
     }
 
-    pub(super) fn no_purchase(id: PurchaseId) -> Self {
+    pub(super) fn no_purchase(id: &impl ToString) -> Self {
         Self::NotFound { kind: Kind::Purchase, id: id.to_string() }
     }
 

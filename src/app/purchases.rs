@@ -1,6 +1,7 @@
 //! Use cases of purchases. What a purchase does next is decided by `domain::purchase`, and done in `purchases/drive.rs`.
 
 mod attempts;
+mod buyers;
 mod changes;
 mod drive;
 mod gateway;
@@ -38,6 +39,7 @@ use crate::{
     },
     telemetry::trace_parent::TraceParent,
 };
+pub use buyers::{BuyersPurchase, NamedPurchase, NumberAndSecret};
 pub use parts::PaymentOptions;
 pub use reads::{PaymentPage, PurchasePage, PurchaseWatch};
 pub use stuck::{StuckPage, StuckPurchase};
@@ -117,21 +119,21 @@ impl App {
     ///
     /// # Errors
     /// There is no request id, the seats cannot be had, or the store fails.
-    pub async fn purchase_tickets(&self, origin: &Origin, new: NewPurchase) -> Result<Answer<PurchaseView>, Error> {
+    pub async fn purchase_tickets(&self, origin: &Origin, new: NewPurchase) -> Result<Answer<BuyersPurchase>, Error> {
         let missing = || Violations::one("request_id", "is required: without it, a repeated request would buy twice");
         let key = origin.key.clone().ok_or_else(missing)?;
         check_card_number(&new.payment)?;
         if self.0.purchases.looks_up_first()
             && let Some(found) = self.purchase_of(&key).await?
         {
-            return Ok(Answer { value: self.settled(found).await?, repeated: true });
+            return Ok(Answer { value: self.for_buyer(self.settled(found).await?), repeated: true });
         }
         let (app, origin) = (self.clone(), origin.clone());
         match self.detached(async move { app.begin_purchase(&origin, &key, new).await }).await? {
             Begun::Now(stored, changes) => {
-                Ok(Answer { value: self.settled_since(*stored, changes).await?, repeated: false })
+                Ok(Answer { value: self.for_buyer(self.settled_since(*stored, changes).await?), repeated: false })
             }
-            Begun::Before(stored) => Ok(Answer { value: self.settled(*stored).await?, repeated: true }),
+            Begun::Before(stored) => Ok(Answer { value: self.for_buyer(self.settled(*stored).await?), repeated: true }),
         }
     }
 
@@ -144,7 +146,7 @@ impl App {
         origin: &Origin,
         which: PurchaseRef,
         choice: Option<PaymentChoice>,
-    ) -> Result<PurchaseView, Error> {
+    ) -> Result<BuyersPurchase, Error> {
         if let Some(choice) = &choice {
             check_card_number(choice)?;
         }
@@ -160,21 +162,21 @@ impl App {
             })
             .await
         });
-        self.settled(stored.await?).await
+        Ok(self.for_buyer(self.settled(stored.await?).await?))
     }
 
     /// Gives up a purchase that waits for its customer.
     ///
     /// # Errors
     /// There is no such purchase, it does not wait for its customer, or the store fails.
-    pub async fn cancel_purchase(&self, origin: &Origin, which: PurchaseRef) -> Result<PurchaseView, Error> {
+    pub async fn cancel_purchase(&self, origin: &Origin, which: PurchaseRef) -> Result<BuyersPurchase, Error> {
         let (app, trace) = (self.clone(), origin.trace);
         let cancel = |purchase: &mut Purchase, now| match purchase.position() {
             Position::Compensated => Ok(false),
             _ => purchase.cancel(now).map(|()| true),
         };
         let stored = self.detached(async move { app.change_purchase(&which, trace, cancel).await }).await?;
-        self.settled(stored).await
+        Ok(self.for_buyer(self.settled(stored).await?))
     }
 
     /// Makes the first commit of a purchase, and goes on with it in a task of its own.

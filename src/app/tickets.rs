@@ -7,23 +7,26 @@ mod door_lists;
 mod doors;
 mod earlier;
 pub(super) mod keys;
+mod printed;
 mod rotation;
 mod scans;
 pub(super) mod watched_lists;
+mod whole_purchase;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-pub use self::doors::{Shown, Validated};
 use self::keys::Keys;
 pub use self::{
     door_lists::{DoorMessage, DoorWatch},
+    doors::{Shown, Validated, ValidatedTickets},
+    printed::ToPrint,
     scans::{DoubleAdmission, ScanResult, Upload},
     watched_lists::{DoorChanges, DoorList},
 };
 use super::{
-    App, Error, Origin, PageRequest,
+    App, Error, NamedPurchase, Origin, PageRequest,
     pages::{read_timed, write_timed},
 };
 use crate::{
@@ -110,17 +113,25 @@ impl App {
         self.view_ticket(found.ok_or_else(|| Error::no_ticket(number))?).await
     }
 
-    /// Reads a page of tickets, the newest first.
+    /// Reads a page of tickets, the newest first. If a purchase is named, they are of this purchase.
     ///
     /// # Errors
-    /// The page token is not of this list and filter, or the store fails.
+    /// The secret of the purchase is wrong, the page token is not of this list and filter, or the store fails.
     pub async fn tickets(
         &self,
         _origin: &Origin,
-        filter: &TicketFilter,
+        purchase: Option<NamedPurchase>,
+        filter: TicketFilter,
         page: &PageRequest,
     ) -> Result<TicketPage, Error> {
         let limit = page.limit()?;
+        let purchase_id = match purchase {
+            None => None,
+            // Tickets of a purchase that does not exist are an empty list.
+            Some(NamedPurchase::Id(id)) => Some(id),
+            Some(named) => Some(self.find_named(&named, None).await?.purchase.facts.purchase_id),
+        };
+        let filter = &TicketFilter { purchase_id, ..filter };
         let id = |id: Option<uuid::Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
         let customer = filter.customer_id.as_ref().map_or("", CustomerId::as_str);
         let (purchase, showtime) = (id(filter.purchase_id.map(|id| id.0)), id(filter.showtime_id.map(|id| id.0)));

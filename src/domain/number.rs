@@ -5,7 +5,7 @@ use std::fmt;
 use crate::domain::violations::Violations;
 
 /// Crockford's alphabet: no I, L, O or U.
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+pub(super) const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// The characters before the check character: 45 random bits.
 const RANDOM: usize = 9;
 /// The characters of a number.
@@ -100,7 +100,8 @@ fn check(digits: &[usize]) -> usize {
     digits.iter().enumerate().map(|(at, digit)| (at + 1) * digit).sum::<usize>() % 31
 }
 
-fn digit(character: char) -> Option<usize> {
+/// The place of a character in the alphabet. Case does not count, O is 0, and I and L are 1.
+pub(super) fn digit(character: char) -> Option<usize> {
     let upper = match character.to_ascii_uppercase() {
         'O' => '0',
         'I' | 'L' => '1',

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use super::{
+    html::escaped,
     money::Money,
     purchase::{PaymentMethod, Purchase, PurchaseState},
     reservation::Reservation,
@@ -177,22 +178,6 @@ fn method_name(method: PaymentMethod) -> &'static str {
         PaymentMethod::Cash => "cash",
         PaymentMethod::Other => "another method",
     }
-}
-
-/// Text in HTML. Names come from callers and from the movie provider.
-fn escaped(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            other => html.push(other),
-        }
-    }
-    html
 }
 
 #[cfg(test)]

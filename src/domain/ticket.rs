@@ -5,6 +5,7 @@
 
 mod base45;
 mod code;
+mod printed;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use super::{
 
 pub use base45::is_base45;
 pub use code::{CodeKind, NotACode, TicketCode, UnsignedCode};
+pub use printed::{PrintedTicket, PrintedTickets};
 pub use scan::{RecordedScan, Scan, ScanText};
 
 /// The most characters of the name of a device, and of a nonce.

@@ -33,7 +33,9 @@ pub(super) use operations::{
     retire_signing_key, settle_purchase, settle_refund, stuck_purchase, stuck_refund,
 };
 pub(super) use payments::{cash_up, get_cash_up, list_payments, payment, payment_ref};
-pub(super) use purchases::{continue_purchase, list_purchases, purchase, purchase_ref, purchase_tickets};
+pub(super) use purchases::{
+    buyers_purchase, continue_purchase, get_purchase, list_purchases, purchase, purchase_ref, purchase_tickets,
+};
 pub(super) use receipts::receipt;
 pub(super) use refunds::{refund, refund_payment};
 pub(super) use reports::{get_hold_conversion, get_occupancy, get_sales, hold_conversion, occupancy, sales};
@@ -48,7 +50,7 @@ pub(super) use showtimes::{
     showtime_id,
 };
 pub(super) use tickets::{
-    list_tickets, signing_key, ticket, ticket_code, ticket_number, ticket_ref, use_ticket, validate_ticket,
-    validated_ticket,
+    list_tickets, signing_key, ticket, ticket_code, ticket_number, ticket_page, ticket_ref, use_ticket, used_tickets,
+    validate_ticket, validated_ticket,
 };
 pub(super) use values::timestamp;

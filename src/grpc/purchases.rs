@@ -31,7 +31,7 @@ impl Purchases for Service {
             request,
             convert::purchase_tickets,
             |app, origin, new| async move { app.purchase_tickets(&origin, new).await },
-            |view| pb::PurchaseTicketsResponse { purchase: Some(convert::purchase(&view)) },
+            |view| pb::PurchaseTicketsResponse { purchase: Some(convert::buyers_purchase(&view)) },
         )
         .await
     }
@@ -42,9 +42,9 @@ impl Purchases for Service {
     ) -> Result<Response<pb::GetPurchaseResponse>, Status> {
         self.read(
             request,
-            |message| convert::purchase_ref(&message.purchase_id, &message.customer_id),
-            |app, origin, which| async move { app.purchase(&origin, &which).await },
-            |view| pb::GetPurchaseResponse { purchase: Some(convert::purchase(&view)) },
+            |message| convert::get_purchase(&message),
+            |app, origin, (named, customer_id)| async move { app.purchase(&origin, &named, customer_id).await },
+            |view| pb::GetPurchaseResponse { purchase: Some(convert::buyers_purchase(&view)) },
         )
         .await
     }
@@ -89,7 +89,7 @@ impl Purchases for Service {
             request,
             convert::continue_purchase,
             |app, origin, (which, payment)| async move { app.continue_purchase(&origin, which, payment).await },
-            |view| pb::ContinuePurchaseResponse { purchase: Some(convert::purchase(&view)) },
+            |view| pb::ContinuePurchaseResponse { purchase: Some(convert::buyers_purchase(&view)) },
         )
         .await
     }
@@ -102,7 +102,7 @@ impl Purchases for Service {
             request,
             |message| convert::purchase_ref(&message.purchase_id, &message.customer_id),
             |app, origin, which| async move { app.cancel_purchase(&origin, which).await },
-            |view| pb::CancelPurchaseResponse { purchase: Some(convert::purchase(&view)) },
+            |view| pb::CancelPurchaseResponse { purchase: Some(convert::buyers_purchase(&view)) },
         )
         .await
     }

@@ -167,6 +167,16 @@ fn of_key(refusal: KeyRefusal) -> Status {
     Status::with_error_details(Code::FailedPrecondition, message, error_info(reason, tickets))
 }
 
+/// The status of a purchase that has fewer tickets left than are to be used.
+fn of_ticket_count(left: usize) -> Status {
+    let message = match left {
+        1 => "1 ticket of the purchase is left".to_owned(),
+        _ => format!("{left} tickets of the purchase are left"),
+    };
+    let about = [("left", left.to_string())];
+    Status::with_error_details(Code::FailedPrecondition, message, error_info("TICKET_COUNT_EXCEEDS", about))
+}
+
 fn out_of_range(reason: &str, message: &str, oldest: &str) -> Status {
     Status::with_error_details(Code::OutOfRange, message, error_info(reason, [("oldest_token", oldest.to_owned())]))
 }
@@ -204,6 +214,7 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
         Error::Refund(refusal) => of_refund(refusal),
         Error::Ticket(refusal) => of_ticket(refusal),
         Error::Key(refusal) => of_key(*refusal),
+        Error::TicketCount { left } => of_ticket_count(*left),
         Error::WatchLimit { most } => {
             let mut details = error_info("WATCH_LIMIT", [("limit", most.to_string())]);
             let message = format!("this server allows {most} watchers from one address; end one, or share one");

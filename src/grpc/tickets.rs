@@ -49,7 +49,7 @@ impl Tickets for Service {
         self.read(
             request,
             convert::list_tickets,
-            |app, origin, (filter, page)| async move { app.tickets(&origin, &filter, &page).await },
+            |app, origin, (named, filter, page)| async move { app.tickets(&origin, named, filter, &page).await },
             |page| pb::ListTicketsResponse {
                 tickets: page.tickets.iter().map(convert::ticket).collect(),
                 next_page_token: page.next,
@@ -69,6 +69,19 @@ impl Tickets for Service {
                 app.ticket_code(&origin, id, customer.as_ref(), format).await
             },
             |drawn| pb::GetTicketCodeResponse { data: drawn.data, content_type: drawn.content_type.to_owned() },
+        )
+        .await
+    }
+
+    async fn get_ticket_page(
+        &self,
+        request: Request<pb::GetTicketPageRequest>,
+    ) -> Result<Response<pb::GetTicketPageResponse>, Status> {
+        self.read(
+            request,
+            |message| convert::ticket_page(&message),
+            |app, origin, (which, customer)| async move { app.ticket_page(&origin, &which, customer).await },
+            |html| pb::GetTicketPageResponse { html },
         )
         .await
     }
@@ -93,10 +106,10 @@ impl Tickets for Service {
         self.read(
             request,
             convert::use_ticket,
-            |app, origin, ((shown, door, device), nonce)| async move {
-                app.use_ticket(&origin, shown, door, (device, nonce)).await
+            |app, origin, ((shown, door, device), nonce, count)| async move {
+                app.use_ticket(&origin, shown, door, (device, nonce), count).await
             },
-            |view| pb::UseTicketResponse { ticket: Some(convert::ticket(&view)), admitted: true },
+            |used| convert::used_tickets(&used),
         )
         .await
     }

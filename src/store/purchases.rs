@@ -24,7 +24,7 @@ use super::{
 };
 use crate::domain::{
     ids::{PurchaseId, ShowtimeId},
-    purchase::{Purchase, PurchaseState},
+    purchase::{Purchase, PurchaseNumber, PurchaseState},
     refund::Refund,
     reservation::CustomerId,
 };
@@ -73,6 +73,14 @@ impl Store {
     /// The database cannot be used, or has a row that cannot be read.
     pub async fn purchase(&self, id: PurchaseId) -> Result<Option<StoredPurchase>, Error> {
         self.one_purchase(purchase::Entity::find_by_id(id.0)).await
+    }
+
+    /// The purchase with this number, if there is one.
+    ///
+    /// # Errors
+    /// The database cannot be used, or has a row that cannot be read.
+    pub async fn purchase_by_number(&self, number: &PurchaseNumber) -> Result<Option<StoredPurchase>, Error> {
+        Ok(self.all_purchases("get_purchase_by_number", by_number(number)).await?.pop())
     }
 
     /// The purchase that a request has begun, if it has.
@@ -174,6 +182,11 @@ impl Store {
         })
         .await
     }
+}
+
+/// The query for the purchase with a number.
+pub(super) fn by_number(number: &PurchaseNumber) -> Select<purchase::Entity> {
+    purchase::Entity::find().filter(purchase::Column::Number.eq(number.as_str()))
 }
 
 /// The query for purchases that are due.

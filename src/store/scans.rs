@@ -57,8 +57,8 @@ impl Store {
     /// # Errors
     /// The database cannot be used. `Constraint`: the scan is recorded already, or the device has used the nonce for another ticket.
     pub async fn record_scan(&self, parts: &[(RecordedScan, Option<TicketUse>)]) -> Result<bool, Error> {
-        let uses = parts.iter().filter_map(|(scan, by)| Some((scan.ticket_id?, by.as_ref()?)));
-        let uses = uses.map(|(id, by)| used_whatever_its_state(id, by));
+        let uses = parts.iter().filter_map(|(scan, by)| Some((scan.ticket_id?, scan.part, by.as_ref()?)));
+        let uses = uses.map(|(id, part, by)| used_whatever_its_state(id, part, by));
         let rows = parts.iter().map(|(scan, _)| scan::ActiveModel::from(row(scan)).reset_all());
         let insert = Companion::insert(scan::Entity::insert_many(rows).into_query(), parts.len() as u64);
         self.write_rows("record_scan", &uses.chain([insert]).collect::<Vec<_>>()).await
@@ -66,7 +66,7 @@ impl Store {
 }
 
 /// Writes down the use of a ticket that was not used before. Only one that is issued becomes USED: the others stay invalid.
-fn used_whatever_its_state(id: TicketId, TicketUse { time, device, nonce }: &TicketUse) -> Companion {
+fn used_whatever_its_state(id: TicketId, part: i16, TicketUse { time, device, nonce }: &TicketUse) -> Companion {
     let state = CaseStatement::new()
         .case(Expr::col(ticket::Column::State).eq(state_name(TicketState::Issued)), state_name(TicketState::Used))
         .finally(Expr::col(ticket::Column::State));
@@ -76,7 +76,8 @@ fn used_whatever_its_state(id: TicketId, TicketUse { time, device, nonce }: &Tic
         .col_expr(ticket::Column::State, state.into())
         .col_expr(ticket::Column::UseTime, Expr::value(Some::<DateTime<Utc>>(*time)))
         .col_expr(ticket::Column::UseDevice, Expr::value(device.as_str()))
-        .col_expr(ticket::Column::UseNonce, Expr::value(nonce.as_str()));
+        .col_expr(ticket::Column::UseNonce, Expr::value(nonce.as_str()))
+        .col_expr(ticket::Column::UseIndex, Expr::value(part));
     Companion::update(used.into_query(), 1)
 }
 

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::domain::{
     ids::{AuditoriumId, PaymentId, PurchaseId, RefundId, RequestId, ReservationId, ShowtimeId, TicketId},
-    number::TicketNumber,
+    number::{PurchaseNumber, TicketNumber},
     reservation::{self, CustomerId},
     showtime::Filter,
 };
@@ -150,6 +150,12 @@ pub fn purchases(backend: DbBackend, filter: &PurchaseFilter, after: Option<Time
     purchases::purchases(backend, filter, after, limit).build(backend)
 }
 
+/// The purchase with a number.
+#[must_use]
+pub fn purchase_by_number(backend: DbBackend, number: &PurchaseNumber) -> Statement {
+    purchases::by_number(number).build(backend)
+}
+
 /// A page of payments.
 #[must_use]
 pub fn payments(
@@ -231,6 +237,12 @@ pub fn ticket_by_number(backend: DbBackend, number: &TicketNumber) -> Statement 
 #[must_use]
 pub fn tickets_at(backend: DbBackend, showtime_id: ShowtimeId, seat: u16) -> Statement {
     tickets::at_seat(showtime_id, seat).build(backend)
+}
+
+/// The tickets of a purchase that are neither voided nor refunded.
+#[must_use]
+pub fn live_tickets(backend: DbBackend, purchase_id: PurchaseId) -> Statement {
+    tickets::live(purchase_id).build(backend)
 }
 
 /// What a device has used under a name.

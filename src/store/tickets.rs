@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait as _, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     QueryTrait as _, Select, prelude::Uuid, sea_query::Expr,
@@ -28,7 +27,7 @@ use crate::domain::{
     number::TicketNumber,
     purchase::PurchaseState,
     reservation::{CustomerId, Reservation},
-    ticket::{Ticket, TicketState, TicketUse},
+    ticket::{Ticket, TicketState},
 };
 
 /// Which tickets a list has. At least one of these is named.
@@ -97,6 +96,14 @@ impl Store {
         self.all_tickets("tickets_used", used_by(device, nonce)).await
     }
 
+    /// The tickets of the seats of a purchase that are sold.
+    ///
+    /// # Errors
+    /// The database cannot be used, or has a row that cannot be read.
+    pub async fn live_tickets(&self, purchase_id: PurchaseId) -> Result<Vec<Ticket>, Error> {
+        self.all_tickets("live_tickets", live(purchase_id)).await
+    }
+
     /// A page of tickets, the newest first.
     ///
     /// # Errors
@@ -117,22 +124,6 @@ impl Store {
             rows.into_iter().map(read).collect()
         })
         .await
-    }
-
-    /// Uses a ticket, unless it is not issued any more. Returns whether this has used it.
-    ///
-    /// # Errors
-    /// The database cannot be used.
-    pub async fn use_ticket(&self, id: TicketId, by: &TicketUse) -> Result<bool, Error> {
-        let TicketUse { time, device, nonce } = by;
-        let used = ticket::Entity::update_many()
-            .filter(ticket::Column::TicketId.eq(id.0))
-            .filter(ticket::Column::State.eq(state_name(TicketState::Issued)))
-            .col_expr(ticket::Column::State, Expr::value(state_name(TicketState::Used)))
-            .col_expr(ticket::Column::UseTime, Expr::value(Some::<DateTime<Utc>>(*time)))
-            .col_expr(ticket::Column::UseDevice, Expr::value(device.as_str()))
-            .col_expr(ticket::Column::UseNonce, Expr::value(nonce.as_str()));
-        self.write_rows("use_ticket", &[Companion::update(used.into_query(), 1)]).await
     }
 }
 
@@ -238,6 +229,13 @@ pub(super) fn at_door(showtime_id: ShowtimeId) -> Select<ticket::Entity> {
 /// The query for tickets by their ids.
 pub(super) fn by_ids(backend: DbBackend, ids: &[TicketId]) -> Select<ticket::Entity> {
     ticket::Entity::find().filter(dialect::is_among(backend, ticket::Column::TicketId, ids.iter().map(|id| id.0)))
+}
+
+/// The query for the tickets of a purchase that are neither voided nor refunded.
+pub(super) fn live(purchase_id: PurchaseId) -> Select<ticket::Entity> {
+    ticket::Entity::find()
+        .filter(ticket::Column::PurchaseId.eq(purchase_id.0))
+        .filter(ticket::Column::State.is_not_in(TicketState::GONE.map(state_name)))
 }
 
 /// The query for what a device has used under a name.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ring::signature::{Ed25519KeyPair, KeyPair};
+use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use uuid::Uuid;
 
 use crate::domain::ticket::{CodeKind, TicketCode};
@@ -43,15 +43,21 @@ impl SigningKey {
         self.pair.public_key().as_ref()
     }
 
-    /// A signed code. It is signed once and stored: Ed25519 signs the same content the same way.
+    /// A signed code, for a seat of this showtime or for this purchase. Ed25519 signs the same content the same way.
     #[must_use]
-    pub fn sign(&self, kind: CodeKind, random: [u8; 8], showtime: Uuid) -> TicketCode {
-        let code = TicketCode::unsigned(kind, self.id, random, showtime);
+    pub fn sign(&self, kind: CodeKind, random: [u8; 8], of: Uuid) -> TicketCode {
+        let code = TicketCode::unsigned(kind, self.id, random, of);
         let mut signature = [0; 64];
         // ring returns its signatures in a buffer for the longest of all algorithms; that of Ed25519 has 64 bytes.
         signature.copy_from_slice(self.pair.sign(&code.signed_bytes()).as_ref());
         code.with_signature(signature)
     }
+}
+
+/// Whether the key pair of this public key has signed a code.
+#[must_use]
+pub fn has_signed(public_key: &[u8], code: &TicketCode) -> bool {
+    UnparsedPublicKey::new(&ED25519, public_key).verify(&code.signed_bytes(), code.signature()).is_ok()
 }
 
 /// Prints the id and the public key. The seed is a secret.
@@ -64,15 +70,9 @@ impl fmt::Debug for SigningKey {
 
 #[cfg(test)]
 mod tests {
-    use ring::signature::{ED25519, UnparsedPublicKey};
-
     use super::*;
 
     const SHOWTIME: Uuid = Uuid::from_u128(0x0192_f3a4_b5c6_7d8e_9fa0_b1c2_d3e4_f506);
-
-    fn verify(public_key: &[u8], code: &TicketCode) -> bool {
-        UnparsedPublicKey::new(&ED25519, public_key).verify(&code.signed_bytes(), code.signature()).is_ok()
-    }
 
     fn hex(text: &str) -> Vec<u8> {
         let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("hex");
@@ -101,10 +101,10 @@ mod tests {
         for kind in [CodeKind::Seat(0), CodeKind::Seat(411), CodeKind::Purchase] {
             let code = key(1, 1).sign(kind, [9; 8], SHOWTIME);
             assert_eq!((code.kind(), code.key_id(), code.showtime(), code.random()), (kind, 1, SHOWTIME, [9; 8]));
-            assert!(verify(key(1, 1).public_key(), &code));
-            assert!(!verify(key(1, 2).public_key(), &code));
-            assert!(!verify(&[], &code));
-            assert!(!verify(&[0xff; 32], &code));
+            assert!(has_signed(key(1, 1).public_key(), &code));
+            assert!(!has_signed(key(1, 2).public_key(), &code));
+            assert!(!has_signed(&[], &code));
+            assert!(!has_signed(&[0xff; 32], &code));
         }
         assert_eq!(SigningKey::from_seed(1, &[1; 31]).map(|key| key.id()), Err(WrongSeed(31)));
     }
@@ -117,7 +117,7 @@ mod tests {
             for bit in 0..bytes.len() * 8 {
                 let mut wrong = bytes;
                 wrong[bit / 8] ^= 1 << (bit % 8);
-                let admitted = TicketCode::from_bytes(&wrong).is_ok_and(|code| verify(key.public_key(), &code));
+                let admitted = TicketCode::from_bytes(&wrong).is_ok_and(|code| has_signed(key.public_key(), &code));
                 assert!(!admitted, "bit {bit} of {kind:?}");
             }
         }
@@ -134,7 +134,7 @@ mod tests {
                 _ => "A",
             };
             let wrong = format!("{}{next}{}", &text[..at], &text[at + 1..]);
-            let admitted = TicketCode::parse(&wrong).is_ok_and(|code| verify(key.public_key(), &code));
+            let admitted = TicketCode::parse(&wrong).is_ok_and(|code| has_signed(key.public_key(), &code));
             assert!(!admitted, "character {at}");
         }
     }

@@ -8,14 +8,15 @@ use boxoffice::pb::{
         DropDeadLettersRequest, ExchangeSeatsRequest, GetAuditoriumRequest, GetCashUpRequest, GetDoorListRequest,
         GetHoldConversionRequest, GetMovieRequest, GetOccupancyRequest, GetPurchaseRequest, GetReservationRequest,
         GetSalesRequest, GetSeatMapRequest, GetShowtimeRequest, GetTicketByNumberRequest, GetTicketCodeRequest,
-        GetTicketRequest, Layout, ListAuditoriumsRequest, ListDeadLettersRequest, ListPaymentsRequest,
-        ListPurchasesRequest, ListReservationsRequest, ListSeatBlocksRequest, ListShowtimesRequest,
-        ListStuckPurchasesRequest, ListTicketsRequest, PaymentChoice, PaymentMethod, PurchaseOutcome, PurchaseState,
-        PurchaseTicketsRequest, RefundOutcome, RefundPaymentRequest, ReleaseSeatsRequest, ReportDay, ReservationState,
-        ReserveSeatsRequest, ResumePurchaseRequest, RetireSigningKeyRequest, Row, SalesGrouping, Scan,
-        SearchMoviesRequest, Seat, SettlePurchaseRequest, SettleRefundRequest, ShowtimeState, SubscribeEventsRequest,
-        Tender, UnblockSeatsRequest, UploadScansRequest, UseTicketRequest, ValidateTicketRequest, WatchSeatMapRequest,
-        drop_dead_letters_request, subscribe_events_request::Start,
+        GetTicketPageRequest, GetTicketRequest, Layout, ListAuditoriumsRequest, ListDeadLettersRequest,
+        ListPaymentsRequest, ListPurchasesRequest, ListReservationsRequest, ListSeatBlocksRequest,
+        ListShowtimesRequest, ListStuckPurchasesRequest, ListTicketsRequest, PaymentChoice, PaymentMethod,
+        PurchaseOutcome, PurchaseState, PurchaseTicketsRequest, RefundOutcome, RefundPaymentRequest,
+        ReleaseSeatsRequest, ReportDay, ReservationState, ReserveSeatsRequest, ResumePurchaseRequest,
+        RetireSigningKeyRequest, Row, SalesGrouping, Scan, SearchMoviesRequest, Seat, SettlePurchaseRequest,
+        SettleRefundRequest, ShowtimeState, SubscribeEventsRequest, Tender, UnblockSeatsRequest, UploadScansRequest,
+        UseTicketRequest, ValidateTicketRequest, WatchPurchaseRequest, WatchSeatMapRequest, drop_dead_letters_request,
+        subscribe_events_request::Start,
     },
 };
 use prost::Message as _;
@@ -249,11 +250,14 @@ fn good_request_for_purchases(name: &str) -> Vec<u8> {
         }
         .encode_to_vec(),
         // All of these messages have the same fields.
-        "GetPurchaseRequest"
-        | "WatchPurchaseRequest"
-        | "CancelPurchaseRequest"
-        | "GetPaymentRequest"
-        | "GetReceiptRequest" => GetPurchaseRequest { purchase_id: id(), customer_id }.encode_to_vec(),
+        "WatchPurchaseRequest" | "CancelPurchaseRequest" | "GetPaymentRequest" | "GetReceiptRequest" => {
+            WatchPurchaseRequest { purchase_id: id(), customer_id }.encode_to_vec()
+        }
+        // A request names the id, or the number and the secret.
+        "GetPurchaseRequest" => {
+            let (number, secret) = number_and_secret();
+            GetPurchaseRequest { purchase_id: String::new(), customer_id, number, secret }.encode_to_vec()
+        }
         "ContinuePurchaseRequest" => {
             ContinuePurchaseRequest { purchase_id: id(), customer_id, payment }.encode_to_vec()
         }
@@ -289,11 +293,18 @@ fn good_request_for_tickets(name: &str) -> Vec<u8> {
         "GetTicketRequest" => GetTicketRequest { ticket_id: id(), customer_id }.encode_to_vec(),
         "GetTicketByNumberRequest" => GetTicketByNumberRequest { number: "TKT-7ZK4M-0QX3B".to_owned() }.encode_to_vec(),
         "ListTicketsRequest" => {
-            let (purchase_id, showtime_id, page_token) = (id(), id(), String::new());
-            ListTicketsRequest { customer_id, purchase_id, showtime_id, page_size: 1, page_token }.encode_to_vec()
+            let (purchase_id, showtime_id, page_token) = (String::new(), id(), String::new());
+            let (number, secret) = number_and_secret();
+            ListTicketsRequest { customer_id, purchase_id, showtime_id, page_size: 1, page_token, number, secret }
+                .encode_to_vec()
         }
         "GetTicketCodeRequest" => {
             GetTicketCodeRequest { ticket_id: id(), format: CodeFormat::Svg.into(), customer_id }.encode_to_vec()
+        }
+        // A request names the purchase by its id or by its number and its secret, or a ticket.
+        "GetTicketPageRequest" => {
+            let (number, secret) = number_and_secret();
+            GetTicketPageRequest { customer_id, number, secret, ..GetTicketPageRequest::default() }.encode_to_vec()
         }
         // A request has the code or the number.
         "ValidateTicketRequest" => ValidateTicketRequest {
@@ -309,6 +320,7 @@ fn good_request_for_tickets(name: &str) -> Vec<u8> {
             showtime_id: id(),
             device,
             nonce: "1".to_owned(),
+            count: 0,
         }
         .encode_to_vec(),
         "GetDoorListRequest" | "WatchDoorRequest" => GetDoorListRequest { showtime_id: id() }.encode_to_vec(),
@@ -362,6 +374,11 @@ fn good_request_for_events(name: &str) -> Vec<u8> {
         "RetireSigningKeyRequest" => RetireSigningKeyRequest { key_id: 1, force: true }.encode_to_vec(),
         other => panic!("add a valid {other} here"),
     }
+}
+
+/// A number and a secret as those of a purchase.
+fn number_and_secret() -> (String, String) {
+    ("PUR-7ZK4M-0QX3B".to_owned(), "7ZK4M-0QX3B-NF1AS-SAK6S".to_owned())
 }
 
 fn two_seats() -> Vec<Seat> {

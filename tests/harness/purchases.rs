@@ -64,7 +64,7 @@ pub(crate) async fn buy(server: &Server, request: PurchaseTicketsRequest) -> Res
 
 /// The purchase as it is now.
 pub(crate) async fn purchase(server: &Server, purchase: &Purchase) -> Purchase {
-    let request = GetPurchaseRequest { purchase_id: purchase.purchase_id.clone(), customer_id: String::new() };
+    let request = GetPurchaseRequest { purchase_id: purchase.purchase_id.clone(), ..GetPurchaseRequest::default() };
     let answer = client(server).get_purchase(request).await.expect("the purchase exists");
     answer.into_inner().purchase.expect("the answer has the purchase")
 }

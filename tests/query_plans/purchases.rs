@@ -4,7 +4,7 @@ use boxoffice::{
     domain::{
         ids::{PaymentId, PurchaseId, RefundId, RequestId, ReservationId, ShowtimeId, TicketId},
         number::TicketNumber,
-        purchase::PurchaseState,
+        purchase::{PurchaseNumber, PurchaseState},
         reservation::CustomerId,
     },
     store::{PurchaseFilter, TicketFilter, statements},
@@ -37,7 +37,7 @@ pub(super) fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         ("refunded payments".to_owned(), statements::refunded_payments(backend, ShowtimeId(id(FIRST + 7)))),
     ];
     found.push(("stuck purchases".to_owned(), statements::stuck_purchases(backend, 1_000)));
-    found.extend(ticket_queries(backend));
+    found.extend(door_queries(backend));
     found.push(("refund notes".to_owned(), statements::refund_notes(backend, RefundId(id(7)), 20)));
     found.push(("purchase notes".to_owned(), statements::purchase_notes(backend, PurchaseId(id(7)), 20)));
     for (page, purchase, payment) in [("first", None, None), ("later", Some(PurchaseId(id(7))), Some(PaymentId(id(7))))]
@@ -83,17 +83,19 @@ pub(super) fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
     found
 }
 
-/// Single tickets, those of a door, and scans.
-fn ticket_queries(backend: DbBackend) -> Vec<(String, Statement)> {
-    let mut found = Vec::new();
-    let number = TicketNumber::of([7; 8]);
-    found.push(("ticket by number".to_owned(), statements::ticket_by_number(backend, &number)));
-    found.push(("tickets of a seat".to_owned(), statements::tickets_at(backend, ShowtimeId(id(FIRST + 7)), 7)));
-    found.push(("tickets of a door".to_owned(), statements::door_tickets(backend, ShowtimeId(id(FIRST + 7)))));
+/// What is read by a number, and at a door.
+fn door_queries(backend: DbBackend) -> Vec<(String, Statement)> {
+    let named = |name: &str, statement| (name.to_owned(), statement);
     let tickets = [TicketId(id(7)), TicketId(id(8))];
-    found.push(("tickets by ids".to_owned(), statements::tickets_by_ids(backend, &tickets)));
-    found.push(("scans by ids".to_owned(), statements::scans(backend, &tickets.map(|ticket| ticket.0))));
-    found.push(("scans of tickets".to_owned(), statements::scans_of(backend, &tickets)));
-    found.push(("tickets used".to_owned(), statements::tickets_used(backend, "door 7", "7")));
-    found
+    vec![
+        named("ticket by number", statements::ticket_by_number(backend, &TicketNumber::of([7; 8]))),
+        named("purchase by number", statements::purchase_by_number(backend, &PurchaseNumber::of([7; 8]))),
+        named("tickets of a seat", statements::tickets_at(backend, ShowtimeId(id(FIRST + 7)), 7)),
+        named("live tickets", statements::live_tickets(backend, PurchaseId(id(7)))),
+        named("tickets of a door", statements::door_tickets(backend, ShowtimeId(id(FIRST + 7)))),
+        named("tickets by ids", statements::tickets_by_ids(backend, &tickets)),
+        named("scans by ids", statements::scans(backend, &tickets.map(|ticket| ticket.0))),
+        named("scans of tickets", statements::scans_of(backend, &tickets)),
+        named("tickets used", statements::tickets_used(backend, "door 7", "7")),
+    ]
 }

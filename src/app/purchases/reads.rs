@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{PurchaseRef, PurchaseView, changes::Waiter};
+use super::{BuyersPurchase, NamedPurchase, PurchaseRef, PurchaseView, changes::Waiter};
 use crate::{
     app::{
         App, Error, Origin, PageRequest, PurchaseRefusal, ReservationRef,
@@ -49,13 +49,18 @@ pub struct PurchaseWatch {
 }
 
 impl App {
-    /// Reads a purchase.
+    /// Reads a purchase, of this customer or of any.
     ///
     /// # Errors
-    /// The purchase does not exist or belongs to another customer, or the store fails.
-    pub async fn purchase(&self, _origin: &Origin, which: &PurchaseRef) -> Result<PurchaseView, Error> {
-        let stored = self.find_purchase(which).await?;
-        self.view_purchase(stored).await
+    /// The purchase does not exist or belongs to another customer, its secret is wrong, or the store fails.
+    pub async fn purchase(
+        &self,
+        _origin: &Origin,
+        named: &NamedPurchase,
+        customer_id: Option<CustomerId>,
+    ) -> Result<BuyersPurchase, Error> {
+        let stored = self.find_named(named, customer_id).await?;
+        Ok(self.for_buyer(self.view_purchase(stored).await?))
     }
 
     /// Watches a purchase.
@@ -119,8 +124,9 @@ impl App {
     ///
     /// # Errors
     /// The purchase does not exist or belongs to another customer, it is not completed, or the store fails.
-    pub async fn receipt(&self, origin: &Origin, which: &PurchaseRef) -> Result<Receipt, Error> {
-        let PurchaseView { purchase, reservation, .. } = self.purchase(origin, which).await?;
+    pub async fn receipt(&self, _origin: &Origin, which: &PurchaseRef) -> Result<Receipt, Error> {
+        let stored = self.find_purchase(which).await?;
+        let PurchaseView { purchase, reservation, .. } = self.view_purchase(stored).await?;
         let receipt = Receipt::of(&purchase, &reservation.reservation, &reservation.plan);
         receipt.ok_or(Error::Purchase(PurchaseRefusal::NotCompleted))
     }
@@ -152,7 +158,7 @@ impl App {
         let belongs = |found: &StoredPurchase| {
             which.customer_id.as_ref().is_none_or(|customer| found.purchase.facts.customer_id == *customer)
         };
-        found.filter(belongs).ok_or_else(|| Error::no_purchase(which.purchase_id))
+        found.filter(belongs).ok_or_else(|| Error::no_purchase(&which.purchase_id))
     }
 
     /// A purchase together with its reservation as it is now.

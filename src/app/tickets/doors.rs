@@ -11,6 +11,7 @@ use crate::{
         ticket::{Admission, Ticket, TicketCode, TicketState, TicketUse, WhyNot},
         violations::Violations,
     },
+    store,
 };
 
 /// What is shown at a door.
@@ -31,17 +32,37 @@ pub struct Validated {
     pub why: Vec<WhyNot>,
 }
 
+/// What is shown at a door, with the tickets that it admits now.
+#[derive(Clone, Debug)]
+pub struct ValidatedTickets {
+    /// The first of the tickets, or if there is none, one that says why.
+    pub first: Validated,
+    /// The tickets that admit their holders now, in the order of their seats.
+    pub tickets: Vec<TicketView>,
+}
+
 impl App {
-    /// Looks at a ticket at the door of a showtime, and changes nothing.
+    /// Looks at a ticket at the door of a showtime, or at those of a purchase, and changes nothing.
     ///
     /// # Errors
     /// What is shown is no code, there is no such showtime, or the store fails.
-    pub async fn validate_ticket(&self, _origin: &Origin, shown: &Shown, door: ShowtimeId) -> Result<Validated, Error> {
+    pub async fn validate_ticket(
+        &self,
+        _origin: &Origin,
+        shown: &Shown,
+        door: ShowtimeId,
+    ) -> Result<ValidatedTickets, Error> {
+        if let Some(code) = shown.purchase_code() {
+            return self.validate_purchase(&code, door).await;
+        }
         let found = self.find_shown(shown).await?;
-        self.judge(found, door, self.0.clock.now()).await
+        let first = self.judge(found, door, self.0.clock.now()).await?;
+        let tickets = first.ticket.iter().filter(|_| first.why.is_empty()).cloned().collect();
+        Ok(ValidatedTickets { first, tickets })
     }
 
-    /// Uses a ticket at the door of a showtime: it admits its holder once. The same device gets the same answer for the same nonce.
+    /// Uses a ticket at the door of a showtime: it admits its holder once. The same device gets the same answer for the same nonce. The code of
+    /// a purchase uses this many of its tickets, or all that are left if `count` is 0.
     ///
     /// # Errors
     /// What is shown is no code, the ticket does not admit its holder, there is no such showtime, or the store fails.
@@ -51,9 +72,15 @@ impl App {
         shown: Shown,
         door: ShowtimeId,
         (device, nonce): (String, String),
-    ) -> Result<TicketView, Error> {
+        count: u32,
+    ) -> Result<Vec<TicketView>, Error> {
+        shown.check_count(count)?;
         let app = self.clone();
-        self.detached(async move { app.use_shown(&shown, door, (device, nonce)).await }).await
+        if let Some(code) = shown.purchase_code() {
+            return self.detached(async move { app.use_purchase(&code, door, (device, nonce), count).await }).await;
+        }
+        let used = self.detached(async move { app.use_shown(&shown, door, (device, nonce)).await }).await?;
+        Ok(vec![used])
     }
 
     async fn use_shown(
@@ -83,11 +110,15 @@ impl App {
             if used.iter().any(|other| other.ticket_id != view.ticket.ticket_id) {
                 return Err(Violations::one("nonce", "was used by this device for another ticket").into());
             }
-            if self.0.store.use_ticket(view.ticket.ticket_id, &by).await? {
-                let ticket = Ticket { state: TicketState::Used, used: Some(by), ..view.ticket };
-                return Ok(TicketView { ticket, ..view });
+            match self.0.store.use_tickets(&[view.ticket.ticket_id], &by).await {
+                Ok(true) => {
+                    let ticket = Ticket { state: TicketState::Used, used: Some(by), ..view.ticket };
+                    return Ok(TicketView { ticket, ..view });
+                }
+                // Another device was faster, the ticket was blocked or voided meanwhile, or this device has just used another one.
+                Ok(false) | Err(store::Error::Constraint(_)) => {}
+                Err(error) => return Err(error.into()),
             }
-            // Another device was faster, or the ticket was blocked or voided meanwhile.
         }
     }
 

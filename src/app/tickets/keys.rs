@@ -1,13 +1,16 @@
-//! The keys that sign the codes of tickets, as this instance knows them.
+//! The keys that sign the codes of tickets, as this instance knows them, and the key of the secrets of purchases.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::{
     clock::Clock,
+    domain::ticket::TicketCode,
     store::{self, Store, StoredKey},
-    tickets::SigningKey,
+    tickets::{PurchaseKey, SigningKey, has_signed},
 };
 
+/// The setting that holds the key of the secrets of purchases, which all instances share.
+const PURCHASES: &str = "purchase_key";
 /// The first key's number.
 const FIRST: u16 = 1;
 
@@ -47,15 +50,28 @@ impl Keys {
         Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).all)
     }
 
+    /// Whether a key that is accepted has signed a code.
+    pub(in crate::app) fn has_signed(&self, code: &TicketCode) -> bool {
+        let all = self.all();
+        let key = all.iter().find(|key| key.key_id == code.key_id() && key.retire_time.is_none());
+        key.is_some_and(|key| has_signed(&key.public_key, code))
+    }
+
     /// Whether tickets of this key are accepted.
     pub(in crate::app) fn accepts(&self, key_id: u16) -> bool {
         self.all().iter().any(|key| key.key_id == key_id && key.retire_time.is_none())
     }
 }
 
+/// The key of the secrets and codes of purchases. The first start makes it.
+pub(in crate::app) async fn open_purchase_key(store: &Store, clock: &Clock) -> Result<PurchaseKey, store::Error> {
+    let secret = store.setting_or_insert(PURCHASES, &clock.secret()).await?;
+    Ok(PurchaseKey::new(&secret))
+}
+
 /// A new key with this number.
 pub(in crate::app) fn new_key(key_id: u16, clock: &Clock) -> StoredKey {
-    let seed = [(); 4].map(|()| clock.random_bits()).concat();
+    let seed = clock.secret().to_vec();
     let public_key = SigningKey::from_seed(key_id, &seed).map(|key| key.public_key().to_vec()).unwrap_or_default();
     StoredKey { key_id, seed, public_key, create_time: clock.now(), retire_time: None }
 }

@@ -12,7 +12,7 @@ use super::{Shown, TicketView};
 use crate::{
     app::{App, Error, Origin},
     domain::{
-        ids::TicketId,
+        ids::{PurchaseId, TicketId},
         number::TicketNumber,
         ticket::{Admission, RecordedScan, Scan, ScanText, Ticket, TicketCode, TicketUse, WhyNot},
     },
@@ -105,16 +105,26 @@ impl App {
         }
     }
 
-    /// The tickets that were scanned, each with whether its key is accepted. None: the text is that of no ticket.
-    async fn scanned(&self, text: &ScanText) -> Result<Option<(bool, Ticket)>, Error> {
+    /// The tickets that were scanned, each with whether its key is accepted. None: the text is the code or number of nothing. The code of a
+    /// purchase stands for its tickets that are not used, or if all are, for all of them.
+    async fn scanned(&self, text: &ScanText) -> Result<Vec<(bool, Ticket)>, Error> {
         let shown = match text {
             ScanText::Code(text) => TicketCode::parse(text).is_ok().then(|| Shown::Code(text.clone())),
             ScanText::Number(text) => TicketNumber::parse(text).ok().map(Shown::Number),
         };
-        match shown {
-            Some(shown) => self.find_shown(&shown).await,
-            None => Ok(None),
+        let Some(shown) = shown else { return Ok(Vec::new()) };
+        let Some(code) = shown.purchase_code() else {
+            return Ok(self.find_shown(&shown).await?.into_iter().collect());
+        };
+        let Some(id) = code.purchase().map(PurchaseId).filter(|id| self.is_genuine(&code, *id)) else {
+            return Ok(Vec::new());
+        };
+        let mut live = self.0.store.live_tickets(id).await?;
+        if live.iter().any(|ticket| ticket.used.is_none()) {
+            live.retain(|ticket| ticket.used.is_none());
         }
+        live.sort_unstable_by_key(|ticket| ticket.seat);
+        Ok(live.into_iter().map(|ticket| (self.0.keys.accepts(ticket.code.key_id()), ticket)).collect())
     }
 
     /// What is recorded of a scan with one of its tickets, and the use of the ticket if it has none.

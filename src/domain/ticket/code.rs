@@ -4,8 +4,8 @@
 //! |---|---|
 //! | 1 | version: 1 is the ticket of one seat, 2 is the code of a purchase for all its tickets |
 //! | 2 | id of the key that signed it |
-//! | 8 | random bits, which make the code unguessable and tell a ticket from the one that replaced it |
-//! | 16 | showtime |
+//! | 8 | random bits, which make the code unguessable and tell a ticket from the one that replaced it; for a purchase, bits made of its id |
+//! | 16 | id of the showtime, or of the purchase |
 //! | 2 | number of the seat, or 0 for a purchase |
 //! | 64 | Ed25519 signature over "boxoffice-ticket" and the 29 bytes before |
 //!
@@ -74,7 +74,8 @@ pub struct UnsignedCode {
     kind: CodeKind,
     key_id: u16,
     random: [u8; 8],
-    showtime: Uuid,
+    /// The showtime, or the purchase.
+    of: Uuid,
 }
 
 impl UnsignedCode {
@@ -102,7 +103,7 @@ impl UnsignedCode {
         bytes[0] = self.kind.version();
         bytes[1..3].copy_from_slice(&self.key_id.to_be_bytes());
         bytes[3..11].copy_from_slice(&self.random);
-        bytes[11..27].copy_from_slice(self.showtime.as_bytes());
+        bytes[11..27].copy_from_slice(self.of.as_bytes());
         bytes[27..].copy_from_slice(&seat.to_be_bytes());
         bytes
     }
@@ -112,7 +113,7 @@ impl UnsignedCode {
         let (&[version], rest) = bytes.split_first_chunk()?;
         let (&key_id, rest) = rest.split_first_chunk()?;
         let (&random, rest) = rest.split_first_chunk()?;
-        let (&showtime, rest) = rest.split_first_chunk()?;
+        let (&of, rest) = rest.split_first_chunk()?;
         let (&seat, _) = rest.split_first_chunk()?;
         let kind = match (version, u16::from_be_bytes(seat)) {
             (1, seat) => CodeKind::Seat(seat),
@@ -121,7 +122,7 @@ impl UnsignedCode {
             (version, _) => return Some(Err(NotACode::Version(version))),
         };
         let key_id = u16::from_be_bytes(key_id);
-        Some(Ok(Self { kind, key_id, random, showtime: Uuid::from_bytes(showtime) }))
+        Some(Ok(Self { kind, key_id, random, of: Uuid::from_bytes(of) }))
     }
 }
 
@@ -133,10 +134,10 @@ pub struct TicketCode {
 }
 
 impl TicketCode {
-    /// The content of a code that is to be signed.
+    /// The content of a code that is to be signed: for a seat of this showtime, or for this purchase.
     #[must_use]
-    pub fn unsigned(kind: CodeKind, key_id: u16, random: [u8; 8], showtime: Uuid) -> UnsignedCode {
-        UnsignedCode { kind, key_id, random, showtime }
+    pub fn unsigned(kind: CodeKind, key_id: u16, random: [u8; 8], of: Uuid) -> UnsignedCode {
+        UnsignedCode { kind, key_id, random, of }
     }
 
     /// Reads a code from its bytes.
@@ -198,16 +199,25 @@ impl TicketCode {
         self.content.key_id
     }
 
-    /// The random bytes, by which the ticket is found.
+    /// The id of the purchase. `None`: it is the code of a ticket.
+    #[must_use]
+    pub fn purchase(&self) -> Option<Uuid> {
+        match self.content.kind {
+            CodeKind::Seat(_) => None,
+            CodeKind::Purchase => Some(self.content.of),
+        }
+    }
+
+    /// The random bytes.
     #[must_use]
     pub fn random(&self) -> [u8; 8] {
         self.content.random
     }
 
-    /// The id of the showtime.
+    /// The id of the showtime. The code of a purchase has the id of the purchase in its place.
     #[must_use]
     pub fn showtime(&self) -> Uuid {
-        self.content.showtime
+        self.content.of
     }
 
     /// The bytes that are signed.
@@ -234,7 +244,7 @@ impl fmt::Debug for TicketCode {
 impl fmt::Debug for UnsignedCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut all = f.debug_struct("TicketCode");
-        all.field("kind", &self.kind).field("key_id", &self.key_id).field("showtime", &self.showtime);
+        all.field("kind", &self.kind).field("key_id", &self.key_id).field("of", &self.of);
         all.finish_non_exhaustive()
     }
 }
@@ -273,6 +283,7 @@ mod tests {
         }
         assert_eq!(code(CodeKind::Seat(7)).seat(), Some(7));
         assert_eq!(code(CodeKind::Purchase).seat(), None);
+        assert_eq!((code(CodeKind::Seat(7)).purchase(), code(CodeKind::Purchase).purchase()), (None, Some(SHOWTIME)));
     }
 
     #[test]
@@ -303,6 +314,6 @@ mod tests {
     #[test]
     fn a_log_contains_no_code() {
         let printed = format!("{:?}", code(CodeKind::Seat(7)));
-        assert_eq!(printed, format!("TicketCode {{ kind: Seat(7), key_id: 515, showtime: {SHOWTIME}, .. }}"));
+        assert_eq!(printed, format!("TicketCode {{ kind: Seat(7), key_id: 515, of: {SHOWTIME}, .. }}"));
     }
 }

@@ -8,12 +8,19 @@ use super::{
     values::{money, optional, timestamp},
 };
 use crate::{
-    app::{NewPurchase, PageRequest, PaymentChoice, PaymentSource, PurchaseFilter, PurchaseRef, PurchaseView, Wanted},
+    app::{
+        BuyersPurchase, NamedPurchase, NewPurchase, NumberAndSecret, PageRequest, PaymentChoice, PaymentSource,
+        PurchaseFilter, PurchaseRef, PurchaseView, Wanted,
+    },
     domain::{
         ids::{PurchaseId, ReservationId, ShowtimeId},
-        purchase::{Failure, FailureReason, PaymentMethod, PurchaseState, Step, StepName, StepState, Work, check_till},
+        purchase::{
+            Failure, FailureReason, PaymentMethod, PurchaseNumber, PurchaseState, Step, StepName, StepState, Work,
+            check_till,
+        },
         reservation::{CustomerId, MAX_TRANSACTION},
         seating::Wish,
+        secret::PurchaseSecret,
         violations::{Violations, printable},
     },
     pb::boxoffice::v1 as pb,
@@ -106,6 +113,52 @@ fn payment(choice: Option<pb::PaymentChoice>) -> Result<Option<PaymentChoice>, V
     finish(violations, method.map(|method| Some(PaymentChoice { method, source })))
 }
 
+/// Reads the purchase that a request names by its id, or by its number and its secret. `None`: it names none.
+pub(super) fn named_purchase(
+    purchase_id: &str,
+    number: &str,
+    secret: &str,
+) -> Result<Option<NamedPurchase>, Violations> {
+    let mut violations = Violations::new();
+    let purchase_id = violations.take("purchase_id", optional(purchase_id, PurchaseId::parse));
+    if !secret.is_empty() && number.is_empty() {
+        violations.add("secret", "must be left out, unless number is given");
+    }
+    let proof = violations.take("", number_and_secret(number, secret));
+    if let (Some(Some(_)), false) = (&purchase_id, number.is_empty()) {
+        violations.add("purchase_id", "must be left out if number is given");
+        violations.add("number", "must be left out if purchase_id is given");
+    }
+    let named = purchase_id.zip(proof);
+    let named = named.map(|(id, proof)| id.map(NamedPurchase::Id).or(proof.map(NamedPurchase::Secret)));
+    finish(violations, named)
+}
+
+fn number_and_secret(number: &str, secret: &str) -> Result<Option<NumberAndSecret>, Violations> {
+    if number.is_empty() {
+        return Ok(None);
+    }
+    let mut violations = Violations::new();
+    let number = violations.take("number", PurchaseNumber::parse(number));
+    let secret = violations.take("secret", PurchaseSecret::parse(secret));
+    let both = number.zip(secret);
+    finish(violations, both.map(|(number, secret)| Some(NumberAndSecret { number, secret })))
+}
+
+pub(crate) fn get_purchase(
+    request: &pb::GetPurchaseRequest,
+) -> Result<(NamedPurchase, Option<CustomerId>), Violations> {
+    let mut violations = Violations::new();
+    let named = violations.take("", named_purchase(&request.purchase_id, &request.number, &request.secret));
+    let customer_id = violations.take("customer_id", optional(&request.customer_id, CustomerId::parse));
+    if request.purchase_id.is_empty() && request.number.is_empty() {
+        for field in ["purchase_id", "number"] {
+            violations.add(field, "either purchase_id or number is required");
+        }
+    }
+    finish(violations, named.flatten().zip(customer_id))
+}
+
 /// Reads the purchase that a request names, and the customer to whom it must belong.
 pub(crate) fn purchase_ref(purchase_id: &str, customer_id: &str) -> Result<PurchaseRef, Violations> {
     let mut violations = Violations::new();
@@ -163,6 +216,12 @@ fn states(states: &[i32]) -> Result<Vec<PurchaseState>, Violations> {
     finish(violations, Some(read))
 }
 
+/// A purchase as whoever bought it gets it.
+pub(crate) fn buyers_purchase(BuyersPurchase { view, secret, code }: &BuyersPurchase) -> pb::Purchase {
+    pb::Purchase { secret: secret.to_text(), code: code.to_text(), ..purchase(view) }
+}
+
+/// A purchase as anybody else gets it.
 pub(crate) fn purchase(view: &PurchaseView) -> pb::Purchase {
     let PurchaseView { purchase, refunds, reservation: reserved } = view;
     let facts = &purchase.facts;
@@ -182,6 +241,8 @@ pub(crate) fn purchase(view: &PurchaseView) -> pb::Purchase {
         complete_time: purchase.complete_time().map(timestamp),
         steps: purchase.steps().iter().map(step).collect(),
         failure: purchase.failure().map(failure),
+        secret: String::new(),
+        code: String::new(),
     }
 }
 

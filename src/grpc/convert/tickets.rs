@@ -2,13 +2,17 @@
 
 use super::{
     common::{finish, page},
+    purchases::named_purchase,
     seats::seat,
     values::{money, optional, timestamp},
 };
 use crate::{
-    app::{CodeFormat, PageRequest, Shown, StoredKey, TicketFilter, TicketView, Validated},
+    app::{
+        CodeFormat, NamedPurchase, PageRequest, Shown, StoredKey, TicketFilter, TicketView, ToPrint, Validated,
+        ValidatedTickets,
+    },
     domain::{
-        ids::{PurchaseId, ShowtimeId, TicketId},
+        ids::{ShowtimeId, TicketId},
         number::TicketNumber,
         reservation::CustomerId,
         seating::ShowtimePlan,
@@ -31,19 +35,24 @@ pub(crate) fn ticket_number(request: &pb::GetTicketByNumberRequest) -> Result<Ti
     finish(violations, number)
 }
 
-pub(crate) fn list_tickets(request: pb::ListTicketsRequest) -> Result<(TicketFilter, PageRequest), Violations> {
+/// Which tickets are listed: those of a purchase that is named, if one is, and which of them.
+type ListedTickets = (Option<NamedPurchase>, TicketFilter, PageRequest);
+
+pub(crate) fn list_tickets(request: pb::ListTicketsRequest) -> Result<ListedTickets, Violations> {
     let mut violations = Violations::new();
     let customer_id = violations.take("customer_id", optional(&request.customer_id, CustomerId::parse));
-    let purchase_id = violations.take("purchase_id", optional(&request.purchase_id, PurchaseId::parse));
+    let named = violations.take("", named_purchase(&request.purchase_id, &request.number, &request.secret));
     let showtime_id = violations.take("showtime_id", optional(&request.showtime_id, ShowtimeId::parse));
     let page = page(&mut violations, request.page_size, request.page_token);
-    if [&request.customer_id, &request.purchase_id, &request.showtime_id].into_iter().all(String::is_empty) {
-        violations.add("customer_id", "one of customer_id, purchase_id and showtime_id is required");
+    let filters = [&request.customer_id, &request.purchase_id, &request.showtime_id, &request.number];
+    if filters.into_iter().all(String::is_empty) {
+        violations.add("customer_id", "one of customer_id, purchase_id, number and showtime_id is required");
     }
-    let ids = customer_id.zip(purchase_id).zip(showtime_id);
-    let filter =
-        ids.map(|((customer_id, purchase_id), showtime_id)| TicketFilter { customer_id, purchase_id, showtime_id });
-    finish(violations, filter.map(|filter| (filter, page)))
+    let ids = named.zip(customer_id).zip(showtime_id);
+    let which = ids.map(|((named, customer_id), showtime_id)| {
+        (named, TicketFilter { customer_id, purchase_id: None, showtime_id }, page)
+    });
+    finish(violations, which)
 }
 
 pub(crate) fn ticket_code(
@@ -63,6 +72,23 @@ pub(crate) fn ticket_code(
     finish(violations, which.zip(format))
 }
 
+pub(crate) fn ticket_page(request: &pb::GetTicketPageRequest) -> Result<(ToPrint, Option<CustomerId>), Violations> {
+    let mut violations = Violations::new();
+    let named = violations.take("", named_purchase(&request.purchase_id, &request.number, &request.secret));
+    let ticket_id = violations.take("ticket_id", optional(&request.ticket_id, TicketId::parse));
+    let customer_id = violations.take("customer_id", optional(&request.customer_id, CustomerId::parse));
+    let ways =
+        [("purchase_id", request.purchase_id.as_str()), ("number", &request.number), ("ticket_id", &request.ticket_id)];
+    if ways.iter().filter(|(_, given)| !given.is_empty()).count() != 1 {
+        for (field, _) in ways {
+            violations.add(field, "exactly one of purchase_id, number and ticket_id is required");
+        }
+    }
+    let which = named.zip(ticket_id);
+    let which = which.and_then(|(named, id)| named.map(ToPrint::Purchase).or(id.map(ToPrint::Ticket)));
+    finish(violations, which.zip(customer_id))
+}
+
 /// What a door shows: the code or the number, the showtime, and its device.
 type AtDoor = (Shown, ShowtimeId, String);
 
@@ -74,14 +100,20 @@ pub(crate) fn validate_ticket(request: pb::ValidateTicketRequest) -> Result<AtDo
     finish(violations, shown.zip(showtime_id).map(|(shown, showtime_id)| (shown, showtime_id, request.device)))
 }
 
-pub(crate) fn use_ticket(request: pb::UseTicketRequest) -> Result<(AtDoor, String), Violations> {
+/// A use: what is shown where, the nonce, and the number of tickets.
+type Use = (AtDoor, String, u32);
+
+pub(crate) fn use_ticket(request: pb::UseTicketRequest) -> Result<Use, Violations> {
     let mut violations = Violations::new();
     let shown = violations.take("", shown(request.code, &request.number));
     let showtime_id = violations.take("showtime_id", ShowtimeId::parse(&request.showtime_id));
     violations.take("device", check_device(&request.device));
     violations.take("nonce", check_device(&request.nonce));
+    let count = u32::try_from(request.count).map_err(|_| Violations::one("", "must not be negative"));
+    let count = violations.take("count", count);
     let (device, nonce) = (request.device, request.nonce);
-    finish(violations, shown.zip(showtime_id).map(|(shown, showtime_id)| ((shown, showtime_id, device), nonce)))
+    let all = shown.zip(showtime_id).zip(count);
+    finish(violations, all.map(|((shown, showtime_id), count)| ((shown, showtime_id, device), nonce, count)))
 }
 
 fn shown(code: String, number: &str) -> Result<Shown, Violations> {
@@ -147,6 +179,11 @@ pub(crate) fn ticket(TicketView { ticket, plan }: &TicketView) -> pb::Ticket {
     }
 }
 
+pub(crate) fn used_tickets(used: &[TicketView]) -> pb::UseTicketResponse {
+    let tickets: Vec<_> = used.iter().map(ticket).collect();
+    pb::UseTicketResponse { ticket: tickets.first().cloned(), admitted: true, tickets }
+}
+
 pub(super) fn flaw(why: WhyNot) -> pb::TicketFlaw {
     match why {
         WhyNot::NotGenuine => pb::TicketFlaw::NotGenuine,
@@ -160,11 +197,13 @@ pub(super) fn flaw(why: WhyNot) -> pb::TicketFlaw {
     }
 }
 
-pub(crate) fn validated_ticket(Validated { ticket: found, why }: &Validated) -> pb::ValidateTicketResponse {
+pub(crate) fn validated_ticket(ValidatedTickets { first, tickets }: &ValidatedTickets) -> pb::ValidateTicketResponse {
+    let Validated { ticket: found, why } = first;
     pb::ValidateTicketResponse {
         valid: why.is_empty(),
         why: why.iter().map(|why| flaw(*why).into()).collect(),
         ticket: found.as_ref().map(ticket),
+        tickets: tickets.iter().map(ticket).collect(),
     }
 }
 

@@ -1,0 +1,70 @@
+//! The page on which tickets are printed.
+
+use super::TicketView;
+use crate::{
+    app::{App, Error, NamedPurchase, Origin},
+    domain::{
+        ids::TicketId,
+        reservation::CustomerId,
+        ticket::{PrintedTicket, PrintedTickets, TicketState},
+    },
+    tickets::Symbol,
+};
+
+/// Which tickets are printed.
+#[derive(Clone, Debug)]
+pub enum ToPrint {
+    /// Those of a purchase.
+    Purchase(NamedPurchase),
+    /// One ticket.
+    Ticket(TicketId),
+}
+
+impl App {
+    /// The page with those tickets that admit their holders, as HTML.
+    ///
+    /// # Errors
+    /// There is no such purchase or ticket of this customer, the secret is wrong, or the store fails.
+    pub async fn ticket_page(
+        &self,
+        origin: &Origin,
+        which: &ToPrint,
+        customer_id: Option<CustomerId>,
+    ) -> Result<String, Error> {
+        let mut page = PrintedTickets::default();
+        let found = match which {
+            ToPrint::Ticket(id) => vec![self.ticket(origin, *id, customer_id.as_ref()).await?],
+            ToPrint::Purchase(named) => {
+                let facts = self.find_named(named, customer_id).await?.purchase.facts;
+                let code = drawn(&self.purchase_code(facts.purchase_id).to_text())?;
+                page.purchase = Some((facts.number, code));
+                let mut tickets = self.0.store.live_tickets(facts.purchase_id).await?;
+                tickets.sort_unstable_by_key(|ticket| ticket.seat);
+                let mut views = Vec::with_capacity(tickets.len());
+                for ticket in tickets {
+                    views.push(self.view_ticket(ticket).await?);
+                }
+                views
+            }
+        };
+        for TicketView { ticket, plan } in &found {
+            match ticket.state {
+                TicketState::Issued => {
+                    page.tickets.push(PrintedTicket::of(ticket, plan, drawn(&ticket.code.to_text())?));
+                }
+                TicketState::Used => page.used += 1,
+                TicketState::Unpaid | TicketState::Blocked => page.blocked += 1,
+                TicketState::Voided | TicketState::Refunded => page.void += 1,
+                // Another ticket has taken its place.
+                TicketState::Exchanged => {}
+            }
+        }
+        Ok(page.html())
+    }
+}
+
+/// A code as SVG.
+fn drawn(code: &str) -> Result<String, Error> {
+    let symbol = Symbol::of(code).map_err(|error| Error::Lost(format!("a code cannot be drawn: {error}")))?;
+    Ok(symbol.svg())
+}
