@@ -75,12 +75,17 @@ impl Store {
         self.one_purchase(purchase::Entity::find_by_id(id.0)).await
     }
 
-    /// The purchase with this number, if there is one.
+    /// The id of the purchase with this number, if there is one.
     ///
     /// # Errors
-    /// The database cannot be used, or has a row that cannot be read.
-    pub async fn purchase_by_number(&self, number: &PurchaseNumber) -> Result<Option<StoredPurchase>, Error> {
-        Ok(self.all_purchases("get_purchase_by_number", by_number(number)).await?.pop())
+    /// The database cannot be used.
+    pub async fn purchase_id(&self, number: &PurchaseNumber) -> Result<Option<PurchaseId>, Error> {
+        read_named("purchase_by_number", async {
+            let pooled = self.0.reads.acquire().await?;
+            let id = by_number(number).into_tuple::<sea_orm::prelude::Uuid>();
+            Ok(pooled.read(id.one(pooled.connection)).await?.map(PurchaseId))
+        })
+        .await
     }
 
     /// The purchase that a request has begun, if it has.
@@ -184,9 +189,12 @@ impl Store {
     }
 }
 
-/// The query for the purchase with a number.
+/// The query for the id of the purchase with a number.
 pub(super) fn by_number(number: &PurchaseNumber) -> Select<purchase::Entity> {
-    purchase::Entity::find().filter(purchase::Column::Number.eq(number.as_str()))
+    purchase::Entity::find()
+        .select_only()
+        .column(purchase::Column::PurchaseId)
+        .filter(purchase::Column::Number.eq(number.as_str()))
 }
 
 /// The query for purchases that are due.

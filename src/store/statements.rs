@@ -150,7 +150,7 @@ pub fn purchases(backend: DbBackend, filter: &PurchaseFilter, after: Option<Time
     purchases::purchases(backend, filter, after, limit).build(backend)
 }
 
-/// The purchase with a number.
+/// The id of the purchase with a number.
 #[must_use]
 pub fn purchase_by_number(backend: DbBackend, number: &PurchaseNumber) -> Statement {
     purchases::by_number(number).build(backend)

@@ -65,15 +65,16 @@ impl App {
                 self.find_purchase(&PurchaseRef { purchase_id: *purchase_id, customer_id }).await
             }
             NamedPurchase::Secret(proof) => {
-                let found = self.0.store.purchase_by_number(&proof.number).await?;
-                // The secret is compared also if there is no such purchase, so that both take the same time.
-                let id = found.as_ref().map_or(PurchaseId(uuid::Uuid::nil()), |found| found.purchase.facts.purchase_id);
+                let not_found = || Error::no_purchase(&proof.number);
+                let found = self.0.store.purchase_id(&proof.number).await?;
+                // The secret is compared also if there is no such purchase, and nothing else is read before, so that both take the same time.
+                let id = found.unwrap_or(PurchaseId(uuid::Uuid::nil()));
                 let is_proven = self.0.purchase_key.is_secret_of(id, &proof.secret);
-                let belongs = |found: &StoredPurchase| {
-                    customer_id.as_ref().is_none_or(|customer| found.purchase.facts.customer_id == *customer)
-                };
-                let found = found.filter(|found| is_proven && belongs(found));
-                found.ok_or_else(|| Error::no_purchase(&proof.number))
+                let id = found.filter(|_| is_proven).ok_or_else(not_found)?;
+                match self.find_purchase(&PurchaseRef { purchase_id: id, customer_id }).await {
+                    Err(Error::NotFound { .. }) => Err(not_found()),
+                    found => found,
+                }
             }
         }
     }
