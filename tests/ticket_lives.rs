@@ -100,6 +100,7 @@ async fn live(servers: Vec<Server>, least: usize) -> Vec<Server> {
         "a refund of a used ticket that is refused",
         "a refund that fails",
         "a release",
+        "a use of several",
         "a use that is repeated",
         "an exchange",
     ] {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use boxoffice::{
     clock::Clock,
-    pb::boxoffice::v1::{Purchase, Showtime, Ticket, TicketState, UseTicketRequest},
+    pb::boxoffice::v1::{Purchase, Showtime, Ticket, TicketState, UseTicketRequest, tickets_client::TicketsClient},
 };
 use chrono::SubsecRound as _;
 use tonic::{Code, Status};
@@ -136,12 +136,13 @@ impl<'a> Life<'a> {
 
     /// One thing that happens to its tickets.
     pub(super) async fn event(&mut self) {
-        match self.random.below(10) {
+        match self.random.below(11) {
             0 | 1 => self.exchange().await,
             2 => self.release().await,
             3 | 4 => self.refund().await,
             5 => self.scan().await,
             6 => self.use_again().await,
+            7 => self.use_several().await,
             _ => self.use_one().await,
         }
     }
@@ -167,6 +168,37 @@ impl<'a> Life<'a> {
         } else {
             self.check_use(at, &request, answer);
         }
+    }
+
+    /// A door uses some of the tickets of the purchase, or all that are left, with the code of the purchase.
+    async fn use_several(&mut self) {
+        let (count, nonce, server) = (self.random.below(4), self.nonce(), self.server());
+        let request = UseTicketRequest {
+            code: self.purchase.code.clone(),
+            showtime_id: self.showtime.showtime_id.clone(),
+            device: "door 7".to_owned(),
+            nonce: nonce.clone(),
+            count: i32::try_from(count).expect("few"),
+            ..UseTicketRequest::default()
+        };
+        let call = async || TicketsClient::new(server.channel()).use_ticket(request.clone()).await;
+        let answer = answered(call).await.map(|answer| answer.into_inner().tickets);
+        let mut left: Vec<_> = self.tickets.iter_mut().filter(|ticket| ticket.state == TicketState::Issued).collect();
+        left.sort_by(|one, other| one.seat.cmp(&other.seat));
+        if left.is_empty() || count > left.len() {
+            let status = answer.expect_err("too few are left");
+            assert_eq!(status.code(), Code::FailedPrecondition, "{status:?}");
+            self.seen.count("a use of several that is refused");
+            return;
+        }
+        left.truncate(if count == 0 { left.len() } else { count });
+        let used = answer.expect("they are issued");
+        let numbers = used.iter().map(|ticket| ticket.number.as_str());
+        assert_eq!(numbers.collect::<Vec<_>>(), left.iter().map(|known| known.number.as_str()).collect::<Vec<_>>());
+        for known in left {
+            (known.state, known.used) = (TicketState::Used, Some(("door 7".to_owned(), nonce.clone())));
+        }
+        self.seen.count("a use of several");
     }
 
     fn check_use(&mut self, at: usize, request: &UseTicketRequest, answer: Result<Ticket, Status>) {
