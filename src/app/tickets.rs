@@ -3,6 +3,7 @@
 //! Tickets are made and voided by the changes of their seats: [`App::ticket_maker`] is part of every command that sells, gives up or
 //! exchanges seats, whoever has asked for it, so that no sale is without its tickets and no ticket without its sale.
 
+mod doors;
 mod earlier;
 pub(super) mod keys;
 
@@ -11,23 +12,22 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tokio_util::sync::CancellationToken;
 
+pub use self::doors::{Shown, Validated};
 use self::keys::Keys;
 use super::{
     App, Error, Origin, PageRequest,
-    errors::TicketRefusal,
     pages::{read_timed, write_timed},
 };
 use crate::{
     background::Task,
     clock::Clock,
     domain::{
-        ids::{PaymentId, PurchaseId, ShowtimeId, TicketId},
+        ids::{PaymentId, PurchaseId, TicketId},
         number::TicketNumber,
         prices::Line,
         reservation::{CustomerId, Reservation, ReservedSeat, State},
         seating::{Change, Command, ShowtimePlan},
-        ticket::{Admission, CodeKind, Ticket, TicketCode, TicketState, TicketUse, WhyNot},
-        violations::Violations,
+        ticket::{CodeKind, Ticket, TicketState},
     },
     ledger::CompanionMaker,
     store::{
@@ -77,24 +77,6 @@ pub struct Drawn {
     pub data: Vec<u8>,
     /// Its media type.
     pub content_type: &'static str,
-}
-
-/// What is shown at a door.
-#[derive(Clone, Debug)]
-pub enum Shown {
-    /// The code of a ticket, as text.
-    Code(String),
-    /// The number of a ticket.
-    Number(TicketNumber),
-}
-
-/// A ticket that was looked at, with what keeps it from admitting its holder.
-#[derive(Clone, Debug)]
-pub struct Validated {
-    /// The ticket. `None`: there is none.
-    pub ticket: Option<TicketView>,
-    /// Why it does not admit its holder; empty if it does.
-    pub why: Vec<WhyNot>,
 }
 
 impl App {
@@ -170,100 +152,6 @@ impl App {
             CodeFormat::Text => (symbol.text().into_bytes(), "text/plain; charset=utf-8"),
         };
         Ok(Drawn { data, content_type })
-    }
-
-    /// Looks at a ticket at the door of a showtime, and changes nothing.
-    ///
-    /// # Errors
-    /// What is shown is no code, there is no such showtime, or the store fails.
-    pub async fn validate_ticket(&self, _origin: &Origin, shown: &Shown, door: ShowtimeId) -> Result<Validated, Error> {
-        let found = self.find_shown(shown).await?;
-        self.judge(found, door, self.0.clock.now()).await
-    }
-
-    /// Uses a ticket at the door of a showtime: it admits its holder once. The same device gets the same answer for the same nonce.
-    ///
-    /// # Errors
-    /// What is shown is no code, the ticket does not admit its holder, there is no such showtime, or the store fails.
-    pub async fn use_ticket(
-        &self,
-        _origin: &Origin,
-        shown: Shown,
-        door: ShowtimeId,
-        (device, nonce): (String, String),
-    ) -> Result<TicketView, Error> {
-        let app = self.clone();
-        self.detached(async move { app.use_shown(&shown, door, (device, nonce)).await }).await
-    }
-
-    async fn use_shown(
-        &self,
-        shown: &Shown,
-        door: ShowtimeId,
-        (device, nonce): (String, String),
-    ) -> Result<TicketView, Error> {
-        let by = TicketUse { time: self.0.clock.now(), device, nonce };
-        let is_same =
-            |used: Option<&TicketUse>| used.is_some_and(|used| (&used.device, &used.nonce) == (&by.device, &by.nonce));
-        loop {
-            let found = self.find_shown(shown).await?;
-            let Validated { ticket, why } = self.judge(found, door, by.time).await?;
-            let Some(view) = ticket else {
-                return Err(Error::Ticket(TicketRefusal { why, number: None, used: None }));
-            };
-            // A device that repeats its use gets the same answer, unless the ticket was voided since then.
-            if why == [WhyNot::Used] && is_same(view.ticket.used.as_ref()) {
-                return Ok(view);
-            }
-            if !why.is_empty() {
-                let Ticket { number, used, .. } = view.ticket;
-                return Err(Error::Ticket(TicketRefusal { why, number: Some(number), used }));
-            }
-            let used = self.0.store.tickets_used(&by.device, &by.nonce).await?;
-            if used.iter().any(|other| other.ticket_id != view.ticket.ticket_id) {
-                return Err(Violations::one("nonce", "was used by this device for another ticket").into());
-            }
-            if self.0.store.use_ticket(view.ticket.ticket_id, &by).await? {
-                let ticket = Ticket { state: TicketState::Used, used: Some(by), ..view.ticket };
-                return Ok(TicketView { ticket, ..view });
-            }
-            // Another device was faster, or the ticket was blocked or voided meanwhile.
-        }
-    }
-
-    /// The ticket that is shown, and whether its key is accepted. A code must be the one that is stored, to the last bit.
-    async fn find_shown(&self, shown: &Shown) -> Result<Option<(bool, Ticket)>, Error> {
-        match shown {
-            Shown::Number(number) => {
-                let found = self.0.store.ticket_by_number(number).await?;
-                Ok(found.map(|ticket| (self.0.keys.accepts(ticket.code.key_id()), ticket)))
-            }
-            Shown::Code(text) => {
-                let code = TicketCode::parse(text).map_err(|flaw| Error::no_code(&flaw))?;
-                let Some(seat) = code.seat() else { return Ok(None) };
-                let found = self.0.store.tickets_at(ShowtimeId(code.showtime()), seat).await?;
-                let found = found.into_iter().find(|ticket| ticket.code == code);
-                Ok(found.map(|ticket| (self.0.keys.accepts(ticket.code.key_id()), ticket)))
-            }
-        }
-    }
-
-    async fn judge(
-        &self,
-        found: Option<(bool, Ticket)>,
-        door: ShowtimeId,
-        now: DateTime<Utc>,
-    ) -> Result<Validated, Error> {
-        let plan = self.0.store.plan(door).await?.ok_or_else(|| Error::no_showtime(door))?;
-        let Some((is_accepted, ticket)) = found else {
-            return Ok(Validated { ticket: None, why: vec![WhyNot::NotGenuine] });
-        };
-        let (start, end) = (plan.facts.start_time, plan.facts.end_time);
-        let mut why = ticket.why_not(door, Admission::of(start, end, self.0.rules.doors_open), now);
-        if !is_accepted {
-            why.insert(0, WhyNot::NotGenuine);
-        }
-        Ok(Validated { ticket: Some(self.view_ticket(ticket).await?), why })
     }
 
     async fn view_ticket(&self, ticket: Ticket) -> Result<TicketView, Error> {
