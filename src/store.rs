@@ -63,6 +63,7 @@ mod sinks;
 mod stuck_purchases;
 mod stuck_refunds;
 mod sweep;
+mod ticket_uses;
 mod ticket_writes;
 mod tickets;
 mod timing;

@@ -28,6 +28,7 @@ mod crossing;
 mod dead_letters;
 mod delivery;
 mod descriptors;
+mod doors;
 mod event_consumer;
 mod event_instances;
 mod event_order;

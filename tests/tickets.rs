@@ -74,7 +74,7 @@ fn states(tickets: &[Ticket]) -> Vec<(String, TicketState)> {
     tickets.iter().map(|ticket| (seat(ticket), ticket.state())).collect()
 }
 
-fn at_door(ticket: &Ticket, showtime: &Showtime, nonce: &str) -> UseTicketRequest {
+pub(crate) fn at_door(ticket: &Ticket, showtime: &Showtime, nonce: &str) -> UseTicketRequest {
     UseTicketRequest {
         code: ticket.code.clone(),
         showtime_id: showtime.showtime_id.clone(),
@@ -84,7 +84,7 @@ fn at_door(ticket: &Ticket, showtime: &Showtime, nonce: &str) -> UseTicketReques
     }
 }
 
-async fn use_ticket(server: &Server, request: UseTicketRequest) -> Result<Ticket, Status> {
+pub(crate) async fn use_ticket(server: &Server, request: UseTicketRequest) -> Result<Ticket, Status> {
     let answer = client(server).use_ticket(request).await?.into_inner();
     assert!(answer.admitted);
     Ok(answer.ticket.expect("the answer has the ticket"))

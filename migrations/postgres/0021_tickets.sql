@@ -20,13 +20,15 @@ CREATE TABLE tickets (
     state           text NOT NULL,          -- unpaid, issued, blocked, used, voided, refunded
     use_time        timestamptz,
     use_device      text,
-    use_nonce       text                    -- the device's name for the use, so that its repetition gets the same answer
+    use_nonce       text,                   -- the device's name for the use, so that its repetition gets the same answer
+    use_index       smallint                -- the place of the ticket in its use, from 0
 ) WITH (fillfactor = 80);
 CREATE UNIQUE INDEX tickets_by_number ON tickets (number);
 CREATE INDEX tickets_by_seat ON tickets (showtime_id, seat);
 CREATE INDEX tickets_by_purchase ON tickets (purchase_id, issue_time, ticket_id);
 CREATE INDEX tickets_by_customer ON tickets (hashtextextended(customer_id, 0), issue_time, ticket_id);
-CREATE INDEX tickets_by_use ON tickets (use_device, use_nonce) WHERE use_nonce IS NOT NULL;
+-- A name for a use is used once.
+CREATE UNIQUE INDEX tickets_by_use ON tickets (use_device, use_nonce, use_index) WHERE use_nonce IS NOT NULL;
 
 -- The last one that is not retired signs. Tickets of a key that is retired are refused.
 CREATE TABLE signing_keys (

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait as _, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
     QueryTrait as _, Select, prelude::Uuid, sea_query::Expr,
@@ -27,7 +26,7 @@ use crate::domain::{
     number::TicketNumber,
     purchase::PurchaseState,
     reservation::{CustomerId, Reservation},
-    ticket::{Ticket, TicketState, TicketUse},
+    ticket::{Ticket, TicketState},
 };
 
 /// Which tickets a list has. At least one of these is named.
@@ -94,22 +93,6 @@ impl Store {
             rows.into_iter().map(read).collect()
         })
         .await
-    }
-
-    /// Uses a ticket, unless it is not issued any more. Returns whether this has used it.
-    ///
-    /// # Errors
-    /// The database cannot be used.
-    pub async fn use_ticket(&self, id: TicketId, by: &TicketUse) -> Result<bool, Error> {
-        let TicketUse { time, device, nonce } = by;
-        let used = ticket::Entity::update_many()
-            .filter(ticket::Column::TicketId.eq(id.0))
-            .filter(ticket::Column::State.eq(state_name(TicketState::Issued)))
-            .col_expr(ticket::Column::State, Expr::value(state_name(TicketState::Used)))
-            .col_expr(ticket::Column::UseTime, Expr::value(Some::<DateTime<Utc>>(*time)))
-            .col_expr(ticket::Column::UseDevice, Expr::value(device.as_str()))
-            .col_expr(ticket::Column::UseNonce, Expr::value(nonce.as_str()));
-        self.write_rows("use_ticket", &[Companion::update(used.into_query(), 1)]).await
     }
 }
 

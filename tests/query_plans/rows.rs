@@ -116,10 +116,11 @@ fn tickets(store: Store) -> String {
     let no_bytes = no_bytes(store);
     format!(
         "INSERT INTO tickets (ticket_id, number, purchase_id, payment_id, reservation_id, showtime_id, customer_id, seat, \
-         seat_row, seat_number, ticket_type, currency, price_minor, code, issue_time, state, use_time, use_device, use_nonce) \
+         seat_row, seat_number, ticket_type, currency, price_minor, code, issue_time, state, use_time, use_device, use_nonce, use_index) \
          SELECT purchase_id, number, purchase_id, purchase_id, reservation_id, showtime_id, customer_id, 7, 'A', 8, 0, 'EUR', 950, \
          {no_bytes}, create_time, 'issued', CASE WHEN number LIKE '%0' THEN create_time END, \
-         CASE WHEN number LIKE '%0' THEN 'door 7' END, CASE WHEN number LIKE '%0' THEN number END FROM purchases"
+         CASE WHEN number LIKE '%0' THEN 'door 7' END, CASE WHEN number LIKE '%0' THEN number END, \
+         CASE WHEN number LIKE '%0' THEN 0 END FROM purchases"
     )
 }
 

@@ -11,6 +11,7 @@ use crate::{
         ticket::{Admission, Ticket, TicketCode, TicketState, TicketUse, WhyNot},
         violations::Violations,
     },
+    store,
 };
 
 /// What is shown at a door.
@@ -83,11 +84,15 @@ impl App {
             if used.iter().any(|other| other.ticket_id != view.ticket.ticket_id) {
                 return Err(Violations::one("nonce", "was used by this device for another ticket").into());
             }
-            if self.0.store.use_ticket(view.ticket.ticket_id, &by).await? {
-                let ticket = Ticket { state: TicketState::Used, used: Some(by), ..view.ticket };
-                return Ok(TicketView { ticket, ..view });
+            match self.0.store.use_tickets(&[view.ticket.ticket_id], &by).await {
+                Ok(true) => {
+                    let ticket = Ticket { state: TicketState::Used, used: Some(by), ..view.ticket };
+                    return Ok(TicketView { ticket, ..view });
+                }
+                // Another device was faster, the ticket was blocked or voided meanwhile, or this device has just used another one.
+                Ok(false) | Err(store::Error::Constraint(_)) => {}
+                Err(error) => return Err(error.into()),
             }
-            // Another device was faster, or the ticket was blocked or voided meanwhile.
         }
     }
 

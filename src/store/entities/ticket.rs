@@ -31,6 +31,8 @@ pub struct Model {
     pub use_device: Option<String>,
     /// The device's name for the use, so that its repetition gets the same answer.
     pub use_nonce: Option<String>,
+    /// The place of the ticket in its use, from 0.
+    pub use_index: Option<i16>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -55,6 +55,7 @@ pub(in crate::store) fn row(ticket: &Ticket) -> ticket::Model {
         use_time: None,
         use_device: None,
         use_nonce: None,
+        use_index: None,
     }
 }
 
