@@ -51,11 +51,15 @@ pub enum Bug {
     LostCompensation,
     /// Refunds that are done or may be do not count for what is left of a payment.
     RefundBeyondCaptured,
+    /// A ticket is used whatever its state is.
+    UseWithoutCondition,
+    /// A use is taken for a repetition if another device has used the ticket with the same nonce.
+    NonceOfAnyDevice,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::NoLock,
         Self::TimeBeforeLock,
         Self::AnswerBeforeCommit,
@@ -77,6 +81,8 @@ impl Bug {
         Self::FreeWhilePaymentMaySucceed,
         Self::LostCompensation,
         Self::RefundBeyondCaptured,
+        Self::UseWithoutCondition,
+        Self::NonceOfAnyDevice,
     ];
 
     /// The name that a test gives to the bug.
@@ -104,6 +110,8 @@ impl Bug {
             Self::FreeWhilePaymentMaySucceed => "free-while-payment-may-succeed",
             Self::LostCompensation => "lost-compensation",
             Self::RefundBeyondCaptured => "refund-beyond-captured",
+            Self::UseWithoutCondition => "use-without-condition",
+            Self::NonceOfAnyDevice => "nonce-of-any-device",
         }
     }
 }

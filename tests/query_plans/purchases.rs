@@ -6,6 +6,7 @@ use boxoffice::{
         number::TicketNumber,
         purchase::PurchaseState,
         reservation::CustomerId,
+        ticket::{CodeKind, TicketCode, TicketUse},
     },
     store::{PurchaseFilter, TicketFilter, statements},
 };
@@ -37,10 +38,7 @@ pub(super) fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         ("refunded payments".to_owned(), statements::refunded_payments(backend, ShowtimeId(id(FIRST + 7)))),
     ];
     found.push(("stuck purchases".to_owned(), statements::stuck_purchases(backend, 1_000)));
-    let number = TicketNumber::of([7; 8]);
-    found.push(("ticket by number".to_owned(), statements::ticket_by_number(backend, &number)));
-    found.push(("tickets of a seat".to_owned(), statements::tickets_at(backend, ShowtimeId(id(FIRST + 7)), 7)));
-    found.push(("tickets used".to_owned(), statements::tickets_used(backend, "door 7", "7")));
+    found.extend(single_tickets(backend));
     found.push(("refund notes".to_owned(), statements::refund_notes(backend, RefundId(id(7)), 20)));
     found.push(("purchase notes".to_owned(), statements::purchase_notes(backend, PurchaseId(id(7)), 20)));
     for (page, purchase, payment) in [("first", None, None), ("later", Some(PurchaseId(id(7))), Some(PaymentId(id(7))))]
@@ -84,4 +82,18 @@ pub(super) fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
     found.push(named("taken at a till", statements::taken_at_till(backend, "till 17", today)));
     found.push(named("paid out at a till", statements::paid_out_at_till(backend, "till 17", today)));
     found
+}
+
+/// Tickets that are read and used one by one, or several at once.
+fn single_tickets(backend: DbBackend) -> Vec<(String, Statement)> {
+    let number = TicketNumber::of([7; 8]);
+    let code = TicketCode::unsigned(CodeKind::Seat(7), 1, [7; 8], id(FIRST + 7)).with_signature([7; 64]);
+    let by = TicketUse { time: beginning(), device: "door 7".to_owned(), nonce: "7".to_owned() };
+    let uses = [(code.clone(), by.clone()), (code.clone(), by)];
+    vec![
+        ("ticket by number".to_owned(), statements::ticket_by_number(backend, &number)),
+        ("tickets by codes".to_owned(), statements::tickets_by_codes(backend, &[code.clone(), code])),
+        ("uses of tickets".to_owned(), statements::uses_of_tickets(backend, &uses)),
+        ("tickets used".to_owned(), statements::tickets_used(backend, "door 7", "7")),
+    ]
 }
