@@ -66,9 +66,9 @@ async fn use_together(pool: Pool, uses: Vec<(TicketCode, TicketUse)>) -> Vec<Use
     });
     match done.await {
         Ok(rows) => {
-            let used: HashMap<_, _> = rows.into_iter().map(|row| (row.code.clone(), row)).collect();
-            let used = |(code, by): &(TicketCode, TicketUse)| used_by(used.get(&code.to_bytes()[..])?, by);
-            uses.iter().map(|one| used(one).unwrap_or(Ok(None))).collect()
+            let found: HashMap<_, _> = rows.into_iter().map(|row| (row.code.clone(), row)).collect();
+            let ticket = |(code, by): &(TicketCode, TicketUse)| used_by(found.get(&code.to_bytes()[..])?, by);
+            uses.iter().map(|one| ticket(one).unwrap_or(Ok(None))).collect()
         }
         // Each of them is then tried by itself, so that only the one suffers that is the cause.
         Err(error) if error.is_about_one() || error.is_conflict() => {
