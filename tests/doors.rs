@@ -67,7 +67,7 @@ async fn one_of_a_thousand_doors_at_three_instances_admits_the_holder(shop: Shop
     let further = join_all((0..further).map(|_| server.setup().clone().start())).await;
     // No connection may have so many requests in flight.
     let servers = std::iter::once(server).chain(&further).cycle().take(6);
-    let channels = join_all(servers.map(|server| server.connect())).await;
+    let channels = join_all(servers.map(Server::connect)).await;
     let uses = (0..1_000).map(|door| {
         let channel = channels[door % channels.len()].as_ref().expect("a connection").clone();
         let request = by_device(&format!("door {door}"), &ticket, &showtime, "1");
@@ -84,8 +84,8 @@ async fn one_of_a_thousand_doors_at_three_instances_admits_the_holder(shop: Shop
         let about = assert_refused(&status, Code::FailedPrecondition, "TICKET_USED");
         assert_eq!(about["use_device"], admitted.use_device);
     }
-    let used = tickets(server, &ticket.purchase_id).await.remove(0);
-    assert_eq!(&used, admitted);
+    let after = tickets(server, &ticket.purchase_id).await.remove(0);
+    assert_eq!(&after, admitted);
 }
 
 async fn a_use_whose_answer_died_with_the_service_is_answered_again(mut shop: Shop) {

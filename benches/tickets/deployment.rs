@@ -3,6 +3,8 @@
 //! Tickets are written into the table as the service writes them, but without their sales: a hundred thousand sales would take a
 //! minute. A door with a network compares a code with the one that is stored, so their signatures may be anything.
 
+use std::time::Duration;
+
 use boxoffice::{
     clock::Clock,
     pb::boxoffice::v1::{
@@ -34,9 +36,9 @@ const AT_ONCE: usize = 32;
 /// Tickets of which `ValidateTicket` is asked.
 const VALIDATED: usize = 4_096;
 /// Tickets for each second of a turn of uses, more than are used on any machine so far.
-const USES_PER_SECOND: f64 = 40_000.0;
+const USES_PER_SECOND: usize = 40_000;
 /// The same for a single caller.
-const SINGLE_USES_PER_SECOND: f64 = 10_000.0;
+const SINGLE_USES_PER_SECOND: usize = 10_000;
 const VALIDATE: &str = "/boxoffice.v1.Tickets/ValidateTicket";
 
 /// A database, a service, and how many tickets were written.
@@ -103,7 +105,8 @@ impl Deployment {
     /// Writes tickets for a turn. Returns the number of the first one, and how many there are.
     async fn fresh(&mut self, in_flight: usize, seconds: f64) -> (usize, usize) {
         let rate = if in_flight == 1 { SINGLE_USES_PER_SECOND } else { USES_PER_SECOND };
-        let count = (rate * seconds * (1.0 + load::WARM_UP)) as usize;
+        let milliseconds = Duration::from_secs_f64(seconds * (1.0 + load::WARM_UP)).as_millis() as usize;
+        let count = rate * milliseconds / 1_000;
         let first = self.write_tickets(count).await;
         if self.store == Store::Postgres {
             // Autovacuum would have run by the time that there are so many tickets.

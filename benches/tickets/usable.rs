@@ -1,7 +1,7 @@
 //! Tickets that can be used, as they are read from the database.
 
 use boxoffice::domain::ticket::TicketCode;
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, FromQueryResult, Statement};
+use sea_orm::{DatabaseConnection, FromQueryResult, Statement};
 use uuid::Uuid;
 
 /// A ticket that can be used.
