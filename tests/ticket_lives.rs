@@ -37,8 +37,8 @@ const EVENTS: usize = 9;
 async fn sold(server: &Server, showtime: &Showtime, row: &str, how: usize) -> Purchase {
     let names = format!("{row}1 {row}2 {row}3 {row}4");
     if how == 0 {
-        let hold = async || reserve(server, these(showtime, row, &names)).await;
-        let held = answered(hold).await.expect("they are free");
+        let call = async || reserve(server, these(showtime, row, &names)).await;
+        let held = answered(call).await.expect("they are free");
         let purchase_id = answered(async || confirm(server, &held).await).await.expect("they are held").purchase_id;
         return purchase(server, &Purchase { purchase_id, ..Purchase::default() }).await;
     }
@@ -49,14 +49,14 @@ async fn sold(server: &Server, showtime: &Showtime, row: &str, how: usize) -> Pu
 }
 
 /// Lives of this showtime. Returns the number of tickets.
-async fn lives(servers: &[Server], seen: &Seen, seed: usize) -> usize {
+async fn lives(servers: &[Server], seen: &Seen, first: usize) -> usize {
     let labels: Vec<_> = (b'A'..).take(ROWS).map(|label| char::from(label).to_string()).collect();
     let rows: Vec<_> = labels.iter().map(|label| (label.as_str(), "ssssssss")).collect();
     let soon = Clock::System.now().trunc_subsecs(0) + TimeDelta::minutes(30);
-    let showtime = showtime_with(&servers[seed % servers.len()], &rows, soon, |request| request).await;
+    let showtime = showtime_with(&servers[first % servers.len()], &rows, soon, |request| request).await;
     let of = &showtime;
     let lives = labels.iter().zip(0..).map(|(row, at): (_, usize)| async move {
-        let mut random = Random::new((seed * ROWS + at) as u64);
+        let mut random = Random::new((first * ROWS + at) as u64);
         let how = random.below(5);
         let purchase = sold(&servers[at % servers.len()], of, row, how).await;
         let (row, showtime, refunds_fail) = (row.clone(), of.clone(), how == 1);
@@ -84,8 +84,8 @@ async fn live(servers: Vec<Server>, least: usize) -> Vec<Server> {
     let (seen, made, next) = (Seen::default(), AtomicUsize::new(0), AtomicUsize::new(0));
     let showtimes = (0..AT_ONCE / ROWS).map(|_| async {
         while made.load(Ordering::Relaxed) < least {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            made.fetch_add(Box::pin(lives(&servers, &seen, seed)).await, Ordering::Relaxed);
+            let first = next.fetch_add(1, Ordering::Relaxed);
+            made.fetch_add(Box::pin(lives(&servers, &seen, first)).await, Ordering::Relaxed);
         }
     });
     join_all(showtimes).await;

@@ -138,6 +138,13 @@ impl Admission {
         let before = TimeDelta::from_std(before).unwrap_or(TimeDelta::MAX);
         Self { from: start_time.checked_sub_signed(before).unwrap_or(DateTime::<Utc>::MIN_UTC), until: end_time }
     }
+
+    /// Why no ticket admits its holder now. `None`: the doors are open.
+    #[must_use]
+    pub fn why_not(&self, now: DateTime<Utc>) -> Option<WhyNot> {
+        let is_over = || (now >= self.until).then_some(WhyNot::TooLate);
+        if now < self.from { Some(WhyNot::TooEarly) } else { is_over() }
+    }
 }
 
 impl Ticket {
@@ -154,11 +161,7 @@ impl Ticket {
             TicketState::Unpaid | TicketState::Blocked => why.push(WhyNot::Blocked),
             TicketState::Issued | TicketState::Used => {}
         }
-        if now < admission.from {
-            why.push(WhyNot::TooEarly);
-        } else if now >= admission.until {
-            why.push(WhyNot::TooLate);
-        }
+        why.extend(admission.why_not(now));
         if self.used.is_some() {
             why.push(WhyNot::Used);
         }

@@ -10,6 +10,8 @@ use super::{
     pools::{self, Options, Pool, Pools},
     reader::Reader,
     row_batches::RowBatches,
+    ticket_reads::{self, TicketReader},
+    ticket_uses::{self, TicketUser},
     transactions::{self, Tx},
 };
 use crate::background::Nudge;
@@ -29,6 +31,8 @@ pub(super) struct Inner {
     pub(super) purchase_rows: RowBatches,
     pub(super) caches: Caches,
     pub(super) reader: Reader,
+    pub(super) ticket_reader: TicketReader,
+    pub(super) ticket_user: TicketUser,
     pub(super) events_written: Nudge,
     /// Keeps other processes off an SQLite file until it is dropped.
     _lock: Option<File>,
@@ -50,6 +54,7 @@ impl Store {
         let ledger = LedgerPool::new(ledger, &writes);
         let caches = Caches::new(options.cached_showtimes);
         let reader = Reader::start(&reads, &caches.facts);
+        let (ticket_reader, ticket_user) = (ticket_reads::start(&reads), ticket_uses::start(&writes));
         Ok(Self(Arc::new(Inner {
             reads,
             writes,
@@ -57,6 +62,8 @@ impl Store {
             purchase_rows: RowBatches::default(),
             caches,
             reader,
+            ticket_reader,
+            ticket_user,
             events_written: Nudge::default(),
             _lock: lock,
         })))

@@ -33,5 +33,6 @@ pub use lock::{LockWait, LockedShowtime, LockedShowtimes};
 pub use positions::Pass;
 pub use reads::{LedgerStanding, PriorReservation};
 pub use since::OutboxRow;
+pub(super) use text::hex;
 pub use transaction::{LedgerConnection, LedgerTx};
 pub use writes::{Claim, LedgerWrites, NewAnswer, NewBlockedSeat, ShowtimeAdvance};

@@ -57,11 +57,15 @@ pub enum Bug {
     SeatOutsideSignature,
     /// Refunds that are done or may be do not count for what is left of a payment.
     RefundBeyondCaptured,
+    /// A ticket is used whatever its state is.
+    UseWithoutCondition,
+    /// A use is taken for a repetition if another device has used the ticket with the same nonce.
+    NonceOfAnyDevice,
 }
 
 impl Bug {
     /// Every bug.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::NoLock,
         Self::TimeBeforeLock,
         Self::AnswerBeforeCommit,
@@ -86,6 +90,8 @@ impl Bug {
         Self::VoidedTicketsListed,
         Self::FirstTicketsKept,
         Self::SeatOutsideSignature,
+        Self::UseWithoutCondition,
+        Self::NonceOfAnyDevice,
     ];
 
     /// The name that a test gives to the bug.
@@ -116,6 +122,8 @@ impl Bug {
             Self::VoidedTicketsListed => "voided-tickets-listed",
             Self::FirstTicketsKept => "first-tickets-kept",
             Self::SeatOutsideSignature => "seat-outside-signature",
+            Self::UseWithoutCondition => "use-without-condition",
+            Self::NonceOfAnyDevice => "nonce-of-any-device",
         }
     }
 }

@@ -1,101 +1,61 @@
-//! Showtimes read together: callers who ask while a query is under way share the next one.
-//!
-//! A reader takes everything in the queue and reads it at once, without waiting for more. A single caller waits for one
-//! query, and of many callers each waits for two at most. Every answer is read after its question was asked: nothing is
-//! served from an earlier read, apart from the facts of a showtime, which never change.
+//! Showtimes read together: callers who ask while a query is under way share the next one (see `questions`). Nothing is served from an
+//! earlier read, apart from the facts of a showtime, which never change.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use tokio::sync::{Mutex, mpsc, oneshot};
 use tracing::Instrument as _;
 
 use super::{
     cache::FactsCache,
     errors::Error,
     pools::Pool,
+    questions::{Questions, Workers},
     rows::showtime::{ShowtimeRow, StandingRow},
     timing::timed,
 };
-use crate::{
-    background,
-    domain::{
-        ids::ShowtimeId,
-        showtime::{Facts, Showtime},
-    },
+use crate::domain::{
+    ids::ShowtimeId,
+    showtime::{Facts, Showtime},
 };
 
-/// Questions in the queue. A further one is refused.
-const QUEUE: usize = 8_192;
-/// Questions that one query answers.
-const BATCH: usize = 256;
 /// Queries under way at once. More of them only take turns on the database's cores.
-const READERS: usize = 2;
-/// The pause before a reader that panicked starts again.
-const RESTART_PAUSE: Duration = Duration::from_millis(10);
+const READERS: Workers = Workers { count: 2, yields: 0 };
 
 type ReadResult = Result<Option<Showtime>, Arc<Error>>;
 /// What was found for each of several ids, in their order. A row that cannot be read fails the callers that asked for it, and no
 /// others.
 type Found = Vec<Option<Result<Showtime, Arc<Error>>>>;
 
-struct Question {
-    id: ShowtimeId,
-    answer: oneshot::Sender<ReadResult>,
-}
-
-/// The queue of questions. The readers end when it is dropped.
-pub(super) struct Reader(mpsc::Sender<Question>);
+/// Reads showtimes, those of several callers at once.
+pub(super) struct Reader(Questions<ShowtimeId, ReadResult>);
 
 impl Reader {
     pub(super) fn start(pool: &Pool, facts: &FactsCache) -> Self {
-        let (queue, questions) = mpsc::channel(QUEUE);
-        let questions = Arc::new(Mutex::new(questions));
-        for _ in 0..READERS {
-            let (pool, facts, questions) = (pool.clone(), facts.clone(), Arc::clone(&questions));
-            let run = move || run(pool.clone(), facts.clone(), Arc::clone(&questions));
-            tokio::spawn(background::supervise("a reader of showtimes", RESTART_PAUSE, run));
-        }
-        Self(queue)
+        let (pool, facts) = (pool.clone(), facts.clone());
+        let answer = move |ids| answer(pool.clone(), facts.clone(), ids);
+        Self(Questions::start("a reader of showtimes", READERS, answer))
     }
 
     /// The showtime as it stands after this was called.
     pub(super) async fn read(&self, id: ShowtimeId) -> ReadResult {
-        let (answer, answered) = oneshot::channel();
-        if self.0.try_send(Question { id, answer }).is_err() {
-            return Err(Arc::new(overloaded()));
-        }
         // The query is shared, so a caller's trace shows the wait for it.
         let wait = tracing::info_span!("read", otel.kind = "client", name = "get_showtime");
-        answered.instrument(wait).await.unwrap_or_else(|_| Err(Arc::new(overloaded())))
+        self.0.ask(id).instrument(wait).await?
     }
 }
 
-fn overloaded() -> Error {
-    Error::overloaded("too many reads are waiting")
-}
-
-async fn run(pool: Pool, facts: FactsCache, questions: Arc<Mutex<mpsc::Receiver<Question>>>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    loop {
-        if questions.lock().await.recv_many(&mut batch, BATCH).await == 0 {
-            return;
+async fn answer(pool: Pool, facts: FactsCache, asked: Vec<ShowtimeId>) -> Vec<ReadResult> {
+    let mut ids = asked.clone();
+    ids.sort_unstable();
+    ids.dedup();
+    match timed("get_showtimes", load(&pool, &facts, &ids)).await {
+        Ok(found) => {
+            let found = |id: &ShowtimeId| found.get(ids.binary_search(id).ok()?)?.clone();
+            asked.iter().map(|id| found(id).transpose()).collect()
         }
-        let mut ids: Vec<_> = batch.iter().map(|question| question.id).collect();
-        ids.sort_unstable();
-        ids.dedup();
-        match timed("get_showtimes", load(&pool, &facts, &ids)).await {
-            Ok(found) => {
-                for Question { id, answer } in batch.drain(..) {
-                    let found = ids.binary_search(&id).ok().and_then(|at| found.get(at)?.clone());
-                    let _cancelled = answer.send(found.transpose());
-                }
-            }
-            Err(error) => {
-                let error = Arc::new(error);
-                for Question { answer, .. } in batch.drain(..) {
-                    let _cancelled = answer.send(Err(Arc::clone(&error)));
-                }
-            }
+        Err(error) => {
+            let error = Arc::new(error);
+            asked.iter().map(|_| Err(Arc::clone(&error))).collect()
         }
     }
 }

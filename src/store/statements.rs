@@ -12,7 +12,7 @@ use super::{
     rows::showtime::{ShowtimeRow, StandingRow},
     sales, sales_at_tills, scans, seat_maps,
     showtimes::{self, Cursor},
-    stuck_purchases, stuck_refunds, sweep,
+    stuck_purchases, stuck_refunds, sweep, ticket_reads, ticket_uses,
     tickets::{self, TicketFilter},
 };
 use crate::domain::{
@@ -20,6 +20,7 @@ use crate::domain::{
     number::{PurchaseNumber, TicketNumber},
     reservation::{self, CustomerId},
     showtime::Filter,
+    ticket::{TicketCode, TicketUse},
 };
 
 pub use super::ledger::since::statement as events_since;
@@ -233,10 +234,16 @@ pub fn ticket_by_number(backend: DbBackend, number: &TicketNumber) -> Statement 
     tickets::by_number(number).build(backend)
 }
 
-/// The tickets of a seat.
+/// The tickets with these codes.
 #[must_use]
-pub fn tickets_at(backend: DbBackend, showtime_id: ShowtimeId, seat: u16) -> Statement {
-    tickets::at_seat(showtime_id, seat).build(backend)
+pub fn tickets_by_codes(backend: DbBackend, codes: &[TicketCode]) -> Statement {
+    ticket_reads::by_codes(backend, codes).build(backend)
+}
+
+/// What uses tickets by their codes.
+#[must_use]
+pub fn uses_of_tickets(backend: DbBackend, uses: &[(TicketCode, TicketUse)]) -> Statement {
+    backend.build(&ticket_uses::use_all(backend, uses))
 }
 
 /// The tickets of a purchase that are neither voided nor refunded.

@@ -1,6 +1,6 @@
 //! Tickets: how they are found and used.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use sea_orm::{
     ColumnTrait as _, DbBackend, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -15,10 +15,12 @@ use super::{
     ledger::Companion,
     payments::TimedCursor,
     planted::{self, Bug},
+    questions::Unanswered,
     rows::{
         purchase::state_name as purchase_state_name,
         ticket::{state_name, ticket as read},
     },
+    ticket_uses::use_one,
     ticket_writes::{insert_tickets, issue_if_completed},
     timing::read_named,
 };
@@ -27,7 +29,7 @@ use crate::domain::{
     number::TicketNumber,
     purchase::PurchaseState,
     reservation::{CustomerId, Reservation},
-    ticket::{Ticket, TicketState},
+    ticket::{Ticket, TicketCode, TicketState, TicketUse},
 };
 
 /// Which tickets a list has. At least one of these is named.
@@ -58,12 +60,12 @@ impl Store {
         Ok(self.all_tickets("get_ticket_by_number", by_number(number)).await?.pop())
     }
 
-    /// All tickets that were ever made for a seat.
+    /// The ticket with this code, to the last bit, as it is after this was called. Callers who ask at the same time share a query.
     ///
     /// # Errors
     /// The database cannot be used, or has a row that cannot be read.
-    pub async fn tickets_at(&self, showtime_id: ShowtimeId, seat: u16) -> Result<Vec<Ticket>, Error> {
-        self.all_tickets("tickets_at_seat", at_seat(showtime_id, seat)).await
+    pub async fn ticket_by_code(&self, code: &TicketCode) -> Result<Option<Ticket>, Arc<Error>> {
+        self.0.ticket_reader.ask(code.clone()).await?
     }
 
     /// The tickets of a showtime that are not voided or refunded, in the order of their seats.
@@ -124,6 +126,30 @@ impl Store {
             rows.into_iter().map(read).collect()
         })
         .await
+    }
+}
+
+impl Store {
+    /// Uses the ticket with this code, together with those of other callers, and returns it as it is then. `None`: it was not used. Either
+    /// it is not issued, or it must be tried by itself: another transaction has its row, or one of the uses was refused.
+    ///
+    /// # Errors
+    /// The database cannot be used, or has a row that cannot be read.
+    pub async fn use_with_others(&self, code: TicketCode, by: TicketUse) -> Result<Option<Ticket>, Arc<Error>> {
+        match self.0.ticket_user.ask((code, by)).await {
+            Ok(used) => used,
+            Err(Unanswered::Full) => Err(Arc::new(Error::overloaded("too many uses of tickets are waiting"))),
+            Err(Unanswered::Lost) => Err(Arc::new(Error::unknown("a use of several tickets ended without an answer"))),
+        }
+    }
+
+    /// Uses tickets under one name, all of them or none. Returns whether they were used: all of them were issued.
+    ///
+    /// # Errors
+    /// The database cannot be used. `Constraint`: the device has used another ticket under this name.
+    pub async fn use_tickets(&self, ids: &[TicketId], by: &TicketUse) -> Result<bool, Error> {
+        let rows: Vec<_> = (0..).zip(ids).map(|(index, id)| use_one(*id, by, index)).collect();
+        self.write_rows("use_tickets", &rows).await
     }
 }
 
@@ -204,13 +230,6 @@ pub(super) fn completed_purchases(after: Option<PurchaseId>, limit: u64) -> Sele
 /// The query for the ticket with a number.
 pub(super) fn by_number(number: &TicketNumber) -> Select<ticket::Entity> {
     ticket::Entity::find().filter(ticket::Column::Number.eq(number.as_str()))
-}
-
-/// The query for the tickets of a seat.
-pub(super) fn at_seat(showtime_id: ShowtimeId, seat: u16) -> Select<ticket::Entity> {
-    ticket::Entity::find()
-        .filter(ticket::Column::ShowtimeId.eq(showtime_id.0))
-        .filter(ticket::Column::Seat.eq(i32::from(seat)))
 }
 
 /// The query for the tickets in the list of a door.

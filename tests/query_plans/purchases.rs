@@ -6,6 +6,7 @@ use boxoffice::{
         number::TicketNumber,
         purchase::{PurchaseNumber, PurchaseState},
         reservation::CustomerId,
+        ticket::{CodeKind, TicketCode, TicketUse},
     },
     store::{PurchaseFilter, TicketFilter, statements},
 };
@@ -87,10 +88,13 @@ pub(super) fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
 fn door_queries(backend: DbBackend) -> Vec<(String, Statement)> {
     let named = |name: &str, statement| (name.to_owned(), statement);
     let tickets = [TicketId(id(7)), TicketId(id(8))];
+    let code = TicketCode::unsigned(CodeKind::Seat(7), 1, [7; 8], id(FIRST + 7)).with_signature([7; 64]);
+    let by = TicketUse { time: beginning(), device: "door 7".to_owned(), nonce: "7".to_owned() };
     vec![
         named("ticket by number", statements::ticket_by_number(backend, &TicketNumber::of([7; 8]))),
         named("purchase by number", statements::purchase_by_number(backend, &PurchaseNumber::of([7; 8]))),
-        named("tickets of a seat", statements::tickets_at(backend, ShowtimeId(id(FIRST + 7)), 7)),
+        named("tickets by codes", statements::tickets_by_codes(backend, &[code.clone(), code.clone()])),
+        named("uses of tickets", statements::uses_of_tickets(backend, &[(code.clone(), by.clone()), (code, by)])),
         named("live tickets", statements::live_tickets(backend, PurchaseId(id(7)))),
         named("tickets of a door", statements::door_tickets(backend, ShowtimeId(id(FIRST + 7)))),
         named("tickets by ids", statements::tickets_by_ids(backend, &tickets)),

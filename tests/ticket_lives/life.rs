@@ -59,7 +59,7 @@ pub(super) struct Life<'a> {
     pub(super) nonces: usize,
 }
 
-/// Why a ticket in this state is not used, as UseTicket says it.
+/// Why a ticket in this state is not used, as `UseTicket` says it.
 fn refusal(state: TicketState) -> &'static str {
     match state {
         TicketState::Voided => "TICKET_VOIDED",
