@@ -4,22 +4,28 @@ use boxoffice::pb::{
     boxoffice::v1::{
         ListStuckPurchasesRequest, PaymentState, Purchase, PurchaseNoteAction, PurchaseOutcome, PurchaseState,
         PurchaseStepName, PurchaseStepState, Reservation, ReservationState, ResumePurchaseRequest,
-        SettlePurchaseRequest, StuckPurchase,
+        SettlePurchaseRequest, StuckPurchase, TicketState,
     },
     payments::v1::PaymentState as GatewayState,
 };
 use tonic::{Code, Status};
 
-use crate::harness::{
-    assert_not_found, assert_refused, assert_violates, eventually,
-    money::minor,
-    process::free_port,
-    purchases::{books, buy, of_seats, purchase, step, until_state},
-    request_id,
-    seats::{reserve, showtime, these},
-    server::binary,
-    shop::WrongShop,
-    wrong_gateway::Wrong,
+use crate::{
+    harness::{
+        assert_not_found, assert_refused, assert_violates,
+        door::{scan, upload},
+        eventually, in_hours,
+        money::minor,
+        process::free_port,
+        purchases::{books, buy, of_seats, purchase, step, until_state},
+        request_id,
+        seats::{reserve, showtime, these},
+        server::binary,
+        shop::WrongShop,
+        timestamp,
+        wrong_gateway::Wrong,
+    },
+    tickets::tickets,
 };
 
 impl WrongShop {
@@ -72,7 +78,27 @@ in_both_shops!(WrongShop:
     of_many_operators_one_is_first,
     notes_are_demanded_and_have_no_card_number,
     operators_use_the_command,
+    a_ticket_that_was_scanned_before_its_money_was_taken_admits_nobody_else,
 );
+
+async fn a_ticket_that_was_scanned_before_its_money_was_taken_admits_nobody_else(shop: WrongShop) {
+    for settled in [false, true] {
+        let stuck = shop.stuck("A1", "tok_ok", Wrong::CapturedAmount).await;
+        let made = tickets(&shop.server, &stuck.purchase_id).await;
+        assert_eq!(made[0].state(), TicketState::Blocked);
+        let scans = [scan(&made[0], "1", timestamp(in_hours(0)))];
+        upload(&shop.server, "door 1", &scans).await.expect("it is recorded");
+        let going_on = if settled {
+            shop.settle(&stuck, PurchaseOutcome::Completed).await
+        } else {
+            shop.resume(&stuck, "it is repaired").await
+        };
+        let going_on = going_on.expect("it is stuck");
+        until_state(&shop.server, &going_on, PurchaseState::Completed).await;
+        let after = tickets(&shop.server, &stuck.purchase_id).await;
+        assert_eq!((after[0].state(), after[0].use_device.as_str()), (TicketState::Used, "door 1"));
+    }
+}
 
 async fn a_purchase_that_is_stuck_goes_on_when_it_is_resumed(shop: WrongShop) {
     assert!(shop.list().await.is_empty());

@@ -7,10 +7,9 @@
 // characters that shells read, so it is written in quotes.
 //
 // A valid code was issued by the box office, that of a ticket for this showtime. That alone admits nobody. An offline door must still look in its list
-// of the tickets of the showtime (ListTickets) for the code, and refuse the code if
-// - the ticket is not in the list: it is newer than the list, or was never sold;
-// - its state is not valid: it was refunded, voided, or blocked;
-// - it was reissued: then the list has the same seat with another code, and only that one is valid;
+// of the tickets of the showtime (GetDoorList) for the ticket with its random bytes, and refuse the code if
+// - the ticket is not in the list: it is newer than the list, was voided or refunded, or was never sold;
+// - its state is not ISSUED;
 // - it was used before, at this door or, as far as the list knows, at another. Write each use down at once.
 // The code of a purchase (kind "PURCHASE") names no showtime and no seats. It stands for those tickets with its purchase_id that are in the
 // list, are valid by the same rules, and were not used before: one person for each. If the list has none of them, it admits nobody.

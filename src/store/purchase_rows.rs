@@ -15,6 +15,7 @@ use super::{
     entities::{self, money_entry, payment, purchase, ticket},
     outbox::{self, LastRevision},
     planted::{self, Bug},
+    rows::ticket::issued_or_used,
 };
 
 /// Rows of one kind. Copies share them.
@@ -113,7 +114,7 @@ fn tickets_paid(purchase_id: Uuid) -> UpdateStatement {
     ticket::Entity::update_many()
         .filter(ticket::Column::PurchaseId.eq(purchase_id))
         .filter(ticket::Column::State.eq("unpaid"))
-        .col_expr(ticket::Column::State, Expr::value("issued"))
+        .col_expr(ticket::Column::State, issued_or_used().into())
         .into_query()
 }
 

@@ -1,7 +1,7 @@
 //! Questions to the database that are asked together: those that arrive while a statement is under way share the next one.
 //!
 //! A worker takes everything in the queue and asks it at once. No time is waited for more. So a single caller waits for one statement, and
-//! of many callers each waits for two at most. Every answer is found after its question was asked.
+//! a caller among many waits for two, as long as one statement can have all that are queued. Every answer is found after its question was asked.
 
 use std::{sync::Arc, time::Duration};
 

@@ -76,14 +76,14 @@ impl Store {
         self.write_rows("retire_signing_key", &[Companion::update(retire.into_query(), 1)]).await
     }
 
-    /// The number of tickets that can be used yet, since their showtimes are not over, and whose codes a key has signed.
+    /// The number of tickets that can be used yet, since their showtimes are not over, and whose codes one of these keys has signed.
     ///
     /// # Errors
     /// The database cannot be used.
-    pub async fn usable_tickets_of_key(&self, key_id: u16, now: DateTime<Utc>) -> Result<u64, Error> {
-        read_named("usable_tickets_of_key", async {
+    pub async fn usable_tickets_of(&self, keys: &[u16], now: DateTime<Utc>) -> Result<u64, Error> {
+        read_named("usable_tickets_of_keys", async {
             let pooled = self.0.reads.acquire().await?;
-            pooled.read(usable_tickets(key_id, now).count(pooled.connection)).await
+            pooled.read(usable_tickets(keys, now).count(pooled.connection)).await
         })
         .await
     }
@@ -99,8 +99,8 @@ fn read(row: signing_key::Model) -> Result<StoredKey, Error> {
     Ok(StoredKey { key_id, seed, public_key, create_time, retire_time })
 }
 
-/// The query for the tickets that can be used yet with codes of a key.
-pub(super) fn usable_tickets(key_id: u16, now: DateTime<Utc>) -> Select<ticket::Entity> {
+/// The query for the tickets that can be used yet with codes of these keys.
+pub(super) fn usable_tickets(keys: &[u16], now: DateTime<Utc>) -> Select<ticket::Entity> {
     let to_come = showtime::Entity::find()
         .select_only()
         .column(showtime::Column::ShowtimeId)
@@ -112,5 +112,5 @@ pub(super) fn usable_tickets(key_id: u16, now: DateTime<Utc>) -> Select<ticket::
     ticket::Entity::find()
         .filter(ticket::Column::ShowtimeId.in_subquery(to_come.into_query()))
         .filter(ticket::Column::State.is_in(usable))
-        .filter(Expr::expr(key).eq(key_id.to_be_bytes().to_vec()))
+        .filter(Expr::expr(key).is_in(keys.iter().map(|key| key.to_be_bytes().to_vec())))
 }

@@ -2,8 +2,7 @@
 
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, ExprTrait, QueryFilter as _,
-    QuerySelect as _, QueryTrait as _, UpdateMany,
-    sea_query::{CaseStatement, Expr},
+    QuerySelect as _, QueryTrait as _, UpdateMany, sea_query::Expr,
 };
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
     purchase_rows::Row,
     rows::{
         purchase::state_name as purchase_state_name,
-        ticket::{row, state_name},
+        ticket::{issued_or_used, row, state_name},
     },
 };
 use crate::domain::{
@@ -72,13 +71,6 @@ pub fn issue_if_completed(purchase_id: PurchaseId) -> Companion {
         .filter(ticket::Column::State.eq(state_name(TicketState::Unpaid)))
         .col_expr(ticket::Column::State, issued_or_used().into());
     Companion::update_any(issue.into_query())
-}
-
-/// The state of a ticket that is not blocked any more: one that was used before, or by a scan meanwhile, is used.
-fn issued_or_used() -> CaseStatement {
-    CaseStatement::new()
-        .case(Expr::col(ticket::Column::UseTime).is_null(), state_name(TicketState::Issued))
-        .finally(state_name(TicketState::Used))
 }
 
 /// Voids all tickets of a showtime.

@@ -77,11 +77,15 @@ impl App {
     pub async fn refresh_door_lists(self, shutdown: CancellationToken) {
         let task = Task::new("refresh of door lists", PERIOD).shutdown(shutdown);
         task.run(async move || {
+            let mut outcome = Ok(());
             for showtime_id in self.0.doors.showtimes() {
-                let list = self.read_door_list(showtime_id).await?;
-                self.0.doors.publish(list);
+                // One that cannot be read does not keep the others from being read.
+                match self.read_door_list(showtime_id).await {
+                    Ok(list) => self.0.doors.publish(list),
+                    Err(error) => outcome = Err(error),
+                }
             }
-            Ok::<_, Error>(())
+            outcome
         })
         .await;
     }
@@ -104,9 +108,6 @@ impl DoorWatch {
             // What was read before the first list has nothing new.
             if list.as_of > sent.as_of && !Arc::ptr_eq(&list.tickets, &sent.tickets) {
                 self.sent = Some(list.clone());
-                if list.admission != sent.admission {
-                    return Some(DoorMessage::List(list));
-                }
                 let changes = changes(&sent, &list);
                 if !changes.tickets.is_empty() || !changes.removed.is_empty() {
                     return Some(DoorMessage::Changes(changes));

@@ -16,7 +16,11 @@ const FIRST: u16 = 1;
 
 /// The keys. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::app) struct Keys(Arc<RwLock<Known>>);
+pub(in crate::app) struct Keys {
+    known: Arc<RwLock<Known>>,
+    /// Held while the keys are read again, so that what was read later is also known later.
+    refresh: Arc<tokio::sync::Mutex<()>>,
+}
 
 #[derive(Clone)]
 struct Known {
@@ -30,24 +34,25 @@ impl Keys {
         if store.signing_keys().await?.is_empty() {
             store.add_signing_key(&new_key(FIRST, clock)).await?;
         }
-        Ok(Self(Arc::new(RwLock::new(known(store).await?))))
+        Ok(Self { known: Arc::new(RwLock::new(known(store).await?)), refresh: Arc::default() })
     }
 
     /// Reads the keys again, since another instance may have added or retired one.
     pub(in crate::app) async fn refresh(&self, store: &Store) -> Result<(), store::Error> {
+        let _in_order = self.refresh.lock().await;
         let known = known(store).await?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = known;
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = known;
         Ok(())
     }
 
     /// The key that signs.
     pub(in crate::app) fn signing(&self) -> Arc<SigningKey> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).signing)
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner).signing)
     }
 
     /// All keys, the oldest first.
     pub(in crate::app) fn all(&self) -> Arc<[StoredKey]> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner).all)
+        Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner).all)
     }
 
     /// Whether a key that is accepted has signed a code.

@@ -79,7 +79,10 @@ impl App {
         if newer.is_none_or(|newer| now < newer.create_time + MAY_SIGN) {
             return Err(Error::Key(KeyRefusal::Signs));
         }
-        let tickets = if force { 0 } else { self.0.store.usable_tickets_of_key(key_id, now).await? };
+        // The code of a purchase is signed when it is shown, so this key may have signed it for tickets of an earlier one.
+        let earlier = all.iter().filter(|key| key.key_id <= key_id && key.retire_time.is_none()).map(|key| key.key_id);
+        let earlier: Vec<_> = earlier.collect();
+        let tickets = if force { 0 } else { self.0.store.usable_tickets_of(&earlier, now).await? };
         if tickets > 0 {
             return Err(Error::Key(KeyRefusal::InUse { tickets }));
         }

@@ -16,6 +16,7 @@ use crate::{
         number::TicketNumber,
         ticket::{Admission, RecordedScan, Scan, ScanText, Ticket, TicketCode, TicketUse, WhyNot},
     },
+    store::TicketFilter,
 };
 
 /// What was found when a scan was recorded.
@@ -77,11 +78,11 @@ impl App {
     }
 
     async fn record_scan(&self, device: &str, scan: &Scan, id: Uuid) -> Result<Vec<RecordedScan>, Error> {
-        let mut nonce = scan.nonce.clone();
+        let (mut nonce, mut attempt) = (scan.nonce.clone(), 0);
         loop {
             let by = TicketUse { time: scan.time, device: device.to_owned(), nonce: nonce.clone() };
             let mut parts = Vec::new();
-            for (part, found) in (0..).zip(self.scanned(&scan.shown).await?) {
+            for (part, found) in (0..).zip(self.scanned(scan, &by.device).await?) {
                 parts.push(self.part(scan, (id, part), found, &by).await?);
             }
             if parts.is_empty() {
@@ -89,7 +90,14 @@ impl App {
                 parts.push((RecordedScan { why: vec![WhyNot::NotGenuine], ..without_ticket }, None));
             }
             match self.0.store.record_scan(&parts).await.map_err(Error::from) {
-                Ok(true) => return Ok(parts.into_iter().map(|(scan, _)| scan).collect()),
+                Ok(true) => {
+                    let recorded: Vec<_> = parts.into_iter().map(|(scan, _)| scan).collect();
+                    for RecordedScan { ticket_id, device, .. } in recorded.iter().filter(|scan| scan.is_double) {
+                        let ticket_id = ticket_id.map(tracing::field::display);
+                        tracing::warn!(ticket_id, device, "a ticket has admitted more than one person");
+                    }
+                    return Ok(recorded);
+                }
                 // Another device has used a ticket meanwhile.
                 Ok(false) => {}
                 Err(error) if error.is_taken_key() => {
@@ -98,7 +106,8 @@ impl App {
                         return Ok(by_another_call);
                     }
                     // The device has used its nonce for another ticket. The scan is recorded all the same.
-                    nonce = id.to_string();
+                    attempt += 1;
+                    nonce = format!("{id}/{attempt}");
                 }
                 Err(error) => return Err(error),
             }
@@ -106,9 +115,10 @@ impl App {
     }
 
     /// The tickets that were scanned, each with whether its key is accepted. None: the text is the code or number of nothing. The code of a
-    /// purchase stands for its tickets that are not used, or if all are, for all of them.
-    async fn scanned(&self, text: &ScanText) -> Result<Vec<(bool, Ticket)>, Error> {
-        let shown = match text {
+    /// purchase stands for its tickets that the device has used under this nonce, if their answer was lost; else for those that are not
+    /// used, or if all are, for all of them.
+    async fn scanned(&self, scan: &Scan, device: &str) -> Result<Vec<(bool, Ticket)>, Error> {
+        let shown = match &scan.shown {
             ScanText::Code(text) => TicketCode::parse(text).is_ok().then(|| Shown::Code(text.clone())),
             ScanText::Number(text) => TicketNumber::parse(text).ok().map(Shown::Number),
         };
@@ -120,7 +130,14 @@ impl App {
             return Ok(Vec::new());
         };
         let mut live = self.0.store.live_tickets(id).await?;
-        if live.iter().any(|ticket| ticket.used.is_none()) {
+        if live.is_empty() {
+            let newest = TicketFilter { purchase_id: Some(id), ..TicketFilter::default() };
+            live = self.0.store.tickets(&newest, None, 1).await?;
+        }
+        let is_own = |used: &TicketUse| (used.device.as_str(), &used.nonce) == (device, &scan.nonce);
+        if live.iter().any(|ticket| ticket.used.as_ref().is_some_and(is_own)) {
+            live.retain(|ticket| ticket.used.as_ref().is_some_and(is_own));
+        } else if live.iter().any(|ticket| ticket.used.is_none()) {
             live.retain(|ticket| ticket.used.is_none());
         }
         live.sort_unstable_by_key(|ticket| ticket.seat);
@@ -145,9 +162,6 @@ impl App {
         why.retain(|why| *why != WhyNot::Used || is_double);
         if !is_accepted {
             why.insert(0, WhyNot::NotGenuine);
-        }
-        if is_double {
-            tracing::warn!(number = %ticket.number, device = by.device, "a ticket has admitted more than one person");
         }
         let as_scanned = recorded(scan, id, by, self.0.clock.now());
         let recorded = RecordedScan { ticket_id: Some(ticket.ticket_id), why, is_double, ..as_scanned };
@@ -202,12 +216,12 @@ fn recorded(scan: &Scan, (scan_id, part): (Uuid, i16), by: &TicketUse, upload_ti
 
 /// All uses of a ticket, in the order of time: that which is written on it, and those of its scans.
 fn uses<'a>(ticket: &Ticket, scans: impl Iterator<Item = &'a RecordedScan>) -> Vec<TicketUse> {
-    let scans = scans.map(|scan| (scan.scan_id, scan));
+    let scans = scans.map(|scan| (format!("{}/", scan.scan_id), scan));
     let mut uses: Vec<_> = ticket.used.iter().cloned().collect();
     for (id, scan) in scans {
         let by = TicketUse { time: scan.scan_time, device: scan.device.clone(), nonce: scan.nonce.clone() };
         let is_written_on_it =
-            |used: &TicketUse| used.device == by.device && (used.nonce == by.nonce || used.nonce == id.to_string());
+            |used: &TicketUse| used.device == by.device && (used.nonce == by.nonce || used.nonce.starts_with(&id));
         if !ticket.used.as_ref().is_some_and(is_written_on_it) {
             uses.push(by);
         }

@@ -234,7 +234,7 @@ fn issue_tickets(purchases: &[Uuid]) -> Result<Sql, Error> {
     let mut sql = Sql::new(&TICKETS_PAID);
     let purchase = sql.column(purchases, |purchase| *purchase)?;
     sql.add(format_args!(
-        "UPDATE tickets t SET state = 'issued' FROM (SELECT {purchase} AS purchase_id) AS n \
+        "UPDATE tickets t SET state = CASE WHEN t.use_time IS NULL THEN 'issued' ELSE 'used' END FROM (SELECT {purchase} AS purchase_id) AS n \
         WHERE t.purchase_id = n.purchase_id AND t.state = 'unpaid'"
     ));
     Ok(sql)

@@ -1,5 +1,10 @@
 //! Tickets as they are stored.
 
+use sea_orm::{
+    ExprTrait as _,
+    sea_query::{CaseStatement, Expr},
+};
+
 use crate::{
     domain::{
         ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId, TicketId},
@@ -89,4 +94,11 @@ fn read(row: ticket::Model) -> Option<Ticket> {
         state: STATES.into_iter().find(|state| state_name(*state) == row.state)?,
         used,
     })
+}
+
+/// The state of a ticket that is not blocked any more: one that was used before, or by a scan meanwhile, is used.
+pub(in crate::store) fn issued_or_used() -> CaseStatement {
+    CaseStatement::new()
+        .case(Expr::col(ticket::Column::UseTime).is_null(), state_name(TicketState::Issued))
+        .finally(state_name(TicketState::Used))
 }
