@@ -217,7 +217,7 @@ async fn a_forged_code_of_a_purchase_admits_nobody(shop: Shop) {
     assert_eq!(id.to_string(), one.purchase_id);
     let key = key(&shop, 1).await;
     assert_eq!(key.sign(CodeKind::Purchase, genuine.random(), id), genuine);
-    // Whoever has the key of the tickets has no key of the purchases.
+    // The key that signs tickets does not make the bits of a purchase.
     let bits = [[0; 8], of(&other).random()].map(|bits| key.sign(CodeKind::Purchase, bits, id));
     let stranger = SigningKey::from_seed(1, &[7; 32]).expect("32 bytes");
     let unknown = SigningKey::from_seed(2, &[7; 32]).expect("32 bytes");

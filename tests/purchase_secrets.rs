@@ -1,4 +1,4 @@
-//! The secret and the code of a purchase: told to whoever bought it, and accepted instead of an account.
+//! The secret and the code of a purchase: its buyer receives them, and they are accepted instead of an account.
 
 use boxoffice::pb::boxoffice::v1::{
     GetPurchaseRequest, ListPurchasesRequest, ListTicketsRequest, Purchase, PurchaseState, Ticket, WatchPurchaseRequest,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 in_both_shops!(
-    whoever_bought_is_told_the_secret_and_nobody_else_is,
+    the_buyer_receives_the_secret_and_nobody_else_does,
     a_purchase_and_its_tickets_are_read_by_its_number_and_its_secret,
     a_purchase_is_named_in_one_way,
 );
@@ -40,7 +40,7 @@ async fn list(server: &Server, request: ListTicketsRequest) -> Result<Vec<Ticket
     Ok(tickets_client(server).list_tickets(request).await?.into_inner().tickets)
 }
 
-async fn whoever_bought_is_told_the_secret_and_nobody_else_is(mut shop: Shop) {
+async fn the_buyer_receives_the_secret_and_nobody_else_does(mut shop: Shop) {
     let showtime = open_doors(&shop.server).await;
     let server = &shop.server;
     let declined =

@@ -105,7 +105,7 @@ async fn a_scan_is_recorded_whatever_is_wrong_with_its_ticket(shop: Shop) {
     let states =
         answer.results.iter().map(|result| result.ticket.as_ref().map(boxoffice::pb::boxoffice::v1::Ticket::state));
     assert_eq!(states.collect::<Vec<_>>(), [Some(TicketState::Voided), None, None, Some(TicketState::Used)]);
-    // Whoever comes with the voided ticket now is the second one.
+    // A second person with the voided ticket is refused for both reasons.
     assert_eq!(flaws(server, &made[0].code, &showtime).await, [TicketFlaw::Voided, TicketFlaw::Used]);
     shop.assert_audit().await;
 }

@@ -116,7 +116,7 @@ async fn a_confirmed_reservation_is_a_purchase(shop: Shop) {
     assert_eq!(confirm(server, request).await.expect("it is repeated"), sold);
     let all = ListPurchasesRequest { customer_id: "ada".to_owned(), ..ListPurchasesRequest::default() };
     let listed = client(server).list_purchases(all).await.expect("they are listed").into_inner().purchases;
-    // A list tells neither the secret nor the code.
+    // A list has neither the secret nor the code.
     let listed_as = Purchase { secret: String::new(), code: String::new(), ..found };
     assert_eq!(listed, [listed_as], "a repeated request makes no second purchase");
     assert_eq!(shop.charged().await, [], "the gateway has never heard of it");

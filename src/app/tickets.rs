@@ -1,7 +1,7 @@
 //! Use cases of tickets.
 //!
 //! Tickets are made and voided by the changes of their seats: [`App::ticket_maker`] is part of every command that sells, gives up or
-//! exchanges seats, whoever has asked for it, so that no sale is without its tickets and no ticket without its sale.
+//! exchanges seats, for every caller, so that no sale is without its tickets and no ticket without its sale.
 
 mod door_lists;
 mod doors;

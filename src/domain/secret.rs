@@ -1,4 +1,4 @@
-//! Secrets of purchases: whoever knows the number of a purchase and its secret may see it.
+//! Secrets of purchases. The number of a purchase and its secret together give access to it, without an account.
 
 use std::fmt;
 

@@ -131,7 +131,7 @@ pub fn exclude_refunds(payment_id: PaymentId, version: RefundVersion) -> Compani
 }
 
 /// The row of a refund that is open when its seats, or seats of its payment, are given up: it only gives the money back from then on.
-/// Whoever works on it loses its fence, and it is due at once, unless it waits for a till or is stuck.
+/// An instance that works on it loses its fence, and it is due at once, unless it waits for a till or is stuck.
 #[must_use]
 pub fn give_up_first(refund: &Refund, now: DateTime<Utc>) -> Companion {
     let owed = refund.facts.chosen.seats.is_empty();

@@ -1,4 +1,4 @@
-//! What only whoever has bought something gets: the secret and the code of a purchase.
+//! What only the buyer of a purchase receives: its secret and its code.
 
 use super::{PurchaseRef, PurchaseView};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
     store::StoredPurchase,
 };
 
-/// The number of a purchase, with the secret that is told to whoever bought it.
+/// The number of a purchase, with the secret that its buyer has received.
 #[derive(Clone, Debug)]
 pub struct NumberAndSecret {
     /// The number.
@@ -31,7 +31,7 @@ pub enum NamedPurchase {
     Secret(NumberAndSecret),
 }
 
-/// A purchase as whoever bought it gets it.
+/// A purchase in an answer to its buyer.
 #[derive(Clone, Debug)]
 pub struct BuyersPurchase {
     /// The purchase.
@@ -43,7 +43,7 @@ pub struct BuyersPurchase {
 }
 
 impl App {
-    /// A purchase with what only whoever bought it gets.
+    /// A purchase with its secret and its code, for an answer to its buyer.
     pub(super) fn for_buyer(&self, view: PurchaseView) -> BuyersPurchase {
         let id = view.purchase.facts.purchase_id;
         BuyersPurchase { secret: self.0.purchase_key.secret(id), code: self.purchase_code(id), view }

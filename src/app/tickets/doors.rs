@@ -127,8 +127,8 @@ impl App {
         }
     }
 
-    /// Uses the ticket of a code without reading it first, together with those of other doors. `None`: it was not used. Why, is found by
-    /// reading it.
+    /// Uses the ticket of a code without reading it first, together with those of other doors. `None`: it was not used, and the reason is
+    /// found by reading it.
     async fn use_with_others(
         &self,
         shown: &Shown,

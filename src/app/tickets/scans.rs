@@ -1,7 +1,7 @@
 //! What devices have admitted without a network.
 //!
-//! Whoever was admitted is inside, so a scan is recorded whatever is wrong with its ticket. It uses the ticket if nothing else has. A ticket
-//! that was used already has admitted two people, which is flagged, and kept.
+//! The holder of a scanned ticket is inside already, so a scan is recorded whatever is wrong with the ticket. It uses the ticket, unless that
+//! was used before. A ticket that was used before has admitted two people: this is flagged, and the flag is stored.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,4 +1,4 @@
-//! Detects card numbers, which are neither stored nor logged, whoever sends them.
+//! Detects card numbers, which are neither stored nor logged. They may come from callers and from the payment gateway.
 //!
 //! A number counts as a card number if it has the prefix and the length of a card scheme and passes the Luhn check. One in
 //! ten numbers passes the Luhn check alone, and so would transaction ids made of a time or a counter. Two ranges are left

@@ -216,12 +216,12 @@ fn states(states: &[i32]) -> Result<Vec<PurchaseState>, Violations> {
     finish(violations, Some(read))
 }
 
-/// A purchase as whoever bought it gets it.
+/// A purchase in an answer to its buyer: with its secret and its code.
 pub(crate) fn buyers_purchase(BuyersPurchase { view, secret, code }: &BuyersPurchase) -> pb::Purchase {
     pb::Purchase { secret: secret.to_text(), code: code.to_text(), ..purchase(view) }
 }
 
-/// A purchase as anybody else gets it.
+/// A purchase in any other answer.
 pub(crate) fn purchase(view: &PurchaseView) -> pb::Purchase {
     let PurchaseView { purchase, refunds, reservation: reserved } = view;
     let facts = &purchase.facts;

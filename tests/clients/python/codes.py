@@ -3,8 +3,8 @@
     python codes.py [--blots N] [--missed M] [--seed SEED] PNG...
 
 Each PNG has a file of the same name with .txt, which is the text. A code is read as it is, drawn again with 3 and with 8 pixels for each
-module, and damaged N times (1 unless told). It prints a summary as JSON. The exit code is 1 if a code was not read, or read as another
-text, or is not a QR code of version 8 and level Q. Of the N damaged drawings of a code in one size, M (0 unless told) may be unread.
+module, and damaged N times (1 by default). It prints a summary as JSON. The exit code is 1 if a code was not read, or read as another
+text, or is not a QR code of version 8 and level Q. Of the N damaged drawings of a code in one size, M (0 by default) may be unread.
 
 "15 % of its modules are damaged" means here: one square blot of 19 × 19 of the 49 × 49 modules (15.04 %), at a random place that does
 not touch the three finder patterns, filled with black, white, or noise. A single module that flips makes its whole codeword of 8
