@@ -267,7 +267,7 @@ impl App {
                 Ok((purchase, decided, price_has_changed))
             }
             Wanted::Seats { showtime_id, wish } => {
-                let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
+                let plan = self.plan_of(showtime_id).await?;
                 let nothing = Money { currency: plan.facts.prices.currency, minor: 0 };
                 let command = Command::Reserve { reservation_id, customer_id: customer_id.clone(), wish };
                 let payment = self.new_payment(payment_id, payment, nothing, Some(&*plan));

@@ -157,8 +157,7 @@ impl App {
         }
         let reservation = self.0.store.reservation(stored.reservation_id, now).await?;
         let reservation = reservation.ok_or_else(|| Error::no_reservation(stored.reservation_id))?.reservation;
-        let plan = self.0.store.plan(reservation.showtime_id).await?;
-        let plan = plan.ok_or_else(|| Error::no_showtime(reservation.showtime_id))?;
+        let plan = self.plan_of(reservation.showtime_id).await?;
         let StoredPayment { payment, refunds, .. } = &stored;
         let counted = if planted::has(Bug::RefundBeyondCaptured) { &[] } else { &refunds[..] };
         let chosen =

@@ -15,7 +15,7 @@ use crate::{
     domain::{
         ids::{AuditoriumId, ShowtimeId},
         movie::Sourced,
-        seating::Command,
+        seating::{Command, ShowtimePlan},
         showtime::{Filter, NewShowtime, Phase, Showtime},
     },
     store::{self, Cursor, Permit, Schedule, ShowtimeScheduled, SoldLines},
@@ -58,6 +58,11 @@ impl App {
             scheduled(app.0.store.schedule(&schedule, key.as_ref()).await?, &new, rules.turnaround)
         })
         .await
+    }
+
+    /// The plan of a showtime.
+    pub(super) async fn plan_of(&self, id: ShowtimeId) -> Result<Arc<ShowtimePlan>, Error> {
+        self.0.store.plan(id).await?.ok_or_else(|| Error::no_showtime(id))
     }
 
     /// Reads a showtime, which must have reached this revision.

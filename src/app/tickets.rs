@@ -13,7 +13,7 @@ mod scans;
 pub(super) mod watched_lists;
 mod whole_purchase;
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, Utc};
 
@@ -37,7 +37,7 @@ use crate::{
         prices::Line,
         reservation::{CustomerId, Reservation, ReservedSeat, State},
         seating::{Change, Command, ShowtimePlan},
-        ticket::{CodeKind, Ticket, TicketCode, TicketState},
+        ticket::{Admission, CodeKind, Ticket, TicketCode, TicketState, WhyNot},
     },
     ledger::CompanionMaker,
     store::{
@@ -142,11 +142,7 @@ impl App {
             .0
             .pages
             .cut((TICKETS, &signed), &mut found, limit, |last| write_timed(last.issue_time, last.ticket_id.0));
-        let mut tickets = Vec::with_capacity(found.len());
-        for ticket in found {
-            tickets.push(self.view_ticket(ticket).await?);
-        }
-        Ok(TicketPage { tickets, next })
+        Ok(TicketPage { tickets: self.view_tickets(found).await?, next })
     }
 
     /// Draws the code of a ticket, of this customer or of any, as a QR code.
@@ -161,20 +157,45 @@ impl App {
         format: CodeFormat,
     ) -> Result<Drawn, Error> {
         let text = self.ticket(origin, id, customer).await?.ticket.code.to_text();
-        let failed = |error: QrError| Error::Lost(format!("a code cannot be drawn: {error}"));
-        let symbol = Symbol::of(&text).map_err(failed)?;
+        let symbol = symbol(&text)?;
         let (data, content_type) = match format {
             CodeFormat::Svg => (symbol.svg().into_bytes(), "image/svg+xml"),
-            CodeFormat::Png => (symbol.png(PIXELS).map_err(failed)?, "image/png"),
+            CodeFormat::Png => (symbol.png(PIXELS).map_err(|error| not_drawn(&error))?, "image/png"),
             CodeFormat::Text => (symbol.text().into_bytes(), "text/plain; charset=utf-8"),
         };
         Ok(Drawn { data, content_type })
     }
 
     async fn view_ticket(&self, ticket: Ticket) -> Result<TicketView, Error> {
-        let plan = self.0.store.plan(ticket.showtime_id).await?;
-        let plan = plan.ok_or_else(|| Error::no_showtime(ticket.showtime_id))?;
+        let plan = self.plan_of(ticket.showtime_id).await?;
         Ok(TicketView { ticket, plan })
+    }
+
+    async fn view_tickets(&self, tickets: Vec<Ticket>) -> Result<Vec<TicketView>, Error> {
+        let mut ids: Vec<_> = tickets.iter().map(|ticket| ticket.showtime_id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        let plans = self.0.store.plans(&ids).await?.into_iter();
+        let plans: HashMap<_, _> = plans.map(|plan| (plan.facts.showtime_id, plan)).collect();
+        let view = |ticket: Ticket| {
+            let plan = plans.get(&ticket.showtime_id).ok_or_else(|| Error::no_showtime(ticket.showtime_id))?;
+            Ok(TicketView { plan: Arc::clone(plan), ticket })
+        };
+        tickets.into_iter().map(view).collect()
+    }
+
+    /// When tickets of a showtime admit their holders.
+    fn admission(&self, plan: &ShowtimePlan) -> Admission {
+        Admission::of(plan.facts.start_time, plan.facts.end_time, self.0.rules.doors_open)
+    }
+
+    /// Everything that keeps a ticket from admitting its holder at the door of this showtime, the most important first. Empty: it does.
+    fn why_not(&self, ticket: &Ticket, door: &ShowtimePlan, now: DateTime<Utc>) -> Vec<WhyNot> {
+        let mut why = ticket.why_not(door.facts.showtime_id, self.admission(door), now);
+        if !self.0.keys.accepts(ticket.code.key_id()) {
+            why.insert(0, WhyNot::NotGenuine);
+        }
+        why
     }
 
     /// Makes and voids tickets with the changes of their seats. `None`: the command changes no seat that is sold.
@@ -189,6 +210,15 @@ impl App {
         let (clock, keys) = (self.0.clock.clone(), self.0.keys.clone());
         sells.then(|| CompanionMaker::new(move |plan, changes, now| rows(plan, changes, (&clock, &keys), now)))
     }
+}
+
+/// A code as a QR code.
+fn symbol(code: &str) -> Result<Symbol, Error> {
+    Symbol::of(code).map_err(|error| not_drawn(&error))
+}
+
+fn not_drawn(error: &QrError) -> Error {
+    Error::Lost(format!("a code cannot be drawn: {error}"))
 }
 
 /// The rows of the tickets that go with changes.

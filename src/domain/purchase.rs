@@ -282,11 +282,9 @@ impl Purchase {
     /// Its steps, in order.
     #[must_use]
     pub fn steps(&self) -> Vec<Step> {
-        let issue = match self.record.complete_time.filter(|_| self.record.position == Position::Completed) {
-            Some(time) => Work { attempts: 1, ..Work::done_at(time) },
-            None => Work::default(),
-        };
-        let issue = Step { name: StepName::IssueTickets, work: issue, compensation: None };
+        let issued = self.record.complete_time.filter(|_| self.record.position == Position::Completed);
+        let work = issued.map(Work::done_at).unwrap_or_default();
+        let issue = Step { name: StepName::IssueTickets, work, compensation: None };
         self.record.steps.0.iter().cloned().chain([issue]).collect()
     }
 

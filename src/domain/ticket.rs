@@ -24,7 +24,7 @@ use super::{
 };
 
 pub use base45::is_base45;
-pub use code::{CodeKind, NotACode, TicketCode, UnsignedCode};
+pub use code::{CODE_CHARACTERS, CodeKind, NotACode, TicketCode, UnsignedCode};
 pub use printed::{PrintedTicket, PrintedTickets};
 pub use scan::{RecordedScan, Scan, ScanText};
 

@@ -1,6 +1,5 @@
 //! Whom devices have admitted without a network.
 
-use chrono::{DateTime, Utc};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, DbBackend, EntityTrait as _, ExprTrait, QueryFilter as _, QueryOrder as _,
     QueryTrait as _, Select,
@@ -18,7 +17,7 @@ use super::{
         scan::{row, scan as read},
         ticket::state_name,
     },
-    timing::read_named,
+    ticket_uses::with_use,
 };
 use crate::domain::{
     ids::TicketId,
@@ -43,12 +42,7 @@ impl Store {
     }
 
     async fn all_scans(&self, name: &'static str, query: Select<scan::Entity>) -> Result<Vec<RecordedScan>, Error> {
-        read_named(name, async {
-            let pooled = self.0.reads.acquire().await?;
-            let rows = pooled.read(query.all(pooled.connection)).await?;
-            rows.into_iter().map(read).collect()
-        })
-        .await
+        self.read_rows(name, query, read).await
     }
 
     /// Records the parts of a scan, and uses the tickets of those that have a use. Returns whether that was done: if one of these tickets was
@@ -57,8 +51,8 @@ impl Store {
     /// # Errors
     /// The database cannot be used. `Constraint`: the scan is recorded already, or the device has used the nonce for another ticket.
     pub async fn record_scan(&self, parts: &[(RecordedScan, Option<TicketUse>)]) -> Result<bool, Error> {
-        let uses = parts.iter().filter_map(|(scan, by)| Some((scan.ticket_id?, scan.part, by.as_ref()?)));
-        let uses = uses.map(|(id, part, by)| used_whatever_its_state(id, part, by));
+        let uses = parts.iter();
+        let uses = uses.filter_map(|(scan, by)| Some(used_in_any_state(scan.ticket_id?, by.as_ref()?, scan.part)));
         let rows = parts.iter().map(|(scan, _)| scan::ActiveModel::from(row(scan)).reset_all());
         let insert = Companion::insert(scan::Entity::insert_many(rows).into_query(), parts.len() as u64);
         self.write_rows("record_scan", &uses.chain([insert]).collect::<Vec<_>>()).await
@@ -66,18 +60,12 @@ impl Store {
 }
 
 /// Writes down the use of a ticket that was not used before. Only one that is issued becomes USED: the others stay invalid.
-fn used_whatever_its_state(id: TicketId, part: i16, TicketUse { time, device, nonce }: &TicketUse) -> Companion {
+fn used_in_any_state(id: TicketId, by: &TicketUse, part: i16) -> Companion {
     let state = CaseStatement::new()
         .case(Expr::col(ticket::Column::State).eq(state_name(TicketState::Issued)), state_name(TicketState::Used))
         .finally(Expr::col(ticket::Column::State));
-    let used = ticket::Entity::update_many()
-        .filter(ticket::Column::TicketId.eq(id.0))
-        .filter(ticket::Column::UseTime.is_null())
-        .col_expr(ticket::Column::State, state.into())
-        .col_expr(ticket::Column::UseTime, Expr::value(Some::<DateTime<Utc>>(*time)))
-        .col_expr(ticket::Column::UseDevice, Expr::value(device.as_str()))
-        .col_expr(ticket::Column::UseNonce, Expr::value(nonce.as_str()))
-        .col_expr(ticket::Column::UseIndex, Expr::value(part));
+    let used =
+        with_use(id, by, part).filter(ticket::Column::UseTime.is_null()).col_expr(ticket::Column::State, state.into());
     Companion::update(used.into_query(), 1)
 }
 

@@ -38,13 +38,8 @@ impl Store {
     /// # Errors
     /// The database cannot be used, or has a row that cannot be read.
     pub async fn signing_keys(&self) -> Result<Vec<StoredKey>, Error> {
-        read_named("signing_keys", async {
-            let pooled = self.0.reads.acquire().await?;
-            let query = signing_key::Entity::find().order_by_asc(signing_key::Column::KeyId);
-            let rows = pooled.read(query.all(pooled.connection)).await?;
-            rows.into_iter().map(read).collect()
-        })
-        .await
+        let query = signing_key::Entity::find().order_by_asc(signing_key::Column::KeyId);
+        self.read_rows("signing_keys", query, read).await
     }
 
     /// Adds a key, unless there is one with this number. Returns whether it was added.

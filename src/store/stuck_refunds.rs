@@ -25,12 +25,7 @@ impl Store {
     /// # Errors
     /// The database cannot be used, or has a row that cannot be read.
     pub async fn stuck_refunds(&self, after: Option<TimedCursor>, limit: u64) -> Result<Vec<Refund>, Error> {
-        read_named("stuck_refunds", async {
-            let pooled = self.0.reads.acquire().await?;
-            let rows = pooled.read(stuck_refunds(after, limit).all(pooled.connection)).await?;
-            rows.into_iter().map(read).collect()
-        })
-        .await
+        self.read_rows("stuck_refunds", stuck_refunds(after, limit), read).await
     }
 
     /// The number of refunds that are stuck, counted up to this limit.

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait as _, Condition, ConnectionTrait as _, DbBackend, EntityTrait as _, FromQueryResult as _,
-    Iterable as _, QueryFilter as _, QueryTrait as _,
+    Iterable as _, QueryFilter as _, QueryTrait as _, UpdateMany,
     sea_query::{
         Expr, ExprTrait as _, IntoIden as _, JoinType, LockBehavior, LockType, Query, TableRef, UpdateStatement,
     },
@@ -44,16 +44,22 @@ pub(super) fn start(pool: &Pool) -> TicketUser {
 }
 
 /// The ticket is used as one of several, of which it has this index.
-pub(super) fn use_one(id: TicketId, TicketUse { time, device, nonce }: &TicketUse, index: i16) -> Companion {
-    let used = ticket::Entity::update_many()
-        .filter(ticket::Column::TicketId.eq(id.0))
+pub(super) fn use_one(id: TicketId, by: &TicketUse, index: i16) -> Companion {
+    let used = with_use(id, by, index)
         .filter(is_issued())
-        .col_expr(ticket::Column::State, Expr::value(state_name(TicketState::Used)))
+        .col_expr(ticket::Column::State, Expr::value(state_name(TicketState::Used)));
+    Companion::update(used.into_query(), 1)
+}
+
+/// Writes a use into the row of a ticket.
+pub(super) fn with_use(id: TicketId, by: &TicketUse, index: i16) -> UpdateMany<ticket::Entity> {
+    let TicketUse { time, device, nonce } = by;
+    ticket::Entity::update_many()
+        .filter(ticket::Column::TicketId.eq(id.0))
         .col_expr(ticket::Column::UseTime, Expr::value(Some::<DateTime<Utc>>(*time)))
         .col_expr(ticket::Column::UseDevice, Expr::value(device.as_str()))
         .col_expr(ticket::Column::UseNonce, Expr::value(nonce.as_str()))
-        .col_expr(ticket::Column::UseIndex, Expr::value(index));
-    Companion::update(used.into_query(), 1)
+        .col_expr(ticket::Column::UseIndex, Expr::value(index))
 }
 
 /// Uses these tickets in one transaction, and answers in their order.

@@ -98,12 +98,14 @@ impl Store {
         self.all_tickets("tickets_used", used_by(device, nonce)).await
     }
 
-    /// The tickets of the seats of a purchase that are sold.
+    /// The tickets of the seats of a purchase that are sold, in the order of the seats.
     ///
     /// # Errors
     /// The database cannot be used, or has a row that cannot be read.
     pub async fn live_tickets(&self, purchase_id: PurchaseId) -> Result<Vec<Ticket>, Error> {
-        self.all_tickets("live_tickets", live(purchase_id)).await
+        let mut tickets = self.all_tickets("live_tickets", live(purchase_id)).await?;
+        tickets.sort_unstable_by_key(|ticket| ticket.seat);
+        Ok(tickets)
     }
 
     /// A page of tickets, the newest first.
@@ -120,12 +122,7 @@ impl Store {
     }
 
     async fn all_tickets(&self, name: &'static str, query: Select<ticket::Entity>) -> Result<Vec<Ticket>, Error> {
-        read_named(name, async {
-            let pooled = self.0.reads.acquire().await?;
-            let rows = pooled.read(query.all(pooled.connection)).await?;
-            rows.into_iter().map(read).collect()
-        })
-        .await
+        self.read_rows(name, query, read).await
     }
 }
 
@@ -250,7 +247,7 @@ pub(super) fn by_ids(backend: DbBackend, ids: &[TicketId]) -> Select<ticket::Ent
     ticket::Entity::find().filter(dialect::is_among(backend, ticket::Column::TicketId, ids.iter().map(|id| id.0)))
 }
 
-/// The query for the tickets of a purchase that are neither voided nor refunded.
+/// The query for the tickets of a purchase that are neither voided nor refunded, in no order.
 pub(super) fn live(purchase_id: PurchaseId) -> Select<ticket::Entity> {
     ticket::Entity::find()
         .filter(ticket::Column::PurchaseId.eq(purchase_id.0))

@@ -82,7 +82,7 @@ impl App {
         span: Duration,
         now: DateTime<Utc>,
     ) -> Result<DateTime<Utc>, Error> {
-        let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
+        let plan = self.plan_of(showtime_id).await?;
         let delta = |span| TimeDelta::from_std(span).unwrap_or(TimeDelta::MAX);
         let closes = plan.facts.start_time.checked_sub_signed(delta(self.0.rules.seating.closing));
         let until = now.checked_add_signed(delta(span));

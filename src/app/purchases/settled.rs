@@ -58,7 +58,7 @@ impl App {
         (reservation, as_of): (Arc<Reservation>, DateTime<Utc>),
     ) -> Result<PurchaseView, Error> {
         let showtime_id = purchase.facts.showtime_id;
-        let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
+        let plan = self.plan_of(showtime_id).await?;
         let reservation = ReservationView { phase: reservation.phase(as_of), reservation, plan, as_of };
         Ok(PurchaseView { purchase, refunds, reservation })
     }

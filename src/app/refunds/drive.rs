@@ -193,7 +193,7 @@ impl App {
 
     /// The date where the cinema of a showtime is.
     async fn local_date(&self, showtime_id: ShowtimeId, now: DateTime<Utc>) -> Result<NaiveDate, Error> {
-        let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
+        let plan = self.plan_of(showtime_id).await?;
         Ok(plan.facts.auditorium.local_date(now))
     }
 
@@ -205,8 +205,7 @@ impl App {
         if found.phase(now) != crate::domain::reservation::Phase::Confirmed {
             return Ok(Vec::new());
         }
-        let plan = self.0.store.plan(facts.showtime_id).await?;
-        let plan = plan.ok_or_else(|| Error::no_showtime(facts.showtime_id))?;
+        let plan = self.plan_of(facts.showtime_id).await?;
         let own = found.seats().map(|seat| plan.seat_index.name(seat));
         Ok(own.filter(|name| facts.chosen.seats.contains(name)).collect())
     }

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, Utc};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
-    time::timeout,
+    time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -16,7 +16,7 @@ use super::watched_lists::{DoorChanges, DoorList, changes};
 use crate::{
     app::{App, Error, Origin},
     background::Task,
-    domain::{ids::ShowtimeId, ticket::Admission},
+    domain::ids::ShowtimeId,
 };
 
 /// How often the lists that are watched are read.
@@ -36,10 +36,9 @@ pub enum DoorMessage {
 /// Sends the list of a door and its changes, until the showtime is over.
 pub struct DoorWatch {
     lists: watch::Receiver<DoorList>,
-    /// What the door knows. `None`: nothing was sent yet.
-    sent: Option<DoorList>,
-    /// The list that was read when the watch began.
-    first: DoorList,
+    /// The list that the door has, or if nothing was sent yet, the one that is sent first.
+    list: DoorList,
+    has_begun: bool,
     app: App,
     _permit: OwnedSemaphorePermit,
 }
@@ -55,10 +54,9 @@ impl App {
 
     async fn read_door_list(&self, showtime_id: ShowtimeId) -> Result<DoorList, Error> {
         let as_of = self.0.clock.now();
-        let plan = self.0.store.plan(showtime_id).await?.ok_or_else(|| Error::no_showtime(showtime_id))?;
+        let plan = self.plan_of(showtime_id).await?;
         let tickets = self.0.store.door_tickets(showtime_id).await?.into();
-        let admission = Admission::of(plan.facts.start_time, plan.facts.end_time, self.0.rules.doors_open);
-        Ok(DoorList { plan, admission, tickets, as_of })
+        Ok(DoorList { admission: self.admission(&plan), plan, tickets, as_of })
     }
 
     /// Watches the list of a door.
@@ -68,9 +66,9 @@ impl App {
     pub async fn watch_door(&self, _origin: &Origin, showtime_id: ShowtimeId) -> Result<DoorWatch, Error> {
         let permit = Arc::clone(&self.0.doors.watchers).try_acquire_owned();
         let permit = permit.map_err(|_| Error::TooManyWatchers)?;
-        let first = self.read_door_list(showtime_id).await?;
-        let lists = self.0.doors.subscribe(&first);
-        Ok(DoorWatch { lists, sent: None, first, app: self.clone(), _permit: permit })
+        let list = self.read_door_list(showtime_id).await?;
+        let lists = self.0.doors.subscribe(&list);
+        Ok(DoorWatch { lists, list, has_begun: false, app: self.clone(), _permit: permit })
     }
 
     /// Reads the lists that are watched, until the shutdown.
@@ -94,30 +92,27 @@ impl App {
 impl DoorWatch {
     /// The next message, or a heartbeat after this time without one. `None`: the showtime is over.
     pub async fn next(&mut self, heartbeat: Duration) -> Option<DoorMessage> {
-        let Some(sent) = self.sent.clone() else {
-            self.sent = Some(self.first.clone());
-            return Some(DoorMessage::List(self.first.clone()));
-        };
-        let is_over = |list: &DoorList, now| now >= list.admission.until;
-        if is_over(&sent, self.app.0.clock.now()) {
+        if !self.has_begun {
+            self.has_begun = true;
+            return Some(DoorMessage::List(self.list.clone()));
+        }
+        if self.app.0.clock.now() >= self.list.admission.until {
             return None;
         }
-        let deadline = tokio::time::Instant::now() + heartbeat;
+        let heartbeat = Instant::now() + heartbeat;
         loop {
             let list = self.lists.borrow_and_update().clone();
-            // What was read before the first list has nothing new.
-            if list.as_of > sent.as_of && !Arc::ptr_eq(&list.tickets, &sent.tickets) {
-                self.sent = Some(list.clone());
-                let changes = changes(&sent, &list);
+            // A list that was read before that of the door has nothing new.
+            if list.as_of > self.list.as_of && !Arc::ptr_eq(&list.tickets, &self.list.tickets) {
+                let changes = changes(&self.list, &list);
+                self.list = list;
                 if !changes.tickets.is_empty() || !changes.removed.is_empty() {
                     return Some(DoorMessage::Changes(changes));
                 }
             }
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            match timeout(left, self.lists.changed()).await {
-                Ok(Ok(())) => {}
-                // Nothing has changed until the heartbeat. A sender is kept for as long as there is a receiver.
-                Ok(Err(_)) | Err(_) => return Some(DoorMessage::Heartbeat(self.lists.borrow().as_of.max(sent.as_of))),
+            // A sender is kept for as long as there is a receiver, so nothing ends this wait but a change and the heartbeat.
+            if !matches!(timeout_at(heartbeat, self.lists.changed()).await, Ok(Ok(()))) {
+                return Some(DoorMessage::Heartbeat(self.lists.borrow().as_of.max(self.list.as_of)));
             }
         }
     }

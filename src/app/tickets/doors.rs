@@ -8,8 +8,7 @@ use crate::{
     domain::{
         ids::ShowtimeId,
         number::TicketNumber,
-        seating::ShowtimePlan,
-        ticket::{Admission, Ticket, TicketCode, TicketState, TicketUse, WhyNot},
+        ticket::{Ticket, TicketCode, TicketState, TicketUse, WhyNot},
         violations::Violations,
     },
     store::{
@@ -100,16 +99,13 @@ impl App {
         loop {
             let found = self.find_shown(shown).await?;
             let Validated { ticket, why } = self.judge(found, door, by.time).await?;
-            let Some(view) = ticket else {
-                return Err(Error::Ticket(TicketRefusal { why, number: None, used: None }));
-            };
+            let Some(view) = ticket else { return Err(refusal(None, why)) };
             // A device that repeats its use gets the same answer, unless the ticket was voided since then.
             if why == [WhyNot::Used] && view.ticket.used.as_ref().is_some_and(|used| is_same(used, &by)) {
                 return Ok(view);
             }
             if !why.is_empty() {
-                let Ticket { number, used, .. } = view.ticket;
-                return Err(Error::Ticket(TicketRefusal { why, number: Some(number), used }));
+                return Err(refusal(Some(&view.ticket), why));
             }
             let used = self.0.store.tickets_used(&by.device, &by.nonce).await?;
             if used.iter().any(|other| other.ticket_id != view.ticket.ticket_id) {
@@ -146,44 +142,34 @@ impl App {
         Ok(used.map(|ticket| TicketView { ticket, plan }))
     }
 
-    fn admission(&self, plan: &ShowtimePlan) -> Admission {
-        Admission::of(plan.facts.start_time, plan.facts.end_time, self.0.rules.doors_open)
-    }
-
-    /// The ticket that is shown, and whether its key is accepted. A code must be the one that is stored, to the last bit.
-    pub(super) async fn find_shown(&self, shown: &Shown) -> Result<Option<(bool, Ticket)>, Error> {
+    /// The ticket that is shown. A code must be the one that is stored, to the last bit.
+    pub(super) async fn find_shown(&self, shown: &Shown) -> Result<Option<Ticket>, Error> {
         match shown {
-            Shown::Number(number) => {
-                let found = self.0.store.ticket_by_number(number).await?;
-                Ok(found.map(|ticket| (self.0.keys.accepts(ticket.code.key_id()), ticket)))
-            }
+            Shown::Number(number) => Ok(self.0.store.ticket_by_number(number).await?),
             Shown::Code(text) => {
                 let code = TicketCode::parse(text).map_err(|flaw| Error::no_code(&flaw))?;
-                let found = self.0.store.ticket_by_code(&code).await?;
-                Ok(found.map(|ticket| (self.0.keys.accepts(ticket.code.key_id()), ticket)))
+                Ok(self.0.store.ticket_by_code(&code).await?)
             }
         }
     }
 
-    async fn judge(
-        &self,
-        found: Option<(bool, Ticket)>,
-        door: ShowtimeId,
-        now: DateTime<Utc>,
-    ) -> Result<Validated, Error> {
-        let plan = self.0.store.plan(door).await?.ok_or_else(|| Error::no_showtime(door))?;
-        let Some((is_accepted, ticket)) = found else {
+    async fn judge(&self, found: Option<Ticket>, door: ShowtimeId, now: DateTime<Utc>) -> Result<Validated, Error> {
+        let plan = self.plan_of(door).await?;
+        let Some(ticket) = found else {
             return Ok(Validated { ticket: None, why: vec![WhyNot::NotGenuine] });
         };
-        let mut why = ticket.why_not(door, self.admission(&plan), now);
-        if !is_accepted {
-            why.insert(0, WhyNot::NotGenuine);
-        }
+        let why = self.why_not(&ticket, &plan, now);
         Ok(Validated { ticket: Some(self.view_ticket(ticket).await?), why })
     }
 }
 
 /// Whether a use repeats another one.
-fn is_same(used: &TicketUse, by: &TicketUse) -> bool {
+pub(super) fn is_same(used: &TicketUse, by: &TicketUse) -> bool {
     used.nonce == by.nonce && (used.device == by.device || planted::has(Bug::NonceOfAnyDevice))
+}
+
+/// The error for a ticket that does not admit its holder. `None`: there is no ticket.
+pub(super) fn refusal(ticket: Option<&Ticket>, why: Vec<WhyNot>) -> Error {
+    let number = ticket.map(|ticket| ticket.number.clone());
+    Error::Ticket(TicketRefusal { why, number, used: ticket.and_then(|ticket| ticket.used.clone()) })
 }

@@ -55,14 +55,14 @@ impl Keys {
         Arc::clone(&self.known.read().unwrap_or_else(PoisonError::into_inner).all)
     }
 
-    /// Whether a key that is accepted has signed a code.
+    /// Whether one of the keys has signed a code, perhaps before it was retired.
     pub(in crate::app) fn has_signed(&self, code: &TicketCode) -> bool {
         let all = self.all();
-        let key = all.iter().find(|key| key.key_id == code.key_id() && key.retire_time.is_none());
+        let key = all.iter().find(|key| key.key_id == code.key_id());
         key.is_some_and(|key| has_signed(&key.public_key, code))
     }
 
-    /// Whether tickets of this key are accepted.
+    /// Whether codes of this key are accepted.
     pub(in crate::app) fn accepts(&self, key_id: u16) -> bool {
         self.all().iter().any(|key| key.key_id == key_id && key.retire_time.is_none())
     }

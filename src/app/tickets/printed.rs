@@ -1,6 +1,6 @@
 //! The page on which tickets are printed.
 
-use super::TicketView;
+use super::{TicketView, symbol};
 use crate::{
     app::{App, Error, NamedPurchase, Origin},
     domain::{
@@ -8,7 +8,6 @@ use crate::{
         reservation::CustomerId,
         ticket::{PrintedTicket, PrintedTickets, TicketState},
     },
-    tickets::Symbol,
 };
 
 /// Which tickets are printed.
@@ -36,21 +35,16 @@ impl App {
             ToPrint::Ticket(id) => vec![self.ticket(origin, *id, customer_id.as_ref()).await?],
             ToPrint::Purchase(named) => {
                 let facts = self.find_named(named, customer_id).await?.purchase.facts;
-                let code = drawn(&self.purchase_code(facts.purchase_id).to_text())?;
+                let code = symbol(&self.purchase_code(facts.purchase_id).to_text())?.svg();
                 page.purchase = Some((facts.number, code));
-                let mut tickets = self.0.store.live_tickets(facts.purchase_id).await?;
-                tickets.sort_unstable_by_key(|ticket| ticket.seat);
-                let mut views = Vec::with_capacity(tickets.len());
-                for ticket in tickets {
-                    views.push(self.view_ticket(ticket).await?);
-                }
-                views
+                let tickets = self.0.store.live_tickets(facts.purchase_id).await?;
+                self.view_tickets(tickets).await?
             }
         };
         for TicketView { ticket, plan } in &found {
             match ticket.state {
                 TicketState::Issued => {
-                    page.tickets.push(PrintedTicket::of(ticket, plan, drawn(&ticket.code.to_text())?));
+                    page.tickets.push(PrintedTicket::of(ticket, plan, symbol(&ticket.code.to_text())?.svg()));
                 }
                 TicketState::Used => page.used += 1,
                 TicketState::Unpaid | TicketState::Blocked => page.blocked += 1,
@@ -61,10 +55,4 @@ impl App {
         }
         Ok(page.html())
     }
-}
-
-/// A code as SVG.
-fn drawn(code: &str) -> Result<String, Error> {
-    let symbol = Symbol::of(code).map_err(|error| Error::Lost(format!("a code cannot be drawn: {error}")))?;
-    Ok(symbol.svg())
 }

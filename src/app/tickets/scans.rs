@@ -8,15 +8,14 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Shown, TicketView};
+use super::{Shown, TicketView, doors::is_same};
 use crate::{
     app::{App, Error, Origin},
     domain::{
-        ids::{PurchaseId, TicketId},
+        ids::TicketId,
         number::TicketNumber,
-        ticket::{Admission, RecordedScan, Scan, ScanText, Ticket, TicketCode, TicketUse, WhyNot},
+        ticket::{RecordedScan, Scan, ScanText, Ticket, TicketCode, TicketUse, WhyNot},
     },
-    store::TicketFilter,
 };
 
 /// What was found when a scan was recorded.
@@ -39,6 +38,15 @@ pub struct DoubleAdmission {
     pub ticket: TicketView,
     /// Who was admitted with it, in the order of time.
     pub uses: Vec<TicketUse>,
+}
+
+/// The tickets of a scan.
+#[derive(Default)]
+struct Scanned {
+    /// Whether what was shown is accepted. The key of a purchase's code may be retired.
+    is_accepted: bool,
+    /// None: the text is the code or the number of nothing.
+    tickets: Vec<Ticket>,
 }
 
 /// What became of scans.
@@ -78,12 +86,14 @@ impl App {
     }
 
     async fn record_scan(&self, device: &str, scan: &Scan, id: Uuid) -> Result<Vec<RecordedScan>, Error> {
-        let (mut nonce, mut attempt) = (scan.nonce.clone(), 0);
+        let by = TicketUse { time: scan.time, device: device.to_owned(), nonce: scan.nonce.clone() };
+        let (mut used_by, mut attempt) = (by.clone(), 0);
         loop {
-            let by = TicketUse { time: scan.time, device: device.to_owned(), nonce: nonce.clone() };
+            let Scanned { is_accepted, tickets } = self.scanned(scan, &by).await?;
             let mut parts = Vec::new();
-            for (part, found) in (0..).zip(self.scanned(scan, &by.device).await?) {
-                parts.push(self.part(scan, (id, part), found, &by).await?);
+            for (part, ticket) in (0..).zip(tickets) {
+                let use_now = ticket.used.is_none().then(|| used_by.clone());
+                parts.push((self.part(scan, (id, part), (is_accepted, ticket), &by).await?, use_now));
             }
             if parts.is_empty() {
                 let without_ticket = recorded(scan, (id, 0), &by, self.0.clock.now());
@@ -107,74 +117,60 @@ impl App {
                     }
                     // The device has used its nonce for another ticket. The scan is recorded all the same.
                     attempt += 1;
-                    nonce = format!("{id}/{attempt}");
+                    used_by.nonce = format!("{id}/{attempt}");
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// The tickets that were scanned, each with whether its key is accepted. None: the text is the code or number of nothing. The code of a
-    /// purchase stands for its tickets that the device has used under this nonce, if their answer was lost; else for those that are not
-    /// used, or if all are, for all of them.
-    async fn scanned(&self, scan: &Scan, device: &str) -> Result<Vec<(bool, Ticket)>, Error> {
+    /// The tickets that were scanned. The code of a purchase stands for its tickets that the device has used under this nonce, if their answer
+    /// was lost; else for those that are not used, or if all are, for all of them.
+    async fn scanned(&self, scan: &Scan, by: &TicketUse) -> Result<Scanned, Error> {
         let shown = match &scan.shown {
             ScanText::Code(text) => TicketCode::parse(text).is_ok().then(|| Shown::Code(text.clone())),
             ScanText::Number(text) => TicketNumber::parse(text).ok().map(Shown::Number),
         };
-        let Some(shown) = shown else { return Ok(Vec::new()) };
+        let Some(shown) = shown else { return Ok(Scanned::default()) };
         let Some(code) = shown.purchase_code() else {
-            return Ok(self.find_shown(&shown).await?.into_iter().collect());
+            return Ok(Scanned { is_accepted: true, tickets: self.find_shown(&shown).await?.into_iter().collect() });
         };
-        let Some(id) = code.purchase().map(PurchaseId).filter(|id| self.is_genuine(&code, *id)) else {
-            return Ok(Vec::new());
-        };
-        let mut live = self.0.store.live_tickets(id).await?;
-        if live.is_empty() {
-            let newest = TicketFilter { purchase_id: Some(id), ..TicketFilter::default() };
-            live = self.0.store.tickets(&newest, None, 1).await?;
+        let Some(id) = self.purchase_with_code(&code) else { return Ok(Scanned::default()) };
+        let mut tickets = self.tickets_for_seats(id).await?;
+        let is_own = |ticket: &Ticket| ticket.used.as_ref().is_some_and(|used| is_same(used, by));
+        if tickets.iter().any(is_own) {
+            tickets.retain(is_own);
+        } else if tickets.iter().any(|ticket| ticket.used.is_none()) {
+            tickets.retain(|ticket| ticket.used.is_none());
         }
-        let is_own = |used: &TicketUse| (used.device.as_str(), &used.nonce) == (device, &scan.nonce);
-        if live.iter().any(|ticket| ticket.used.as_ref().is_some_and(is_own)) {
-            live.retain(|ticket| ticket.used.as_ref().is_some_and(is_own));
-        } else if live.iter().any(|ticket| ticket.used.is_none()) {
-            live.retain(|ticket| ticket.used.is_none());
-        }
-        live.sort_unstable_by_key(|ticket| ticket.seat);
-        Ok(live.into_iter().map(|ticket| (self.0.keys.accepts(ticket.code.key_id()), ticket)).collect())
+        Ok(Scanned { is_accepted: self.0.keys.accepts(code.key_id()), tickets })
     }
 
-    /// What is recorded of a scan with one of its tickets, and the use of the ticket if it has none.
+    /// What is recorded of a scan with one of its tickets.
     async fn part(
         &self,
         scan: &Scan,
         id: (Uuid, i16),
         (is_accepted, ticket): (bool, Ticket),
         by: &TicketUse,
-    ) -> Result<(RecordedScan, Option<TicketUse>), Error> {
-        let plan = self.0.store.plan(ticket.showtime_id).await?;
-        let plan = plan.ok_or_else(|| Error::no_showtime(ticket.showtime_id))?;
-        let admission = Admission::of(plan.facts.start_time, plan.facts.end_time, self.0.rules.doors_open);
+    ) -> Result<RecordedScan, Error> {
         // A use whose answer was lost is uploaded as a scan.
-        let is_own = |used: &TicketUse| (&used.device, &used.nonce) == (&by.device, &scan.nonce);
-        let is_double = ticket.used.as_ref().is_some_and(|used| !is_own(used));
-        let mut why = ticket.why_not(ticket.showtime_id, admission, scan.time);
+        let is_double = ticket.used.as_ref().is_some_and(|used| !is_same(used, by));
+        let mut why = self.why_not(&ticket, &*self.plan_of(ticket.showtime_id).await?, scan.time);
         why.retain(|why| *why != WhyNot::Used || is_double);
-        if !is_accepted {
+        if !is_accepted && !why.contains(&WhyNot::NotGenuine) {
             why.insert(0, WhyNot::NotGenuine);
         }
         let as_scanned = recorded(scan, id, by, self.0.clock.now());
-        let recorded = RecordedScan { ticket_id: Some(ticket.ticket_id), why, is_double, ..as_scanned };
-        Ok((recorded, ticket.used.is_none().then(|| by.clone())))
+        Ok(RecordedScan { ticket_id: Some(ticket.ticket_id), why, is_double, ..as_scanned })
     }
 
     /// The result of scans that are recorded.
     async fn result_of(&self, scans: Vec<RecordedScan>) -> Result<Upload, Error> {
         let ids: HashSet<_> = scans.iter().filter_map(|scan| scan.ticket_id).collect();
-        let mut tickets = HashMap::new();
-        for ticket in self.0.store.tickets_by_ids(&ids.into_iter().collect::<Vec<_>>()).await? {
-            tickets.insert(ticket.ticket_id, self.view_ticket(ticket).await?);
-        }
+        let found = self.0.store.tickets_by_ids(&ids.into_iter().collect::<Vec<_>>()).await?;
+        let views = self.view_tickets(found).await?.into_iter();
+        let tickets: HashMap<_, _> = views.map(|view| (view.ticket.ticket_id, view)).collect();
         let mut flagged: Vec<TicketId> = Vec::new();
         for id in scans.iter().filter(|scan| scan.is_double).filter_map(|scan| scan.ticket_id) {
             if !flagged.contains(&id) {
@@ -220,8 +216,7 @@ fn uses<'a>(ticket: &Ticket, scans: impl Iterator<Item = &'a RecordedScan>) -> V
     let mut uses: Vec<_> = ticket.used.iter().cloned().collect();
     for (id, scan) in scans {
         let by = TicketUse { time: scan.scan_time, device: scan.device.clone(), nonce: scan.nonce.clone() };
-        let is_written_on_it =
-            |used: &TicketUse| used.device == by.device && (used.nonce == by.nonce || used.nonce.starts_with(&id));
+        let is_written_on_it = |used: &TicketUse| is_same(used, &by) || used.nonce.starts_with(&id);
         if !ticket.used.as_ref().is_some_and(is_written_on_it) {
             uses.push(by);
         }

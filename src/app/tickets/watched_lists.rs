@@ -60,10 +60,12 @@ impl Doors {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Receives this list whenever it is read again.
+    /// Receives this list, which was just read, whenever it is read again. Those who watch it already receive it now, so that all know the
+    /// same before the next one.
     pub(super) fn subscribe(&self, list: &DoorList) -> watch::Receiver<DoorList> {
         let mut watched = self.watched();
         let sender = watched.entry(list.plan.facts.showtime_id).or_insert_with(|| watch::Sender::new(list.clone()));
+        send(sender, list.clone());
         sender.subscribe()
     }
 
@@ -77,15 +79,23 @@ impl Doors {
     /// Wakes the watchers of this list if it has changed.
     pub(super) fn publish(&self, list: DoorList) {
         if let Some(sender) = self.watched().get(&list.plan.facts.showtime_id) {
-            sender.send_if_modified(|last| {
-                let is_same = last.admission == list.admission && last.tickets == list.tickets;
-                // Watchers compare equal lists without looking into them.
-                let tickets = if is_same { Arc::clone(&last.tickets) } else { list.tickets };
-                *last = DoorList { tickets, ..list };
-                !is_same
-            });
+            send(sender, list);
         }
     }
+}
+
+/// Sends a list, unless a later one was sent. It wakes nobody if nothing has changed.
+fn send(sender: &watch::Sender<DoorList>, list: DoorList) {
+    sender.send_if_modified(|last| {
+        if list.as_of < last.as_of {
+            return false;
+        }
+        let is_same = last.tickets == list.tickets;
+        // Watchers compare equal lists without looking into them.
+        let tickets = if is_same { Arc::clone(&last.tickets) } else { list.tickets };
+        *last = DoorList { tickets, ..list };
+        !is_same
+    });
 }
 
 /// What has changed from one list to another.

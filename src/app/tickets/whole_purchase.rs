@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{
     TicketView,
-    doors::{Shown, Validated, ValidatedTickets},
+    doors::{Shown, Validated, ValidatedTickets, refusal},
 };
 use crate::{
-    app::{App, Error, errors::TicketRefusal},
+    app::{App, Error},
     domain::{
         ids::{PurchaseId, ShowtimeId},
-        ticket::{Admission, Ticket, TicketCode, TicketState, TicketUse, WhyNot},
+        ticket::{Ticket, TicketCode, TicketState, TicketUse, WhyNot},
         violations::Violations,
     },
     store::{self, TicketFilter},
@@ -115,31 +115,31 @@ impl App {
         door: ShowtimeId,
         now: chrono::DateTime<chrono::Utc>,
     ) -> Result<Judged, Error> {
-        let plan = self.0.store.plan(door).await?.ok_or_else(|| Error::no_showtime(door))?;
-        let Some(purchase_id) = code.purchase().map(PurchaseId).filter(|id| self.is_genuine(code, *id)) else {
-            return Ok(None);
+        let plan = self.plan_of(door).await?;
+        let accepted = self.purchase_with_code(code).filter(|_| self.0.keys.accepts(code.key_id()));
+        let Some(purchase_id) = accepted else { return Ok(None) };
+        let found = self.tickets_for_seats(purchase_id).await?;
+        let judge = |view: TicketView| {
+            let why = self.why_not(&view.ticket, &plan, now);
+            (view, why)
         };
-        let mut found = self.0.store.live_tickets(purchase_id).await?;
-        if found.is_empty() {
-            let newest = TicketFilter { purchase_id: Some(purchase_id), ..TicketFilter::default() };
-            found = self.0.store.tickets(&newest, None, 1).await?;
-        }
-        found.sort_unstable_by_key(|ticket| ticket.seat);
-        let admission = Admission::of(plan.facts.start_time, plan.facts.end_time, self.0.rules.doors_open);
-        let mut judged = Vec::with_capacity(found.len());
-        for ticket in found {
-            let mut why = ticket.why_not(door, admission, now);
-            if !self.0.keys.accepts(ticket.code.key_id()) {
-                why.insert(0, WhyNot::NotGenuine);
-            }
-            judged.push((self.view_ticket(ticket).await?, why));
-        }
-        Ok(Some(judged))
+        Ok(Some(self.view_tickets(found).await?.into_iter().map(judge).collect()))
     }
 
-    /// Whether a code is that of this purchase. It is not stored, so its signature is checked.
-    pub(super) fn is_genuine(&self, code: &TicketCode, id: PurchaseId) -> bool {
-        self.0.keys.has_signed(code) && code.random() == self.0.purchase_key.code_bits(id)
+    /// The tickets of the purchase that stand for its seats, in the order of the seats, or the newest one if none does.
+    pub(super) async fn tickets_for_seats(&self, id: PurchaseId) -> Result<Vec<Ticket>, Error> {
+        let live = self.0.store.live_tickets(id).await?;
+        if !live.is_empty() {
+            return Ok(live);
+        }
+        let newest = TicketFilter { purchase_id: Some(id), ..TicketFilter::default() };
+        Ok(self.0.store.tickets(&newest, None, 1).await?)
+    }
+
+    /// The purchase with this code, if the code is genuine. It is not stored, so its signature is checked. Its key may be retired.
+    pub(super) fn purchase_with_code(&self, code: &TicketCode) -> Option<PurchaseId> {
+        let id = code.purchase().map(PurchaseId)?;
+        (self.0.keys.has_signed(code) && code.random() == self.0.purchase_key.code_bits(id)).then_some(id)
     }
 }
 
@@ -184,9 +184,4 @@ fn repeated(judged: &[(TicketView, Vec<WhyNot>)], used: &[Ticket], count: u32) -
 
 fn is_among(tickets: &[Ticket], view: &TicketView) -> bool {
     tickets.iter().any(|one| one.ticket_id == view.ticket.ticket_id)
-}
-
-fn refusal(ticket: Option<&Ticket>, why: Vec<WhyNot>) -> Error {
-    let number = ticket.map(|ticket| ticket.number.clone());
-    Error::Ticket(TicketRefusal { why, number, used: ticket.and_then(|ticket| ticket.used.clone()) })
 }

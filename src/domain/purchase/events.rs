@@ -3,7 +3,7 @@
 //! An event is derived from two stored states and not from what was done. So an attempt that is repeated, or a purchase that is
 //! taken over, makes no event twice, and a write that changes nothing of interest makes none.
 
-use super::{Payment, PaymentState, Position, Purchase, StepName, StepState, Work};
+use super::{Payment, PaymentState, Position, Purchase, Step, StepName, StepState, Work};
 
 /// One thing that happened to a purchase or to one of its payments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +45,10 @@ impl Purchase {
         // What was done at once, such as a sale at a till, has no steps that anybody could have followed.
         let is_at_once = before.is_none() && self.has_ended();
         let steps = if is_at_once { Vec::new() } else { self.steps() };
+        let known = before.map(Purchase::steps).unwrap_or_default();
         let completed = |name: StepName, compensation, work: &Work| {
-            let was_done = before.is_some_and(|before| before.is_done(name, compensation));
             let step = PurchaseEvent::StepCompleted { step: name, compensation };
-            (work.state == StepState::Done && !was_done).then_some(step)
+            (work.state == StepState::Done && !is_done(&known, name, compensation)).then_some(step)
         };
         events.extend(steps.iter().filter_map(|step| completed(step.name, false, &step.work)));
         // What was done last is undone first.
@@ -92,12 +92,6 @@ impl Purchase {
         }
     }
 
-    fn is_done(&self, name: StepName, compensation: bool) -> bool {
-        let step = self.steps().into_iter().find(|step| step.name == name);
-        let work = step.and_then(|step| if compensation { step.compensation } else { Some(step.work) });
-        work.is_some_and(|work| work.state == StepState::Done)
-    }
-
     /// The step that is under way at the present position, and whether it is being undone.
     #[must_use]
     pub fn present_step(&self) -> Option<(StepName, bool)> {
@@ -112,4 +106,10 @@ impl Purchase {
             Position::AwaitingToken | Position::Completed | Position::Compensated => None,
         }
     }
+}
+
+fn is_done(steps: &[Step], name: StepName, compensation: bool) -> bool {
+    let step = steps.iter().find(|step| step.name == name);
+    let work = step.and_then(|step| if compensation { step.compensation.as_ref() } else { Some(&step.work) });
+    work.is_some_and(|work| work.state == StepState::Done)
 }

@@ -66,9 +66,9 @@ pub struct Steps(pub Vec<Step>);
 const MAX_MESSAGE: usize = 200;
 
 impl Work {
-    /// Work that was done at this moment.
+    /// Work that was done by one attempt, at this moment.
     pub(super) fn done_at(time: DateTime<Utc>) -> Self {
-        Self { state: StepState::Done, start_time: Some(time), end_time: Some(time), ..Self::default() }
+        Self { state: StepState::Done, attempts: 1, start_time: Some(time), end_time: Some(time), ..Self::default() }
     }
 
     pub(super) fn attempt(&mut self, now: DateTime<Utc>) {

@@ -25,7 +25,7 @@ const SIGNATURE: usize = 64;
 /// The bytes of a code.
 const CODE_BYTES: usize = CONTENT + SIGNATURE;
 /// The characters of a code.
-const CODE_CHARACTERS: usize = 140;
+pub const CODE_CHARACTERS: usize = 140;
 
 /// What is signed starts with these bytes, so that a signature for another purpose is never one of a ticket.
 const CONTEXT: &[u8; 16] = b"boxoffice-ticket";

@@ -3,7 +3,7 @@
 use super::{
     common::finish,
     seats::seat,
-    tickets::{flaw, showtime, state, ticket, ticket_type},
+    tickets::{code_or_number, flaw, showtime, state, ticket, ticket_type},
     values::{required, time, timestamp},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     domain::{
         ids::ShowtimeId,
         seating::ShowtimePlan,
-        ticket::{Scan, ScanText, Ticket, TicketUse, check_device},
+        ticket::{CODE_CHARACTERS, Scan, ScanText, Ticket, TicketUse, check_device},
         violations::Violations,
     },
     pb::boxoffice::v1::{self as pb, watch_door_response::Event},
@@ -19,8 +19,7 @@ use crate::{
 
 /// The most scans of one upload.
 const MAX_SCANS: usize = 500;
-/// The most characters of a code, and of a number with what people write around it.
-const MAX_CODE: usize = 140;
+/// The most characters of a number with what people write around it.
 const MAX_NUMBER: usize = 64;
 
 pub(crate) fn door(showtime_id: &str) -> Result<ShowtimeId, Violations> {
@@ -45,15 +44,10 @@ pub(crate) fn upload_scans(request: pb::UploadScansRequest) -> Result<(String, V
 
 fn scan(scan: pb::Scan) -> Result<Scan, Violations> {
     let mut violations = Violations::new();
-    let shown = match (scan.code.is_empty(), scan.number.is_empty()) {
-        (false, true) => within("code", scan.code, MAX_CODE).map(ScanText::Code),
-        (true, false) => within("number", scan.number, MAX_NUMBER).map(ScanText::Number),
-        _ => {
-            let mut violations = Violations::one("code", "either code or number is required");
-            violations.add("number", "either code or number is required");
-            Err(violations)
-        }
-    };
+    let shown = code_or_number(scan.code, scan.number).and_then(|shown| match shown {
+        ScanText::Code(text) => within("code", text, CODE_CHARACTERS).map(ScanText::Code),
+        ScanText::Number(text) => within("number", text, MAX_NUMBER).map(ScanText::Number),
+    });
     let shown = violations.take("", shown);
     violations.take("nonce", check_device(&scan.nonce));
     let time = violations.take("scan_time", required(scan.scan_time).and_then(time));

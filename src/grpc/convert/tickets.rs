@@ -16,7 +16,7 @@ use crate::{
         number::TicketNumber,
         reservation::CustomerId,
         seating::ShowtimePlan,
-        ticket::{Ticket, TicketState, WhyNot, check_device},
+        ticket::{ScanText, Ticket, TicketState, WhyNot, check_device},
         violations::Violations,
     },
     pb::boxoffice::v1 as pb,
@@ -94,7 +94,7 @@ type AtDoor = (Shown, ShowtimeId, String);
 
 pub(crate) fn validate_ticket(request: pb::ValidateTicketRequest) -> Result<AtDoor, Violations> {
     let mut violations = Violations::new();
-    let shown = violations.take("", shown(request.code, &request.number));
+    let shown = violations.take("", shown(request.code, request.number));
     let showtime_id = violations.take("showtime_id", ShowtimeId::parse(&request.showtime_id));
     violations.take("device", check_device(&request.device));
     finish(violations, shown.zip(showtime_id).map(|(shown, showtime_id)| (shown, showtime_id, request.device)))
@@ -105,7 +105,7 @@ type Use = (AtDoor, String, u32);
 
 pub(crate) fn use_ticket(request: pb::UseTicketRequest) -> Result<Use, Violations> {
     let mut violations = Violations::new();
-    let shown = violations.take("", shown(request.code, &request.number));
+    let shown = violations.take("", shown(request.code, request.number));
     let showtime_id = violations.take("showtime_id", ShowtimeId::parse(&request.showtime_id));
     violations.take("device", check_device(&request.device));
     violations.take("nonce", check_device(&request.nonce));
@@ -116,14 +116,22 @@ pub(crate) fn use_ticket(request: pb::UseTicketRequest) -> Result<Use, Violation
     finish(violations, all.map(|((shown, showtime_id), count)| ((shown, showtime_id, device), nonce, count)))
 }
 
-fn shown(code: String, number: &str) -> Result<Shown, Violations> {
-    match (code.is_empty(), number.is_empty()) {
-        (false, true) => Ok(Shown::Code(code)),
-        (true, false) => {
+fn shown(code: String, number: String) -> Result<Shown, Violations> {
+    match code_or_number(code, number)? {
+        ScanText::Code(code) => Ok(Shown::Code(code)),
+        ScanText::Number(number) => {
             let mut violations = Violations::new();
-            let number = violations.take("number", TicketNumber::parse(number));
+            let number = violations.take("number", TicketNumber::parse(&number));
             finish(violations, number.map(Shown::Number))
         }
+    }
+}
+
+/// Reads which of the two fields is set.
+pub(super) fn code_or_number(code: String, number: String) -> Result<ScanText, Violations> {
+    match (code.is_empty(), number.is_empty()) {
+        (false, true) => Ok(ScanText::Code(code)),
+        (true, false) => Ok(ScanText::Number(number)),
         _ => {
             let mut violations = Violations::one("code", "either code or number is required");
             violations.add("number", "either code or number is required");
