@@ -6,7 +6,7 @@ use boxoffice::pb::boxoffice::v1::{
     BlockSeatsRequest, ListReservationsRequest, Reservation, ReservationState, reservations_client::ReservationsClient,
 };
 use sea_orm::prelude::Uuid;
-use tonic::transport::Channel;
+use tonic::{Status, transport::Channel};
 
 use super::{
     Operation,
@@ -98,16 +98,16 @@ pub(super) fn check_request_ids(records: &Records, id: Uuid, effects: &[(&str, E
 }
 
 /// Lists all reservations of a showtime, page by page.
-pub(super) async fn list(channel: Channel, showtime_id: &str) -> Vec<Reservation> {
+pub(super) async fn list(channel: Channel, showtime_id: &str) -> Result<Vec<Reservation>, Status> {
     let mut client = ReservationsClient::new(channel);
     let mut request =
         ListReservationsRequest { showtime_id: showtime_id.to_owned(), page_size: 200, ..Default::default() };
     let mut reservations = Vec::new();
     loop {
-        let page = client.list_reservations(request.clone()).await.expect("a page").into_inner();
+        let page = client.list_reservations(request.clone()).await?.into_inner();
         reservations.extend(page.reservations);
         if page.next_page_token.is_empty() {
-            return reservations;
+            return Ok(reservations);
         }
         request.page_token = page.next_page_token;
     }
