@@ -12,5 +12,7 @@ fn seats_that_are_freed_while_their_payment_may_succeed_are_found() {
     let output = Command::new(program).args(test).env(PLANTED_BUG, "release-while-paying").output().expect("it runs");
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(!output.status.success() && printed.contains("running 1 test"), "the bug is not found: {printed}");
-    assert!(printed.contains("right: the model"), "it fails for another reason: {printed}");
+    // An answer differs, or a sweep has recorded what the model has not.
+    let reasons = ["right: the model", "the database has other counts than the model"];
+    assert!(reasons.iter().any(|reason| printed.contains(reason)), "it fails for another reason: {printed}");
 }

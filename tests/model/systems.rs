@@ -232,7 +232,8 @@ impl<'a> OnStores<'a> {
         let showtime = store.showtime(self.showtime_id).await.expect("the store reads").expect("it is there");
         let state = showtime.standing.state;
         let Standing { available_count, revision, .. } = showtime.standing;
-        assert_eq!((available_count, revision), (unclaimed(progress), progress.model.revision()));
+        let counts = (unclaimed(progress), progress.model.revision());
+        assert_eq!((available_count, revision), counts, "the database has other counts than the model");
         assert_eq!(state, progress.model.state());
         let blocked = store.blocked_seats(self.showtime_id).await.expect("the store reads").expect("it is there");
         let mut blocked: Vec<_> = blocked.blocked.into_iter().flat_map(|one| one.seats).collect();
