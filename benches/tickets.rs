@@ -55,6 +55,8 @@ enum Contestant {
     Update,
     /// `UseTicket`, by code.
     Use(Store),
+    /// `GetDoorList` of a large auditorium that is sold out.
+    List(Store),
     /// Codes are drawn as SVG, on one thread and without a service.
     Draw,
 }
@@ -66,7 +68,7 @@ const USE: Key = ("use", 64);
 const DRAW: Key = ("svg code", 1);
 
 /// In the order of their turns. Contestants that are compared are neighbours.
-const CONTESTANTS: [(Key, Contestant); 10] = [
+const CONTESTANTS: [(Key, Contestant); 12] = [
     (ECHO, Contestant::Echo),
     (VALIDATE, Contestant::Validate(Store::Postgres)),
     (("one update", 1), Contestant::Update),
@@ -74,8 +76,10 @@ const CONTESTANTS: [(Key, Contestant); 10] = [
     (UPDATE, Contestant::Update),
     (USE, Contestant::Use(Store::Postgres)),
     (("use", 256), Contestant::Use(Store::Postgres)),
+    (("door list", 64), Contestant::List(Store::Postgres)),
     (("validate, sqlite", 64), Contestant::Validate(Store::Sqlite)),
     (("use, sqlite", 64), Contestant::Use(Store::Sqlite)),
+    (("door list, sqlite", 64), Contestant::List(Store::Sqlite)),
     (DRAW, Contestant::Draw),
 ];
 
@@ -98,7 +102,7 @@ async fn compare(options: &Options) {
         eprintln!("round {round} of {}", options.rounds);
         let selected = CONTESTANTS.iter().filter(|(key, _)| options.selects(key));
         for (at, (key, contestant)) in selected.enumerate() {
-            if matches!(contestant, Contestant::Validate(_) | Contestant::Use(_)) {
+            if matches!(contestant, Contestant::Validate(_) | Contestant::Use(_) | Contestant::List(_)) {
                 for program in options.order(round + at) {
                     let outcome = Box::pin(runner.turn(program, *key, *contestant)).await;
                     runner.tables[program].add(*key, outcome);
@@ -160,6 +164,7 @@ impl Runner {
             Contestant::Validate(store) => self.deployment(program, store).await.validate(in_flight, seconds),
             Contestant::Update => self.deployment(program, Store::Postgres).await.update(in_flight, seconds).await,
             Contestant::Use(store) => self.deployment(program, store).await.use_tickets(in_flight, seconds).await,
+            Contestant::List(store) => self.deployment(program, store).await.list(in_flight, seconds),
             Contestant::Draw => drawing::run(seconds).await,
         };
         assert_eq!(outcome.failed, 0, "{key:?}: {outcome:?}");

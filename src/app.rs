@@ -54,7 +54,7 @@ pub use seat_maps::Ending;
 pub use showtime_pages::ShowtimePage;
 pub use tickets::{
     CodeFormat, DoorChanges, DoorList, DoorMessage, DoorWatch, DoubleAdmission, Drawn, ScanResult, Shown, TicketPage,
-    TicketView, ToPrint, Upload, Validated, ValidatedTickets,
+    TicketView, ToPrint, Upload, UsedTickets, Validated, ValidatedTickets,
 };
 
 /// Events as the feed delivers them.
@@ -162,7 +162,7 @@ impl App {
             rules,
             pages,
             keys,
-            doors: Doors::new(),
+            doors: Doors::default(),
             purchase_key,
             purchases,
             refunds,

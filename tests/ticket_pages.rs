@@ -5,8 +5,7 @@ use std::{fs, path::Path, process::Command};
 use boxoffice::{
     clock::Clock,
     pb::boxoffice::v1::{
-        CreateShowtimeRequest, GetTicketPageRequest, Purchase, PurchaseState, PurchaseTicketsRequest, Showtime, Ticket,
-        UseTicketRequest,
+        CreateShowtimeRequest, GetTicketPageRequest, Purchase, PurchaseState, PurchaseTicketsRequest, Showtime,
     },
 };
 use chrono::{SubsecRound as _, TimeDelta};
@@ -28,7 +27,7 @@ use crate::{
         supervisor,
     },
     refunds::until_ended,
-    tickets::{client, tickets},
+    tickets::{at_door, client, tickets, use_ticket},
 };
 
 in_both_shops!(
@@ -63,14 +62,6 @@ async fn page(server: &Server, request: GetTicketPageRequest) -> Result<String, 
 fn of_purchase(purchase: &Purchase) -> GetTicketPageRequest {
     let (number, secret) = (purchase.number.clone(), purchase.secret.clone());
     GetTicketPageRequest { number, secret, ..GetTicketPageRequest::default() }
-}
-
-async fn use_ticket(server: &Server, ticket: &Ticket) {
-    let showtime_id = ticket.showtime.as_ref().expect("a showtime").showtime_id.clone();
-    let (device, nonce) = ("door 1".to_owned(), ticket.number.clone());
-    let request =
-        UseTicketRequest { code: ticket.code.clone(), showtime_id, device, nonce, ..UseTicketRequest::default() };
-    client(server).use_ticket(request).await.expect("it is issued");
 }
 
 async fn a_page_has_what_a_guest_needs_and_nothing_else(shop: Shop) {
@@ -141,13 +132,13 @@ async fn a_page_says_how_many_tickets_it_leaves_out(shop: Shop) {
     let has = |html: &str, numbers: [bool; 3]| {
         assert_eq!([0, 1, 2].map(|at| html.contains(&made[at].number)), numbers, "{html}");
     };
-    use_ticket(server, &made[0]).await;
+    use_ticket(server, at_door(&made[0], &showtime, "1")).await.expect("it is issued");
     release(server, bought.reservation.as_ref().expect("a reservation"), "A2").await.expect("it is sold");
     until_ended(server, &bought, 1).await;
     let html = page(server, of_purchase(&bought)).await.expect("the secret is right");
     has(&html, [false, false, true]);
     assert!(html.contains("<p>1 ticket was used before.</p>") && !html.contains("PUR-"), "{html}");
-    use_ticket(server, &made[2]).await;
+    use_ticket(server, at_door(&made[2], &showtime, "2")).await.expect("it is issued");
     let html = page(server, of_purchase(&bought)).await.expect("the secret is right");
     has(&html, [false; 3]);
     assert!(

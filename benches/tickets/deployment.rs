@@ -8,7 +8,7 @@ use std::time::Duration;
 use boxoffice::{
     clock::Clock,
     pb::boxoffice::v1::{
-        CreateAuditoriumRequest, Layout, Row, ValidateTicketRequest, ValidateTicketResponse,
+        CreateAuditoriumRequest, GetDoorListRequest, Layout, Row, ValidateTicketRequest, ValidateTicketResponse,
         auditoriums_client::AuditoriumsClient, showtimes_client::ShowtimesClient, tickets_client::TicketsClient,
     },
 };
@@ -35,11 +35,16 @@ const SEATS_PER_ROW: usize = 100;
 const AT_ONCE: usize = 32;
 /// Tickets of which `ValidateTicket` is asked.
 const VALIDATED: usize = 4_096;
+/// Tickets in the list of a door: one for each seat of a large auditorium.
+const LISTED: usize = 616;
+/// The showtimes over which tickets are spread, each with one for each seat.
+const SPREAD: &str = "n / 2000 % 128";
 /// Tickets for each second of a turn of uses, more than are used on any machine so far.
 const USES_PER_SECOND: usize = 40_000;
 /// The same for a single caller.
 const SINGLE_USES_PER_SECOND: usize = 10_000;
 const VALIDATE: &str = "/boxoffice.v1.Tickets/ValidateTicket";
+const LIST: &str = "/boxoffice.v1.Tickets/GetDoorList";
 
 /// A database, a service, and how many tickets were written.
 pub(crate) struct Deployment {
@@ -51,6 +56,7 @@ pub(crate) struct Deployment {
     storage: Storage,
     tickets: usize,
     validated: Vec<Vec<u8>>,
+    listed: GetDoorListRequest,
 }
 
 impl Deployment {
@@ -58,8 +64,12 @@ impl Deployment {
         let storage = Storage::new(store).await;
         let service = Service::start(program, storage.setup()).await;
         schedule(&service).await;
-        let mut deployment = Self { program: number, store, service, storage, tickets: 0, validated: Vec::new() };
-        let first = deployment.write_tickets(VALIDATED).await;
+        // Its id is the last one, so that it has no other tickets.
+        let listed = GetDoorListRequest { showtime_id: showtime(&service, SHOWTIMES).await };
+        let mut deployment =
+            Self { program: number, store, service, storage, tickets: 0, validated: Vec::new(), listed };
+        deployment.write_tickets(LISTED, &SHOWTIMES.to_string()).await;
+        let first = deployment.write_tickets(VALIDATED, SPREAD).await;
         let connection = deployment.storage.connect().await;
         for ticket in usable(&connection, first, VALIDATED).await {
             let request = ValidateTicketRequest {
@@ -83,6 +93,14 @@ impl Deployment {
             let ValidateTicketResponse { valid, why, .. } = answer.expect("an answer").into_inner();
             assert!(valid, "a ticket is not valid: {why:?}");
         }
+        let answer = TicketsClient::new(self.service.channel.clone()).get_door_list(self.listed.clone()).await;
+        let list = answer.expect("an answer").into_inner().list.expect("the list");
+        assert_eq!(list.tickets.len(), LISTED, "the tickets of a door");
+    }
+
+    pub(crate) fn list(&self, in_flight: usize, seconds: f64) -> Outcome {
+        let (address, path) = (self.service.address.clone(), LIST.to_owned());
+        load::Plan { address, path, messages: vec![self.listed.encode_to_vec()], in_flight, seconds }.run()
     }
 
     pub(crate) fn validate(&self, in_flight: usize, seconds: f64) -> Outcome {
@@ -107,7 +125,7 @@ impl Deployment {
         let rate = if in_flight == 1 { SINGLE_USES_PER_SECOND } else { USES_PER_SECOND };
         let milliseconds = Duration::from_secs_f64(seconds * (1.0 + load::WARM_UP)).as_millis() as usize;
         let count = rate * milliseconds / 1_000;
-        let first = self.write_tickets(count).await;
+        let first = self.write_tickets(count, SPREAD).await;
         if self.store == Store::Postgres {
             // Autovacuum would have run by the time that there are so many tickets.
             self.storage.sql("VACUUM (ANALYZE) tickets").await.expect("statistics of the tickets");
@@ -116,14 +134,16 @@ impl Deployment {
         (first, count)
     }
 
-    async fn write_tickets(&mut self, count: usize) -> usize {
+    /// Writes tickets. `nth` is SQL for the showtime of the ticket with the number `n`.
+    async fn write_tickets(&mut self, count: usize, nth: &str) -> usize {
         let first = self.tickets;
         self.tickets += count;
         let insert = match self.store {
             Store::Postgres => POSTGRES,
             Store::Sqlite => SQLITE,
         };
-        let insert = insert.replace("$first", &first.to_string()).replace("$last", &(self.tickets - 1).to_string());
+        let insert = insert.replace("$nth", nth).replace("$first", &first.to_string());
+        let insert = insert.replace("$last", &(self.tickets - 1).to_string());
         self.storage.sql(&insert).await.expect("the tickets are written");
         first
     }
@@ -139,7 +159,7 @@ const POSTGRES: &str = r"
             || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())
             || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()),
         now(), 'issued'
-    FROM (SELECT n, n / 2000 % 128 AS nth, n % 2000 AS seat,
+    FROM (SELECT n, $nth AS nth, n % 2000 AS seat,
             format('01900000-0000-7000-9000-%s', lpad(to_hex(n / 2), 12, '0'))::uuid AS bought
         FROM generate_series($first, $last) AS n) AS numbered
     JOIN (SELECT showtime_id, row_number() OVER (ORDER BY showtime_id) - 1 AS nth FROM showtimes) AS open USING (nth)
@@ -154,21 +174,22 @@ const SQLITE: &str = "
         showtime_id, printf('customer-%012x', n / 2 * 7919), n % 2000, char(65 + n % 2000 / 100), n % 100 + 1, 0, 'EUR', 950,
         CAST(x'010001' || randomblob(8) || showtime_id || unhex(printf('%04X', n % 2000)) || randomblob(64) AS BLOB),
         strftime('%Y-%m-%dT%H:%M:%S+00:00', 'now'), 'issued'
-    FROM numbers JOIN open ON open.nth = n / 2000 % 128";
+    FROM numbers JOIN open ON open.nth = $nth";
 
 /// Schedules showtimes whose doors are open for longer than the bench takes.
 async fn schedule(service: &Service) {
-    let start = Clock::System.now() + TimeDelta::minutes(30);
-    let showtimes = (0..SHOWTIMES).map(|number| {
-        let channel = service.channel.clone();
-        async move {
-            let created = AuditoriumsClient::new(channel.clone()).create_auditorium(auditorium(number)).await;
-            let auditorium = created.expect("an auditorium").into_inner().auditorium.expect("the auditorium");
-            let new = new_showtime(&auditorium.auditorium_id, start);
-            ShowtimesClient::new(channel).create_showtime(new).await.expect("a showtime");
-        }
-    });
-    stream::iter(showtimes).buffered(AT_ONCE).collect::<Vec<()>>().await;
+    let showtimes = (0..SHOWTIMES).map(|number| showtime(service, number));
+    stream::iter(showtimes).buffered(AT_ONCE).collect::<Vec<_>>().await;
+}
+
+/// Schedules a showtime in an auditorium of its own. Returns its id.
+async fn showtime(service: &Service, number: usize) -> String {
+    let channel = service.channel.clone();
+    let created = AuditoriumsClient::new(channel.clone()).create_auditorium(auditorium(number)).await;
+    let auditorium = created.expect("an auditorium").into_inner().auditorium.expect("the auditorium");
+    let new = new_showtime(&auditorium.auditorium_id, Clock::System.now() + TimeDelta::minutes(30));
+    let created = ShowtimesClient::new(channel).create_showtime(new).await.expect("a showtime");
+    created.into_inner().showtime.expect("the showtime").showtime_id
 }
 
 /// An auditorium without aisles.

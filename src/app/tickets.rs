@@ -20,7 +20,7 @@ use chrono::{DateTime, Utc};
 use self::keys::Keys;
 pub use self::{
     door_lists::{DoorMessage, DoorWatch},
-    doors::{Shown, Validated, ValidatedTickets},
+    doors::{Shown, UsedTickets, Validated, ValidatedTickets},
     printed::ToPrint,
     scans::{DoubleAdmission, ScanResult, Upload},
     watched_lists::{DoorChanges, DoorList},

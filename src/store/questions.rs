@@ -29,7 +29,7 @@ pub(super) struct Workers {
     /// Their number. Each has one statement under way.
     pub(super) count: usize,
     /// How often a worker yields before it takes what is queued, if callers are active: if its last statement had more than one question.
-    /// So tasks that are ready can ask first. It pays where a statement has a price of its own, as a commit has.
+    /// So tasks that are ready can ask first, and share the price that a statement has of its own.
     pub(super) yields: usize,
 }
 
@@ -74,8 +74,11 @@ impl<Q: Send + 'static, A: Send + 'static> Questions<Q, A> {
 
 /// The error of a question that only reads.
 impl From<Unanswered> for Arc<Error> {
-    fn from(_: Unanswered) -> Self {
-        Self::new(Error::overloaded("too many reads are waiting"))
+    fn from(why: Unanswered) -> Self {
+        Self::new(match why {
+            Unanswered::Full => Error::overloaded("too many reads are waiting"),
+            Unanswered::Lost => Error::Panicked("a reader panicked".to_owned()),
+        })
     }
 }
 

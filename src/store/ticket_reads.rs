@@ -24,7 +24,7 @@ type Found = Result<Option<Ticket>, Arc<Error>>;
 pub(super) type TicketReader = Questions<TicketCode, Found>;
 
 /// Statements under way at once. More of them only take turns on the database's cores.
-const READERS: Workers = Workers { count: 2, yields: 0 };
+const READERS: Workers = Workers { count: 2, yields: 2 };
 
 /// The columns of a code: where it says that its ticket is, and the code itself.
 const SHOWTIME: &str = "of_showtime";

@@ -108,7 +108,11 @@ pub(super) fn use_all(backend: DbBackend, uses: &[(TicketCode, TicketUse)]) -> U
     let [device, nonce] = [|by: &TicketUse| by.device.clone(), |by: &TicketUse| by.nonce.clone()]
         .map(|text| Values::Texts(uses.iter().map(|(_, by)| text(by)).collect()));
     let columns = [showtime, seat, code, ("at_time", time), ("by_device", device), ("by_nonce", nonce)];
-    let id = || Expr::col((ticket::Entity, ticket::Column::TicketId));
+    // Postgres finds the row that it has locked by its place.
+    let id = || match backend {
+        DbBackend::Postgres => Expr::col((ticket::Entity, "ctid")),
+        _ => Expr::col((ticket::Entity, ticket::Column::TicketId)),
+    };
     let mut free = Query::select();
     free.expr_as(id(), "of_ticket")
         .columns([("wanted", "at_time"), ("wanted", "by_device"), ("wanted", "by_nonce")])

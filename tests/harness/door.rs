@@ -14,7 +14,7 @@ use tonic::{Status, transport::Channel};
 
 use super::Server;
 
-fn client(server: &Server) -> TicketsClient<Channel> {
+pub(crate) fn client(server: &Server) -> TicketsClient<Channel> {
     TicketsClient::new(server.channel())
 }
 

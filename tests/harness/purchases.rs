@@ -9,15 +9,16 @@ use boxoffice::pb::boxoffice::{
     v1::{
         CancelPurchaseRequest, ContinuePurchaseRequest, GetPurchaseRequest, GetReceiptRequest, PaymentChoice,
         PaymentMethod, Purchase, PurchaseState, PurchaseStep, PurchaseStepName, PurchaseStepState,
-        PurchaseTicketsRequest, Receipt, Reservation, Showtime, payments_client::PaymentsClient,
+        PurchaseTicketsRequest, Receipt, Reservation, Showtime, WatchPurchaseRequest, payments_client::PaymentsClient,
         purchases_client::PurchasesClient,
     },
 };
 use sea_orm::{ConnectionTrait as _, DatabaseConnection, Statement};
+use tokio::time::timeout;
 use tonic::{Status, transport::Channel};
 
 pub(crate) use super::gateway::Gateway;
-use super::{Server, eventually, gateway::channel, request_id, seats::seats};
+use super::{DEADLINE, Server, gateway::channel, request_id, seats::seats};
 
 /// Does what a customer would do at the gateway with this address, if it can be reached.
 pub(crate) async fn act(gateway: &str, payment_key: &str, approve: bool) {
@@ -100,18 +101,32 @@ pub(crate) async fn give_up_by(mut client: PurchasesClient<Channel>, purchase: &
 /// Waits until nothing more happens to the purchase by itself.
 pub(crate) async fn until_ended(server: &Server, begun: &Purchase) -> Purchase {
     let states = [PurchaseState::Completed, PurchaseState::Compensated, PurchaseState::Stuck];
-    eventually("the purchase ends", async || {
-        Some(purchase(server, begun).await).filter(|found| states.contains(&found.state()))
-    })
-    .await
+    watched_until(server, begun, &states).await
 }
 
 /// Waits until the purchase has this state.
 pub(crate) async fn until_state(server: &Server, bought: &Purchase, state: PurchaseState) -> Purchase {
-    eventually(&format!("the purchase is {state:?}"), async || {
-        Some(purchase(server, bought).await).filter(|found| found.state() == state)
-    })
-    .await
+    watched_until(server, bought, &[state]).await
+}
+
+/// Watches the purchase until it has one of these states.
+async fn watched_until(server: &Server, of: &Purchase, states: &[PurchaseState]) -> Purchase {
+    let (purchase_id, customer_id) = (of.purchase_id.clone(), String::new());
+    let watch = async {
+        let watch = client(server).watch_purchase(WatchPurchaseRequest { purchase_id, customer_id }).await;
+        let mut watch = watch.expect("the purchase exists").into_inner();
+        loop {
+            let message = watch.message().await.expect("the watch goes on").expect("the purchase has not ended");
+            let found = message.purchase.expect("a message has the purchase");
+            if states.contains(&found.state()) {
+                return found;
+            }
+        }
+    };
+    let found = timeout(DEADLINE, watch).await.unwrap_or_else(|_| panic!("none of {states:?} within {DEADLINE:?}"));
+    // A watcher receives neither of these.
+    let Purchase { secret, code, .. } = purchase(server, of).await;
+    Purchase { secret, code, ..found }
 }
 
 pub(crate) async fn receipt(server: &Server, purchase: &Purchase) -> Result<Receipt, Status> {

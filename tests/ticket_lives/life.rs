@@ -15,12 +15,11 @@ use crate::{
         door::{one, scan, upload},
         eventually,
         load::Random,
-        seats::name,
         staff::{exchange, release},
         timestamp,
     },
     refunds::{of_these, refund, until_ended},
-    tickets::{reservation, tickets, use_ticket},
+    tickets::{reservation, seat, tickets, use_ticket},
 };
 
 /// A ticket, as the model knows it.
@@ -77,10 +76,6 @@ pub(super) async fn answered<T>(mut call: impl AsyncFnMut() -> Result<T, Status>
         answer => Some(answer),
     })
     .await
-}
-
-fn seat_of(ticket: &Ticket) -> String {
-    name(ticket.seat.as_ref().expect("a ticket has its seat"))
 }
 
 impl<'a> Life<'a> {
@@ -272,10 +267,10 @@ impl<'a> Life<'a> {
         let found = tickets(self.server(), &id).await;
         let is_new = |ticket: &&Ticket| !self.tickets.iter().any(|known| known.number == ticket.number);
         let new: Vec<_> = found.iter().filter(is_new).cloned().collect();
-        assert_eq!(new.iter().map(seat_of).collect::<Vec<_>>(), names, "{found:#?}");
+        assert_eq!(new.iter().map(seat).collect::<Vec<_>>(), names, "{found:#?}");
         for ticket in new {
             assert_eq!(ticket.state(), TicketState::Issued);
-            let seat = seat_of(&ticket);
+            let seat = seat(&ticket);
             let (state, used) = (TicketState::Issued, None);
             self.tickets.push(Known { number: ticket.number, code: ticket.code, seat, state, used });
         }

@@ -40,8 +40,17 @@ pub struct Validated {
 pub struct ValidatedTickets {
     /// The first of the tickets, or if there is none, one that says why.
     pub first: Validated,
-    /// The tickets that admit their holders now, in the order of their seats.
-    pub tickets: Vec<TicketView>,
+    /// For the code of a purchase: the tickets that admit their holders now, in the order of their seats.
+    pub of_purchase: Vec<TicketView>,
+}
+
+/// What a use has used.
+#[derive(Clone, Debug)]
+pub enum UsedTickets {
+    /// The ticket that was shown.
+    Shown(Box<TicketView>),
+    /// Tickets of the purchase whose code was shown, in the order of their seats.
+    OfPurchase(Vec<TicketView>),
 }
 
 impl App {
@@ -60,8 +69,7 @@ impl App {
         }
         let found = self.find_shown(shown).await?;
         let first = self.judge(found, door, self.0.clock.now()).await?;
-        let tickets = first.ticket.iter().filter(|_| first.why.is_empty()).cloned().collect();
-        Ok(ValidatedTickets { first, tickets })
+        Ok(ValidatedTickets { first, of_purchase: Vec::new() })
     }
 
     /// Uses a ticket at the door of a showtime: it admits its holder once. The same device gets the same answer for the same nonce. The code of
@@ -76,14 +84,15 @@ impl App {
         door: ShowtimeId,
         (device, nonce): (String, String),
         count: u32,
-    ) -> Result<Vec<TicketView>, Error> {
+    ) -> Result<UsedTickets, Error> {
         shown.check_count(count)?;
         let app = self.clone();
         if let Some(code) = shown.purchase_code() {
-            return self.detached(async move { app.use_purchase(&code, door, (device, nonce), count).await }).await;
+            let used = self.detached(async move { app.use_purchase(&code, door, (device, nonce), count).await });
+            return Ok(UsedTickets::OfPurchase(used.await?));
         }
         let used = self.detached(async move { app.use_shown(&shown, door, (device, nonce)).await }).await?;
-        Ok(vec![used])
+        Ok(UsedTickets::Shown(Box::new(used)))
     }
 
     async fn use_shown(
@@ -159,7 +168,9 @@ impl App {
             return Ok(Validated { ticket: None, why: vec![WhyNot::NotGenuine] });
         };
         let why = self.why_not(&ticket, &plan, now);
-        Ok(Validated { ticket: Some(self.view_ticket(ticket).await?), why })
+        let is_here = ticket.showtime_id == door;
+        let view = if is_here { TicketView { ticket, plan } } else { self.view_ticket(ticket).await? };
+        Ok(Validated { ticket: Some(view), why })
     }
 }
 

@@ -51,12 +51,12 @@ impl App {
         door: ShowtimeId,
     ) -> Result<ValidatedTickets, Error> {
         let judged = self.judge_purchase(code, door, self.0.clock.now()).await?;
-        let tickets = usable(judged.as_deref().unwrap_or_default());
-        let first = match tickets.first() {
+        let of_purchase = usable(judged.as_deref().unwrap_or_default());
+        let first = match of_purchase.first() {
             Some(ticket) => Validated { ticket: Some(ticket.clone()), why: Vec::new() },
             None => why_none(judged),
         };
-        Ok(ValidatedTickets { first, tickets })
+        Ok(ValidatedTickets { first, of_purchase })
     }
 
     /// Uses as many tickets of a purchase, or if that is 0 all that are left, all or none of them.

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     app::{
-        CodeFormat, NamedPurchase, PageRequest, Shown, StoredKey, TicketFilter, TicketView, ToPrint, Validated,
-        ValidatedTickets,
+        CodeFormat, NamedPurchase, PageRequest, Shown, StoredKey, TicketFilter, TicketView, ToPrint, UsedTickets,
+        Validated, ValidatedTickets,
     },
     domain::{
         ids::{ShowtimeId, TicketId},
@@ -187,9 +187,12 @@ pub(crate) fn ticket(TicketView { ticket, plan }: &TicketView) -> pb::Ticket {
     }
 }
 
-pub(crate) fn used_tickets(used: &[TicketView]) -> pb::UseTicketResponse {
-    let tickets: Vec<_> = used.iter().map(ticket).collect();
-    pb::UseTicketResponse { ticket: tickets.first().cloned(), admitted: true, tickets }
+pub(crate) fn used_tickets(used: &UsedTickets) -> pb::UseTicketResponse {
+    let (first, tickets) = match used {
+        UsedTickets::Shown(used) => (Some(ticket(used)), Vec::new()),
+        UsedTickets::OfPurchase(used) => (used.first().map(ticket), used.iter().map(ticket).collect()),
+    };
+    pb::UseTicketResponse { ticket: first, admitted: true, tickets }
 }
 
 pub(super) fn flaw(why: WhyNot) -> pb::TicketFlaw {
@@ -205,13 +208,14 @@ pub(super) fn flaw(why: WhyNot) -> pb::TicketFlaw {
     }
 }
 
-pub(crate) fn validated_ticket(ValidatedTickets { first, tickets }: &ValidatedTickets) -> pb::ValidateTicketResponse {
+pub(crate) fn validated_ticket(validated: &ValidatedTickets) -> pb::ValidateTicketResponse {
+    let ValidatedTickets { first, of_purchase } = validated;
     let Validated { ticket: found, why } = first;
     pb::ValidateTicketResponse {
         valid: why.is_empty(),
         why: why.iter().map(|why| flaw(*why).into()).collect(),
         ticket: found.as_ref().map(ticket),
-        tickets: tickets.iter().map(ticket).collect(),
+        tickets: of_purchase.iter().map(ticket).collect(),
     }
 }
 
