@@ -57,6 +57,7 @@ in_both_shops!(WrongShop:
     books_that_balance_are_said_to_balance,
     purchases_that_are_stuck_are_counted_and_not_judged,
     what_is_wrong_with_the_books_is_found,
+    a_sale_without_tickets_is_found_unless_the_service_is_about_to_make_them,
     what_the_gateway_says_otherwise_is_found,
 );
 
@@ -173,6 +174,23 @@ async fn what_is_wrong_with_the_books_is_found(shop: WrongShop) {
     assert_eq!(code, Some(0), "{printed}");
     shop.sql("DELETE FROM payments WHERE payment_id IN (SELECT payment_id FROM money_entries)").await;
     shop.assert_finds("there are entries, and no such payment").await;
+}
+
+async fn a_sale_without_tickets_is_found_unless_the_service_is_about_to_make_them(shop: WrongShop) {
+    shop.sell().await;
+    shop.server.stop().await;
+    let assert_awaited = async || {
+        let (code, printed) = shop.audit().await;
+        assert_eq!(code, Some(0), "{printed}");
+        assert!(printed.contains("2 sales of a release without tickets have none yet"), "{printed}");
+    };
+    // The tickets become those of other purchases.
+    shop.sql("UPDATE tickets SET purchase_id = ticket_id").await;
+    assert_awaited().await;
+    shop.sql("UPDATE purchases SET create_time = '2020-01-01T11:00:00+00:00'").await;
+    assert_awaited().await;
+    shop.sql("UPDATE signing_keys SET create_time = '2020-01-01T10:00:00+00:00'").await;
+    shop.assert_finds("1 seats are sold, and it has no tickets").await;
 }
 
 async fn what_the_gateway_says_otherwise_is_found(mut shop: WrongShop) {

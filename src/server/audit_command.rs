@@ -64,7 +64,7 @@ async fn checked(store: &Store, gateway: Option<&Gateway>) -> Result<u64, Failur
     }
     if audit.without_tickets > 0 {
         telemetry::print(&format!(
-            "{} sales from before there were tickets have none yet: the service makes them when it runs",
+            "{} sales of a release without tickets have none yet: the service makes them when it runs",
             audit.without_tickets
         ));
     }

@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use chrono::{DateTime, Utc};
 use sea_orm::{
     ColumnTrait as _, DatabaseTransaction, DbBackend, EntityTrait as _, PartialModelTrait as _, QueryFilter as _,
     QueryOrder as _, QuerySelect as _, Select, prelude::Uuid,
@@ -47,6 +48,8 @@ pub struct AuditedPurchase {
     pub purchase_id: PurchaseId,
     /// Its state.
     pub state: PurchaseState,
+    /// When it began.
+    pub create_time: DateTime<Utc>,
     /// Its payments, in their order.
     pub payments: Vec<AuditedPayment>,
     /// Whether its reservation is sold, and sold under this purchase.
@@ -145,6 +148,7 @@ impl Store {
                 Ok(AuditedPurchase {
                     purchase_id,
                     state,
+                    create_time: row.create_time,
                     payments: payments.collect::<Result<_, _>>()?,
                     is_sold: live.is_some(),
                     was_sold: sale.is_some(),

@@ -56,7 +56,7 @@ pub(super) fn booked(payment: &AuditedPayment) -> Booked {
 }
 
 /// What is wrong with a purchase that has ended.
-pub(super) fn purchase(purchase: &AuditedPurchase) -> Vec<String> {
+pub(super) fn purchase(purchase: &AuditedPurchase, awaits_tickets: bool) -> Vec<String> {
     let mut found: Vec<String> = purchase.payments.iter().flat_map(entries).collect();
     let id = purchase.purchase_id;
     // A payment of which all was given back, or is about to be, may belong to a purchase that was undone.
@@ -74,7 +74,7 @@ pub(super) fn purchase(purchase: &AuditedPurchase) -> Vec<String> {
         }
     }
     found.extend(differs_from_seats(purchase));
-    found.extend(tickets(purchase));
+    found.extend(tickets(purchase, awaits_tickets));
     let taken = purchase.payments.iter().filter(|one| was_taken(one.payment.state)).count();
     match purchase.state {
         PurchaseState::Completed if taken != 1 => {
@@ -88,12 +88,18 @@ pub(super) fn purchase(purchase: &AuditedPurchase) -> Vec<String> {
     found
 }
 
-/// What is wrong with the tickets of a purchase: each seat that is still sold has one, and no other seat.
-fn tickets(purchase: &AuditedPurchase) -> Vec<String> {
+/// What is wrong with the tickets of a purchase: each seat that is still sold has one, and no other seat. One that awaits its tickets gets
+/// them from a task.
+fn tickets(purchase: &AuditedPurchase, awaits_tickets: bool) -> Vec<String> {
     let (id, mut found) = (purchase.purchase_id, Vec::new());
-    // A sale from before there were tickets gets them from a task.
-    let Some(ticketed) = &purchase.ticketed_seats else { return found };
-    let (seats, tickets) = (purchase.live_seats.len(), ticketed.len());
+    let seats = purchase.live_seats.len();
+    let Some(ticketed) = &purchase.ticketed_seats else {
+        if seats > 0 && !awaits_tickets {
+            found.push(format!("purchase {id}: {seats} seats are sold, and it has no tickets"));
+        }
+        return found;
+    };
+    let tickets = ticketed.len();
     if *ticketed != purchase.live_seats {
         found.push(format!(
             "purchase {id}: {seats} seats are sold, and its {tickets} tickets are not those of these seats"
