@@ -31,7 +31,9 @@ use writer::{Message, QueuedRequest, Writer};
 
 pub use request::{CompanionMaker, Outcome, Reply, Request};
 pub use time::TimeSource;
-pub use views::{DeltaChannel, Encoding, Frame, Snapshot, Views, Watch, WatchError, WatchMessage, WatchQuota};
+pub use views::{
+    DeltaChannel, Encoding, Frame, Snapshot, Views, Watch, WatchError, WatchMessage, WatchPermit, WatchQuota,
+};
 
 /// Requests that may wait for one writer. Beyond it a request is refused as overloaded.
 const MAX_QUEUED: usize = 8_192;
@@ -47,7 +49,7 @@ pub struct Options {
     pub writers: usize,
     /// Bytes of memory for the seats of showtimes, over all writers. It is an estimate, not an exact limit.
     pub memory: usize,
-    /// How many watchers of seat maps there may be at once.
+    /// How many watchers of seat maps and doors there may be at once.
     pub watchers: WatchQuota,
     /// How instances send each other the changes of seat maps, if they do.
     pub delta_channel: Option<DeltaChannel>,

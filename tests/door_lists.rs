@@ -4,16 +4,18 @@ use std::time::Duration;
 
 use boxoffice::pb::boxoffice::v1::{
     CancelShowtimeRequest, DoorChanges, DoorList, DoorTicket, GetDoorListRequest, Showtime, TicketState,
-    WatchDoorRequest, WatchDoorResponse, watch_door_response::Event,
+    WatchDoorRequest, WatchDoorResponse, WatchSeatMapRequest, showtimes_client::ShowtimesClient,
+    tickets_client::TicketsClient, watch_door_response::Event,
 };
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 use crate::{
     harness::{
-        Server, Store, assert_not_found, assert_violates,
+        Server, Store, assert_not_found, assert_refused, assert_violates,
         door::{OfflineDoor, door_list},
-        request_id,
+        eventually, request_id,
         seats::name,
+        server::Setup,
         shop::Shop,
         staff::{exchange, release},
         world::World,
@@ -139,6 +141,28 @@ async fn a_door_sees_what_changes_in_its_list(shop: Shop) {
     let cancel = CancelShowtimeRequest { showtime_id, force: true, ..CancelShowtimeRequest::default() };
     server.showtimes().cancel_showtime(cancel).await.expect("it is forced");
     assert_eq!(changes(&mut watch, 2).await.removed_numbers.len(), 2);
+}
+
+#[tokio::test]
+async fn doors_that_watch_count_as_watchers() {
+    let limited = |setup: Setup| setup.with("--max-watchers", "2").with("--max-caller-watchers", "1");
+    let world = World::with(Store::Sqlite, limited).await;
+    let showtime = open_doors(&world.server).await;
+    let from = async |last| world.connect_from([127, 0, 0, last]).await;
+    let watch_from = async |last| {
+        let request = WatchDoorRequest { showtime_id: showtime.showtime_id.clone() };
+        TicketsClient::new(from(last).await).watch_door(request).await
+    };
+    let first = watch_from(1).await.expect("nobody watches");
+    let refused = watch_from(1).await.expect_err("one watches from this address");
+    assert_refused(&refused, Code::ResourceExhausted, "WATCH_LIMIT");
+    let of_map = WatchSeatMapRequest { showtime_id: showtime.showtime_id.clone(), ..WatchSeatMapRequest::default() };
+    let of_map = ShowtimesClient::new(from(2).await).watch_seat_map(of_map).await.expect("one watches");
+    let refused = watch_from(3).await.expect_err("two watch");
+    assert_refused(&refused, Code::ResourceExhausted, "TOO_MANY_WATCHERS");
+    drop(first);
+    eventually("a watch is accepted again", async || watch_from(3).await.ok()).await;
+    drop(of_map);
 }
 
 #[tokio::test]

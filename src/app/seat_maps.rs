@@ -46,12 +46,7 @@ impl App {
         id: ShowtimeId,
         from: Option<(i64, &str)>,
     ) -> Result<Watch, Error> {
-        self.0.ledger.views().watch(id, from, origin.caller.address()).await.map_err(|why| match why {
-            WatchError::NoShowtime => Error::no_showtime(id),
-            WatchError::TooMany => Error::TooManyWatchers,
-            WatchError::TooManyOfCaller { most } => Error::WatchLimit { most },
-            WatchError::Store(error) => error.into(),
-        })
+        self.0.ledger.views().watch(id, from, origin.caller.address()).await.map_err(|why| not_watched(id, why))
     }
 
     /// The error that ends a watch whose showtime is no longer in the database.
@@ -63,6 +58,16 @@ impl App {
     /// Waits until there are no watchers.
     pub async fn unwatched(&self) {
         self.0.ledger.views().wait_until_unwatched().await;
+    }
+}
+
+/// The error of a watch of this showtime that did not begin.
+pub(super) fn not_watched(id: ShowtimeId, why: WatchError) -> Error {
+    match why {
+        WatchError::NoShowtime => Error::no_showtime(id),
+        WatchError::TooMany => Error::TooManyWatchers,
+        WatchError::TooManyOfCaller { most } => Error::WatchLimit { most },
+        WatchError::Store(error) => error.into(),
     }
 }
 

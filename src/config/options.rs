@@ -246,7 +246,7 @@ options! {
         sweep: bool = true,
         /// Pause between two sweeps.
         sweep_interval: Duration = "1s" in TENTH..=HOUR,
-        /// Most watchers of seat maps at once, over all connections.
+        /// Most watchers of seat maps and doors at once, over all connections.
         max_watchers: usize = 10_000 in 1..=1_000_000,
         /// Most watchers at once from one address (IPv6: from one /64).
         max_caller_watchers: usize = 1_000 in 1..=1_000_000,

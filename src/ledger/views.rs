@@ -37,7 +37,7 @@ use watch::Resumption;
 
 pub use channel::DeltaChannel;
 pub use frames::{Encoding, Frame, Snapshot};
-pub use permits::WatchQuota;
+pub use permits::{WatchPermit, WatchQuota};
 pub use watch::{Watch, WatchMessage};
 
 /// The seat maps of this process. Cheap to clone.
@@ -98,6 +98,17 @@ impl Views {
         Ok((!view.is_gone()).then(|| view.snapshot(self.catalog.clock.now())))
     }
 
+    /// The permit of one watcher for a caller at this address.
+    ///
+    /// # Errors
+    /// There are too many watchers.
+    pub fn permit(&self, caller: Option<IpAddr>) -> Result<WatchPermit, WatchError> {
+        self.permits.acquire(caller).map_err(|exceeded| match exceeded {
+            QuotaExceeded::Total => WatchError::TooMany,
+            QuotaExceeded::Caller => WatchError::TooManyOfCaller { most: self.permits.quota().per_caller },
+        })
+    }
+
     /// Begins a watch for a caller at this address. It resumes from a revision of an epoch, if the changes since then are still
     /// kept, and begins with a snapshot otherwise.
     ///
@@ -109,10 +120,7 @@ impl Views {
         from: Option<(i64, &str)>,
         caller: Option<IpAddr>,
     ) -> Result<Watch, WatchError> {
-        let permit = self.permits.acquire(caller).map_err(|exceeded| match exceeded {
-            QuotaExceeded::Total => WatchError::TooMany,
-            QuotaExceeded::Caller => WatchError::TooManyOfCaller { most: self.permits.quota().per_caller },
-        })?;
+        let permit = self.permit(caller)?;
         let (view, starts) = loop {
             let (slot, view) = self.catalog.view(id).await?.ok_or(WatchError::NoShowtime)?;
             let at_least = from.map_or(0, |(revision, _)| revision).max(slot.acknowledged());

@@ -7,16 +7,17 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tokio::{
-    sync::{OwnedSemaphorePermit, watch},
+    sync::watch,
     time::{Instant, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::watched_lists::{DoorChanges, DoorList, changes};
 use crate::{
-    app::{App, Error, Origin},
+    app::{App, Error, Origin, seat_maps::not_watched},
     background::Task,
     domain::ids::ShowtimeId,
+    ledger::WatchPermit,
 };
 
 /// How often the lists that are watched are read.
@@ -40,7 +41,7 @@ pub struct DoorWatch {
     list: DoorList,
     has_begun: bool,
     app: App,
-    _permit: OwnedSemaphorePermit,
+    _permit: WatchPermit,
 }
 
 impl App {
@@ -63,9 +64,9 @@ impl App {
     ///
     /// # Errors
     /// There is no such showtime, there are too many watchers, or the store fails.
-    pub async fn watch_door(&self, _origin: &Origin, showtime_id: ShowtimeId) -> Result<DoorWatch, Error> {
-        let permit = Arc::clone(&self.0.doors.watchers).try_acquire_owned();
-        let permit = permit.map_err(|_| Error::TooManyWatchers)?;
+    pub async fn watch_door(&self, origin: &Origin, showtime_id: ShowtimeId) -> Result<DoorWatch, Error> {
+        let permit = self.0.ledger.views().permit(origin.caller.address());
+        let permit = permit.map_err(|why| not_watched(showtime_id, why))?;
         let list = self.read_door_list(showtime_id).await?;
         let lists = self.0.doors.subscribe(&list);
         Ok(DoorWatch { lists, list, has_begun: false, app: self.clone(), _permit: permit })

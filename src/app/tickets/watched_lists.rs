@@ -6,7 +6,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::domain::{
     ids::ShowtimeId,
@@ -14,9 +14,6 @@ use crate::domain::{
     seating::ShowtimePlan,
     ticket::{Admission, Ticket},
 };
-
-/// The most watchers of doors of one instance.
-const MAX_WATCHERS: usize = 10_000;
 
 /// The list of a door.
 #[derive(Clone, Debug)]
@@ -45,17 +42,12 @@ pub struct DoorChanges {
 }
 
 /// The lists that are watched on this instance.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(in crate::app) struct Doors {
     watched: Arc<Mutex<HashMap<ShowtimeId, watch::Sender<DoorList>>>>,
-    pub(super) watchers: Arc<Semaphore>,
 }
 
 impl Doors {
-    pub(in crate::app) fn new() -> Self {
-        Self { watched: Arc::default(), watchers: Arc::new(Semaphore::new(MAX_WATCHERS)) }
-    }
-
     fn watched(&self) -> MutexGuard<'_, HashMap<ShowtimeId, watch::Sender<DoorList>>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }

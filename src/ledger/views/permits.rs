@@ -1,4 +1,4 @@
-//! Permits for watchers: a number in all, and a number for each caller. Callers are distinguished by their addresses.
+//! Permits for watchers, of seat maps and of doors: a number in all, and a number for each caller. Callers are distinguished by their addresses.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -34,7 +34,7 @@ pub(super) struct WatchPermits {
 }
 
 /// The permit of one watcher. It is released when it is dropped.
-pub(super) struct WatchPermit {
+pub struct WatchPermit {
     permits: Arc<WatchPermits>,
     caller: Option<IpAddr>,
 }
