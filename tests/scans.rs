@@ -20,7 +20,7 @@ use crate::{
         timestamp,
     },
     refunds::{of_these, refund, until_ended},
-    tickets::{at_door, bought, client, flaws, open_doors, reservation, tickets, use_ticket},
+    tickets::{at_door, bought, client, flaws, open_doors, reservation, seat, tickets, use_ticket},
 };
 
 in_both_shops!(
@@ -31,6 +31,8 @@ in_both_shops!(
     a_ticket_that_was_blocked_when_it_was_scanned_is_used_when_it_is_issued,
     uploads_at_the_same_time_use_a_ticket_once,
     the_code_of_a_purchase_is_recorded_for_each_of_its_tickets,
+    more_people_than_a_purchase_has_tickets_are_double_admissions,
+    a_party_that_comes_one_after_another_uses_its_tickets_one_after_another,
     invalid_scans_are_refused_for_every_flaw_and_none_is_recorded,
 );
 
@@ -43,6 +45,16 @@ fn ago(minutes: i64) -> prost_types::Timestamp {
 fn devices(answer: &UploadScansResponse) -> Vec<&str> {
     let [double] = &answer.double_admissions[..] else { panic!("there is one: {answer:#?}") };
     double.admissions.iter().map(|admission| admission.device.as_str()).collect()
+}
+
+/// Which of the people of an upload came with a ticket that was used.
+fn flags(answer: &UploadScansResponse) -> Vec<bool> {
+    answer.results.iter().map(|result| result.double_admission).collect()
+}
+
+/// The seats of their tickets, as in "A1".
+fn seats_of(answer: &UploadScansResponse) -> Vec<String> {
+    answer.results.iter().map(|result| seat(result.ticket.as_ref().expect("there is one"))).collect()
 }
 
 async fn two_doors_without_a_network_admit_both_and_are_told(shop: Shop) {
@@ -151,9 +163,6 @@ async fn the_code_of_a_purchase_is_recorded_for_each_of_its_tickets(shop: Shop) 
     let answer = upload(server, "door 4", &[scan(&of_all, "9", ago(4))]).await.expect("it is recorded");
     assert_eq!((one(&answer).ticket.as_ref(), one(&answer).double_admission), (Some(&used), false));
     let answer = upload(server, "door 2", &[scan(&of_all, "1", ago(3))]).await.expect("it is recorded");
-    let flags = |answer: &UploadScansResponse| -> Vec<_> {
-        answer.results.iter().map(|result| result.double_admission).collect()
-    };
     assert_eq!(flags(&answer), [false], "one was not used");
     assert_eq!(upload(server, "door 2", &[scan(&of_all, "1", ago(3))]).await.expect("it is repeated"), answer);
     let answer = upload(server, "door 3", &[scan(&of_all, "1", ago(2))]).await.expect("it is recorded");
@@ -161,6 +170,47 @@ async fn the_code_of_a_purchase_is_recorded_for_each_of_its_tickets(shop: Shop) 
     let forged = Ticket { code: format!("{}000", &sold.code[..137]), ..made[0].clone() };
     let answer = upload(server, "door 3", &[scan(&forged, "2", ago(1))]).await.expect("it is recorded");
     assert_eq!(one(&answer).why().collect::<Vec<_>>(), [TicketFlaw::NotGenuine]);
+}
+
+/// Scans of the code of a purchase, each with how many were admitted.
+fn of_party(code: &str, admitted: &[(i32, &str)]) -> Vec<Scan> {
+    let (code, scan_time) = (code.to_owned(), Some(ago(1)));
+    let of = |(count, nonce): &(i32, &str)| Scan { nonce: (*nonce).to_owned(), count: *count, ..Scan::default() };
+    admitted.iter().map(of).map(|scan| Scan { code: code.clone(), scan_time, ..scan }).collect()
+}
+
+async fn a_party_that_comes_one_after_another_uses_its_tickets_one_after_another(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let sold = bought(server, &showtime, "A1 A2 A3", "tok_ok").await;
+    let answer =
+        upload(server, "door 1", &of_party(&sold.code, &[(1, "1"), (2, "2")])).await.expect("they are recorded");
+    assert_eq!(flags(&answer), [false; 3]);
+    assert_eq!(seats_of(&answer), ["A1", "A2", "A3"]);
+    // Another door was shown the same code by one person.
+    let answer = upload(server, "door 2", &of_party(&sold.code, &[(1, "1")])).await.expect("it is recorded");
+    assert_eq!((flags(&answer), devices(&answer)), (vec![true], vec!["door 1", "door 2"]));
+    shop.assert_audit().await;
+}
+
+async fn more_people_than_a_purchase_has_tickets_are_double_admissions(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let sold = bought(server, &showtime, "A1 A2", "tok_ok").await;
+    let made = tickets(server, &sold.purchase_id).await;
+    // The answer for one of the tickets was lost.
+    use_ticket(server, at_door(&made[1], &showtime, "1")).await.expect("it is issued");
+    let scans = of_party(&sold.code, &[(3, "1")]);
+    let answer = upload(server, "door 1", &scans).await.expect("it is recorded");
+    assert_eq!(flags(&answer), [false, false, true]);
+    assert_eq!(seats_of(&answer), ["A2", "A1", "A2"]);
+    assert_eq!(devices(&answer), ["door 1", "door 1"]);
+    assert_eq!(upload(server, "door 1", &scans).await.expect("it is repeated"), answer);
+    // Two people with one ticket.
+    let other = bought(server, &showtime, "B1", "tok_ok").await;
+    let other = tickets(server, &other.purchase_id).await;
+    let answer = upload(server, "door 1", &[Scan { count: 2, ..scan(&other[0], "2", ago(1)) }]).await;
+    let answer = answer.expect("it is recorded");
+    assert_eq!((flags(&answer), devices(&answer)), (vec![false, true], vec!["door 1", "door 1"]));
+    shop.assert_audit().await;
 }
 
 async fn uploads_at_the_same_time_use_a_ticket_once(shop: Shop) {
@@ -179,9 +229,6 @@ async fn uploads_at_the_same_time_use_a_ticket_once(shop: Shop) {
         assert_eq!(first.len(), 2, "one device was the first, in both of its uploads");
     }
     for (answer, twin) in answers.iter().zip(&answers[10..]) {
-        let flags = |answer: &UploadScansResponse| {
-            answer.results.iter().map(|result| result.double_admission).collect::<Vec<_>>()
-        };
         assert_eq!(flags(answer), flags(twin));
     }
     let answer = upload(server, "door 0", &scans[..1]).await.expect("it is repeated");
@@ -195,10 +242,10 @@ async fn invalid_scans_are_refused_for_every_flaw_and_none_is_recorded(shop: Sho
     let sold = bought(server, &showtime, "A1", "tok_ok").await;
     let made = tickets(server, &sold.purchase_id).await;
     let both = Scan { number: made[0].number.clone(), nonce: String::new(), ..scan(&made[0], "1", ago(1)) };
-    let long = Scan { code: "A".repeat(141), scan_time: None, ..scan(&made[0], "2", ago(1)) };
+    let long = Scan { code: "A".repeat(141), scan_time: None, count: 101, ..scan(&made[0], "2", ago(1)) };
     let status = upload(server, "", &[scan(&made[0], "3", ago(1)), both, long]).await.expect_err("they are not valid");
-    let fields =
-        ["device", "scans[1].code", "scans[1].number", "scans[1].nonce", "scans[2].code", "scans[2].scan_time"];
+    let of_both = ["device", "scans[1].code", "scans[1].number", "scans[1].nonce"];
+    let fields = [&of_both[..], &["scans[2].code", "scans[2].scan_time", "scans[2].count"]].concat();
     assert_violates(&status, &fields);
     assert!(flaws(server, &made[0].code, &showtime).await.is_empty());
     let request = |scans| UploadScansRequest { device: "door 1".to_owned(), scans };

@@ -328,7 +328,7 @@ fn good_request_for_tickets(name: &str) -> Vec<u8> {
         "UploadScansRequest" => {
             let scan_time = Some(timestamp(in_hours(1)));
             let (number, nonce) = ("TKT-7ZK4M-0QX3B".to_owned(), "1".to_owned());
-            let scans = vec![Scan { code: String::new(), number, nonce, scan_time }];
+            let scans = vec![Scan { code: String::new(), number, nonce, scan_time, count: 0 }];
             UploadScansRequest { device, scans }.encode_to_vec()
         }
         "ListSigningKeysRequest" => Vec::new(),

@@ -45,8 +45,15 @@ pub struct DoubleAdmission {
 struct Scanned {
     /// Whether what was shown is accepted. The key of a purchase's code may be retired.
     is_accepted: bool,
-    /// None: the text is the code or the number of nothing.
-    tickets: Vec<Ticket>,
+    /// A ticket for each person who was admitted. None: the text is the code or the number of nothing.
+    admitted: Vec<Admitted>,
+}
+
+/// The ticket that admitted a person.
+struct Admitted {
+    ticket: Ticket,
+    /// Whether the same scan has admitted somebody else with it.
+    is_again: bool,
 }
 
 /// What became of scans.
@@ -89,11 +96,11 @@ impl App {
         let by = TicketUse { time: scan.time, device: device.to_owned(), nonce: scan.nonce.clone() };
         let (mut used_by, mut attempt) = (by.clone(), 0);
         loop {
-            let Scanned { is_accepted, tickets } = self.scanned(scan, &by).await?;
+            let Scanned { is_accepted, admitted } = self.scanned(scan, &by).await?;
             let mut parts = Vec::new();
-            for (part, ticket) in (0..).zip(tickets) {
-                let use_now = ticket.used.is_none().then(|| used_by.clone());
-                parts.push((self.part(scan, (id, part), (is_accepted, ticket), &by).await?, use_now));
+            for (part, admitted) in (0..).zip(admitted) {
+                let use_now = (admitted.ticket.used.is_none() && !admitted.is_again).then(|| used_by.clone());
+                parts.push((self.part(scan, (id, part), (is_accepted, admitted), &by).await?, use_now));
             }
             if parts.is_empty() {
                 let without_ticket = recorded(scan, (id, 0), &by, self.0.clock.now());
@@ -124,8 +131,7 @@ impl App {
         }
     }
 
-    /// The tickets that were scanned. The code of a purchase stands for its tickets that the device has used under this nonce, if their answer
-    /// was lost; else for those that are not used, or if all are, for all of them.
+    /// The tickets that were scanned.
     async fn scanned(&self, scan: &Scan, by: &TicketUse) -> Result<Scanned, Error> {
         let shown = match &scan.shown {
             ScanText::Code(text) => TicketCode::parse(text).is_ok().then(|| Shown::Code(text.clone())),
@@ -133,17 +139,13 @@ impl App {
         };
         let Some(shown) = shown else { return Ok(Scanned::default()) };
         let Some(code) = shown.purchase_code() else {
-            return Ok(Scanned { is_accepted: true, tickets: self.find_shown(&shown).await?.into_iter().collect() });
+            let ticket = self.find_shown(&shown).await?.into_iter().collect();
+            return Ok(Scanned { is_accepted: true, admitted: admitted(ticket, by, scan.count) });
         };
         let Some(id) = self.purchase_with_code(&code) else { return Ok(Scanned::default()) };
-        let mut tickets = self.tickets_for_seats(id).await?;
-        let is_own = |ticket: &Ticket| ticket.used.as_ref().is_some_and(|used| is_same(used, by));
-        if tickets.iter().any(is_own) {
-            tickets.retain(is_own);
-        } else if tickets.iter().any(|ticket| ticket.used.is_none()) {
-            tickets.retain(|ticket| ticket.used.is_none());
-        }
-        Ok(Scanned { is_accepted: self.0.keys.accepts(code.key_id()), tickets })
+        let tickets = self.tickets_for_seats(id).await?;
+        let is_accepted = self.0.keys.accepts(code.key_id());
+        Ok(Scanned { is_accepted, admitted: admitted(tickets, by, scan.count) })
     }
 
     /// What is recorded of a scan with one of its tickets.
@@ -151,13 +153,16 @@ impl App {
         &self,
         scan: &Scan,
         id: (Uuid, i16),
-        (is_accepted, ticket): (bool, Ticket),
+        (is_accepted, Admitted { ticket, is_again }): (bool, Admitted),
         by: &TicketUse,
     ) -> Result<RecordedScan, Error> {
         // A use whose answer was lost is uploaded as a scan.
-        let is_double = ticket.used.as_ref().is_some_and(|used| !is_same(used, by));
+        let is_double = is_again || ticket.used.as_ref().is_some_and(|used| !is_same(used, by));
         let mut why = self.why_not(&ticket, &*self.plan_of(ticket.showtime_id).await?, scan.time);
         why.retain(|why| *why != WhyNot::Used || is_double);
+        if is_again && !why.contains(&WhyNot::Used) {
+            why.push(WhyNot::Used);
+        }
         if !is_accepted && !why.contains(&WhyNot::NotGenuine) {
             why.insert(0, WhyNot::NotGenuine);
         }
@@ -194,6 +199,24 @@ impl App {
     }
 }
 
+/// The tickets that have admitted people, of those of a ticket's or a purchase's code. First those that the device has used under this nonce,
+/// if their answer was lost, then those that are not used, then the others. Who comes beyond all of them comes again with the first ones.
+fn admitted(mut tickets: Vec<Ticket>, by: &TicketUse, count: u32) -> Vec<Admitted> {
+    let order = |ticket: &Ticket| match &ticket.used {
+        Some(used) if is_same(used, by) => 0,
+        None => 1,
+        Some(_) => 2,
+    };
+    tickets.sort_by_key(order);
+    let all = tickets.len();
+    let count = match count {
+        0 => tickets.first().map_or(0, |first| tickets.iter().filter(|ticket| order(ticket) == order(first)).count()),
+        count => count as usize,
+    };
+    let people = tickets.into_iter().cycle().take(count).enumerate();
+    people.map(|(at, ticket)| Admitted { ticket, is_again: at >= all }).collect()
+}
+
 /// A scan as it is recorded if there is no ticket.
 fn recorded(scan: &Scan, (scan_id, part): (Uuid, i16), by: &TicketUse, upload_time: DateTime<Utc>) -> RecordedScan {
     RecordedScan {
@@ -210,17 +233,12 @@ fn recorded(scan: &Scan, (scan_id, part): (Uuid, i16), by: &TicketUse, upload_ti
     }
 }
 
-/// All uses of a ticket, in the order of time: that which is written on it, and those of its scans.
+/// All uses of a ticket, in the order of time: that which is written on it, and those by which it was used again.
 fn uses<'a>(ticket: &Ticket, scans: impl Iterator<Item = &'a RecordedScan>) -> Vec<TicketUse> {
-    let scans = scans.map(|scan| (format!("{}/", scan.scan_id), scan));
-    let mut uses: Vec<_> = ticket.used.iter().cloned().collect();
-    for (id, scan) in scans {
-        let by = TicketUse { time: scan.scan_time, device: scan.device.clone(), nonce: scan.nonce.clone() };
-        let is_written_on_it = |used: &TicketUse| is_same(used, &by) || used.nonce.starts_with(&id);
-        if !ticket.used.as_ref().is_some_and(is_written_on_it) {
-            uses.push(by);
-        }
-    }
+    let again = scans.filter(|scan| scan.is_double);
+    let again =
+        again.map(|scan| TicketUse { time: scan.scan_time, device: scan.device.clone(), nonce: scan.nonce.clone() });
+    let mut uses: Vec<_> = ticket.used.iter().cloned().chain(again).collect();
     uses.sort_by_key(|used| used.time);
     uses
 }

@@ -15,6 +15,8 @@ pub struct Scan {
     pub nonce: String,
     /// When, by the clock of the device.
     pub time: DateTime<Utc>,
+    /// How many people were admitted with it. 0: as many as there were tickets left.
+    pub count: u32,
 }
 
 /// What was shown to a device, as it was read.

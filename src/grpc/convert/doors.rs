@@ -19,6 +19,8 @@ use crate::{
 
 /// The most scans of one upload.
 const MAX_SCANS: usize = 500;
+/// The most people who are admitted by one scan.
+const MAX_ADMITTED: u32 = 100;
 /// The most characters of a number with what people write around it.
 const MAX_NUMBER: usize = 64;
 
@@ -51,8 +53,12 @@ fn scan(scan: pb::Scan) -> Result<Scan, Violations> {
     let shown = violations.take("", shown);
     violations.take("nonce", check_device(&scan.nonce));
     let time = violations.take("scan_time", required(scan.scan_time).and_then(time));
+    let count = u32::try_from(scan.count).ok().filter(|count| *count <= MAX_ADMITTED);
+    let count = count.ok_or_else(|| Violations::one("", format!("must be between 0 and {MAX_ADMITTED}")));
+    let count = violations.take("count", count);
     let nonce = scan.nonce;
-    finish(violations, shown.zip(time).map(|(shown, time)| Scan { shown, nonce, time }))
+    let all = shown.zip(time).zip(count);
+    finish(violations, all.map(|((shown, time), count)| Scan { shown, nonce, time, count }))
 }
 
 fn within(field: &str, text: String, most: usize) -> Result<String, Violations> {
