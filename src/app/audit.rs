@@ -106,6 +106,7 @@ impl Audit {
             }
         }
         audit.stray_entries(store, report).await?;
+        audit.stray_tickets(store, report).await?;
         audit.without_purchase = store.count_sales_without_purchase(MAX_COUNTED).await?;
         Ok(audit)
     }
@@ -117,6 +118,21 @@ impl Audit {
             let page = store.audited_entries(after, PAGE).await?;
             for (id, _) in page.iter().filter(|(_, is_payment)| !is_payment) {
                 self.find(&format!("payment {id}: there are entries, and no such payment"), report);
+            }
+            match page.last() {
+                Some((last, _)) if page.len() as u64 == PAGE => after = Some(*last),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Finds tickets of purchases that do not exist.
+    async fn stray_tickets(&mut self, store: &Store, report: &mut impl FnMut(&str)) -> Result<(), store::Error> {
+        let mut after = None;
+        loop {
+            let page = store.ticketed_purchases(after, PAGE).await?;
+            for (id, _) in page.iter().filter(|(_, is_purchase)| !is_purchase) {
+                self.find(&format!("purchase {id}: there are tickets, and no such purchase"), report);
             }
             match page.last() {
                 Some((last, _)) if page.len() as u64 == PAGE => after = Some(*last),

@@ -207,6 +207,25 @@ impl Store {
         .await
     }
 
+    /// A page of the purchases that tickets name, in the order of their ids, each with whether there is such a purchase.
+    ///
+    /// # Errors
+    /// The database cannot be used.
+    pub async fn ticketed_purchases(
+        &self,
+        after: Option<PurchaseId>,
+        limit: u64,
+    ) -> Result<Vec<(PurchaseId, bool)>, Error> {
+        self.snapshot("audit_tickets", async |tx, backend| {
+            let named: Vec<Uuid> = ticketed_purchases(after, limit).into_tuple().all(tx).await?;
+            let among = dialect::is_among(backend, purchase::Column::PurchaseId, named.iter().copied());
+            let known = purchase::Entity::find().select_only().column(purchase::Column::PurchaseId).filter(among);
+            let known: HashSet<Uuid> = known.into_tuple().all(tx).await?.into_iter().collect();
+            Ok(named.into_iter().map(|id| (PurchaseId(id), known.contains(&id))).collect())
+        })
+        .await
+    }
+
     /// Reads from one snapshot.
     async fn snapshot<T: Send>(
         &self,
@@ -302,6 +321,17 @@ pub(super) fn audited_purchases(after: Option<PurchaseId>, limit: u64) -> Select
     purchase::Entity::find()
         .filter(purchase::Column::PurchaseId.gt(after))
         .order_by_asc(purchase::Column::PurchaseId)
+        .limit(limit)
+}
+
+/// The query for a page of the purchases that tickets name.
+pub(super) fn ticketed_purchases(after: Option<PurchaseId>, limit: u64) -> Select<ticket::Entity> {
+    ticket::Entity::find()
+        .select_only()
+        .column(ticket::Column::PurchaseId)
+        .distinct()
+        .filter(ticket::Column::PurchaseId.gt(after.map_or(Uuid::nil(), |after| after.0)))
+        .order_by_asc(ticket::Column::PurchaseId)
         .limit(limit)
 }
 

@@ -305,3 +305,9 @@ pub fn audited_purchases(backend: DbBackend, after: Option<PurchaseId>, limit: u
 pub fn audited_entries(backend: DbBackend, after: Option<PaymentId>, limit: u64) -> Statement {
     audit::audited_entries(after, limit).build(backend)
 }
+
+/// A page of the purchases that tickets name.
+#[must_use]
+pub fn ticketed_purchases(backend: DbBackend, after: Option<PurchaseId>, limit: u64) -> Statement {
+    audit::ticketed_purchases(after, limit).build(backend)
+}

@@ -47,6 +47,8 @@ pub(super) fn purchase_lists(backend: DbBackend) -> Vec<(String, Statement)> {
         found.push((name, statements::audited_purchases(backend, purchase, 200)));
         let name = format!("entries for an audit, {page} page");
         found.push((name, statements::audited_entries(backend, payment, 200)));
+        let name = format!("purchases of tickets for an audit, {page} page");
+        found.push((name, statements::ticketed_purchases(backend, purchase, 200)));
         let name = format!("completed purchases, {page} page");
         found.push((name, statements::completed_purchases(backend, purchase, 500)));
     }
