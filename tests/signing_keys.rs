@@ -11,13 +11,15 @@ use tonic::{Code, Status};
 use crate::{
     harness::{
         Server, Store, assert_not_found, assert_refused, assert_violates, door::OfflineDoor, eventually, shop::Shop,
+        staff::exchange,
     },
-    tickets::{at_door, bought, client, flaws, open_doors, tickets, use_ticket},
+    tickets::{at_door, bought, client, flaws, open_doors, reservation, tickets, use_ticket},
 };
 
 in_both_shops!(
     a_new_key_signs_and_the_codes_of_the_one_before_stay_good,
     a_key_is_retired_when_its_last_showtime_is_over_or_by_force,
+    a_key_that_has_signed_the_code_of_a_purchase_is_in_use_also_when_its_tickets_are_exchanged,
     operators_use_the_command_for_keys,
 );
 
@@ -95,6 +97,19 @@ async fn a_key_is_retired_when_its_last_showtime_is_over_or_by_force(shop: Shop)
     assert_violates(&retire(server, 0, false).await.expect_err("it is no number"), &["key_id"]);
 }
 
+async fn a_key_that_has_signed_the_code_of_a_purchase_is_in_use_also_when_its_tickets_are_exchanged(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let sold = bought(server, &showtime, "A1", "tok_ok").await;
+    rotate(server).await;
+    exchange(server, reservation(&sold), "A2").await.expect("A2 is free");
+    an_hour_later(&shop).await;
+    let long_ago = "UPDATE purchases SET create_time = '2020-01-01T00:00:00+00:00'";
+    shop.storage.sql(long_ago).await.expect("there is one");
+    let status = retire(server, 1, false).await.expect_err("the code of the purchase is printed");
+    assert_eq!(assert_refused(&status, Code::FailedPrecondition, "SIGNING_KEY_IN_USE")["tickets"], "1");
+    assert_eq!(flaws(server, &sold.code, &showtime).await, []);
+}
+
 async fn operators_use_the_command_for_keys(shop: Shop) {
     let run = |arguments: &[&str]| shop.server.operate("keys", arguments);
     let (code, printed) = run(&["list"]);
@@ -123,8 +138,16 @@ async fn other_instances_learn_of_a_new_key_and_of_one_that_is_retired() {
     let made = tickets(server, &sold.purchase_id).await;
     rotate(server).await;
     eventually("the other instance knows the new key", async || (keys(&other).await.len() == 2).then_some(())).await;
+    rotate(server).await;
+    // It may not know the next one yet, and admits its codes all the same.
+    let latest = bought(server, &showtime, "A3", "tok_ok").await;
+    assert_eq!(key_of(&tickets(server, &latest.purchase_id).await[0]), 3);
+    for code in [&tickets(server, &latest.purchase_id).await[0].code, &latest.code] {
+        assert_eq!(flaws(&other, code, &showtime).await, []);
+    }
+    eventually("the other instance knows it", async || (keys(&other).await.len() == 3).then_some(())).await;
     let next = bought(&other, &showtime, "A2", "tok_ok").await;
-    assert_eq!(key_of(&tickets(server, &next.purchase_id).await[0]), 2);
+    assert_eq!(key_of(&tickets(server, &next.purchase_id).await[0]), 3);
     an_hour_later(&shop).await;
     retire(server, 1, true).await.expect("by force");
     eventually("the other instance refuses the old one", async || {

@@ -8,7 +8,7 @@ use sea_orm::{
 };
 
 use super::{
-    entities::{showtime, signing_key, ticket},
+    entities::{purchase, showtime, signing_key, ticket},
     errors::Error,
     handle::Store,
     ledger::Companion,
@@ -71,14 +71,20 @@ impl Store {
         self.write_rows("retire_signing_key", &[Companion::update(retire.into_query(), 1)]).await
     }
 
-    /// The number of tickets that can be used yet, since their showtimes are not over, and whose codes one of these keys has signed.
+    /// The number of tickets that can be used yet, since their showtimes are not over, and whose codes one of these keys has signed, or a key
+    /// after that one, if their purchases began before that time.
     ///
     /// # Errors
     /// The database cannot be used.
-    pub async fn usable_tickets_of(&self, keys: &[u16], now: DateTime<Utc>) -> Result<u64, Error> {
+    pub async fn usable_tickets_of(
+        &self,
+        keys: &[u16],
+        began: (u16, DateTime<Utc>),
+        now: DateTime<Utc>,
+    ) -> Result<u64, Error> {
         read_named("usable_tickets_of_keys", async {
             let pooled = self.0.reads.acquire().await?;
-            pooled.read(usable_tickets(keys, now).count(pooled.connection)).await
+            pooled.read(usable_tickets(keys, began, now).count(pooled.connection)).await
         })
         .await
     }
@@ -94,8 +100,8 @@ fn read(row: signing_key::Model) -> Result<StoredKey, Error> {
     Ok(StoredKey { key_id, seed, public_key, create_time, retire_time })
 }
 
-/// The query for the tickets that can be used yet with codes of these keys.
-pub(super) fn usable_tickets(keys: &[u16], now: DateTime<Utc>) -> Select<ticket::Entity> {
+/// The query for the tickets that can be used yet with codes of these keys, or of purchases that began before a time with codes of later keys.
+fn usable_tickets(keys: &[u16], (last, time): (u16, DateTime<Utc>), now: DateTime<Utc>) -> Select<ticket::Entity> {
     let to_come = showtime::Entity::find()
         .select_only()
         .column(showtime::Column::ShowtimeId)
@@ -103,9 +109,16 @@ pub(super) fn usable_tickets(keys: &[u16], now: DateTime<Utc>) -> Select<ticket:
         .filter(showtime::Column::EndTime.gt(now));
     let usable = [TicketState::Unpaid, TicketState::Issued, TicketState::Blocked].map(state_name);
     // The number of the key is at the second and third byte of a code.
-    let key = Func::cust("substr").args([Expr::col(ticket::Column::Code), Expr::value(2), Expr::value(2)]);
+    let key =
+        || Expr::expr(Func::cust("substr").args([Expr::col(ticket::Column::Code), Expr::value(2), Expr::value(2)]));
+    let earlier = purchase::Entity::find()
+        .select_only()
+        .column(purchase::Column::PurchaseId)
+        .filter(purchase::Column::CreateTime.lt(time));
+    let of_earlier =
+        ticket::Column::PurchaseId.in_subquery(earlier.into_query()).and(key().gt(last.to_be_bytes().to_vec()));
     ticket::Entity::find()
         .filter(ticket::Column::ShowtimeId.in_subquery(to_come.into_query()))
         .filter(ticket::Column::State.is_in(usable))
-        .filter(Expr::expr(key).is_in(keys.iter().map(|key| key.to_be_bytes().to_vec())))
+        .filter(key().is_in(keys.iter().map(|key| key.to_be_bytes().to_vec())).or(of_earlier))
 }

@@ -62,9 +62,15 @@ impl Keys {
         key.is_some_and(|key| has_signed(&key.public_key, code))
     }
 
-    /// Whether codes of this key are accepted.
+    /// Whether this key is known here. One that another instance has just made is not.
+    pub(in crate::app) fn knows(&self, key_id: u16) -> bool {
+        self.all().iter().any(|key| key.key_id == key_id)
+    }
+
+    /// Whether codes of this key are accepted, if they are those of tickets or have the right signature. A key that is not known here yet is
+    /// not retired.
     pub(in crate::app) fn accepts(&self, key_id: u16) -> bool {
-        self.all().iter().any(|key| key.key_id == key_id && key.retire_time.is_none())
+        self.all().iter().find(|key| key.key_id == key_id).is_none_or(|key| key.retire_time.is_none())
     }
 }
 

@@ -75,14 +75,13 @@ impl App {
         if key.retire_time.is_some() {
             return Ok(key.clone());
         }
-        let newer = all.iter().find(|key| key.key_id > key_id);
-        if newer.is_none_or(|newer| now < newer.create_time + MAY_SIGN) {
-            return Err(Error::Key(KeyRefusal::Signs));
-        }
-        // The code of a purchase is signed when it is shown, so this key may have signed it for tickets of an earlier one.
+        let newer = all.iter().find(|key| key.key_id > key_id).filter(|newer| now >= newer.create_time + MAY_SIGN);
+        let Some(newer) = newer else { return Err(Error::Key(KeyRefusal::Signs)) };
+        // The code of a purchase is signed when it is shown. So this key may have signed it for tickets of an earlier key, and for tickets of a
+        // later one, if the purchase began before that.
         let earlier = all.iter().filter(|key| key.key_id <= key_id && key.retire_time.is_none()).map(|key| key.key_id);
-        let earlier: Vec<_> = earlier.collect();
-        let tickets = if force { 0 } else { self.0.store.usable_tickets_of(&earlier, now).await? };
+        let (earlier, until) = (earlier.collect::<Vec<_>>(), newer.create_time + MAY_SIGN);
+        let tickets = if force { 0 } else { self.0.store.usable_tickets_of(&earlier, (key_id, until), now).await? };
         if tickets > 0 {
             return Err(Error::Key(KeyRefusal::InUse { tickets }));
         }
