@@ -103,7 +103,5 @@ pub use showtimes::{Cursor, Schedule, ShowtimeScheduled};
 pub use signing_keys::StoredKey;
 pub use sinks::{ABANDONED, Letters, Progress, Sink};
 pub use stuck_purchases::{StuckWrite, settle_purchase};
-pub use ticket_writes::{
-    insert_tickets, issue_if_completed, reissue_tickets, replace_tickets, void_all_tickets, void_tickets,
-};
+pub use ticket_writes::{insert_tickets, issue_if_completed, replace_tickets, void_all_tickets, void_tickets};
 pub use tickets::{TicketFilter, UnticketedPage};

@@ -2,7 +2,9 @@
 
 use boxoffice::{
     domain::ticket::{CodeKind, TicketCode},
-    pb::boxoffice::v1::{Purchase, RefundState, Reservation, Showtime, Ticket, TicketFlaw, UseTicketRequest},
+    pb::boxoffice::v1::{
+        Purchase, RefundState, Reservation, Showtime, Ticket, TicketFlaw, TicketState, UseTicketRequest,
+    },
     tickets::SigningKey,
 };
 use futures_util::future::join_all;
@@ -12,13 +14,13 @@ use tonic::{Code, Status};
 use crate::{
     harness::{
         Server, assert_refused, assert_violates,
-        purchases::purchase,
-        seats::{confirm, reserve, showtime, these},
+        purchases::{buy, of_seats, purchase},
+        seats::{confirm, instant, reserve, showtime, these},
         shop::Shop,
         staff::{exchange, release},
     },
     refunds::{of_these, refund, until_ended},
-    tickets::{bought, client, flaws, open_doors, seat, tickets, validate},
+    tickets::{bought, client, flaws, open_doors, reservation, seat, tickets, validate},
 };
 
 in_both_shops!(
@@ -28,7 +30,41 @@ in_both_shops!(
     the_code_of_a_purchase_admits_no_ticket_that_is_invalid,
     a_forged_code_of_a_purchase_admits_nobody,
     a_code_of_a_purchase_is_good_until_its_key_is_retired,
+    who_is_inside_is_not_admitted_again_after_an_exchange,
+    the_code_of_a_purchase_without_tickets_is_blocked,
 );
+
+async fn who_is_inside_is_not_admitted_again_after_an_exchange(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let sold = bought(server, &showtime, "A1 A2", "tok_ok").await;
+    let first = tickets(server, &sold.purchase_id).await;
+    admit(server, at_door(&first[0].code, &showtime, "1", 0)).await.expect("it is issued");
+    // A2 is kept, and A3 takes the place of A1, whose holder is inside.
+    for (names, states) in
+        [("A2 A3", [TicketState::Issued, TicketState::Used]), ("A3 A4", [TicketState::Used, TicketState::Issued])]
+    {
+        exchange(server, reservation(&sold), names).await.expect("they are free");
+        let all = tickets(server, &sold.purchase_id).await;
+        let live: Vec<_> = all.iter().filter(|ticket| ticket.state() != TicketState::Voided).collect();
+        assert_eq!(live.iter().map(|ticket| seat(ticket)).collect::<Vec<_>>().join(" "), names);
+        assert_eq!([live[0].state(), live[1].state()], states, "{live:#?}");
+        let used = live.iter().find(|ticket| ticket.state() == TicketState::Used).expect("one is used");
+        assert_eq!(instant(used.use_time), instant(all[0].use_time));
+        let about = reason_of(admit(server, at_door(&used.code, &showtime, names, 0)).await, "TICKET_USED");
+        assert_eq!(about["use_device"], "door 1");
+    }
+    let status = refund(server, of_these(&sold, "A3")).await.expect_err("its holder is inside");
+    assert_refused(&status, Code::FailedPrecondition, "TICKET_USED");
+    assert_eq!(seats(&admit(server, at_door(&sold.code, &showtime, "2", 0)).await.expect("one is left")), "A4");
+    shop.assert_audit().await;
+}
+
+async fn the_code_of_a_purchase_without_tickets_is_blocked(shop: Shop) {
+    let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
+    let begun = buy(server, of_seats(&showtime, "ada", "A1", "tok_action_required")).await.expect("it is free");
+    assert_eq!(flaws(server, &begun.code, &showtime).await, [TicketFlaw::Blocked]);
+    reason_of(admit(server, at_door(&begun.code, &showtime, "1", 0)).await, "TICKET_BLOCKED");
+}
 
 fn at_door(code: &str, showtime: &Showtime, nonce: &str, count: i32) -> UseTicketRequest {
     let (code, showtime_id) = (code.to_owned(), showtime.showtime_id.clone());

@@ -1,4 +1,5 @@
-//! Ten thousand random lives of tickets, each compared with a model: sold, exchanged, given up, refunded, shown, used, scanned.
+//! Ten thousand random lives of tickets, each compared with a model: sold, exchanged, given up, refunded, shown, used, scanned, cancelled
+//! with their showtime, and signed by one key after another.
 //!
 //! Each purchase has a row of seats of its own, so the model knows every answer, while many purchases go on at once at several instances.
 
@@ -11,25 +12,35 @@ use std::{
 
 use boxoffice::{
     clock::Clock,
-    pb::boxoffice::v1::{Purchase, PurchaseState, Showtime, TicketState},
+    pb::boxoffice::v1::{
+        CancelShowtimeRequest, Purchase, PurchaseState, RotateSigningKeyRequest, Showtime, TicketFlaw, TicketState,
+    },
 };
 use chrono::{SubsecRound as _, TimeDelta};
 use futures_util::future::join_all;
 
-use self::life::{Life, Seen, answered};
-use crate::harness::{
-    Server, Store,
-    door::door_list,
-    load::Random,
-    purchases::{buy, of_seats, purchase, until_state},
-    seats::{confirm, reserve, showtime_with, these},
-    shop::Shop,
+use self::life::{Known, Life, Seen, answered};
+use crate::{
+    harness::{
+        Server, Store,
+        door::door_list,
+        load::Random,
+        purchases::{buy, of_seats, purchase, until_state},
+        request_id,
+        seats::{confirm, reserve, showtime_with, these},
+        shop::Shop,
+    },
+    tickets::flaws,
 };
 
 /// The lives at the same time.
 const AT_ONCE: usize = 48;
 /// The purchases of a showtime, each of which has a row of eight seats.
 const ROWS: usize = 24;
+/// One in so many showtimes is cancelled in the end.
+const CANCELLED: usize = 3;
+/// Before one in so many showtimes the tickets are signed by a new key.
+const SIGNED_ANEW: usize = 8;
 /// What happens in a life after the sale.
 const EVENTS: usize = 9;
 
@@ -50,6 +61,11 @@ async fn sold(server: &Server, showtime: &Showtime, row: &str, how: usize) -> Pu
 
 /// Lives of this showtime. Returns the number of tickets.
 async fn lives(servers: &[Server], seen: &Seen, first: usize) -> usize {
+    if first % SIGNED_ANEW == 1 {
+        let rotated = servers[0].operations().rotate_signing_key(RotateSigningKeyRequest {}).await;
+        rotated.expect("there is room for a key");
+        seen.count("a new key");
+    }
     let labels: Vec<_> = (b'A'..).take(ROWS).map(|label| char::from(label).to_string()).collect();
     let rows: Vec<_> = labels.iter().map(|label| (label.as_str(), "ssssssss")).collect();
     let soon = Clock::System.now().trunc_subsecs(0) + TimeDelta::minutes(30);
@@ -63,7 +79,7 @@ async fn lives(servers: &[Server], seen: &Seen, first: usize) -> usize {
         let (refunds, nonces, tickets) = (0, 0, Vec::new());
         let mut life = Life { servers, seen, random, showtime, row, purchase, refunds_fail, refunds, tickets, nonces };
         let first: Vec<_> = (1..=4).map(|number| format!("{}{number}", life.row)).collect();
-        life.learn(&first).await;
+        life.learn(&first, &[const { None }; 4]).await;
         for _ in 0..EVENTS {
             life.event().await;
         }
@@ -76,7 +92,25 @@ async fn lives(servers: &[Server], seen: &Seen, first: usize) -> usize {
     let live = known.iter().filter(|known| matches!(known.state, TicketState::Issued | TicketState::Used));
     let live: BTreeMap<_, _> = live.map(|known| (known.number.as_str(), known.state)).collect();
     assert_eq!(listed.collect::<BTreeMap<_, _>>(), live);
+    if first % CANCELLED == 1 {
+        cancel(&servers[first % servers.len()], &showtime, &known).await;
+        seen.count("a cancelled showtime");
+    }
     known.len()
+}
+
+/// Cancels the showtime: none of its tickets admits anybody from then on, at any server.
+async fn cancel(server: &Server, showtime: &Showtime, known: &[Known]) {
+    let showtime_id = showtime.showtime_id.clone();
+    let cancel = CancelShowtimeRequest { showtime_id, force: true, request_id: request_id(), ..Default::default() };
+    let call = async || server.showtimes().cancel_showtime(cancel.clone()).await;
+    answered(call).await.expect("it is forced");
+    assert_eq!(door_list(server, &showtime.showtime_id).await.tickets, []);
+    for ticket in known {
+        let flaws = flaws(server, &ticket.code, showtime).await;
+        let is_gone = matches!(flaws.first(), Some(TicketFlaw::Voided | TicketFlaw::Refunded));
+        assert!(is_gone, "{ticket:?}: {flaws:?}");
+    }
 }
 
 /// Lets tickets live until there were this many, and asserts that each thing that may happen to them has.
@@ -99,12 +133,17 @@ async fn live(servers: Vec<Server>, least: usize) -> Vec<Server> {
         "a nonce of another ticket",
         "a refund of a used ticket that is refused",
         "a refund that fails",
+        "a race",
         "a release",
         "a use of several",
         "a use that is repeated",
         "an exchange",
+        "an exchange of a used ticket",
     ] {
         assert!(seen.get(what).is_some_and(|count| *count >= 10), "{what} was hardly seen: {seen:#?}");
+    }
+    for what in ["a cancelled showtime", "a new key"] {
+        assert!(seen.contains_key(what), "{what} was not seen: {seen:#?}");
     }
     servers
 }

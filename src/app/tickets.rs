@@ -43,7 +43,7 @@ use crate::{
     store::{
         Companion, TicketFilter, insert_tickets, issue_if_completed,
         planted::{self, Bug},
-        reissue_tickets, replace_tickets, void_all_tickets, void_tickets,
+        replace_tickets, void_all_tickets, void_tickets,
     },
     tickets::{QrError, SigningKey, Symbol},
 };
@@ -238,16 +238,26 @@ fn rows(plan: &ShowtimePlan, changes: &[Change], (clock, keys): (&Clock, &Keys),
                 rows.push(void_tickets(showtime_id, reservation.reservation_id, seats));
             }
             Change::Exchanged { reservation, before } if matches!(reservation.state(), State::Confirmed(_)) => {
-                if !planted::has(Bug::FirstTicketsKept) {
-                    rows.push(replace_tickets(showtime_id, reservation.reservation_id, before));
-                }
-                rows.push(reissue_tickets(&of_sale(plan, reservation, (clock, &key), now)));
+                let new = in_place_of(before, of_sale(plan, reservation, (clock, &key), now));
+                let keep_first = planted::has(Bug::FirstTicketsKept);
+                rows.extend(replace_tickets(showtime_id, reservation.reservation_id, &new, keep_first));
                 rows.extend(reservation.purchase_id().map(issue_if_completed));
             }
             _ => {}
         }
     }
     rows
+}
+
+/// Each new ticket with the seat whose ticket it replaces: its own, or one of those that are given up.
+fn in_place_of(before: &[u16], new: Vec<Ticket>) -> Vec<(u16, Ticket)> {
+    let after: Vec<_> = new.iter().map(|ticket| ticket.seat).collect();
+    let mut given_up = before.iter().copied().filter(|seat| !after.contains(seat));
+    let pair = |ticket: Ticket| {
+        let seat = if before.contains(&ticket.seat) { Some(ticket.seat) } else { given_up.next() };
+        (seat.unwrap_or(ticket.seat), ticket)
+    };
+    new.into_iter().map(pair).collect()
 }
 
 /// New tickets for all seats of a sale.

@@ -2,7 +2,8 @@
 
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, ExprTrait, QueryFilter as _,
-    QuerySelect as _, QueryTrait as _, UpdateMany, sea_query::Expr,
+    QuerySelect as _, QueryTrait as _, UpdateMany,
+    sea_query::{CaseStatement, Expr},
 };
 
 use super::{
@@ -28,23 +29,63 @@ pub fn insert_tickets(tickets: &[Ticket]) -> Option<Companion> {
     (!tickets.is_empty()).then(|| Companion::row(Row::NewTickets(rows)))
 }
 
-/// The row of tickets that take the place of others. Unlike those of a sale they are written in their turn: after the others were voided.
+/// Replaces the tickets of a sale by new ones, of which each is paired with the seat whose ticket it replaces. A ticket that was used leaves
+/// its use to the new one, so that its holder is not admitted again. A refund of a seat that is given up later does not concern those that
+/// are replaced.
 #[must_use]
-pub fn reissue_tickets(tickets: &[Ticket]) -> Companion {
-    let rows = tickets.iter().map(|ticket| ticket::ActiveModel::from(row(ticket)).reset_all());
-    Companion::insert(ticket::Entity::insert_many(rows).into_query(), tickets.len() as u64)
+pub fn replace_tickets(
+    showtime_id: ShowtimeId,
+    reservation_id: ReservationId,
+    new: &[(u16, Ticket)],
+    keep_first: bool,
+) -> Vec<Companion> {
+    let replaced: Vec<_> = new.iter().map(|(seat, _)| *seat).collect();
+    let ids = || new.iter().map(|(_, ticket)| ticket.ticket_id.0);
+    // No door can use one of them from here on.
+    let lock = of_seats(live(showtime_id), reservation_id, &replaced)
+        .col_expr(ticket::Column::State, Expr::col((ticket::Entity, ticket::Column::State)));
+    let rows = new.iter().map(|(_, ticket)| ticket::ActiveModel::from(row(ticket)).reset_all());
+    let insert = Companion::insert(ticket::Entity::insert_many(rows).into_query(), new.len() as u64);
+    let uses = new.iter().map(|(seat, ticket)| leave_use(reservation_id, *seat, ticket));
+    let replace = of_seats(to(TicketState::Exchanged, showtime_id), reservation_id, &replaced)
+        .filter(ticket::Column::TicketId.is_not_in(ids()));
+    let replace = (!keep_first).then(|| Companion::update_any(replace.into_query()));
+    let first = [Companion::update_any(lock.into_query()), insert];
+    first.into_iter().chain(uses).chain(replace).collect()
+}
+
+/// Writes the use of the live ticket of a seat, if there is one, into the new ticket. The name for the use stays with the first one.
+fn leave_use(reservation_id: ReservationId, seat: u16, new: &Ticket) -> Companion {
+    let of_used = |column: ticket::Column| {
+        let used = ticket::Entity::find()
+            .select_only()
+            .column(column)
+            .filter(ticket::Column::ReservationId.eq(reservation_id.0))
+            .filter(ticket::Column::ShowtimeId.eq(new.showtime_id.0))
+            .filter(ticket::Column::Seat.eq(i32::from(seat)))
+            .filter(ticket::Column::State.is_not_in(TicketState::GONE.map(state_name)))
+            .filter(ticket::Column::UseTime.is_not_null())
+            .filter(ticket::Column::TicketId.ne(new.ticket_id.0))
+            .limit(1);
+        used.into_query()
+    };
+    let state = Expr::col((ticket::Entity, ticket::Column::State));
+    let used_if_issued = CaseStatement::new()
+        .case(state.clone().eq(state_name(TicketState::Issued)), state_name(TicketState::Used))
+        .finally(state);
+    let update = ticket::Entity::update_many()
+        .filter(ticket::Column::TicketId.eq(new.ticket_id.0))
+        .filter(Expr::exists(of_used(ticket::Column::TicketId)))
+        .col_expr(ticket::Column::State, used_if_issued.into())
+        .col_expr(ticket::Column::UseTime, Expr::SubQuery(None, Box::new(of_used(ticket::Column::UseTime).into())))
+        .col_expr(ticket::Column::UseDevice, Expr::SubQuery(None, Box::new(of_used(ticket::Column::UseDevice).into())));
+    Companion::update_any(update.into_query())
 }
 
 /// Voids the tickets of seats that a reservation gives up.
 #[must_use]
 pub fn void_tickets(showtime_id: ShowtimeId, reservation_id: ReservationId, seats: &[u16]) -> Companion {
     Companion::update_any(of_seats(to(TicketState::Voided, showtime_id), reservation_id, seats).into_query())
-}
-
-/// Voids the tickets of seats that a reservation exchanges. A refund of a seat that is given up later does not concern them.
-#[must_use]
-pub fn replace_tickets(showtime_id: ShowtimeId, reservation_id: ReservationId, seats: &[u16]) -> Companion {
-    Companion::update_any(of_seats(to(TicketState::Exchanged, showtime_id), reservation_id, seats).into_query())
 }
 
 fn of_seats(
@@ -81,10 +122,13 @@ pub fn void_all_tickets(showtime_id: ShowtimeId) -> Companion {
 
 /// Changes the tickets of a showtime that are not voided or refunded.
 fn to(state: TicketState, showtime_id: ShowtimeId) -> UpdateMany<ticket::Entity> {
+    live(showtime_id).col_expr(ticket::Column::State, Expr::value(state_name(state)))
+}
+
+fn live(showtime_id: ShowtimeId) -> UpdateMany<ticket::Entity> {
     ticket::Entity::update_many()
         .filter(ticket::Column::ShowtimeId.eq(showtime_id.0))
         .filter(ticket::Column::State.is_not_in(TicketState::GONE.map(state_name)))
-        .col_expr(ticket::Column::State, Expr::value(state_name(state)))
 }
 
 /// The tickets that a refund names.

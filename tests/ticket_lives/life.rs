@@ -26,7 +26,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) number: String,
-    code: String,
+    pub(super) code: String,
     seat: String,
     pub(super) state: TicketState,
     /// The device and the nonce by which it was used.
@@ -38,7 +38,7 @@ pub(super) struct Known {
 pub(super) struct Seen(pub(super) Mutex<BTreeMap<&'static str, usize>>);
 
 impl Seen {
-    fn count(&self, what: &'static str) {
+    pub(super) fn count(&self, what: &'static str) {
         *self.0.lock().expect("no panic").entry(what).or_default() += 1;
     }
 }
@@ -131,13 +131,14 @@ impl<'a> Life<'a> {
 
     /// One thing that happens to its tickets.
     pub(super) async fn event(&mut self) {
-        match self.random.below(11) {
+        match self.random.below(12) {
             0 | 1 => self.exchange().await,
             2 => self.release().await,
             3 | 4 => self.refund().await,
             5 => self.scan().await,
             6 => self.use_again().await,
             7 => self.use_several().await,
+            8 => self.race().await,
             _ => self.use_one().await,
         }
     }
@@ -150,9 +151,32 @@ impl<'a> Life<'a> {
         self.check_use(at, &request, answer);
     }
 
+    /// Two doors use a ticket at the same time, by two servers if there are several. One admits its holder.
+    async fn race(&mut self) {
+        let (at, nonces, server) = (self.any(), [self.nonce(), self.nonce()], self.server());
+        let [first, second] = nonces.map(|nonce| self.request(at, nonce));
+        let (first, second) = (first, UseTicketRequest { device: "door 8".to_owned(), ..second });
+        let other = &self.servers[self.servers.len() - 1];
+        let answers = tokio::join!(
+            answered(async || use_ticket(server, first.clone()).await),
+            answered(async || use_ticket(other, second.clone()).await)
+        );
+        if self.tickets[at].state == TicketState::Issued {
+            self.seen.count("a race");
+        }
+        // The one that was admitted was first.
+        if answers.1.is_ok() {
+            self.check_use(at, &second, answers.1);
+            self.check_use(at, &first, answers.0);
+        } else {
+            self.check_use(at, &first, answers.0);
+            self.check_use(at, &second, answers.1);
+        }
+    }
+
     /// A device uses a ticket with a nonce that it has used before, for the same ticket or for another one.
     async fn use_again(&mut self) {
-        let before = self.tickets.iter().find_map(|ticket| ticket.used.clone());
+        let before = self.tickets.iter().find_map(|ticket| ticket.used.clone().filter(|(_, nonce)| !nonce.is_empty()));
         let (Some((device, nonce)), at) = (before, self.any()) else { return };
         let request = UseTicketRequest { device, ..self.request(at, nonce) };
         let server = self.server();
@@ -256,22 +280,32 @@ impl<'a> Life<'a> {
             return;
         }
         self.seen.count("an exchange");
+        // A seat that is kept leaves its use to its new ticket, and the others in their order to those of the new seats.
+        let users: BTreeMap<_, _> = self.live().map(|known| (known.seat.clone(), known.used.clone())).collect();
+        let mut given_up = live.iter().filter(|seat| !names.contains(seat));
+        let replaced =
+            names.iter().map(|name| if live.contains(name) { name } else { given_up.next().expect("as many") });
+        let used: Vec<_> =
+            replaced.map(|seat| users[seat].clone().map(|(device, _)| (device, String::new()))).collect();
         let all = live.join(" ");
         self.set(&all, TicketState::Voided);
-        self.learn(&names).await;
+        self.learn(&names, &used).await;
     }
 
-    /// Learns of new tickets, which are those of these seats.
-    pub(super) async fn learn(&mut self, names: &[String]) {
+    /// Learns of new tickets, which are those of these seats, and of which some take the place of tickets that were used.
+    pub(super) async fn learn(&mut self, names: &[String], used: &[Option<(String, String)>]) {
         let id = self.purchase.purchase_id.clone();
         let found = tickets(self.server(), &id).await;
         let is_new = |ticket: &&Ticket| !self.tickets.iter().any(|known| known.number == ticket.number);
         let new: Vec<_> = found.iter().filter(is_new).cloned().collect();
         assert_eq!(new.iter().map(seat).collect::<Vec<_>>(), names, "{found:#?}");
-        for ticket in new {
-            assert_eq!(ticket.state(), TicketState::Issued);
+        for (ticket, used) in new.into_iter().zip(used.iter().cloned()) {
+            let state = if used.is_some() { TicketState::Used } else { TicketState::Issued };
+            assert_eq!(ticket.state(), state);
+            if used.is_some() {
+                self.seen.count("an exchange of a used ticket");
+            }
             let seat = seat(&ticket);
-            let (state, used) = (TicketState::Issued, None);
             self.tickets.push(Known { number: ticket.number, code: ticket.code, seat, state, used });
         }
     }

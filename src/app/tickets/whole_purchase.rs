@@ -116,7 +116,7 @@ impl App {
         now: chrono::DateTime<chrono::Utc>,
     ) -> Result<Judged, Error> {
         let plan = self.plan_of(door).await?;
-        let accepted = self.purchase_with_code(code).filter(|_| self.0.keys.accepts(code.key_id()));
+        let accepted = self.purchase_with_code(code).await?.filter(|_| self.0.keys.accepts(code.key_id()));
         let Some(purchase_id) = accepted else { return Ok(None) };
         let found = self.tickets_for_seats(purchase_id).await?;
         let judge = |view: TicketView| {
@@ -137,9 +137,14 @@ impl App {
     }
 
     /// The purchase with this code, if the code is genuine. It is not stored, so its signature is checked. Its key may be retired.
-    pub(super) fn purchase_with_code(&self, code: &TicketCode) -> Option<PurchaseId> {
-        let id = code.purchase().map(PurchaseId)?;
-        (self.0.keys.has_signed(code) && code.random() == self.0.purchase_key.code_bits(id)).then_some(id)
+    pub(super) async fn purchase_with_code(&self, code: &TicketCode) -> Result<Option<PurchaseId>, Error> {
+        // Nobody else knows the random bits of a purchase, so only a genuine code of a new key has the keys read again.
+        let is_right = |id: &PurchaseId| code.random() == self.0.purchase_key.code_bits(*id);
+        let Some(id) = code.purchase().map(PurchaseId).filter(is_right) else { return Ok(None) };
+        if !self.0.keys.knows(code.key_id()) {
+            self.0.keys.refresh(&self.0.store).await?;
+        }
+        Ok(self.0.keys.has_signed(code).then_some(id))
     }
 }
 
@@ -151,10 +156,13 @@ fn usable(judged: &[(TicketView, Vec<WhyNot>)]) -> Vec<TicketView> {
 /// Everything that keeps the tickets from admitting their holders, the most important first, with the first ticket of which that is
 /// true.
 fn why_none(judged: Judged) -> Validated {
-    let judged = judged.unwrap_or_default();
+    let Some(judged) = judged else {
+        return Validated { ticket: None, why: vec![WhyNot::NotGenuine] };
+    };
     let why: BTreeSet<_> = judged.iter().flat_map(|(_, why)| why).copied().collect();
     let Some(most) = why.first().copied() else {
-        return Validated { ticket: None, why: vec![WhyNot::NotGenuine] };
+        // Its tickets are made when it is sold.
+        return Validated { ticket: None, why: vec![WhyNot::Blocked] };
     };
     let ticket = judged.into_iter().find(|(_, why)| why.contains(&most)).map(|(view, _)| view);
     Validated { ticket, why: why.into_iter().collect() }

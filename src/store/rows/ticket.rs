@@ -74,7 +74,8 @@ pub(in crate::store) fn ticket(row: ticket::Model) -> Result<Ticket, Error> {
 
 fn read(row: ticket::Model) -> Option<Ticket> {
     let used = match (row.use_time, row.use_device, row.use_nonce) {
-        (Some(time), Some(device), Some(nonce)) => Some(TicketUse { time, device, nonce }),
+        // A ticket that was exchanged keeps the nonce.
+        (Some(time), Some(device), nonce) => Some(TicketUse { time, device, nonce: nonce.unwrap_or_default() }),
         _ => None,
     };
     Some(Ticket {
