@@ -7,6 +7,7 @@ use boxoffice::pb::boxoffice::v1::{
     WatchDoorRequest, WatchDoorResponse, WatchSeatMapRequest, showtimes_client::ShowtimesClient,
     tickets_client::TicketsClient, watch_door_response::Event,
 };
+use chrono::TimeDelta;
 use tonic::{Code, Streaming};
 
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
         Server, Store, assert_not_found, assert_refused, assert_violates,
         door::{OfflineDoor, door_list},
         eventually, request_id,
-        seats::name,
+        seats::{instant, name},
         server::Setup,
         shop::Shop,
         staff::{exchange, release},
@@ -95,6 +96,15 @@ async fn a_door_needs_nothing_but_its_list_and_the_keys(shop: Shop) {
     let admitted: Vec<_> = made.iter().map(|ticket| door.admits(&ticket.code)).collect();
     assert_eq!(admitted, [true, false, true]);
     assert!(!door.admits(&made[0].code), "this door has admitted its holder");
+    let door = OfflineDoor::load(server, &showtime.showtime_id, "door 4").await;
+    let (from, until) = (instant(list.admit_from_time), instant(list.admit_until_time));
+    let last = until - TimeDelta::milliseconds(1);
+    for closed in [from - TimeDelta::milliseconds(1), until] {
+        assert_eq!((door.admits_at(&made[0].code, closed), door.admits_at(&bought.code, closed)), (0, 0));
+    }
+    assert_eq!(door.admits_at(&made[2].code, from), 1);
+    assert_eq!(door.admits_at(&bought.code, last), 1, "one was used, and one is inside");
+    assert_eq!(door.admits_at(&bought.code, last), 0);
     let other = open_doors(server).await;
     let door = OfflineDoor::load(server, &other.showtime_id, "door 3").await;
     assert!(!door.admits(&made[0].code), "it is for another showtime");

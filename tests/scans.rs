@@ -98,6 +98,9 @@ async fn scans_are_recorded_once_however_often_they_are_uploaded(shop: Shop) {
     let answer = upload(server, "door 2", &[scan(&other[0], "1", ago(7))]).await.expect("it is recorded");
     assert!(!one(&answer).double_admission);
     assert_eq!(one(&answer).ticket.as_ref().expect("there is one").state(), TicketState::Used);
+    let answer = upload(server, "door 3", &[scan(&other[0], "1", ago(6))]).await.expect("it is recorded");
+    let nonces = answer.double_admissions[0].admissions.iter().map(|admission| admission.nonce.as_str());
+    assert_eq!(nonces.collect::<Vec<_>>(), ["1", "1"], "the device's own");
 }
 
 async fn a_scan_is_recorded_whatever_is_wrong_with_its_ticket(shop: Shop) {
@@ -189,6 +192,9 @@ async fn a_party_that_comes_one_after_another_uses_its_tickets_one_after_another
     // Another door was shown the same code by one person.
     let answer = upload(server, "door 2", &of_party(&sold.code, &[(1, "1")])).await.expect("it is recorded");
     assert_eq!((flags(&answer), devices(&answer)), (vec![true], vec!["door 1", "door 2"]));
+    // A device that says another number under the same name has admitted one more.
+    let answer = upload(server, "door 2", &of_party(&sold.code, &[(2, "1")])).await.expect("it is recorded");
+    assert_eq!((flags(&answer), answer.double_admissions.len()), (vec![true; 2], 2));
     shop.assert_audit().await;
 }
 
@@ -247,6 +253,10 @@ async fn invalid_scans_are_refused_for_every_flaw_and_none_is_recorded(shop: Sho
     let of_both = ["device", "scans[1].code", "scans[1].number", "scans[1].nonce"];
     let fields = [&of_both[..], &["scans[2].code", "scans[2].scan_time", "scans[2].count"]].concat();
     assert_violates(&status, &fields);
+    assert!(flaws(server, &made[0].code, &showtime).await.is_empty());
+    let party = |nonce: u8| Scan { count: 100, ..scan(&made[0], &nonce.to_string(), ago(1)) };
+    let status = upload(server, "door 1", &(0..21).map(party).collect::<Vec<_>>()).await.expect_err("too many people");
+    assert_violates(&status, &["scans"]);
     assert!(flaws(server, &made[0].code, &showtime).await.is_empty());
     let request = |scans| UploadScansRequest { device: "door 1".to_owned(), scans };
     for count in [0, 501] {

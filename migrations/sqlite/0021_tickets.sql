@@ -41,8 +41,8 @@ CREATE TABLE signing_keys (
 
 -- Whom devices have admitted without a network. A row is never updated.
 CREATE TABLE scans (
-    scan_id         BLOB NOT NULL,         -- made of the device, its nonce and what was shown
-    part            INTEGER NOT NULL,         -- counts the tickets of one scan
+    scan_id         BLOB NOT NULL,         -- made of the device, its nonce, the count and what was shown
+    part            INTEGER NOT NULL,         -- counts the people of one scan
     device          TEXT NOT NULL,
     nonce           TEXT NOT NULL,
     shown           TEXT NOT NULL,         -- the code or the number

@@ -3,16 +3,18 @@
 use std::{collections::HashSet, sync::Mutex};
 
 use boxoffice::{
+    clock::Clock,
     domain::ticket::TicketCode,
     pb::boxoffice::v1::{
         DoorList, DoorTicket, GetDoorListRequest, ListSigningKeysRequest, Scan, ScanResult, SigningKey, Ticket,
         TicketState, UploadScansRequest, UploadScansResponse, tickets_client::TicketsClient,
     },
 };
+use chrono::{DateTime, Utc};
 use ring::signature::{ED25519, UnparsedPublicKey};
 use tonic::{Status, transport::Channel};
 
-use super::Server;
+use super::{Server, seats::instant};
 
 pub(crate) fn client(server: &Server) -> TicketsClient<Channel> {
     TicketsClient::new(server.channel())
@@ -34,22 +36,33 @@ impl OfflineDoor {
         Self { device: device.to_owned(), list, keys, admitted: Mutex::default() }
     }
 
-    /// Whether it admits the holder of a code.
+    /// Whether it admits the holder of a code now.
     pub(crate) fn admits(&self, code: &str) -> bool {
-        let good = self.entry(code).is_some_and(|ticket| ticket.state() == TicketState::Issued);
-        good && self.admitted.lock().expect("no panic").insert(code.to_owned())
+        self.admits_at(code, Clock::System.now()) > 0
     }
 
-    /// The ticket in the list that has this code, if the code is genuine.
-    fn entry(&self, code: &str) -> Option<&DoorTicket> {
+    /// How many people it admits with a code at a time.
+    pub(crate) fn admits_at(&self, code: &str, now: DateTime<Utc>) -> usize {
+        let is_open = instant(self.list.admit_from_time) <= now && now < instant(self.list.admit_until_time);
+        let Some(code) = self.genuine(code).filter(|_| is_open) else { return 0 };
+        let is_meant = |ticket: &&DoorTicket| match code.purchase() {
+            Some(id) => ticket.purchase_id == id.to_string(),
+            None => ticket.code_random == code.random(),
+        };
+        let issued = self.list.tickets.iter().filter(is_meant).filter(|ticket| ticket.state() == TicketState::Issued);
+        let mut admitted = self.admitted.lock().expect("no panic");
+        issued.filter(|ticket| admitted.insert(ticket.number.clone())).count()
+    }
+
+    /// A code that a key has signed for this showtime or for a purchase.
+    fn genuine(&self, code: &str) -> Option<TicketCode> {
         let code = TicketCode::parse(code).ok()?;
         let live = self.keys.iter().filter(|key| key.retire_time.is_none());
         let key = live.into_iter().find(|key| key.key_id == i32::from(code.key_id()))?;
         let key = UnparsedPublicKey::new(&ED25519, &key.public_key);
         key.verify(&code.signed_bytes(), code.signature()).ok()?;
         let showtime = &self.list.showtime.as_ref()?.showtime_id;
-        let is_of_this = code.showtime().to_string() == *showtime;
-        self.list.tickets.iter().find(|ticket| is_of_this && ticket.code_random == code.random())
+        (code.purchase().is_some() || code.showtime().to_string() == *showtime).then_some(code)
     }
 }
 

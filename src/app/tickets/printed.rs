@@ -48,9 +48,7 @@ impl App {
                 }
                 TicketState::Used => page.used += 1,
                 TicketState::Unpaid | TicketState::Blocked => page.blocked += 1,
-                TicketState::Voided | TicketState::Refunded => page.void += 1,
-                // Another ticket has taken its place.
-                TicketState::Exchanged => {}
+                TicketState::Voided | TicketState::Exchanged | TicketState::Refunded => page.void += 1,
             }
         }
         Ok(page.html())

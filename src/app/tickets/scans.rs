@@ -142,7 +142,7 @@ impl App {
             let ticket = self.find_shown(&shown).await?.into_iter().collect();
             return Ok(Scanned { is_accepted: true, admitted: admitted(ticket, by, scan.count) });
         };
-        let Some(id) = self.purchase_with_code(&code) else { return Ok(Scanned::default()) };
+        let Some(id) = self.purchase_with_code(&code).await? else { return Ok(Scanned::default()) };
         let tickets = self.tickets_for_seats(id).await?;
         let is_accepted = self.0.keys.accepts(code.key_id());
         Ok(Scanned { is_accepted, admitted: admitted(tickets, by, scan.count) })
@@ -235,10 +235,21 @@ fn recorded(scan: &Scan, (scan_id, part): (Uuid, i16), by: &TicketUse, upload_ti
 
 /// All uses of a ticket, in the order of time: that which is written on it, and those by which it was used again.
 fn uses<'a>(ticket: &Ticket, scans: impl Iterator<Item = &'a RecordedScan>) -> Vec<TicketUse> {
-    let again = scans.filter(|scan| scan.is_double);
-    let again =
-        again.map(|scan| TicketUse { time: scan.scan_time, device: scan.device.clone(), nonce: scan.nonce.clone() });
-    let mut uses: Vec<_> = ticket.used.iter().cloned().chain(again).collect();
+    let by = |scan: &RecordedScan| TicketUse {
+        time: scan.scan_time,
+        device: scan.device.clone(),
+        nonce: scan.nonce.clone(),
+    };
+    let (again, first): (Vec<_>, Vec<_>) = scans.partition(|scan| scan.is_double);
+    // If the device had used its nonce before, the ticket has another one.
+    let is_written = |used: &TicketUse, scan: &RecordedScan| {
+        (used.time, &used.device) == (scan.scan_time, &scan.device) && used.nonce != scan.nonce
+    };
+    let written = ticket.used.iter().map(|used| match first.iter().find(|scan| is_written(used, scan)) {
+        Some(scan) => by(scan),
+        None => used.clone(),
+    });
+    let mut uses: Vec<_> = written.chain(again.into_iter().map(by)).collect();
     uses.sort_by_key(|used| used.time);
     uses
 }

@@ -39,10 +39,11 @@ impl ScanText {
 }
 
 impl Scan {
-    /// Identifies the scan: a device that uploads it again records it once. Neither a device nor a nonce has a line feed.
+    /// Identifies the scan: a device that uploads it again records it once. With another count it is another scan. Neither a device nor a
+    /// nonce has a line feed.
     #[must_use]
     pub fn id(&self, device: &str) -> Uuid {
-        let text = [device, &self.nonce, self.shown.as_str()].join("\n");
+        let text = [device, &self.nonce, &self.count.to_string(), self.shown.as_str()].join("\n");
         Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes())
     }
 }
@@ -52,7 +53,7 @@ impl Scan {
 pub struct RecordedScan {
     /// Identifies the scan.
     pub scan_id: Uuid,
-    /// Counts the tickets of the scan.
+    /// Counts the people of the scan.
     pub part: i16,
     /// The device.
     pub device: String,
@@ -68,6 +69,6 @@ pub struct RecordedScan {
     pub ticket_id: Option<TicketId>,
     /// What was in the way.
     pub why: Vec<WhyNot>,
-    /// Whether the ticket had been used already.
+    /// Whether the ticket had been used already, or the same scan has admitted somebody else with it.
     pub is_double: bool,
 }

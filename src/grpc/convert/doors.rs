@@ -21,6 +21,8 @@ use crate::{
 const MAX_SCANS: usize = 500;
 /// The most people who are admitted by one scan.
 const MAX_ADMITTED: u32 = 100;
+/// The most people of one upload, each of whom has a result.
+const MAX_PEOPLE: u64 = 2_000;
 /// The most characters of a number with what people write around it.
 const MAX_NUMBER: usize = 64;
 
@@ -40,6 +42,10 @@ pub(crate) fn upload_scans(request: pb::UploadScansRequest) -> Result<(String, V
     let mut scans = Vec::with_capacity(request.scans.len());
     for (at, read) in request.scans.into_iter().enumerate() {
         scans.extend(violations.take(&format!("scans[{at}]"), scan(read)));
+    }
+    let people: u64 = scans.iter().map(|scan| u64::from(scan.count.max(1))).sum();
+    if people > MAX_PEOPLE {
+        violations.add("scans", format!("must have at most {MAX_PEOPLE} people together"));
     }
     finish(violations, Some((request.device, scans)))
 }
