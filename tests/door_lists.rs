@@ -98,13 +98,13 @@ async fn a_door_needs_nothing_but_its_list_and_the_keys(shop: Shop) {
     assert!(!door.admits(&made[0].code), "this door has admitted its holder");
     let door = OfflineDoor::load(server, &showtime.showtime_id, "door 4").await;
     let (from, until) = (instant(list.admit_from_time), instant(list.admit_until_time));
-    let last = until - TimeDelta::milliseconds(1);
+    let before_end = until - TimeDelta::milliseconds(1);
     for closed in [from - TimeDelta::milliseconds(1), until] {
         assert_eq!((door.admits_at(&made[0].code, closed), door.admits_at(&bought.code, closed)), (0, 0));
     }
     assert_eq!(door.admits_at(&made[2].code, from), 1);
-    assert_eq!(door.admits_at(&bought.code, last), 1, "one was used, and one is inside");
-    assert_eq!(door.admits_at(&bought.code, last), 0);
+    assert_eq!(door.admits_at(&bought.code, before_end), 1, "one was used, and one is inside");
+    assert_eq!(door.admits_at(&bought.code, before_end), 0);
     let other = open_doors(server).await;
     let door = OfflineDoor::load(server, &other.showtime_id, "door 3").await;
     assert!(!door.admits(&made[0].code), "it is for another showtime");
