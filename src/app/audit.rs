@@ -105,34 +105,28 @@ impl Audit {
                 _ => break,
             }
         }
-        audit.stray_entries(store, report).await?;
-        audit.stray_tickets(store, report).await?;
+        let entries = async |after| store.audited_entries(after, PAGE).await;
+        let finding = |id| format!("payment {id}: there are entries, and no such payment");
+        audit.find_strays(report, entries, finding).await?;
+        let tickets = async |after| store.ticketed_purchases(after, PAGE).await;
+        let finding = |id| format!("purchase {id}: there are tickets, and no such purchase");
+        audit.find_strays(report, tickets, finding).await?;
         audit.without_purchase = store.count_sales_without_purchase(MAX_COUNTED).await?;
         Ok(audit)
     }
 
-    /// Finds entries of payments that do not exist.
-    async fn stray_entries(&mut self, store: &Store, report: &mut impl FnMut(&str)) -> Result<(), store::Error> {
+    /// Passes over all ids that rows name, page by page. Those of nothing are findings.
+    async fn find_strays<I: Copy>(
+        &mut self,
+        report: &mut impl FnMut(&str),
+        read: impl AsyncFn(Option<I>) -> Result<Vec<(I, bool)>, store::Error>,
+        finding: impl Fn(I) -> String,
+    ) -> Result<(), store::Error> {
         let mut after = None;
         loop {
-            let page = store.audited_entries(after, PAGE).await?;
-            for (id, _) in page.iter().filter(|(_, is_payment)| !is_payment) {
-                self.find(&format!("payment {id}: there are entries, and no such payment"), report);
-            }
-            match page.last() {
-                Some((last, _)) if page.len() as u64 == PAGE => after = Some(*last),
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    /// Finds tickets of purchases that do not exist.
-    async fn stray_tickets(&mut self, store: &Store, report: &mut impl FnMut(&str)) -> Result<(), store::Error> {
-        let mut after = None;
-        loop {
-            let page = store.ticketed_purchases(after, PAGE).await?;
-            for (id, _) in page.iter().filter(|(_, is_purchase)| !is_purchase) {
-                self.find(&format!("purchase {id}: there are tickets, and no such purchase"), report);
+            let page = read(after).await?;
+            for (id, _) in page.iter().filter(|(_, exists)| !exists) {
+                self.find(&finding(*id), report);
             }
             match page.last() {
                 Some((last, _)) if page.len() as u64 == PAGE => after = Some(*last),
