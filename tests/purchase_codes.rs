@@ -30,11 +30,11 @@ in_both_shops!(
     the_code_of_a_purchase_admits_no_ticket_that_is_invalid,
     a_forged_code_of_a_purchase_admits_nobody,
     a_code_of_a_purchase_is_good_until_its_key_is_retired,
-    who_is_inside_is_not_admitted_again_after_an_exchange,
+    a_holder_who_is_inside_is_not_admitted_again_after_an_exchange,
     the_code_of_a_purchase_without_tickets_is_blocked,
 );
 
-async fn who_is_inside_is_not_admitted_again_after_an_exchange(shop: Shop) {
+async fn a_holder_who_is_inside_is_not_admitted_again_after_an_exchange(shop: Shop) {
     let (server, showtime) = (&shop.server, open_doors(&shop.server).await);
     let sold = bought(server, &showtime, "A1 A2", "tok_ok").await;
     let first = tickets(server, &sold.purchase_id).await;

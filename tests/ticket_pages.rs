@@ -150,7 +150,10 @@ async fn a_page_says_how_many_tickets_it_leaves_out(shop: Shop) {
     assert!(void.expect("it exists").contains("<p>1 ticket was given up or exchanged.</p>"));
     // After an exchange the page has the new tickets.
     let exchanged = self::bought(server, &showtime, "B1", "adult 1").await;
+    let ticket_id = tickets(server, &exchanged.purchase_id).await[0].ticket_id.clone();
     exchange(server, exchanged.reservation.as_ref().expect("a reservation"), "B2").await.expect("B2 is free");
+    let void = page(server, GetTicketPageRequest { ticket_id, ..GetTicketPageRequest::default() }).await;
+    assert!(void.expect("it exists").contains("<p>1 ticket was given up or exchanged.</p>"));
     let html = page(server, of_purchase(&exchanged)).await.expect("the secret is right");
     assert!(html.contains(">B2<") && !html.contains(">B1<"), "{html}");
 }

@@ -239,8 +239,7 @@ fn rows(plan: &ShowtimePlan, changes: &[Change], (clock, keys): (&Clock, &Keys),
             }
             Change::Exchanged { reservation, before } if matches!(reservation.state(), State::Confirmed(_)) => {
                 let new = in_place_of(before, of_sale(plan, reservation, (clock, &key), now));
-                let keep_first = planted::has(Bug::FirstTicketsKept);
-                rows.extend(replace_tickets(showtime_id, reservation.reservation_id, &new, keep_first));
+                rows.extend(replace_tickets(showtime_id, reservation.reservation_id, &new));
                 rows.extend(reservation.purchase_id().map(issue_if_completed));
             }
             _ => {}

@@ -9,6 +9,7 @@ use sea_orm::{
 use super::{
     entities::{payment, purchase, ticket},
     ledger::Companion,
+    planted::{self, Bug},
     purchase_rows::Row,
     rows::{
         purchase::state_name as purchase_state_name,
@@ -37,7 +38,6 @@ pub fn replace_tickets(
     showtime_id: ShowtimeId,
     reservation_id: ReservationId,
     new: &[(u16, Ticket)],
-    keep_first: bool,
 ) -> Vec<Companion> {
     let replaced: Vec<_> = new.iter().map(|(seat, _)| *seat).collect();
     let ids = || new.iter().map(|(_, ticket)| ticket.ticket_id.0);
@@ -49,7 +49,7 @@ pub fn replace_tickets(
     let uses = new.iter().map(|(seat, ticket)| leave_use(reservation_id, *seat, ticket));
     let replace = of_seats(to(TicketState::Exchanged, showtime_id), reservation_id, &replaced)
         .filter(ticket::Column::TicketId.is_not_in(ids()));
-    let replace = (!keep_first).then(|| Companion::update_any(replace.into_query()));
+    let replace = (!planted::has(Bug::FirstTicketsKept)).then(|| Companion::update_any(replace.into_query()));
     let first = [Companion::update_any(lock.into_query()), insert];
     first.into_iter().chain(uses).chain(replace).collect()
 }

@@ -200,7 +200,7 @@ impl App {
 }
 
 /// The tickets that have admitted people, of those of a ticket's or a purchase's code. First those that the device has used under this nonce,
-/// if their answer was lost, then those that are not used, then the others. Who comes beyond all of them comes again with the first ones.
+/// if their answer was lost, then those that are not used, then the others. People beyond all of them come with the first ones again.
 fn admitted(mut tickets: Vec<Ticket>, by: &TicketUse, count: u32) -> Vec<Admitted> {
     let order = |ticket: &Ticket| match &ticket.used {
         Some(used) if is_same(used, by) => 0,
@@ -241,10 +241,9 @@ fn uses<'a>(ticket: &Ticket, scans: impl Iterator<Item = &'a RecordedScan>) -> V
         nonce: scan.nonce.clone(),
     };
     let (again, first): (Vec<_>, Vec<_>) = scans.partition(|scan| scan.is_double);
-    // If the device had used its nonce before, the ticket has another one.
-    let is_written = |used: &TicketUse, scan: &RecordedScan| {
-        (used.time, &used.device) == (scan.scan_time, &scan.device) && used.nonce != scan.nonce
-    };
+    // If the device had used its nonce before, the ticket has another one than the scan.
+    let is_written =
+        |used: &TicketUse, scan: &RecordedScan| (used.time, &used.device) == (scan.scan_time, &scan.device);
     let written = ticket.used.iter().map(|used| match first.iter().find(|scan| is_written(used, scan)) {
         Some(scan) => by(scan),
         None => used.clone(),
