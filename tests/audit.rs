@@ -59,6 +59,7 @@ in_both_shops!(WrongShop:
     what_is_wrong_with_the_books_is_found,
     tickets_without_a_sale_and_sales_without_tickets_are_found,
     what_the_gateway_says_otherwise_is_found,
+    what_the_gateway_keeps_for_a_purchase_that_was_undone_is_found,
 );
 
 async fn books_that_balance_are_said_to_balance(mut shop: WrongShop) {
@@ -129,6 +130,11 @@ fn changes(completed: &str, reservation: &str) -> Vec<(String, String, &'static 
             "UPDATE payments SET state = 'declined' WHERE state = 'completed'".to_owned(),
             "UPDATE payments SET state = 'completed' WHERE state = 'declined'".to_owned(),
             "is Declined, and has entries",
+        ),
+        (
+            "UPDATE payments SET state = 'authorized' WHERE state = 'voided'".to_owned(),
+            "UPDATE payments SET state = 'voided' WHERE state = 'authorized'".to_owned(),
+            "is Authorized, and its purchase has ended",
         ),
         (
             format!("UPDATE reservations SET purchase_id = NULL WHERE reservation_id = {reservation}"),
@@ -227,6 +233,16 @@ async fn what_the_gateway_says_otherwise_is_found(mut shop: WrongShop) {
     std::fs::remove_file(shop.storage.folder().join("gateway/demo-gateway.log")).expect("the file is there");
     shop.gateway.restart().await;
     shop.assert_finds("was taken, and the gateway does not know it").await;
+}
+
+async fn what_the_gateway_keeps_for_a_purchase_that_was_undone_is_found(shop: WrongShop) {
+    let showtime = showtime(&shop.server).await;
+    shop.wrong.set(Wrong::VoidsNothing);
+    let begun = buy(&shop.server, of_seats(&showtime, "ada", "A1", "tok_capture_fails")).await.expect("it begins");
+    let undone = until_state(&shop.server, &begun, PurchaseState::Compensated).await;
+    shop.server.stop().await;
+    let id = &undone.payments[0].payment_id;
+    shop.assert_finds(&format!("payment {id}: the gateway may still take 9.50 EUR, and it is Failed here")).await;
 }
 
 #[tokio::test]

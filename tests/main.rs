@@ -102,6 +102,7 @@ mod sink_takeover;
 mod standby;
 mod stuck_purchases;
 mod stuck_refunds;
+mod taken_money;
 mod ticket_codes;
 mod ticket_lives;
 mod ticket_pages;

@@ -2,14 +2,14 @@
 
 use boxoffice::pb::{
     boxoffice::v1::{
-        GetPaymentRequest, ListPaymentsRequest, ListPurchasesRequest, Payment, PaymentState, PurchaseFailureReason,
-        PurchaseState, PurchaseStepName, PurchaseTicketsRequest, ReservationState, WatchPurchaseRequest,
-        payments_client::PaymentsClient,
+        GetPaymentRequest, ListPaymentsRequest, ListPurchasesRequest, Payment, PaymentState, Purchase,
+        PurchaseFailureReason, PurchaseState, PurchaseStepName, PurchaseTicketsRequest, RefundPaymentRequest,
+        ReleaseSeatsRequest, ReservationState, WatchPurchaseRequest, payments_client::PaymentsClient,
     },
     payments::v1::PaymentState as GatewayState,
 };
 use futures_util::future::join_all;
-use tonic::Code;
+use tonic::{Code, Status};
 
 use crate::harness::{
     assert_not_found, assert_refused, assert_violates,
@@ -39,6 +39,7 @@ in_both_shops!(
     a_purchase_is_watched_until_it_has_ended,
     purchases_and_payments_are_listed_for_their_customer,
     invalid_requests_are_refused_for_every_flaw,
+    card_numbers_are_refused_where_money_is_given_back,
 );
 
 async fn a_hold_is_bought_and_the_books_balance(shop: Shop) {
@@ -275,6 +276,55 @@ async fn purchases_and_payments_are_listed_for_their_customer(shop: Shop) {
     assert_not_found(&status.expect_err("it is another customer's"), "PAYMENT_NOT_FOUND", &one.payment_id);
 }
 
+const CARD_NUMBER: &str = "4111111111111111";
+
+fn assert_card_number_refused(status: &Status, field: &str) {
+    assert_refused(status, Code::InvalidArgument, "CARD_NUMBER_REFUSED");
+    assert_eq!(violations(status)[0].0, field);
+}
+
+/// What staff write down when money is given back is kept for years.
+async fn card_numbers_are_refused_where_money_is_given_back(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let bought = buy(&shop.server, of_seats(&showtime, "ada", "A1", "tok_ok")).await.expect("it is bought");
+    let refund = RefundPaymentRequest {
+        payment_id: bought.payments[0].payment_id.clone(),
+        reason: "fell ill".to_owned(),
+        request_id: request_id(),
+        ..RefundPaymentRequest::default()
+    };
+    let release = ReleaseSeatsRequest {
+        reservation_id: bought.reservation.as_ref().expect("it has its reservation").reservation_id.clone(),
+        reason: "fell ill".to_owned(),
+        request_id: request_id(),
+        ..ReleaseSeatsRequest::default()
+    };
+    let number = || format!("card {CARD_NUMBER}");
+    for (field, refund, release) in [
+        (
+            "reason",
+            RefundPaymentRequest { reason: number(), ..refund.clone() },
+            ReleaseSeatsRequest { reason: number(), ..release.clone() },
+        ),
+        (
+            "till",
+            RefundPaymentRequest { till: number(), ..refund.clone() },
+            ReleaseSeatsRequest { till: number(), ..release.clone() },
+        ),
+    ] {
+        let status =
+            PaymentsClient::new(shop.server.channel()).refund_payment(refund).await.expect_err("a card number");
+        assert_card_number_refused(&status, field);
+        let status = shop.server.reservations().release_seats(release).await.expect_err("a card number");
+        assert_card_number_refused(&status, field);
+    }
+    assert_eq!(state_of(&shop, &bought).await, ReservationState::Confirmed);
+}
+
+async fn state_of(shop: &Shop, bought: &Purchase) -> ReservationState {
+    state(&shop.server, bought.reservation.as_ref().expect("it has its reservation")).await
+}
+
 async fn invalid_requests_are_refused_for_every_flaw(shop: Shop) {
     let showtime = showtime(&shop.server).await;
     let good = of_seats(&showtime, "ada", "A1", "tok_ok");
@@ -290,10 +340,16 @@ async fn invalid_requests_are_refused_for_every_flaw(shop: Shop) {
     assert_violates(&refused(nothing).await, &["customer_id", "payment", "return_uri"]);
     let both = PurchaseTicketsRequest { reservation_id: request_id(), ..good.clone() };
     assert_violates(&refused(both).await, &["reservation_id", "showtime_id", "seats"]);
-    let number = PurchaseTicketsRequest { payment: Some(card("4111 1111 1111 1111")), ..good.clone() };
-    let status = refused(number).await;
-    assert_refused(&status, Code::InvalidArgument, "CARD_NUMBER_REFUSED");
-    assert_eq!(violations(&status)[0].0, "payment.token");
+    let numbers = [
+        ("payment.token", PurchaseTicketsRequest { payment: Some(card(CARD_NUMBER)), ..good.clone() }),
+        (
+            "return_uri",
+            PurchaseTicketsRequest { return_uri: format!("https://x.example/?c={CARD_NUMBER}"), ..good.clone() },
+        ),
+    ];
+    for (field, number) in numbers {
+        assert_card_number_refused(&refused(number).await, field);
+    }
     let unknown =
         PurchaseTicketsRequest { reservation_id: request_id(), showtime_id: String::new(), seats: Vec::new(), ..good };
     assert_not_found(&refused(unknown.clone()).await, "RESERVATION_NOT_FOUND", &unknown.reservation_id);

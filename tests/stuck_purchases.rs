@@ -2,8 +2,8 @@
 
 use boxoffice::pb::{
     boxoffice::v1::{
-        ListStuckPurchasesRequest, PaymentState, Purchase, PurchaseNoteAction, PurchaseOutcome, PurchaseState,
-        PurchaseStepName, PurchaseStepState, Reservation, ReservationState, ResumePurchaseRequest,
+        CancelShowtimeRequest, ListStuckPurchasesRequest, PaymentState, Purchase, PurchaseNoteAction, PurchaseOutcome,
+        PurchaseState, PurchaseStepName, PurchaseStepState, Reservation, ReservationState, ResumePurchaseRequest,
         SettlePurchaseRequest, StuckPurchase, TicketState,
     },
     payments::v1::PaymentState as GatewayState,
@@ -17,7 +17,7 @@ use crate::{
         eventually, in_hours,
         money::minor,
         process::free_port,
-        purchases::{books, buy, of_seats, purchase, step, until_state},
+        purchases::{books, buy, of_seats, purchase, step, until_refunded, until_state},
         request_id,
         seats::{reserve, showtime, these},
         server::binary,
@@ -75,6 +75,7 @@ in_both_shops!(WrongShop:
     a_sold_purchase_is_settled_as_completed_with_its_money,
     a_sold_purchase_is_settled_as_compensated_and_its_seats_are_free,
     a_purchase_that_is_not_sold_cannot_be_settled_as_completed,
+    a_sold_purchase_is_settled_as_completed_after_its_showtime_was_cancelled,
     of_many_operators_one_is_first,
     notes_are_demanded_and_have_no_card_number,
     operators_use_the_command,
@@ -142,7 +143,7 @@ async fn a_purchase_whose_void_is_refused_goes_on_when_it_is_resumed(shop: Wrong
     assert_eq!(stuck.reservation.as_ref().map(Reservation::state), Some(ReservationState::Confirmed));
     let resumed = shop.resume(&stuck, "voids work again").await.expect("it is stuck");
     let undone = until_state(&shop.server, &resumed, PurchaseState::Compensated).await;
-    assert_eq!(undone.payments[0].state(), PaymentState::Voided);
+    assert_eq!(undone.payments[0].state(), PaymentState::Failed);
     assert_eq!(shop.gateway.states().await, [GatewayState::Voided]);
     shop.assert_free(&stuck, "A1").await;
     assert!(shop.books().await.is_empty());
@@ -166,7 +167,7 @@ async fn a_sold_purchase_is_settled_as_compensated_and_its_seats_are_free(shop: 
     let stuck = shop.stuck("A1", "tok_ok", Wrong::CapturedAmount).await;
     let settled = shop.settle(&stuck, PurchaseOutcome::Compensated).await.expect("it is stuck");
     assert_eq!(settled.state(), PurchaseState::Compensated, "{settled:#?}");
-    assert_eq!(settled.payments[0].state(), PaymentState::Voided);
+    assert_eq!(settled.payments[0].state(), PaymentState::Failed);
     assert_eq!(settled.reservation.as_ref().map(Reservation::state), Some(ReservationState::Cancelled));
     shop.assert_free(&stuck, "A1").await;
     assert!(shop.books().await.is_empty());
@@ -182,6 +183,18 @@ async fn a_purchase_that_is_not_sold_cannot_be_settled_as_completed(shop: WrongS
     assert!(settled.failure.is_some());
     shop.assert_free(&stuck, "A1").await;
     assert!(shop.books().await.is_empty());
+}
+
+/// The refund that the cancellation has begun waits for the payment, and goes on when an operator says that it was taken.
+async fn a_sold_purchase_is_settled_as_completed_after_its_showtime_was_cancelled(shop: WrongShop) {
+    let stuck = shop.stuck("A1", "tok_ok", Wrong::CapturedTotal).await;
+    let showtime_id = stuck.reservation.clone().expect("it has its reservation").showtime_id;
+    let cancel = CancelShowtimeRequest { showtime_id, force: true, ..CancelShowtimeRequest::default() };
+    shop.server.showtimes().cancel_showtime(cancel).await.expect("the showtime is cancelled");
+    let settled = shop.settle(&stuck, PurchaseOutcome::Completed).await.expect("its seats were sold");
+    assert_eq!(settled.state(), PurchaseState::Completed, "{settled:#?}");
+    until_refunded(&shop.server, &settled).await;
+    shop.assert_audited().await;
 }
 
 async fn of_many_operators_one_is_first(shop: WrongShop) {

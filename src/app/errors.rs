@@ -11,6 +11,7 @@ use crate::{
         number::TicketNumber,
         purchase::PurchaseState,
         refund::RefundRefusal,
+        reservation::contains_card_number,
         seating::{Refusal, ShowtimePlan},
         showtime::Showtime,
         ticket::{NotACode, TicketUse, WhyNot},
@@ -121,12 +122,6 @@ pub enum KeyRefusal {
 /// Why something is not done with a purchase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum PurchaseRefusal {
-    /// A card number stands in this field of the payment.
-    #[error("a card number was sent")]
-    CardNumber {
-        /// The name of the field.
-        field: &'static str,
-    },
     /// Its payment is under way, and may succeed.
     #[error("the payment is under way")]
     Pending,
@@ -142,8 +137,8 @@ pub enum PurchaseRefusal {
     /// It needs no operator.
     #[error("the purchase is not stuck")]
     NotStuck,
-    /// Its seats are not sold, so it cannot be settled as completed.
-    #[error("the seats of the purchase are not sold")]
+    /// Its seats were never sold, so it cannot be settled as completed.
+    #[error("the seats of the purchase were never sold")]
     NotSold,
 }
 
@@ -167,6 +162,12 @@ pub enum Error {
     /// The request id was used before, by a request with other content.
     #[error("the request_id was used for another request")]
     RequestReused,
+    /// A card number stands in this field. It is neither stored nor logged.
+    #[error("a card number was sent in {field}")]
+    CardNumber {
+        /// The path of the field in the request.
+        field: &'static str,
+    },
     /// The resource does not exist, or is not the caller's to see.
     #[error("there is no {kind:?} {id}")]
     NotFound {
@@ -265,6 +266,11 @@ impl From<Arc<store::Error>> for Error {
             _ => Self::Store(error),
         }
     }
+}
+
+/// Refuses a text with a card number, which is never stored.
+pub(super) fn check_no_card_number(field: &'static str, text: &str) -> Result<(), Error> {
+    if contains_card_number(text) { Err(Error::CardNumber { field }) } else { Ok(()) }
 }
 
 impl Error {

@@ -2,6 +2,7 @@
 
 mod attempts;
 mod buyers;
+mod captured;
 mod changes;
 mod drive;
 mod gateway;
@@ -18,7 +19,11 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use self::{changes::Waiter, gateway::method_name, held::Held};
-use super::{Answer, App, Error, Origin, ReservationRef, ReservationView, decisions::Decided, errors::PurchaseRefusal};
+use super::{
+    Answer, App, Error, Origin, ReservationRef, ReservationView,
+    decisions::Decided,
+    errors::{PurchaseRefusal, check_no_card_number},
+};
 use crate::{
     domain::{
         ids::{PaymentId, PurchaseId, ReservationId, ShowtimeId},
@@ -28,7 +33,7 @@ use crate::{
             PurchaseState,
         },
         refund::Refund,
-        reservation::{CustomerId, contains_card_number},
+        reservation::CustomerId,
         seating::{Command, ShowtimePlan, Wish},
         violations::Violations,
     },
@@ -122,7 +127,8 @@ impl App {
     pub async fn purchase_tickets(&self, origin: &Origin, new: NewPurchase) -> Result<Answer<BuyersPurchase>, Error> {
         let missing = || Violations::one("request_id", "is required: without it, a repeated request would buy twice");
         let key = origin.key.clone().ok_or_else(missing)?;
-        check_card_number(&new.payment)?;
+        check_payment(&new.payment)?;
+        check_no_card_number("return_uri", &new.return_uri)?;
         if self.0.purchases.looks_up_first()
             && let Some(found) = self.purchase_of(&key).await?
         {
@@ -148,7 +154,7 @@ impl App {
         choice: Option<PaymentChoice>,
     ) -> Result<BuyersPurchase, Error> {
         if let Some(choice) = &choice {
-            check_card_number(choice)?;
+            check_payment(choice)?;
         }
         let (app, trace) = (self.clone(), origin.trace);
         let stored = self.detached(async move {
@@ -370,11 +376,13 @@ enum Begun {
     Before(Box<StoredPurchase>),
 }
 
-/// Refuses a card number, which is never stored.
-fn check_card_number(choice: &PaymentChoice) -> Result<(), Error> {
-    let (field, text) = match &choice.source {
-        PaymentSource::Token(token) => ("token", token),
-        PaymentSource::Till { transaction_id, .. } => ("transaction_id", transaction_id),
-    };
-    if contains_card_number(text) { Err(Error::Purchase(PurchaseRefusal::CardNumber { field })) } else { Ok(()) }
+/// Refuses a card number in what a payment is made with.
+fn check_payment(choice: &PaymentChoice) -> Result<(), Error> {
+    match &choice.source {
+        PaymentSource::Token(token) => check_no_card_number("payment.token", token),
+        PaymentSource::Till { till, transaction_id } => {
+            check_no_card_number("payment.transaction_id", transaction_id)?;
+            check_no_card_number("payment.till", till)
+        }
+    }
 }

@@ -9,7 +9,7 @@ pub(super) mod work;
 use std::collections::HashMap;
 
 use self::given_up::{exchanged, given_up, given_up_first, in_the_way, released, version_under_lock};
-use super::{Answer, App, Error, Origin};
+use super::{Answer, App, Error, Origin, errors::check_no_card_number};
 use crate::{
     domain::{
         ids::{PaymentId, PurchaseId, RefundId},
@@ -79,6 +79,8 @@ impl App {
     pub async fn refund_payment(&self, origin: &Origin, new: NewRefund) -> Result<Answer<RefundedPayment>, Error> {
         let missing = || Violations::one("request_id", "is required: without it, a repeated request would pay twice");
         let key = origin.key.clone().ok_or_else(missing)?;
+        check_no_card_number("reason", &new.reason)?;
+        check_no_card_number("till", &new.till)?;
         let (app, trace) = (self.clone(), origin.trace);
         self.detached(async move {
             let (refund_id, repeated) = app.begin_refund(&key, &new, trace).await?;
@@ -245,7 +247,7 @@ impl App {
     }
 
     /// Makes the refunds of seats that are given up. A payment that is not known has had no refund.
-    fn refund_maker(
+    pub(super) fn refund_maker(
         &self,
         known: Vec<StoredPayment>,
         (reason, till): (&str, &str),

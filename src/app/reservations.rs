@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use super::{
     Answer, App, Error, Origin, PageRequest, PurchaseRefusal,
     decisions::Accepted,
+    errors::check_no_card_number,
     pages::{read_timed, write_timed},
 };
 use crate::{
@@ -155,6 +156,8 @@ impl App {
         release: Release,
     ) -> Result<Answer<ReservationChange>, Error> {
         let Release { seats, reason, till } = release;
+        check_no_card_number("reason", &reason)?;
+        check_no_card_number("till", &till)?;
         let found = self.find(&reservation).await?.reservation;
         let reservation_id = reservation.reservation_id;
         let release = Command::Release { reservation_id, seats, reason: reason.clone() };

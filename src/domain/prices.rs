@@ -334,6 +334,12 @@ impl PriceList {
         self.ticket_types.iter().map(|of| of.code.as_str()).collect::<Vec<_>>().join(", ")
     }
 
+    /// The tax that an amount contains.
+    #[must_use]
+    pub fn tax_in(&self, minor: i64) -> i64 {
+        contained(minor, self.tax_basis_points)
+    }
+
     /// What a seat of this kind costs as this ticket type.
     fn line(&self, ticket_type: u8, kind: SeatKind) -> Line {
         let price = self.ticket_types.get(usize::from(ticket_type)).map_or(0, |of| of.minor);

@@ -41,6 +41,8 @@ pub const MAX_ATTEMPTS: u32 = 25;
 /// The most of the first pause between two attempts, and of the longest.
 const FIRST_PAUSE: TimeDelta = TimeDelta::milliseconds(100);
 const LONGEST_PAUSE: TimeDelta = TimeDelta::seconds(30);
+/// How long the gateway may work on taking money or on voiding a payment before that is left to an operator.
+const MAX_UNDECIDED: TimeDelta = TimeDelta::hours(1);
 /// How often the gateway is asked for a payment that waits for its customer.
 const ASK_EVERY: TimeDelta = TimeDelta::seconds(5);
 
@@ -63,11 +65,11 @@ pub enum Position {
     Completed,
     /// The purchase has failed, and the last payment must not succeed any more.
     Voiding,
-    /// The purchase has failed, and money was taken: it is to be given back.
+    /// The purchase has failed, and money was taken: its refund is to begin, and the seats are to be given up.
     Refunding,
-    /// The purchase has failed, no money is taken, and the seats are to be given up.
+    /// The purchase has failed, no money was taken, and the seats are to be given up.
     Freeing,
-    /// Everything is undone.
+    /// Everything is undone. The refund of money that was taken all the same goes on by itself.
     Compensated,
 }
 
@@ -185,8 +187,8 @@ pub enum Action {
     Capture,
     /// Make sure that the last payment cannot succeed.
     Void,
-    /// Give the money back.
-    Refund,
+    /// Begin the refund of money that was taken, and give the seats up.
+    BeginRefund,
     /// Give the seats up.
     Free,
     /// Do nothing until this time, or until the customer has done something.
@@ -213,7 +215,7 @@ impl Purchase {
             Position::Confirming => Action::Confirm,
             Position::Capturing => Action::Capture,
             Position::Voiding => Action::Void,
-            Position::Refunding => Action::Refund,
+            Position::Refunding => Action::BeginRefund,
             Position::Freeing => Action::Free,
             Position::Completed | Position::Compensated => Action::End,
         }

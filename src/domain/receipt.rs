@@ -8,7 +8,9 @@ use chrono_tz::Tz;
 use super::{
     html::escaped,
     money::Money,
+    prices::PriceList,
     purchase::{PaymentMethod, Purchase, PurchaseState},
+    refund::{Refund, RefundState},
     reservation::Reservation,
     seating::ShowtimePlan,
 };
@@ -65,7 +67,7 @@ pub struct Vat {
 impl Receipt {
     /// The receipt of a purchase that is completed. `None`: it is not.
     #[must_use]
-    pub fn of(purchase: &Purchase, reservation: &Reservation, plan: &ShowtimePlan) -> Option<Self> {
+    pub fn of(purchase: &Purchase, refunds: &[Refund], reservation: &Reservation, plan: &ShowtimePlan) -> Option<Self> {
         let payment = purchase.payment()?;
         let issue_time = purchase.complete_time().filter(|_| purchase.state() == PurchaseState::Completed)?;
         let (facts, prices) = (&plan.facts, &plan.facts.prices);
@@ -77,8 +79,7 @@ impl Receipt {
             let text = text.into_iter().flatten().collect::<Vec<_>>().join(" ");
             ReceiptLine { text, total: prices.money(line.total()), released: one.released }
         });
-        let remaining = reservation.all_lines().filter(|(one, _)| !one.released);
-        let (gross, tax) = remaining.fold((0, 0), |(gross, tax), (_, line)| (gross + line.total(), tax + line.tax));
+        let (gross, tax) = remaining(prices, refunds, reservation);
         let vat = Vat {
             basis_points: prices.tax_basis_points,
             net: prices.money(gross - tax),
@@ -157,6 +158,19 @@ impl ReceiptLine {
         let given_back = if self.released { " (given back)" } else { "" };
         (format!("{}{given_back}", self.text), self.total.to_string())
     }
+}
+
+/// What was not given back, and the tax in it. What was given back for no seat makes the tax less by the tax that it contains.
+fn remaining(prices: &PriceList, refunds: &[Refund], reservation: &Reservation) -> (i64, i64) {
+    let live = reservation.all_lines().filter(|(one, _)| !one.released);
+    let (gross, tax) = live.fold((0, 0), |(gross, tax), (_, line)| (gross + line.total(), tax + line.tax));
+    let done = refunds.iter().filter(|refund| refund.state() == RefundState::Done);
+    let for_no_seat = |refund: &Refund| refund.facts.chosen.amount.minor - refund.facts.chosen.split.total();
+    // Seats that were given up later got the less back for it, so that nothing of it is left with the last seat.
+    let back = done.map(for_no_seat).sum::<i64>().clamp(0, gross);
+    // The tax of each seat is rounded, so what all of them have together may differ from the tax in the sum.
+    let tax = if back == gross { 0 } else { tax - prices.tax_in(back).min(tax) };
+    (gross - back, tax)
 }
 
 /// "10 %", or "5.5 %".

@@ -21,6 +21,10 @@ pub use stuck::{RefundNote, RefundNoteAction, RefundSettlement};
 const FIRST_PAUSE: TimeDelta = TimeDelta::milliseconds(100);
 const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(5);
 
+/// How long the gateway may leave a refund open. Banks take days.
+const MAX_OPEN: TimeDelta = TimeDelta::days(14);
+const NOT_GIVEN_BACK: &str = "not given back for 14 days";
+
 /// The revision of the event that tells of the beginning.
 pub const BEGINNING: i64 = 1;
 
@@ -234,7 +238,9 @@ impl Refund {
             return;
         }
         self.record.attempts += 1;
+        let is_late = now - self.facts.create_time >= MAX_OPEN;
         match answer {
+            RefundAnswer::Pending | RefundAnswer::Unknown { .. } if is_late => self.stick(NOT_GIVEN_BACK.to_owned()),
             RefundAnswer::Pending => {
                 self.record.failed_attempts = 0;
                 self.record.message.clear();
@@ -247,7 +253,7 @@ impl Refund {
             }
             RefundAnswer::Failed { code } => self.end(RefundState::Failed, code, now),
             RefundAnswer::Differs { message } => self.stick(message),
-            // A refund may take days, so this one is asked for until there is an answer.
+            // A refund may take days, so this one is asked for again and again.
             RefundAnswer::Unknown { message } => {
                 self.record.failed_attempts = self.record.failed_attempts.saturating_add(1);
                 self.record.message = message;

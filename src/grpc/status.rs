@@ -75,10 +75,6 @@ fn of_reports(refusal: &ReportsRefusal) -> Status {
 /// The status of a request about a purchase that was refused like this.
 fn of_purchase(refusal: PurchaseRefusal) -> Status {
     let (reason, message) = match refusal {
-        PurchaseRefusal::CardNumber { field } => {
-            let description = "must not contain a card number; it was not stored";
-            return invalid("CARD_NUMBER_REFUSED", &Violations::one(format!("payment.{field}"), description));
-        }
         PurchaseRefusal::Pending => {
             ("PAYMENT_PENDING", "the payment of the purchase is under way and may still succeed; wait for its outcome")
         }
@@ -92,7 +88,7 @@ fn of_purchase(refusal: PurchaseRefusal) -> Status {
         PurchaseRefusal::NotStuck => ("PURCHASE_NOT_STUCK", "the purchase is not stuck; read what has become of it"),
         PurchaseRefusal::NotSold => (
             "PURCHASE_NOT_SOLD",
-            "the seats of the purchase are not sold, so it cannot be completed; give the money back at the gateway, and \
+            "the seats of the purchase were never sold, so it cannot be completed; give the money back at the gateway, and \
              settle the purchase as COMPENSATED",
         ),
     };
@@ -188,6 +184,10 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
         Error::RequestReused => {
             let description = "was used before for a request with other content; a new request needs a new request_id";
             invalid("REQUEST_ID_REUSED", &Violations::one("request_id", description))
+        }
+        Error::CardNumber { field } => {
+            let description = "must not contain a card number; it was not stored";
+            invalid("CARD_NUMBER_REFUSED", &Violations::one(*field, description))
         }
         Error::NotFound { kind, id } => not_found(*kind, id),
         Error::Overlaps { other, turnaround } => overlaps(other, *turnaround),

@@ -154,6 +154,18 @@ impl PaymentReport {
         Ok(Self { key, amount_minor, currency, state, captured_minor, refunded_minor, operations })
     }
 
+    /// Checks that it is a payment of this amount, and that all of it was captured, or nothing: a part of a payment is never captured.
+    ///
+    /// # Errors
+    /// [`Trouble::Differs`], which names what differs.
+    pub fn check_whole(&self, amount: Money) -> Result<(), Trouble> {
+        if (self.amount_minor, self.currency) != (amount.minor, amount.currency) {
+            return Err(differs("the amount"));
+        }
+        let captured = if self.state == GatewayState::Captured { amount.minor } else { 0 };
+        if self.captured_minor == captured { Ok(()) } else { Err(differs("the captured amount")) }
+    }
+
     /// Checks that the answer is about this payment, and that it has this operation.
     pub(super) fn check(&self, key: &str, operation: &str, kind: OperationKind, amount: Money) -> Result<(), Trouble> {
         if self.key != key {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::{
-    books::{MoneyEntry, insert_entries},
     entities::{payment, purchase},
     errors::Error,
     handle::Store,
@@ -18,10 +17,7 @@ use super::{
     row_batches::Batched,
     rows::purchase::{detail, method_name, payment_state_name, state_name},
 };
-use crate::domain::{
-    ids::PaymentId,
-    purchase::{Payment, Purchase, PurchaseState},
-};
+use crate::domain::purchase::{Payment, Purchase, PurchaseState};
 
 /// Stands for a request where a purchase was begun by none. Callers have other names.
 const SALE_CALLER: &str = "!sale";
@@ -157,19 +153,14 @@ fn payment_row(purchase: &Purchase, payment: &Payment, at: usize) -> payment::Mo
 }
 
 impl Store {
-    /// Writes a purchase, and money that moves with it. Returns whether the fence is still that of the purchase; if not, nothing
+    /// Writes a purchase, and the rows beside it. Returns whether the fence is still that of the purchase; if not, nothing
     /// was written.
     ///
     /// # Errors
     /// The database cannot be used.
-    pub async fn write_purchase(
-        &self,
-        write: &PurchaseWrite<'_>,
-        entries: &[(PaymentId, &str, MoneyEntry)],
-        now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
+    pub async fn write_purchase(&self, write: &PurchaseWrite<'_>, beside: Vec<Companion>) -> Result<bool, Error> {
         let mut rows = update_purchase(write);
-        rows.extend(insert_entries(write.purchase.total().currency, entries, now));
+        rows.extend(beside);
         let written = match self.0.purchase_rows.write(rows.clone(), || self.ledger_connection()).await {
             Batched::Written => true,
             Batched::Unknown => return Err(Error::unknown("a commit of several purchases was not answered")),

@@ -7,7 +7,6 @@ use sea_orm::{
 };
 
 use super::{
-    books::{MoneyEntry, insert_entries},
     entities::{purchase, purchase_note},
     errors::Error,
     handle::Store,
@@ -18,7 +17,7 @@ use super::{
     timing::read_named,
 };
 use crate::domain::{
-    ids::{PaymentId, PurchaseId},
+    ids::PurchaseId,
     purchase::{Purchase, PurchaseNote, PurchaseState},
 };
 
@@ -61,18 +60,14 @@ pub fn settle_purchase(write: &StuckWrite<'_>) -> Vec<Companion> {
 }
 
 impl Store {
-    /// Writes what an operator does with a purchase, and money that moves with it. Returns whether the purchase was still stuck and as
+    /// Writes what an operator does with a purchase, and the rows beside it. Returns whether the purchase was still stuck and as
     /// it was read; if not, nothing was written.
     ///
     /// # Errors
     /// The database cannot be used.
-    pub async fn write_stuck_purchase(
-        &self,
-        write: &StuckWrite<'_>,
-        entries: &[(PaymentId, &str, MoneyEntry)],
-    ) -> Result<bool, Error> {
+    pub async fn write_stuck_purchase(&self, write: &StuckWrite<'_>, beside: Vec<Companion>) -> Result<bool, Error> {
         let mut rows = settle_purchase(write);
-        rows.extend(insert_entries(write.purchase.total().currency, entries, write.note.time));
+        rows.extend(beside);
         let written = self.write_rows("write_stuck_purchase", &rows).await?;
         if written && !write.events.is_empty() {
             self.events_written().send();

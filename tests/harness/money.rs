@@ -112,9 +112,15 @@ pub(crate) async fn anomalies(connection: &DatabaseConnection, gateway: &Gateway
     found
 }
 
-/// The amount in the smallest units of a currency of two decimals.
+/// The amount in the smallest units of its currency.
 pub(crate) fn minor(money: Option<&Money>) -> i64 {
-    money.map_or(0, |money| money.units * 100 + i64::from(money.nanos) / 10_000_000)
+    let Some(money) = money else { return 0 };
+    let whole = match money.currency_code.as_str() {
+        "JPY" => 1,
+        "KWD" => 1_000,
+        _ => 100,
+    };
+    money.units * whole + i64::from(money.nanos) * whole / 1_000_000_000
 }
 
 /// What the gateway has taken and not given back.
@@ -214,8 +220,7 @@ impl Records {
         for payment in &self.payments {
             let own = self.refunds.iter().filter(|one| one.payment_id == payment.payment_id && one.state == "done");
             let sum: i64 = own.map(|one| one.amount_minor).sum();
-            // The money of a purchase that was undone is given back without a refund of its own.
-            if sum != 0 && sum != payment.refunded_minor {
+            if sum != payment.refunded_minor {
                 found.push(format!("its refunds gave back {sum}: {payment:?}"));
             }
             if payment.refunded_minor > payment.amount_minor {
@@ -265,7 +270,7 @@ impl Records {
                 PaymentState::Captured if taken(charge) == 0 => &["refunded"],
                 PaymentState::Captured if minor(charge.refunded_amount.as_ref()) > 0 => &["partially_refunded"],
                 PaymentState::Captured => &["completed"],
-                PaymentState::Voided => &["voided"],
+                PaymentState::Voided => &["voided", "failed"],
                 PaymentState::Declined => &["declined", "voided"],
                 _ => &[],
             };

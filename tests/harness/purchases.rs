@@ -7,8 +7,8 @@ use std::time::Duration;
 use boxoffice::pb::boxoffice::{
     demo::v1::{CompleteActionRequest, GatewayFaultSettings, gateway_faults_client::GatewayFaultsClient},
     v1::{
-        CancelPurchaseRequest, ContinuePurchaseRequest, GetPurchaseRequest, GetReceiptRequest, PaymentChoice,
-        PaymentMethod, Purchase, PurchaseState, PurchaseStep, PurchaseStepName, PurchaseStepState,
+        CancelPurchaseRequest, ContinuePurchaseRequest, GetPurchaseRequest, GetReceiptRequest, Payment, PaymentChoice,
+        PaymentMethod, PaymentState, Purchase, PurchaseState, PurchaseStep, PurchaseStepName, PurchaseStepState,
         PurchaseTicketsRequest, Receipt, Reservation, Showtime, WatchPurchaseRequest, payments_client::PaymentsClient,
         purchases_client::PurchasesClient,
     },
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tonic::{Status, transport::Channel};
 
 pub(crate) use super::gateway::Gateway;
-use super::{DEADLINE, Server, gateway::channel, request_id, seats::seats};
+use super::{DEADLINE, Server, eventually, gateway::channel, request_id, seats::seats};
 
 /// Does what a customer would do at the gateway with this address, if it can be reached.
 pub(crate) async fn act(gateway: &str, payment_key: &str, approve: bool) {
@@ -107,6 +107,15 @@ pub(crate) async fn until_ended(server: &Server, begun: &Purchase) -> Purchase {
 /// Waits until the purchase has this state.
 pub(crate) async fn until_state(server: &Server, bought: &Purchase, state: PurchaseState) -> Purchase {
     watched_until(server, bought, &[state]).await
+}
+
+/// Waits until all money of the last payment of the purchase was given back.
+pub(crate) async fn until_refunded(server: &Server, of: &Purchase) -> Purchase {
+    eventually("the money is given back", async || {
+        let now = purchase(server, of).await;
+        (now.payments.last().map(Payment::state) == Some(PaymentState::Refunded)).then_some(now)
+    })
+    .await
 }
 
 /// Watches the purchase until it has one of these states.

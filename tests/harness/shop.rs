@@ -119,4 +119,12 @@ impl WrongShop {
         let server = storage.setup().with("--payment-gateway-url", wrong.url()).start().await;
         Self { server, wrong, gateway, storage }
     }
+
+    /// Asserts that the audit finds nothing wrong, with the gateway behind the wrong one. The server ends for it, since SQLite is for one
+    /// process.
+    pub(crate) async fn assert_audited(self) {
+        self.server.stop().await;
+        let (code, printed) = audit(&self.storage, &self.gateway).await;
+        assert_eq!(code, Some(0), "{printed}");
+    }
 }

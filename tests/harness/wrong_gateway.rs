@@ -7,8 +7,8 @@ use std::sync::{
 
 use boxoffice::pb::payments::v1::{
     AuthorizeRequest, AuthorizeResponse, CaptureRequest, CaptureResponse, GetPaymentRequest, GetPaymentResponse,
-    ListPaymentsRequest, ListPaymentsResponse, OperationKind, Payment, RefundRequest, RefundResponse, VoidRequest,
-    VoidResponse, WatchPaymentsRequest, WatchPaymentsResponse,
+    ListPaymentsRequest, ListPaymentsResponse, Operation, OperationKind, OperationState, Payment, PaymentState,
+    RefundRequest, RefundResponse, VoidRequest, VoidResponse, WatchPaymentsRequest, WatchPaymentsResponse,
     gateway_client::GatewayClient,
     gateway_server::{self, GatewayServer},
 };
@@ -39,6 +39,16 @@ pub(crate) enum Wrong {
     Void,
     /// The amount of a refund.
     RefundedAmount,
+    /// The amount of a payment that is read.
+    ReadAmount,
+    /// What was captured in all.
+    CapturedTotal,
+    /// The money is taken with the authorisation.
+    CapturesAtOnce,
+    /// The money is taken, the capture is answered as refused, and the payment is read as if nothing was taken.
+    DeniesCapture,
+    /// Every void is answered as done, and nothing is voided.
+    VoidsNothing,
 }
 
 /// The gateway. Its server ends with the test's runtime.
@@ -102,7 +112,14 @@ impl Answers {
 impl gateway_server::Gateway for Answers {
     async fn authorize(&self, request: Request<AuthorizeRequest>) -> Result<Response<AuthorizeResponse>, Status> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        let mut answer = self.client.clone().authorize(request.into_inner()).await?.into_inner();
+        let request = request.into_inner();
+        let (payment_key, amount) = (request.payment_key.clone(), request.amount.clone());
+        let mut answer = self.client.clone().authorize(request).await?.into_inner();
+        if self.is(Wrong::CapturesAtOnce) {
+            let operation_key = format!("{payment_key}/at-once");
+            let captured = self.client.clone().capture(CaptureRequest { payment_key, operation_key, amount }).await?;
+            answer.payment = captured.into_inner().payment;
+        }
         self.with_amount(Wrong::AuthorizedAmount, OperationKind::Authorize, &mut answer.payment);
         if let Some(payment) = &mut answer.payment {
             let of_payment = self.is(Wrong::PaymentKey).then_some(&mut payment.payment_key);
@@ -117,6 +134,13 @@ impl gateway_server::Gateway for Answers {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let mut answer = self.client.clone().capture(request.into_inner()).await?.into_inner();
         self.with_amount(Wrong::CapturedAmount, OperationKind::Capture, &mut answer.payment);
+        if self.is(Wrong::CapturedTotal) {
+            let captured = answer.payment.iter_mut().filter_map(|payment| payment.captured_amount.as_mut());
+            captured.for_each(|amount| amount.units -= 1);
+        }
+        if self.is(Wrong::DeniesCapture) {
+            return Err(Status::failed_precondition("nothing can be captured today"));
+        }
         Ok(Response::new(answer))
     }
 
@@ -124,6 +148,18 @@ impl gateway_server::Gateway for Answers {
         self.calls.fetch_add(1, Ordering::SeqCst);
         if self.is(Wrong::Void) {
             return Err(Status::failed_precondition("there is no voiding today"));
+        }
+        if self.is(Wrong::VoidsNothing) {
+            let VoidRequest { payment_key, operation_key, amount } = request.into_inner();
+            let asked = GetPaymentRequest { payment_key };
+            let mut payment = self.client.clone().get_payment(asked).await?.into_inner().payment;
+            let (kind, state) = (OperationKind::Void.into(), OperationState::Done.into());
+            let operation = Operation { operation_key, kind, amount, state, ..Operation::default() };
+            payment.iter_mut().for_each(|payment| {
+                payment.set_state(PaymentState::Voided);
+                payment.operations.push(operation.clone());
+            });
+            return Ok(Response::new(VoidResponse { payment }));
         }
         self.client.clone().void(request.into_inner()).await
     }
@@ -135,7 +171,17 @@ impl gateway_server::Gateway for Answers {
     }
 
     async fn get_payment(&self, request: Request<GetPaymentRequest>) -> Result<Response<GetPaymentResponse>, Status> {
-        self.client.clone().get_payment(request.into_inner()).await
+        let mut answer = self.client.clone().get_payment(request.into_inner()).await?.into_inner();
+        if let Some(payment) = &mut answer.payment {
+            if self.is(Wrong::ReadAmount) {
+                payment.amount.iter_mut().for_each(|amount| amount.units += 1);
+            }
+            if self.is(Wrong::DeniesCapture) {
+                payment.set_state(PaymentState::Authorized);
+                payment.captured_amount = None;
+            }
+        }
+        Ok(Response::new(answer))
     }
 
     async fn list_payments(

@@ -5,7 +5,7 @@ use crate::{
         money::{Currency, Money},
         purchase::{GATEWAY, PaymentState, PurchaseState, REFUNDS, TILL},
     },
-    payments::PaymentReport,
+    payments::{GatewayState, PaymentReport},
     store::{AuditedEntry, AuditedPayment, AuditedPurchase},
 };
 
@@ -36,8 +36,14 @@ fn was_taken(state: PaymentState) -> bool {
         | PaymentState::Processing
         | PaymentState::Authorized
         | PaymentState::Declined
-        | PaymentState::Voided => false,
+        | PaymentState::Voided
+        | PaymentState::Failed => false,
     }
+}
+
+/// Whether nothing more can become of a payment of which no money was taken.
+fn is_decided(state: PaymentState) -> bool {
+    matches!(state, PaymentState::Declined | PaymentState::Voided | PaymentState::Failed)
 }
 
 /// What the entries of a payment say.
@@ -154,14 +160,13 @@ fn entries(audited: &AuditedPayment) -> Vec<String> {
         found.push(format!("payment {id}: it has entries in another currency than {}", currency.code()));
     }
     if !was_taken(payment.state) {
+        // A purchase that has ended has decided each of its payments.
+        if audited.purchase_state.is_some_and(|state| !is_open(state)) && !is_decided(payment.state) {
+            found.push(format!("payment {id} is {:?}, and its purchase has ended", payment.state));
+        }
         if !audited.entries.is_empty() {
             found.push(format!("payment {id} is {:?}, and has entries", payment.state));
         }
-        return found;
-    }
-    // Money that was given back before the sale was complete is in no account.
-    let is_undone = payment.state == PaymentState::Refunded && audited.entries.is_empty();
-    if is_undone && audited.purchase_state == Some(PurchaseState::Compensated) {
         return found;
     }
     let Booked { captured, refunded, .. } = booked(audited);
@@ -182,12 +187,20 @@ pub(super) fn difference(report: &PaymentReport, known: Option<&AuditedPayment>)
     let key = &report.key;
     let money = |minor| signed(Money { currency: report.currency, minor });
     let kept = report.captured_minor - report.refunded_minor;
+    let may_succeed = match report.state {
+        GatewayState::Pending | GatewayState::ActionRequired { .. } | GatewayState::Authorized { .. } => true,
+        GatewayState::Declined { .. } | GatewayState::Voided | GatewayState::Captured => false,
+    };
     let Some(known) = known else {
         let what = format!("payment {key}: the gateway has captured {} and it is not known here", money(kept));
         return (kept != 0).then_some(what);
     };
     if known.purchase_state.is_some_and(is_open) {
         return None;
+    }
+    if may_succeed {
+        let (amount, state) = (money(report.amount_minor), known.payment.state);
+        return Some(format!("payment {key}: the gateway may still take {amount}, and it is {state:?} here"));
     }
     if known.entries.is_empty() {
         let state = known.payment.state;

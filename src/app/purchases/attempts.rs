@@ -17,7 +17,6 @@ pub(super) fn of_action(action: Action) -> &'static str {
     match action {
         Action::Capture => "capture",
         Action::Void => "void",
-        Action::Refund => "refund",
         Action::AskGateway => "ask",
         _ => "authorize",
     }
@@ -44,10 +43,9 @@ pub(super) fn of_decision<T>(decided: &Result<T, Error>) -> &'static str {
 /// What the gateway has answered.
 pub(super) fn of_answer(answer: &Result<GatewayAnswer, Trouble>) -> &'static str {
     match answer {
-        Ok(
-            GatewayAnswer::Declined { .. } | GatewayAnswer::CaptureFailed { .. } | GatewayAnswer::RefundFailed { .. },
-        )
-        | Err(Trouble::Differs { .. }) => "failed",
+        Ok(GatewayAnswer::Declined { .. } | GatewayAnswer::CaptureFailed { .. }) | Err(Trouble::Differs { .. }) => {
+            "failed"
+        }
         Ok(GatewayAnswer::Pending) | Err(Trouble::Unknown { .. } | Trouble::NotFound) => "unknown",
         Ok(_) => "done",
         Err(Trouble::Refused { .. }) => "refused",

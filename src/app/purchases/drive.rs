@@ -10,7 +10,7 @@ use tokio::{sync::OwnedSemaphorePermit, time};
 
 use super::{
     attempts,
-    held::{Held, NAP},
+    held::{Beside, Held, NAP},
 };
 use crate::{
     app::{App, Error},
@@ -129,7 +129,8 @@ impl App {
                 Action::BeginPayment => self.begin_payment(&mut held).await?,
                 Action::Confirm => self.confirm_seats(&mut held).await?,
                 Action::Free => self.free_seats(&mut held).await?,
-                action @ (Action::Authorize | Action::AskGateway | Action::Capture | Action::Void | Action::Refund) => {
+                Action::BeginRefund => self.begin_refund_of(&mut held).await?,
+                action @ (Action::Authorize | Action::AskGateway | Action::Capture | Action::Void) => {
                     self.call_gateway(&mut held, action).await?
                 }
             };
@@ -160,7 +161,7 @@ impl App {
         let total = self.reservation_of(held, now).await?.remaining_total();
         let mut after = Purchase::clone(&held.purchase);
         after.payment_begun(total, self.pay_until(showtime_id, span, now).await?, now);
-        match self.decide_with(held, &after, &[], Self::pay(&after, span)).await {
+        match self.decide_with(held, &after, Beside::default(), Self::pay(&after, span)).await {
             Ok((reservation, true)) if reservation.remaining_total() != total => {
                 held.change().price_changed(now);
                 self.keep(held, now).await
@@ -185,9 +186,9 @@ impl App {
         after.confirmed(now);
         // What the gateway takes is in the books once it has taken it.
         let without_gateway = held.purchase.sells_without_gateway();
-        let entries = if without_gateway { self.entries(held).await? } else { Vec::new() };
+        let rows = if without_gateway { self.entries(held).await? } else { Vec::new() };
         let confirm = Self::confirm_paid(&held.purchase);
-        match self.decide_with(held, &after, &entries, confirm).await {
+        match self.decide_with(held, &after, Beside { rows, of_changes: None }, confirm).await {
             Ok((_, goes_on)) => Ok(goes_on),
             Err(Error::Refused(refused)) => {
                 held.reservation = None;
@@ -208,7 +209,7 @@ impl App {
             return self.keep(held, now).await;
         }
         let give_up = Self::give_up(&held.purchase);
-        match self.decide_with(held, &after, &[], give_up).await {
+        match self.decide_with(held, &after, Beside::default(), give_up).await {
             Ok((_, goes_on)) => Ok(goes_on),
             Err(Error::Refused(_)) => {
                 (held.purchase, held.reservation) = (Arc::new(after), None);
@@ -216,6 +217,26 @@ impl App {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// The gateway has taken the money of a purchase that has failed. The seats are given up, which may have happened before, and the refund
+    /// begins in the same commit.
+    async fn begin_refund_of(&self, held: &mut Held) -> Result<bool, Error> {
+        let now = self.0.clock.now();
+        let mut after = Purchase::clone(&held.purchase);
+        after.refund_begun(now);
+        let beside = self.refund_of_failed(held, now).await?;
+        let rows = beside.rows.clone();
+        let goes_on = match self.decide_with(held, &after, beside, Self::give_up(&held.purchase)).await {
+            Ok((_, goes_on)) => goes_on,
+            Err(Error::Refused(_)) => {
+                (held.purchase, held.reservation) = (Arc::new(after), None);
+                self.keep_with(held, rows, now).await?
+            }
+            Err(error) => return Err(error),
+        };
+        self.0.refunds.begun.send();
+        Ok(goes_on)
     }
 
     /// Asks the gateway once, and stores what came of it.
@@ -257,7 +278,7 @@ impl App {
             Position::Completed => self.entries(held).await?,
             _ => Vec::new(),
         };
-        self.keep_with(held, &entries, now).await
+        self.keep_with(held, entries, now).await
     }
 
     /// The customer has something to do, for which the seats are kept longer.
@@ -267,7 +288,7 @@ impl App {
         let mut after = Purchase::clone(&held.purchase);
         let until = self.pay_until(after.facts.showtime_id, span, now).await?;
         after.await_action(redirect_uri, until, now);
-        match self.decide_with(held, &after, &[], Self::pay(&after, span)).await {
+        match self.decide_with(held, &after, Beside::default(), Self::pay(&after, span)).await {
             Ok((_, goes_on)) => {
                 if let Some(payment) = held.purchase.payment() {
                     self.0.purchases.awaiting.insert(payment.payment_id, held.purchase.facts.purchase_id);

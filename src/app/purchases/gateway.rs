@@ -17,7 +17,6 @@ use crate::{
 const AUTHORIZE: &str = "authorize";
 const CAPTURE: &str = "capture";
 const VOID: &str = "void";
-const REFUND: &str = "refund";
 
 impl App {
     /// Does what is to be done at the gateway, once.
@@ -29,11 +28,19 @@ impl App {
         let (report, operation) = match action {
             Action::Capture => (self.capture(payment).await, CAPTURE),
             Action::Void => (self.void(payment).await, VOID),
-            Action::Refund => (gateway.refund(&operation(payment, REFUND)).await, REFUND),
-            Action::AskGateway => (gateway.payment(&payment.key()).await, AUTHORIZE),
+            Action::AskGateway => (self.look_up(payment).await, AUTHORIZE),
             _ => (gateway.authorize(&authorize(purchase, payment)).await, AUTHORIZE),
         };
-        report.map(|report| answer(&report, payment, operation))
+        let report = report?;
+        report.check_whole(payment.amount)?;
+        Ok(answer(&report, payment, operation))
+    }
+
+    /// Reads a payment, whose amount must be the one that was asked for.
+    async fn look_up(&self, payment: &Payment) -> Result<PaymentReport, Trouble> {
+        let report = self.0.purchases.options.gateway.payment(&payment.key()).await?;
+        report.check_whole(payment.amount)?;
+        Ok(report)
     }
 
     /// Takes the money. An attempt before may have done so and had no answer, so a refusal is looked at a second time.
@@ -66,7 +73,7 @@ impl App {
         is_decided: impl Fn(&GatewayState) -> bool,
     ) -> Result<PaymentReport, Trouble> {
         let Err(refused @ Trouble::Refused { .. }) = answer else { return answer };
-        match self.0.purchases.options.gateway.payment(&payment.key()).await {
+        match self.look_up(payment).await {
             Ok(report) if is_decided(&report.state) => Ok(report),
             Ok(_) | Err(Trouble::Refused { .. } | Trouble::NotFound) => Err(refused),
             Err(unknown) => Err(unknown),
@@ -103,13 +110,6 @@ fn answer(report: &PaymentReport, payment: &Payment, operation: &str) -> Gateway
         Some(OperationState::Failed { code }) => Some(code.clone()),
         _ => None,
     };
-    if operation == REFUND {
-        return match of(REFUND) {
-            Some(OperationState::Done) => GatewayAnswer::Refunded,
-            Some(OperationState::Failed { code }) => GatewayAnswer::RefundFailed { code: code.clone() },
-            Some(OperationState::Pending) | None => GatewayAnswer::Pending,
-        };
-    }
     match &report.state {
         GatewayState::Pending => GatewayAnswer::Pending,
         GatewayState::ActionRequired { redirect_uri, .. } => {

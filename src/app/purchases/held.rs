@@ -11,14 +11,13 @@ use super::{attempts, changes::Seen};
 use crate::{
     app::{App, Error, decisions::Decided},
     domain::{
-        ids::PaymentId,
         purchase::{Action, Purchase},
         reservation::Reservation,
         seating::Command,
     },
-    ledger::Request,
+    ledger::{CompanionMaker, Request},
     store::{
-        MoneyEntry, PurchaseWrite, StoredPurchase, insert_entries,
+        Companion, PurchaseWrite, StoredPurchase,
         outbox::{LastRevision, PurchaseEvents},
         update_purchase,
     },
@@ -42,7 +41,16 @@ pub(super) struct Held {
     pub(super) taken_over: bool,
     /// The reservation as it was decided here last, so that it is not read.
     pub(super) reservation: Option<Decided>,
-    trace: Option<TraceParent>,
+    pub(super) trace: Option<TraceParent>,
+}
+
+/// What commits together with a purchase and a change of its seats.
+#[derive(Default)]
+pub(super) struct Beside {
+    /// These rows.
+    pub(super) rows: Vec<Companion>,
+    /// Rows of what was changed. There are none if nothing was.
+    pub(super) of_changes: Option<CompanionMaker>,
 }
 
 impl Held {
@@ -93,20 +101,20 @@ impl Held {
 impl App {
     /// Stores a purchase. Returns whether it is still worked on here.
     pub(super) async fn keep(&self, held: &mut Held, now: DateTime<Utc>) -> Result<bool, Error> {
-        self.keep_with(held, &[], now).await
+        self.keep_with(held, Vec::new(), now).await
     }
 
-    /// The same, with money that moves.
+    /// The same, with rows that commit together with it.
     pub(super) async fn keep_with(
         &self,
         held: &mut Held,
-        entries: &[(PaymentId, &str, MoneyEntry)],
+        beside: Vec<Companion>,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
         let write = self.write(held, now);
         let last_events = write.events.last();
         // On the heap, so that a purchase that waits for the gateway has no room for a write.
-        let written = Box::pin(self.0.store.write_purchase(&write, entries, now)).await?;
+        let written = Box::pin(self.0.store.write_purchase(&write, beside)).await?;
         if written {
             held.was_stored(last_events);
             self.0.purchases.changes.note_stored(held.fence, held.seen());
@@ -119,7 +127,7 @@ impl App {
     /// Makes a purchase due now, so that another instance takes it at once.
     pub(super) async fn leave(&self, held: &Held, now: DateTime<Utc>) -> Result<(), Error> {
         let write = PurchaseWrite { due: Some(now), ..self.write(held, now) };
-        Box::pin(self.0.store.write_purchase(&write, &[], now)).await?;
+        Box::pin(self.0.store.write_purchase(&write, Vec::new())).await?;
         Ok(())
     }
 
@@ -129,7 +137,7 @@ impl App {
         &self,
         held: &mut Held,
         after: &Purchase,
-        entries: &[(PaymentId, &str, MoneyEntry)],
+        beside: Beside,
         command: Command,
     ) -> Result<(Arc<Reservation>, bool), Error> {
         let (facts, now) = (&after.facts, self.0.clock.now());
@@ -137,16 +145,21 @@ impl App {
         let last_events = events.last();
         let mut rows =
             update_purchase(&PurchaseWrite { purchase: after, fence: held.fence, due, new_payment: false, events });
-        rows.extend(insert_entries(after.total().currency, entries, now));
+        rows.extend(beside.rows.iter().cloned());
         let step = attempts::of_command(&command);
-        let request = Request { companions: rows, trace: held.trace, ..Request::new(facts.showtime_id, command) };
+        let request = Request {
+            companions: rows,
+            more_companions: beside.of_changes,
+            trace: held.trace,
+            ..Request::new(facts.showtime_id, command)
+        };
         let decided = self.decided(request, Some(facts.reservation_id)).await;
         metrics::purchase_step(step, attempts::of_decision(&decided));
         let decided = decided?;
         let (reservation, changed) = (Arc::clone(&decided.reservation), decided.changed);
         (held.purchase, held.reservation) = (Arc::new(after.clone()), Some(decided));
         if !changed {
-            return Ok((reservation, self.keep_with(held, entries, now).await?));
+            return Ok((reservation, self.keep_with(held, beside.rows, now).await?));
         }
         held.was_stored(last_events);
         self.0.purchases.changes.note_stored(held.fence, held.seen());

@@ -11,17 +11,17 @@ use crate::{
         decisions::{Accepted, Decided},
     },
     domain::{
-        ids::{PaymentId, ReservationId, ShowtimeId},
-        purchase::Purchase,
+        ids::{ReservationId, ShowtimeId},
+        purchase::{Payment, Purchase},
         reservation::{Reservation, Tender},
         seating::{Command, Refusal},
     },
     ledger::Request,
-    store::MoneyEntry,
+    store::{Companion, MoneyEntry, insert_entries},
 };
 
 /// Why the ledger has given seats back that were sold by a purchase.
-const NOT_PAID: &str = "the payment failed";
+pub(super) const NOT_PAID: &str = "the purchase has failed";
 
 impl App {
     /// Submits a command about the reservation of a purchase.
@@ -101,10 +101,17 @@ impl App {
     }
 
     /// What the sale of a purchase adds to the books.
-    pub(super) async fn entries(&self, held: &Held) -> Result<Vec<(PaymentId, &'static str, MoneyEntry)>, Error> {
+    pub(super) async fn entries(&self, held: &Held) -> Result<Vec<Companion>, Error> {
         let Some(payment) = held.purchase.payment() else { return Ok(Vec::new()) };
-        let sold = self.reservation_of(held, self.0.clock.now()).await?;
-        let entries = payment.sale_entries(sold.lines().split()).into_iter();
-        Ok(entries.map(|(account, minor)| (payment.payment_id, "capture", MoneyEntry { account, minor })).collect())
+        let now = self.0.clock.now();
+        let sold = self.reservation_of(held, now).await?;
+        Ok(captured(payment, payment.sale_entries(sold.lines().split()), now))
     }
+}
+
+/// The rows of money that was taken.
+pub(super) fn captured(payment: &Payment, entries: Vec<(&'static str, i64)>, now: DateTime<Utc>) -> Vec<Companion> {
+    let entries =
+        entries.into_iter().map(|(account, minor)| (payment.payment_id, "capture", MoneyEntry { account, minor }));
+    insert_entries(payment.amount.currency, &entries.collect::<Vec<_>>(), now).into_iter().collect()
 }

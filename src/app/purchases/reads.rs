@@ -126,8 +126,8 @@ impl App {
     /// The purchase does not exist or belongs to another customer, it is not completed, or the store fails.
     pub async fn receipt(&self, _origin: &Origin, which: &PurchaseRef) -> Result<Receipt, Error> {
         let stored = self.find_purchase(which).await?;
-        let PurchaseView { purchase, reservation, .. } = self.view_purchase(stored).await?;
-        let receipt = Receipt::of(&purchase, &reservation.reservation, &reservation.plan);
+        let PurchaseView { purchase, refunds, reservation } = self.view_purchase(stored).await?;
+        let receipt = Receipt::of(&purchase, &refunds, &reservation.reservation, &reservation.plan);
         receipt.ok_or(Error::Purchase(PurchaseRefusal::NotCompleted))
     }
 

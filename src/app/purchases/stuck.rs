@@ -11,7 +11,6 @@ use crate::{
     domain::{
         ids::PurchaseId,
         purchase::{NoteAction, PurchaseNote, PurchaseState, Settlement},
-        reservation::Phase,
     },
     ledger::Request,
     store::{PurchaseFilter, StoredPurchase, StuckWrite, settle_purchase},
@@ -106,7 +105,7 @@ impl App {
         let events = Held::new(&stuck, trace).events(&purchase, note.time);
         let last_events = events.last();
         let write = StuckWrite { purchase: &purchase, fence: stuck.fence, due, note: &note, events };
-        if !self.0.store.write_stuck_purchase(&write, &[]).await? {
+        if !self.0.store.write_stuck_purchase(&write, Vec::new()).await? {
             return Err(Error::Purchase(PurchaseRefusal::NotStuck));
         }
         let (fence, version) = (stuck.fence + 1, stuck.version + 1);
@@ -116,7 +115,7 @@ impl App {
         Ok(stored)
     }
 
-    /// The money was taken. That is so only for seats that are sold.
+    /// The money was taken. That is so only for seats that were sold. If they were given up since then, their refund has waited for this.
     async fn complete_stuck(
         &self,
         stuck: &StoredPurchase,
@@ -126,8 +125,7 @@ impl App {
         let facts = &stuck.purchase.facts;
         let found = self.0.store.reservation(facts.reservation_id, note.time).await?;
         let sold = found.ok_or_else(|| Error::no_reservation(facts.reservation_id))?.reservation;
-        let is_sold = sold.phase(note.time) == Phase::Confirmed && sold.purchase_id() == Some(facts.purchase_id);
-        if !is_sold || !stuck.purchase.is_sold() {
+        if !stuck.purchase.is_sold() || sold.purchase_id() != Some(facts.purchase_id) {
             return Err(Error::Purchase(PurchaseRefusal::NotSold));
         }
         let mut held = Held::new(stuck, trace);
@@ -135,7 +133,7 @@ impl App {
         let entries = self.entries(&held).await?;
         let events = held.events(&held.purchase, note.time);
         let write = StuckWrite { purchase: &held.purchase, fence: stuck.fence, due: None, note, events };
-        let written = self.0.store.write_stuck_purchase(&write, &entries).await?;
+        let written = self.0.store.write_stuck_purchase(&write, entries).await?;
         if written { Ok(()) } else { Err(Error::Purchase(PurchaseRefusal::NotStuck)) }
     }
 
@@ -165,7 +163,7 @@ impl App {
             Err(error) => return Err(error),
         }
         // If no seat was given up, because the reservation has ended before, nothing was written.
-        if self.0.store.write_stuck_purchase(&write, &[]).await? {
+        if self.0.store.write_stuck_purchase(&write, Vec::new()).await? {
             return Ok(());
         }
         let notes = self.0.store.purchase_notes(facts.purchase_id, MAX_NOTES).await?;

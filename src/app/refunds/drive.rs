@@ -142,7 +142,7 @@ impl App {
             PaymentState::Pending | PaymentState::Processing | PaymentState::Authorized => {
                 refund.payment_undecided(self.0.clock.now());
             }
-            PaymentState::Declined | PaymentState::Voided | PaymentState::Refunded => {
+            PaymentState::Declined | PaymentState::Voided | PaymentState::Failed | PaymentState::Refunded => {
                 refund.nothing_taken(self.0.clock.now());
             }
         }

@@ -12,7 +12,7 @@ const MAX_AT_WORK: usize = 64;
 /// The work on refunds of one instance.
 pub(in crate::app) struct Refunds {
     /// Starts the search for refunds that are due.
-    pub(super) begun: Nudge,
+    pub(in crate::app) begun: Nudge,
     /// One permit for each refund that is worked on.
     pub(super) at_work: Arc<Semaphore>,
 }

@@ -28,11 +28,4 @@ pub enum GatewayAnswer {
         /// The gateway's code.
         code: String,
     },
-    /// The money is given back.
-    Refunded,
-    /// The money cannot be given back.
-    RefundFailed {
-        /// The gateway's code.
-        code: String,
-    },
 }

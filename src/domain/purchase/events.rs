@@ -16,8 +16,6 @@ pub enum PurchaseEvent<'a> {
     PaymentDeclined(&'a Payment),
     /// The money was taken, or nothing was to be paid.
     PaymentCompleted(&'a Payment),
-    /// The money was taken although the purchase had failed, and was given back.
-    PaymentRefunded(&'a Payment),
     /// A step was done, or undone.
     StepCompleted {
         /// Which step.
@@ -83,12 +81,13 @@ impl Purchase {
         match payment.state {
             PaymentState::Authorized => Some(PurchaseEvent::PaymentAuthorized(payment)),
             PaymentState::Declined => Some(PurchaseEvent::PaymentDeclined(payment)),
-            PaymentState::Refunded => Some(PurchaseEvent::PaymentRefunded(payment)),
             PaymentState::Pending
             | PaymentState::Processing
             | PaymentState::Completed
             | PaymentState::PartiallyRefunded
-            | PaymentState::Voided => None,
+            | PaymentState::Refunded
+            | PaymentState::Voided
+            | PaymentState::Failed => None,
         }
     }
 

@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    ASK_EVERY, Failure, FailureReason, GatewayAnswer, MAX_ATTEMPTS, MAX_PAYMENTS, Payment, PaymentState, Position,
-    Purchase, PurchaseFacts, Record, StepName, StepState, Steps, Work,
+    ASK_EVERY, Failure, FailureReason, GatewayAnswer, MAX_ATTEMPTS, MAX_PAYMENTS, MAX_UNDECIDED, Payment, PaymentState,
+    Position, Purchase, PurchaseFacts, Record, StepName, StepState, Steps, Work,
 };
 use crate::domain::money::Money;
 
@@ -101,10 +101,10 @@ impl Purchase {
             Position::Authorizing | Position::AwaitingAction => self.authorization(answer, now),
             Position::Capturing => self.capture(answer, now),
             Position::Voiding => self.voiding(&answer, now),
-            Position::Refunding => self.refunding(answer, now),
             Position::Held
             | Position::AwaitingToken
             | Position::Confirming
+            | Position::Refunding
             | Position::Freeing
             | Position::Completed
             | Position::Compensated => {}
@@ -128,7 +128,7 @@ impl Purchase {
                     Some(Failure { reason: FailureReason::PaymentDeclined, decline_code: code, retryable });
                 self.enter(if retryable { Position::AwaitingToken } else { Position::Freeing }, now);
             }
-            GatewayAnswer::Voided | GatewayAnswer::Refunded | GatewayAnswer::RefundFailed { .. } => {
+            GatewayAnswer::Voided => {
                 self.decide_payment(PaymentState::Voided, "", now);
                 self.record.steps.work(StepName::Pay).end(StepState::Failed, "voided", now);
                 self.fail(FailureReason::PaymentRefused, Position::Freeing, now);
@@ -149,7 +149,14 @@ impl Purchase {
         self.ask_again(now);
     }
 
+    /// The gateway works on it. What has no end in `pay_until` is left to an operator after an hour.
     fn ask_again(&mut self, now: DateTime<Utc>) {
+        let must_be_decided = matches!(self.record.position, Position::Capturing | Position::Voiding);
+        let began = self.present_work().and_then(|work| work.start_time);
+        if must_be_decided && began.is_some_and(|began| now - began >= MAX_UNDECIDED) {
+            self.stick("the gateway has not decided for an hour", now);
+            return;
+        }
         let pause = if self.record.position == Position::AwaitingAction { ASK_EVERY } else { self.growing_pause() };
         // An answer is no failure: it makes the pauses longer, and does not use up the attempts.
         self.record.failed_attempts = (self.record.failed_attempts + 1).min(LONGEST_AFTER);
@@ -169,7 +176,7 @@ impl Purchase {
 
     fn capture(&mut self, answer: GatewayAnswer, now: DateTime<Utc>) {
         let code = match answer {
-            GatewayAnswer::Captured | GatewayAnswer::Refunded | GatewayAnswer::RefundFailed { .. } => {
+            GatewayAnswer::Captured => {
                 self.decide_payment(PaymentState::Completed, "", now);
                 self.record.steps.work(StepName::Capture).end(StepState::Done, "", now);
                 self.enter(Position::Completed, now);
@@ -190,12 +197,12 @@ impl Purchase {
 
     fn voiding(&mut self, answer: &GatewayAnswer, now: DateTime<Utc>) {
         match answer {
-            GatewayAnswer::Voided | GatewayAnswer::Declined { .. } | GatewayAnswer::Refunded => {
-                self.decide_payment(PaymentState::Voided, "", now);
+            GatewayAnswer::Voided | GatewayAnswer::Declined { .. } => {
+                self.decide_payment(self.given_up(), "", now);
                 self.record.steps.compensation(StepName::Pay).end(StepState::Done, "", now);
                 self.enter(Position::Freeing, now);
             }
-            GatewayAnswer::Captured | GatewayAnswer::RefundFailed { .. } => {
+            GatewayAnswer::Captured => {
                 self.record.steps.compensation(StepName::Pay).end(StepState::Failed, "the money was taken", now);
                 self.enter(Position::Refunding, now);
             }
@@ -206,16 +213,11 @@ impl Purchase {
         }
     }
 
-    fn refunding(&mut self, answer: GatewayAnswer, now: DateTime<Utc>) {
-        match answer {
-            GatewayAnswer::Refunded => {
-                self.decide_payment(PaymentState::Refunded, "", now);
-                self.record.steps.compensation(StepName::Capture).end(StepState::Done, "", now);
-                self.enter(Position::Freeing, now);
-            }
-            GatewayAnswer::RefundFailed { code } => self.stick(&format!("the refund failed: {code}"), now),
-            _ => self.ask_again(now),
-        }
+    /// The money was taken although the purchase has failed. Its refund has begun, and the seats are not kept any more.
+    pub fn refund_begun(&mut self, now: DateTime<Utc>) {
+        self.decide_payment(PaymentState::Completed, "", now);
+        self.record.steps.compensation(StepName::Capture).end(StepState::Done, "a refund has begun", now);
+        self.freed(now);
     }
 
     /// The seats are sold.
@@ -328,6 +330,14 @@ impl Purchase {
         Ok(())
     }
 
+    /// What a payment is of which no money was taken, and none will be: the gateway has refused it, or it was given up here.
+    pub(super) fn given_up(&self) -> PaymentState {
+        match self.record.failure.as_ref().map(|failure| failure.reason) {
+            Some(FailureReason::PaymentRefused | FailureReason::CaptureFailed) => PaymentState::Failed,
+            _ => PaymentState::Voided,
+        }
+    }
+
     fn fail(&mut self, reason: FailureReason, then: Position, now: DateTime<Utc>) {
         self.record.failure = Some(Failure { reason, decline_code: String::new(), retryable: false });
         self.enter(then, now);
@@ -338,7 +348,6 @@ impl Purchase {
         if let Some(payment) = self.record.payments.last_mut().filter(|payment| payment.state != PaymentState::Declined)
         {
             payment.state = state;
-            payment.refunded_minor = if state == PaymentState::Refunded { payment.amount.minor } else { 0 };
             decline_code.clone_into(&mut payment.decline_code);
             payment.token.clear();
             payment.process_time = Some(now);

@@ -52,6 +52,8 @@ pub enum PaymentState {
     Refunded,
     /// It was given up before the money was taken.
     Voided,
+    /// The gateway has refused the request for it, or has not taken the money that it had authorised. Nothing is kept or taken.
+    Failed,
 }
 
 /// One payment: one token, tried until its outcome is known.

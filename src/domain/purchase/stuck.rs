@@ -75,15 +75,14 @@ impl Purchase {
                 self.enter(Position::Completed, now);
             }
             Settlement::Compensated => {
-                self.decide_payment(PaymentState::Voided, "", now);
-                let undone = if position == Position::Refunding { StepName::Capture } else { StepName::Pay };
-                self.record.steps.compensation(undone).end(StepState::Done, BY_AN_OPERATOR, now);
+                self.record.steps.compensation(StepName::Pay).end(StepState::Done, BY_AN_OPERATOR, now);
                 let reason = match position {
                     Position::Capturing => FailureReason::CaptureFailed,
                     _ => FailureReason::PaymentRefused,
                 };
                 let decline_code = String::new();
                 self.record.failure.get_or_insert(Failure { reason, decline_code, retryable: false });
+                self.decide_payment(self.given_up(), "", now);
                 self.freed(now);
             }
         }

@@ -91,8 +91,10 @@ fn assert_ended(world: &World) {
     let states: &[_] = if completed {
         &[PaymentState::Completed]
     } else {
-        &[PaymentState::Declined, PaymentState::Voided, PaymentState::Refunded]
+        &[PaymentState::Declined, PaymentState::Voided, PaymentState::Failed, PaymentState::Completed]
     };
+    let is_refunded = world.charges.get(&last.key()) == Some(&Charge::Refunded);
+    assert_eq!(last.state == PaymentState::Completed, completed || is_refunded, "{last:?}");
     assert!(states.contains(&last.state) && last.token.is_empty() == (last.state != PaymentState::Pending), "{last:?}");
     assert!(world.purchase.complete_time().is_some() && world.purchase.pay_until().is_none());
     assert_eq!(world.purchase.failure().is_none(), completed, "{:?}", world.purchase);
@@ -241,6 +243,32 @@ fn the_time_for_a_payment_ends_to_the_microsecond() {
     for _ in 0..30 {
         purchase.unknown("who knows", 1.0, until - tick);
         assert!(matches!(purchase.next_action(until - tick), Action::Wait(then) if then <= until));
+    }
+}
+
+/// What the gateway works on has no other end than its answer: after an hour it is stuck, and when it was resumed, after the next
+/// such answer.
+#[test]
+fn a_capture_or_a_void_that_is_not_decided_within_an_hour_is_left_to_an_operator() {
+    let (limit, tick) = (now() + TimeDelta::hours(1), TimeDelta::microseconds(1));
+    for position in [Position::Capturing, Position::Voiding] {
+        let mut purchase = at(position);
+        purchase.enter(position, now());
+        for minute in 0..60 {
+            purchase.answered(GatewayAnswer::Pending, now() + TimeDelta::minutes(minute));
+        }
+        purchase.answered(GatewayAnswer::Pending, limit - tick);
+        assert!(!purchase.is_stuck(), "{purchase:?}");
+        purchase.answered(GatewayAnswer::Pending, limit);
+        assert!(purchase.is_stuck() && purchase.position() == position, "{purchase:?}");
+        purchase.resume(limit);
+        assert!(matches!(purchase.next_action(limit), Action::Capture | Action::Void));
+        purchase.answered(GatewayAnswer::Pending, limit);
+        assert!(purchase.is_stuck());
+        purchase.resume(limit);
+        let answer = if position == Position::Capturing { GatewayAnswer::Captured } else { GatewayAnswer::Voided };
+        purchase.answered(answer, limit);
+        assert!(!purchase.is_stuck() && purchase.position() != position);
     }
 }
 

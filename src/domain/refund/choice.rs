@@ -81,7 +81,9 @@ pub fn choose(
         PaymentState::Pending | PaymentState::Processing | PaymentState::Authorized => {
             return Err(RefundRefusal::Pending);
         }
-        PaymentState::Declined | PaymentState::Voided | PaymentState::Refunded => return Err(RefundRefusal::Nothing),
+        PaymentState::Declined | PaymentState::Voided | PaymentState::Failed | PaymentState::Refunded => {
+            return Err(RefundRefusal::Nothing);
+        }
         PaymentState::Completed | PaymentState::PartiallyRefunded => {}
     }
     let money = |minor| Money { minor, ..payment.amount };

@@ -192,7 +192,7 @@ fn the_gateway_is_asked_for_one_operation_until_it_says_what_became_of_it() {
 }
 
 #[test]
-fn it_is_asked_for_until_there_is_an_answer_however_long_that_takes() {
+fn it_is_asked_for_until_there_is_an_answer_and_after_14_days_an_operator_is() {
     let mut refund = Refund::begin(facts(1_000, &[1], true));
     for attempt in 1..=1_000 {
         assert_eq!(refund.state(), RefundState::Pending, "{attempt}");
@@ -209,6 +209,16 @@ fn it_is_asked_for_until_there_is_an_answer_however_long_that_takes() {
         slow.answered(RefundAnswer::Pending, 0.5, now());
     }
     assert_eq!(slow.state(), RefundState::Pending);
+    let (limit, tick) = (now() + TimeDelta::days(14), TimeDelta::microseconds(1));
+    for answer in [RefundAnswer::Pending, RefundAnswer::Unknown { message: "no answer".to_owned() }] {
+        let mut open = slow.clone();
+        open.answered(answer.clone(), 0.5, limit - tick);
+        assert_eq!(open.state(), RefundState::Pending);
+        open.answered(answer, 0.5, limit);
+        assert_eq!((open.is_stuck(), open.record().message.as_str()), (true, "not given back for 14 days"));
+    }
+    slow.answered(RefundAnswer::Done, 0.5, limit);
+    assert_eq!(slow.state(), RefundState::Done);
 }
 
 #[test]

@@ -105,6 +105,7 @@ fn state(state: PaymentState) -> pb::PaymentState {
         PaymentState::PartiallyRefunded => pb::PaymentState::PartiallyRefunded,
         PaymentState::Refunded => pb::PaymentState::Refunded,
         PaymentState::Voided => pb::PaymentState::Voided,
+        PaymentState::Failed => pb::PaymentState::Failed,
     }
 }
 

@@ -124,7 +124,6 @@ fn payload(purchase: &Purchase, event: PurchaseEvent<'_>) -> Payload {
         PurchaseEvent::PaymentAuthorized(payment) => Payload::PaymentAuthorized(authorized(purchase, payment)),
         PurchaseEvent::PaymentCompleted(payment) => Payload::PaymentCompleted(completed(purchase, payment)),
         PurchaseEvent::PaymentDeclined(payment) => Payload::PaymentDeclined(declined(purchase, payment)),
-        PurchaseEvent::PaymentRefunded(payment) => Payload::PaymentRefunded(refunded(purchase, payment)),
         PurchaseEvent::Completed => {
             let payment_id = purchase.payment().map(|payment| payment.payment_id.to_string()).unwrap_or_default();
             let total_price = Some(money(total));
@@ -178,14 +177,6 @@ fn declined(purchase: &Purchase, payment: &Payment) -> pb::PaymentDeclined {
         decline_code,
         retryable,
     }
-}
-
-fn refunded(purchase: &Purchase, payment: &Payment) -> pb::PaymentRefunded {
-    let pb::PaymentAuthorized { payment_id, customer_id, purchase_id, reservation_id, amount, .. } =
-        authorized(purchase, payment);
-    // No refund of its own, and no seats: the purchase has failed as a whole.
-    let (refund_id, seats) = (String::new(), Vec::new());
-    pb::PaymentRefunded { payment_id, customer_id, purchase_id, reservation_id, refund_id, amount, seats }
 }
 
 fn step_name(step: StepName) -> pb::PurchaseStepName {

@@ -119,6 +119,7 @@ named!(method_name, method: PaymentMethod {
 named!(payment_state_name, payment_state: PaymentState {
     Pending = "pending", Processing = "processing", Authorized = "authorized", Completed = "completed",
     Declined = "declined", PartiallyRefunded = "partially_refunded", Refunded = "refunded", Voided = "voided",
+    Failed = "failed",
 });
 
 /// The state's name in its column.

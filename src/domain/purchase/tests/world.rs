@@ -224,7 +224,9 @@ impl World {
         match action {
             Action::End => {}
             Action::Wait(until) => self.now = until.max(self.now),
-            Action::BeginPayment | Action::Confirm | Action::Free => self.ask_ledger(action, fault),
+            Action::BeginPayment | Action::Confirm | Action::Free | Action::BeginRefund => {
+                self.ask_ledger(action, fault)
+            }
             action => self.ask_gateway(action, fault),
         }
     }
@@ -240,6 +242,7 @@ impl World {
             Action::BeginPayment => after.payment_begun(after.total(), now + PAY_TIME, now),
             Action::Confirm if self.seats == Seats::Gone => after.not_confirmed("cancelled", now),
             Action::Confirm => after.confirmed(now),
+            Action::BeginRefund => after.refund_begun(now),
             _ => {
                 self.assert_may_be_freed();
                 after.freed(now);
@@ -252,6 +255,12 @@ impl World {
                 Action::Confirm => Seats::Sold,
                 _ => Seats::Gone,
             };
+            if action == Action::BeginRefund {
+                // From here on the refund goes on by itself.
+                let key = self.purchase.payment().expect("there is a payment").key();
+                let charge = self.charges.insert(key, Charge::Refunded);
+                assert_eq!(charge, Some(Charge::Captured), "nothing was taken that could be given back");
+            }
             self.store(after);
         }
         if !matches!(fault, Fault::None | Fault::Twice | Fault::Refused) {
@@ -264,7 +273,6 @@ impl World {
         let name = match action {
             Action::Capture => "capture",
             Action::Void => "void",
-            Action::Refund => "refund",
             _ => "authorize",
         };
         let key = payment.key();
@@ -333,7 +341,6 @@ impl World {
             },
             (Action::Void, None | Some(Charge::Action | Charge::Authorized)) => Charge::Voided,
             (Action::Capture, Some(Charge::Authorized)) if call.token != Token::CaptureFails => Charge::Captured,
-            (Action::Refund, Some(Charge::Captured)) => Charge::Refunded,
             (_, None) => return None,
             (_, Some(same)) => same,
         };
@@ -345,8 +352,7 @@ impl World {
             Charge::Declined(retryable) => GatewayAnswer::Declined { code, retryable },
             Charge::Action => GatewayAnswer::ActionRequired { redirect_uri: "https://bank.example".to_owned() },
             Charge::Voided => GatewayAnswer::Voided,
-            Charge::Captured => GatewayAnswer::Captured,
-            Charge::Refunded => GatewayAnswer::Refunded,
+            Charge::Captured | Charge::Refunded => GatewayAnswer::Captured,
         })
     }
 

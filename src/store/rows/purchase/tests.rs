@@ -43,7 +43,7 @@ const METHODS: [PaymentMethod; 7] = [
     PaymentMethod::BankTransfer,
     PaymentMethod::Other,
 ];
-const PAYMENT_STATES: [PaymentState; 7] = [
+const PAYMENT_STATES: [PaymentState; 8] = [
     PaymentState::Pending,
     PaymentState::Processing,
     PaymentState::Authorized,
@@ -51,6 +51,7 @@ const PAYMENT_STATES: [PaymentState; 7] = [
     PaymentState::Declined,
     PaymentState::Refunded,
     PaymentState::Voided,
+    PaymentState::Failed,
 ];
 
 fn currencies() -> impl Strategy<Value = Currency> {
