@@ -17,6 +17,7 @@
 //!
 //! The files here import each other directly and never through this one, so that no two of them depend on each other.
 
+pub mod interruptions;
 pub mod outbox;
 pub mod planted;
 pub mod statements;

@@ -69,6 +69,7 @@ mod provider_access;
 mod purchase_codes;
 mod purchase_edges;
 mod purchase_events;
+mod purchase_interruptions;
 mod purchase_kills;
 mod purchase_secrets;
 mod purchase_takeover;

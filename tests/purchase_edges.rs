@@ -330,3 +330,41 @@ pub(crate) async fn wake_up(edge: &Edge, setup: Setup) -> Vec<String> {
     }
     changed
 }
+
+/// Pushes that come twice and in another order than what happened change nothing: they are only a reason to ask.
+#[tokio::test]
+async fn pushes_that_are_doubled_and_reversed_change_nothing() {
+    for store in [Store::Sqlite, Store::Postgres] {
+        let mut edge = Edge::new(store, "2s").await;
+        let wrong = WrongGateway::before(edge.gateway.url());
+        edge.setup = edge.setup.with("--payment-gateway-url", wrong.url());
+        let begins = edge.start(&[]).await;
+        let showtime = showtime(&begins).await;
+        wrong.set(Wrong::Pushes);
+        let mut begun = Vec::new();
+        for (at, seat) in ["A1", "A3", "A5", "B1", "B3", "B5", "D1", "D3"].into_iter().enumerate() {
+            let waits = buy(&begins, of_seats(&showtime, seat, seat, "tok_action_required")).await.expect("it begins");
+            begun.push((waits, at % 4 != 3));
+        }
+        // The instance that gets the pushes has begun none of them.
+        let server = begins.restart().await;
+        for (waits, approves) in &begun {
+            edge.gateway.complete_action(&waits.payments[0].payment_id, *approves).await;
+        }
+        for (waits, approves) in &begun {
+            let state = if *approves { PurchaseState::Completed } else { PurchaseState::AwaitingCustomer };
+            let found = eventually("the gateway was asked", async || {
+                let now = purchase(&server, waits).await;
+                (now.state() == state && now.redirect_uri.is_empty()).then_some(now)
+            })
+            .await;
+            if !approves {
+                give_up(&server, &found).await.expect("it was declined");
+                until_state(&server, &found, PurchaseState::Compensated).await;
+            }
+        }
+        // An authorisation of each, and the capture of those that were approved.
+        assert_eq!(wrong.calls(), 8 + 6);
+        edge.assert_balanced().await;
+    }
+}

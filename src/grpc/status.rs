@@ -72,6 +72,11 @@ fn of_reports(refusal: &ReportsRefusal) -> Status {
     }
 }
 
+fn card_number(field: &str) -> Status {
+    let description = "must not contain a card number; it was not stored";
+    invalid("CARD_NUMBER_REFUSED", &Violations::one(field, description))
+}
+
 /// The status of a request about a purchase that was refused like this.
 fn of_purchase(refusal: PurchaseRefusal) -> Status {
     let (reason, message) = match refusal {
@@ -185,10 +190,7 @@ pub(super) fn of(error: &Error, context: &Extensions) -> Status {
             let description = "was used before for a request with other content; a new request needs a new request_id";
             invalid("REQUEST_ID_REUSED", &Violations::one("request_id", description))
         }
-        Error::CardNumber { field } => {
-            let description = "must not contain a card number; it was not stored";
-            invalid("CARD_NUMBER_REFUSED", &Violations::one(*field, description))
-        }
+        Error::CardNumber { field } => card_number(field),
         Error::NotFound { kind, id } => not_found(*kind, id),
         Error::Overlaps { other, turnaround } => overlaps(other, *turnaround),
         Error::Refused(refused) => refusals::of(refused),

@@ -119,7 +119,7 @@ pub(crate) async fn until_refunded(server: &Server, of: &Purchase) -> Purchase {
 }
 
 /// Watches the purchase until it has one of these states.
-async fn watched_until(server: &Server, of: &Purchase, states: &[PurchaseState]) -> Purchase {
+pub(crate) async fn watched_until(server: &Server, of: &Purchase, states: &[PurchaseState]) -> Purchase {
     let (purchase_id, customer_id) = (of.purchase_id.clone(), String::new());
     let watch = async {
         let watch = client(server).watch_purchase(WatchPurchaseRequest { purchase_id, customer_id }).await;

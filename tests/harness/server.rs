@@ -92,6 +92,11 @@ impl Setup {
         self.with_program(BINARY_WITH_BUG).with_environment("PLANTED_BUG", name)
     }
 
+    /// Runs the program that is interrupted once, as in `kill capture answered`: see `store::interruptions`.
+    pub(crate) fn with_interruption(self, text: &str) -> Self {
+        self.with_program(BINARY_WITH_BUG).with_environment("PLANTED_INTERRUPTION", text)
+    }
+
     /// Sets an environment variable.
     pub(crate) fn with_environment(mut self, name: &str, value: &str) -> Self {
         self.environment.insert(name.to_owned(), value.to_owned());
@@ -302,6 +307,11 @@ impl Server {
     pub(crate) async fn stop(&self) {
         self.signal(Signal::TERM);
         assert_eq!(self.exit().await, Some(0), "{}", self.console());
+    }
+
+    /// Whether the server stands still.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.process.is_stopped()
     }
 
     /// Kills the server as a power cut would.

@@ -12,8 +12,9 @@ use boxoffice::pb::payments::v1::{
     gateway_client::GatewayClient,
     gateway_server::{self, GatewayServer},
 };
+use futures_util::{StreamExt as _, stream, stream::BoxStream};
 use tonic::{
-    Request, Response, Status, Streaming,
+    Request, Response, Status,
     transport::{
         Channel,
         server::{Server, TcpIncoming},
@@ -49,6 +50,8 @@ pub(crate) enum Wrong {
     DeniesCapture,
     /// Every void is answered as done, and nothing is voided.
     VoidsNothing,
+    /// Each change is pushed twice, and the change before it once more after it.
+    Pushes,
 }
 
 /// The gateway. Its server ends with the test's runtime.
@@ -191,12 +194,20 @@ impl gateway_server::Gateway for Answers {
         self.client.clone().list_payments(request.into_inner()).await
     }
 
-    type WatchPaymentsStream = Streaming<WatchPaymentsResponse>;
+    type WatchPaymentsStream = BoxStream<'static, Result<WatchPaymentsResponse, Status>>;
 
     async fn watch_payments(
         &self,
         request: Request<WatchPaymentsRequest>,
     ) -> Result<Response<Self::WatchPaymentsStream>, Status> {
-        self.client.clone().watch_payments(request.into_inner()).await
+        let pushes = self.client.clone().watch_payments(request.into_inner()).await?.into_inner();
+        let (wrong, mut before) = (Arc::clone(&self.wrong), None);
+        let answers = pushes.flat_map(move |push| {
+            let is_wrong = wrong.load(Ordering::SeqCst) == Wrong::Pushes as u8;
+            let again = push.clone().ok().filter(|_| is_wrong).map(Ok);
+            let earlier = push.as_ref().ok().and_then(|push| before.replace(push.clone())).filter(|_| is_wrong).map(Ok);
+            stream::iter([Some(push), again, earlier].into_iter().flatten())
+        });
+        Ok(Response::new(answers.boxed()))
     }
 }

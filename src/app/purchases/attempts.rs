@@ -12,13 +12,18 @@ use crate::{
     telemetry::metrics,
 };
 
-/// The step that asks the gateway.
+/// The step that is attempted.
 pub(super) fn of_action(action: Action) -> &'static str {
     match action {
+        Action::BeginPayment => "begin_payment",
+        Action::Authorize => "authorize",
+        Action::AskGateway => "ask",
+        Action::Confirm => "confirm",
         Action::Capture => "capture",
         Action::Void => "void",
-        Action::AskGateway => "ask",
-        _ => "authorize",
+        Action::BeginRefund => "begin_refund",
+        Action::Free => "free",
+        Action::Wait(_) | Action::End => "none",
     }
 }
 

@@ -23,6 +23,7 @@ use crate::{
     payments::Trouble,
     store::{
         self,
+        interruptions::{self, Moment},
         planted::{self, Bug},
     },
     telemetry::metrics,
@@ -126,18 +127,30 @@ impl App {
                     time::sleep((until - now).to_std().unwrap_or_default()).await;
                     true
                 }
-                Action::BeginPayment => self.begin_payment(&mut held).await?,
-                Action::Confirm => self.confirm_seats(&mut held).await?,
-                Action::Free => self.free_seats(&mut held).await?,
-                Action::BeginRefund => self.begin_refund_of(&mut held).await?,
-                action @ (Action::Authorize | Action::AskGateway | Action::Capture | Action::Void) => {
-                    self.call_gateway(&mut held, action).await?
-                }
+                action => self.act(&mut held, action).await?,
             };
             if !goes_on {
                 return Ok(());
             }
         }
+    }
+
+    /// Does what is to be done next, and stores what came of it. Returns whether the purchase is still worked on here.
+    async fn act(&self, held: &mut Held, action: Action) -> Result<bool, Error> {
+        let step = attempts::of_action(action);
+        interruptions::reach(step, Moment::Before);
+        let goes_on = match action {
+            Action::BeginPayment => self.begin_payment(held).await?,
+            Action::Confirm => self.confirm_seats(held).await?,
+            Action::Free => self.free_seats(held).await?,
+            Action::BeginRefund => self.begin_refund_of(held).await?,
+            Action::Authorize | Action::AskGateway | Action::Capture | Action::Void => {
+                self.call_gateway(held, action).await?
+            }
+            Action::Wait(_) | Action::End => true,
+        };
+        interruptions::reach(step, Moment::After);
+        Ok(goes_on)
     }
 
     /// Another task has begun what is to be done, and may have done it.
@@ -253,6 +266,13 @@ impl App {
             }
             answer => answer,
         };
+        interruptions::reach(attempts::of_action(action), Moment::Answered);
+        if action == Action::AskGateway
+            && let Some(payment) = held.purchase.payment()
+        {
+            // It may have been begun by another instance, or before a restart. Pushes find it here from now on.
+            self.0.purchases.awaiting.insert(payment.payment_id, held.purchase.facts.purchase_id);
+        }
         metrics::purchase_step(attempts::of_action(action), attempts::of_answer(&answer));
         let now = self.0.clock.now();
         match answer {
