@@ -48,6 +48,14 @@ impl Edge {
         Self { setup: setup.with("--payment-gateway-timeout", timeout), gateway, storage }
     }
 
+    /// The same, with a gateway in between that may answer wrongly.
+    pub(crate) async fn behind_a_wrong_gateway(store: Store, timeout: &str) -> (Self, WrongGateway) {
+        let mut edge = Self::new(store, timeout).await;
+        let wrong = WrongGateway::before(edge.gateway.url());
+        edge.setup = edge.setup.with("--payment-gateway-url", wrong.url());
+        (edge, wrong)
+    }
+
     pub(crate) async fn start(&self, options: &[(&str, &str)]) -> Server {
         options.iter().fold(self.setup.clone(), |setup, (flag, value)| setup.with(flag, *value)).start().await
     }
@@ -335,9 +343,7 @@ pub(crate) async fn wake_up(edge: &Edge, setup: Setup) -> Vec<String> {
 #[tokio::test]
 async fn pushes_that_are_doubled_and_reversed_change_nothing() {
     for store in [Store::Sqlite, Store::Postgres] {
-        let mut edge = Edge::new(store, "2s").await;
-        let wrong = WrongGateway::before(edge.gateway.url());
-        edge.setup = edge.setup.with("--payment-gateway-url", wrong.url());
+        let (edge, wrong) = Edge::behind_a_wrong_gateway(store, "2s").await;
         let begins = edge.start(&[]).await;
         let showtime = showtime(&begins).await;
         wrong.set(Wrong::Pushes);

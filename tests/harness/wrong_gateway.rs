@@ -52,6 +52,8 @@ pub(crate) enum Wrong {
     VoidsNothing,
     /// Each change is pushed twice, and the change before it once more after it.
     Pushes,
+    /// No money is taken and nothing is voided, and nothing is said about it.
+    MovesNothing,
 }
 
 /// The gateway. Its server ends with the test's runtime.
@@ -102,6 +104,11 @@ impl Answers {
         self.wrong.load(Ordering::SeqCst) == wrong as u8
     }
 
+    /// Fails without saying what was done, if that is what is wrong.
+    fn unless(&self, wrong: Wrong) -> Result<(), Status> {
+        if self.is(wrong) { Err(Status::unavailable("there is no connection to the bank")) } else { Ok(()) }
+    }
+
     /// The payment with another amount of its operations of this kind, if that is what is wrong.
     fn with_amount(&self, wrong: Wrong, kind: OperationKind, payment: &mut Option<Payment>) {
         let operations = payment.iter_mut().flat_map(|payment| &mut payment.operations);
@@ -135,6 +142,7 @@ impl gateway_server::Gateway for Answers {
 
     async fn capture(&self, request: Request<CaptureRequest>) -> Result<Response<CaptureResponse>, Status> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        self.unless(Wrong::MovesNothing)?;
         let mut answer = self.client.clone().capture(request.into_inner()).await?.into_inner();
         self.with_amount(Wrong::CapturedAmount, OperationKind::Capture, &mut answer.payment);
         if self.is(Wrong::CapturedTotal) {
@@ -149,6 +157,7 @@ impl gateway_server::Gateway for Answers {
 
     async fn void(&self, request: Request<VoidRequest>) -> Result<Response<VoidResponse>, Status> {
         self.calls.fetch_add(1, Ordering::SeqCst);
+        self.unless(Wrong::MovesNothing)?;
         if self.is(Wrong::Void) {
             return Err(Status::failed_precondition("there is no voiding today"));
         }
