@@ -7,7 +7,7 @@ use boxoffice::pb::{
 };
 
 use crate::harness::{
-    purchases::{buy, give_up, of_seats, until_state},
+    purchases::{buy, card, continue_with, give_up, of_seats, until_state},
     request_id,
     seats::showtime,
     server::binary,
@@ -60,6 +60,7 @@ in_both_shops!(WrongShop:
     tickets_without_a_sale_and_sales_without_tickets_are_found,
     what_the_gateway_says_otherwise_is_found,
     what_the_gateway_keeps_for_a_purchase_that_was_undone_is_found,
+    a_second_charge_for_a_purchase_is_found,
 );
 
 async fn books_that_balance_are_said_to_balance(mut shop: WrongShop) {
@@ -243,6 +244,26 @@ async fn what_the_gateway_keeps_for_a_purchase_that_was_undone_is_found(shop: Wr
     shop.server.stop().await;
     let id = &undone.payments[0].payment_id;
     shop.assert_finds(&format!("payment {id}: the gateway may still take 9.50 EUR, and it is Failed here")).await;
+}
+
+/// The gateway says that it has declined a payment, and has taken the money for it. The customer pays with another token.
+async fn a_second_charge_for_a_purchase_is_found(shop: WrongShop) {
+    let showtime = showtime(&shop.server).await;
+    shop.wrong.set(Wrong::Declines);
+    let declined = buy(&shop.server, of_seats(&showtime, "ada", "A1", "tok_ok")).await.expect("it begins");
+    assert_eq!(declined.state(), PurchaseState::AwaitingCustomer, "{declined:#?}");
+    shop.wrong.set(Wrong::Nothing);
+    let bought = continue_with(&shop.server, &declined, Some(card("tok_ok"))).await.expect("it waits for a token");
+    assert_eq!(bought.state(), PurchaseState::Completed, "{bought:#?}");
+    shop.server.stop().await;
+    let (payment_key, amount) = (declined.payments[0].payment_id.clone(), declined.total.clone());
+    let found = format!("payment {payment_key}: the gateway may still take 9.50 EUR, and it is Declined here");
+    shop.assert_finds(&found).await;
+    let operation_key = format!("{payment_key}/capture");
+    let found = format!("payment {payment_key}: the gateway has captured 9.50 EUR and it is Declined here");
+    let capture = CaptureRequest { payment_key, operation_key, amount };
+    GatewayClient::new(shop.gateway.channel()).capture(capture).await.expect("it is authorised");
+    shop.assert_finds(&found).await;
 }
 
 #[tokio::test]

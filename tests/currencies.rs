@@ -10,12 +10,12 @@ use boxoffice::pb::{
 
 use crate::{
     harness::{
-        Server, Store, eventually, in_hours,
+        Server, eventually, in_hours,
         money::{assert_balanced, minor},
-        purchases::{buy, client, of_seats, receipt},
+        purchases::{buy, of_seats, receipt},
         requests::{money, ticket_type},
         sales::Dice,
-        seats::{HALL, confirm, name, names, reserve, showtime_with, these},
+        seats::{HALL, confirm, name, reserve, showtime_with, these},
         shop::Shop,
         staff::{exchange, release},
     },

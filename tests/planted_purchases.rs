@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use boxoffice::pb::boxoffice::v1::{Purchase, RefundPaymentRequest, RefundState, payments_client::PaymentsClient};
+use boxoffice::pb::{
+    boxoffice::v1::{Purchase, RefundPaymentRequest, RefundState, payments_client::PaymentsClient},
+    payments::v1::Payment,
+};
 
 use crate::{
     harness::{
         Store, euros, eventually,
-        purchases::{buy, give_up, latency, no_faults, of_seats, outage, purchase, until_ended},
+        purchases::{buy, latency, no_faults, of_seats, outage, purchase, until_ended},
         request_id,
         seats::{confirm, reserve, showtime, these},
         server::Setup,
@@ -46,18 +49,18 @@ async fn a_capture_that_fails_and_leaves_the_seats_sold_is_found() {
     assert_found("lost-compensation", "it is compensated, and has its seats", run).await;
 }
 
-/// The gateway cannot be reached when the customer gives up, and the customer approves afterwards.
+/// The authorisation is under way for longer than the time for the payment, and comes to the gateway after it was asked whether it knows
+/// the payment.
 #[tokio::test]
-async fn a_void_without_an_answer_that_counts_as_done_is_found() {
+async fn a_payment_that_the_gateway_does_not_know_and_that_counts_as_not_charged_is_found() {
     let run = async |edge: &Edge, setup: Setup| {
-        let server = setup.start().await;
+        let server = setup.with("--pay-time", "1s").start().await;
         let showtime = showtime(&server).await;
-        let waits = buy(&server, of_seats(&showtime, "ada", "A1", "tok_action_required")).await.expect("it begins");
-        edge.gateway.set_faults(outage()).await;
-        give_up(&server, &waits).await.expect("it waits");
-        edge.gateway.complete_action(&waits.payments[0].payment_id, true).await;
-        edge.gateway.set_faults(no_faults()).await;
-        until_ended(&server, &waits).await;
+        let begun = buy(&server, of_seats(&showtime, "ada", "A1", "tok_error")).await.expect("it begins");
+        until_ended(&server, &begun).await;
+        let (payment_key, amount) = (begun.payments[0].payment_id.clone(), begun.total.clone());
+        let late = Payment { payment_key, amount, ..Payment::default() };
+        edge.gateway.authorize_late(&late, "tok_ok").await;
         edge.anomalies().await
     };
     assert_found("not-found-is-not-charged", "it is compensated, and money is kept or taken", run).await;

@@ -1,7 +1,5 @@
 //! A showtime is cancelled, or its sale closes, while purchases of it are in every state that lasts.
 
-use std::time::Duration;
-
 use boxoffice::{
     clock::Clock,
     pb::boxoffice::v1::{

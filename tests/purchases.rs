@@ -2,7 +2,7 @@
 
 use boxoffice::pb::{
     boxoffice::v1::{
-        GetPaymentRequest, ListPaymentsRequest, ListPurchasesRequest, Payment, PaymentState, Purchase,
+        CancelPurchaseRequest, ContinuePurchaseRequest, GetPaymentRequest, ListPaymentsRequest, ListPurchasesRequest, Payment, PaymentState, Purchase,
         PurchaseFailureReason, PurchaseState, PurchaseStepName, PurchaseTicketsRequest, RefundPaymentRequest,
         ReleaseSeatsRequest, ReservationState, WatchPurchaseRequest, payments_client::PaymentsClient,
     },
@@ -17,7 +17,7 @@ use crate::harness::{
     purchases::{
         buy, card, client, continue_with,
         ends::{FAILED, PENDING, UNDONE, assert_compensated, assert_completed},
-        give_up, of_hold, of_seats, receipt, step, steps, until_state,
+        give_up, of_hold, of_seats, purchase, receipt, step, steps, until_state,
     },
     refusals::violations,
     request_id,
@@ -40,6 +40,7 @@ in_both_shops!(
     purchases_and_payments_are_listed_for_their_customer,
     invalid_requests_are_refused_for_every_flaw,
     card_numbers_are_refused_where_money_is_given_back,
+    a_purchase_is_changed_by_its_customer_only,
 );
 
 async fn a_hold_is_bought_and_the_books_balance(shop: Shop) {
@@ -319,6 +320,32 @@ async fn card_numbers_are_refused_where_money_is_given_back(shop: Shop) {
         assert_card_number_refused(&status, field);
     }
     assert_eq!(state_of(&shop, &bought).await, ReservationState::Confirmed);
+}
+
+/// Somebody else comes back from the bank in the customer's place, or gives the purchase up.
+async fn a_purchase_is_changed_by_its_customer_only(shop: Shop) {
+    let showtime = showtime(&shop.server).await;
+    let asks = buy(&shop.server, of_seats(&showtime, "ada", "A1", "tok_action_required")).await.expect("it begins");
+    let declined = buy(&shop.server, of_seats(&showtime, "ada", "A3", "tok_declined_expired_card")).await;
+    let declined = declined.expect("it begins");
+    for (waits, payment) in [(&asks, None), (&declined, Some(card("tok_ok")))] {
+        let (purchase_id, customer_id) = (waits.purchase_id.clone(), "bob".to_owned());
+        let back = ContinuePurchaseRequest {
+            purchase_id: purchase_id.clone(),
+            customer_id: customer_id.clone(),
+            payment: payment.clone(),
+        };
+        let status = client(&shop.server).continue_purchase(back.clone()).await.expect_err("it is not his");
+        assert_not_found(&status, "PURCHASE_NOT_FOUND", &purchase_id);
+        let up = CancelPurchaseRequest { purchase_id: purchase_id.clone(), customer_id };
+        let status = client(&shop.server).cancel_purchase(up).await.expect_err("it is not his");
+        assert_not_found(&status, "PURCHASE_NOT_FOUND", &purchase_id);
+        let forged = ContinuePurchaseRequest { purchase_id: request_id(), customer_id: "ada".to_owned(), payment };
+        let status = client(&shop.server).continue_purchase(forged.clone()).await.expect_err("there is none");
+        assert_not_found(&status, "PURCHASE_NOT_FOUND", &forged.purchase_id);
+        assert_eq!(&purchase(&shop.server, waits).await, waits);
+    }
+    assert_eq!(shop.charged().await, [GatewayState::ActionRequired, GatewayState::Declined]);
 }
 
 async fn state_of(shop: &Shop, bought: &Purchase) -> ReservationState {

@@ -54,6 +54,8 @@ pub(crate) enum Wrong {
     Pushes,
     /// No money is taken and nothing is voided, and nothing is said about it.
     MovesNothing,
+    /// Every authorisation is carried out, and answered as declined.
+    Declines,
 }
 
 /// The gateway. Its server ends with the test's runtime.
@@ -131,6 +133,10 @@ impl gateway_server::Gateway for Answers {
             answer.payment = captured.into_inner().payment;
         }
         self.with_amount(Wrong::AuthorizedAmount, OperationKind::Authorize, &mut answer.payment);
+        if let Some(payment) = answer.payment.as_mut().filter(|_| self.is(Wrong::Declines)) {
+            payment.set_state(PaymentState::Declined);
+            (payment.decline_code, payment.retryable) = ("insufficient_funds".to_owned(), true);
+        }
         if let Some(payment) = &mut answer.payment {
             let of_payment = self.is(Wrong::PaymentKey).then_some(&mut payment.payment_key);
             let operations = payment.operations.iter_mut().filter(|_| self.is(Wrong::OperationKey));

@@ -258,13 +258,10 @@ impl App {
             let request = Request::new(held.purchase.facts.showtime_id, Self::give_up(&held.purchase));
             let _given_up_again_later = self.decided(request, None).await;
         }
-        let answer = match self.ask_gateway(&held.purchase, action).await {
-            Err(Trouble::NotFound | Trouble::Unknown { .. })
-                if action == Action::Void && planted::has(Bug::NotFoundIsNotCharged) =>
-            {
-                Ok(GatewayAnswer::Voided)
-            }
-            answer => answer,
+        let answer = if action == Action::Void && self.takes_not_found_for_not_charged(&held.purchase).await {
+            Ok(GatewayAnswer::Voided)
+        } else {
+            self.ask_gateway(&held.purchase, action).await
         };
         interruptions::reach(attempts::of_action(action), Moment::Answered);
         if action == Action::AskGateway
