@@ -51,6 +51,7 @@ mod many_events;
 mod many_watchers;
 mod memory_limit;
 mod model;
+mod money_model;
 mod movies;
 mod observability;
 mod open_files;

@@ -3,11 +3,15 @@
 
 use std::collections::BTreeMap;
 
+use boxoffice::pb::boxoffice::v1::Showtime;
+
 use crate::harness::{
-    Postgres, Server, Store, in_hours,
+    Postgres, Server, Store,
+    fleet::schedule,
+    history::History,
     money::assert_balanced,
     purchases::Gateway,
-    seats::showtime_with,
+    requests::layout,
     server::Setup,
     shop::{audit, audit_of},
     shoppers::{ROWS, Shoppers},
@@ -22,6 +26,8 @@ const PURCHASES_ON_SQLITE: usize = 400;
 /// Customers at once. Most of the time they wait: for a slow gateway, or for a lease to end.
 const CALLERS: usize = 128;
 const CALLERS_ON_SQLITE: usize = 16;
+/// How long seats are held: longer than the test takes.
+const HOLD_SECONDS: i64 = 1_800;
 
 /// A setup with a gateway from which answers are not waited for long, and payments that must be decided soon.
 fn quick(setup: Setup, gateway: &Gateway) -> Setup {
@@ -33,11 +39,14 @@ fn quick(setup: Setup, gateway: &Gateway) -> Setup {
         .with("--sweep-interval", "500ms")
 }
 
-/// Showtimes with enough seats for most, and one that is sold out soon.
-async fn showtimes(server: &Server, large: usize) -> Vec<boxoffice::pb::boxoffice::v1::Showtime> {
-    let mut showtimes = vec![showtime_with(server, &ROWS[..2], in_hours(0), |request| request).await];
-    for _ in 0..large {
-        showtimes.push(showtime_with(server, &ROWS, in_hours(0), |request| request).await);
+/// Showtimes with enough seats for most, and one that is sold out soon. The history records them.
+async fn showtimes(server: &Server, large: usize, history: &History) -> Vec<Showtime> {
+    let mut showtimes = Vec::new();
+    for at in 0..=large {
+        let rows = if at == 0 { &ROWS[..2] } else { &ROWS };
+        let (showtime, auditorium) = schedule(server.channel(), layout(rows), HOLD_SECONDS).await;
+        history.record(&showtime, &auditorium);
+        showtimes.push(showtime);
     }
     showtimes
 }
@@ -57,7 +66,8 @@ async fn purchases_while_instances_and_postgres_and_the_gateway_are_killed_are_c
     let mut gateway = Gateway::start(folder.path()).await;
     let setup = quick(Setup::new(folder.path()).with("--database-url", postgres.url()), &gateway);
     let servers = vec![setup.clone().start().await, setup.start().await];
-    let showtimes = showtimes(&servers[0], 60).await;
+    let history = History::default();
+    let showtimes = showtimes(&servers[0], 60, &history).await;
     let shoppers = Shoppers::new(servers, gateway.url(), showtimes, PURCHASES);
     let kills = async {
         for round in 0..6 {
@@ -77,8 +87,9 @@ async fn purchases_while_instances_and_postgres_and_the_gateway_are_killed_are_c
     };
     tokio::join!(shoppers.run(CALLERS), kills);
     let states = shoppers.settle().await;
-    shoppers.assert_events_agree().await;
-    assert_balanced(&connect(postgres.url()).await, &gateway).await;
+    let (events, connection) = (shoppers.assert_events_agree().await, connect(postgres.url()).await);
+    history.assert_purchases_hold(&connection, &events, &gateway.payments().await).await;
+    assert_balanced(&connection, &gateway).await;
     assert_everything_occurred(&states, PURCHASES);
     let (code, printed) = audit_of(postgres.url(), &gateway).await;
     assert_eq!(code, Some(0), "{printed}");
@@ -89,7 +100,8 @@ async fn purchases_on_sqlite_while_the_service_and_the_gateway_are_killed_are_co
     let storage = Storage::new(Store::Sqlite).await;
     let mut gateway = Gateway::start(storage.folder()).await;
     let server = quick(storage.setup(), &gateway).start().await;
-    let showtimes = showtimes(&server, 3).await;
+    let history = History::default();
+    let showtimes = showtimes(&server, 3, &history).await;
     let shoppers = Shoppers::new(vec![server], gateway.url(), showtimes, PURCHASES_ON_SQLITE);
     let kills = async {
         for start in [10, 50] {
@@ -103,8 +115,9 @@ async fn purchases_on_sqlite_while_the_service_and_the_gateway_are_killed_are_co
     };
     tokio::join!(shoppers.run(CALLERS_ON_SQLITE), kills);
     let states = shoppers.settle().await;
-    shoppers.assert_events_agree().await;
-    assert_balanced(&storage.connect().await, &gateway).await;
+    let (events, connection) = (shoppers.assert_events_agree().await, storage.connect().await);
+    history.assert_purchases_hold(&connection, &events, &gateway.payments().await).await;
+    assert_balanced(&connection, &gateway).await;
     assert_everything_occurred(&states, PURCHASES_ON_SQLITE);
     shoppers.kill(0);
     let (code, printed) = audit(&storage, &gateway).await;

@@ -2,9 +2,10 @@
 
 use boxoffice::pb::{
     boxoffice::v1::{
-        CancelPurchaseRequest, ContinuePurchaseRequest, GetPaymentRequest, ListPaymentsRequest, ListPurchasesRequest, Payment, PaymentState, Purchase,
-        PurchaseFailureReason, PurchaseState, PurchaseStepName, PurchaseTicketsRequest, RefundPaymentRequest,
-        ReleaseSeatsRequest, ReservationState, WatchPurchaseRequest, payments_client::PaymentsClient,
+        CancelPurchaseRequest, ContinuePurchaseRequest, GetPaymentRequest, ListPaymentsRequest, ListPurchasesRequest,
+        Payment, PaymentState, Purchase, PurchaseFailureReason, PurchaseState, PurchaseStepName,
+        PurchaseTicketsRequest, RefundPaymentRequest, ReleaseSeatsRequest, ReservationState, WatchPurchaseRequest,
+        payments_client::PaymentsClient,
     },
     payments::v1::PaymentState as GatewayState,
 };

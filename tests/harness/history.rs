@@ -14,11 +14,15 @@
 //! - no call was decided at an older revision than one that was known before the call started;
 //! - no call was decided while a test had the showtime's row locked ([`History::lock`]);
 //! - at the end the tables agree with the last state, and every seat has at most one owner.
+//!
+//! Purchases change seats without a call for each change, and move money. [`History::assert_purchases_hold`] checks what can be checked
+//! of them: the events and the tables of the seats as above, and a model of the money.
 
 mod answers;
 mod causes;
 mod check;
 mod lines;
+mod money;
 mod operations;
 mod order;
 mod records;
@@ -48,6 +52,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DatabaseTransaction, Statemen
 use tonic::{Status, transport::Channel};
 
 pub(crate) use self::{
+    money::check_money,
     operations::{Operation, row_seats},
     refusals::Refusal,
 };

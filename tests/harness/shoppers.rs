@@ -10,8 +10,8 @@ use std::{
 };
 
 use boxoffice::pb::boxoffice::v1::{
-    CancelReservationRequest, ConfirmReservationRequest, ListPurchasesRequest, PaymentChoice, PaymentMethod, Purchase,
-    PurchaseState, PurchaseTicketsRequest, Refund, RefundOutcome, RefundPaymentRequest, RefundState,
+    CancelReservationRequest, ConfirmReservationRequest, FeedEvent, ListPurchasesRequest, PaymentChoice, PaymentMethod,
+    Purchase, PurchaseState, PurchaseTicketsRequest, Refund, RefundOutcome, RefundPaymentRequest, RefundState,
     ReleaseSeatsRequest, Reservation, ReserveSeatsRequest, SettleRefundRequest, Showtime, events_client::EventsClient,
     operations_client::OperationsClient, payments_client::PaymentsClient, purchases_client::PurchasesClient,
     reservations_client::ReservationsClient,
@@ -127,11 +127,13 @@ impl Shoppers {
         let _tried_again = OperationsClient::new(self.channel(0)).settle_refund(request).await;
     }
 
-    /// Asserts that the events of all purchases have no gap, come once, and tell what became of each. Nothing is under way.
-    pub(crate) async fn assert_events_agree(&self) {
+    /// Asserts that the events of all purchases have no gap, come once, and tell what became of each. Nothing is under way. Returns all
+    /// events of the feed.
+    pub(crate) async fn assert_events_agree(&self) -> Vec<FeedEvent> {
         let purchases = self.list(&[]).await.expect("the purchases are listed");
         let events = every_event(EventsClient::new(self.channel(0))).await;
         assert_agree(&events, &purchases);
+        events
     }
 
     /// The purchases in these states. `None`: the store cannot be used yet.

@@ -38,7 +38,9 @@ impl App {
 
     /// Whether a payment counts as voided because the gateway does not know it yet, if that bug is planted.
     pub(super) async fn takes_not_found_for_not_charged(&self, purchase: &Purchase) -> bool {
-        let Some(payment) = purchase.payment().filter(|_| planted::has(Bug::NotFoundIsNotCharged)) else { return false };
+        let Some(payment) = purchase.payment().filter(|_| planted::has(Bug::NotFoundIsNotCharged)) else {
+            return false;
+        };
         matches!(self.look_up(payment).await, Err(Trouble::NotFound))
     }
 

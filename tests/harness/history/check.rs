@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use boxoffice::pb::boxoffice::{
-    events::v1::Event,
-    v1::{Reservation, ReservationState},
+use boxoffice::pb::{
+    boxoffice::{
+        events::v1::Event,
+        v1::{FeedEvent, Reservation, ReservationState},
+    },
+    payments::v1::Payment,
 };
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{DatabaseConnection, prelude::Uuid};
@@ -16,6 +19,7 @@ use super::{
     causes::check_causes,
     guard,
     lines::check_lines,
+    money::check_money,
     order::{CallSpan, check_real_time},
     records::Records,
     refusals::Interval,
@@ -65,6 +69,28 @@ impl History {
     /// servers whose lists are compared with the database.
     pub(crate) async fn assert_holds(&self, connection: &DatabaseConnection, channels: &[Channel]) {
         let anomalies = self.check(connection, channels).await;
+        let first = anomalies.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
+        assert!(anomalies.is_empty(), "{} anomalies, among them:\n{first}", anomalies.len());
+    }
+
+    /// Fails if there is an anomaly in the seats of the recorded showtimes, or in the money of all purchases. These are all events of the
+    /// feed, and all payments of the gateway. Nothing may be under way.
+    pub(crate) async fn assert_purchases_hold(
+        &self,
+        connection: &DatabaseConnection,
+        events: &[FeedEvent],
+        charged: &[Payment],
+    ) {
+        let records = Records::read(connection).await;
+        let mut anomalies = check_money(events.iter().filter_map(|event| event.data.as_ref()), charged);
+        for (id, recorded) in guard(&self.showtimes).iter() {
+            let showtime_id: Uuid = id.parse().expect("an id");
+            let (events, mut found) = records.events(showtime_id);
+            let (timeline, illegal) = replay(recorded, events, &[]);
+            found.extend(illegal);
+            found.extend(check_tables(&records, &timeline.last, showtime_id));
+            anomalies.extend(found.into_iter().map(|what| format!("showtime {id}: {what}")));
+        }
         let first = anomalies.iter().take(10).cloned().collect::<Vec<_>>().join("\n");
         assert!(anomalies.is_empty(), "{} anomalies, among them:\n{first}", anomalies.len());
     }
