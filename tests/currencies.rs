@@ -2,7 +2,7 @@
 
 use boxoffice::pb::{
     boxoffice::v1::{
-        CreateShowtimeRequest, ListStuckRefundsRequest, PriceList, Purchase, PurchaseState, RefundOutcome,
+        CreateShowtimeRequest, ListStuckRefundsRequest, PriceList, Purchase, PurchaseState, Refund, RefundOutcome,
         RefundPaymentRequest, SettleRefundRequest, Showtime,
     },
     google::r#type::Money,
@@ -14,12 +14,12 @@ use crate::{
         money::{assert_balanced, minor},
         purchases::{buy, of_seats, receipt},
         requests::{money, ticket_type},
-        sales::Dice,
+        sales::{Dice, cancel_showtime},
         seats::{HALL, confirm, name, reserve, showtime_with, these},
         shop::Shop,
         staff::{exchange, release},
     },
-    refunds::{all, of_these, refund, reservation, until_ended},
+    refunds::{all, of_these, payment, refund, reservation, until_ended},
 };
 
 /// What a ticket costs, with a fee and a tax. Written by hand, so that the service is compared with something else than itself.
@@ -126,6 +126,16 @@ async fn fees_and_taxes_are_in_the_books_and_on_the_receipt(mut shop: Shop) {
     }
 }
 
+/// The VAT of a receipt is that of what was not given back.
+async fn assert_receipt(server: &Server, sold: &Purchase) {
+    let (receipt, payment) = (receipt(server, sold).await.expect("it is completed"), payment(server, sold).await);
+    let of = |money: &Option<Money>| minor(money.as_ref());
+    let vat = receipt.vat.first().expect("there is a tax");
+    let kept = of(&payment.amount) - of(&payment.refunded_amount);
+    assert_eq!((of(&vat.gross), of(&vat.net) + of(&vat.tax)), (kept, kept), "{}", receipt.text);
+    assert!((0..=kept).contains(&of(&vat.tax)), "{}", receipt.text);
+}
+
 /// Random sales by the gateway and at tills, refunds, releases, exchanges, and refunds that the gateway refuses and the cinema keeps.
 async fn any_history_balances(shop: Shop) {
     let server = &shop.server;
@@ -159,9 +169,34 @@ async fn any_history_balances(shop: Shop) {
         }
         assert!(made.len() > 5, "{}", made.len());
         keep_what_is_refused(server, &made).await;
+        for sold in &made {
+            assert_receipt(server, sold).await;
+        }
+        // The showtimes are cancelled, and what is left is given back.
+        for showtime in &showtimes {
+            cancel_showtime(server, showtime).await;
+        }
+        keep_what_is_refused(server, &made).await;
+        for sold in &made {
+            assert_receipt(server, sold).await;
+        }
+        pay_out(server, &made).await;
     }
     assert_balanced(&shop.storage.connect().await, &shop.gateway).await;
     shop.assert_audit().await;
+}
+
+/// What waits for a till is paid out there.
+async fn pay_out(server: &Server, made: &[Purchase]) {
+    for sold in made {
+        let open = |refund: &&Refund| refund.end_time.is_none();
+        for _ in payment(server, sold).await.refunds.iter().filter(open) {
+            refund(server, all(sold)).await.expect("it waits for a till");
+        }
+        let is_paid_out = async || payment(server, sold).await.refunds.iter().all(|one| !open(&one)).then_some(());
+        eventually("the till has paid it out", is_paid_out).await;
+        assert_receipt(server, sold).await;
+    }
 }
 
 /// Sells some seats by the gateway or at a till, if they are free.
@@ -194,9 +229,11 @@ async fn keep_what_is_refused(server: &Server, made: &[Purchase]) {
             server.operations().settle_refund(settle).await.expect("it is stuck");
         }
         for purchase in made {
-            let payment = crate::refunds::payment(server, purchase).await;
-            let is_open = |refund: &boxoffice::pb::boxoffice::v1::Refund| refund.end_time.is_none();
-            if payment.refunds.iter().any(is_open) {
+            let found = payment(server, purchase).await;
+            // Nobody stands at the till when a showtime is cancelled.
+            let waits = |refund: &Refund| refund.message == "to be paid out at a till";
+            let is_open = |refund: &Refund| refund.end_time.is_none() && !waits(refund);
+            if found.refunds.iter().any(is_open) {
                 return None;
             }
         }

@@ -5,7 +5,10 @@
 use boxoffice::{
     clock::Clock,
     pb::{
-        boxoffice::v1::{ContinuePurchaseRequest, ListPurchasesRequest, Purchase, PurchaseState, Showtime},
+        boxoffice::v1::{
+            ContinuePurchaseRequest, ListPurchasesRequest, Purchase, PurchaseState, ResumePurchaseRequest, Showtime,
+            operations_client::OperationsClient, payments_client::PaymentsClient,
+        },
         payments::v1::{OperationKind, PaymentState as GatewayState},
     },
 };
@@ -247,32 +250,102 @@ async fn a_purchase_on_sqlite_that_is_interrupted_anywhere_is_finished_when_the_
     stream::iter(cases()).map(|case| Box::pin(one(case))).buffer_unordered(AT_ONCE / 2).collect::<Vec<()>>().await;
 }
 
-/// The gateway takes the money with the authorisation, and the showtime is cancelled before that: the money is given back once.
+/// How money that was taken comes to be given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GivenBack {
+    /// The gateway takes it with the authorisation, and the showtime was cancelled before that.
+    NeverSold,
+    /// The gateway takes it, denies that, and admits it when it is asked to void it.
+    Sold,
+    /// Staff give it back.
+    Refunded,
+}
+
+/// The money is given back once, however the process is interrupted as the refund begins, or as the gateway is asked for it.
 #[tokio::test]
-async fn money_of_a_failed_purchase_is_given_back_once_however_the_process_is_interrupted() {
-    let one = async |(store, moment)| {
-        let storage = Storage::new(store).await;
-        let gateway = Gateway::start(storage.folder()).await;
-        let wrong = WrongGateway::before(gateway.url());
-        wrong.set(Wrong::CapturesAtOnce);
-        let setup = quick(storage.setup(), &gateway).with("--payment-gateway-url", wrong.url());
-        let first = setup.clone().with_interruption(&format!("kill begin_refund {moment}")).start().await;
-        let showtime = showtime_with(&first, &ROWS[..1], in_hours(0), |request| request).await;
-        gateway.pause().await;
-        let begun = buy(&first, of_seats(&showtime, "ada", "A1", "tok_ok")).await.expect("it begins");
-        cancel_showtime(&first, &showtime).await;
-        gateway.resume();
-        assert_eq!(first.exit().await, None, "it was killed");
-        let again = setup.start().await;
-        until_state(&again, &begun, PurchaseState::Compensated).await;
-        let refunded = until_refunded(&again, &begun).await;
-        assert_eq!(refunded.payments[0].refunds.len(), 1, "{refunded:#?}");
-        again.stop().await;
-        let (code, printed) = audit(&storage, &gateway).await;
-        assert_eq!(code, Some(0), "{printed}");
+async fn money_is_given_back_once_however_the_process_is_interrupted() {
+    let how = [GivenBack::NeverSold, GivenBack::Sold, GivenBack::Refunded];
+    let runs = how.into_iter().flat_map(|how| {
+        let (step, moments): (_, &[_]) = match how {
+            GivenBack::Refunded => ("refund", &["before", "answered", "after"]),
+            GivenBack::NeverSold | GivenBack::Sold => ("begin_refund", &["before", "after"]),
+        };
+        let runs = moments.iter().flat_map(move |moment| {
+            ["kill", "stop"].map(|interruption| (interruption, format!("{interruption} {step} {moment}")))
+        });
+        runs.flat_map(move |run| [Store::Sqlite, Store::Postgres].map(|store| (how, run.clone(), store)))
+    });
+    let runs =
+        runs.map(|(how, (interruption, text), store)| Box::pin(give_back(how, interruption == "kill", text, store)));
+    stream::iter(runs).buffer_unordered(AT_ONCE / 2).collect::<Vec<()>>().await;
+}
+
+async fn give_back(how: GivenBack, is_killed: bool, interruption: String, store: Store) {
+    let storage = Storage::new(store).await;
+    let gateway = Gateway::start(storage.folder()).await;
+    let wrong = WrongGateway::before(gateway.url());
+    let setup = quick(storage.setup(), &gateway).with("--payment-gateway-url", wrong.url());
+    let mut first = setup.clone().with_interruption(&interruption).start().await;
+    let showtime = showtime_with(&first, &ROWS[..1], in_hours(0), |request| request).await;
+    let request = of_seats(&showtime, "ada", "A1", "tok_ok");
+    let begun = match how {
+        GivenBack::NeverSold => {
+            wrong.set(Wrong::CapturesAtOnce);
+            gateway.pause().await;
+            let begun = buy(&first, request).await.expect("it begins");
+            cancel_showtime(&first, &showtime).await;
+            gateway.resume();
+            begun
+        }
+        GivenBack::Sold => {
+            wrong.set(Wrong::DeniesCapture);
+            let begun = buy(&first, request).await.expect("it begins");
+            until_state(&first, &begun, PurchaseState::Stuck).await;
+            wrong.set(Wrong::Nothing);
+            let (mut resumes, purchase_id) = (OperationsClient::new(first.channel()), begun.purchase_id.clone());
+            tokio::spawn(async move {
+                let request = ResumePurchaseRequest { purchase_id, note: "they have it".to_owned() };
+                let _is_interrupted = resumes.resume_purchase(request).await;
+            });
+            begun
+        }
+        GivenBack::Refunded => {
+            let begun = buy(&first, request).await.expect("it begins");
+            let bought = until_state(&first, &begun, PurchaseState::Completed).await;
+            let (mut payments, request) = (PaymentsClient::new(first.channel()), crate::refunds::all(&bought));
+            tokio::spawn(async move {
+                let _is_interrupted = payments.refund_payment(request).await;
+            });
+            bought
+        }
     };
-    let runs = [Store::Sqlite, Store::Postgres].into_iter().flat_map(|store| [(store, "before"), (store, "after")]);
-    join_all(runs.map(|run| Box::pin(one(run)))).await;
+    let again = if is_killed {
+        assert_eq!(first.exit().await, None, "it was killed");
+        Some(setup.start().await)
+    } else {
+        eventually("the instance stands still", async || first.is_stopped().then_some(())).await;
+        if storage.is_postgres() {
+            Some(setup.start().await)
+        } else {
+            first.signal(Signal::CONT);
+            None
+        }
+    };
+    let refunded = until_refunded(again.as_ref().unwrap_or(&first), &begun).await;
+    assert_eq!(refunded.payments[0].refunds.len(), 1, "{how:?}, {interruption}: {refunded:#?}");
+    if !is_killed {
+        first.signal(Signal::CONT);
+        first.stop().await;
+    }
+    if let Some(again) = again {
+        again.stop().await;
+    }
+    first.kill();
+    let given_back = gateway.payments().await.iter().map(|payment| payment.operations.clone()).collect::<Vec<_>>();
+    let refunds = given_back.iter().flatten().filter(|one| one.kind() == OperationKind::Refund).count();
+    assert_eq!(refunds, 1, "{how:?}, {interruption}: {given_back:#?}");
+    let (code, printed) = audit(&storage, &gateway).await;
+    assert_eq!(code, Some(0), "{how:?}, {interruption}: {printed}");
 }
 
 /// The id of the only purchase that is stored.

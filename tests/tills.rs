@@ -344,6 +344,10 @@ async fn invalid_requests_are_refused_for_every_flaw(shop: Shop) {
     let status = buy_with(terminal("4111 1111 1111 1111")).await;
     assert_refused(&status, Code::InvalidArgument, "CARD_NUMBER_REFUSED");
     assert_eq!(violations(&status)[0].0, "payment.transaction_id");
+    let held = reserve(server, these(&showtime, "eve", "B9")).await.expect("the seat is free");
+    let till = "4111 1111 1111 1111".to_owned();
+    let status = confirm(server, to_confirm(&held, "card", &till)).await.expect_err("the till is a card number");
+    assert_refused(&status, Code::InvalidArgument, "CARD_NUMBER_REFUSED");
 
     let declined = buy(server, of_seats(&showtime, "ada", "A1", "tok_declined_insufficient_funds")).await;
     let declined = declined.expect("a decline is an answer");

@@ -1,4 +1,4 @@
-//! Callers of `PurchaseTickets`: each buys one to four free neighbouring seats of a random showtime, in one call.
+//! Callers of `PurchaseTickets`: each buys three free neighbouring seats of a random showtime, in one call.
 
 use std::{
     sync::{
@@ -26,6 +26,9 @@ use crate::{
         load::{Answer, Caller, connect, drive},
     },
 };
+
+/// The seats of a purchase, as of the usual way.
+const SEATS: usize = 3;
 
 const PURCHASE: &str = "/boxoffice.v1.Purchases/PurchaseTickets";
 
@@ -122,10 +125,9 @@ impl Caller for Buyer {
 impl Buyer {
     /// A request for free seats. `None` if there are no more.
     fn request(&mut self) -> Option<Bytes> {
-        let count = 1 + self.random.below(4);
         let showtimes = self.shared.showtimes.len();
         let first = self.random.below(showtimes);
-        let free = |showtime| Some((showtime, self.shared.next_seats.take(showtime, count)?));
+        let free = |showtime| Some((showtime, self.shared.next_seats.take(showtime, SEATS)?));
         let (showtime, block) = (first..showtimes).chain(0..first).take(50).find_map(free)?;
         let seat = |(row, number): (u8, u8)| Seat { row: char::from(row).to_string(), number: number.into() };
         let payment = PaymentChoice {

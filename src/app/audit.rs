@@ -194,7 +194,11 @@ impl Audit {
             let ended = page.iter().filter(|purchase| !is_open(purchase.state));
             for payment in ended.flat_map(|purchase| &purchase.payments).filter(|one| is_by_gateway(one)) {
                 match gateway.payment(&payment.payment.key()).await {
-                    Ok(_) => {}
+                    Ok(now) => {
+                        if let Some(finding) = difference(&now, Some(payment)) {
+                            self.find(&finding, report);
+                        }
+                    }
                     Err(Trouble::NotFound) => {
                         let (id, amount) = (payment.payment.payment_id, payment.payment.amount);
                         self.find(

@@ -8,7 +8,7 @@ pub(super) mod work;
 
 use std::collections::HashMap;
 
-use self::given_up::{exchanged, given_up, given_up_first, in_the_way, released, version_under_lock};
+use self::given_up::{exchanged, given_up, given_up_first, in_the_way, released, sold_by, version_under_lock};
 use super::{Answer, App, Error, Origin, errors::check_no_card_number};
 use crate::{
     domain::{
@@ -162,14 +162,15 @@ impl App {
         let plan = self.plan_of(reservation.showtime_id).await?;
         let StoredPayment { payment, refunds, .. } = &stored;
         let counted = if planted::has(Bug::RefundBeyondCaptured) { &[] } else { &refunds[..] };
-        let chosen =
-            choose(&new.wish, payment, counted, &reservation, &plan.seat_index).map_err(|refusal| match refusal {
-                RefundRefusal::OtherCurrency { currency } => {
-                    let description = format!("must be {}, the currency of the payment", currency.code());
-                    Error::Invalid(Violations::one("amount.currency_code", description))
-                }
-                refusal => Error::Refund(refusal),
-            })?;
+        // A purchase that has failed may have taken money without selling seats. The customer has nothing for it.
+        let sold = sold_by(&reservation).is_some_and(|(payment_id, _)| payment_id == id).then_some(&reservation);
+        let chosen = choose(&new.wish, payment, counted, sold, &plan.seat_index).map_err(|refusal| match refusal {
+            RefundRefusal::OtherCurrency { currency } => {
+                let description = format!("must be {}, the currency of the payment", currency.code());
+                Error::Invalid(Violations::one("amount.currency_code", description))
+            }
+            refusal => Error::Refund(refusal),
+        })?;
         // A showtime that was cancelled has given all seats up.
         let releases = !chosen.seats.is_empty() && matches!(reservation.state(), State::Confirmed(_));
         if releases && !new.force {
@@ -182,7 +183,7 @@ impl App {
             reservation_id: stored.reservation_id,
             showtime_id: reservation.showtime_id,
             releases,
-            owed: false,
+            owed: sold.is_none(),
             chosen,
             till,
             reason: new.reason.clone(),

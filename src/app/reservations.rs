@@ -130,6 +130,7 @@ impl App {
         payment: TillPayment,
     ) -> Result<Answer<ReservationChange>, Error> {
         let TillPayment { tender, till, late } = payment;
+        check_no_card_number("till", &till)?;
         let sale = self.sale_maker(till, origin.trace);
         let confirm = |ReservationRef { reservation_id, customer_id }| Command::Confirm {
             reservation_id,

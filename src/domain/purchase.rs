@@ -144,6 +144,8 @@ pub struct Record {
     pub stuck: bool,
     /// Attempts at the present position that have failed.
     pub failed_attempts: u32,
+    /// Since when the gateway works on what is to be done at the present position, or since an operator has let it go on.
+    pub undecided_since: Option<DateTime<Utc>>,
     /// Nothing is attempted before this time.
     pub not_before: Option<DateTime<Utc>>,
     /// Until when the payment may be decided.

@@ -11,7 +11,7 @@ use super::{
     prices::PriceList,
     purchase::{PaymentMethod, Purchase, PurchaseState},
     refund::{Refund, RefundState},
-    reservation::Reservation,
+    reservation::{Reservation, State},
     seating::ShowtimePlan,
 };
 
@@ -72,12 +72,14 @@ impl Receipt {
         let issue_time = purchase.complete_time().filter(|_| purchase.state() == PurchaseState::Completed)?;
         let (facts, prices) = (&plan.facts, &plan.facts.prices);
         let (auditorium, zone) = (&facts.auditorium, facts.auditorium.time_zone);
+        // A showtime that was cancelled has given all seats up.
+        let is_sold = matches!(reservation.state(), State::Confirmed(_));
         let lines = reservation.all_lines().map(|(one, line)| {
             let ticket_type = prices.ticket_types.get(usize::from(line.ticket_type));
             let name = ticket_type.map(|ticket_type| ticket_type.name.as_str()).filter(|name| !name.is_empty());
             let text = [Some(plan.seat_index.name(one.seat).to_string()), name.map(str::to_owned)];
             let text = text.into_iter().flatten().collect::<Vec<_>>().join(" ");
-            ReceiptLine { text, total: prices.money(line.total()), released: one.released }
+            ReceiptLine { text, total: prices.money(line.total()), released: one.released || !is_sold }
         });
         let (gross, tax) = remaining(prices, refunds, reservation);
         let vat = Vat {
@@ -160,17 +162,19 @@ impl ReceiptLine {
     }
 }
 
-/// What was not given back, and the tax in it. What was given back for no seat makes the tax less by the tax that it contains.
+/// What was not given back, and the tax in it. A refund gives back the tax of its seats, and that which the rest of it contains.
 fn remaining(prices: &PriceList, refunds: &[Refund], reservation: &Reservation) -> (i64, i64) {
-    let live = reservation.all_lines().filter(|(one, _)| !one.released);
-    let (gross, tax) = live.fold((0, 0), |(gross, tax), (_, line)| (gross + line.total(), tax + line.tax));
-    let done = refunds.iter().filter(|refund| refund.state() == RefundState::Done);
-    let for_no_seat = |refund: &Refund| refund.facts.chosen.amount.minor - refund.facts.chosen.split.total();
-    // Seats that were given up later got the less back for it, so that nothing of it is left with the last seat.
-    let back = done.map(for_no_seat).sum::<i64>().clamp(0, gross);
-    // The tax of each seat is rounded, so what all of them have together may differ from the tax in the sum.
-    let tax = if back == gross { 0 } else { tax - prices.tax_in(back).min(tax) };
-    (gross - back, tax)
+    let split = reservation.lines().split();
+    let (mut gross, mut tax) = (split.total(), split.tax);
+    for refund in refunds.iter().filter(|refund| refund.state() == RefundState::Done) {
+        let chosen = &refund.facts.chosen;
+        // Less than nothing, if the seats were given up when less was left of the payment.
+        let rest = chosen.amount.minor - chosen.split.total();
+        gross -= chosen.amount.minor;
+        tax -= chosen.split.tax + prices.tax_in(rest.abs()) * rest.signum();
+    }
+    // The tax of each part is rounded, so what all of them have together may differ from the tax in the sum.
+    (gross, tax.clamp(0, gross.max(0)))
 }
 
 /// "10 %", or "5.5 %".

@@ -24,6 +24,10 @@ const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(5);
 /// How long the gateway may leave a refund open. Banks take days.
 const MAX_OPEN: TimeDelta = TimeDelta::days(14);
 const NOT_GIVEN_BACK: &str = "not given back for 14 days";
+/// How often the gateway must have been asked by then, and how often without an answer since an operator has let the refund go on. A payment
+/// that was decided late leaves its refund as much time as any other.
+const ASKED_OFTEN: u32 = 100;
+const FAILED_OFTEN: u32 = 25;
 
 /// The revision of the event that tells of the beginning.
 pub const BEGINNING: i64 = 1;
@@ -240,7 +244,12 @@ impl Refund {
         self.record.attempts += 1;
         let is_late = now - self.facts.create_time >= MAX_OPEN;
         match answer {
-            RefundAnswer::Pending | RefundAnswer::Unknown { .. } if is_late => self.stick(NOT_GIVEN_BACK.to_owned()),
+            RefundAnswer::Pending if is_late && self.record.attempts >= ASKED_OFTEN => {
+                self.stick(NOT_GIVEN_BACK.to_owned());
+            }
+            RefundAnswer::Unknown { message } if is_late && self.record.failed_attempts + 1 >= FAILED_OFTEN => {
+                self.stick(format!("{NOT_GIVEN_BACK}: {message}"));
+            }
             RefundAnswer::Pending => {
                 self.record.failed_attempts = 0;
                 self.record.message.clear();

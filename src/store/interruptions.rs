@@ -1,4 +1,4 @@
-//! Interruptions that are planted to show that a purchase which was interrupted anywhere is finished by another instance.
+//! Interruptions that are planted to show that a purchase or a refund which was interrupted anywhere is finished by another instance.
 //!
 //! Like the bugs in `planted.rs`, they are only in the program `boxoffice-planted`. In every other build `reach` does nothing.
 
@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-/// When something happens to an instance, as it goes on with a purchase.
+/// When something happens to an instance, as it goes on with a purchase or a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
     /// What is to be done is stored, and is not done yet.

@@ -56,6 +56,8 @@ pub(crate) enum Wrong {
     MovesNothing,
     /// Every authorisation is carried out, and answered as declined.
     Declines,
+    /// Every refund is carried out, and answered as refused.
+    DeniesRefund,
 }
 
 /// The gateway. Its server ends with the test's runtime.
@@ -184,6 +186,9 @@ impl gateway_server::Gateway for Answers {
 
     async fn refund(&self, request: Request<RefundRequest>) -> Result<Response<RefundResponse>, Status> {
         let mut answer = self.client.clone().refund(request.into_inner()).await?.into_inner();
+        if self.is(Wrong::DeniesRefund) {
+            return Err(Status::failed_precondition("nothing can be given back today"));
+        }
         self.with_amount(Wrong::RefundedAmount, OperationKind::Refund, &mut answer.payment);
         Ok(Response::new(answer))
     }

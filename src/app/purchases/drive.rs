@@ -264,10 +264,9 @@ impl App {
             self.ask_gateway(&held.purchase, action).await
         };
         interruptions::reach(attempts::of_action(action), Moment::Answered);
-        if action == Action::AskGateway
-            && let Some(payment) = held.purchase.payment()
-        {
-            // It may have been begun by another instance, or before a restart. Pushes find it here from now on.
+        // It may have been begun by another instance, or before a restart. Pushes find it here from now on.
+        let is_open = action == Action::AskGateway || answer == Ok(GatewayAnswer::Pending);
+        if is_open && let Some(payment) = held.purchase.payment() {
             self.0.purchases.awaiting.insert(payment.payment_id, held.purchase.facts.purchase_id);
         }
         metrics::purchase_step(attempts::of_action(action), attempts::of_answer(&answer));

@@ -23,7 +23,7 @@ use crate::{
 const MAX_AT_WORK: usize = 16_384;
 /// The most watchers of purchases of one instance.
 const MAX_WATCHERS: usize = 1_000;
-/// The most payments that are remembered because they wait for their customer. Others are found by asking the gateway.
+/// The most payments that are remembered because they wait for their customer or for the gateway. Others are found by asking the gateway.
 const MAX_AWAITING: u64 = 20_000;
 /// How much longer a lease is than two calls of the gateway may take.
 const LEASE: Duration = Duration::from_secs(5);
@@ -55,8 +55,8 @@ pub(in crate::app) struct Purchases {
     pub(in crate::app) changes: Changes,
     pub(in crate::app) at_work: Arc<Semaphore>,
     pub(in crate::app) watchers: Arc<Semaphore>,
-    /// Payments that wait for their customer, as far as that was found here, so that a push of the gateway about any other one
-    /// costs nothing.
+    /// Payments that wait for their customer or for the gateway, as far as that was found here, so that a push of the gateway about any
+    /// other one costs nothing.
     pub(in crate::app) awaiting: Cache<PaymentId, PurchaseId>,
     /// The least time after a write for which no other instance takes a purchase.
     lease: TimeDelta,

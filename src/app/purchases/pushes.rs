@@ -53,13 +53,13 @@ impl App {
         }
     }
 
-    /// Goes on with the purchase of a payment, if it waits for its customer.
+    /// Goes on with the purchase of a payment, if it waits for the gateway or for its customer.
     async fn nudge(&self, id: PaymentId) -> Result<(), Error> {
         let Some(purchase_id) = self.0.purchases.awaiting.get(&id) else { return Ok(()) };
         let which = PurchaseRef { purchase_id, customer_id: None };
         let app = self.clone();
         let nudged =
-            self.detached(async move { app.change_purchase(&which, None, |purchase, _| Ok(purchase.nudge())).await });
+            self.detached(async move { app.change_purchase(&which, None, |purchase, _| Ok(purchase.pushed())).await });
         match nudged.await {
             Ok(_) | Err(Error::Purchase(_)) => Ok(()),
             Err(error) => Err(error),

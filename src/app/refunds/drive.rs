@@ -21,8 +21,12 @@ use crate::{
         seating::Command,
     },
     ledger::Request,
-    payments::{Operation, OperationState, Trouble},
-    store::{self, RefundWrite, StoredPayment, StoredRefund, settle_refund},
+    payments::{Operation, OperationState, PaymentReport, Trouble},
+    store::{
+        self, RefundWrite, StoredPayment, StoredRefund,
+        interruptions::{self, Moment},
+        settle_refund,
+    },
     telemetry::metrics,
 };
 
@@ -136,7 +140,9 @@ impl App {
                 refund.answered(RefundAnswer::Done, 0.0, self.0.clock.now());
             }
             PaymentState::Completed | PaymentState::PartiallyRefunded => {
+                interruptions::reach("refund", Moment::Before);
                 let answer = self.gateway_refund(&payment, refund).await;
+                interruptions::reach("refund", Moment::Answered);
                 refund.answered(answer, self.0.clock.fraction(), self.0.clock.now());
             }
             PaymentState::Pending | PaymentState::Processing | PaymentState::Authorized => {
@@ -147,6 +153,7 @@ impl App {
             }
         }
         let kept = self.keep_refund(refund, &customer_id, fence, None).await?;
+        interruptions::reach("refund", Moment::After);
         if kept && refund.state() != RefundState::Pending {
             Self::note_end(refund);
         }
@@ -217,7 +224,7 @@ impl App {
             operation_key: refund.operation_key(),
             amount: refund.facts.chosen.amount,
         };
-        let report = match self.0.purchases.options.gateway.refund(&operation).await {
+        let report = match self.asked_for_refund(payment, &operation).await {
             Ok(report) => report,
             // The request is refused by its content, or by the state of the payment: to repeat it does not help.
             Err(trouble @ Trouble::Refused { code, .. }) if code.is_final() => {
@@ -231,6 +238,25 @@ impl App {
             Some(OperationState::Failed { code }) => RefundAnswer::Failed { code: code.clone() },
             Some(OperationState::Pending) | None => RefundAnswer::Pending,
         }
+    }
+
+    /// The payment after the refund was asked for. An attempt before may have done it and had no answer, so a refusal is looked at a second
+    /// time.
+    async fn asked_for_refund(&self, payment: &Payment, operation: &Operation) -> Result<PaymentReport, Trouble> {
+        let gateway = &self.0.purchases.options.gateway;
+        let report = match gateway.refund(operation).await {
+            Err(refused @ Trouble::Refused { code, .. }) if code.is_final() => {
+                let found = gateway.payment(&operation.payment_key).await;
+                match found {
+                    Ok(report) if report.operation(&operation.operation_key).is_some() => report,
+                    Ok(_) | Err(Trouble::NotFound | Trouble::Refused { .. }) => return Err(refused),
+                    Err(unknown) => return Err(unknown),
+                }
+            }
+            answer => answer?,
+        };
+        report.check_whole(payment.amount)?;
+        Ok(report)
     }
 
     /// From when on another instance may take a refund that is stored here.

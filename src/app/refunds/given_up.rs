@@ -26,7 +26,7 @@ pub(super) fn given_up(change: &Change) -> Option<(&Reservation, PaymentId, Purc
 }
 
 /// The payment and the purchase by which seats were sold. A sale that was paid by the gateway names its payment as the transaction.
-fn sold_by(reservation: &Reservation) -> Option<(PaymentId, PurchaseId)> {
+pub(super) fn sold_by(reservation: &Reservation) -> Option<(PaymentId, PurchaseId)> {
     let (sale, id) = (reservation.sale()?, reservation.reservation_id);
     // What has no purchase in memory was given the one of a sale at a till since then.
     match reservation.purchase_id() {

@@ -23,6 +23,7 @@ impl Purchase {
             position: Position::Held,
             stuck: false,
             failed_attempts: 0,
+            undecided_since: None,
             not_before: None,
             pay_until: None,
             redirect_uri: String::new(),
@@ -152,8 +153,8 @@ impl Purchase {
     /// The gateway works on it. What has no end in `pay_until` is left to an operator after an hour.
     fn ask_again(&mut self, now: DateTime<Utc>) {
         let must_be_decided = matches!(self.record.position, Position::Capturing | Position::Voiding);
-        let began = self.present_work().and_then(|work| work.start_time);
-        if must_be_decided && began.is_some_and(|began| now - began >= MAX_UNDECIDED) {
+        let since = *self.record.undecided_since.get_or_insert(now);
+        if must_be_decided && now - since >= MAX_UNDECIDED {
             self.stick("the gateway has not decided for an hour", now);
             return;
         }
@@ -304,7 +305,17 @@ impl Purchase {
         Ok(())
     }
 
-    /// The customer comes back, or the gateway says that something happened: it is asked at once. Returns whether that is of use.
+    /// The gateway says that something happened to the payment: it is asked at once, unless that was about to be done anyway. Returns
+    /// whether anything has changed.
+    pub fn pushed(&mut self) -> bool {
+        let asks = matches!(
+            self.record.position,
+            Position::Authorizing | Position::AwaitingAction | Position::Capturing | Position::Voiding
+        );
+        asks && !self.record.stuck && self.record.not_before.take().is_some()
+    }
+
+    /// The customer comes back: the gateway is asked at once. Returns whether that is of use.
     pub fn nudge(&mut self) -> bool {
         let waits = self.record.position == Position::AwaitingAction && !self.record.stuck;
         if waits {
@@ -358,6 +369,7 @@ impl Purchase {
     pub(super) fn enter(&mut self, position: Position, now: DateTime<Utc>) {
         self.record.position = position;
         self.record.failed_attempts = 0;
+        self.record.undecided_since = None;
         self.record.not_before = None;
         match position {
             Position::Completed | Position::Compensated => self.record.complete_time = Some(now),

@@ -59,6 +59,7 @@ impl Purchase {
     pub fn resume(&mut self, now: DateTime<Utc>) {
         self.record.stuck = false;
         self.record.failed_attempts = 0;
+        self.record.undecided_since = None;
         self.taken_over(now);
     }
 

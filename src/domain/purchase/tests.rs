@@ -210,6 +210,12 @@ fn only_who_is_waited_for_can_give_up_or_try_again() {
             };
             assert_eq!(purchase.position(), then);
             assert_eq!(before.clone().nudge(), waits);
+            let asks = [Position::Authorizing, Position::AwaitingAction, Position::Capturing, Position::Voiding];
+            let mut pauses = before.clone();
+            assert!(!pauses.pushed(), "it is asked anyway");
+            pauses.record.not_before = Some(now() + TimeDelta::seconds(30));
+            assert_eq!(pauses.pushed(), asks.contains(&position) && !stuck);
+            assert_eq!(pauses.record.not_before.is_none(), asks.contains(&position) && !stuck);
         }
     }
 }
@@ -246,14 +252,14 @@ fn the_time_for_a_payment_ends_to_the_microsecond() {
     }
 }
 
-/// What the gateway works on has no other end than its answer: after an hour it is stuck, and when it was resumed, after the next
-/// such answer.
+/// What the gateway works on has no other end than its answer: after an hour it is stuck, and when it was resumed, after another one.
 #[test]
 fn a_capture_or_a_void_that_is_not_decided_within_an_hour_is_left_to_an_operator() {
     let (limit, tick) = (now() + TimeDelta::hours(1), TimeDelta::microseconds(1));
     for position in [Position::Capturing, Position::Voiding] {
         let mut purchase = at(position);
-        purchase.enter(position, now());
+        // The hour begins with the first such answer.
+        purchase.enter(position, now() - TimeDelta::hours(7));
         for minute in 0..60 {
             purchase.answered(GatewayAnswer::Pending, now() + TimeDelta::minutes(minute));
         }
@@ -264,6 +270,10 @@ fn a_capture_or_a_void_that_is_not_decided_within_an_hour_is_left_to_an_operator
         purchase.resume(limit);
         assert!(matches!(purchase.next_action(limit), Action::Capture | Action::Void));
         purchase.answered(GatewayAnswer::Pending, limit);
+        purchase.taken_over(limit);
+        purchase.answered(GatewayAnswer::Pending, limit + TimeDelta::hours(1) - tick);
+        assert!(!purchase.is_stuck(), "it has another hour");
+        purchase.answered(GatewayAnswer::Pending, limit + TimeDelta::hours(1));
         assert!(purchase.is_stuck());
         purchase.resume(limit);
         let answer = if position == Position::Capturing { GatewayAnswer::Captured } else { GatewayAnswer::Voided };

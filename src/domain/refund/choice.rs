@@ -66,7 +66,7 @@ pub fn left(payment: &Payment, refunds: &[Refund]) -> i64 {
     payment.amount.minor - counted.map(|refund| refund.facts.chosen.amount.minor).sum::<i64>()
 }
 
-/// What is given back for this wish.
+/// What is given back for this wish. Without a reservation the payment has sold no seats, so that none are given back.
 ///
 /// # Errors
 /// Why nothing is given back.
@@ -74,7 +74,7 @@ pub fn choose(
     wish: &RefundWish,
     payment: &Payment,
     refunds: &[Refund],
-    reservation: &Reservation,
+    reservation: Option<&Reservation>,
     seat_index: &SeatIndex,
 ) -> Result<Chosen, RefundRefusal> {
     match payment.state {
@@ -97,7 +97,7 @@ pub fn choose(
         _ => Ok(chosen),
     };
     let pending: Vec<_> = blocked(refunds).collect();
-    let live = reservation.all_lines().filter(|(one, _)| !one.released);
+    let live = reservation.into_iter().flat_map(Reservation::all_lines).filter(|(one, _)| !one.released);
     let live = live.map(|(one, line)| (seat_index.name(one.seat), line));
     let live: Vec<_> = live.filter(|(name, _)| !pending.contains(name)).collect();
     match wish {

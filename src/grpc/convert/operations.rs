@@ -117,10 +117,11 @@ pub(crate) fn settle_purchase(
 
 fn note(note: &str) -> Result<(), Violations> {
     printable(note, LONGEST_NOTE)?;
-    if contains_card_number(note) {
-        return Err(Violations::one("", "must not contain a card number"));
-    }
-    Ok(())
+    no_card_number(note)
+}
+
+fn no_card_number(text: &str) -> Result<(), Violations> {
+    if contains_card_number(text) { Err(Violations::one("", "must not contain a card number")) } else { Ok(()) }
 }
 
 pub(crate) fn stuck_purchase(stuck: StuckPurchase) -> pb::StuckPurchase {
@@ -150,7 +151,7 @@ pub(crate) fn settle_refund(
     let mut violations = Violations::new();
     let id = violations.take("refund_id", RefundId::parse(&request.refund_id));
     violations.take("note", note(&request.note));
-    violations.take("till", check_till(&request.till));
+    violations.take("till", check_till(&request.till).and_then(|()| no_card_number(&request.till)));
     let outcome = request.outcome();
     if !request.till.is_empty() && outcome != pb::RefundOutcome::PaidOut {
         violations.add("till", "must be left out unless the outcome is PAID_OUT");

@@ -45,6 +45,8 @@ struct Detail {
     failure: Option<StoredFailure>,
     #[prost(int64, optional, tag = "11")]
     complete_time: Option<i64>,
+    #[prost(int64, optional, tag = "12")]
+    undecided_since: Option<i64>,
 }
 
 #[derive(Clone, PartialEq, Eq, prost::Message)]
@@ -181,6 +183,7 @@ pub(in crate::store) fn detail(purchase: &Purchase) -> Vec<u8> {
         steps: record.steps.0.iter().map(step).collect(),
         failure: record.failure.as_ref().map(failure),
         complete_time: record.complete_time.map(micros),
+        undecided_since: record.undecided_since.map(micros),
     }
     .encode_to_vec()
 }
@@ -257,6 +260,7 @@ fn record(detail: Detail, total: Money, stuck: bool, payments: Vec<Payment>) -> 
         position: position(&detail.position)?,
         stuck,
         failed_attempts: detail.failed_attempts,
+        undecided_since: detail.undecided_since.and_then(time),
         not_before: detail.not_before.and_then(time),
         pay_until: detail.pay_until.and_then(time),
         redirect_uri: detail.redirect_uri,

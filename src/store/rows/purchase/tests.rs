@@ -109,17 +109,19 @@ fn records() -> impl Strategy<Value = Record> {
     let failure = (select(&REASONS[..]), "[a-z_]{0,20}", any::<bool>());
     let failure = failure.prop_map(|(reason, decline_code, retryable)| Failure { reason, decline_code, retryable });
     let place = (select(&POSITIONS[..]), any::<bool>(), any::<u32>(), any::<bool>(), ".{0,40}");
-    let optional = (option::of(times()), option::of(times()), option::of(times()), option::of(failure));
+    let some = || option::of(times());
+    let optional = (some(), some(), some(), some(), option::of(failure));
     let money = currencies().prop_flat_map(|currency| {
         (0..=i64::MAX, payments(currency)).prop_map(move |(minor, payments)| (Money { currency, minor }, payments))
     });
     (place, optional, money, steps()).prop_map(|(place, optional, (total, payments), steps)| {
         let (position, stuck, failed_attempts, sold, redirect_uri) = place;
-        let (not_before, pay_until, complete_time, failure) = optional;
+        let (undecided_since, not_before, pay_until, complete_time, failure) = optional;
         Record {
             position,
             stuck,
             failed_attempts,
+            undecided_since,
             not_before,
             pay_until,
             redirect_uri,
