@@ -34,7 +34,7 @@ const CHANGES: [Change; 9] = [
     ("was taken twice", |events| repeat(events, |payload| matches!(payload, Payload::PaymentCompleted(_)))),
     ("may succeed", |events| {
         // The payment of the purchase whose capture failed is not voided.
-        remove(events, |payload| is_voided(payload));
+        remove(events, is_voided);
     }),
     ("the seats are given up, and their payment may succeed", |events| {
         let voided = position(events, is_voided);
@@ -103,9 +103,9 @@ async fn every_change_of_the_events_about_money_is_found(shop: Shop) {
     let charged = shop.gateway.payments().await;
     assert_eq!(check_money(events.iter(), &charged), Vec::<String>::new());
     for (expected, change) in CHANGES {
-        let mut changed = events.clone();
-        change(&mut changed);
-        let found = check_money(changed.iter(), &charged);
+        let mut others = events.clone();
+        change(&mut others);
+        let found = check_money(others.iter(), &charged);
         assert!(found.iter().any(|anomaly| anomaly.contains(expected)), "{expected}: {found:#?}");
     }
     // The gateway has taken more than the events tell of.

@@ -3,8 +3,8 @@
 use boxoffice::{
     clock::Clock,
     pb::boxoffice::v1::{
-        PaymentState, Purchase, PurchaseFailureReason, PurchaseState, PurchaseStepName, PurchaseStepState,
-        ResumePurchaseRequest, Showtime,
+        PaymentState, Purchase, PurchaseFailure, PurchaseFailureReason, PurchaseState, PurchaseStepName,
+        PurchaseStepState, ResumePurchaseRequest, Showtime,
     },
 };
 use chrono::TimeDelta;
@@ -68,7 +68,7 @@ async fn resume(server: &Server, stuck: &Purchase) {
 
 async fn assert_undone(server: &Server, begun: &Purchase, why: PurchaseFailureReason) {
     let ended = until_state(server, begun, PurchaseState::Compensated).await;
-    assert_eq!(ended.failure.as_ref().map(|failure| failure.reason()), Some(why), "{ended:#?}");
+    assert_eq!(ended.failure.as_ref().map(PurchaseFailure::reason), Some(why), "{ended:#?}");
     let last = ended.payments.last().expect("it has a payment").state();
     assert!([PaymentState::Voided, PaymentState::Declined].contains(&last), "{ended:#?}");
 }

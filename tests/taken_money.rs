@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use boxoffice::pb::{
     boxoffice::v1::{
-        Payment, Purchase, PurchaseFailureReason, PurchaseState, PurchaseStepName, PurchaseStepState, RefundOutcome,
-        RefundState, ResumePurchaseRequest, SettleRefundRequest,
+        Payment, Purchase, PurchaseFailure, PurchaseFailureReason, PurchaseState, PurchaseStepName, PurchaseStepState,
+        RefundOutcome, RefundState, ResumePurchaseRequest, SettleRefundRequest,
     },
     payments::v1::PaymentState as GatewayState,
 };
@@ -73,7 +73,7 @@ async fn money_for_seats_that_were_never_sold_is_given_back(shop: WrongShop) {
     let (begun, ()) = tokio::join!(buy(&shop.server, of_seats(&showtime, "ada", "A1", "tok_ok")), cancels);
     shop.gateway.set_faults(no_faults()).await;
     let ended = until_ended(&shop.server, &begun.expect("it begins")).await;
-    assert_eq!(ended.failure.as_ref().map(|why| why.reason()), Some(PurchaseFailureReason::NotSold));
+    assert_eq!(ended.failure.as_ref().map(PurchaseFailure::reason), Some(PurchaseFailureReason::NotSold));
     assert_given_back(shop, &ended).await;
 }
 
@@ -89,7 +89,7 @@ async fn money_for_seats_that_were_sold_is_given_back(shop: WrongShop) {
     let resume = ResumePurchaseRequest { purchase_id: stuck.purchase_id.clone(), note };
     shop.server.operations().resume_purchase(resume).await.expect("it is stuck");
     let ended = until_state(&shop.server, &stuck, PurchaseState::Compensated).await;
-    assert_eq!(ended.failure.as_ref().map(|why| why.reason()), Some(PurchaseFailureReason::CaptureFailed));
+    assert_eq!(ended.failure.as_ref().map(PurchaseFailure::reason), Some(PurchaseFailureReason::CaptureFailed));
     reserve(&shop.server, these(&showtime, "bob", "A1 A2")).await.expect("the seats are free again");
     assert_given_back(shop, &ended).await;
 }

@@ -172,12 +172,13 @@ impl gateway_server::Gateway for Answers {
         if self.is(Wrong::VoidsNothing) {
             let VoidRequest { payment_key, operation_key, amount } = request.into_inner();
             let asked = GetPaymentRequest { payment_key };
-            let mut payment = self.client.clone().get_payment(asked).await?.into_inner().payment;
+            let payment = self.client.clone().get_payment(asked).await?.into_inner().payment;
             let (kind, state) = (OperationKind::Void.into(), OperationState::Done.into());
             let operation = Operation { operation_key, kind, amount, state, ..Operation::default() };
-            payment.iter_mut().for_each(|payment| {
+            let payment = payment.map(|mut payment| {
                 payment.set_state(PaymentState::Voided);
-                payment.operations.push(operation.clone());
+                payment.operations.push(operation);
+                payment
             });
             return Ok(Response::new(VoidResponse { payment }));
         }

@@ -225,7 +225,7 @@ impl World {
             Action::End => {}
             Action::Wait(until) => self.now = until.max(self.now),
             Action::BeginPayment | Action::Confirm | Action::Free | Action::BeginRefund => {
-                self.ask_ledger(action, fault)
+                self.ask_ledger(action, fault);
             }
             action => self.ask_gateway(action, fault),
         }
