@@ -164,8 +164,10 @@ impl Audit {
                 if difference(reported, known).is_none() {
                     continue;
                 }
-                if let Some(finding) = look_again(store, gateway, reported).await? {
-                    self.find(&finding, report);
+                match look_again(store, gateway, &reported.key).await? {
+                    Ok(Some(finding)) => self.find(&finding, report),
+                    Ok(None) => {}
+                    Err(trouble) => return Ok(Comparison::Unreachable(trouble)),
                 }
             }
             if page.next_page_token.is_empty() || page.next_page_token == page_token {
@@ -194,11 +196,14 @@ impl Audit {
             let ended = page.iter().filter(|purchase| !is_open(purchase.state));
             for payment in ended.flat_map(|purchase| &purchase.payments).filter(|one| is_by_gateway(one)) {
                 match gateway.payment(&payment.payment.key()).await {
-                    Ok(now) => {
-                        if let Some(finding) = difference(&now, Some(payment)) {
-                            self.find(&finding, report);
+                    Ok(now) if difference(&now, Some(payment)).is_some() => {
+                        match look_again(store, gateway, &now.key).await? {
+                            Ok(Some(finding)) => self.find(&finding, report),
+                            Ok(None) => {}
+                            Err(trouble) => return Ok(Some(trouble)),
                         }
                     }
+                    Ok(_) => {}
                     Err(Trouble::NotFound) => {
                         let (id, amount) = (payment.payment.payment_id, payment.payment.amount);
                         self.find(
@@ -263,9 +268,12 @@ async fn find_all(store: &Store, reports: &[PaymentReport]) -> Result<Vec<Audite
 async fn look_again(
     store: &Store,
     gateway: &Gateway,
-    reported: &PaymentReport,
-) -> Result<Option<String>, store::Error> {
-    let now = gateway.payment(&reported.key).await.unwrap_or_else(|_| reported.clone());
+    key: &str,
+) -> Result<Result<Option<String>, Trouble>, store::Error> {
+    let now = match gateway.payment(key).await {
+        Ok(now) => now,
+        Err(trouble) => return Ok(Err(trouble)),
+    };
     let known = find_all(store, std::slice::from_ref(&now)).await?;
-    Ok(difference(&now, known.first()))
+    Ok(Ok(difference(&now, known.first())))
 }

@@ -223,6 +223,16 @@ impl Purchase {
         }
     }
 
+    /// Whether the gateway was asked, has not decided, and is asked again after a pause.
+    #[must_use]
+    pub fn waits_for_gateway(&self) -> bool {
+        let asks = matches!(
+            self.record.position,
+            Position::Authorizing | Position::AwaitingAction | Position::Capturing | Position::Voiding
+        );
+        asks && !self.record.stuck && self.record.not_before.is_some()
+    }
+
     /// The state as callers see it.
     #[must_use]
     pub fn state(&self) -> PurchaseState {

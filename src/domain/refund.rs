@@ -24,8 +24,8 @@ const LONGEST_PAUSE: TimeDelta = TimeDelta::minutes(5);
 /// How long the gateway may leave a refund open. Banks take days.
 const MAX_OPEN: TimeDelta = TimeDelta::days(14);
 const NOT_GIVEN_BACK: &str = "not given back for 14 days";
-/// How often the gateway must have been asked by then, and how often without an answer since an operator has let the refund go on. A payment
-/// that was decided late leaves its refund as much time as any other.
+/// From then on an operator looks at it after so many times that it was asked for, and at the latest after so many in a row without an answer. A
+/// payment that was decided late leaves its refund as much time as any other, and so does an operator who lets it go on.
 const ASKED_OFTEN: u32 = 100;
 const FAILED_OFTEN: u32 = 25;
 
@@ -244,7 +244,7 @@ impl Refund {
         self.record.attempts += 1;
         let is_late = now - self.facts.create_time >= MAX_OPEN;
         match answer {
-            RefundAnswer::Pending if is_late && self.record.attempts >= ASKED_OFTEN => {
+            RefundAnswer::Pending if is_late && self.record.attempts.is_multiple_of(ASKED_OFTEN) => {
                 self.stick(NOT_GIVEN_BACK.to_owned());
             }
             RefundAnswer::Unknown { message } if is_late && self.record.failed_attempts + 1 >= FAILED_OFTEN => {

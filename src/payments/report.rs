@@ -167,7 +167,10 @@ impl PaymentReport {
     }
 
     /// Checks that the answer is about this payment, and that it has this operation.
-    pub(super) fn check(&self, key: &str, operation: &str, kind: OperationKind, amount: Money) -> Result<(), Trouble> {
+    ///
+    /// # Errors
+    /// [`Trouble::Differs`], which names what differs.
+    pub fn check(&self, key: &str, operation: &str, kind: OperationKind, amount: Money) -> Result<(), Trouble> {
         if self.key != key {
             return Err(differs("the payment's key"));
         }

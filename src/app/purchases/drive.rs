@@ -264,11 +264,6 @@ impl App {
             self.ask_gateway(&held.purchase, action).await
         };
         interruptions::reach(attempts::of_action(action), Moment::Answered);
-        // It may have been begun by another instance, or before a restart. Pushes find it here from now on.
-        let is_open = action == Action::AskGateway || answer == Ok(GatewayAnswer::Pending);
-        if is_open && let Some(payment) = held.purchase.payment() {
-            self.0.purchases.awaiting.insert(payment.payment_id, held.purchase.facts.purchase_id);
-        }
         metrics::purchase_step(attempts::of_action(action), attempts::of_answer(&answer));
         let now = self.0.clock.now();
         match answer {
@@ -287,6 +282,12 @@ impl App {
                 held.change().unknown(&trouble.to_string(), self.0.clock.fraction(), now);
             }
             Err(trouble @ Trouble::Differs { .. }) => held.change().stick(&trouble.to_string(), now),
+        }
+        // The gateway has not decided yet. It may have been asked first by another instance, or before a restart. Pushes find it here from now on.
+        if held.purchase.waits_for_gateway()
+            && let Some(payment) = held.purchase.payment()
+        {
+            self.0.purchases.awaiting.insert(payment.payment_id, held.purchase.facts.purchase_id);
         }
         let entries = match held.purchase.position() {
             // That it is authorised commits with the sale of the seats. If that is interrupted, the gateway is asked again.

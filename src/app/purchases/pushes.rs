@@ -58,8 +58,8 @@ impl App {
         let Some(purchase_id) = self.0.purchases.awaiting.get(&id) else { return Ok(()) };
         let which = PurchaseRef { purchase_id, customer_id: None };
         let app = self.clone();
-        let nudged =
-            self.detached(async move { app.change_purchase(&which, None, |purchase, _| Ok(purchase.pushed())).await });
+        let nudged = self
+            .detached(async move { app.change_purchase(&which, None, |purchase, now| Ok(purchase.pushed(now))).await });
         match nudged.await {
             Ok(_) | Err(Error::Purchase(_)) => Ok(()),
             Err(error) => Err(error),

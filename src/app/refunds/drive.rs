@@ -21,7 +21,7 @@ use crate::{
         seating::Command,
     },
     ledger::Request,
-    payments::{Operation, OperationState, PaymentReport, Trouble},
+    payments::{Operation, OperationKind, OperationState, PaymentReport, Trouble},
     store::{
         self, RefundWrite, StoredPayment, StoredRefund,
         interruptions::{self, Moment},
@@ -248,7 +248,11 @@ impl App {
             Err(refused @ Trouble::Refused { code, .. }) if code.is_final() => {
                 let found = gateway.payment(&operation.payment_key).await;
                 match found {
-                    Ok(report) if report.operation(&operation.operation_key).is_some() => report,
+                    Ok(report) if report.operation(&operation.operation_key).is_some() => {
+                        let Operation { payment_key, operation_key, amount } = operation;
+                        report.check(payment_key, operation_key, OperationKind::Refund, *amount)?;
+                        report
+                    }
                     Ok(_) | Err(Trouble::NotFound | Trouble::Refused { .. }) => return Err(refused),
                     Err(unknown) => return Err(unknown),
                 }

@@ -305,14 +305,14 @@ impl Purchase {
         Ok(())
     }
 
-    /// The gateway says that something happened to the payment: it is asked at once, unless that was about to be done anyway. Returns
+    /// The gateway says that something happened to the payment: it is asked at once, unless that is about to be done anyway. Returns
     /// whether anything has changed.
-    pub fn pushed(&mut self) -> bool {
-        let asks = matches!(
-            self.record.position,
-            Position::Authorizing | Position::AwaitingAction | Position::Capturing | Position::Voiding
-        );
-        asks && !self.record.stuck && self.record.not_before.take().is_some()
+    pub fn pushed(&mut self, now: DateTime<Utc>) -> bool {
+        let pauses = self.waits_for_gateway() && self.record.not_before.is_some_and(|time| now < time);
+        if pauses {
+            self.record.not_before = None;
+        }
+        pauses
     }
 
     /// The customer comes back: the gateway is asked at once. Returns whether that is of use.

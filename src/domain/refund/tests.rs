@@ -219,8 +219,14 @@ fn it_is_asked_for_until_there_is_an_answer_and_after_14_days_an_operator_is() {
             open.answered(answer.clone(), 0.5, limit - tick);
             assert_eq!(open.state(), RefundState::Pending);
         }
-        open.answered(answer, 0.5, limit);
+        for _ in 0..100 {
+            open.answered(answer.clone(), 0.5, limit);
+        }
         assert_eq!((open.is_stuck(), open.record().message.as_str()), (true, message));
+        // An operator who lets it go on gives it as much time again.
+        open.resume();
+        open.answered(answer, 0.5, limit);
+        assert_eq!(open.state(), RefundState::Pending);
     }
     // One whose payment was decided late was not asked for often.
     let mut late = Refund::begin(facts(1_000, &[1], true));
